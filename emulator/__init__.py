@@ -1,0 +1,1 @@
+"""Anything that advances a State, and where States come from."""

@@ -1,0 +1,49 @@
+"""A forecast: what a rollout made, with its times and its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.time_step import TimeStep
+from graphs.mesh import Mesh
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """Forecasts of several cases from one emulator; init_time + lead_time = valid_time.
+
+    name: the emulator's, a row's label in tables and legends.
+    values: [case, member, lead, node, variable] float32 in physical units; NaN from the step a guard stopped a member.
+    variables, units: of the last axis.
+    init_time: [case] int64 seconds since 1970 UTC.
+    trajectory: [case] index of the simulated trajectory the case starts from, -1 for real data.
+    lead_steps: [lead] steps of `time_step` since init_time, from 1.
+    attributes: licence, attribution, training source, checkpoint fingerprint, seed and what else the file carries.
+    """
+
+    name: str
+    values: NDArray[np.float32]
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    init_time: NDArray[np.int64]
+    trajectory: NDArray[np.int64]
+    lead_steps: NDArray[np.int64]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        cases, _, leads, nodes, variables = self.values.shape
+        assert (cases,) == self.init_time.shape == self.trajectory.shape
+        assert (leads,) == self.lead_steps.shape
+        assert nodes == self.mesh.num_nodes
+        assert variables == len(self.variables) == len(self.units)
+
+    @property
+    def valid_time(self) -> NDArray[np.int64]:
+        """[case, lead] int64 seconds since 1970 UTC."""
+        return self.time_step.advance(self.init_time[:, None], self.lead_steps[None, :])

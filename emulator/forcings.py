@@ -1,0 +1,219 @@
+"""Forcings: fields known ahead, at any valid time.
+
+Computed from the time and the place (Anemoi's names), tabulated by date, or read from a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emulator.state import State
+from emulator.task import Task
+from emulator.time_step import to_datetime, to_seconds
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
+
+
+class ForcingSource(Protocol):
+    """One provider of forcings."""
+
+    names: tuple[str, ...]
+
+    def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[time, node, name] at `valid_time` [time], in physical units."""
+        ...
+
+
+class Forcings:
+    """All forcings of a rollout, from one or several sources.
+
+    `lead_time`, the number of steps since the initial time, is known to every rollout and needs no source.
+    """
+
+    def __init__(self, *sources: ForcingSource) -> None:
+        self.sources = sources
+
+    def window(self, state: State, task: Task, done: int) -> Tensor:
+        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after its initial time."""
+        num_nodes = state.values.shape[3]
+        if not task.forcing:
+            return state.values.new_zeros(len(state.valid_time), task.history + 1, num_nodes, 0)
+        offsets = np.arange(1 - task.history, 2)
+        times = task.time_step.advance(state.valid_time[:, None], offsets[None])
+        values = self.at(times.ravel(), task.forcing, num_nodes, np.tile(done + offsets, len(times)))
+        return torch.as_tensor(values, dtype=state.values.dtype, device=state.values.device).reshape(
+            *times.shape, num_nodes, len(task.forcing)
+        )
+
+    def at(
+        self,
+        valid_time: NDArray[np.int64],
+        names: Sequence[str],
+        num_nodes: int,
+        lead_steps: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:
+        """[time, node, name] of the named forcings at `valid_time` [time]."""
+        unique, inverse = np.unique(valid_time, return_inverse=True)
+        columns: dict[str, NDArray[np.float64]] = {}
+        for source in self.sources:
+            if any(name in names and name not in columns for name in source.names):
+                values = source.at(unique)
+                for index, name in enumerate(source.names):
+                    columns.setdefault(name, values[inverse][:, :, index])
+        if "lead_time" in names:
+            lead = np.zeros(len(valid_time)) if lead_steps is None else lead_steps.astype(np.float64)
+            columns["lead_time"] = np.broadcast_to(lead[:, None], (len(valid_time), num_nodes))
+        missing = [name for name in names if name not in columns]
+        if missing:
+            raise MeshcastError(
+                f"No source for the forcing {', '.join(missing)}. Computed ones are {', '.join(COMPUTED)}; give others "
+                "with --forcing (a CSV table with a date column, or a dataset that holds them)."
+            )
+        return np.stack([np.broadcast_to(columns[name], (len(valid_time), num_nodes)) for name in names], axis=-1)
+
+
+@dataclass(frozen=True)
+class ComputedForcings:
+    """Forcings that follow from time and place: hour of day, season and insolation, by Anemoi's names."""
+
+    mesh: Mesh
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(COMPUTED)
+
+    def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.stack([COMPUTED[name](valid_time, self.mesh) for name in self.names], axis=-1)
+
+
+def _day_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
+    """[time, node] local solar time as an angle [radians], zero at local midnight."""
+    return 2 * np.pi * ((valid_time[:, None] % DAY) / DAY) + np.radians(mesh.longitudes)[None]
+
+
+def _year_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
+    """[time, node] season as an angle [radians], zero on 1 January 00 UTC."""
+    moment = to_datetime(valid_time)
+    since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
+    return np.broadcast_to((2 * np.pi * since / YEAR)[:, None], (len(valid_time), mesh.num_nodes))
+
+
+def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
+    """[time, node] cosine of the solar zenith angle, zero at night.
+
+    Declination and equation of time after Spencer (1971), as printed in Iqbal (1983), An Introduction to Solar
+    Radiation, eqs. 1.3.1 and 1.4.1.
+    """
+    g = _year_angle(valid_time, mesh)
+    declination = (
+        0.006918
+        - 0.399912 * np.cos(g)
+        + 0.070257 * np.sin(g)
+        - 0.006758 * np.cos(2 * g)
+        + 0.000907 * np.sin(2 * g)
+        - 0.002697 * np.cos(3 * g)
+        + 0.00148 * np.sin(3 * g)
+    )
+    equation_of_time = (
+        0.000075 + 0.001868 * np.cos(g) - 0.032077 * np.sin(g) - 0.014615 * np.cos(2 * g) - 0.04089 * np.sin(2 * g)
+    )
+    hour_angle = _day_angle(valid_time, mesh) + equation_of_time - np.pi
+    latitude = np.radians(mesh.latitudes)[None]
+    cosine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
+    return np.maximum(cosine, 0.0)
+
+
+COMPUTED: dict[str, Callable[[NDArray[np.int64], Mesh], NDArray[np.float64]]] = {
+    "cos_local_time": lambda time, mesh: np.cos(_day_angle(time, mesh)),
+    "sin_local_time": lambda time, mesh: np.sin(_day_angle(time, mesh)),
+    "cos_julian_day": lambda time, mesh: np.cos(_year_angle(time, mesh)),
+    "sin_julian_day": lambda time, mesh: np.sin(_year_angle(time, mesh)),
+    "insolation": _cosine_of_zenith,
+}
+
+
+@dataclass(frozen=True)
+class TabulatedForcings:
+    """Global scalars given as a table by date, linear in time between its rows.
+
+    Raises MeshcastError outside the table: a forcing is given, never extrapolated.
+    """
+
+    names: tuple[str, ...]
+    times: NDArray[np.int64]
+    values: NDArray[np.float64]
+    source: str = "the table"
+
+    @classmethod
+    def read(cls, path: str | Path) -> TabulatedForcings:
+        """A CSV file whose first column is a date or a year and whose other columns are one forcing each."""
+        import pandas as pd
+
+        try:
+            table = pd.read_csv(path, comment="#")
+        except (OSError, ValueError) as error:
+            raise MeshcastError(f"Cannot read the forcing table {path}: {error}") from None
+        if table.shape[1] < 2 or len(table) == 0:
+            raise MeshcastError(f"The forcing table {path} needs a date column and at least one value column.")
+        dates = table.iloc[:, 0]
+        try:
+            if pd.api.types.is_integer_dtype(dates):
+                dates = dates.astype(str) + "-01-01"
+            times = to_seconds(pd.to_datetime(dates).to_numpy())
+            values = table.iloc[:, 1:].to_numpy(dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise MeshcastError(f"The forcing table {path} is not a table of dates and numbers: {error}") from None
+        if np.any(np.diff(times) <= 0):
+            raise MeshcastError(f"The dates of the forcing table {path} must increase.")
+        if not np.all(np.isfinite(values)):
+            raise MeshcastError(f"The forcing table {path} has empty or non-finite cells.")
+        return cls(tuple(str(name) for name in table.columns[1:]), times, values, str(path))
+
+    def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        if valid_time.min() < self.times[0] or valid_time.max() > self.times[-1]:
+            first, last = to_datetime(self.times[[0, -1]])
+            asked = to_datetime(np.array([valid_time.min(), valid_time.max()]))
+            raise MeshcastError(
+                f"The forcing table {self.source} covers {first} to {last}, but {asked[0]} to {asked[1]} are needed. "
+                "Extend the table or shorten the lead time."
+            )
+        columns = [np.interp(valid_time, self.times, self.values[:, k]) for k in range(len(self.names))]
+        return np.stack(columns, axis=-1)[:, None, :]
+
+
+@dataclass(frozen=True)
+class GivenForcings:
+    """Forcings read from stored fields: [time, node, name] at their own times, none between."""
+
+    names: tuple[str, ...]
+    times: NDArray[np.int64]
+    read: Callable[[NDArray[np.int64]], NDArray[np.float64]]
+    source: str = "the dataset"
+
+    def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        index = np.searchsorted(self.times, valid_time).clip(0, len(self.times) - 1)
+        absent = self.times[index] != valid_time
+        if absent.any():
+            raise MeshcastError(
+                f"{self.source} has no {', '.join(self.names)} at {to_datetime(valid_time[absent][0])}; it covers "
+                f"{to_datetime(self.times[0])} to {to_datetime(self.times[-1])}."
+            )
+        return self.read(index)
+
+
+STATIC_FEATURES: Mapping[str, Callable[[Mesh], NDArray[np.float64]]] = {
+    "sin_latitude": lambda mesh: np.sin(np.radians(mesh.latitudes)),
+    "cos_latitude": lambda mesh: np.cos(np.radians(mesh.latitudes)),
+    "sin_longitude": lambda mesh: np.sin(np.radians(mesh.longitudes)),
+    "cos_longitude": lambda mesh: np.cos(np.radians(mesh.longitudes)),
+}

@@ -1,0 +1,46 @@
+"""The state: all an emulator needs to go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Fields and their time. There is no hidden memory between steps.
+
+    values: [batch, member, time, node, prognostic] in physical units; `time` is the history, its last is now.
+    valid_time: [batch] int64 seconds since 1970 UTC of `now`, one per row, since a batch mixes initial times.
+    member is 1 without an ensemble.
+    """
+
+    values: Tensor
+    valid_time: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        assert self.values.ndim == 5, f"values must be [batch, member, time, node, prognostic], {self.values.shape}"
+        assert self.valid_time.shape == (self.values.shape[0],), (self.valid_time.shape, self.values.shape)
+
+    @property
+    def now(self) -> Tensor:
+        """[batch, member, node, prognostic]: the newest fields."""
+        return self.values[:, :, -1]
+
+    def followed_by(self, values: Tensor, valid_time: NDArray[np.int64]) -> State:
+        """The state once `values` [batch, member, node, prognostic] are now; the oldest time falls off."""
+        return State(torch.cat([self.values[:, :, 1:], values.unsqueeze(2)], dim=2), valid_time)
+
+    def rows(self, index: slice | NDArray[np.int64]) -> State:
+        """A part of the batch."""
+        if isinstance(index, slice):
+            return State(self.values[index], self.valid_time[index])
+        return State(self.values.index_select(0, torch.as_tensor(index)), self.valid_time[index])
+
+    def to(self, device: torch.device | str) -> State:
+        """The same state on another device."""
+        return State(self.values.to(device), self.valid_time)

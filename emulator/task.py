@@ -1,0 +1,84 @@
+"""The task: which variables evolve, from how much history, over which step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
+
+Role = Literal["prognostic", "diagnostic", "forcing", "static"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One field of the task.
+
+    role: prognostic (predicted, fed back), diagnostic (predicted only), forcing (given, known ahead) or static.
+    units: as in the dataset.
+    partner: the other component of a horizontal vector; both share one std and have mean zero.
+    bounds: lowest and highest value a prediction may take, None where open.
+    conserved: True where the area mean never changes.
+    """
+
+    name: str
+    role: Role
+    units: str = "1"
+    partner: str | None = None
+    bounds: tuple[float | None, float | None] | None = None
+    conserved: bool = False
+
+
+@dataclass(frozen=True)
+class Task:
+    """What an emulator does: from `history` states of its variables to the next, `time_step` later.
+
+    variables: in the order the arrays hold them, within each role.
+    history: states an emulator sees, the last is now.
+    bundle: states one call predicts.
+    """
+
+    variables: tuple[Variable, ...]
+    time_step: TimeStep
+    history: int = 1
+    bundle: int = 1
+
+    def __post_init__(self) -> None:
+        names = [variable.name for variable in self.variables]
+        if len(set(names)) != len(names):
+            raise MeshcastError(f"Variables must have different names, but the task lists {names}.")
+        if not self.prognostic:
+            raise MeshcastError("A task needs at least one prognostic variable.")
+        if self.history < 1:
+            raise MeshcastError(f"history must be at least 1, but is {self.history}.")
+        if self.bundle != 1:
+            raise MeshcastError(f"bundle must be 1 (one state a call), but is {self.bundle}.")
+        for variable in self.variables:
+            if variable.partner is not None and variable.partner not in names:
+                raise MeshcastError(f"{variable.name} names the partner {variable.partner!r}, which is not in the task.")
+
+    def with_role(self, role: Role) -> tuple[Variable, ...]:
+        """Variables of one role, in order."""
+        return tuple(variable for variable in self.variables if variable.role == role)
+
+    @property
+    def prognostic(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.with_role("prognostic"))
+
+    @property
+    def diagnostic(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.with_role("diagnostic"))
+
+    @property
+    def forcing(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.with_role("forcing"))
+
+    @property
+    def static(self) -> tuple[str, ...]:
+        return tuple(variable.name for variable in self.with_role("static"))
+
+    @property
+    def predicted(self) -> tuple[Variable, ...]:
+        """Prognostic, then diagnostic variables: what a forecast holds."""
+        return self.with_role("prognostic") + self.with_role("diagnostic")

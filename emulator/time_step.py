@@ -1,0 +1,119 @@
+"""Time: fixed durations, calendar steps, and the nominal seconds of an equation that has a time of its own."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphs.errors import MeshcastError
+
+SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "second": 1, "minute": 60, "hour": 3600, "day": 86400}
+MONTHS = {"month": 1, "year": 12}
+
+
+@dataclass(frozen=True)
+class TimeStep:
+    """The time one emulator call advances: so many seconds, or so many calendar months.
+
+    count, unit: `3600 second`, or `1 month` (a year is 12 months). Times are UTC in the Gregorian calendar.
+    true_length, true_units: for an equation with its own time, the step in that time; the stored second is nominal.
+    """
+
+    count: int
+    unit: Literal["second", "month"] = "second"
+    true_length: float | None = None
+    true_units: str = ""
+
+    def __post_init__(self) -> None:
+        if self.unit not in ("second", "month") or self.count < 1:
+            raise MeshcastError(f"A time step is a positive number of seconds or months, not {self.count} {self.unit}.")
+
+    @classmethod
+    def parse(cls, text: str) -> TimeStep:
+        """A step from `90s`, `10m` (minutes, as Anemoi reads it), `6h`, `1d`, `1 month` or `1 year`."""
+        match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+?)s?\s*", text) or re.fullmatch(r"\s*(\d+)\s*(s)\s*", text)
+        if match and match[2] in SECONDS and int(match[1]) > 0:
+            return cls(int(match[1]) * SECONDS[match[2]])
+        if match and match[2] in MONTHS and int(match[1]) > 0:
+            return cls(int(match[1]) * MONTHS[match[2]], "month")
+        raise MeshcastError(f"Cannot read {text!r} as a duration. Use a form like 90s, 10m, 6h, 5d, 1 month or 1 year.")
+
+    def __str__(self) -> str:
+        if self.true_length is not None:
+            return f"{self.true_length:g} {self.true_units}".strip()
+        if self.unit == "month":
+            count, unit = (self.count // 12, "year") if self.count % 12 == 0 else (self.count, "month")
+            return f"{count} {unit}"
+        for suffix in ("d", "h", "m"):
+            if self.count % SECONDS[suffix] == 0 and (suffix != "d" or self.count > 86400):
+                return f"{self.count // SECONDS[suffix]}{suffix}"
+        return f"{self.count}s"
+
+    def advance(self, valid_time: NDArray[np.int64], steps: int | NDArray[np.int64] = 1) -> NDArray[np.int64]:
+        """Times `steps` steps later (earlier where negative).
+
+        valid_time: int64 seconds since 1970 UTC, any shape. A calendar step keeps the day of the month and the time
+        of day; a day the target month lacks becomes its last (31 January + 1 month = 28 or 29 February).
+        """
+        valid_time = np.asarray(valid_time, dtype=np.int64)
+        if self.unit == "second":
+            return valid_time + self.count * np.asarray(steps, dtype=np.int64)
+        moment = valid_time.astype("datetime64[s]")
+        month = moment.astype("datetime64[M]")
+        day = moment.astype("datetime64[D]") - month.astype("datetime64[D]")
+        second = moment - moment.astype("datetime64[D]").astype("datetime64[s]")
+        target = month + self.count * np.asarray(steps, dtype=np.int64)
+        last = (target + 1).astype("datetime64[D]") - target.astype("datetime64[D]") - np.timedelta64(1, "D")
+        shifted = (target.astype("datetime64[D]") + np.minimum(day, last)).astype("datetime64[s]") + second
+        return shifted.astype(np.int64)
+
+    def steps_in(self, duration: str) -> int:
+        """Whole steps in a duration such as `5d`, `6 month`, `40 steps`, or a length of the equation's own time.
+
+        Raises MeshcastError where the duration is no multiple of the step, naming the nearest ones that are.
+        """
+        if match := re.fullmatch(r"\s*(\d+)\s*steps?\s*", duration):
+            steps = float(match[1])
+        elif self.true_length is not None and re.fullmatch(r"\s*[\d.]+([eE][+-]?\d+)?\s*", duration):
+            steps = float(duration) / self.true_length
+        else:
+            asked = TimeStep.parse(duration)
+            if asked.unit != self.unit or self.true_length is not None:
+                raise MeshcastError(f"A lead time of {duration} cannot be counted in steps of {self}; try `10 steps`.")
+            steps = asked.count / self.count
+        whole = round(steps)
+        if whole < 1 or abs(steps - whole) > 1e-6 * max(steps, 1.0):
+            below, above = max(int(np.floor(steps)), 1), int(np.floor(steps)) + 1
+            raise MeshcastError(
+                f"The lead time {duration} is no multiple of the time step {self}. "
+                f"Nearest that are: `{below} steps` or `{above} steps`."
+            )
+        return whole
+
+    def lead_axis(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
+        """Lead times for a person: values and axis label, in hours, days, months, years or the equation's time."""
+        steps = np.asarray(steps, dtype=np.float64)
+        if self.true_length is not None:
+            unit = f" [{self.true_units}]" if self.true_units else ""
+            return steps * self.true_length, f"lead time{unit}"
+        if self.unit == "month":
+            return (steps * self.count / 12, "lead time [years]") if self.count % 12 == 0 else (
+                steps * self.count, "lead time [months]")  # fmt: skip
+        for seconds, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+            if self.count % seconds == 0 or (seconds == 86400 and self.count * steps.max(initial=0) > 4 * 86400):
+                return steps * self.count / seconds, f"lead time [{name}]"
+        return steps * self.count, "lead time [s]"
+
+
+def to_seconds(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """datetime64 of any unit as int64 seconds since 1970 UTC."""
+    return np.asarray(times).astype("datetime64[s]").astype(np.int64)
+
+
+def to_datetime(seconds: NDArray[np.int64]) -> NDArray[np.datetime64]:
+    """int64 seconds since 1970 UTC as datetime64[s]."""
+    return np.asarray(seconds, dtype=np.int64).astype("datetime64[s]")

@@ -1,0 +1,123 @@
+"""The graph: which node hears which, and what the edge between them knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from graphs.errors import MeshcastError
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Directed edges from senders to receivers, sorted by receiver.
+
+    Every layer is bipartite, `layer(graph, senders, receivers)`. Where both sides are one mesh the receivers are the
+    first `num_receivers` senders, so that a shard (senders = own + halo, receivers = own) is an ordinary graph.
+
+    edge_index: [2, edge] int64; row 0 sends, row 1 receives; row 1 never decreases.
+    edge_features: [edge, feature] float64.
+    num_senders, num_receivers: stated, never inferred from the largest index.
+    feature_names: one name a column of `edge_features`.
+    """
+
+    edge_index: Tensor
+    edge_features: Tensor
+    num_senders: int
+    num_receivers: int
+    feature_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.edge_index.ndim != 2 or self.edge_index.shape[0] != 2 or self.edge_index.dtype != torch.int64:
+            raise MeshcastError(
+                f"edge_index must be [2, edge] of int64, but is {list(self.edge_index.shape)} of "
+                f"{self.edge_index.dtype}."
+            )
+        if self.edge_features.ndim != 2 or self.edge_features.shape[0] != self.num_edges:
+            raise MeshcastError(
+                f"edge_features must be [{self.num_edges}, feature], but are {list(self.edge_features.shape)}."
+            )
+        if self.feature_names and len(self.feature_names) != self.edge_features.shape[1]:
+            raise MeshcastError(f"{self.edge_features.shape[1]} edge features but names {self.feature_names}.")
+        if self.num_edges == 0:
+            return
+        for row, count, name in ((0, self.num_senders, "sender"), (1, self.num_receivers, "receiver")):
+            low, high = int(self.edge_index[row].min()), int(self.edge_index[row].max())
+            if low < 0 or high >= count:
+                raise MeshcastError(f"Edges name {name}s {low} to {high}, but the graph has {count} (0 to {count - 1}).")
+        if bool((self.edge_index[1].diff() < 0).any()):
+            raise MeshcastError("Edges must be sorted by receiver; build the graph with Graph.sorted.")
+        if not bool(torch.isfinite(self.edge_features).all()):
+            raise MeshcastError("edge_features hold NaN or infinite values.")
+
+    @classmethod
+    def sorted(
+        cls,
+        edge_index: Tensor,
+        edge_features: Tensor,
+        num_senders: int,
+        num_receivers: int,
+        feature_names: tuple[str, ...] = (),
+    ) -> Graph:
+        """A graph from edges in any order; edges of one receiver come sorted by sender."""
+        order = torch.argsort(edge_index[1] * max(num_senders, 1) + edge_index[0], stable=True)
+        return cls(edge_index[:, order], edge_features[order], num_senders, num_receivers, feature_names)
+
+    @property
+    def senders(self) -> Tensor:
+        """[edge] int64."""
+        return self.edge_index[0]
+
+    @property
+    def receivers(self) -> Tensor:
+        """[edge] int64, never decreasing."""
+        return self.edge_index[1]
+
+    @property
+    def num_edges(self) -> int:
+        return self.edge_index.shape[1]
+
+    @cached_property
+    def receiver_offsets(self) -> Tensor:
+        """[num_receivers + 1] int64: edges of receiver i are `receiver_offsets[i] : receiver_offsets[i + 1]` (CSR)."""
+        counts = torch.bincount(self.receivers, minlength=self.num_receivers)
+        return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
+    @property
+    def in_degrees(self) -> Tensor:
+        """[num_receivers] int64: edges that reach each receiver."""
+        return self.receiver_offsets.diff()
+
+    def unreached_receivers(self) -> Tensor:
+        """Indices of receivers no edge reaches."""
+        return torch.nonzero(self.in_degrees == 0).squeeze(1)
+
+    def to(self, device: torch.device | str) -> Graph:
+        """The same graph on another device."""
+        return replace(self, edge_index=self.edge_index.to(device), edge_features=self.edge_features.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelGraphs:
+    """The graphs of an encode-process-decode network.
+
+    encoder: grid to mesh, or None where data live on the mesh itself.
+    processor: mesh to mesh.
+    decoder: mesh to grid, or None.
+    """
+
+    processor: Graph
+    encoder: Graph | None = None
+    decoder: Graph | None = None
+
+    def named(self) -> dict[str, Graph]:
+        """The graphs that exist, by name."""
+        graphs = {"encoder": self.encoder, "processor": self.processor, "decoder": self.decoder}
+        return {name: graph for name, graph in graphs.items() if graph is not None}
+
+    def to(self, device: torch.device | str) -> ModelGraphs:
+        """The same graphs on another device."""
+        return ModelGraphs(**{name: graph.to(device) for name, graph in self.named().items()})

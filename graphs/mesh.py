@@ -1,0 +1,111 @@
+"""The mesh: where a field's values live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphs.errors import MeshcastError
+
+EARTH_RADIUS = 6_371_229.0  # [m], the sphere of GRIB's shapeOfTheEarth = 6 (WMO FM 92, code table 3.2)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What the mesh covers.
+
+    kind: a periodic ring, the whole sphere, or a limited area of the sphere.
+    size: the ring's length in its own unit, or the sphere's radius [m].
+    """
+
+    kind: Literal["ring", "sphere", "limited_area"]
+    size: float
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("ring", "sphere", "limited_area"):
+            raise MeshcastError(f"A domain is a ring, a sphere or a limited_area, not {self.kind!r}.")
+        if not (np.isfinite(self.size) and self.size > 0):
+            raise MeshcastError(f"A domain's size must be a positive length, but it is {self.size}.")
+
+    @property
+    def periodic(self) -> bool:
+        """True where a walk around the first or last axis comes home."""
+        return self.kind != "limited_area"
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Nodes on the unit circle or the unit sphere, with the share of the domain each stands for.
+
+    positions: [node, 2] on the unit circle, or [node, 3] on the unit sphere, float64.
+    areas: [node], positive, summing to one, float64.
+    shape: the nodes' structure in C order, `(node,)` without one; `(latitude, longitude)` on a regular grid.
+    domain: what is covered.
+    faces: [face, 3] node indices of a triangulation, or None.
+    levels: number of nodes of each nested level, coarsest first; the first levels[k] nodes form level k.
+    """
+
+    positions: NDArray[np.float64]
+    areas: NDArray[np.float64]
+    shape: tuple[int, ...]
+    domain: Domain
+    faces: NDArray[np.int64] | None = None
+    levels: tuple[int, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        dimension = 2 if self.domain.kind == "ring" else 3
+        if self.positions.ndim != 2 or self.positions.shape[1] != dimension:
+            raise MeshcastError(
+                f"A {self.domain.kind} mesh needs positions of shape [node, {dimension}], but they have shape "
+                f"{self.positions.shape}."
+            )
+        if not np.allclose(np.linalg.norm(self.positions, axis=1), 1.0, atol=1e-9):
+            raise MeshcastError("Mesh positions must be unit vectors; divide them by the radius first.")
+        if self.areas.shape != (self.num_nodes,):
+            raise MeshcastError(f"Mesh areas must have shape [{self.num_nodes}], but have {self.areas.shape}.")
+        if not (np.all(np.isfinite(self.areas)) and np.all(self.areas > 0) and abs(self.areas.sum() - 1.0) < 1e-9):
+            raise MeshcastError(f"Mesh areas must be positive and sum to one, but sum to {self.areas.sum():.6g}.")
+        if int(np.prod(self.shape)) != self.num_nodes:
+            raise MeshcastError(f"A mesh of shape {self.shape} cannot have {self.num_nodes} nodes.")
+
+    @property
+    def num_nodes(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def structured(self) -> bool:
+        """True where the nodes form a grid of latitudes and longitudes."""
+        return len(self.shape) == 2
+
+    @property
+    def latitudes(self) -> NDArray[np.float64]:
+        """[node], degrees north; zero on a ring."""
+        if self.domain.kind == "ring":
+            return np.zeros(self.num_nodes)
+        return np.degrees(np.arcsin(np.clip(self.positions[:, 2], -1.0, 1.0)))
+
+    @property
+    def longitudes(self) -> NDArray[np.float64]:
+        """[node], degrees east in [0, 360)."""
+        degrees = np.degrees(np.arctan2(self.positions[:, 1], self.positions[:, 0])) % 360.0
+        return np.where(degrees > 360.0 - 1e-9, 0.0, degrees)
+
+    def same_nodes(self, other: Mesh, tolerance: float = 1e-4) -> bool:
+        """True where both meshes have the same nodes in the same order, to `tolerance` [radians]."""
+        return self.positions.shape == other.positions.shape and bool(
+            np.all(np.linalg.norm(self.positions - other.positions, axis=1) < tolerance)
+        )
+
+    def describe(self) -> str:
+        """The mesh in half a sentence, for messages and reports."""
+        grid = " x ".join(str(n) for n in self.shape)
+        match self.domain.kind:
+            case "ring":
+                return f"ring of {self.num_nodes} nodes, length {self.domain.size:g}"
+            case "sphere":
+                return f"global mesh of {grid} nodes"
+            case _:
+                return f"limited area of {grid} nodes"
