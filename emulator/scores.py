@@ -1,0 +1,134 @@
+"""Area-weighted scores of fields: one copy, for the training loss and for verification.
+
+Fields are [..., node, variable], ensembles [..., member, node, variable], `areas` [node]; scores are [..., variable].
+Where the truth is NaN the node is masked: it counts neither in the sum nor in the weights. A NaN in the forecast is a
+forecast that failed, and makes its score NaN. Sums run in the type of the arguments: verification passes float64.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Σ aᵢ xᵢ / Σ aᵢ over the nodes where `valid` [..., node, variable], all of them if None: [..., variable]."""
+    weights = areas.to(dtype=x.dtype, device=x.device)[:, None]
+    if valid is None:
+        return (x * weights).sum(-2) / weights.sum()
+    # `where` before the product: NaN times a weight of zero would still be NaN, and so would its gradient.
+    x = torch.where(valid, x, torch.zeros((), dtype=x.dtype, device=x.device))
+    return (x * weights).sum(-2) / torch.where(valid, weights, torch.zeros_like(weights)).sum(-2)
+
+
+def mse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Mean squared error; its square root, taken after the mean over cases, is the RMSE."""
+    error, valid = _error(forecast, truth)
+    return weighted_mean(error.square(), areas, valid)
+
+
+def mae(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Mean absolute error."""
+    error, valid = _error(forecast, truth)
+    return weighted_mean(error.abs(), areas, valid)
+
+
+def bias(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Mean of forecast minus truth."""
+    error, valid = _error(forecast, truth)
+    return weighted_mean(error, areas, valid)
+
+
+def nrmse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """‖forecast - truth‖ / ‖truth‖ in the area-weighted 2-norm (Koehler et al. 2024, APEBench, arXiv:2411.00180)."""
+    error, valid = _error(forecast, truth)
+    return (weighted_mean(error.square(), areas, valid) / weighted_mean(truth.square(), areas, valid)).sqrt()
+
+
+def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
+    """Anomaly correlation, not centred: Σ a f′t′ / √(Σ a f′² Σ a t′²), f′ and t′ differences from the climatology.
+
+    The form of Rasp et al. (2024), WeatherBench 2, doi:10.1029/2023MS004019. `climatology` broadcasts to the fields.
+    """
+    valid = _valid(truth)
+    return _correlation(forecast - climatology, truth - climatology, areas, valid)
+
+
+def centred_acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
+    """Anomaly correlation, centred: as `acc`, with the area mean taken from both anomalies (WMO-No. 485, app. 2.2.34)."""
+    valid = _valid(truth)
+    anomalies = forecast - climatology, truth - climatology
+    return _correlation(*(x - weighted_mean(x, areas, valid).unsqueeze(-2) for x in anomalies), areas, valid)
+
+
+def variance(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Area-weighted variance about the area mean."""
+    anomaly = x - weighted_mean(x, areas, valid).unsqueeze(-2)
+    return weighted_mean(anomaly.square(), areas, valid)
+
+
+def amplitude_ratio(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Spatial standard deviation of the forecast over the truth's; 1 keeps the amplitude, less damps it."""
+    valid = _valid(truth)
+    return (variance(forecast, areas, valid) / variance(truth, areas, valid)).sqrt()
+
+
+def ensemble_variance(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Unbiased variance between members, area mean; its root after the mean over cases is the spread.
+
+    With m exchangeable members a reliable ensemble has spread² (m + 1) / m = MSE of its mean (Fortin et al. 2014,
+    doi:10.1175/JHM-D-14-0008.1, eq. 15).
+    """
+    return weighted_mean(ensemble.var(dim=-3, correction=1), areas, _valid(truth))
+
+
+def crps(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Continuous ranked probability score of the members' empirical distribution: E|X - y| - ½ E|X - X′|.
+
+    Gneiting and Raftery (2007), doi:10.1198/016214506000001437, eq. 21. One member gives the absolute error.
+    """
+    members = ensemble.shape[-3]
+    return _crps(ensemble, truth, areas, pairs=members * members)
+
+
+def fair_crps(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """CRPS that a finite ensemble drawn from the true distribution minimises: pairs of different members only.
+
+    Ferro (2014), doi:10.1002/qj.2270. It needs two members or more; one gives NaN.
+    """
+    members = ensemble.shape[-3]
+    return _crps(ensemble, truth, areas, pairs=members * (members - 1))
+
+
+def _crps(ensemble: Tensor, truth: Tensor, areas: Tensor, pairs: int) -> Tensor:
+    valid = _valid(truth)
+    observed = truth if valid is None else torch.where(valid, truth, torch.zeros_like(truth))
+    distance = (ensemble - observed.unsqueeze(-3)).abs().mean(-3)
+    # Σᵢⱼ |xᵢ - xⱼ| = 2 Σₖ (2k - m - 1) x₍ₖ₎ over the sorted members, k from 1.
+    members = ensemble.shape[-3]
+    rank = 2 * torch.arange(1, members + 1, device=ensemble.device, dtype=ensemble.dtype) - members - 1
+    difference = 2 * (ensemble.sort(dim=-3).values * rank[:, None, None]).sum(-3)
+    half = difference / (2 * pairs) if pairs else torch.full_like(difference, torch.nan)
+    return weighted_mean(distance - half, areas, valid)
+
+
+def _correlation(forecast: Tensor, truth: Tensor, areas: Tensor, valid: Tensor | None) -> Tensor:
+    covariance = weighted_mean(forecast * truth, areas, valid)
+    return (
+        covariance
+        / (weighted_mean(forecast.square(), areas, valid) * weighted_mean(truth.square(), areas, valid)).sqrt()
+    )
+
+
+def _error(forecast: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Forecast minus truth, zero where the truth is masked, so that no NaN reaches a gradient; and the mask."""
+    valid = _valid(truth)
+    if valid is None:
+        return forecast - truth, None
+    return torch.where(valid, forecast - truth, torch.zeros_like(truth)), valid
+
+
+def _valid(truth: Tensor) -> Tensor | None:
+    """Where the truth is there, or None where it is everywhere, which saves the masked sums."""
+    missing = torch.isnan(truth)
+    return ~missing if bool(missing.any()) else None

@@ -1,0 +1,110 @@
+"""Scores by hand on four numbers, and against the `scores` library."""
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+from emulator import scores
+
+AREAS = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+TRUTH = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)[:, None]
+FORECAST = torch.tensor([2.0, -2.0, 1.0, 1.5], dtype=torch.float64)[:, None]  # errors 1, 0, -2, 1
+
+
+def test_scores_by_hand_on_four_numbers() -> None:
+    assert scores.mse(FORECAST, TRUTH, AREAS).item() == pytest.approx(0.1 * 1 + 0.3 * 4 + 0.4 * 1)
+    assert scores.mae(FORECAST, TRUTH, AREAS).item() == pytest.approx(0.1 + 0.6 + 0.4)
+    assert scores.bias(FORECAST, TRUTH, AREAS).item() == pytest.approx(0.1 - 0.6 + 0.4)
+    truth_square = 0.1 * 1 + 0.2 * 4 + 0.3 * 9 + 0.4 * 0.25
+    assert scores.nrmse(FORECAST, TRUTH, AREAS).item() == pytest.approx((1.7 / truth_square) ** 0.5)
+    product, square = 0.1 * 2 + 0.2 * 4 + 0.3 * 3 + 0.4 * 0.75, 0.1 * 4 + 0.2 * 4 + 0.3 * 1 + 0.4 * 2.25
+    zero = torch.zeros_like(TRUTH)
+    assert scores.acc(FORECAST, TRUTH, zero, AREAS).item() == pytest.approx(product / (square * truth_square) ** 0.5)
+    mean = 0.1 - 0.4 + 0.9 + 0.2
+    assert scores.variance(TRUTH, AREAS).item() == pytest.approx(truth_square - mean**2)
+
+
+def test_a_masked_node_counts_neither_in_the_sum_nor_in_the_weights() -> None:
+    masked = TRUTH.clone()
+    masked[2] = torch.nan
+    kept = [0, 1, 3]
+    weights = AREAS[kept] / AREAS[kept].sum()
+    for score in (scores.mse, scores.mae, scores.bias, scores.nrmse, scores.amplitude_ratio):
+        assert score(FORECAST, masked, AREAS).item() == pytest.approx(
+            score(FORECAST[kept], TRUTH[kept], weights).item()
+        )
+    for score in (scores.acc, scores.centred_acc):
+        climatology = torch.tensor(0.3, dtype=torch.float64)
+        expected = score(FORECAST[kept], TRUTH[kept], climatology, weights).item()
+        assert score(FORECAST, masked, climatology, AREAS).item() == pytest.approx(expected)
+    ensemble = torch.stack([FORECAST, FORECAST + 1, FORECAST - 2])
+    for score in (scores.crps, scores.fair_crps, scores.ensemble_variance):
+        expected = score(ensemble[:, kept], TRUTH[kept], weights).item()
+        assert score(ensemble, masked, AREAS).item() == pytest.approx(expected)
+
+
+def test_a_masked_node_sends_no_nan_into_the_gradient() -> None:
+    masked = TRUTH.clone()
+    masked[2] = torch.nan
+    for score in (scores.mse, scores.mae, scores.bias, scores.nrmse):
+        forecast = FORECAST.clone().requires_grad_()
+        score(forecast, masked, AREAS).sum().backward()
+        assert torch.isfinite(forecast.grad).all() and forecast.grad[2] == 0
+    ensemble = torch.stack([FORECAST, FORECAST + 1]).requires_grad_()
+    scores.fair_crps(ensemble, masked, AREAS).sum().backward()
+    assert torch.isfinite(ensemble.grad).all()
+
+
+def test_a_forecast_that_failed_has_no_score() -> None:
+    failed = FORECAST.clone()
+    failed[1] = torch.nan
+    assert torch.isnan(scores.mse(failed, TRUTH, AREAS)).all()
+    assert torch.isnan(scores.crps(torch.stack([FORECAST, failed]), TRUTH, AREAS)).all()
+
+
+def test_one_member_has_the_absolute_error_as_crps_and_no_fair_crps() -> None:
+    assert scores.crps(FORECAST[None], TRUTH, AREAS).item() == pytest.approx(1.1)
+    assert torch.isnan(scores.fair_crps(FORECAST[None], TRUTH, AREAS)).all()
+
+
+def test_crps_by_hand_with_two_members() -> None:
+    ensemble = torch.tensor([0.0, 3.0], dtype=torch.float64).reshape(2, 1, 1)
+    truth, area = torch.tensor([[1.0]], dtype=torch.float64), torch.ones(1)
+    assert scores.crps(ensemble, truth, area).item() == pytest.approx(1.5 - 0.5 * 6 / 4)
+    assert scores.fair_crps(ensemble, truth, area).item() == pytest.approx(1.5 - 0.5 * 6 / 2)
+
+
+def test_scores_agree_with_the_scores_library() -> None:
+    from scores.continuous import additive_bias, correlation, mae, mse
+    from scores.probability import crps_for_ensemble
+
+    random = np.random.default_rng(0)
+    shape = (3, 5, 40, 2)  # case, member, node, variable
+    ensemble, truth = random.normal(size=shape), random.normal(size=(3, 40, 2))
+    truth[random.random(truth.shape) < 0.1] = np.nan
+    areas = random.random(40)
+    areas /= areas.sum()
+    x, y = (
+        xr.DataArray(ensemble, dims=("case", "member", "node", "variable")),
+        xr.DataArray(truth, dims=("case", "node", "variable")),
+    )
+    w = xr.DataArray(areas, dims="node")
+    forecast = x.isel(member=0)
+    a, t, f = (torch.from_numpy(v) for v in (areas, truth, ensemble[:, 0]))
+
+    def same(ours: torch.Tensor, theirs: xr.DataArray) -> None:
+        np.testing.assert_allclose(ours.numpy(), theirs.transpose("case", "variable").values, atol=1e-6)
+
+    keep = ["case", "variable"]
+    same(scores.mse(f, t, a), mse(forecast, y, preserve_dims=keep, weights=w))
+    same(scores.mae(f, t, a), mae(forecast, y, preserve_dims=keep, weights=w))
+    same(scores.bias(f, t, a), additive_bias(forecast, y, preserve_dims=keep, weights=w))
+    for ours, method in ((scores.crps, "ecdf"), (scores.fair_crps, "fair")):
+        theirs = crps_for_ensemble(x, y, "member", method=method, preserve_dims=keep, weights=w)
+        same(ours(torch.from_numpy(ensemble), t, a), theirs)
+    even = torch.full((40,), 1 / 40, dtype=torch.float64)
+    same(
+        scores.centred_acc(f, t, torch.zeros((), dtype=torch.float64), even),
+        correlation.pearsonr(forecast, y, preserve_dims=keep),
+    )
