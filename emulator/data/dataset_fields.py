@@ -1,0 +1,159 @@
+"""Fields of an anemoi dataset, opened by `anemoi.datasets.open_dataset` as it stands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.arrays import ArrayFields, columns_of, in_memory, open_arrays, refuse_missing
+from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
+from emulator.data.fields import Fields
+from emulator.time_step import TimeStep, to_seconds
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+Source = str | list[Any] | dict[str, Any]
+
+# What anemoi-datasets writes about itself; every other text attribute travels with the data.
+ITS_OWN_ATTRIBUTES = frozenset(
+    "config_format_version constant_fields data_request description_of_dates dtype end_date ensemble_axis ensemble_dimension "
+    "flatten_grid format frequency latest_write_timestamp layout mesh missing_dates name_to_index order_by origins "
+    "provenance_load recipe remapping resolution start_date statistics_end_date statistics_start_date time_step uuid "
+    "version".split()
+)
+
+
+def open_fields(source: Source, trajectories: slice | None = None, keep_in_memory: bool = False) -> Fields:
+    """Fields of an anemoi dataset (string, list or dict: join, select, cutout, dates ...) or of a `.npy` array.
+
+    source: passed to `open_dataset` as it stands; a path that ends in `.npy` is an array of a benchmark protocol.
+    trajectories: a part of the ensemble axis.
+    keep_in_memory: read everything once, where it takes less than a gigabyte.
+    """
+    if isinstance(source, str) and source.endswith(".npy"):
+        arrays = open_arrays(source)
+        fields: Fields = arrays if trajectories is None else replace(arrays, values=arrays.values[:, trajectories])
+    else:
+        fields = DatasetFields(open_source(source), source, trajectories)
+    if fields.ensemble_size == 0:
+        raise MeshcastError(f"No trajectory of {fields.source} is left by {trajectories}.")
+    return in_memory(fields) if keep_in_memory else fields
+
+
+def open_source(source: Source) -> Any:
+    """`anemoi.datasets.open_dataset(source)`, with a readable message where it cannot."""
+    from anemoi.datasets import open_dataset
+
+    try:
+        return open_dataset(source)
+    except Exception as error:  # whatever its layers raise, the source is what the user wrote
+        raise MeshcastError(
+            f"Cannot open the dataset {describe(source)}: {type(error).__name__}: {error}. Give the path of an anemoi "
+            "dataset (.zarr), or what anemoi.datasets.open_dataset takes."
+        ) from error
+
+
+def describe(source: Source) -> str:
+    """A source in one line."""
+    return source if isinstance(source, str) else json.dumps(source, default=str)
+
+
+class DatasetFields:
+    """`Fields` over an opened anemoi dataset [date, variable, ensemble, cell]."""
+
+    def __init__(self, dataset: Any, source: Source, trajectories: slice | None = None) -> None:
+        self.dataset = dataset
+        self.source = describe(source)
+        self.trajectories = range(dataset.shape[2])[trajectories or slice(None)]
+        self.ensemble_size = len(self.trajectories)
+        self.stores = list({id(store): store for store in _stores(dataset)}.values())
+        self.variables = tuple(sorted(dataset.name_to_index, key=dataset.name_to_index.__getitem__))
+        self.times = to_seconds(dataset.dates)
+        self.missing = frozenset(int(index) for index in dataset.missing)
+        self.time_step = self._time_step()
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        metadata = self.dataset.variables_metadata
+        return tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        return mesh_from_coordinates(self.dataset.latitudes, self.dataset.longitudes, self._attribute("mesh"))
+
+    @property
+    def ensemble_axis(self) -> Literal["trajectory", "member"]:
+        return "trajectory" if self._attribute("ensemble_axis") == "trajectory" else "member"
+
+    @cached_property
+    def attributes(self) -> Mapping[str, str]:
+        """Text attributes of every store, different values of one name joined by a semicolon."""
+        collected: dict[str, list[str]] = {}
+        for store in self.stores:
+            for name, value in store.store.attrs.items():
+                texts = collected.setdefault(name, [])
+                if isinstance(value, str) and value and name not in ITS_OWN_ATTRIBUTES and value not in texts:
+                    texts.append(value)
+        return {name: "; ".join(texts) for name, texts in collected.items() if texts}
+
+    def read(
+        self,
+        times: slice | NDArray[np.int64],
+        variables: Sequence[str],
+        ensemble: slice | Sequence[int] | int = slice(None),
+    ) -> NDArray[np.float32]:
+        """[time, ensemble, node, variable]."""
+        columns = columns_of(self, variables)
+        refuse_missing(self, times)
+        index = np.arange(len(self.times))[times]
+        members = np.atleast_1d(np.asarray(self.trajectories)[[ensemble] if isinstance(ensemble, int) else ensemble])
+        parts = [self._block(run)[:, columns][:, :, members] for run in _runs(index)]
+        if not parts:
+            return np.empty((0, len(members), self.mesh.num_nodes, len(columns)), dtype=np.float32)
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return np.ascontiguousarray(whole.transpose(0, 2, 3, 1), dtype=np.float32)
+
+    def _block(self, run: slice) -> NDArray[np.float32]:
+        return np.asarray(self.dataset[run])
+
+    def _attribute(self, name: str) -> Any:
+        return next((store.store.attrs[name] for store in self.stores if name in store.store.attrs), None)
+
+    def _time_step(self) -> TimeStep:
+        """The stored step, times how many of the store's dates one date of the opened dataset spans."""
+        seconds = int(self.dataset.frequency.total_seconds())
+        if (stored := self._attribute("time_step")) is not None:
+            step = time_step_from_json(stored)
+        elif calendar_step := self._attribute("calendar_step"):
+            step = TimeStep.parse(calendar_step)
+        else:
+            return TimeStep(seconds)
+        ratio = max(1, round(seconds / self.stores[0].frequency.total_seconds()))
+        length = None if step.true_length is None else step.true_length * ratio
+        return replace(step, count=step.count * ratio, true_length=length)
+
+
+def _stores(dataset: Any) -> Iterator[Any]:
+    """The zarr stores beneath joins, selections and subsets."""
+    if hasattr(dataset, "store"):
+        yield dataset
+        return
+    for name in ("datasets", "target", "forward", "dataset"):
+        below = getattr(dataset, name, None)
+        for child in below if isinstance(below, (list, tuple)) else [below] if below is not None else []:
+            yield from _stores(child)
+        if below is not None:
+            return
+
+
+def _runs(index: NDArray[np.int64]) -> Iterator[slice]:
+    """Runs of consecutive indices, as slices: one read of the store each."""
+    if len(index):
+        for run in np.split(index, np.flatnonzero(np.diff(index) != 1) + 1):
+            yield slice(int(run[0]), int(run[-1]) + 1)
