@@ -1,0 +1,271 @@
+"""Writing anemoi datasets, through anemoi-datasets' own creation tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.time_step import TimeStep, to_datetime, to_seconds
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+HOURS_A_MONTH = 730  # nominal: Anemoi knows no months, and twelve of them make its usual year of 8760h
+TASKS = (
+    "init",
+    "load",
+    "finalise",
+    "init_additions",
+    "load_additions",
+    "finalise_additions",
+    "patch",
+    "cleanup",
+    "verify",
+)
+MAX_CHUNK_DATES, CHUNK_BYTES = 24, 2**22  # windows of 5 steps read fastest between 6 and 24 dates a chunk
+
+
+def create_dataset(
+    output: Path,
+    fields: xr.Dataset,
+    *,
+    mesh: Mesh,
+    time_step: TimeStep,
+    ensemble_axis: Literal["trajectory", "member"],
+    attributes: Mapping[str, str],
+    overwrite: bool = False,
+) -> None:
+    """Write fields as an anemoi dataset that `open_dataset` and `anemoi-datasets inspect` accept.
+
+    fields: dims (time, number, cell), variables of float32 or float64 with `units`, `time` the true dates, increasing;
+        a date absent from the series becomes one of Anemoi's missing dates. NaN marks masked places.
+    ensemble_axis: whether `number` counts independent trajectories of a solver or members of one ensemble.
+    attributes: licence, attribution, title, calendar and what else travels with the data.
+
+    The store carries, beside Anemoi's own, the attributes `ensemble_axis`, `calendar`, `calendar_step` (where a step is
+    months), `time_step` and `mesh` (JSON), and `attributes` (JSON, the mapping above). It is written beside its final
+    name and renamed when complete. Raises MeshcastError where the output exists, cannot be written, or the disk is full.
+    """
+    output = Path(output)
+    timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
+    with _written_beside(output, overwrite) as part, _quiet():
+        source = part.parent / "fields.nc"
+        _as_netcdf(fields, mesh, timeline, source)
+        recipe = _recipe(fields, source, timeline, attributes)
+        _run_tasks(recipe, part)
+        source.unlink()
+        _describe(part, fields, mesh, time_step, timeline, ensemble_axis, attributes)
+
+
+def mesh_to_json(mesh: Mesh) -> str:
+    """What latitudes and longitudes do not tell of a mesh: its domain, shape and levels."""
+    return json.dumps({"domain": asdict(mesh.domain), "shape": list(mesh.shape), "levels": list(mesh.levels)})
+
+
+def time_step_to_json(time_step: TimeStep) -> str:
+    return json.dumps(asdict(time_step))
+
+
+def time_step_from_json(text: str) -> TimeStep:
+    return TimeStep(**json.loads(text))
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """The dates of a series: true ones, and the evenly spaced ones Anemoi needs while it writes.
+
+    true, nominal: [date] int64 seconds since 1970 UTC of every step from first to last, absent ones included.
+    present: [time] index of the dates that have fields.
+    frequency: nominal, in Anemoi's notation.
+    """
+
+    true: NDArray[np.int64]
+    nominal: NDArray[np.int64]
+    present: NDArray[np.int64]
+    frequency: str
+
+    @classmethod
+    def of(cls, times: NDArray[np.int64], time_step: TimeStep) -> Timeline:
+        """Raises MeshcastError where the times do not increase or do not fall on steps of `time_step`."""
+        if len(times) == 0 or np.any(np.diff(times) <= 0):
+            raise MeshcastError("A dataset needs at least one time, and its times must increase without duplicates.")
+        first, last = to_datetime(times[[0, -1]])
+        if time_step.unit == "second":
+            length = (times[-1] - times[0]) // time_step.count + 1
+            nominal_seconds, frequency = time_step.count, f"{time_step.count}s"
+        else:
+            months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(np.int64))
+            length = months // time_step.count + 1
+            hours = HOURS_A_MONTH * time_step.count
+            nominal_seconds, frequency = hours * 3600, f"{hours}h"
+        steps = np.arange(length)
+        true = time_step.advance(np.full(length, times[0]), steps)
+        present = np.searchsorted(true, times).clip(0, length - 1)
+        astray = true[present] != times
+        if astray.any():
+            raise MeshcastError(
+                f"The time {to_datetime(times[astray])[0]} is no whole number of steps of {time_step} after the first, "
+                f"{first}. Give the true time step, or leave such times out."
+            )
+        return cls(true, times[0] + nominal_seconds * steps, present, frequency)
+
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """Index of the dates without fields."""
+        return np.setdiff1d(np.arange(len(self.true)), self.present)
+
+
+@contextlib.contextmanager
+def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
+    """A path beside `output` under the same name, renamed to it at the end, removed where anything fails."""
+    if output.suffix != ".zarr":
+        raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
+    if output.exists() and not overwrite:
+        raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
+    folder = output.parent / f".{output.name}.part"
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        yield folder / output.name
+        if output.exists():
+            os.rename(output, folder / "replaced")
+        os.rename(folder / output.name, output)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MeshcastError(
+                f"The disk is full: {output} was not written. Free some space, or write elsewhere."
+            ) from None
+        raise MeshcastError(f"Cannot write {output}: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Anemoi's log, progress bars and floating-point traps kept to itself."""
+    loggers = [logging.getLogger(name) for name in ("anemoi", "earthkit")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with warnings.catch_warnings(), np.errstate():
+                warnings.simplefilter("ignore")
+                yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _as_netcdf(fields: xr.Dataset, mesh: Mesh, timeline: Timeline, path: Path) -> None:
+    """The form anemoi-datasets' netcdf source reads: dims (time, number, cell), float32, nominal dates."""
+    import xarray as xr
+
+    variables = {
+        str(name): (
+            ("time", "number", "cell"),
+            array.transpose("time", "number", "cell").data.astype(np.float32),
+            {"units": array.attrs.get("units", "1")},
+        )
+        for name, array in fields.data_vars.items()
+    }
+    latitude, longitude = _places(fields, mesh)
+    coordinates = {
+        "time": to_datetime(timeline.nominal[timeline.present]),
+        "number": ("number", np.arange(fields.sizes["number"]), {"standard_name": "realization"}),
+        "latitude": ("cell", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
+        "longitude": ("cell", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    try:
+        xr.Dataset(variables, coordinates).to_netcdf(path, engine="netcdf4")
+    except RuntimeError as error:  # HDF5 hides what the system said
+        if shutil.disk_usage(path.parent).free < sum(array.nbytes for array in fields.data_vars.values()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+        raise
+
+
+def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Latitudes and longitudes of the cells [degrees], as the fields give them where they do."""
+    if "latitude" in fields.coords and "longitude" in fields.coords:
+        return fields["latitude"].values.astype(np.float64), fields["longitude"].values.astype(np.float64)
+    return np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)
+
+
+def _recipe(fields: xr.Dataset, source: Path, timeline: Timeline, attributes: Mapping[str, str]) -> dict[str, Any]:
+    members, cells = fields.sizes["number"], fields.sizes["cell"]
+    chunk_dates = int(np.clip(CHUNK_BYTES // (4 * members * cells * len(fields.data_vars)), 1, MAX_CHUNK_DATES))
+    dates = to_datetime(timeline.nominal)
+    return {
+        "description": attributes.get("title", "fields written by meshcast"),
+        "licence": attributes.get("licence", "unknown"),
+        "attribution": attributes.get("attribution", "unknown"),
+        "dates": {
+            "start": str(dates[0]),
+            "end": str(dates[-1]),
+            "frequency": timeline.frequency,
+            "missing": [str(date) for date in dates[timeline.missing]],
+        },
+        "input": {"netcdf": {"path": str(source)}},
+        "build": {"allow_nans": True, "group_by": 10 * chunk_dates},
+        # one chunk holds all variables of a few dates: a training window reads few chunks
+        "output": {"chunking": {"dates": min(chunk_dates, len(dates)), "ensembles": members}},
+    }
+
+
+def _run_tasks(recipe: dict[str, Any], path: Path) -> None:
+    from anemoi.datasets.create.recipe import Recipe
+    from anemoi.datasets.create.tasks import run_task
+
+    for task in TASKS:
+        run_task(task, Recipe(**recipe), path=str(path))
+
+
+def _describe(
+    path: Path,
+    fields: xr.Dataset,
+    mesh: Mesh,
+    time_step: TimeStep,
+    timeline: Timeline,
+    ensemble_axis: str,
+    attributes: Mapping[str, str],
+) -> None:
+    """Add what Anemoi does not record, and put the true dates where it wrote nominal ones."""
+    import zarr
+
+    store = zarr.open(str(path), "r+")
+    store.attrs["ensemble_axis"] = ensemble_axis
+    store.attrs["calendar"] = attributes.get("calendar", "standard")
+    store.attrs["time_step"] = time_step_to_json(time_step)
+    store.attrs["mesh"] = mesh_to_json(mesh)
+    store.attrs["attributes"] = json.dumps({name: str(value) for name, value in attributes.items()})
+    metadata = dict(store.attrs["variables_metadata"])
+    for name, array in fields.data_vars.items():
+        metadata[str(name)] = {**metadata[str(name)], "units": array.attrs.get("units", "1")}
+    store.attrs["variables_metadata"] = metadata
+    if time_step.unit == "month":
+        store.attrs["calendar_step"] = str(time_step)
+        store["dates"][:] = to_datetime(timeline.true)
+        for name in ("start_date", "end_date", "last_date", "statistics_start_date", "statistics_end_date"):
+            store.attrs[name] = _true_date(store.attrs[name], timeline)
+        store.attrs["missing_dates"] = [_true_date(date, timeline) for date in store.attrs["missing_dates"]]
+
+
+def _true_date(nominal: str, timeline: Timeline) -> str:
+    index = int(np.searchsorted(timeline.nominal, to_seconds(np.datetime64(nominal))))
+    return str(to_datetime(timeline.true)[index])
