@@ -1,0 +1,43 @@
+"""Files that are whole or not there: written beside their final name, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from graphs.errors import MeshcastError
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """A name beside `path` to write to; it takes the final name once the block ends well, and is removed otherwise.
+
+    Missing folders are made. Raises MeshcastError where the file cannot be written or the disk is full.
+    """
+    final = Path(path)
+    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        if final.is_dir():
+            raise MeshcastError(f"Cannot write the file {final}: a folder of that name is there. Choose another name.")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, final)
+    except OSError as error:
+        raise MeshcastError(_explain(final, error)) from error
+    finally:
+        part.unlink(missing_ok=True) if final.parent.is_dir() else None
+
+
+def _explain(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"No room left to write {path} ({os.strerror(error.errno)}). Nothing stands under that name that did not "
+            "before; free some space or choose another disk."
+        )
+    reason = error.strerror or str(error)
+    return f"Cannot write {path}: {reason}. Choose a folder that exists and that you may write to."

@@ -1,0 +1,320 @@
+"""Configurations: YAML and dotted overrides to frozen dataclasses, with every fault in one report.
+
+The one file that knows YAML. A configuration is a plain frozen dataclass beside what it configures. It may nest others,
+tuples, dictionaries, optional values, and tagged unions: `Annotated[A | B, Discriminator("kind")]`, with pydantic's
+Discriminator, of dataclasses with a field `kind: Literal["a"] = "a"`.
+
+Scalars follow YAML 1.2: `1e-3` is a float, `true` and `false` alone are booleans (`no` is a gas), dates are text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import enum
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from emulator.atomic_file import atomic_file
+from graphs.errors import MeshcastError
+
+C = TypeVar("C")
+Location = tuple[str | int, ...]
+
+
+def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:
+    """The configuration of class `cls` in a YAML file (or a mapping already read), with overrides such as `a.b=3`.
+
+    Keys the class does not know are refused at every level. An override's value is read as YAML; a whole section is
+    replaced by `model={kind: cnn, width: 16}`.
+    Raises MeshcastError that lists every fault with its dotted path, what came and what was expected.
+    """
+    source = "the configuration" if isinstance(path, Mapping) else str(path)
+    content = resolve(path) if isinstance(path, Mapping) else _read(Path(path))
+    overridden: dict[Location, str] = {}
+    faults = [fault for text in overrides if (fault := _override(content, text, overridden))]
+    if faults:
+        raise MeshcastError(_report(source, faults))
+    return _validate(cls, content, source, overridden)
+
+
+def resolve(config: Any) -> Any:
+    """The configuration in plain types, every default spelt out: what YAML, JSON and a checkpoint's metadata hold."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {item.name: resolve(getattr(config, item.name)) for item in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(key): resolve(value) for key, value in config.items()}
+    if isinstance(config, list | tuple | set | frozenset):
+        return [resolve(value) for value in config]
+    if isinstance(config, enum.Enum):
+        return resolve(config.value)
+    if isinstance(config, Path):
+        return str(config)
+    if config is None or type(config) in (bool, int, float, str):
+        return config
+    if hasattr(config, "item"):  # a scalar of numpy or torch
+        return config.item()
+    raise TypeError(f"A configuration holds plain values, not {config!r} of type {type(config).__name__}.")
+
+
+def dump(config: Any, path: str | Path) -> None:
+    """Write the complete configuration as YAML that `load` reads back to an equal one; whole or not at all."""
+    text = yaml.dump(resolve(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    with atomic_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+# YAML ---------------------------------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's scalars (core schema, section 10.3.2) in a loader that makes plain types only."""
+
+    yaml_implicit_resolvers: typing.ClassVar[dict[str, list[Any]]] = {}  # none of YAML 1.1's
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads back: text that looks like a number is quoted."""
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", r"<<", "<"),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    _Dumper.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, 0) if text[:2] in ("0x", "0o") else int(text)  # 010 is ten, not an octal eight
+
+
+def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and key.value in seen and key.value != "<<":
+            raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+        seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+    loader.flatten_mapping(node)
+    return {str(key): value for key, value in loader.construct_mapping(node, deep=True).items()}
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise MeshcastError(f"There is no configuration {path}.{_nearest_file(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MeshcastError(f"Cannot read the configuration {path}: {error}") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise MeshcastError(f"{path} is not valid YAML{_explain(error)}") from None
+    if not isinstance(content, dict):
+        came = "is empty" if content is None else f"holds {_show(content)}"
+        raise MeshcastError(f"{path} must hold keys and values (`key: value`), but {came}.")
+    return content
+
+
+def _explain(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)
+    return f": line {mark.line + 1}, column {mark.column + 1}: {problem}." if mark else f": {problem}."
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" The folder {path.parent} does not exist either."
+    names = [item.name for item in path.parent.iterdir() if item.suffix in (".yaml", ".yml")]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    return f" Did you mean {path.with_name(near[0])}?" if near else ""
+
+
+def _override(content: dict[str, Any], text: str, overridden: dict[Location, str]) -> str | None:
+    """Set one `a.b=value` in `content`; the fault in words where it cannot be done."""
+    dotted, equals, value = text.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        return f"{text}: an override reads path.to.key=value, for example training.seed=3"
+    try:
+        parsed = yaml.load(value, Loader=_Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        return f"{text}: the value is not valid YAML{_explain(error)}"
+    parent: Any = content
+    location: list[str | int] = []
+    for depth, key in enumerate(keys):
+        index: str | int = int(key) if isinstance(parent, list) and key.isdigit() else key
+        if isinstance(parent, list) and not (isinstance(index, int) and index < len(parent)):
+            return f"{text}: {_dotted(location)} is a list of {len(parent)}; name an entry 0 to {len(parent) - 1}"
+        if not isinstance(parent, dict | list):
+            return f"{text}: {_dotted(location)} is {_show(parent)}, which has no keys"
+        location.append(index)
+        if depth == len(keys) - 1:
+            parent[index] = parsed  # type: ignore[index]
+        else:
+            if isinstance(parent, dict) and parent.get(key) is None:
+                parent[key] = {}
+            parent = parent[index]  # type: ignore[index]
+    overridden[tuple(location)] = text
+    return None
+
+
+# Validation ---------------------------------------------------------------------------------------------------------
+
+
+def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Mapping[Location, str]) -> C:
+    import pydantic
+    import pydantic_core
+
+    # A dataclass of its own takes no configuration here, but those inside a container inherit the container's.
+    adapter = pydantic.TypeAdapter(tuple[cls], config=pydantic.ConfigDict(extra="forbid"))  # type: ignore[valid-type]
+    try:
+        # Strict, so that "3" is no number and true no seed; through JSON, so that a list may still become a tuple.
+        text = pydantic_core.to_json([content], inf_nan_mode="constants")
+        return adapter.validate_json(text, strict=True)[0]
+    except pydantic.ValidationError as error:
+        faults: dict[str, None] = {}
+        for item in error.errors():
+            location = _locate(content, item["loc"][1:], item["type"])
+            origins = [text for at, text in overridden.items() if at[: len(location)] == location[: len(at)]]
+            origin = f" (from {origins[0]})" if location and origins else ""
+            faults[_describe(cls, content, item, location) + origin] = None
+        raise MeshcastError(_report(source, list(faults))) from None
+
+
+def _report(source: str, faults: Sequence[str]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n  ".join([f"{source} has {count}:", *faults])
+
+
+def _describe(cls: Any, content: Any, item: Mapping[str, Any], location: Location) -> str:
+    path, kind, came = _dotted(location), item["type"], item["input"]
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys(_annotation(cls, content, location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {_dotted((*location[:-1], near[0]))}?" if near else f"known keys: {', '.join(known)}"
+        return f"{path}: unknown key; {hint}"
+    if kind in ("missing", "missing_argument"):
+        absent = "missing" if _value(content, location) is None else f"got {_show(_value(content, location))}"
+        return f"{path}: {absent}, expected {_expected(_annotation(cls, content, location))}"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        tags = [str(tag) for member in _members(_annotation(cls, content, location)) for tag in _tags(member)]
+        if not isinstance(came, Mapping) or "kind" not in came:
+            return f"{path}.kind: missing, expected one of {', '.join(tags)}"
+        near = difflib.get_close_matches(str(came["kind"]), tags, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{path}.kind: got {_show(came['kind'])}, expected one of {', '.join(tags)}{hint}"
+    if kind == "value_error":
+        message = str(item["ctx"]["error"])
+        return f"{path}: {message}" if path else message
+    if kind == "literal_error":
+        options = item["ctx"]["expected"]
+        near = difflib.get_close_matches(str(came), re.findall(r"'([^']*)'", options), n=1, cutoff=0.5)
+        return f"{path}: got {_show(came)}, expected {options}" + (f"; did you mean {near[0]}?" if near else "")
+    if kind == "dataclass_type":
+        known = _keys(_annotation(cls, content, location))
+        return f"{path}: got {_show(came)}, expected a section with the keys {', '.join(known)}"
+    expected = item["msg"].removeprefix("Input should be ").replace("valid array", "list")
+    return f"{path}: got {_show(came)}, expected {expected}"
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return ".".join(str(key) for key in location)
+
+
+def _locate(content: Any, way: Location, fault: str) -> Location:
+    """Where a fault lies in the content; pydantic adds names of union members to the way, which are left out."""
+    at: Any = content
+    location: list[str | int] = []
+    for depth, key in enumerate(way):
+        inside = isinstance(key, int) and key < len(at) if isinstance(at, list) else isinstance(at, dict) and key in at
+        if inside:
+            at = at[key]
+        elif isinstance(at, dict) and depth == len(way) - 1 and fault.startswith("missing"):
+            pass
+        else:
+            continue
+        location.append(key)
+    return tuple(location)
+
+
+# Types --------------------------------------------------------------------------------------------------------------
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types a value may have: a union's, without None and annotations."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return [m for part in typing.get_args(annotation) for m in _members(part) if m is not type(None)]
+    return [annotation]
+
+
+def _tags(member: Any) -> tuple[Any, ...]:
+    if not dataclasses.is_dataclass(member):
+        return ()
+    return typing.get_args(typing.get_type_hints(member).get("kind"))
+
+
+def _annotation(cls: Any, content: Any, location: Location) -> Any:
+    """The type declared at a place in the content, following each union by the content's `kind`."""
+    annotation = cls
+    for depth, key in enumerate(location):
+        found: Any = None
+        for member in _members(annotation):
+            origin, arguments = typing.get_origin(member), typing.get_args(member)
+            if dataclasses.is_dataclass(member):
+                at = _value(content, location[:depth])
+                kind = at.get("kind") if isinstance(at, Mapping) else None
+                if kind is None or not _tags(member) or kind in _tags(member):
+                    found = found or typing.get_type_hints(member, include_extras=True).get(str(key))
+            elif isinstance(origin, type) and issubclass(origin, Mapping):
+                found = found or arguments[-1]
+            elif origin in (tuple, list, Sequence) and arguments:
+                variadic = origin is not tuple or arguments[-1] is Ellipsis
+                found = found or arguments[0 if variadic else min(int(key), len(arguments) - 1)]
+        annotation = found
+    at = _value(content, location)
+    of_kind = [m for m in _members(annotation) if isinstance(at, Mapping) and at.get("kind") in _tags(m)]
+    return of_kind[0] if len(of_kind) == 1 else annotation
+
+
+def _value(content: Any, location: Location) -> Any:
+    for key in location:
+        try:
+            content = content[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return content
+
+
+def _keys(annotation: Any) -> list[str]:
+    names = [f.name for m in _members(annotation) if dataclasses.is_dataclass(m) for f in dataclasses.fields(m)]
+    return list(dict.fromkeys(names))
+
+
+def _expected(annotation: Any) -> str:
+    members = _members(annotation)
+    if any(dataclasses.is_dataclass(m) for m in members):
+        return f"a section with the keys {', '.join(_keys(annotation))}"
+    return " or ".join(getattr(m, "__name__", str(m)) if typing.get_origin(m) is None else str(m) for m in members)
