@@ -1,0 +1,184 @@
+"""What touches what: edges inside one mesh, or from one mesh to another.
+
+Every function returns an `edge_index` [2, edge] int64, row 0 senders, row 1 receivers, sorted by receiver and, for one
+receiver, by sender. Distances are along the great circle, on a ring along its arc.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from graphs.errors import MeshcastError
+from graphs.graph import Graph
+from graphs.mesh import Mesh
+
+
+def ring_hops(mesh: Mesh, hops: Sequence[int]) -> Tensor:
+    """Edges to every node from those `hop` nodes to its left and to its right, for each of `hops`.
+
+    Hops such as (1, 2, 4, 8) span several scales in one graph.
+    """
+    if mesh.domain.kind != "ring":
+        raise MeshcastError(f"Hops need a ring, but this is a {mesh.describe()}. Use kind: nearest or stencil.")
+    nodes = mesh.num_nodes
+    for hop in hops:
+        if hop < 1 or 2 * hop >= nodes:
+            raise MeshcastError(
+                f"Hops on a ring of {nodes} nodes must lie in 1 to {(nodes - 1) // 2}, below half way around, but one "
+                f"is {hop}."
+            )
+    if not hops or len(set(hops)) != len(hops):
+        raise MeshcastError(f"Hops must be different and at least one, but are {list(hops)}.")
+    receivers = np.arange(nodes)
+    offsets = np.array([sign * hop for hop in hops for sign in (-1, 1)])
+    senders = (receivers[:, None] + offsets) % nodes
+    return _edge_index(senders.ravel(), np.repeat(receivers, offsets.size))
+
+
+def stencil(mesh: Mesh, radius: int, shape: Literal["square", "disc"] = "square", self_edges: bool = False) -> Tensor:
+    """Edges to every node of a grid from those at most `radius` rows and columns away.
+
+    Columns wrap around where the longitudes close the circle; rows end at the first and the last latitude.
+
+    radius: in rows and columns; the disc keeps offsets with di² + dj² at most radius².
+    self_edges: whether a node hears itself, offset (0, 0).
+    """
+    if not mesh.structured:
+        raise MeshcastError(
+            f"A stencil needs a grid of latitudes and longitudes, but this is a {mesh.describe()} without structure. "
+            "Use kind: nearest or radius."
+        )
+    rows, columns = mesh.shape
+    periodic = mesh.domain.periodic
+    if radius < 1 or (periodic and 2 * radius >= columns):
+        raise MeshcastError(
+            f"A stencil on a {mesh.describe()} needs a radius of 1 to {(columns - 1) // 2}, but it is {radius}."
+        )
+    step = np.arange(-radius, radius + 1)
+    di, dj = (offset.ravel() for offset in np.meshgrid(step, step, indexing="ij"))
+    keep = np.full(di.shape, True) if shape == "square" else di**2 + dj**2 <= radius**2
+    if not self_edges:
+        keep &= (di != 0) | (dj != 0)
+    row, column = np.divmod(np.arange(mesh.num_nodes), columns)
+    i, j = row[:, None] + di[keep], column[:, None] + dj[keep]  # [receiver, offset]
+    inside = (i >= 0) & (i < rows)
+    if periodic:
+        j = j % columns
+    else:
+        inside &= (j >= 0) & (j < columns)
+    receivers = np.broadcast_to(np.arange(mesh.num_nodes)[:, None], i.shape)
+    return _edge_index((i * columns + j)[inside], receivers[inside])
+
+
+def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
+    """Edges to every receiver from its `k` nearest senders; inside one mesh, from its `k` nearest other nodes."""
+    _refuse_different_worlds(senders, receivers)
+    within_one_mesh = senders.same_nodes(receivers)
+    available = senders.num_nodes - within_one_mesh
+    if not 1 <= k <= available:
+        raise MeshcastError(f"Each node can have 1 to {available} nearest neighbours here, but {k} are asked for.")
+    # One more inside one mesh, since the nearest is the node itself.
+    found = cKDTree(senders.positions).query(receivers.positions, k=k + within_one_mesh)[1]
+    found = found.reshape(receivers.num_nodes, -1)
+    targets = np.broadcast_to(np.arange(receivers.num_nodes)[:, None], found.shape)
+    if within_one_mesh:
+        # Rows on a pole hold several nodes on one place, so the node itself need not come first, nor at all.
+        other = found != targets
+        other &= np.cumsum(other, axis=1) <= k
+        found, targets = found[other], targets[other]
+    return _edge_index(found.ravel(), targets.ravel())
+
+
+def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
+    """Edges to every receiver from all senders at most `distance` away; inside one mesh, without the node itself.
+
+    distance: along the great circle [m]; on a ring, along it in the unit of its length.
+    Receivers that have no sender so near stay without edges: see `refuse_unreached`.
+    """
+    _refuse_different_worlds(senders, receivers)
+    if not (np.isfinite(distance) and distance > 0):
+        raise MeshcastError(f"The distance of edges must be positive, but is {distance}.")
+    angle = min(distance / arc_radius(receivers), np.pi)
+    chord = 2.0 * np.sin(angle / 2.0) * (1.0 + 1e-9)  # the grid's own spacing counts as within reach of itself
+    pairs = cKDTree(senders.positions).sparse_distance_matrix(
+        cKDTree(receivers.positions), chord, output_type="ndarray"
+    )
+    sources, targets = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
+    if senders.same_nodes(receivers):
+        other = sources != targets
+        sources, targets = sources[other], targets[other]
+    return _edge_index(sources, targets)
+
+
+def arc_radius(mesh: Mesh) -> float:
+    """The length one radian of arc stands for: the sphere's radius [m], or a ring's length over 2 π."""
+    return mesh.domain.size / (2.0 * np.pi) if mesh.domain.kind == "ring" else mesh.domain.size
+
+
+def refuse_unreached(edge_index: Tensor, receivers: Mesh, what: str = "the processor") -> None:
+    """Raise where a receiver has no edge: it would never hear anything and its forecast would be noise."""
+    reached = np.zeros(receivers.num_nodes, dtype=bool)
+    reached[edge_index[1].numpy()] = True
+    missing = np.flatnonzero(~reached)
+    if missing.size == 0:
+        return
+    first = int(missing[0])
+    place = f"{receivers.latitudes[first]:.2f} N, {receivers.longitudes[first]:.2f} E"
+    raise MeshcastError(
+        f"{missing.size} of {receivers.num_nodes} receivers of {what} have no sender; the first is node {first} at "
+        f"{place}. Use a larger distance, or kind: nearest, which reaches every node."
+    )
+
+
+def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]:
+    """The relative positions that occur in a graph, and which of them each edge has.
+
+    On a ring these are the displacements, on a grid the offsets in rows and columns, else the displacements east and
+    north; edges that agree to `decimals` are of one class. Returns classes [edge] int64 and table [class, coordinate].
+    """
+    columns = [graph.feature_names.index(name) for name in _position_names(graph.feature_names)]
+    values = graph.edge_features[:, columns].cpu().numpy().round(decimals) + 0.0  # + 0.0 makes -0 and 0 one class
+    table, classes = np.unique(values, axis=0, return_inverse=True)
+    return torch.from_numpy(classes.reshape(-1).astype(np.int64)), torch.from_numpy(table)
+
+
+def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:
+    """[receiver, class] the sender at each relative position, `num_senders` (one past the end) where there is none.
+
+    Raises where two edges of one receiver share a class.
+    """
+    cells = graph.receivers * num_classes + classes.to(graph.receivers)
+    counts = torch.bincount(cells, minlength=graph.num_receivers * num_classes)
+    if bool((counts > 1).any()):
+        cell = int(torch.nonzero(counts > 1)[0])
+        raise MeshcastError(
+            f"Receiver {cell // num_classes} has {int(counts[cell])} edges at relative position {cell % num_classes}; "
+            "a neighbour table holds one. Round less, or connect by hops or a stencil."
+        )
+    table = cells.new_full((graph.num_receivers * num_classes,), graph.num_senders)
+    table[cells] = graph.senders
+    return table.view(graph.num_receivers, num_classes)
+
+
+def _position_names(names: Sequence[str]) -> tuple[str, ...]:
+    for wanted in (("offset_north", "offset_east"), ("displacement",), ("displacement_east", "displacement_north")):
+        if all(name in names for name in wanted):
+            return wanted
+    raise MeshcastError(f"Relative positions need displacements among the edge features, but these are {list(names)}.")
+
+
+def _refuse_different_worlds(senders: Mesh, receivers: Mesh) -> None:
+    if senders.positions.shape[1] != receivers.positions.shape[1]:
+        raise MeshcastError(f"A {senders.describe()} cannot be connected with a {receivers.describe()}.")
+
+
+def _edge_index(senders: NDArray[np.int64], receivers: NDArray[np.int64]) -> Tensor:
+    order = np.lexsort((senders, receivers))
+    return torch.from_numpy(np.stack([senders[order], receivers[order]]).astype(np.int64))

@@ -1,0 +1,96 @@
+"""Geometry of the unit sphere: coordinates, distances, tangent frames, parallel transport, areas."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+def to_xyz(latitudes: ArrayLike, longitudes: ArrayLike) -> Array:
+    """Unit vectors [..., 3] of points given by latitude and longitude [degrees].
+
+    At a pole cos(latitude) is 6e-17 and not zero, so the longitude survives the way there and back; the tangent
+    frames of a pole row lean on that.
+    """
+    phi, lam = np.broadcast_arrays(np.radians(latitudes), np.radians(longitudes))
+    return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
+
+
+def to_latlon(xyz: Array) -> tuple[Array, Array]:
+    """Latitude and longitude in [0, 360) [degrees] of vectors [..., 3] of any length."""
+    x, y, z = np.moveaxis(np.asarray(xyz, dtype=np.float64), -1, 0)
+    longitude = np.degrees(np.arctan2(y, x)) % 360.0
+    return np.degrees(np.arctan2(z, np.hypot(x, y))), np.where(longitude >= 360.0, 0.0, longitude)
+
+
+def great_circle_distance(a: Array, b: Array) -> Array:
+    """Angle [radians] between unit vectors [..., 3], accurate for near, far and antipodal points alike.
+
+    θ = atan2(|a × b|, a · b); the arccos of a · b loses half the digits at small angles.
+    """
+    return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1))
+
+
+def tangent_frames(xyz: Array) -> tuple[Array, Array]:
+    """Unit vectors east and north [..., 3] at points [..., 3]; at a pole, along the point's own meridian."""
+    x, y, z = np.moveaxis(xyz, -1, 0)
+    lam = np.arctan2(y, x)
+    phi = np.arctan2(z, np.hypot(x, y))
+    zero = np.zeros_like(lam)
+    east = np.stack([-np.sin(lam), np.cos(lam), zero], axis=-1)
+    north = np.stack([-np.sin(phi) * np.cos(lam), -np.sin(phi) * np.sin(lam), np.cos(phi)], axis=-1)
+    return east, north
+
+
+def tangent_displacement(origin: Array, target: Array) -> tuple[Array, Array]:
+    """Components east and north [radians] of the great-circle arc from `origin` to `target`, seen at `origin`.
+
+    The logarithmic map: its length is the great-circle distance, its direction the bearing at which the arc leaves.
+    """
+    east, north = tangent_frames(origin)
+    # The chord's tangential part; s - r keeps the digits of near points, s - (s · r) r would not.
+    chord = target - origin
+    u, v = np.sum(chord * east, axis=-1), np.sum(chord * north, axis=-1)
+    flat = np.hypot(u, v)
+    stretch = np.divide(great_circle_distance(origin, target), flat, out=np.ones_like(flat), where=flat > 0)
+    return u * stretch, v * stretch
+
+
+def parallel_transport(source: Array, target: Array) -> tuple[Array, Array]:
+    """Cosine and sine of the angle by which components turn on the way from `source` to `target`.
+
+    A tangent vector (u, v) in the east-north frame at `source`, carried along the great circle, reads at `target`
+    (cos u - sin v, sin u + cos v). Between antipodes, where no great circle is singled out, the vector stays as it is
+    in space.
+    """
+    east_source, _ = tangent_frames(source)
+    east, north = tangent_frames(target)
+    # Rodrigues' rotation that takes source to target, k = s × r: R e = e + k × e + k × (k × e) / (1 + s · r).
+    k = np.cross(source, target)
+    turned = np.cross(k, east_source)
+    denominator = 1.0 + np.sum(source * target, axis=-1, keepdims=True)
+    curl = np.cross(k, turned)
+    carried = east_source + turned + np.divide(curl, denominator, out=np.zeros_like(curl), where=denominator > 1e-14)
+    cosine, sine = np.sum(carried * east, axis=-1), np.sum(carried * north, axis=-1)
+    norm = np.hypot(cosine, sine)
+    return cosine / norm, sine / norm
+
+
+def band_areas(latitude_bounds: Array) -> Array:
+    """Areas [band] per radian of longitude, on the unit sphere, between consecutive latitudes [degrees].
+
+    A = |sin φ₂ - sin φ₁|.
+    """
+    return np.abs(np.diff(np.sin(np.radians(latitude_bounds))))
+
+
+def triangle_areas(a: Array, b: Array, c: Array) -> Array:
+    """Areas [...] of spherical triangles on the unit sphere, positive where a, b, c turn anticlockwise from outside.
+
+    tan(E / 2) = a · (b × c) / (1 + a · b + b · c + c · a) (Van Oosterom and Strackee 1983,
+    https://doi.org/10.1109/TBME.1983.325207).
+    """
+    volume = np.sum(a * np.cross(b, c), axis=-1)
+    return 2.0 * np.arctan2(volume, 1.0 + np.sum(a * b, axis=-1) + np.sum(b * c, axis=-1) + np.sum(c * a, axis=-1))

@@ -1,0 +1,120 @@
+"""Any set of points on the sphere: reduced grids, stations, other people's meshes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import ConvexHull, QhullError, SphericalVoronoi, cKDTree
+
+from graphs.errors import MeshcastError
+from graphs.geometry import to_xyz
+from graphs.mesh import EARTH_RADIUS, Domain, Mesh
+
+Array = NDArray[np.float64]
+SAME_PLACE = 1e-7  # [radians], 0.6 m on Earth: below the resolution of float32 degrees
+
+
+def points(
+    latitudes: ArrayLike,
+    longitudes: ArrayLike,
+    whole_sphere: bool | None = None,
+    radius: float = EARTH_RADIUS,
+    areas: ArrayLike | None = None,
+) -> Mesh:
+    """Nodes at any places, without structure.
+
+    Areas are those of the spherical Voronoi cells; on a limited area the cells at the rim reach around the globe, and
+    their nodes take the area of the nearest node inside.
+
+    latitudes, longitudes: of every node [node], in degrees.
+    whole_sphere: whether the nodes cover the sphere; where None, judged by the widest hole they leave.
+    radius: of the sphere [m].
+    areas: [node] in any unit, where they are known.
+    """
+    latitude, longitude = _coordinates(latitudes, longitudes)
+    positions = to_xyz(latitude, longitude)
+    _refuse_duplicates(positions, latitude, longitude)
+    if whole_sphere is None:
+        whole_sphere = _covers_sphere(positions)
+    if areas is None:
+        share = _sphere_areas(positions) if whole_sphere else _local_areas(positions)
+    else:
+        share = np.asarray(areas, dtype=np.float64).ravel()
+        if share.shape != latitude.shape or not (np.all(np.isfinite(share)) and np.all(share > 0)):
+            raise MeshcastError(f"areas must be {latitude.size} positive numbers, one a node.")
+    domain = Domain("sphere" if whole_sphere else "limited_area", float(radius))
+    return Mesh(positions, share / share.sum(), (latitude.size,), domain)
+
+
+def _coordinates(latitudes: ArrayLike, longitudes: ArrayLike) -> tuple[Array, Array]:
+    latitude, longitude = np.asarray(latitudes, np.float64).ravel(), np.asarray(longitudes, np.float64).ravel()
+    if latitude.size != longitude.size or latitude.size == 0:
+        raise MeshcastError(
+            f"Every node needs one latitude and one longitude, but there are {latitude.size} and {longitude.size}."
+        )
+    for values, name, limit in ((latitude, "latitude", 90.0), (longitude, "longitude", 360.0)):
+        wrong = np.flatnonzero(~(np.abs(values) <= limit + 1e-6))  # NaN is wrong too
+        if wrong.size:
+            raise MeshcastError(
+                f"{wrong.size} of {values.size} nodes have a {name} outside -{limit:g} to {limit:g} degrees; the first "
+                f"is node {wrong[0]} with {values[wrong[0]]:g}."
+            )
+    return np.clip(latitude, -90.0, 90.0), longitude
+
+
+def _refuse_duplicates(positions: Array, latitude: Array, longitude: Array) -> None:
+    pairs = cKDTree(positions).query_pairs(SAME_PLACE, output_type="ndarray")
+    if len(pairs):
+        first, second = min((int(a), int(b)) for a, b in pairs)
+        raise MeshcastError(
+            f"{len(pairs)} pairs of nodes stand on the same place; the first are nodes {first} and {second} at "
+            f"{latitude[first]:g} N, {longitude[first]:g} E. Drop one of each pair (a grid with rows on the poles can "
+            "keep them through graphs.latlon.latlon)."
+        )
+
+
+def _covers_sphere(positions: Array) -> bool:
+    """True unless the nodes leave a hole wider than a hemisphere, or 8 times wider than their usual spacing.
+
+    Each facet of the convex hull is an empty cap of angular radius arccos(distance of its plane from the centre).
+    """
+    try:
+        hull = ConvexHull(positions)
+    except (QhullError, ValueError):  # fewer than four nodes, or all in one plane
+        return False
+    caps = np.arccos(np.clip(-hull.equations[:, 3], -1.0, 1.0))
+    return bool(caps.max() < np.pi / 2 and caps.max() < 8.0 * np.median(caps))
+
+
+def _sphere_areas(positions: Array) -> Array:
+    """[node] areas of the Voronoi cells [steradian]."""
+    try:
+        return SphericalVoronoi(positions, threshold=SAME_PLACE / 10).calculate_areas()
+    except (QhullError, ValueError) as error:
+        raise MeshcastError(
+            f"The cells of {len(positions)} nodes on the whole sphere cannot be found: fewer than four nodes, or all "
+            "in one plane. Set whole_sphere to false, or give their areas."
+        ) from error
+
+
+def _local_areas(positions: Array) -> Array:
+    """[node] Voronoi areas inside; at the rim, where cells run away from their node, that of the nearest inner node."""
+    uniform = np.ones(len(positions))
+    try:
+        voronoi = SphericalVoronoi(positions, threshold=SAME_PLACE / 10)
+        areas = voronoi.calculate_areas()
+    except (QhullError, ValueError):
+        return uniform
+    spacing = cKDTree(positions).query(positions, k=2)[0][:, 1]
+    reach = np.array(
+        [
+            np.linalg.norm(voronoi.vertices[region] - position, axis=1).max()
+            for region, position in zip(voronoi.regions, positions, strict=True)
+        ]
+    )
+    # An even grid's cell reaches 0.7 spacings; rim cells reach the far side of the globe.
+    inside = np.flatnonzero(reach < 3.0 * np.maximum(spacing, np.median(spacing)))
+    if inside.size == 0:
+        return uniform
+    nearest = cKDTree(positions[inside]).query(positions)[1]
+    return areas[inside[nearest]]

@@ -1,0 +1,24 @@
+"""The periodic ring: the one-dimensional world of advection, Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graphs.errors import MeshcastError
+from graphs.mesh import Domain, Mesh
+
+
+def ring(num_nodes: int, length: float = 1.0) -> Mesh:
+    """Evenly spaced nodes on a periodic ring, node i at x = i · length / num_nodes.
+
+    length: once around, in the equation's own unit.
+    """
+    if num_nodes < 3:
+        raise MeshcastError(f"A ring needs at least 3 nodes, but num_nodes is {num_nodes}.")
+    angle = 2.0 * np.pi * np.arange(num_nodes) / num_nodes
+    return Mesh(
+        positions=np.stack([np.cos(angle), np.sin(angle)], axis=1),
+        areas=np.full(num_nodes, 1.0 / num_nodes),
+        shape=(num_nodes,),
+        domain=Domain("ring", float(length)),
+    )
