@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import json
 import logging
 import os
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -57,11 +57,14 @@ def create_dataset(
     ensemble_axis: whether `number` counts independent trajectories of a solver or members of one ensemble.
     attributes: licence, attribution, title, calendar and what else travels with the data.
 
-    The store carries, beside Anemoi's own, the attributes `ensemble_axis`, `calendar`, `calendar_step` (where a step is
-    months), `time_step` and `mesh` (JSON), and `attributes` (JSON, the mapping above). It is written beside its final
-    name and renamed when complete. Raises MeshcastError where the output exists, cannot be written, or the disk is full.
+    Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, `calendar`, `calendar_step`
+    (where a step is months), `time_step` and `mesh` (both JSON). Months and years keep their true dates under a nominal
+    frequency of 730h a month. It is written beside its final name and renamed when complete. Raises MeshcastError where
+    the output exists or cannot be written, where the disk is full, and where times or values do not fit.
     """
     output = Path(output)
+    if fields.sizes["cell"] != mesh.num_nodes:
+        raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
     with _written_beside(output, overwrite) as part, _quiet():
         source = part.parent / "fields.nc"
@@ -70,19 +73,6 @@ def create_dataset(
         _run_tasks(recipe, part)
         source.unlink()
         _describe(part, fields, mesh, time_step, timeline, ensemble_axis, attributes)
-
-
-def mesh_to_json(mesh: Mesh) -> str:
-    """What latitudes and longitudes do not tell of a mesh: its domain, shape and levels."""
-    return json.dumps({"domain": asdict(mesh.domain), "shape": list(mesh.shape), "levels": list(mesh.levels)})
-
-
-def time_step_to_json(time_step: TimeStep) -> str:
-    return json.dumps(asdict(time_step))
-
-
-def time_step_from_json(text: str) -> TimeStep:
-    return TimeStep(**json.loads(text))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +112,12 @@ class Timeline:
                 f"The time {to_datetime(times[astray])[0]} is no whole number of steps of {time_step} after the first, "
                 f"{first}. Give the true time step, or leave such times out."
             )
+        # Anemoi counts the dates it expects from the frequency, and refuses missing ones where the count disagrees
+        if len(times) < length and (true[-1] - true[0]) // nominal_seconds + 1 != length:
+            raise MeshcastError(
+                f"{length - len(times)} of the {length} dates from {first} to {last} are missing, which a dataset by "
+                f"{time_step} of this length cannot record. Fill them, or write each unbroken part for itself."
+            )
         return cls(true, times[0] + nominal_seconds * steps, present, frequency)
 
     @property
@@ -143,9 +139,7 @@ def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         yield folder / output.name
-        if output.exists():
-            os.rename(output, folder / "replaced")
-        os.rename(folder / output.name, output)
+        _replace(output, folder / output.name, folder / "replaced")
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise MeshcastError(
@@ -156,6 +150,19 @@ def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _replace(output: Path, new: Path, old: Path) -> None:
+    """Put `new` under the name `output`; what stood there moves to `old`, and back where that fails."""
+    if not output.exists():
+        os.rename(new, output)
+        return
+    os.rename(output, old)
+    try:
+        os.rename(new, output)
+    except OSError:
+        os.rename(old, output)
+        raise
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Anemoi's log, progress bars and floating-point traps kept to itself."""
@@ -164,10 +171,14 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            with warnings.catch_warnings(), np.errstate():
-                warnings.simplefilter("ignore")
-                yield
+        with (
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+            warnings.catch_warnings(),
+            np.errstate(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
@@ -221,7 +232,9 @@ def _recipe(fields: xr.Dataset, source: Path, timeline: Timeline, attributes: Ma
             "frequency": timeline.frequency,
             "missing": [str(date) for date in dates[timeline.missing]],
         },
-        "input": {"netcdf": {"path": str(source)}},
+        # a rename of nothing keeps each field once it is made; without it they are made anew seven times, and loading
+        # takes three times as long
+        "input": {"pipe": [{"netcdf": {"path": str(source)}}, {"rename": {"param": {}}}]},
         "build": {"allow_nans": True, "group_by": 10 * chunk_dates},
         # one chunk holds all variables of a few dates: a training window reads few chunks
         "output": {"chunking": {"dates": min(chunk_dates, len(dates)), "ensembles": members}},
@@ -249,11 +262,12 @@ def _describe(
     import zarr
 
     store = zarr.open(str(path), "r+")
+    for name, value in {"calendar": "standard", **attributes}.items():
+        if name not in store.attrs or name in ("licence", "attribution"):  # never over what Anemoi reads
+            store.attrs[name] = str(value)
     store.attrs["ensemble_axis"] = ensemble_axis
-    store.attrs["calendar"] = attributes.get("calendar", "standard")
     store.attrs["time_step"] = time_step_to_json(time_step)
     store.attrs["mesh"] = mesh_to_json(mesh)
-    store.attrs["attributes"] = json.dumps({name: str(value) for name, value in attributes.items()})
     metadata = dict(store.attrs["variables_metadata"])
     for name, array in fields.data_vars.items():
         metadata[str(name)] = {**metadata[str(name)], "units": array.attrs.get("units", "1")}
