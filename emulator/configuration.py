@@ -76,17 +76,16 @@ def dump(config: Any, path: str | Path) -> None:
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's scalars (core schema, section 10.3.2) in a loader that makes plain types only."""
 
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, list[Any]]] = {}  # none of YAML 1.1's
-
 
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads back: text that looks like a number is quoted."""
 
 
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("merge", r"<<", "<"),
 ):  # fmt: skip
@@ -168,7 +167,7 @@ def _override(content: dict[str, Any], text: str, overridden: dict[Location, str
         else:
             if isinstance(parent, dict) and parent.get(key) is None:
                 parent[key] = {}
-            parent = parent[index]  # type: ignore[index]
+            parent = parent[index]
     overridden[tuple(location)] = text
     return None
 

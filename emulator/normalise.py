@@ -1,0 +1,216 @@
+"""Normalisation: what each variable's values and changes amount to in the training part."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emulator.data.fields import Fields
+from emulator.task import Task
+from graphs.errors import MeshcastError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Statistics per variable, over all times, ensemble rows and nodes of the training part, in physical units.
+
+    names: the variables, in the order of every array below, [variable] float64.
+    mean, std: of the values; the two components of a vector have mean zero and share one std.
+    tendency_std: root mean square of the change over one time step; shared by the two components of a vector.
+    minimum, maximum: of the values.
+    spatial_std: standard deviation over the nodes, averaged over times and ensemble rows.
+    """
+
+    names: tuple[str, ...]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    tendency_std: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    spatial_std: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        fields: Fields,
+        names: Sequence[str],
+        partners: Mapping[str, str] | None = None,
+        times: slice | NDArray[np.int64] = slice(None),
+        ensemble: slice | Sequence[int] = slice(None),
+        chunk: int = 24,
+    ) -> Statistics:
+        """Statistics of named variables, read `chunk` times at a go.
+
+        partners: of each vector component, the other one.
+        times: indices of the training part; missing dates among them are skipped, NaN (masked nodes) is not counted.
+        A variable that never varies gets std 1, and a warning.
+        Raises MeshcastError where a variable has no value, or an infinite one.
+        """
+        moments, tendency = _Moments.zero(len(names)), _Moments.zero(len(names))
+        spatial = _Moments.zero(len(names))
+        for values, follows in read_in_chunks(fields, names, times, ensemble, chunk):
+            _refuse_infinite(fields, names, values)
+            spatial = spatial.with_values(_std_over_nodes(values[follows:]))
+            moments = moments.with_values(values[follows:])
+            tendency = tendency.with_values(np.diff(values, axis=0))
+        _refuse_empty(fields, names, moments)
+        constant = moments.minimum == moments.maximum
+        for name, value in zip(np.asarray(names)[constant], moments.mean[constant], strict=True):
+            log.warning(
+                "%s is %g everywhere in the training part of %s; its std is taken as 1.", name, value, fields.source
+            )
+        statistics = cls(
+            names=tuple(names),
+            mean=moments.mean,
+            std=np.where(constant, 1.0, np.sqrt(moments.variance)),
+            tendency_std=tendency.root_mean_square,
+            minimum=moments.minimum,
+            maximum=moments.maximum,
+            spatial_std=spatial.mean,
+        )._with_shared_scales(partners or {}, moments.root_mean_square)
+        unchanging = ~(statistics.tendency_std > 0)  # a static variable, or a single time
+        return replace(statistics, tendency_std=np.where(unchanging, 1.0, statistics.tendency_std))
+
+    def _with_shared_scales(self, partners: Mapping[str, str], root_mean_square: NDArray[np.float64]) -> Statistics:
+        mean, std, tendency_std = self.mean.copy(), self.std.copy(), self.tendency_std.copy()
+        for name, partner in partners.items():
+            if name not in self.names or partner not in self.names:
+                continue
+            pair = [self.names.index(name), self.names.index(partner)]
+            size = float(np.sqrt(np.mean(root_mean_square[pair] ** 2)))
+            mean[pair], std[pair] = 0.0, size or 1.0
+            tendency_std[pair] = np.sqrt(np.mean(self.tendency_std[pair] ** 2))
+        return replace(self, mean=mean, std=std, tendency_std=tendency_std)
+
+    def select(self, names: Sequence[str]) -> Statistics:
+        """The same statistics of some variables, in the order named."""
+        index = [self.names.index(name) for name in names]
+        return Statistics(tuple(names), *(getattr(self, name)[index] for name in ARRAYS))
+
+    def normalise(self, values: Tensor) -> Tensor:
+        """[..., variable] without units, of mean 0 and std 1 over the training part."""
+        return (values - _like(self.mean, values)) / _like(self.std, values)
+
+    def denormalise(self, values: Tensor) -> Tensor:
+        """[..., variable] back in physical units."""
+        return values * _like(self.std, values) + _like(self.mean, values)
+
+    def arrays(self, prefix: str = "statistics.") -> dict[str, NDArray[np.float64]]:
+        """What a checkpoint stores; the names go into its metadata."""
+        return {prefix + name: getattr(self, name) for name in ARRAYS}
+
+    @classmethod
+    def from_arrays(
+        cls, names: Sequence[str], arrays: Mapping[str, Tensor | NDArray[np.float64]], prefix: str = "statistics."
+    ) -> Statistics:
+        """Statistics a checkpoint stored."""
+        return cls(tuple(names), *(np.asarray(arrays[prefix + name], dtype=np.float64) for name in ARRAYS))
+
+
+ARRAYS = tuple(item.name for item in dataclass_fields(Statistics) if item.name != "names")
+
+
+def partners_of(task: Task) -> dict[str, str]:
+    """Of each vector component in the task, the other one."""
+    return {variable.name: variable.partner for variable in task.variables if variable.partner is not None}
+
+
+def read_in_chunks(
+    fields: Fields,
+    names: Sequence[str],
+    times: slice | NDArray[np.int64],
+    ensemble: slice | Sequence[int] = slice(None),
+    chunk: int = 24,
+    overlap: int = 1,
+) -> Iterator[tuple[NDArray[np.float64], int]]:
+    """Unbroken runs of the times that can be read, `chunk` at a go, each with up to `overlap` times before it.
+
+    Yields [time, ensemble, node, variable] and how many of its first times came in the piece before.
+    """
+    index = np.unique(np.arange(len(fields.times))[times])
+    index = index[~np.isin(index, list(fields.missing))]
+    for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
+        for start in range(0, len(run), chunk):
+            before = min(start, overlap)
+            block = fields.read(run[start - before : start + chunk], names, ensemble)
+            yield block.astype(np.float64), before
+
+
+@dataclass(frozen=True, eq=False)
+class _Moments:
+    """Running mean and centred sum of squares per variable, merged as Chan, Golub and LeVeque (1983) show.
+
+    doi:10.1080/00031305.1983.10483115, eq. 2.1. NaN is not counted.
+    """
+
+    count: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+
+    @classmethod
+    def zero(cls, size: int) -> _Moments:
+        return cls(np.zeros(size), np.zeros(size), np.zeros(size), np.full(size, np.inf), np.full(size, -np.inf))
+
+    def with_values(self, values: NDArray[np.float64]) -> _Moments:
+        """Values [..., variable] joined to those already counted."""
+        flat = values.reshape(-1, values.shape[-1])
+        there = ~np.isnan(flat)
+        count = there.sum(axis=0).astype(np.float64)
+        mean = np.where(there, flat, 0.0).sum(axis=0) / np.maximum(count, 1)
+        squares = (np.where(there, flat - mean, 0.0) ** 2).sum(axis=0)
+        total = np.maximum(self.count + count, 1)
+        shift = mean - self.mean
+        return _Moments(
+            self.count + count,
+            self.mean + shift * count / total,
+            self.squares + squares + shift**2 * self.count * count / total,
+            np.minimum(self.minimum, np.where(there, flat, np.inf).min(axis=0, initial=np.inf)),
+            np.maximum(self.maximum, np.where(there, flat, -np.inf).max(axis=0, initial=-np.inf)),
+        )
+
+    @property
+    def variance(self) -> NDArray[np.float64]:
+        return self.squares / np.maximum(self.count, 1)
+
+    @property
+    def root_mean_square(self) -> NDArray[np.float64]:
+        return np.sqrt(self.variance + self.mean**2)
+
+
+def _std_over_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[time, ensemble, variable]; NaN where no node has a value."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=2)
+    mean = np.where(there, values, 0.0).sum(axis=2) / np.maximum(count, 1)
+    squares = (np.where(there, values - mean[:, :, None], 0.0) ** 2).sum(axis=2)
+    return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.nan)
+
+
+def _refuse_empty(fields: Fields, names: Sequence[str], moments: _Moments) -> None:
+    empty = [name for name, count in zip(names, moments.count, strict=True) if count == 0]
+    if empty:
+        raise MeshcastError(
+            f"The training part of {fields.source} has no value of {', '.join(empty)}: every date is missing or NaN. "
+            "Choose other training dates, or leave the variable out."
+        )
+
+
+def _refuse_infinite(fields: Fields, names: Sequence[str], values: NDArray[np.float64]) -> None:
+    wild = np.asarray(names)[np.isinf(values).any(axis=(0, 1, 2))]
+    if len(wild):
+        raise MeshcastError(f"{fields.source} holds infinite values of {', '.join(wild)} in its training part.")
+
+
+def _like(array: NDArray[np.float64], values: Tensor) -> Tensor:
+    return torch.as_tensor(array, dtype=values.dtype, device=values.device)
