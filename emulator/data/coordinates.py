@@ -1,81 +1,77 @@
-"""Coordinates in files: a mesh from latitudes and longitudes, and meshes and time steps as JSON attributes."""
+"""Coordinates in files: a mesh from the latitudes and longitudes of its nodes; meshes and time steps as JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
-from graphs.mesh import Mesh
+from graphs.latlon import grid_axes, latlon
+from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.points import points
 from graphs.ring import ring
 
 
-def mesh_to_json(mesh: Mesh) -> str:
-    """What latitudes and longitudes alone do not say: the domain's kind and size, and the shape."""
-    return json.dumps({"kind": mesh.domain.kind, "size": mesh.domain.size, "shape": list(mesh.shape)})
-
-
 def mesh_from_coordinates(
-    latitudes: NDArray[np.floating],
-    longitudes: NDArray[np.floating],
-    description: str | Mapping[str, Any] | None = None,
+    latitudes: NDArray[np.floating], longitudes: NDArray[np.floating], description: str | None = None
 ) -> Mesh:
     """The mesh whose nodes lie at `latitudes`, `longitudes` [node] in degrees.
 
-    description: what `mesh_to_json` wrote, or None; it says whether the nodes are a ring. On the sphere the structure
-    is read off the coordinates, so that a part of a stored grid (an area, every other point) is a mesh of its own.
+    description: the JSON that was stored with the mesh, or None. It says whether the nodes are a ring, and the size; on
+    the sphere the structure is read off the coordinates, so that a part of a stored grid is a mesh of its own.
     """
     latitudes, longitudes = np.asarray(latitudes, np.float64), np.asarray(longitudes, np.float64)
-    kind, size = _domain(description)
-    if kind == "ring":
+    domain = json.loads(description)["domain"] if description else {"kind": "sphere", "size": EARTH_RADIUS}
+    if domain["kind"] == "ring":
         expected = np.arange(len(longitudes)) * 360.0 / len(longitudes)
-        if not np.allclose(longitudes % 360.0, expected, atol=1e-3):
+        if not np.allclose((longitudes - expected + 180.0) % 360.0, 180.0, atol=1e-3):
             raise MeshcastError("A part of a ring is no ring: read all its cells, without `area` or `thinning`.")
-        return ring(len(longitudes), size)
-    if (axes := grid_axes(latitudes, longitudes)) is not None:
-        return latlon(*axes)
-    return points(latitudes, longitudes)
+        return ring(len(longitudes), domain["size"])
+    axes = grid_axes(latitudes, longitudes)
+    build = latlon if axes is not None else points
+    return build(*(axes or (latitudes, longitudes)), radius=domain["size"])
 
 
-def grid_axes(
-    latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Latitudes [row] and longitudes [column] whose product, row by row, gives the nodes; None where there are none."""
-    num_nodes = len(latitudes)
-    changes = np.flatnonzero(np.diff(latitudes))
-    columns = int(changes[0]) + 1 if len(changes) else num_nodes
-    if columns < 2 or columns == num_nodes or num_nodes % columns:
+def same_places(first: Mesh, second: Mesh, tolerance: float = 1e-4) -> NDArray[np.int64] | None:
+    """The order [node] that takes nodes of `second` to those of `first`; None where they are not the same set.
+
+    tolerance: [radians]; 1e-4 is 600 m on Earth, finer than any grid here and coarser than float32 degrees.
+    """
+    from scipy.spatial import cKDTree
+
+    if first.positions.shape != second.positions.shape:
         return None
-    rows = latitudes.reshape(-1, columns)
-    columns_of_rows = longitudes.reshape(-1, columns)
-    if np.ptp(rows, axis=1).max() > 0 or np.ptp(columns_of_rows, axis=0).max() > 0:
+    if first.same_nodes(second, tolerance):
+        return np.arange(first.num_nodes)
+    distance, order = cKDTree(second.positions).query(first.positions)
+    if distance.max() > tolerance:
         return None
-    return rows[:, 0], columns_of_rows[0]
+    poles = first.domain.kind != "ring" and np.abs(first.positions[:, 2]) > 1.0 - tolerance**2 / 2
+    if np.any(poles):  # nodes of a pole row share one place: pair them by longitude
+        order = order.copy()
+        for side in (1.0, -1.0):
+            mine = np.flatnonzero(first.positions[:, 2] * side > 1.0 - tolerance**2 / 2)
+            theirs = np.flatnonzero(second.positions[:, 2] * side > 1.0 - tolerance**2 / 2)
+            if len(mine) != len(theirs):
+                return None
+            order[mine[np.argsort(first.longitudes[mine])]] = theirs[np.argsort(second.longitudes[theirs])]
+    return order.astype(np.int64) if len(np.unique(order)) == len(order) else None
 
 
-def _domain(description: str | Mapping[str, Any] | None) -> tuple[str, float]:
-    if not description:
-        return "sphere", 1.0
-    content = json.loads(description) if isinstance(description, str) else dict(description)
-    domain = content.get("domain", content)
-    if isinstance(domain, str):
-        domain = {"kind": domain, "size": content.get("size", 1.0)}
-    return str(domain["kind"]), float(domain["size"])
+def mesh_to_json(mesh: Mesh) -> str:
+    """What latitudes and longitudes do not tell of a mesh: its domain, shape and levels."""
+    return json.dumps({"domain": asdict(mesh.domain), "shape": list(mesh.shape), "levels": list(mesh.levels)})
 
 
 def time_step_to_json(time_step: TimeStep) -> str:
-    """A time step as a JSON attribute."""
+    """A time step as a text attribute."""
     return json.dumps(asdict(time_step))
 
 
-def time_step_from_json(text: str | Mapping[str, Any]) -> TimeStep:
+def time_step_from_json(text: str) -> TimeStep:
     """The time step that `time_step_to_json` wrote."""
-    return TimeStep(**(json.loads(text) if isinstance(text, str) else text))
+    return TimeStep(**json.loads(text))

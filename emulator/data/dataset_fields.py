@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.arrays import ArrayFields, columns_of, in_memory, open_arrays, refuse_missing
+from emulator.data.arrays import columns_of, in_memory, open_arrays, refuse_missing
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
 from emulator.data.fields import Fields
 from emulator.time_step import TimeStep, to_seconds
@@ -20,12 +20,11 @@ from graphs.mesh import Mesh
 
 Source = str | list[Any] | dict[str, Any]
 
-# What anemoi-datasets writes about itself; every other text attribute travels with the data.
-ITS_OWN_ATTRIBUTES = frozenset(
-    "config_format_version constant_fields data_request description_of_dates dtype end_date ensemble_axis ensemble_dimension "
-    "flatten_grid format frequency latest_write_timestamp layout mesh missing_dates name_to_index order_by origins "
-    "provenance_load recipe remapping resolution start_date statistics_end_date statistics_start_date time_step uuid "
-    "version".split()
+# What anemoi-datasets writes about itself, and we about the coordinates; every other text travels with the data.
+NOT_CARRIED = frozenset(
+    """allow_nans calendar_step creation_timestamp end_date ensemble_axis ensemble_dimension flatten_grid format frequency
+    last_date latest_write_timestamp layout mesh resolution start_date statistics_end_date statistics_start_date time_step
+    total_size uuid version write_uuid""".split()
 )
 
 
@@ -93,12 +92,14 @@ class DatasetFields:
 
     @cached_property
     def attributes(self) -> Mapping[str, str]:
-        """Text attributes of every store, different values of one name joined by a semicolon."""
+        """What travels with the data, of every store; different values of one name are joined by a semicolon."""
         collected: dict[str, list[str]] = {}
         for store in self.stores:
             for name, value in store.store.attrs.items():
+                if not isinstance(value, str) or name in NOT_CARRIED:
+                    continue
                 texts = collected.setdefault(name, [])
-                if isinstance(value, str) and value and name not in ITS_OWN_ATTRIBUTES and value not in texts:
+                if value and value != "unknown" and value not in texts:
                     texts.append(value)
         return {name: "; ".join(texts) for name, texts in collected.items() if texts}
 
