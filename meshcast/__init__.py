@@ -1,0 +1,44 @@
+"""The front door: the command line, and the few names a user imports.
+
+Each name is imported when it is first used, so that `import meshcast` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from meshcast.shadowing import refuse_foreign_packages
+
+__version__ = "0.1.0"
+
+refuse_foreign_packages()
+
+_MODULE_OF = {
+    "Mesh": "graphs.mesh",
+    "Graph": "graphs.graph",
+    "MeshcastError": "graphs.errors",
+    "Variable": "emulator.task",
+    "Task": "emulator.task",
+    "TimeStep": "emulator.time_step",
+    "State": "emulator.state",
+    "Forcings": "emulator.forcings",
+    "Emulator": "emulator.protocol",
+    "rollout": "emulator.protocol",
+    "Fields": "emulator.data.fields",
+    "Forecast": "emulator.data.forecast",
+}
+
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'meshcast' has no attribute {name!r}; it offers {', '.join(_MODULE_OF)}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,19 @@
+"""The experiments that come with Meshcast: one YAML file each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from graphs.errors import MeshcastError
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The shipped experiments by name, in alphabetical order.
+
+    They are data of the installed package, meshcast/configs/, and stand in configs/ beside it in a checkout.
+    """
+    here = Path(__file__).resolve().parent
+    folder = next((f for f in (here / "configs", here.parent / "configs") if f.is_dir()), None)
+    if folder is None:
+        raise MeshcastError(f"The shipped experiments are missing: expected {here / 'configs'}. Install Meshcast anew.")
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
