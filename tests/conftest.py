@@ -1,0 +1,29 @@
+"""What every test shares: one thread, tracking offline, pictures without a screen, the real data where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Set before anything imports the libraries that read them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["MPLBACKEND"] = "Agg"
+
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data that MESHCAST_DATA names; the test is skipped without it."""
+    named = os.environ.get("MESHCAST_DATA")
+    if not named:
+        pytest.skip("real data: set MESHCAST_DATA to their folder")
+    folder = Path(named)
+    assert folder.is_dir(), f"MESHCAST_DATA names {folder}, which is not a folder"
+    return folder
