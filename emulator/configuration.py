@@ -1,8 +1,8 @@
 """Configurations: YAML and dotted overrides to frozen dataclasses, with every fault in one report.
 
 The one file that knows YAML. A configuration is a plain frozen dataclass beside what it configures. It may nest others,
-tuples, dictionaries, optional values, and tagged unions: `Annotated[A | B, Discriminator("kind")]`, with pydantic's
-Discriminator, of dataclasses with a field `kind: Literal["a"] = "a"`.
+tuples, dictionaries, optional values, and unions `A | B` of dataclasses that each have a field
+`kind: Literal["a"] = "a"`, which the YAML must then name.
 
 Scalars follow YAML 1.2: `1e-3` is a float, `true` and `false` alone are booleans (`no` is a gas), dates are text.
 """
@@ -181,10 +181,11 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
 
     # A dataclass of its own takes no configuration here, but those inside a container inherit the container's.
     adapter = pydantic.TypeAdapter(tuple[cls], config=pydantic.ConfigDict(extra="forbid"))  # type: ignore[valid-type]
+    validator = pydantic_core.SchemaValidator(_with_tags(adapter.core_schema, _dataclasses_by_ref(adapter.core_schema)))
     try:
         # Strict, so that "3" is no number and true no seed; through JSON, so that a list may still become a tuple.
         text = pydantic_core.to_json([content], inf_nan_mode="constants")
-        return adapter.validate_json(text, strict=True)[0]
+        return validator.validate_json(text, strict=True)[0]
     except pydantic.ValidationError as error:
         faults: dict[str, None] = {}
         for item in error.errors():
@@ -193,6 +194,36 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
             origin = f" (from {origins[0]})" if location and origins else ""
             faults[_describe(cls, content, item, location) + origin] = None
         raise MeshcastError(_report(source, list(faults))) from None
+
+
+def _dataclasses_by_ref(schema: Any) -> dict[str, type]:
+    """The dataclasses in a schema of pydantic's, by their reference."""
+    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    found = {ref: cls for part in parts for ref, cls in _dataclasses_by_ref(part).items()}
+    if isinstance(schema, dict) and schema.get("type") == "dataclass" and "ref" in schema:
+        found[schema["ref"]] = schema["cls"]
+    return found
+
+
+def _with_tags(schema: Any, classes: Mapping[str, type]) -> Any:
+    """The schema with each union of tagged dataclasses told apart by `kind` alone.
+
+    A bare union would be tried member by member, and a fault in one member reported once for every other.
+    """
+    if isinstance(schema, list):
+        return [_with_tags(part, classes) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {key: _with_tags(part, classes) for key, part in schema.items()}
+    if schema.get("type") == "union":
+        choices = {
+            tag: choice
+            for choice in schema["choices"]
+            for tag in (_tags(classes.get(choice.get("schema_ref") or choice.get("ref"))) or (None,))
+        }
+        if None not in choices:
+            return {"type": "tagged-union", "discriminator": "kind", "choices": choices}
+    return schema
 
 
 def _report(source: str, faults: Sequence[str]) -> str:
@@ -224,8 +255,8 @@ def _describe(cls: Any, content: Any, item: Mapping[str, Any], location: Locatio
         options = item["ctx"]["expected"]
         near = difflib.get_close_matches(str(came), re.findall(r"'([^']*)'", options), n=1, cutoff=0.5)
         return f"{path}: got {_show(came)}, expected {options}" + (f"; did you mean {near[0]}?" if near else "")
-    if kind == "dataclass_type":
-        known = _keys(_annotation(cls, content, location))
+    known = _keys(_annotation(cls, content, location))
+    if known and kind.endswith("_type"):
         return f"{path}: got {_show(came)}, expected a section with the keys {', '.join(known)}"
     expected = item["msg"].removeprefix("Input should be ").replace("valid array", "list")
     return f"{path}: got {_show(came)}, expected {expected}"
