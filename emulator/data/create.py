@@ -75,6 +75,14 @@ def create_dataset(
         _describe(part, fields, mesh, time_step, timeline, ensemble_axis, attributes)
 
 
+def check_output(output: Path, overwrite: bool = False) -> None:
+    """Raise MeshcastError where no dataset may be written under this name; worth asking before long work."""
+    if output.suffix != ".zarr":
+        raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
+    if output.exists() and not overwrite:
+        raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
+
+
 @dataclass(frozen=True, eq=False)
 class Timeline:
     """The dates of a series: true ones, and the evenly spaced ones Anemoi needs while it writes.
@@ -129,10 +137,7 @@ class Timeline:
 @contextlib.contextmanager
 def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
     """A path beside `output` under the same name, renamed to it at the end, removed where anything fails."""
-    if output.suffix != ".zarr":
-        raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
-    if output.exists() and not overwrite:
-        raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
+    check_output(output, overwrite)
     folder = output.parent / f".{output.name}.part"
     try:
         if folder.exists():
@@ -269,8 +274,8 @@ def _describe(
     store.attrs["time_step"] = time_step_to_json(time_step)
     store.attrs["mesh"] = mesh_to_json(mesh)
     metadata = dict(store.attrs["variables_metadata"])
-    for name, array in fields.data_vars.items():
-        metadata[str(name)] = {**metadata[str(name)], "units": array.attrs.get("units", "1")}
+    for variable, array in fields.data_vars.items():
+        metadata[str(variable)] = {**metadata[str(variable)], "units": array.attrs.get("units", "1")}
     store.attrs["variables_metadata"] = metadata
     if time_step.unit == "month":
         store.attrs["calendar_step"] = str(time_step)
@@ -281,5 +286,5 @@ def _describe(
 
 
 def _true_date(nominal: str, timeline: Timeline) -> str:
-    index = int(np.searchsorted(timeline.nominal, to_seconds(np.datetime64(nominal))))
+    index = np.searchsorted(timeline.nominal, to_seconds(np.array([nominal], dtype="datetime64[s]")))[0]
     return str(to_datetime(timeline.true)[index])
