@@ -28,6 +28,8 @@ def latlon(
     rows, columns = _latitude_axis(latitudes), _longitude_axis(longitudes)
     if periodic is None:
         periodic = _closes(columns)
+    if not periodic:
+        _refuse_jump(columns)
     height = band_areas(_latitude_bounds(rows))
     width = _longitude_widths(columns, periodic)
     areas = np.outer(height, width).ravel()
@@ -46,15 +48,16 @@ def grid_axes(latitudes: ArrayLike, longitudes: ArrayLike, tolerance: float = 1e
     num_columns = int(changes[0]) + 1 if changes.size else latitude.size
     if num_columns < 2 or latitude.size % num_columns or latitude.size == num_columns:
         return None
-    latitude, longitude = latitude.reshape(-1, num_columns), longitude.reshape(-1, num_columns)
-    rows, columns = latitude[:, 0], longitude[0]
-    if np.abs(latitude - rows[:, None]).max() > tolerance:
+    rows, columns = latitude[::num_columns], longitude[:num_columns]
+    if np.abs(latitude.reshape(-1, num_columns) - rows[:, None]).max() > tolerance:
         return None
-    if np.abs((longitude - columns + 180.0) % 360.0 - 180.0).max() > tolerance:
+    if np.abs((longitude.reshape(-1, num_columns) - columns + 180.0) % 360.0 - 180.0).max() > tolerance:
         return None
     rises = np.diff(rows)
+    if not (np.all(rises > 0) or np.all(rises < 0)):
+        return None
     steps = np.diff(columns) % 360.0
-    if not (np.all(rises > 0) or np.all(rises < 0)) or np.any(steps <= 0) or steps.sum() >= 360.0 - tolerance:
+    if np.any(steps <= 0) or steps.sum() >= 360.0 - tolerance or _jumps(np.concatenate([[0.0], np.cumsum(steps)])):
         return None
     return rows, columns
 
@@ -117,7 +120,24 @@ def _closes(columns: Array) -> bool:
     if columns.size < 3:
         return False
     gap = 360.0 - (columns[-1] - columns[0])
-    return bool(gap < 1.01 * np.diff(columns).max())
+    return bool(gap < 1.01 * np.diff(columns).max()) and not _jumps(columns)
+
+
+def _jumps(columns: Array) -> bool:
+    """True where the hole a limited area leaves lies inside the axis, as in 0, 1, 2, 358, 359."""
+    steps = np.diff(columns)
+    gap = 360.0 - (columns[-1] - columns[0])
+    return bool(steps.size > 1 and steps.max() > 1.01 * gap and steps.max() > 4.0 * np.median([*steps, gap]))
+
+
+def _refuse_jump(columns: Array) -> None:
+    if _jumps(columns):
+        at = int(np.argmax(np.diff(columns)))
+        before, after = columns[at] % 360.0, columns[at + 1] % 360.0
+        raise MeshcastError(
+            f"Longitudes jump from {before:g} to {after:g}, so those columns would be neighbours. Order the axis (and "
+            f"the data) from {after:g} eastward to {before:g}, or use graphs.points.points."
+        )
 
 
 def _latitude_bounds(rows: Array) -> Array:

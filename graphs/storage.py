@@ -1,0 +1,261 @@
+"""Meshes and graphs on disk, as safetensors, and in the hands of PyG, named as Anemoi names them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from graphs.edge_features import arc_lengths, edge_features
+from graphs.errors import MeshcastError
+from graphs.geometry import tangent_displacement, to_latlon
+from graphs.graph import Graph, ModelGraphs
+from graphs.latlon import grid_axes, latlon
+from graphs.mesh import EARTH_RADIUS, Domain, Mesh
+from graphs.points import points
+from graphs.ring import ring
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
+
+FORMAT_VERSION = 1
+HEADER = "meshcast_graphs"
+
+
+class StoredGraphs(NamedTuple):
+    """A mesh with the graphs on it.
+
+    mesh: where the data live.
+    graphs: None where only a mesh was stored.
+    hidden: where messages pass, None where that is `mesh` itself.
+    """
+
+    mesh: Mesh
+    graphs: ModelGraphs | None = None
+    hidden: Mesh | None = None
+
+
+def save(path: str | Path, mesh: Mesh, graphs: ModelGraphs | None = None, hidden: Mesh | None = None) -> None:
+    """Write a mesh and its graphs to one safetensors file, whole or not at all."""
+    from safetensors.torch import save as to_bytes
+
+    arrays, metadata = pack(mesh, graphs, hidden)
+    content = to_bytes(arrays, metadata={HEADER: json.dumps(metadata)})
+    final = Path(path)
+    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(final)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MeshcastError(f"Cannot write {final}: {error.strerror}. Choose a folder you may write to.") from error
+
+
+def load(path: str | Path) -> StoredGraphs:
+    """What `save` wrote; nothing in the file is executed.
+
+    Raises MeshcastError where the file is absent, truncated or holds something else.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise MeshcastError(f"There is no graph file {path}. Write one with `meshcast graph`.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(HEADER)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+    except (SafetensorError, OSError) as error:
+        raise MeshcastError(f"{path} is no graph file, or a truncated one: {error}.") from error
+    if header is None:
+        raise MeshcastError(f"{path} holds arrays, but no Meshcast graphs. Write some with `meshcast graph`.")
+    return unpack(arrays, json.loads(header))
+
+
+def pack(
+    mesh: Mesh, graphs: ModelGraphs | None = None, hidden: Mesh | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A mesh and its graphs as named arrays, each name beginning with `graphs.`, and JSON metadata.
+
+    For files that hold more than graphs, such as checkpoints: `unpack` takes no notice of other arrays.
+    """
+    arrays: dict[str, Tensor] = {}
+    metadata: dict[str, Any] = {"version": FORMAT_VERSION, "meshes": {}, "graphs": {}}
+    for name, one in {"data": mesh, "hidden": hidden}.items():
+        if one is None:
+            continue
+        for part in ("positions", "areas", "faces"):
+            if (values := getattr(one, part)) is not None:
+                arrays[f"graphs.{name}.{part}"] = torch.tensor(values)  # a copy: no two names share memory
+        metadata["meshes"][name] = {
+            "kind": one.domain.kind,
+            "size": one.domain.size,
+            "shape": list(one.shape),
+            "levels": list(one.levels),
+        }
+    for name, graph in (graphs.named() if graphs else {}).items():
+        arrays[f"graphs.{name}.edge_index"] = graph.edge_index.cpu().clone().contiguous()
+        arrays[f"graphs.{name}.edge_features"] = graph.edge_features.cpu().clone().contiguous()
+        metadata["graphs"][name] = {
+            "num_senders": graph.num_senders,
+            "num_receivers": graph.num_receivers,
+            "feature_names": list(graph.feature_names),
+        }
+    return arrays, metadata
+
+
+def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredGraphs:
+    """What `pack` packed, bit for bit."""
+    if metadata.get("version") != FORMAT_VERSION:
+        raise MeshcastError(
+            f"These graphs are of format {metadata.get('version')}, but this Meshcast reads {FORMAT_VERSION}. "
+            "Build them again, or upgrade Meshcast."
+        )
+    try:
+        meshes = {
+            name: Mesh(
+                positions=arrays[f"graphs.{name}.positions"].numpy(),
+                areas=arrays[f"graphs.{name}.areas"].numpy(),
+                shape=tuple(about["shape"]),
+                domain=Domain(about["kind"], about["size"]),
+                faces=arrays[f"graphs.{name}.faces"].numpy() if f"graphs.{name}.faces" in arrays else None,
+                levels=tuple(about["levels"]),
+            )
+            for name, about in metadata["meshes"].items()
+        }
+        graphs = {
+            name: Graph(
+                arrays[f"graphs.{name}.edge_index"],
+                arrays[f"graphs.{name}.edge_features"],
+                about["num_senders"],
+                about["num_receivers"],
+                tuple(about["feature_names"]),
+            )
+            for name, about in metadata["graphs"].items()
+        }
+        return StoredGraphs(meshes["data"], ModelGraphs(**graphs) if graphs else None, meshes.get("hidden"))
+    except (KeyError, TypeError) as error:
+        raise MeshcastError(f"The stored graphs are not complete: {error} is missing or unknown.") from error
+
+
+def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -> HeteroData:
+    """The graphs as PyG's HeteroData with the names and units of anemoi-graphs.
+
+    Nodes `data` and `hidden`: `x` (latitude, longitude) [radians] float32, `area_weight` [node, 1] relative to the
+    largest; a ring lies on the equator. Edges `(source, to, target)`: `edge_index` int32, `edge_length` [edge, 1] and
+    `edge_dirs` [edge, 2] over their standard deviation, as anemoi's EdgeLength and EdgeDirection with norm unit-std.
+    What anemoi has no name for (`domain_kind`, `domain_size`, `shape`) stands beside.
+    """
+    from torch_geometric.data import HeteroData
+
+    if hidden is None and (graphs.encoder is not None or graphs.decoder is not None):
+        raise MeshcastError("Graphs with an encoder or a decoder run between two meshes; give the hidden one too.")
+    data = HeteroData()
+    for name, one in {"data": mesh, "hidden": hidden}.items():
+        if one is None:
+            continue
+        coordinates = np.radians(np.stack(to_latlon(_on_sphere(one)), axis=1))
+        data[name].x = torch.tensor(coordinates, dtype=torch.float32)
+        data[name].node_type = "MeshcastNodes"
+        data[name].area_weight = torch.tensor(one.areas / one.areas.max(), dtype=torch.float32)[:, None]
+        data[name].domain_kind = one.domain.kind
+        data[name].domain_size = one.domain.size
+        data[name].shape = one.shape
+        if one.faces is not None:
+            data[name].face = torch.tensor(one.faces.T)
+            data[name].levels = one.levels
+    where = {"data": mesh, "hidden": mesh if hidden is None else hidden}
+    for key, graph in _edge_keys(graphs, hidden is not None).items():
+        senders, receivers = where[key[0]], where[key[2]]
+        edges = data[key]
+        edges.edge_index = graph.edge_index.to("cpu", torch.int32)
+        edges.edge_length = _unit_std(arc_lengths(senders, receivers, graph.edge_index)[:, None])
+        edges.edge_dirs = _unit_std(_anemoi_directions(senders, receivers, graph.edge_index))
+        edges.edge_type = "MeshcastEdges"
+    return data
+
+
+def from_heterodata(data: HeteroData) -> StoredGraphs:
+    """Mesh and graphs of a HeteroData, ours or one that anemoi-graphs built.
+
+    Coordinates come to float32, grids of latitudes and longitudes are known again as such, and edge features are
+    computed anew, so attributes of the edges other than their ends play no part.
+    """
+    if "data" not in data.node_types:
+        raise MeshcastError(f"Graphs need nodes named 'data', but these are {data.node_types}.")
+    meshes = {name: _mesh_from(data[name], name) for name in ("data", "hidden") if name in data.node_types}
+    inner = "hidden" if "hidden" in meshes else "data"
+    keys = {"processor": (inner, "to", inner)}
+    if inner == "hidden":
+        keys |= {"encoder": ("data", "to", "hidden"), "decoder": ("hidden", "to", "data")}
+    if keys["processor"] not in data.edge_types:
+        raise MeshcastError(f"Graphs need edges {keys['processor']}, but there are only {data.edge_types}.")
+    graphs = {}
+    for name, key in keys.items():
+        if key not in data.edge_types:
+            continue
+        senders, receivers = meshes[key[0]], meshes[key[2]]
+        edge_index = data[key].edge_index.to("cpu", torch.int64)
+        features, names = edge_features(senders, receivers, edge_index)
+        graphs[name] = Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)
+    return StoredGraphs(meshes["data"], ModelGraphs(**graphs), meshes.get("hidden"))
+
+
+def _edge_keys(graphs: ModelGraphs, has_hidden: bool) -> dict[tuple[str, str, str], Graph]:
+    inner = "hidden" if has_hidden else "data"
+    ends = {"encoder": ("data", inner), "processor": (inner, inner), "decoder": (inner, "data")}
+    return {(ends[name][0], "to", ends[name][1]): graph for name, graph in graphs.named().items()}
+
+
+def _mesh_from(nodes: Any, name: str) -> Mesh:
+    latitude, longitude = np.degrees(nodes.x.cpu().numpy().astype(np.float64)).T
+    latitude = np.clip(latitude, -90.0, 90.0)  # π / 2 in float32 lies beyond the pole
+    kind = getattr(nodes, "domain_kind", None)
+    size = float(getattr(nodes, "domain_size", EARTH_RADIUS))
+    if kind == "ring":
+        mesh = ring(latitude.size, size)
+        if np.abs((mesh.longitudes - longitude + 180.0) % 360.0 - 180.0).max() > 1e-3:
+            raise MeshcastError(f"The nodes {name!r} say they are a ring, but are not evenly spaced around it.")
+        return mesh
+    if (axes := grid_axes(latitude, longitude)) is not None:
+        mesh = latlon(*axes, periodic=None if kind is None else kind == "sphere", radius=size)
+    else:
+        areas = nodes.area_weight.cpu().numpy() if "area_weight" in nodes else None
+        mesh = points(latitude, longitude, None if kind is None else kind == "sphere", size, areas)
+    if "face" in nodes:
+        mesh = replace(mesh, faces=nodes.face.cpu().numpy().T.astype(np.int64), levels=tuple(nodes.levels))
+    return mesh
+
+
+def _on_sphere(mesh: Mesh) -> NDArray[np.float64]:
+    """[node, 3] positions; a ring becomes the equator."""
+    return np.pad(mesh.positions, ((0, 0), (0, 3 - mesh.positions.shape[1])))
+
+
+def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> NDArray[np.float64]:
+    """[edge, 2] unit vectors from receiver to sender, in the receiver's tangent plane.
+
+    Anemoi rotates the receiver to the north pole along its meridian and reads off the sender's (y, -x) there, which is
+    the direction (east, north) turned by the receiver's longitude.
+    """
+    source, target = (row.cpu().numpy() for row in edge_index)
+    origin = _on_sphere(receivers)[target]
+    east, north = tangent_displacement(origin, _on_sphere(senders)[source])
+    turn = np.exp(1j * np.arctan2(origin[:, 1], origin[:, 0])) * (east + 1j * north)
+    length = np.abs(turn)
+    turn = np.divide(turn, length, out=np.zeros_like(turn), where=length > 1e-12)  # nodes on one pole have no direction
+    return np.stack([turn.real, turn.imag], axis=1)
+
+
+def _unit_std(values: NDArray[np.float64]) -> Tensor:
+    tensor = torch.from_numpy(values)
+    std = float(tensor.std()) if tensor.numel() > 1 else 0.0
+    # Equal lengths have a std of rounding errors only; anemoi too leaves those as they are.
+    return (tensor / std if std > 1e-12 else tensor).to(torch.float32)
