@@ -27,7 +27,8 @@ DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
 class ForcingSource(Protocol):
     """One provider of forcings."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]: ...
 
     def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
         """[time, node, name] at `valid_time` [time], in physical units."""

@@ -57,7 +57,7 @@ class Statistics:
         """
         moments, tendency = _Moments.zero(len(names)), _Moments.zero(len(names))
         spatial = _Moments.zero(len(names))
-        for values, follows in read_in_chunks(fields, names, times, ensemble, chunk):
+        for _, values, follows in read_in_chunks(fields, names, times, ensemble, chunk):
             _refuse_infinite(fields, names, values)
             spatial = spatial.with_values(_std_over_nodes(values[follows:]))
             moments = moments.with_values(values[follows:])
@@ -131,18 +131,18 @@ def read_in_chunks(
     ensemble: slice | Sequence[int] = slice(None),
     chunk: int = 24,
     overlap: int = 1,
-) -> Iterator[tuple[NDArray[np.float64], int]]:
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], int]]:
     """Unbroken runs of the times that can be read, `chunk` at a go, each with up to `overlap` times before it.
 
-    Yields [time, ensemble, node, variable] and how many of its first times came in the piece before.
+    Yields the indices [time], the values [time, ensemble, node, variable] and how many of the first times came before.
     """
     index = np.unique(np.arange(len(fields.times))[times])
     index = index[~np.isin(index, list(fields.missing))]
     for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
         for start in range(0, len(run), chunk):
             before = min(start, overlap)
-            block = fields.read(run[start - before : start + chunk], names, ensemble)
-            yield block.astype(np.float64), before
+            piece = run[start - before : start + chunk]
+            yield piece, fields.read(piece, names, ensemble).astype(np.float64), before
 
 
 @dataclass(frozen=True, eq=False)

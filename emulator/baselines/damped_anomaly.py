@@ -1,0 +1,109 @@
+"""Damped anomaly persistence: the departure from the climatology fades as it did in the training part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emulator.baselines.climatology import Period, PeriodicMean, for_members
+from emulator.baselines.part import TrainingPart, without_inputs
+from emulator.normalise import read_in_chunks
+from emulator.state import State
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+LEAST = 1e-3  # no anomaly is damped further, so that the next damping never divides by zero
+
+
+@dataclass(frozen=True)
+class DampedAnomalyConfig:
+    """How the anomaly fades.
+
+    period: of the climatology the anomaly is taken from.
+    max_lead: steps for which the damping is fitted; beyond, the anomaly stays as it is.
+    per_node: one damping for each node, or one for all, nodes counted by area.
+    """
+
+    kind: Literal["damped_anomaly"] = "damped_anomaly"
+    period: Period = "hour"
+    max_lead: int = 24
+    per_node: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_lead < 1:
+            raise MeshcastError(f"max_lead must be at least 1 step, but is {self.max_lead}.")
+
+
+class DampedAnomaly(nn.Module):
+    """a(t₀ + n) = r(n) a(t₀) with the anomaly a = x − c from the climatology c.
+
+    r(n) = Σ a(t + n) a(t) / Σ a(t)², least squares through the origin over the training part, within 0.001 to 1.
+    A state does not remember its initial time, so a step multiplies by r(n) / r(n − 1), with n from the forcing
+    `lead_time`, which every rollout provides.
+
+    damping: [max_lead + 1, node or 1, prognostic], r(0) = 1.
+    """
+
+    damping: Tensor
+
+    def __init__(self, config: DampedAnomalyConfig, task: Task, mesh: Mesh) -> None:
+        super().__init__()
+        self.config, self.task, self.mesh = config, without_inputs(task, "lead_time"), mesh
+        self.mean = PeriodicMean(config.period, task, mesh)
+        nodes = mesh.num_nodes if config.per_node else 1
+        self.register_buffer("damping", torch.ones(config.max_lead + 1, nodes, len(task.prognostic)))
+
+    @classmethod
+    def fit(cls, config: DampedAnomalyConfig, task: Task, part: TrainingPart) -> DampedAnomaly:
+        emulator = cls(config, task, part.fields.mesh)
+        emulator.mean.fit(part)
+        emulator.damping.copy_(torch.from_numpy(emulator._fitted_damping(part)))
+        return emulator
+
+    def step(
+        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[State, Tensor | None]:
+        valid_time = self.task.time_step.advance(state.valid_time)
+        dtype = state.values.dtype
+        anomaly = state.now - self.mean.at(state.valid_time, dtype)[0]
+        prognostic, diagnostic = self.mean.at(valid_time, dtype)
+        before, after = (forcing[:, at, 0, 0].round().long().clamp(0, self.config.max_lead) for at in (-2, -1))
+        ratio = self.damping.index_select(0, after) / self.damping.index_select(0, before)
+        damped = anomaly * ratio.to(dtype).unsqueeze(1)  # [batch, member, node, prognostic]
+        return state.followed_by(prognostic + damped, valid_time), for_members(diagnostic, state)
+
+    def _fitted_damping(self, part: TrainingPart) -> NDArray[np.float64]:
+        """[max_lead + 1, node or 1, prognostic]; a lead with no pair in the training part takes that before it."""
+        leads = self.config.max_lead
+        product = np.zeros((leads + 1, self.mesh.num_nodes, len(self.task.prognostic)))
+        square = np.zeros_like(product)
+        for anomaly, known in self._anomalies(part):
+            for lead in range(1, leads + 1):
+                first = max(known, lead)  # pairs whose later time is new
+                if first >= len(anomaly):
+                    continue
+                later, earlier = anomaly[first:], anomaly[first - lead : len(anomaly) - lead]
+                there = ~np.isnan(later * earlier)
+                product[lead] += np.where(there, later * earlier, 0.0).sum(axis=(0, 1))
+                square[lead] += np.where(there, earlier**2, 0.0).sum(axis=(0, 1))
+        if not self.config.per_node:
+            product, square = (np.einsum("lnv,n->lv", a, self.mesh.areas)[:, None] for a in (product, square))
+        damping = np.ones_like(product)
+        for lead in range(1, leads + 1):
+            fitted = product[lead] / np.where(square[lead] > 0, square[lead], 1.0)
+            damping[lead] = np.where(square[lead] > 0, fitted.clip(LEAST, 1.0), damping[lead - 1])
+        return damping
+
+    def _anomalies(self, part: TrainingPart) -> Iterator[tuple[NDArray[np.float64], int]]:
+        """Anomalies [time, ensemble, node, prognostic] of unbroken runs, and how many of the first came before."""
+        for index, values, known in read_in_chunks(
+            part.fields, self.task.prognostic, part.available, part.rows, overlap=self.config.max_lead
+        ):
+            yield values - self.mean.at(part.fields.times[index], torch.float64)[0].numpy(), known
