@@ -92,8 +92,8 @@ install_scatter() {
     {
         echo "setup: WARNING: torch-scatter cannot be compiled here. Everything works without it, through torch's own"
         echo "  operations, with equal results. It needs a C++ compiler and Python's headers (on Debian and Ubuntu:"
-        echo "  apt install g++ python3-dev); to try again: make clean-stamps setup. The end of $venv/torch-scatter.log:"
-        tail -n 5 "$venv/torch-scatter.log" | sed 's/^/    /'
+        echo "  apt install g++ python3-dev); to try again: make clean-stamps setup. From $venv/torch-scatter.log:"
+        grep -E '(error|Error|ERROR): ' "$venv/torch-scatter.log" | grep -v subprocess-exited | head -n 3 || true
     } >&2
 }
 
