@@ -22,9 +22,9 @@ Source = str | list[Any] | dict[str, Any]
 
 # What anemoi-datasets writes about itself, and we about the coordinates; every other text travels with the data.
 NOT_CARRIED = frozenset(
-    """allow_nans calendar_step creation_timestamp end_date ensemble_axis ensemble_dimension flatten_grid format frequency
-    last_date latest_write_timestamp layout mesh resolution start_date statistics_end_date statistics_start_date time_step
-    total_size uuid version write_uuid""".split()
+    """allow_nans calendar_step creation_timestamp dtype end_date ensemble_axis ensemble_dimension flatten_grid format
+    frequency last_date latest_write_timestamp layout mesh resolution start_date statistics_end_date
+    statistics_start_date time_step total_size uuid version write_uuid""".split()
 )
 
 

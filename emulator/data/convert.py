@@ -1,0 +1,126 @@
+"""GRIB and NetCDF files to an anemoi dataset: what `meshcast dataset` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from emulator.data.coordinates import mesh_from_coordinates
+from emulator.data.create import create_dataset
+from emulator.data.files import read_files, time_step_of
+from emulator.data.names import nearest
+from emulator.time_step import TimeStep, to_datetime, to_seconds
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+NOT_CARRIED = ("shape", "time_step", "irregular")  # the store has its own
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetSummary:
+    """What a conversion wrote.
+
+    notices: a line for each thing that was converted, moved or assumed.
+    """
+
+    output: Path
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    num_times: int
+    first: np.datetime64
+    last: np.datetime64
+    ensemble_size: int
+    notices: tuple[str, ...]
+
+
+def convert(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    rename: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+    select: Sequence[str] | None = None,
+    frequency: str | None = None,
+    overwrite: bool = False,
+    attributes: Mapping[str, str] | None = None,
+) -> DatasetSummary:
+    """Write files as one anemoi dataset; values are the float32 of the source.
+
+    rename, units: see `read_files`.
+    select: variables to keep, by our names.
+    frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
+    attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
+    """
+    fields = read_files(sources, rename, units)
+    notices = [line for line in fields.attrs["notices"].split("\n") if line]
+    if select is not None:
+        absent = [name for name in select if name not in fields.data_vars]
+        if absent:
+            hints = ", ".join(f"{name}{nearest(name, map(str, fields.data_vars))}" for name in absent)
+            raise MeshcastError(f"The files have no variable {hints}. They have {', '.join(map(str, fields))}.")
+        fields = fields[list(select)]
+    fields, time_step = _at_frequency(fields, frequency)
+    for name in fields.data_vars:
+        fields[name].attrs["units"] = fields[name].attrs["units"] or "unknown"
+    mesh = mesh_from_coordinates(fields["latitude"].values, fields["longitude"].values)
+    carried = {name: value for name, value in fields.attrs.items() if name not in NOT_CARRIED and value}
+    create_dataset(
+        Path(output),
+        fields,
+        mesh=mesh,
+        time_step=time_step,
+        ensemble_axis="member",
+        attributes={**carried, "files": ", ".join(Path(source).name for source in sources), **(attributes or {})},
+        overwrite=overwrite,
+    )
+    times = fields["time"].values
+    return DatasetSummary(
+        output=Path(output),
+        variables=tuple(map(str, fields.data_vars)),
+        units=tuple(str(fields[name].attrs["units"]) for name in fields.data_vars),
+        mesh=mesh,
+        time_step=time_step,
+        num_times=len(times),
+        first=times[0],
+        last=times[-1],
+        ensemble_size=fields.sizes["number"],
+        notices=tuple(notices),
+    )
+
+
+def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset, TimeStep]:
+    """Fields at every step of `frequency`, or of their own where it is None."""
+    own = time_step_of(fields)
+    if frequency is None:
+        if own is not None:
+            return fields, own
+        raise MeshcastError(fields.attrs["irregular"] or (
+            f"The files hold one time, {fields['time'].values[0]}: give more files, or --frequency to say how far apart "
+            "the times of the dataset are."
+        ))  # fmt: skip
+    wanted = TimeStep.parse(frequency)
+    times = to_seconds(fields["time"].values)
+    steps = np.arange(_steps_between(times[0], times[-1], wanted) + 1)
+    keep = np.isin(times, wanted.advance(times[0], steps))
+    if len(times) > 1 and keep.sum() < 2:
+        raise MeshcastError(
+            f"No time is {wanted} after the first, {to_datetime(times)[0]}; the files' times are "
+            f"{own or 'uneven'} apart. Choose a --frequency that is a multiple of that."
+        )
+    return fields.isel(time=np.flatnonzero(keep)), wanted
+
+
+def _steps_between(first: np.int64, last: np.int64, step: TimeStep) -> int:
+    if step.unit == "second":
+        return int(last - first) // step.count
+    months = to_datetime(np.array([first, last])).astype("datetime64[M]").astype(np.int64)
+    return int(months[1] - months[0]) // step.count

@@ -1,0 +1,280 @@
+"""GRIB and NetCDF files brought to one form: dims (time, number, cell), one name and one unit a variable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.coordinates import time_step_from_json, time_step_to_json
+from emulator.data.dates import settle_dates
+from emulator.data.names import conversion, nearest
+from emulator.data.series import Grid, Series
+from emulator.time_step import TimeStep, to_datetime
+from graphs.errors import MeshcastError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def read_files(
+    paths: str | Path | Sequence[str | Path],
+    rename: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """GRIB and NetCDF files, merged by variable, time and member.
+
+    rename: from a file's name of a variable (or ours) to the name wanted, before the table of names is asked.
+    units: of variables whose file does not say, or says wrongly.
+
+    Returns variables [time, number, cell] float32 with attribute `units` (empty where no file says); coordinates
+    `time` (datetime64[s], Gregorian), `number`, `latitude` and `longitude` (0 to 360) of the cells, rows from north to
+    south, columns eastward. Its attributes are texts: `shape` of the grid (JSON), `time_step` (JSON, empty where there is
+    none: a single time, or uneven ones, of which `irregular` says what is wrong), `calendar`, `notices` (a line for each thing that was converted, moved or assumed), title, licence and
+    attribution. A variable without time is repeated at every time.
+
+    Raises MeshcastError where a file is missing, damaged or neither format, and where the parts do not fit together.
+    """
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    rename, units = dict(rename or {}), dict(units or {})
+    series = [one for path in paths for one in read_series(Path(path), rename, units)]
+    _refuse_unused(rename, series, "rename")
+    _refuse_unused(units, series, "units")
+    return merge(series)
+
+
+def read_series(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
+    """Every variable of one file."""
+    match file_format(path):
+        case "grib":
+            from emulator.data.grib_file import read_grib
+
+            return read_grib(path, rename, units)
+        case _:
+            from emulator.data.netcdf_file import read_netcdf
+
+            return read_netcdf(path, rename, units)
+
+
+def file_format(path: Path) -> str:
+    """`grib` or `netcdf`, by the file's first bytes.
+
+    Raises MeshcastError where the file is not there or is neither.
+    """
+    if not path.exists():
+        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise MeshcastError(f"There is no file {path}{nearest(path.name, near)}.")
+    if path.is_dir():
+        raise MeshcastError(f"{path} is a folder; expected a GRIB or NetCDF file.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise MeshcastError(f"Cannot read {path}: {error.strerror}.") from None
+    if start[:3] == b"CDF" or start[:8] == b"\x89HDF\r\n\x1a\n":
+        return "netcdf"
+    if b"GRIB" in start:  # a bulletin header may come first
+        return "grib"
+    what = "is empty" if not start else f"begins with {start[:8]!r}"
+    raise MeshcastError(f"{path} {what}: it is neither GRIB nor NetCDF. Give a file of either format.")
+
+
+def merge(series: Sequence[Series]) -> xr.Dataset:
+    """Series of several files, times and members as one dataset; see `read_files`."""
+    import xarray as xr
+
+    notices = [notice for one in series for notice in one.notices]
+    grid = _one_grid(series)
+    by_name: dict[str, list[Series]] = {}
+    for one in series:
+        by_name.setdefault(one.name, []).append(one)
+    if all(one.times is None for one in series):
+        raise MeshcastError(
+            f"{_paths(series)}: no time. {', '.join(by_name)} {'has' if len(by_name) == 1 else 'have'} neither a time "
+            "dimension nor a time coordinate, so nothing says when the fields are valid. Add one (units like "
+            "`hours since 1970-01-01`)."
+        )
+    blocks = {name: _block(name, pieces, notices) for name, pieces in by_name.items()}
+    times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
+    numbers = _common_numbers({name: block[2] for name, block in blocks.items()}, notices)
+    variables = {}
+    for name, (values, own_times, own_numbers) in blocks.items():
+        if own_times is not None and len(own_times) != len(times):
+            values = values[np.searchsorted(own_times, times)]
+        values = np.broadcast_to(values, (len(times), len(numbers), values.shape[2]))
+        units = by_name[name][0].units
+        if not units:
+            notices.append(f"{name} has no units in {by_name[name][0].path}; say what they are with --units {name}=...")
+        variables[name] = (("time", "number", "cell"), values, {"units": units})
+    times, time_step, remark, irregular = _settled(times)
+    calendars = {one.calendar for one in series if one.times is not None}
+    calendar = calendars.pop() if len(calendars) == 1 else "mixed"
+    if calendar != "standard":
+        notices.append(
+            f"dates of the {calendar} calendar became the Gregorian dates of the same year and month "
+            f"({to_datetime(times)[0]} to {to_datetime(times)[-1]})"
+        )
+    if remark:
+        notices.append(remark)
+    return xr.Dataset(
+        variables,
+        {
+            "time": to_datetime(times),
+            "number": numbers,
+            "latitude": ("cell", grid.latitudes, {"standard_name": "latitude", "units": "degrees_north"}),
+            "longitude": ("cell", grid.longitudes, {"standard_name": "longitude", "units": "degrees_east"}),
+        },
+        {
+            **_joined_attributes(series),
+            "shape": json.dumps(grid.shape),
+            "time_step": "" if time_step is None else time_step_to_json(time_step),
+            "irregular": irregular,
+            "calendar": calendar,
+            "notices": "\n".join(dict.fromkeys(notices)),
+        },
+    )
+
+
+def _settled(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], TimeStep | None, str, str]:
+    """Settled dates, their step, a remark, and what is wrong where they keep no step."""
+    try:
+        return *settle_dates(times), ""
+    except MeshcastError as error:
+        return times, None, "", str(error)
+
+
+def time_step_of(fields: xr.Dataset) -> TimeStep | None:
+    """The step between the times of what `read_files` gave; None where they keep none."""
+    text = fields.attrs["time_step"]
+    return time_step_from_json(text) if text else None
+
+
+def _one_grid(series: Sequence[Series]) -> Grid:
+    first = series[0]
+    other = [one for one in series if not one.grid.equals(first.grid)]
+    if other:
+        lines = [f"  {one.name} in {one.path}: {one.grid}" for one in (first, *other)]
+        raise MeshcastError(
+            "The variables lie on different grids:\n" + "\n".join(lines) + "\nRead them apart, or remap them to one "
+            "grid first."
+        )
+    return first.grid
+
+
+def _block(
+    name: str, pieces: Sequence[Series], notices: list[str]
+) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]:
+    """One variable's values [time, number, cell], times and members, put together from its pieces."""
+    pieces = [_in_units(piece, pieces[0], notices) for piece in pieces]
+    _refuse_two_meanings(name, pieces)
+    if len(pieces) == 1:
+        return pieces[0].values, pieces[0].times, pieces[0].numbers
+    timeless = [piece for piece in pieces if piece.times is None]
+    if timeless:
+        raise MeshcastError(f"{name} stands in {_paths(pieces)}, but in {timeless[0].path} without time.")
+    times = np.unique(np.concatenate([piece.times for piece in pieces if piece.times is not None]))
+    numbers = np.unique(np.concatenate([piece.numbers for piece in pieces]))
+    values = np.full((len(times), len(numbers), pieces[0].values.shape[2]), np.nan, dtype=np.float32)
+    filled: NDArray[np.object_] = np.full((len(times), len(numbers)), None, dtype=object)
+    for piece in pieces:
+        assert piece.times is not None
+        at = np.ix_(np.searchsorted(times, piece.times), np.searchsorted(numbers, piece.numbers))
+        if (twice := filled[at] != None).any():  # noqa: E711 - elementwise
+            moment = to_datetime(piece.times)[np.nonzero(twice)[0][0]]
+            raise MeshcastError(
+                f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time once, "
+                "or --rename one of them."
+            )
+        values[at] = piece.values
+        filled[at] = piece.path
+    if (absent := filled == None).any():  # noqa: E711
+        row, column = (int(index[0]) for index in np.nonzero(absent))
+        raise MeshcastError(
+            f"{name} has member {numbers[column]} at other times, but not at {to_datetime(times)[row]} "
+            f"({int(absent.sum())} fields lack). Give files that hold every member at every time."
+        )
+    return values, times, numbers
+
+
+def _in_units(piece: Series, first: Series, notices: list[str]) -> Series:
+    """A piece in the units of the variable's first."""
+    if piece.units == first.units:
+        return piece
+    convert = conversion(piece.units, first.units)
+    if convert is None:
+        raise MeshcastError(
+            f"{piece.name} has units {first.units or 'absent'!r} in {first.path}, but {piece.units or 'absent'!r} in "
+            f"{piece.path}, which cannot be converted. Say --units {piece.name}=... or --rename one of them."
+        )
+    if convert.needed:
+        notices.append(f"{piece.name} in {piece.path} was converted from {piece.units} to {first.units}")
+    return replace(piece, values=convert(piece.values), units=first.units)
+
+
+def _refuse_two_meanings(name: str, pieces: Sequence[Series]) -> None:
+    """Two variables of one file must not become one."""
+    seen: dict[str, str] = {}
+    for piece in pieces:
+        if seen.setdefault(piece.path, piece.raw_name) != piece.raw_name:
+            raise MeshcastError(
+                f"{piece.path} holds {seen[piece.path]} and {piece.raw_name}, both of which mean {name}. Give one of "
+                f"them a name of its own with --rename {piece.raw_name}=..."
+            )
+
+
+def _common_times(times: Mapping[str, NDArray[np.int64] | None], notices: list[str]) -> NDArray[np.int64]:
+    """Times that every variable has."""
+    given = {name: one for name, one in times.items() if one is not None}
+    common = next(iter(given.values()))
+    for one in given.values():
+        common = np.intersect1d(common, one)
+    if len(common) == 0:
+        lines = [f"  {name}: {to_datetime(one)[0]} to {to_datetime(one)[-1]}" for name, one in given.items()]
+        raise MeshcastError("The variables have no time in common:\n" + "\n".join(lines))
+    for name, one in given.items():
+        if len(one) > len(common):
+            notices.append(f"{len(one) - len(common)} times of {name} are left out: other variables lack them")
+    return common
+
+
+def _common_numbers(numbers: Mapping[str, NDArray[np.int64]], notices: list[str]) -> NDArray[np.int64]:
+    """Members that every variable has; a variable with one serves all."""
+    most = max(numbers.values(), key=len)
+    for name, one in numbers.items():
+        if len(one) > 1 and not np.array_equal(one, most):
+            raise MeshcastError(
+                f"{name} has the members {one.tolist()}, but others have {most.tolist()}. Give the same members of "
+                "every variable."
+            )
+        if len(one) == 1 < len(most):
+            notices.append(f"{name} has one member, which serves all {len(most)}")
+    return most
+
+
+def _refuse_unused(wanted: Mapping[str, str], series: Sequence[Series], option: str) -> None:
+    known = {one.raw_name for one in series} | {one.name for one in series}
+    stems = {name.rsplit("_", 1)[0] for name in known}
+    for key, value in wanted.items():
+        if key not in known | stems and (option != "rename" or value not in known):
+            raise MeshcastError(
+                f"--{option} {key}={value}: no file has a variable {key}{nearest(key, known)}. There are "
+                f"{', '.join(sorted({one.raw_name for one in series}))}."
+            )
+
+
+def _joined_attributes(series: Sequence[Series]) -> dict[str, str]:
+    """Attributes of all files, different values of one name joined by a semicolon."""
+    collected: dict[str, dict[str, None]] = {}
+    for one in series:
+        for name, value in one.attributes.items():
+            collected.setdefault(name, {})[value] = None
+    return {name: "; ".join(values) for name, values in collected.items()}
+
+
+def _paths(series: Sequence[Series]) -> str:
+    return ", ".join(dict.fromkeys(one.path for one in series))

@@ -1,0 +1,331 @@
+"""Initial conditions: states to start forecasts from, out of datasets and files, with every fault in one report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emulator.data.arrays import ArrayFields
+from emulator.data.coordinates import mesh_from_coordinates, same_places
+from emulator.data.dataset_fields import open_fields
+from emulator.data.fields import Fields
+from emulator.data.files import read_files, time_step_of
+from emulator.data.names import Conversion, canonical_name, conversion, nearest
+from emulator.state import State
+from emulator.task import Task
+from emulator.time_step import TimeStep, to_datetime, to_seconds
+from graphs.errors import MeshcastError
+from graphs.mesh import EARTH_RADIUS, Mesh
+
+
+@dataclass(frozen=True, eq=False)
+class InitialConditions:
+    """States to start from, one a case.
+
+    state: values [case, member, history, node, prognostic], on the nodes and in the units of the emulator.
+    trajectory: [case] index of the simulated trajectory, -1 for real data.
+    attributes: licence, attribution and what else travels with the data.
+    notices: a line for each thing that was converted, reordered or left out.
+    """
+
+    state: State
+    trajectory: NDArray[np.int64]
+    attributes: Mapping[str, str]
+    notices: tuple[str, ...] = ()
+
+
+def initial_conditions(
+    sources: Any,
+    task: Task,
+    mesh: Mesh,
+    init_times: str,
+    rename: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
+    trajectories: slice | None = None,
+    valid: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> InitialConditions:
+    """States of `task` on `mesh` at the asked times.
+
+    sources: an anemoi dataset (a path that ends in .zarr, or what `open_dataset` takes), an array (.npy), or one or
+        several NetCDF or GRIB files.
+    init_times: `T, T`, `START/END/STEP`, `latest` or `all`; a plain number is a time of the equation's own.
+    rename: from a source's name of a variable to the task's.
+    units: of variables whose file does not say.
+    trajectories: a part of a dataset's ensemble axis.
+    valid: [node] per variable, False where training had no values (land, for sea surface temperature): NaN may stand
+        there, and nowhere else.
+
+    Members stay on the member axis; each trajectory of a simulated dataset becomes a case of its own, for every initial
+    time. Nodes listed in another order are reordered, convertible units converted. Every fault of the source is
+    reported at once in one MeshcastError.
+    """
+    fields, notices = open_source_fields(sources, rename or {}, units or {}, trajectories)
+    faults: list[str] = []
+    columns = _columns(fields, task, rename or {}, faults)
+    conversions = _conversions(fields, task, columns, units or {}, faults, notices)
+    order = _node_order(fields, mesh, faults, notices)
+    chosen, windows = _windows(fields, task, init_times, faults, notices)
+    values = _values(fields, windows, columns, conversions, order)
+    _check_finite(values, fields, windows, columns, valid if order is not None else None, mesh, faults)
+    if faults:
+        listed = "\n".join(f"- {fault}" for fault in faults)
+        raise MeshcastError(f"{fields.source} cannot start this forecast, for {len(faults)} reason(s):\n{listed}")
+    assert values is not None and len(chosen)
+    values = values[windows]  # [case, history, ensemble, node, variable]
+    valid_time, trajectory = chosen, np.full(len(chosen), -1, dtype=np.int64)
+    if fields.ensemble_axis == "trajectory":
+        size = values.shape[2]
+        values = values.transpose(0, 2, 1, 3, 4).reshape(-1, 1, *values.shape[1:2], *values.shape[3:])
+        first = 0 if trajectories is None else range(10**9)[trajectories].start
+        step = 1 if trajectories is None else range(10**9)[trajectories].step
+        trajectory = np.tile(first + step * np.arange(size), len(chosen)).astype(np.int64)
+        valid_time = np.repeat(chosen, size)
+    else:
+        values = values.transpose(0, 2, 1, 3, 4)
+    state = State(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), valid_time)
+    return InitialConditions(state, trajectory, dict(fields.attributes), tuple(notices))
+
+
+def open_source_fields(
+    sources: Any, rename: Mapping[str, str], units: Mapping[str, str], trajectories: slice | None = None
+) -> tuple[Fields, list[str]]:
+    """Fields of whatever a user calls a source, and notices of what was done to read it."""
+    listed = list(sources) if isinstance(sources, (list, tuple)) else [sources]
+    if not listed:
+        raise MeshcastError("No source of initial conditions is given. Name a dataset or files.")
+    is_path = all(isinstance(source, (str, Path)) for source in listed)
+    if not is_path or any(str(source).rstrip("/").endswith((".zarr", ".zip", ".npy")) for source in listed):
+        given = [str(source) if isinstance(source, Path) else source for source in listed]
+        return open_fields(given[0] if len(given) == 1 else given, trajectories), []
+    read = read_files(listed, rename, units)
+    names = tuple(map(str, read.data_vars))
+    kept = ("title", "institution", "source", "references", "licence", "attribution", "calendar")
+    fields = ArrayFields(
+        values=np.stack([read[name].values for name in names], axis=-1),
+        variables=names,
+        units=tuple(str(read[name].attrs["units"]) for name in names),
+        mesh=mesh_from_coordinates(read["latitude"].values, read["longitude"].values),
+        time_step=time_step_of(read) or TimeStep(1),
+        times=to_seconds(read["time"].values),
+        ensemble_axis="member",
+        attributes={name: read.attrs[name] for name in kept if name in read.attrs},
+        source=", ".join(map(str, listed)),
+    )
+    # what a file lacks in units is a fault of the variables a task needs, reported with them
+    notices = [line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line]
+    return fields, notices
+
+
+def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
+    """Seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `initial_conditions`."""
+    times: list[int] = []
+    for part in text.split(","):
+        pieces = [piece.strip() for piece in part.split("/")]
+        if len(pieces) == 1:
+            times.append(_parse_time(pieces[0], fields))
+        elif len(pieces) == 3:
+            start, end = _parse_time(pieces[0], fields), _parse_time(pieces[1], fields)
+            step = _parse_step(pieces[2], fields)
+            if end < start:
+                raise MeshcastError(f"The initial times {part.strip()} end before they start. Write START/END/STEP.")
+            moment = start
+            while moment <= end:
+                times.append(moment)
+                moment = int(step.advance(np.int64(start), len(times)))
+        else:
+            raise MeshcastError(f"Cannot read the initial times {part.strip()!r}. {GRAMMAR}")
+    return np.unique(np.array(times, dtype=np.int64))
+
+
+GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
+
+
+def _parse_time(text: str, fields: Fields) -> int:
+    own = fields.time_step
+    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
+        return round(float(text) / own.true_length) * own.count
+    try:
+        moment = np.datetime64(text.removesuffix("Z"), "s")
+    except ValueError:
+        moment = np.datetime64("NaT")
+    if not text or np.isnat(moment):
+        raise MeshcastError(f"Cannot read {text!r} as a date (like 2019-03-25 or 2019-03-25T06). {GRAMMAR}")
+    return int(moment.astype(np.int64))
+
+
+def _parse_step(text: str, fields: Fields) -> TimeStep:
+    own = fields.time_step
+    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
+        return TimeStep(max(1, round(float(text) / own.true_length)) * own.count)
+    return TimeStep.parse(text)
+
+
+def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list[str]) -> dict[str, str]:
+    """The source's name of each prognostic variable."""
+    canonical = {canonical_name(name): name for name in fields.variables}
+    renamed = {wanted: name for name, wanted in rename.items() if name in fields.variables}
+    columns, absent = {}, []
+    for name in task.prognostic:
+        found = renamed.get(name) or (name if name in fields.variables else canonical.get(canonical_name(name)))
+        if found is None:
+            absent.append(f"{name}{nearest(name, fields.variables)}")
+        else:
+            columns[name] = found
+    if absent:
+        faults.append(
+            f"it lacks the variable {', '.join(absent)}. It has {', '.join(fields.variables)}; --rename THEIRS=OURS maps "
+            "another name."
+        )
+    return columns
+
+
+def _conversions(
+    fields: Fields,
+    task: Task,
+    columns: Mapping[str, str],
+    given: Mapping[str, str],
+    faults: list[str],
+    notices: list[str],
+) -> dict[str, Conversion]:
+    expected = {variable.name: variable.units for variable in task.variables}
+    conversions = {}
+    for name, theirs in columns.items():
+        units = given.get(theirs, given.get(name, fields.units[fields.variables.index(theirs)]))
+        convert = conversion(units, expected[name])
+        if convert is None and units in ("", "unknown"):
+            faults.append(f"{theirs} has no units, but {expected[name]} is expected; say what they are with --units "
+                          f"{theirs}=...")  # fmt: skip
+        elif convert is None:
+            faults.append(f"{theirs} has units {units}, which cannot be converted to {expected[name]}")
+        elif convert.needed:
+            notices.append(f"{theirs} was converted from {units} to {expected[name]}")
+        conversions[name] = convert or Conversion(1.0, 0.0)
+    return conversions
+
+
+def _node_order(fields: Fields, mesh: Mesh, faults: list[str], notices: list[str]) -> NDArray[np.int64] | None:
+    """The order that takes the source's nodes to the emulator's; None, with a fault, where they are others."""
+    order = same_places(mesh, fields.mesh) if mesh.domain.kind != "ring" or fields.mesh.domain.kind == "ring" else None
+    if order is None:
+        faults.append(f"it lies on a {fields.mesh.describe()}, but the emulator on a {mesh.describe()}: "
+                      f"{_difference(fields.mesh, mesh)}")  # fmt: skip
+    elif np.any(np.diff(order) != 1):
+        notices.append("nodes were reordered: the source lists the same places in another order")
+    return order
+
+
+def _difference(theirs: Mesh, ours: Mesh) -> str:
+    """How far the emulator's nodes are from the source's, and what to do about it."""
+    if theirs.positions.shape[1] != ours.positions.shape[1]:
+        return "a ring and a sphere have no places in common. Take a source of the same equation."
+    from scipy.spatial import cKDTree
+
+    distance = cKDTree(theirs.positions).query(ours.positions)[0]
+    if distance.max() < 1e-4:
+        return (
+            f"all {ours.num_nodes} nodes of the emulator are among the source's {theirs.num_nodes}. Cut the area out "
+            "first (cdo sellonlatbox, or `area` of an anemoi dataset)."
+        )
+    far = int(distance.argmax())
+    where = f"node {far}, at {ours.latitudes[far]:.2f} N {ours.longitudes[far]:.2f} E,"
+    if ours.domain.kind == "ring":
+        return f"{np.sum(distance >= 1e-4)} of {ours.num_nodes} nodes are not there. Simulate with the same num_nodes."
+    return (
+        f"{int(np.sum(distance >= 1e-4))} of {ours.num_nodes} nodes are not there; {where} is "
+        f"{distance[far] * EARTH_RADIUS / 1000:.0f} km from the nearest of the source. Remap it to the emulator's grid "
+        "first."
+    )
+
+
+def _windows(
+    fields: Fields, task: Task, init_times: str, faults: list[str], notices: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The initial times [case] and the index of their history in the source [case, history]."""
+    asked = fields.times if init_times.strip() in ("all", "latest") else parse_init_times(init_times, fields)
+    history = task.time_step.advance(asked[:, None], np.arange(1 - task.history, 1)[None])
+    index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
+    there = (fields.times[index] == history) & ~np.isin(index, list(fields.missing))
+    complete = there.all(axis=1)
+    if init_times.strip() in ("all", "latest"):
+        if not complete.any():
+            faults.append(f"no time has the {task.history} fields a start needs, {task.time_step} apart; it covers "
+                          f"{_coverage(fields)}")  # fmt: skip
+        elif init_times.strip() == "all" and not complete.all():
+            notices.append(f"{int((~complete).sum())} times are left out: the history before them is not complete")
+        kept = np.flatnonzero(complete)[-1:] if init_times.strip() == "latest" else np.flatnonzero(complete)
+        return asked[kept], index[kept]
+    for row in np.flatnonzero(~complete)[:5]:
+        absent = _shown(history[row][~there[row]], fields)
+        what = "" if not there[row, -1] else f" of its history ({task.history} fields, {task.time_step} apart)"
+        near = fields.times[np.argsort(np.abs(fields.times - asked[row]))[:2]]
+        faults.append(
+            f"the initial time {_shown(asked[row : row + 1], fields)} is not there: it has no field{what} at {absent}; "
+            f"it covers {_coverage(fields)}, nearest are {_shown(np.sort(near), fields)}"
+        )
+    if (more := int((~complete).sum()) - 5) > 0:
+        faults.append(f"{more} more initial times are not there")
+    return asked[complete], index[complete]
+
+
+def _shown(times: NDArray[np.int64], fields: Fields) -> str:
+    """Times for a person: dates, or the equation's own time."""
+    own = fields.time_step
+    if own.true_length is not None:
+        return ", ".join(f"{time / own.count * own.true_length:g}" for time in times)
+    return ", ".join(str(moment) for moment in to_datetime(times))
+
+
+def _coverage(fields: Fields) -> str:
+    every = "" if len(fields.times) == 1 else f" every {fields.time_step}"
+    return f"{_shown(fields.times[:1], fields)} to {_shown(fields.times[-1:], fields)}{every}"
+
+
+def _values(
+    fields: Fields,
+    windows: NDArray[np.int64],
+    columns: Mapping[str, str],
+    conversions: Mapping[str, Conversion],
+    order: NDArray[np.int64] | None,
+) -> NDArray[np.float32] | None:
+    """[time, ensemble, node, variable] of the used times; `windows` is changed to point into them."""
+    if windows.size == 0 or not columns:
+        return None
+    used, inverse = np.unique(windows, return_inverse=True)
+    values = fields.read(used, list(columns.values()))
+    windows[...] = inverse.reshape(windows.shape)
+    for column, name in enumerate(columns):
+        if conversions[name].needed:
+            values[..., column] = conversions[name](values[..., column])
+    return values if order is None else values[:, :, order]
+
+
+def _check_finite(
+    values: NDArray[np.float32] | None,
+    fields: Fields,
+    windows: NDArray[np.int64],
+    columns: Mapping[str, str],
+    valid: Mapping[str, NDArray[np.bool_]] | None,
+    mesh: Mesh,
+    faults: list[str],
+) -> None:
+    """One fault a variable that has NaN where it should have values."""
+    if values is None:
+        return
+    for column, (name, theirs) in enumerate(columns.items()):
+        wrong = ~np.isfinite(values[..., column])  # [time, ensemble, node]
+        if valid is not None and name in valid:
+            wrong &= valid[name]
+        if wrong.any():
+            node = int(np.argwhere(wrong)[0][2])
+            on = mesh if wrong.shape[2] == mesh.num_nodes else fields.mesh
+            faults.append(
+                f"{theirs} has {int(wrong.sum())} values that are NaN or infinite where the emulator needs them; the "
+                f"first is node {node}, at {on.latitudes[node]:.2f} N {on.longitudes[node]:.2f} E"
+            )
