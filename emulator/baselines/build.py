@@ -1,0 +1,44 @@
+"""From a configuration to a closed-form baseline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emulator.baselines.anomaly_persistence import AnomalyPersistence, AnomalyPersistenceConfig
+from emulator.baselines.climatology import Climatology, ClimatologyConfig
+from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
+from emulator.baselines.part import TrainingPart
+from emulator.baselines.persistence import Persistence, PersistenceConfig
+from emulator.baselines.ridge import Ridge, RidgeConfig
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+BaselineConfig = PersistenceConfig | ClimatologyConfig | AnomalyPersistenceConfig | DampedAnomalyConfig | RidgeConfig
+Baseline = Persistence | Climatology | AnomalyPersistence | DampedAnomaly | Ridge
+
+
+def build_baseline(config: BaselineConfig, task: Task, mesh: Mesh) -> Baseline:
+    """An unfitted baseline, for the arrays of a fitted one: `load_state_dict`, with the fitted one's configuration."""
+    return _class_of(config)(config, task, mesh)
+
+
+def fit_baseline(config: BaselineConfig, task: Task, part: TrainingPart) -> Baseline:
+    """A baseline fitted on the training part. Its `config` holds what was chosen, its `state_dict` all else."""
+    return _class_of(config).fit(config, task, part)
+
+
+def _class_of(config: BaselineConfig) -> Any:
+    match config:
+        case PersistenceConfig():
+            return Persistence
+        case ClimatologyConfig():
+            return Climatology
+        case AnomalyPersistenceConfig():
+            return AnomalyPersistence
+        case DampedAnomalyConfig():
+            return DampedAnomaly
+        case RidgeConfig():
+            return Ridge
+        case _:
+            raise MeshcastError(f"Not the configuration of a baseline: {config!r}.")

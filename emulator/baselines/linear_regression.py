@@ -1,0 +1,108 @@
+"""Linear regression from sums over rows: many rows in, one pass, any penalty and any choice of features after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def fit_linear(features: Tensor, targets: Tensor, penalty: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Weights [feature, target] and intercepts [target] of the ridge regression of targets on features.
+
+    features: [..., feature]; targets: [..., target], whose NaN are not counted. For more rows than memory holds, or
+    several penalties, add blocks to `NormalEquations`.
+    """
+    equations = NormalEquations.zero(features.shape[-1], targets.shape[-1]).with_rows(features, targets)
+    weights, intercepts = equations.solve([penalty])
+    return weights[0], intercepts[0]
+
+
+@dataclass(frozen=True, eq=False)
+class NormalEquations:
+    """The sums that linear regression needs, float64. `group` is 1, or one a target once targets lack different rows.
+
+    count: [group] rows.
+    feature_sum: [group, feature]; target_sum: [target].
+    gram: [group, feature, feature], Σ x xᵀ; cross: [feature, target], Σ x y.
+    """
+
+    count: Tensor
+    feature_sum: Tensor
+    gram: Tensor
+    target_sum: Tensor
+    cross: Tensor
+
+    @classmethod
+    def zero(cls, num_features: int, num_targets: int) -> NormalEquations:
+        shapes = (1,), (1, num_features), (1, num_features, num_features), (num_targets,), (num_features, num_targets)
+        return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+
+    def with_rows(self, features: Tensor, targets: Tensor) -> NormalEquations:
+        """Rows [..., feature] and [..., target] added; a target that is NaN leaves its row out, for itself alone."""
+        x = features.detach().reshape(-1, features.shape[-1]).double()
+        y = targets.detach().reshape(-1, targets.shape[-1]).double()
+        there = ~torch.isnan(y)
+        rows = there.any(dim=1)
+        if not bool(rows.all()):  # rows without any target need not be looked at again
+            x, y, there = x[rows], y[rows], there[rows]
+        y = torch.where(there, y, 0.0)
+        masks = torch.ones(1, len(x), dtype=torch.bool) if bool(there.all()) else there.T
+        parts = [x if bool(mask.all()) else x[mask] for mask in masks]
+        return self + NormalEquations(
+            count=torch.tensor([float(len(part)) for part in parts], dtype=torch.float64),
+            feature_sum=torch.stack([part.sum(dim=0) for part in parts]),
+            gram=torch.stack([part.T @ part for part in parts]),
+            target_sum=y.sum(dim=0),
+            cross=x.T @ y,
+        )
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        return NormalEquations(
+            self.count + other.count,
+            self.feature_sum + other.feature_sum,
+            self.gram + other.gram,
+            self.target_sum + other.target_sum,
+            self.cross + other.cross,
+        )
+
+    def select(self, features: Tensor) -> NormalEquations:
+        """The same sums for some of the features, given by index."""
+        return NormalEquations(
+            self.count,
+            self.feature_sum[:, features],
+            self.gram[:, features][:, :, features],
+            self.target_sum,
+            self.cross[features],
+        )
+
+    def solve(self, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
+        """Weights [penalty, feature, target] and intercepts [penalty, target] that minimise
+
+            mean (y − b − w·x)² + penalty · |w|²
+
+        The intercept is not penalised. One eigendecomposition serves all penalties; directions the rows do not span get
+        weight zero, so that penalty 0 gives the solution of least norm.
+        """
+        solutions = [self._solve_group(group, targets, penalties) for group, targets in self._groups()]
+        weights = torch.cat([weights for weights, _ in solutions], dim=-1)
+        return weights, torch.cat([intercepts for _, intercepts in solutions], dim=-1)
+
+    def _groups(self) -> list[tuple[int, slice]]:
+        if len(self.count) == 1:
+            return [(0, slice(None))]
+        return [(target, slice(target, target + 1)) for target in range(len(self.count))]
+
+    def _solve_group(self, group: int, targets: slice, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
+        count = self.count[group].clamp(min=1.0)
+        mean_x, mean_y = self.feature_sum[group] / count, self.target_sum[targets] / count
+        covariance = self.gram[group] / count - torch.outer(mean_x, mean_x)
+        cross = self.cross[:, targets] / count - torch.outer(mean_x, mean_y)
+        eigenvalues, vectors = torch.linalg.eigh(covariance)
+        spanned = eigenvalues > eigenvalues[-1].clamp(min=0.0) * len(eigenvalues) * torch.finfo(torch.float64).eps
+        projected = torch.where(spanned[:, None], vectors.T @ cross, 0.0)
+        divisors = torch.where(spanned, eigenvalues, 1.0)
+        weights = torch.stack([vectors @ (projected / (divisors + penalty)[:, None]) for penalty in penalties])
+        return weights, mean_y - torch.einsum("f,pft->pt", mean_x, weights)

@@ -1,0 +1,261 @@
+"""Ridge regression of the next state on the neighbourhood of this one: what a linear emulator can do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emulator.baselines.linear_regression import NormalEquations
+from emulator.baselines.neighbourhood import NeighbourhoodMap
+from emulator.baselines.part import TrainingPart, names_of
+from emulator.forcings import STATIC_FEATURES
+from emulator.normalise import Statistics, partners_of, read_in_chunks
+from emulator.protocol import rollout
+from emulator.state import State
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+BLOCK_BYTES = 64e6  # of regressors at a time
+
+
+@dataclass(frozen=True)
+class RidgeConfig:
+    """Radii and penalties to choose from; a fitted emulator's configuration holds the one radius and penalty chosen.
+
+    radii: how far a node hears, in hops on a ring, rows and columns on a grid; 0 is the node alone.
+    penalties: on the squared weights, in the units of a normalised target's mean squared error.
+    rollout_steps: of the rollouts on held-out training data by whose error the two are chosen.
+    held_out: share of the training part held out for that: its last trajectories, or its last dates.
+    """
+
+    kind: Literal["ridge"] = "ridge"
+    radii: tuple[int, ...] = (1, 2, 3)
+    penalties: tuple[float, ...] = (1e-8, 1e-6, 1e-4, 1e-2)
+    rollout_steps: int = 20
+    held_out: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not self.radii or min(self.radii) < 0:
+            raise MeshcastError(f"radii must be one or more whole numbers from 0, but are {list(self.radii)}.")
+        if not self.penalties or not min(self.penalties) >= 0:
+            raise MeshcastError(f"penalties must be one or more numbers from 0, but are {list(self.penalties)}.")
+        if self.rollout_steps < 1:
+            raise MeshcastError(f"rollout_steps must be at least 1, but is {self.rollout_steps}.")
+        if not 0 < self.held_out < 1:
+            raise MeshcastError(f"held_out must be a share between 0 and 1, but is {self.held_out}.")
+
+
+class Ridge(nn.Module):
+    """The normalised next state as a linear function of the normalised states around each node.
+
+    x_i(t + 1) = b + Σ_p W_p x_(i + p)(t) + U (forcings, statics)_i, with weights shared by all nodes. The state is
+    regressed, not its tendency: the penalty then damps what the training data do not hold, and long rollouts stay
+    bounded.
+
+    Buffers, float64: mean, std [prognostic], diagnostic_mean, diagnostic_std [diagnostic], forcing_mean, forcing_std
+    [forcing], statics [node, static] normalised; and the map's weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+    diagnostic_mean: Tensor
+    diagnostic_std: Tensor
+    forcing_mean: Tensor
+    forcing_std: Tensor
+    statics: Tensor
+
+    def __init__(self, config: RidgeConfig, task: Task, mesh: Mesh) -> None:
+        super().__init__()
+        self.config, self.task, self.mesh = config, task, mesh
+        counts = {"": len(task.prognostic), "diagnostic_": len(task.diagnostic), "forcing_": len(task.forcing)}
+        for prefix, count in counts.items():
+            self.register_buffer(f"{prefix}mean", torch.zeros(count, dtype=torch.float64))
+            self.register_buffer(f"{prefix}std", torch.ones(count, dtype=torch.float64))
+        self.register_buffer("statics", torch.zeros(mesh.num_nodes, len(task.static), dtype=torch.float64))
+        self.map = NeighbourhoodMap(
+            mesh,
+            radius=max(config.radii),
+            num_fields=task.history * len(task.prognostic),
+            num_own=(task.history + 1) * len(task.forcing) + len(task.static),
+            num_outputs=len(task.predicted),
+        )
+
+    @classmethod
+    def fit(cls, config: RidgeConfig, task: Task, part: TrainingPart) -> Ridge:
+        """Fitted on the whole training part, with the radius and penalty whose rollouts were best on what was held out.
+
+        Raises MeshcastError where the part is too short, or no choice stays finite.
+        """
+        widest = cls(config, task, part.fields.mesh)
+        widest.take_scales(part)
+        if len(config.radii) == len(config.penalties) == 1:
+            equations, chosen = widest.equations(part), config
+        else:
+            seen, held_out = split(part, config.held_out)
+            seen_equations = widest.equations(seen)
+            chosen = widest.choose(seen_equations, held_out)
+            equations = seen_equations + widest.equations(held_out)
+        return widest.narrowed(chosen.radii[0], chosen.penalties, equations)[0]
+
+    def step(
+        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[State, Tensor | None]:
+        out = self.map(self.features(state, forcing)).reshape(*state.now.shape[:-1], len(self.task.predicted))
+        now, later = out.split([len(self.task.prognostic), len(self.task.diagnostic)], dim=-1)
+        prognostic = (now * self.std + self.mean).to(state.values.dtype)
+        prognostic = torch.where(torch.isnan(state.now), state.now, prognostic)  # masked nodes stay masked
+        following = state.followed_by(prognostic, self.task.time_step.advance(state.valid_time))
+        diagnostic = (later * self.diagnostic_std + self.diagnostic_mean).to(state.values.dtype)
+        return following, diagnostic if self.task.diagnostic else None
+
+    def features(self, state: State, forcing: Tensor) -> Tensor:
+        """[batch · member, node, feature] float64: normalised history, forcings then and at the target, statics."""
+        batch, member, history, node, variables = state.values.shape
+        fields = torch.nan_to_num((state.values.double() - self.mean) / self.std)  # a masked node is its mean
+        fields = fields.permute(0, 1, 3, 2, 4).reshape(batch * member, node, history * variables)
+        given = (forcing.double() - self.forcing_mean) / self.forcing_std
+        given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
+        return torch.cat([fields, given, self.statics.expand(batch * member, -1, -1)], dim=-1)
+
+    # Fitting --------------------------------------------------------------------------------------------------------
+
+    def take_scales(self, part: TrainingPart) -> None:
+        """Means and standard deviations of the training part."""
+        predicted = names_of(self.task.predicted)
+        statistics = Statistics.of(part.fields, predicted, partners_of(self.task), part.available, part.rows)
+        for prefix, names in (("", self.task.prognostic), ("diagnostic_", self.task.diagnostic)):
+            chosen = statistics.select(names)
+            getattr(self, f"{prefix}mean").copy_(torch.from_numpy(chosen.mean))
+            getattr(self, f"{prefix}std").copy_(torch.from_numpy(chosen.std))
+        if self.task.forcing:
+            every = max(1, len(part.available) // 256)  # enough for a scale
+            times = part.fields.times[part.available[::every]]
+            values = part.provider.at(times, self.task.forcing, self.mesh.num_nodes)
+            self.forcing_mean.copy_(torch.from_numpy(values.mean(axis=(0, 1))))
+            self.forcing_std.copy_(torch.from_numpy(_no_zero(values.std(axis=(0, 1)))))
+        for column, name in enumerate(self.task.static):
+            values = static_field(part, name)
+            self.statics[:, column] = torch.from_numpy((values - values.mean()) / _no_zero(values.std()))
+
+    def equations(self, part: TrainingPart) -> NormalEquations:
+        """The sums over every step of a part, streaming."""
+        equations = NormalEquations.zero(*self.map.weights.shape)
+        for features, targets in self._steps(part):
+            size = self.mesh.num_nodes * len(self.map.weights) * 8
+            for rows in torch.arange(len(features)).split(max(1, int(BLOCK_BYTES // size))):
+                equations = equations.with_rows(self.map.regressors(features[rows]), targets[rows])
+        return equations
+
+    def _steps(self, part: TrainingPart) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features [row, node, feature] and normalised targets [row, node, output], a row a step of one member."""
+        history, count = self.task.history, len(self.task.prognostic)
+        mean, std = torch.cat([self.mean, self.diagnostic_mean]), torch.cat([self.std, self.diagnostic_std])
+        for index, block, known in read_in_chunks(
+            part.fields, names_of(self.task.predicted), part.available, part.rows, overlap=history
+        ):
+            values = torch.from_numpy(block)  # [time, member, node, predicted]
+            now = np.arange(max(known, history), len(values)) - 1
+            if len(now) == 0:
+                continue
+            windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)
+            state = State(windows[..., :count], part.fields.times[index[now]])
+            targets = (values[now + 1] - mean) / std
+            yield self.features(state, part.provider.window(state, self.task, 0)), targets.flatten(0, 1)
+
+    def choose(self, equations: NormalEquations, held_out: TrainingPart) -> RidgeConfig:
+        """The configuration with the one radius and penalty whose rollouts on held-out data are best."""
+        state, truth = starts(held_out, self.task, self.config.rollout_steps)
+        scores: dict[tuple[int, float], float] = {}
+        for radius in self.config.radii:
+            for emulator in self.narrowed(radius, self.config.penalties, equations):
+                scores[radius, emulator.config.penalties[0]] = emulator.score(state, truth, held_out)
+        radius, penalty = min(scores, key=scores.__getitem__)
+        if not math.isfinite(scores[radius, penalty]):
+            raise MeshcastError(
+                f"No ridge regression stays finite over {len(truth)} steps, whatever its radius in "
+                f"{list(self.config.radii)} and penalty in {list(self.config.penalties)}. Add larger penalties."
+            )
+        return replace(self.config, radii=(radius,), penalties=(penalty,))
+
+    @torch.no_grad()
+    def score(self, state: State, truth: Tensor, part: TrainingPart) -> float:
+        """Geometric mean over the steps of the normalised RMSE, nodes counted by area; inf where it blew up."""
+        areas = torch.from_numpy(self.mesh.areas)[:, None]
+        logs = []
+        for (forecast, _), target in zip(rollout(self, state, part.provider, len(truth)), truth, strict=True):
+            square = areas * ((forecast.now.double() - target) / self.std) ** 2
+            there = ~torch.isnan(target)
+            error = torch.where(there, square, 0.0).sum() / (areas * there).sum()
+            logs.append(0.5 * math.log(max(float(error), 1e-30)) if torch.isfinite(error) else math.inf)
+        return math.exp(min(sum(logs) / len(logs), 700.0)) if math.isfinite(sum(logs)) else math.inf
+
+    def narrowed(self, radius: int, penalties: tuple[float, ...], equations: NormalEquations) -> list[Ridge]:
+        """One emulator a penalty, solved at a radius no larger than this one's."""
+        weights, intercepts = equations.select(self.map.columns_within(radius)).solve(penalties)
+        scales = {name: buffer for name, buffer in self.state_dict().items() if not name.startswith("map.")}
+        emulators = []
+        for penalty, weight, intercept in zip(penalties, weights, intercepts, strict=True):
+            emulator = Ridge(replace(self.config, radii=(radius,), penalties=(penalty,)), self.task, self.mesh)
+            emulator.load_state_dict(scales | {"map.weights": weight, "map.intercept": intercept})
+            emulators.append(emulator)
+        return emulators
+
+
+def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]:
+    """The part without its last trajectories, and these; without its last dates, and these, where it has none."""
+    rows, times = part.rows, part.available
+    if part.fields.ensemble_axis == "trajectory" and len(rows) >= 2:
+        cut = len(rows) - max(1, round(share * len(rows)))
+        return replace(part, ensemble=rows[:cut]), replace(part, ensemble=rows[cut:])
+    cut = len(times) - max(1, round(share * len(times)))
+    return replace(part, times=times[:cut]), replace(part, times=times[cut:])
+
+
+def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[State, Tensor]:
+    """Up to `most` initial states spread over the part, and what followed each [step, row, 1, node, prognostic].
+
+    Raises MeshcastError where the part holds no unbroken stretch of history and one step.
+    """
+    first, steps = _unbroken(part.available, task.history, steps)
+    most = max(4, min(most, int(2e6 // (part.fields.mesh.num_nodes * len(task.prognostic)))))  # of memory
+    rows = part.rows[: max(1, most)]
+    chosen = first[np.unique(np.linspace(0, len(first) - 1, max(1, most // len(rows))).round().astype(int))]
+    window = np.arange(task.history + steps)
+    blocks = [part.fields.read(start + window, task.prognostic, rows) for start in chosen]
+    values = torch.from_numpy(np.concatenate(blocks, axis=1)).transpose(0, 1).unsqueeze(1)  # [row, 1, time, node, var]
+    now = np.repeat(part.fields.times[chosen + task.history - 1], len(rows))
+    return State(values[:, :, : task.history], now), values[:, :, task.history :].permute(2, 0, 1, 3, 4).double()
+
+
+def _unbroken(index: NDArray[np.int64], history: int, steps: int) -> tuple[NDArray[np.int64], int]:
+    """First indices of windows of `history + steps` times without a gap; with fewer steps where none is so long."""
+    for fewer in range(steps, 0, -1):
+        length = history + fewer - 1
+        first = index[: len(index) - length]
+        whole = index[length:] - first == length
+        if whole.any():
+            return first[whole], fewer
+    raise MeshcastError(
+        f"The held-out training part has no {history + 1} consecutive dates, which choosing a radius and a penalty by "
+        "rollout needs. Train on a longer part, or give one radius and one penalty."
+    )
+
+
+def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:
+    """[node] a static variable: computed from the mesh, or read at the first training date; NaN there is its mean."""
+    if name not in part.fields.variables and name in STATIC_FEATURES:
+        return STATIC_FEATURES[name](part.fields.mesh)
+    values = part.fields.read(part.available[:1], [name], part.rows[:1])[0, 0, :, 0].astype(np.float64)
+    return np.where(np.isnan(values), np.nanmean(values), values)
+
+
+def _no_zero(std: NDArray[np.float64] | np.floating) -> NDArray[np.float64]:
+    return np.where(std > 0, std, 1.0)
