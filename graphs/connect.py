@@ -145,8 +145,13 @@ def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]
     """
     columns = [graph.feature_names.index(name) for name in _position_names(graph.feature_names)]
     values = graph.edge_features[:, columns].cpu().numpy().round(decimals) + 0.0  # + 0.0 makes -0 and 0 one class
-    table, classes = np.unique(values, axis=0, return_inverse=True)
-    return torch.from_numpy(classes.reshape(-1).astype(np.int64)), torch.from_numpy(table)
+    # Number the rows by their columns' distinct values: np.unique of whole rows takes ten times as long.
+    code = np.zeros(len(values), dtype=np.int64)
+    for column in values.T:
+        distinct, rank = np.unique(column, return_inverse=True)
+        code = code * len(distinct) + rank
+    _, first, classes = np.unique(code, return_index=True, return_inverse=True)
+    return torch.from_numpy(classes.astype(np.int64)), torch.from_numpy(values[first])
 
 
 def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:

@@ -76,7 +76,11 @@ def load(path: str | Path) -> StoredGraphs:
         raise MeshcastError(f"{path} is no graph file, or a truncated one: {error}.") from error
     if header is None:
         raise MeshcastError(f"{path} holds arrays, but no Meshcast graphs. Write some with `meshcast graph`.")
-    return unpack(arrays, json.loads(header))
+    try:
+        metadata = json.loads(header)
+    except ValueError as error:
+        raise MeshcastError(f"{path} has a header that is not JSON: {error}.") from error
+    return unpack(arrays, metadata)
 
 
 def pack(
@@ -215,6 +219,8 @@ def _edge_keys(graphs: ModelGraphs, has_hidden: bool) -> dict[tuple[str, str, st
 
 
 def _mesh_from(nodes: Any, name: str) -> Mesh:
+    if "x" not in nodes or nodes.x.ndim != 2 or nodes.x.shape[1] != 2:
+        raise MeshcastError(f"The nodes {name!r} need x of shape [node, 2], latitude and longitude in radians.")
     latitude, longitude = np.degrees(nodes.x.cpu().numpy().astype(np.float64)).T
     latitude = np.clip(latitude, -90.0, 90.0)  # π / 2 in float32 lies beyond the pole
     kind = getattr(nodes, "domain_kind", None)

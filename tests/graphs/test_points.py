@@ -14,12 +14,12 @@ from graphs.build import (
     default_graphs,
 )
 from graphs.connect import nearest, neighbour_table, relative_positions, within
-from graphs.edge_features import arc_lengths
+from graphs.edge_features import arc_lengths, edge_features
 from graphs.errors import MeshcastError
 from graphs.geometry import great_circle_distance, to_latlon
 from graphs.graph import Graph
 from graphs.latlon import latlon
-from graphs.mesh import EARTH_RADIUS
+from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.points import points
 from graphs.ring import ring
 
@@ -112,6 +112,24 @@ def test_a_node_is_no_neighbour_of_its_own_even_on_a_pole() -> None:
     for edges in (nearest(mesh, mesh, 4), within(mesh, mesh, 3e6)):
         assert not bool((edges[0] == edges[1]).any())
     assert torch.equal(torch.bincount(nearest(mesh, mesh, 4)[1]), torch.full((84,), 4))
+
+
+def test_nodes_on_exactly_one_place_still_have_as_many_neighbours_as_asked_for() -> None:
+    pole = Mesh(np.tile([0.0, 0.0, 1.0], (6, 1)), np.full(6, 1 / 6), (6,), Domain("sphere", 1.0))
+    edges = nearest(pole, pole, 2)
+    assert not bool((edges[0] == edges[1]).any())
+    assert torch.equal(torch.bincount(edges[1]), torch.full((6,), 2))
+
+
+def test_edges_carry_vectors_from_the_senders_frame_to_the_receivers() -> None:
+    mesh = points(*fibonacci(120))
+    edges = within(mesh, mesh, 3e6)
+    forward = edge_features(mesh, mesh, edges)[0].T
+    backward = edge_features(mesh, mesh, edges.flip(0))[0].T
+    # The sender sees the receiver along `backward`; carried over, that is the way the edge comes in, minus `forward`.
+    east, north, cosine, sine = backward[0], backward[1], forward[3], forward[4]
+    assert torch.allclose(cosine * east - sine * north, -forward[0], atol=1e-9)
+    assert torch.allclose(sine * east + cosine * north, -forward[1], atol=1e-9)
 
 
 def test_neighbours_inside_one_mesh_exclude_the_node_itself_and_are_symmetric_by_distance() -> None:

@@ -192,6 +192,9 @@ def test_foreign_heterodata_are_read_without_our_extra_attributes() -> None:
     assert stored.mesh.shape == (7, 12)
     assert stored.graphs is not None
     assert stored.graphs.processor.edge_index.tolist() == [[1, 0, 5], [0, 1, 1]]
+    data["data"].x = torch.zeros(84, 3)
+    with pytest.raises(MeshcastError, match=r"'data' need x of shape \[node, 2\]"):
+        from_heterodata(data)
     with pytest.raises(MeshcastError, match="nodes named 'data'"):
         from_heterodata(HeteroData())
 
