@@ -150,7 +150,7 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
 
 
 def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -> HeteroData:
-    """The graphs as PyG's HeteroData with the names and units of anemoi-graphs.
+    """The graphs as PyG's HeteroData with the names and units of anemoi-graphs 0.9.8.
 
     Nodes `data` and `hidden`: `x` (latitude, longitude) [radians] float32, `area_weight` [node, 1] relative to the
     largest; a ring lies on the equator. Edges `(source, to, target)`: `edge_index` int32, `edge_length` [edge, 1] and
@@ -248,13 +248,14 @@ def _on_sphere(mesh: Mesh) -> NDArray[np.float64]:
 def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> NDArray[np.float64]:
     """[edge, 2] unit vectors from receiver to sender, in the receiver's tangent plane.
 
-    Anemoi rotates the receiver to the north pole along its meridian and reads off the sender's (y, -x) there, which is
-    the direction (east, north) turned by the receiver's longitude.
+    As anemoi-graphs 0.9.8: rotate the receiver to the north pole along its meridian and read off the sender's (x, y)
+    there, which is the direction (east, north) turned by the receiver's longitude and a quarter. (On the south pole
+    itself anemoi rotates about the x axis, whatever the longitude.)
     """
     source, target = (row.cpu().numpy() for row in edge_index)
     origin = _on_sphere(receivers)[target]
     east, north = tangent_displacement(origin, _on_sphere(senders)[source])
-    turn = np.exp(1j * np.arctan2(origin[:, 1], origin[:, 0])) * (east + 1j * north)
+    turn = 1j * np.exp(1j * np.arctan2(origin[:, 1], origin[:, 0])) * (east + 1j * north)
     length = np.abs(turn)
     turn = np.divide(turn, length, out=np.zeros_like(turn), where=length > 1e-12)  # nodes on one pole have no direction
     return np.stack([turn.real, turn.imag], axis=1)

@@ -176,7 +176,7 @@ def test_edge_directions_are_what_a_rotation_to_the_pole_shows() -> None:
         assert rotation @ receiver == pytest.approx([0, 0, 1], abs=1e-12)
         x, y, _ = rotation @ sender
         direction = found[edge] / np.linalg.norm(found[edge])
-        assert direction == pytest.approx(np.array([y, -x]) / np.hypot(x, y), abs=1e-5)
+        assert direction == pytest.approx(np.array([x, y]) / np.hypot(x, y), abs=1e-5)
 
 
 def test_foreign_heterodata_are_read_without_our_extra_attributes() -> None:
