@@ -1,0 +1,262 @@
+"""The scorecard: what verification found, case by case, and its means, differences, skill and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+from inference import bootstrap
+from inference.spectra import WavenumberAxis, wavenumber_axis
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score as tables and plots show it.
+
+    source: the case score it averages.
+    root: whether the square root is taken after the mean over cases.
+    dimensional: whether it carries the variable's units.
+    best: the value of a perfect forecast.
+    """
+
+    name: str
+    title: str
+    source: str
+    root: bool = False
+    dimensional: bool = False
+    best: float = 0.0
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("rmse", "RMSE", "mse", root=True, dimensional=True),
+        Metric("mae", "MAE", "mae", dimensional=True),
+        Metric("bias", "bias", "bias", dimensional=True),
+        Metric("nrmse", "nRMSE", "nrmse"),
+        Metric("acc", "anomaly correlation", "acc", best=1.0),
+        Metric("amplitude_ratio", "amplitude ratio", "amplitude_ratio", best=1.0),
+        Metric("spread", "ensemble spread", "ensemble_variance", root=True, dimensional=True),
+        Metric("crps", "CRPS", "crps", dimensional=True),
+        Metric("fair_crps", "fair CRPS", "fair_crps", dimensional=True),
+        Metric("mean_drift", "drift of the area mean", "mean_drift", dimensional=True),
+        Metric("mean_square_drift", "relative drift of the mean square", "mean_square_drift"),
+        Metric("truth_mean_drift", "truth's drift of the area mean", "truth_mean_drift", dimensional=True),
+        Metric("truth_mean_square_drift", "truth's relative drift of the mean square", "truth_mean_square_drift"),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastScores:
+    """Scores of one emulator's forecasts, case by case.
+
+    values: [case, lead, variable] by case score; NaN where the truth is absent or the forecast failed.
+    verified: [case, lead, variable] where there is truth.
+    member_mse: [case, member, lead, variable], or None without an ensemble.
+    power, truth_power: [lead, wavenumber, variable], mean over the cases both are whole in, or None without spectrum.
+    stable_steps: [case, variable] last step before the error first passes the threshold, the last verified step where
+        it never does (`censored`), NaN without truth.
+    """
+
+    label: str
+    name: str
+    seed: str
+    init_time: NDArray[np.int64]
+    trajectory: NDArray[np.int64]
+    lead_steps: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float64]]
+    verified: NDArray[np.bool_]
+    member_mse: NDArray[np.float64] | None
+    power: NDArray[np.float64] | None
+    truth_power: NDArray[np.float64] | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    stable_steps: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    censored: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
+
+    @property
+    def num_cases(self) -> int:
+        return len(self.init_time)
+
+    @property
+    def failed(self) -> NDArray[np.int64]:
+        """[lead, variable] cases that have truth but no finite forecast."""
+        return (self.verified & ~np.isfinite(self.values["mse"])).sum(0)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics these scores hold."""
+        return tuple(name for name, metric in METRICS.items() if metric.source in self.values)
+
+    def with_stable_steps(self, scale: NDArray[np.float64], threshold: float) -> ForecastScores:
+        """The same scores with the steps each case stayed within the threshold; a failed forecast is past it."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            past = self.verified & ~(np.sqrt(self.values["mse"]) / scale <= threshold)
+        # Step of the last verified lead before each lead, and after the last: 0 before the first.
+        steps = np.where(self.verified, self.lead_steps[None, :, None], 0)
+        reached = np.maximum.accumulate(np.concatenate([np.zeros_like(steps[:, :1]), steps], axis=1), axis=1)
+        censored = np.asarray(~past.any(1))
+        first = np.where(censored, past.shape[1], past.argmax(1))
+        stable = np.take_along_axis(reached, first[:, None], axis=1)[:, 0].astype(np.float64)
+        stable[~self.verified.any(1)] = np.nan
+        return replace(self, stable_steps=stable, censored=censored & self.verified.any(1))
+
+    def cases(self, index: NDArray[np.int64], leads: NDArray[np.int64]) -> ForecastScores:
+        """The part with these cases and leads; spectra, which are means over all cases, are dropped."""
+        return replace(
+            self,
+            init_time=self.init_time[index],
+            trajectory=self.trajectory[index],
+            lead_steps=self.lead_steps[leads],
+            values={name: values[np.ix_(index, leads)] for name, values in self.values.items()},
+            verified=self.verified[np.ix_(index, leads)],
+            member_mse=None,
+            power=None,
+            truth_power=None,
+            stable_steps=self.stable_steps[index],
+            censored=self.censored[index],
+        )
+
+    def mean(self, metric: str, counts: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """A metric over cases: [lead, variable], or [resample, lead, variable] with `counts` [resample, case].
+
+        NaN from the lead at which any case failed: leaving such a case out would flatter the emulator.
+        """
+        values = self.values[METRICS[metric].source]
+        weights = np.ones((1, len(self.init_time))) if counts is None else counts
+        present = self.verified
+        if metric in ("mean_drift", "mean_square_drift"):  # they need the truth at the initial time only
+            present = np.broadcast_to((~np.isnan(values)).any(1, keepdims=True), values.shape)
+        mean = bootstrap.resampled_mean(values, present, weights)
+        mean = np.sqrt(mean) if METRICS[metric].root else mean
+        return mean[0] if counts is None else mean
+
+    def score(self, counts: NDArray[np.float64] | None = None, steps: int = 100) -> NDArray[np.float64]:
+        """APEBench's score, [variable]: the geometric mean over leads 1 to `steps` of the mean nRMSE.
+
+        Koehler et al. (2024), arXiv:2411.00180. Leads beyond the last verified one are not there to be scored.
+        """
+        nrmse = self.mean("nrmse", counts)
+        use = (self.lead_steps <= steps) & self.verified.any((0, 2))
+        with np.errstate(divide="ignore"):
+            return np.exp(np.log(nrmse[..., use, :]).mean(-2))
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Scores of several emulators against one truth.
+
+    scale: [variable] the truth's standard deviation in space and time about its mean, over the cases verified.
+    threshold: RMSE over `scale` past which a forecast no longer counts as stable.
+    baselines: labels of the emulators that skill is measured against.
+    left_out: what was not verified, and why, one sentence each.
+    truth: title, source, licence and attribution of the truth.
+    level: of the intervals.
+    """
+
+    emulators: tuple[ForecastScores, ...]
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    scale: NDArray[np.float64]
+    threshold: float
+    baselines: tuple[str, ...]
+    left_out: tuple[str, ...]
+    truth: Mapping[str, str]
+    level: float = 0.95
+    num_resamples: int = 4000
+    block_cases: int | None = None
+    bootstrap_seed: int = 0
+
+    def __getitem__(self, label: str) -> ForecastScores:
+        for emulator in self.emulators:
+            if emulator.label == label:
+                return emulator
+        raise MeshcastError(f"No scores of {label!r}; there are {', '.join(e.label for e in self.emulators)}.")
+
+    @property
+    def wavenumbers(self) -> WavenumberAxis | None:
+        """The axis of the spectra, None where the mesh has none."""
+        return wavenumber_axis(self.mesh)
+
+    def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
+        """Draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference of the two."""
+        error = np.sqrt(emulator.values["mse"])
+        return bootstrap.resample_cases(
+            emulator.init_time,
+            emulator.trajectory,
+            np.random.default_rng(self.bootstrap_seed),
+            series=error if other is None else error - np.sqrt(other.values["mse"]),
+            block_cases=self.block_cases,
+            num_resamples=self.num_resamples,
+        )
+
+    def interval(self, label: str, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper bound of a metric, [lead, variable]."""
+        emulator = self[label]
+        draws = self.resamples(emulator)
+        return bootstrap.interval(emulator.mean(metric, draws.counts), draws.num_blocks, self.level)
+
+    def score_interval(self, label: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper bound of APEBench's score, [variable]."""
+        emulator = self[label]
+        draws = self.resamples(emulator)
+        return bootstrap.interval(emulator.score(draws.counts), draws.num_blocks, self.level)
+
+    def difference(self, label: str, other: str, metric: str = "rmse") -> Difference:
+        """`label` minus `other`, paired: both scored on the same cases in every resample."""
+        first, second = common_cases(self[label], self[other])
+        draws = self.resamples(first, second)
+        samples = first.mean(metric, draws.counts) - second.mean(metric, draws.counts)
+        lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
+        return Difference(
+            label, other, metric, first.lead_steps, first.mean(metric) - second.mean(metric), lower, upper
+        )
+
+    def skill(self, label: str, reference: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Lead steps [lead], and 1 - RMSE / RMSE of the reference [lead, variable], on the cases both have."""
+        first, second = common_cases(self[label], self[reference])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return first.lead_steps, 1.0 - first.mean("rmse") / second.mean("rmse")
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A paired difference of one metric between two emulators, [lead, variable], with its interval."""
+
+    label: str
+    other: str
+    metric: str
+    lead_steps: NDArray[np.int64]
+    estimate: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+    @property
+    def significant(self) -> NDArray[np.bool_]:
+        """Where the interval excludes zero."""
+        return (self.lower > 0) | (self.upper < 0)
+
+
+def common_cases(first: ForecastScores, second: ForecastScores) -> tuple[ForecastScores, ForecastScores]:
+    """Both reduced to the cases and leads both have, in the same order; verified where both are."""
+    keys = [list(zip(e.init_time.tolist(), e.trajectory.tolist(), strict=True)) for e in (first, second)]
+    place = [{key: index for index, key in enumerate(own)} for own in keys]
+    shared = [key for key in keys[0] if key in place[1]]
+    leads, *places = np.intersect1d(first.lead_steps, second.lead_steps, return_indices=True)
+    if not shared or leads.size == 0:
+        raise MeshcastError(f"{first.label} and {second.label} have no case and lead in common: nothing to compare.")
+    reduced = [
+        emulator.cases(np.array([index[key] for key in shared]), at)
+        for emulator, index, at in zip((first, second), place, places, strict=True)
+    ]
+    verified = reduced[0].verified & reduced[1].verified
+    one, two = (replace(emulator, verified=verified) for emulator in reduced)
+    return one, two
