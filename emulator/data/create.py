@@ -59,8 +59,9 @@ def create_dataset(
 
     Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, `calendar`, `calendar_step`
     (where a step is months), `time_step` and `mesh` (both JSON). Months and years keep their true dates under a nominal
-    frequency of 730h a month. It is written beside its final name and renamed when complete. Raises MeshcastError where
-    the output exists or cannot be written, where the disk is full, and where times or values do not fit.
+    frequency of 730h a month (nearly so where dates are missing). It is written beside its final name and renamed when
+    complete. Raises MeshcastError where the output exists or cannot be written, where the disk is full, and where times
+    or values do not fit.
     """
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
@@ -102,15 +103,11 @@ class Timeline:
         """Raises MeshcastError where the times do not increase or do not fall on steps of `time_step`."""
         if len(times) == 0 or np.any(np.diff(times) <= 0):
             raise MeshcastError("A dataset needs at least one time, and its times must increase without duplicates.")
-        first, last = to_datetime(times[[0, -1]])
         if time_step.unit == "second":
-            length = (times[-1] - times[0]) // time_step.count + 1
-            nominal_seconds, frequency = time_step.count, f"{time_step.count}s"
+            length, nominal = int((times[-1] - times[0]) // time_step.count) + 1, time_step.count
         else:
-            months = int((last.astype("datetime64[M]") - first.astype("datetime64[M]")).astype(np.int64))
-            length = months // time_step.count + 1
-            hours = HOURS_A_MONTH * time_step.count
-            nominal_seconds, frequency = hours * 3600, f"{hours}h"
+            first, last = to_datetime(times[[0, -1]]).astype("datetime64[M]").astype(np.int64)
+            length, nominal = int(last - first) // time_step.count + 1, 3600 * HOURS_A_MONTH * time_step.count
         steps = np.arange(length)
         true = time_step.advance(np.full(length, times[0]), steps)
         present = np.searchsorted(true, times).clip(0, length - 1)
@@ -118,15 +115,12 @@ class Timeline:
         if astray.any():
             raise MeshcastError(
                 f"The time {to_datetime(times[astray])[0]} is no whole number of steps of {time_step} after the first, "
-                f"{first}. Give the true time step, or leave such times out."
+                f"{to_datetime(times)[0]}. Give the true time step, or leave such times out."
             )
-        # Anemoi counts the dates it expects from the frequency, and refuses missing ones where the count disagrees
-        if len(times) < length and (true[-1] - true[0]) // nominal_seconds + 1 != length:
-            raise MeshcastError(
-                f"{length - len(times)} of the {length} dates from {first} to {last} are missing, which a dataset by "
-                f"{time_step} of this length cannot record. Fill them, or write each unbroken part for itself."
-            )
-        return cls(true, times[0] + nominal_seconds * steps, present, frequency)
+        # where dates are missing, Anemoi holds their number against the one it expects from the frequency
+        if len(times) < length and (true[-1] - true[0]) // nominal + 1 != length:
+            nominal = int((true[-1] - true[0]) // (length - 1))
+        return cls(true, times[0] + nominal * steps, present, f"{nominal}s")
 
     @property
     def missing(self) -> NDArray[np.int64]:
