@@ -35,6 +35,14 @@ class ForcingSource(Protocol):
         ...
 
 
+class ForcingWindows(Protocol):
+    """Whatever can say what forces a step: `Forcings`, or the ones a training window brought along."""
+
+    def window(self, state: State, task: Task, done: int) -> Tensor:
+        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after its initial time."""
+        ...
+
+
 class Forcings:
     """All forcings of a rollout, from one or several sources.
 

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from emulator.forcings import Forcings
+from emulator.forcings import ForcingWindows
 from emulator.state import State
 from emulator.task import Task
 from graphs.mesh import Mesh
@@ -40,7 +40,7 @@ class Emulator(Protocol):
 def rollout(
     emulator: Emulator,
     state: State,
-    forcings: Forcings,
+    forcings: ForcingWindows,
     steps: int | None = None,
     start: int = 0,
     generator: torch.Generator | None = None,

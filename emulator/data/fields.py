@@ -26,16 +26,35 @@ class Fields(Protocol):
     source: what was opened, for messages and fingerprints.
     """
 
-    variables: tuple[str, ...]
-    units: tuple[str, ...]
-    mesh: Mesh
-    time_step: TimeStep
-    times: NDArray[np.int64]
-    missing: frozenset[int]
-    ensemble_axis: Literal["trajectory", "member"]
-    ensemble_size: int
-    attributes: Mapping[str, str]
-    source: str
+    @property
+    def variables(self) -> tuple[str, ...]: ...
+
+    @property
+    def units(self) -> tuple[str, ...]: ...
+
+    @property
+    def mesh(self) -> Mesh: ...
+
+    @property
+    def time_step(self) -> TimeStep: ...
+
+    @property
+    def times(self) -> NDArray[np.int64]: ...
+
+    @property
+    def missing(self) -> frozenset[int]: ...
+
+    @property
+    def ensemble_axis(self) -> Literal["trajectory", "member"]: ...
+
+    @property
+    def ensemble_size(self) -> int: ...
+
+    @property
+    def attributes(self) -> Mapping[str, str]: ...
+
+    @property
+    def source(self) -> str: ...
 
     def read(
         self,

@@ -1,0 +1,168 @@
+"""From a configuration to an emulator, and from a checkpoint back to one."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Discriminator
+from torch import Tensor, nn
+
+from emulator.baselines.build import BaselineConfig, build_baseline, fit_baseline
+from emulator.baselines.part import TrainingPart
+from emulator.checkpoint import read, save
+from emulator.configuration import load as load_configuration
+from emulator.configuration import resolve
+from emulator.data.coordinates import time_step_from_json, time_step_to_json
+from emulator.gnn import GNNConfig, build_first_guess, build_gnn
+from emulator.inputs import Inputs
+from emulator.neural import NeuralEmulator
+from emulator.normalise import Statistics
+from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
+from emulator.protocol import Emulator
+from emulator.task import Task, Variable
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+from graphs.storage import pack, unpack
+
+EmulatorConfig = GNNConfig | BaselineConfig | PluginConfig
+
+
+@dataclass(frozen=True)
+class EmulatorSection:
+    """One emulator's configuration, as a checkpoint holds it."""
+
+    emulator: Annotated[EmulatorConfig, Discriminator("kind")]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedEmulator:
+    """An emulator with all it needs to be used, judged and traced.
+
+    name: a row's label in tables and legends.
+    config: what built it.
+    statistics: of the predicted variables over the training part; the guard's ranges.
+    metadata: training source, validation score, package versions and what else the checkpoint says.
+    """
+
+    name: str
+    emulator: Emulator
+    config: EmulatorConfig
+    statistics: Statistics
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def is_closed_form(config: EmulatorConfig) -> bool:
+    """True where fitting is a formula, false where it is gradient descent."""
+    if isinstance(config, PluginConfig):
+        return not is_network(find_plugin(config.name))
+    return not isinstance(config, GNNConfig)
+
+
+def fit_closed_form(config: BaselineConfig | PluginConfig, task: Task, part: TrainingPart) -> Emulator:
+    """The emulator whose parameters follow from the training part by formula."""
+    if isinstance(config, PluginConfig):
+        return find_plugin(config.name).fit(task, part, **config.options)
+    return fit_baseline(config, task, part)
+
+
+def build_network(config: GNNConfig | PluginConfig, task: Task, mesh: Mesh, num_statics: int) -> NeuralEmulator:
+    """A network emulator with weights drawn at random, scales and first guess still to be set."""
+    if isinstance(config, GNNConfig):
+        return build_gnn(config, task, mesh, num_statics)
+    inputs = Inputs(task, mesh, num_statics)
+    plugin = find_plugin(config.name)
+    network = plugin(inputs.num_fields + inputs.num_own, len(task.predicted), mesh, **config.options)
+    return NeuralEmulator(task, mesh, inputs, network, build_first_guess(config.first_guess, inputs, mesh))
+
+
+def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
+    """Write one self-describing file: weights, statistics, mesh, graphs and how it all came about."""
+    emulator = trained.emulator
+    weights = emulator.state_dict() if isinstance(emulator, nn.Module) else emulator.arrays()  # type: ignore[attr-defined]
+    mesh_arrays, mesh_metadata = pack(emulator.mesh)
+    arrays = {f"emulator.{name}": torch.as_tensor(value) for name, value in weights.items()}
+    arrays |= mesh_arrays
+    arrays |= {name: torch.as_tensor(value) for name, value in trained.statistics.arrays().items()}
+    # A baseline is fitted for more than it looks at: the whole task is what the data must hold.
+    config = getattr(emulator, "config", trained.config)
+    metadata = {
+        **trained.metadata,
+        "name": trained.name,
+        "emulator": resolve(config),
+        "task": _task_to_plain(emulator.task),
+        "mesh": mesh_metadata,
+        "statistics": list(trained.statistics.names),
+        "versions": package_versions(),
+    }
+    save(path, arrays, metadata)
+
+
+def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> TrainedEmulator:
+    """The emulator a checkpoint holds; nothing in the file is executed.
+
+    plugins: files of plug-ins the user trusts; a plug-in's checkpoint needs its plug-in named here or installed.
+    """
+    load_plugins(plugins)
+    arrays, metadata = read(path)
+    try:
+        task = _task_from_plain(metadata["task"])
+        mesh = unpack(arrays, metadata["mesh"]).mesh
+        statistics = Statistics.from_arrays(metadata["statistics"], arrays)
+        section, weights = {"emulator": metadata["emulator"]}, _part(arrays, "emulator.")
+    except (KeyError, TypeError) as error:
+        raise MeshcastError(f"{path} is a Meshcast file, but not an emulator's: it lacks {error}.") from None
+    config = load_configuration(EmulatorSection, section).emulator
+    try:
+        emulator = _rebuild(config, task, mesh, weights)
+    except RuntimeError as error:
+        raise MeshcastError(f"The weights in {path} do not fit its configuration: {error}") from None
+    return TrainedEmulator(metadata["name"], emulator, config, statistics, metadata)
+
+
+def _rebuild(config: EmulatorConfig, task: Task, mesh: Mesh, weights: dict[str, Tensor]) -> Emulator:
+    if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
+        return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
+    if isinstance(config, GNNConfig | PluginConfig):
+        module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1])
+    else:
+        module = build_baseline(config, task, mesh)
+    module.load_state_dict(weights)
+    return module.eval().requires_grad_(False)  # type: ignore[return-value]
+
+
+def _part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _task_to_plain(task: Task) -> dict[str, Any]:
+    return {
+        "variables": [asdict(variable) for variable in task.variables],
+        "time_step": time_step_to_json(task.time_step),
+        "history": task.history,
+    }
+
+
+def _task_from_plain(plain: Mapping[str, Any]) -> Task:
+    variables = []
+    for item in plain["variables"]:
+        bounds = tuple(item["bounds"]) if item["bounds"] else None
+        variables.append(Variable(**{**item, "bounds": bounds}))
+    return Task(tuple(variables), time_step_from_json(plain["time_step"]), plain["history"])
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what the numbers depend on."""
+    found = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    for name in ("meshcast", "torch-geometric", "torch-scatter", "lightning", "anemoi-datasets", "earthkit-data"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "absent"
+    return found

@@ -1,0 +1,113 @@
+"""From states in physical units to a node's normalised features, and back to a state."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emulator.baselines.part import TrainingPart, names_of
+from emulator.forcings import STATIC_FEATURES
+from emulator.normalise import Statistics, partners_of
+from emulator.state import State
+from emulator.task import Task
+from graphs.mesh import Mesh
+
+
+class Inputs(nn.Module):
+    """The scales of the training part, and the features an emulator with weights works on.
+
+    mean, std: [predicted], prognostic then diagnostic variables.
+    forcing_mean, forcing_std: [forcing].
+    statics: [node, static], normalised.
+    lower, upper: [prognostic] the bounds of the task, infinite where open.
+
+    num_fields: features of a node that come from the prognostic history; they come first.
+    num_own: all others, forcings at the history's and the target's times, then statics.
+    """
+
+    mean: Tensor
+    std: Tensor
+    forcing_mean: Tensor
+    forcing_std: Tensor
+    statics: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    def __init__(self, task: Task, mesh: Mesh, num_statics: int | None = None) -> None:
+        super().__init__()
+        self.task = task
+        num_statics = len(task.static) if num_statics is None else num_statics
+        for prefix, count in (("", len(task.predicted)), ("forcing_", len(task.forcing))):
+            self.register_buffer(f"{prefix}mean", torch.zeros(count, dtype=torch.float64))
+            self.register_buffer(f"{prefix}std", torch.ones(count, dtype=torch.float64))
+        self.register_buffer("statics", torch.zeros(mesh.num_nodes, num_statics, dtype=torch.float64))
+        for name, side, limit in (("lower", 0, -np.inf), ("upper", 1, np.inf)):
+            bounds = [v.bounds[side] if v.bounds else None for v in task.with_role("prognostic")]
+            values = [limit if bound is None else bound for bound in bounds]
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+        self.num_fields = task.history * len(task.prognostic)
+        self.num_own = (task.history + 1) * len(task.forcing) + num_statics
+
+    @property
+    def num_prognostic(self) -> int:
+        return len(self.task.prognostic)
+
+    def take(self, part: TrainingPart, further_statics: NDArray[np.float64] | None = None) -> None:
+        """Set the scales from a training part.
+
+        further_statics: [node, column] to follow the task's own static variables.
+        """
+        statistics = Statistics.of(
+            part.fields, names_of(self.task.predicted), partners_of(self.task), part.available, part.rows
+        )
+        self.mean.copy_(torch.from_numpy(statistics.mean))
+        self.std.copy_(torch.from_numpy(statistics.std))
+        if self.task.forcing:
+            every = max(1, len(part.available) // 256)  # enough for a scale
+            times = part.fields.times[part.available[::every]]
+            values = part.provider.at(times, self.task.forcing, part.fields.mesh.num_nodes)
+            self.forcing_mean.copy_(torch.from_numpy(values.mean(axis=(0, 1))))
+            self.forcing_std.copy_(torch.from_numpy(_no_zero(values.std(axis=(0, 1)))))
+        columns = [static_field(part, name)[:, None] for name in self.task.static]
+        columns += [] if further_statics is None else [further_statics]
+        if columns:
+            values = np.concatenate(columns, axis=1)
+            self.statics.copy_(torch.from_numpy((values - values.mean(axis=0)) / _no_zero(values.std(axis=0))))
+
+    def features(self, state: State, forcing: Tensor) -> Tensor:
+        """[batch · member, node, feature]: normalised history, forcings then and at the target, statics.
+
+        In the type of the scales.
+        """
+        batch, member, history, node, variables = state.values.shape
+        count = self.num_prognostic
+        fields = (state.values.to(self.mean.dtype) - self.mean[:count]) / self.std[:count]
+        fields = torch.nan_to_num(fields)  # a masked node is its mean
+        fields = fields.permute(0, 1, 3, 2, 4).reshape(batch * member, node, history * variables)
+        given = (forcing.to(self.mean.dtype) - self.forcing_mean) / self.forcing_std
+        given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
+        return torch.cat([fields, given, self.statics.expand(batch * member, -1, -1)], dim=-1)
+
+    def advance(self, state: State, normalised: Tensor) -> tuple[State, Tensor | None]:
+        """The next state and the diagnostic variables, from normalised values [batch · member, node, predicted]."""
+        values = normalised * self.std + self.mean
+        values = values.reshape(*state.now.shape[:-1], -1).to(state.values.dtype)
+        now, diagnostic = values[..., : self.num_prognostic], values[..., self.num_prognostic :]
+        now = now.clamp(self.lower.to(now.dtype), self.upper.to(now.dtype))
+        now = torch.where(torch.isnan(state.now), state.now, now)  # masked nodes stay masked
+        following = state.followed_by(now, self.task.time_step.advance(state.valid_time))
+        return following, diagnostic if self.task.diagnostic else None
+
+
+def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:
+    """[node] a static variable: computed from the mesh, or read at the first training date; NaN there is its mean."""
+    if name not in part.fields.variables and name in STATIC_FEATURES:
+        return STATIC_FEATURES[name](part.fields.mesh)
+    values = part.fields.read(part.available[:1], [name], part.rows[:1])[0, 0, :, 0].astype(np.float64)
+    return np.where(np.isnan(values), np.nanmean(values), values)
+
+
+def _no_zero(std: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(std > 0, std, 1.0)

@@ -1,0 +1,46 @@
+"""Sums of messages at their receivers: torch_scatter where it is compiled, torch's own operations elsewhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from graphs.graph import Graph
+
+try:
+    from torch_scatter import segment_csr
+except (ImportError, OSError):  # not compiled on this machine, or compiled against another torch
+    segment_csr = None
+
+BACKENDS = ("torch_scatter", "torch") if segment_csr is not None else ("torch",)
+
+
+def sum_by_receiver(messages: Tensor, graph: Graph, backend: str = BACKENDS[0]) -> Tensor:
+    """Sum of the messages that reach each receiver; zero where none does.
+
+    messages: [..., edge, channel], in the graph's edge order. Returns [..., receiver, channel].
+    Both backends add in edge order, and their gradients are deterministic.
+    """
+    if backend == "torch_scatter":
+        offsets = graph.receiver_offsets.expand(*messages.shape[:-2], -1)
+        return segment_csr(messages, offsets, reduce="sum")
+    total = messages.new_zeros(*messages.shape[:-2], graph.num_receivers, messages.shape[-1])
+    return total.index_add_(-2, graph.receivers, messages)
+
+
+def at_senders(features: Tensor, graph: Graph) -> Tensor:
+    """The sender's features on each edge, [..., sender, channel] to [..., edge, channel].
+
+    `index_select`, since the gradient of `features[index]` depends on the order in which threads finish.
+    """
+    return features.index_select(-2, graph.senders)
+
+
+def at_receivers(features: Tensor, graph: Graph) -> Tensor:
+    """The receiver's features on each edge, [..., receiver, channel] to [..., edge, channel]."""
+    return features.index_select(-2, graph.receivers)
+
+
+def zeros_beyond(features: Tensor) -> Tensor:
+    """[..., node, channel] with one more node of zeros at the end: what an absent neighbour sends."""
+    return torch.nn.functional.pad(features, (0, 0, 0, 1))

@@ -1,0 +1,87 @@
+"""Message-passing layers: what a node learns from its neighbours.
+
+A layer is bipartite: it takes the senders' and the receivers' latent features, [batch, node, latent], and returns the
+receivers'. Where both are one mesh the caller passes the same tensor twice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from emulator.networks.aggregate import at_receivers, at_senders, sum_by_receiver, zeros_beyond
+from emulator.networks.mlp import mlp
+from graphs.graph import Graph
+
+
+class PositionKernelLayer(nn.Module):
+    """Kernel messages with one linear map per relative position, then a node MLP.
+
+        h_i <- h_i + V σ(U h_i + Σ_k W_k h_j(i, k) + b)
+
+    The message is linear in the sender and its weight knows where the sender sits, so that transport, which is linear
+    in the field, is learned exactly. For graphs whose edges have few relative positions: rings and regular grids.
+    """
+
+    def __init__(self, latent_size: int, num_positions: int, hidden_size: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(latent_size, hidden_size)
+        self.neighbours = nn.Linear(num_positions * latent_size, hidden_size, bias=False)
+        self.out = nn.Linear(hidden_size, latent_size)
+
+    def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+        """table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
+        heard = zeros_beyond(senders).index_select(-2, table.reshape(-1))
+        heard = heard.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
+        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))
+
+
+class BasisKernelLayer(nn.Module):
+    """Kernel messages whose map varies smoothly with the displacement, then a node MLP.
+
+        h_i <- h_i + V σ(U h_i + Σ_b W_b Σ_{e: j -> i} φ_b(x_e) h_j + b)
+
+    φ: a small MLP of the edge features x_e. For graphs whose edges all differ: icosahedra, scattered points.
+    """
+
+    def __init__(self, latent_size: int, num_edge_features: int, num_basis: int, hidden_size: int) -> None:
+        super().__init__()
+        self.basis = mlp([num_edge_features, 32, num_basis])
+        self.own = nn.Linear(latent_size, hidden_size)
+        self.neighbours = nn.Linear(num_basis * latent_size, hidden_size, bias=False)
+        self.out = nn.Linear(hidden_size, latent_size)
+
+    def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
+        weights = self.basis(graph.edge_features.to(senders.dtype))  # [edge, basis]
+        sent = at_senders(senders, graph)
+        heard = torch.cat(
+            [sum_by_receiver(sent * weights[:, b, None], graph) for b in range(weights.shape[1])], dim=-1
+        )  # [batch, receiver, basis * latent]
+        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))
+
+
+class InteractionLayer(nn.Module):
+    """The interaction network of Battaglia et al. (2016), as GraphCast stacks it, without edge state.
+
+        m_e = V σ(S h_j + R h_i + E x_e),   h_i <- h_i + MLP(h_i, Σ_e LayerNorm(m_e))
+
+    The first linear map of the edge MLP is applied to nodes before the gather, not to each edge's concatenation.
+    """
+
+    def __init__(self, latent_size: int, num_edge_features: int, hidden_size: int) -> None:
+        super().__init__()
+        self.from_sender = nn.Linear(latent_size, hidden_size)
+        self.from_receiver = nn.Linear(latent_size, hidden_size, bias=False)
+        self.from_edge = nn.Linear(num_edge_features, hidden_size, bias=False)
+        self.message = nn.Linear(hidden_size, latent_size)
+        self.norm = nn.LayerNorm(latent_size)
+        self.update = mlp([2 * latent_size, hidden_size, latent_size])
+
+    def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
+        edge = (
+            at_senders(self.from_sender(senders), graph)
+            + at_receivers(self.from_receiver(receivers), graph)
+            + self.from_edge(graph.edge_features.to(senders.dtype))
+        )
+        heard = sum_by_receiver(self.norm(self.message(nn.functional.silu(edge))), graph)
+        return receivers + self.update(torch.cat([receivers, heard], dim=-1))

@@ -1,0 +1,56 @@
+"""A network as an emulator: normalise, guess, correct, advance."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from emulator.inputs import Inputs
+from emulator.state import State
+from emulator.task import Task
+from graphs.mesh import Mesh
+
+
+class NeuralEmulator(nn.Module):
+    """A network that corrects a first guess of the next state.
+
+        x(t + 1) = guess(x) + s · network(x, forcing, static)        in normalised units
+
+    The guess is persistence, or ridge regression on the neighbourhood; s is the standard deviation of what the guess
+    leaves, so that the network always learns a target of order one. With a decoder that starts at zero the untrained
+    emulator is its guess: what is linear in an equation is exact from the start, and the network learns the rest.
+
+    task, mesh: what is emulated and where.
+    inputs: the scales of the training part, float32.
+    network: [batch, node, feature] to [batch, node, predicted], features as `inputs.features` orders them.
+    first_guess: [batch, node, feature] to the normalised next values [batch, node, predicted]; None is persistence.
+    correction_std: [predicted], s above.
+    """
+
+    correction_std: Tensor
+
+    def __init__(
+        self, task: Task, mesh: Mesh, inputs: Inputs, network: nn.Module, first_guess: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.task, self.mesh = task, mesh
+        self.inputs = inputs.float()
+        self.network = network
+        self.first_guess = first_guess
+        self.register_buffer("correction_std", torch.ones(len(task.predicted)))
+
+    def guess(self, features: Tensor) -> Tensor:
+        """[batch · member, node, predicted] the first guess of the normalised next values."""
+        if self.first_guess is not None:
+            return self.first_guess(features)
+        inputs = self.inputs
+        now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
+        return nn.functional.pad(now, (0, len(self.task.diagnostic)))  # a diagnostic variable is its mean
+
+    def step(
+        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[State, Tensor | None]:
+        """The state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
+        features = self.inputs.features(state, forcing)
+        normalised = self.guess(features) + self.correction_std * self.network(features)
+        return self.inputs.advance(state, normalised)

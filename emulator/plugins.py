@@ -1,0 +1,80 @@
+"""A researcher's own models: found by entry point or file, run only where the user names them."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Literal
+
+from emulator.gnn import FirstGuess, PersistenceGuess
+from graphs.errors import MeshcastError
+
+GROUP = "meshcast.emulators"
+_named: dict[str, Any] = {}  # what --plugin files brought
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    """A model from outside the package.
+
+    name: as the plug-in calls itself, in its file's EMULATORS or as an entry point of the group meshcast.emulators.
+    options: handed to it as keyword arguments.
+    first_guess: what a network corrects; of no meaning to a closed form.
+    """
+
+    name: str
+    kind: Literal["plugin"] = "plugin"
+    options: dict[str, Any] = field(default_factory=dict)
+    first_guess: FirstGuess = field(default_factory=PersistenceGuess)
+    node_statistics: bool = False
+
+
+def load_plugins(paths: Sequence[str | Path]) -> None:
+    """Run plug-in files, each with a dictionary EMULATORS of name to class.
+
+    A class is a network, `nn.Module` built by `cls(num_inputs, num_outputs, mesh, **options)` that maps
+    [batch, node, input] to [batch, node, output] and is trained as ours are; or a closed form with
+    `cls.fit(task, part, **options)`, `step` as every emulator, `arrays()` and `cls.from_arrays(task, mesh, arrays,
+    **options)` for its checkpoint.
+    """
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise MeshcastError(f"There is no plug-in file {path}.")
+        spec = importlib.util.spec_from_file_location(f"meshcast_plugin_{path.stem}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise MeshcastError(f"The plug-in {path} fails when it is run: {type(error).__name__}: {error}") from error
+        emulators = getattr(module, "EMULATORS", None)
+        if not isinstance(emulators, dict) or not emulators:
+            raise MeshcastError(f"The plug-in {path} needs a dictionary EMULATORS of name to class.")
+        _named.update(emulators)
+
+
+def find_plugin(name: str) -> Any:
+    """The class a plug-in registered under `name`."""
+    if name in _named:
+        return _named[name]
+    found = entry_points(group=GROUP, name=name)
+    if not found:
+        known = sorted({*_named, *entry_points(group=GROUP).names})
+        raise MeshcastError(
+            f"No plug-in is called {name!r}; known are {', '.join(known) or 'none'}. Name its file with --plugin, or "
+            f"install a package with an entry point of the group {GROUP}."
+        )
+    return next(iter(found)).load()
+
+
+def is_network(plugin: Any) -> bool:
+    """True where the plug-in is a network for Lightning to train, false where it fits itself."""
+    import torch
+
+    return inspect.isclass(plugin) and issubclass(plugin, torch.nn.Module) and not hasattr(plugin, "fit")

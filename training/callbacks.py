@@ -1,0 +1,112 @@
+"""What happens beside the updates: the log, the checkpoints, the pictures."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from training.module import EmulatorModule
+
+COLUMNS = ("update", "epoch", "loss", "validation_score", "learning_rate", "seconds")
+
+
+class CsvLog(L.Callback):
+    """Appends one row a validation to metrics.csv: the mean training loss since the last, and the score.
+
+    epoch counts passes through the training windows. Rows from beyond a resumed update are dropped first.
+    """
+
+    def __init__(self, path: Path, samples_per_epoch: int) -> None:
+        self.path, self.samples_per_epoch = path, samples_per_epoch
+        self._losses: list[float] = []
+        self._earlier, self._start = 0.0, time.perf_counter()
+
+    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        rows = [row for row in read_log(self.path) if row["update"] <= trainer.global_step]
+        self._earlier = rows[-1]["seconds"] if rows else 0.0
+        self._start = time.perf_counter()
+        if trainer.is_global_zero:
+            self._write("w", [[_cell(row[name]) for name in COLUMNS] for row in rows])
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._losses.append(float(outputs["loss"].detach()))
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, EmulatorModule)
+        if not trainer.is_global_zero:
+            return
+        samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
+        loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
+        row = [
+            trainer.global_step,
+            samples / self.samples_per_epoch,
+            loss,
+            module.score,
+            rate,
+            self._earlier + time.perf_counter() - self._start,
+        ]
+        self._write("a", [[_cell(value) for value in row]])
+        self._losses = []
+
+    def _write(self, mode: str, rows: list[list[str]]) -> None:
+        with self.path.open(mode, newline="") as file:
+            writer = csv.writer(file)
+            if mode == "w":
+                writer.writerow(COLUMNS)
+            writer.writerows(rows)
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.8g}"
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """Rows of a metrics.csv, numbers by column; none where there is no log yet."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    for row in rows:
+        row["update"] = int(row["update"])
+    return rows
+
+
+class KeepCheckpoints(L.Callback):
+    """After each validation: last.ckpt to resume from, and the emulator file where the score is the best so far.
+
+    Both are written beside and renamed, so that an interrupted run leaves whole files.
+    """
+
+    def __init__(self, folder: Path, keep: Callable[[EmulatorModule, float, int], None]) -> None:
+        self.folder, self.keep = folder, keep
+        self.best = math.inf
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, EmulatorModule)
+        score = module.score
+        # The untrained emulator, before update 1, counts too: where its first guess is best, it is kept.
+        if score < self.best or not math.isfinite(self.best):
+            self.best = min(score, self.best)
+            if trainer.is_global_zero:
+                self.keep(module, score, trainer.global_step)
+        if trainer.global_step > 0:
+            part = self.folder / ".last.ckpt.part"
+            trainer.save_checkpoint(part)
+            if trainer.is_global_zero:
+                part.replace(self.folder / "last.ckpt")
+            trainer.strategy.barrier()

@@ -1,0 +1,181 @@
+"""One experiment: the data, the task, the emulator and its training, in one complete YAML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator
+
+from emulator.build import EmulatorConfig
+from emulator.data.dataset_fields import open_fields
+from emulator.data.fields import Fields
+from emulator.gnn import GNNConfig
+from emulator.task import Task, Variable
+from graphs.errors import MeshcastError
+
+Source = str | list[Any] | dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """One part of the data: training, validation or test.
+
+    source: passed to `anemoi.datasets.open_dataset` as it stands (a path, or join, select, start, end ...); a path
+        that ends in .npy is an array [trajectory, frame, channel, node].
+    trajectories: first and one past the last of the ensemble axis; all by default.
+    """
+
+    source: Source
+    trajectories: tuple[int, int] | None = None
+
+    def open(self) -> Fields:
+        """The fields, kept in memory where they take less than a gigabyte."""
+        part = None if self.trajectories is None else slice(*self.trajectories)
+        return open_fields(self.source, part, keep_in_memory=True)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The split: by trajectory, by date, or both. Statistics come from the training part only.
+
+    forcing_tables: CSV files of global scalars by date.
+    """
+
+    train: DataPart
+    validation: DataPart
+    test: DataPart | None = None
+    forcing_tables: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Which variables play which role; units and time step come from the data.
+
+    history: states the emulator sees.
+    partners: of a vector component, the other one.
+    bounds: of a variable, the lowest and the highest value a prediction may take.
+    """
+
+    prognostic: tuple[str, ...]
+    diagnostic: tuple[str, ...] = ()
+    forcing: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    history: int = 1
+    partners: dict[str, str] = field(default_factory=dict)
+    bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+
+    def build(self, fields: Fields) -> Task:
+        """The task, with the units and the time step of the data. Raises where the data lack a variable."""
+        units = dict(zip(fields.variables, fields.units, strict=True))
+        given = {"forcing", "static"}
+        variables, absent = [], []
+        for role in ("prognostic", "diagnostic", "forcing", "static"):
+            for name in getattr(self, role):
+                if name not in units and role not in given:
+                    absent.append(name)
+                partner = self.partners.get(name)
+                variables.append(Variable(name, role, units.get(name, "1"), partner, self.bounds.get(name)))
+        if absent:
+            raise MeshcastError(
+                f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
+                "Name others under task, or rename with the dataset's `rename`."
+            )
+        return Task(tuple(variables), fields.time_step, self.history)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the network is fitted.
+
+    updates: optimiser steps; or give minutes, turned into updates once by timing twenty steps.
+    batch_size: samples a process and update.
+    learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
+    gradient_clip: largest norm of the gradient.
+    ema_decay: of the exponential moving average of the weights, which validation and the checkpoint use.
+    noise: standard deviation of the noise added to the input history, in units of each variable's.
+    unroll: steps of the rollout in the loss.
+    num_workers: processes that load data; the result does not depend on it.
+    devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
+    """
+
+    seed: int = 0
+    updates: int = 10_000
+    minutes: float | None = None
+    batch_size: int = 20
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warm_up: int = 500
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.99
+    noise: float = 0.01
+    unroll: int = 1
+    num_workers: int = 0
+    devices: int = 1
+    num_nodes: int = 1
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
+                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0}  # fmt: skip
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise MeshcastError(f"training.{name} must be at least {least}, but is {getattr(self, name)}.")
+        for name in ("learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise MeshcastError(f"training.{name} must be positive, but is {getattr(self, name)}.")
+        if not 0 <= self.ema_decay < 1:
+            raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
+        if self.minutes is not None and not self.minutes > 0:
+            raise MeshcastError(f"training.minutes must be positive, but is {self.minutes}.")
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Validation is a forecast and its verification; the best score chooses the checkpoint.
+
+    every: updates between validations.
+    steps: lead times forecast, from at most `cases` starts spread over the validation part.
+    score: `nrmse`, error norm over truth norm (for fields without an offset), or `rmse`, in units of the training
+        std; averaged over cases and, geometrically, over lead times and variables, so that every lead time counts.
+    """
+
+    every: int = 500
+    steps: int = 20
+    cases: int = 20
+    score: Literal["nrmse", "rmse"] = "rmse"
+
+    def __post_init__(self) -> None:
+        for name in ("every", "steps", "cases"):
+            if getattr(self, name) < 1:
+                raise MeshcastError(f"validation.{name} must be at least 1, but is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Weights & Biases, beside the CSV log every run writes.
+
+    wandb: off, offline (files under the run, for `wandb sync`) or online.
+    """
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    project: str = "meshcast"
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything a run needs; `meshcast train` reads it from one YAML.
+
+    name: of the run; results go to `output`/`name`.
+    """
+
+    name: str
+    data: DataConfig
+    task: TaskConfig
+    emulator: Annotated[EmulatorConfig, Discriminator("kind")] = field(default_factory=GNNConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    output: str = "runs"

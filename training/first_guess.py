@@ -1,0 +1,94 @@
+"""Before the first update: scales from the training part, the first guess in closed form, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from emulator.baselines.neighbourhood import NeighbourhoodMap
+from emulator.baselines.part import TrainingPart
+from emulator.baselines.ridge import Ridge, RidgeConfig
+from emulator.gnn import FirstGuess
+from emulator.neural import NeuralEmulator
+from emulator.normalise import read_in_chunks
+from emulator.task import Task
+from training.windows import Batch, Windows
+
+MOST_WINDOWS = 2_000  # enough to measure a standard deviation
+
+
+def fit_ridge(config: FirstGuess, task: Task, part: TrainingPart) -> Ridge | None:
+    """The ridge regression a network is to correct, its radius and penalty chosen within the training part."""
+    return Ridge.fit(config, task, part) if isinstance(config, RidgeConfig) else None
+
+
+def resolved(config: FirstGuess, ridge: Ridge | None) -> FirstGuess:
+    """The first guess with the one radius and penalty that were chosen."""
+    return config if ridge is None else replace(ridge.config)
+
+
+def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Windows, noise: float) -> None:
+    """Give a network its fitted first guess, and measure what that leaves of the next state on noisy input.
+
+    noise: standard deviation of the input noise in training, in units of each variable's.
+    """
+    if ridge is not None:
+        assert isinstance(emulator.first_guess, NeighbourhoodMap)
+        _take_weights(emulator.first_guess, ridge.map)
+    squares = torch.zeros(len(emulator.task.predicted), dtype=torch.float64)
+    count = torch.zeros_like(squares)
+    generator = torch.Generator().manual_seed(0)
+    for features, target in _pairs(emulator, windows):
+        fields = features[..., : emulator.inputs.num_fields]
+        fields += noise * torch.randn(fields.shape, generator=generator)
+        error = target - emulator.guess(features)
+        there = ~torch.isnan(error)
+        squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
+        count += there.sum(dim=(0, 1))
+    emulator.correction_std.copy_((squares / count).sqrt().clamp_min(1e-7))
+
+
+def _take_weights(into: NeighbourhoodMap, fitted: NeighbourhoodMap) -> None:
+    """Copy the weights; features the regression did not have, such as the nodes' statistics, get none."""
+    into.weights.zero_()
+    into.weights[: len(fitted.weights)] = fitted.weights
+    into.intercept.copy_(fitted.intercept)
+
+
+@torch.no_grad()
+def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features [batch, node, feature] and normalised targets [batch, node, predicted], NaN where masked."""
+    task, inputs = emulator.task, emulator.inputs
+    chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
+    loader: DataLoader[Batch] = DataLoader(Subset(windows, chosen.tolist()), batch_size=32)
+    for batch in loader:
+        state, forcings = windows.start_of(batch)
+        target = (batch["values"][:, task.history] - inputs.mean) / inputs.std
+        yield inputs.features(state, forcings.window(state, task, 0)), target
+
+
+def node_statistics(part: TrainingPart, task: Task) -> NDArray[np.float64]:
+    """[node, column] each node's mean, std and root mean square of change, per prognostic variable."""
+    shape = (part.fields.mesh.num_nodes, len(task.prognostic))
+    count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    changes, change = np.zeros(shape), np.zeros(shape)
+    offset = None
+    for _, values, before in read_in_chunks(part.fields, task.prognostic, part.available, part.rows):
+        if offset is None:
+            offset = np.nanmean(values, axis=(0, 1, 2))  # near the mean, so that squares lose no digits
+        fresh, steps = values[before:] - offset, np.diff(values, axis=0)
+        count += (~np.isnan(fresh)).sum(axis=(0, 1))
+        total += np.nansum(fresh, axis=(0, 1))
+        squares += np.nansum(fresh**2, axis=(0, 1))
+        changes += (~np.isnan(steps)).sum(axis=(0, 1))
+        change += np.nansum(steps**2, axis=(0, 1))
+    count, changes = np.maximum(count, 1), np.maximum(changes, 1)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return np.concatenate([mean, std, np.sqrt(change / changes)], axis=1)

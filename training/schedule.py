@@ -1,0 +1,16 @@
+"""Learning rates over updates."""
+
+from __future__ import annotations
+
+import math
+
+
+def warm_up_cosine(update: int, warm_up: int, updates: int) -> float:
+    """Share of the peak learning rate: a linear rise over `warm_up` updates, then a cosine to zero at `updates`.
+
+    Loshchilov and Hutter (2017), arXiv:1608.03983, eq. 5, without restarts.
+    """
+    if update < warm_up:
+        return (update + 1) / warm_up
+    progress = (update - warm_up) / max(updates - warm_up, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))

@@ -1,0 +1,151 @@
+"""Training windows: pieces of a series with history and targets, each with its own reproducible noise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from emulator.data.fields import Fields
+from emulator.forcings import Forcings
+from emulator.state import State
+from emulator.task import Task
+from graphs.errors import MeshcastError
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class WindowForcings:
+    """The forcings a window brought along, handed to `rollout` in place of a provider."""
+
+    values: Tensor  # [batch, time, node, forcing]
+
+    def window(self, state: State, task: Task, done: int) -> Tensor:
+        """[batch, history + 1, node, forcing] for the step after `done` steps."""
+        return self.values[:, done : done + task.history + 1]
+
+
+class Windows(Dataset[Batch]):
+    """All windows of `history + steps` consecutive times in a series; those that touch a missing date are skipped.
+
+    An item is asked for by (epoch, index), so that its noise is a function of (seed, epoch, sample) alone: not of
+    rank, worker or resume. It holds
+
+    values: [time, node, predicted], physical units, float32.
+    forcing: [time, node, forcing], physical units.
+    noise: [history, node, prognostic] standard normal, absent where `noisy` is false.
+    valid_time: int64 seconds of the last time of the history.
+    """
+
+    def __init__(
+        self,
+        fields: Fields,
+        task: Task,
+        steps: int,
+        forcings: Forcings,
+        seed: int = 0,
+        noisy: bool = False,
+        stride: int = 1,
+        most: int | None = None,
+    ) -> None:
+        self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
+        self.seed, self.noisy = seed, noisy
+        self.names = tuple(variable.name for variable in task.predicted)
+        length = task.history + steps
+        starts = np.arange(0, len(fields.times) - length + 1, stride)
+        if fields.missing:
+            broken = np.isin(np.arange(len(fields.times)), sorted(fields.missing))
+            touched = np.array([broken[start : start + length].any() for start in starts], dtype=bool)
+            log.info("%d of %d windows touch a missing date and are skipped.", touched.sum(), len(starts))
+            starts = starts[~touched]
+        if len(starts) == 0:
+            raise MeshcastError(
+                f"{fields.source} has {len(fields.times)} times and no window of {task.history} times of history and "
+                f"{steps} steps. Shorten training.unroll or validation.steps, or give longer series."
+            )
+        pairs = np.stack(np.meshgrid(np.arange(fields.ensemble_size), starts, indexing="ij"), axis=-1).reshape(-1, 2)
+        if most is not None and len(pairs) > most:
+            pairs = pairs[np.linspace(0, len(pairs) - 1, most).round().astype(int)]
+        self.pairs: NDArray[np.int64] = pairs  # [window, (ensemble, start)]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Batch:
+        epoch, sample = index if isinstance(index, tuple) else (0, index)
+        ensemble, start = (int(number) for number in self.pairs[sample])
+        task, times = self.task, slice(start, start + self.task.history + self.steps)
+        values = self.fields.read(times, self.names, ensemble)[:, 0]
+        valid_time = self.fields.times[times]
+        item = {
+            "values": torch.from_numpy(np.ascontiguousarray(values)),
+            "valid_time": torch.tensor(valid_time[task.history - 1]),
+        }
+        num_nodes = values.shape[1]
+        if task.forcing:
+            lead = np.arange(len(valid_time)) - (task.history - 1)
+            forcing = self.forcings.at(valid_time, task.forcing, num_nodes, lead)
+            item["forcing"] = torch.from_numpy(forcing.astype(np.float32))
+        else:
+            item["forcing"] = torch.zeros(len(valid_time), num_nodes, 0)
+        if self.noisy:
+            # Philox: counter-based, so any (epoch, sample) is one jump away.
+            key = np.array([self.seed & 0xFFFFFFFFFFFFFFFF, (epoch << 32) + sample], dtype=np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            shape = (task.history, num_nodes, len(task.prognostic))
+            item["noise"] = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+        return item
+
+    def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:
+        """The initial state of a batch of windows, without an ensemble, and the forcings along them."""
+        history, count = self.task.history, len(self.task.prognostic)
+        values = batch["values"][:, None, :history, :, :count]  # [batch, member, time, node, prognostic]
+        return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(batch["forcing"])
+
+
+class ShuffledStream(Sampler[tuple[int, int]]):
+    """An endless shuffled stream of (epoch, sample), cut to one rank's share and to the updates that remain.
+
+    Position p of the stream is a function of (seed, p) alone, so a resumed run continues where it stopped.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, updates: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.num_samples, self.batch_size, self.updates = num_samples, batch_size, updates
+        self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
+
+    def __len__(self) -> int:
+        return (self.updates - self.start) * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order, drawn = np.empty(0, dtype=np.int64), -1
+        for update in range(self.start, self.updates):
+            first = (update * self.ranks + self.rank) * self.batch_size
+            for position in range(first, first + self.batch_size):
+                epoch, place = divmod(position, self.num_samples)
+                if epoch != drawn:
+                    order, drawn = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples), epoch
+                yield epoch, int(order[place])
+
+
+class Share(Sampler[int]):
+    """One rank's share of the validation starts: each is taken once, by one rank."""
+
+    def __init__(self, num_samples: int, rank: int = 0, ranks: int = 1) -> None:
+        self.indices = range(rank, num_samples, ranks)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
