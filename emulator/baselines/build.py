@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistence, AnomalyPersistenceConfig
+from emulator.baselines.anomaly_ridge import AnomalyRidge, AnomalyRidgeConfig
 from emulator.baselines.climatology import Climatology, ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.part import TrainingPart
@@ -14,8 +15,15 @@ from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
-BaselineConfig = PersistenceConfig | ClimatologyConfig | AnomalyPersistenceConfig | DampedAnomalyConfig | RidgeConfig
-Baseline = Persistence | Climatology | AnomalyPersistence | DampedAnomaly | Ridge
+BaselineConfig = (
+    PersistenceConfig
+    | ClimatologyConfig
+    | AnomalyPersistenceConfig
+    | DampedAnomalyConfig
+    | RidgeConfig
+    | AnomalyRidgeConfig
+)
+Baseline = Persistence | Climatology | AnomalyPersistence | DampedAnomaly | Ridge | AnomalyRidge
 
 
 def build_baseline(config: BaselineConfig, task: Task, mesh: Mesh) -> Baseline:
@@ -40,5 +48,7 @@ def _class_of(config: BaselineConfig) -> Any:
             return DampedAnomaly
         case RidgeConfig():
             return Ridge
+        case AnomalyRidgeConfig():
+            return AnomalyRidge
         case _:
             raise MeshcastError(f"Not the configuration of a baseline: {config!r}.")

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart, names_of
-from emulator.forcings import STATIC_FEATURES
-from emulator.normalise import Statistics, partners_of, read_in_chunks
+from emulator.inputs import Inputs
+from emulator.normalise import read_in_chunks
 from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task
@@ -59,34 +59,14 @@ class Ridge(nn.Module):
     x_i(t + 1) = b + Σ_p W_p x_(i + p)(t) + U (forcings, statics)_i, with weights shared by all nodes. The state is
     regressed, not its tendency: the penalty then damps what the training data do not hold, and long rollouts stay
     bounded.
-
-    Buffers, float64: mean, std [prognostic], diagnostic_mean, diagnostic_std [diagnostic], forcing_mean, forcing_std
-    [forcing], statics [node, static] normalised; and the map's weights.
     """
-
-    mean: Tensor
-    std: Tensor
-    diagnostic_mean: Tensor
-    diagnostic_std: Tensor
-    forcing_mean: Tensor
-    forcing_std: Tensor
-    statics: Tensor
 
     def __init__(self, config: RidgeConfig, task: Task, mesh: Mesh) -> None:
         super().__init__()
         self.config, self.task, self.mesh = config, task, mesh
-        counts = {"": len(task.prognostic), "diagnostic_": len(task.diagnostic), "forcing_": len(task.forcing)}
-        for prefix, count in counts.items():
-            self.register_buffer(f"{prefix}mean", torch.zeros(count, dtype=torch.float64))
-            self.register_buffer(f"{prefix}std", torch.ones(count, dtype=torch.float64))
-        self.register_buffer("statics", torch.zeros(mesh.num_nodes, len(task.static), dtype=torch.float64))
-        self.map = NeighbourhoodMap(
-            mesh,
-            radius=max(config.radii),
-            num_fields=task.history * len(task.prognostic),
-            num_own=(task.history + 1) * len(task.forcing) + len(task.static),
-            num_outputs=len(task.predicted),
-        )
+        self.inputs = Inputs(task, mesh)
+        num_fields, num_own = self.inputs.num_fields, self.inputs.num_own
+        self.map = NeighbourhoodMap(mesh, max(config.radii), num_fields, num_own, len(task.predicted))
 
     @classmethod
     def fit(cls, config: RidgeConfig, task: Task, part: TrainingPart) -> Ridge:
@@ -95,7 +75,7 @@ class Ridge(nn.Module):
         Raises MeshcastError where the part is too short, or no choice stays finite.
         """
         widest = cls(config, task, part.fields.mesh)
-        widest.take_scales(part)
+        widest.inputs.take(part)
         if len(config.radii) == len(config.penalties) == 1:
             equations, chosen = widest.equations(part), config
         else:
@@ -108,42 +88,7 @@ class Ridge(nn.Module):
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None
     ) -> tuple[State, Tensor | None]:
-        out = self.map(self.features(state, forcing)).reshape(*state.now.shape[:-1], len(self.task.predicted))
-        now, later = out.split([len(self.task.prognostic), len(self.task.diagnostic)], dim=-1)
-        prognostic = (now * self.std + self.mean).to(state.values.dtype)
-        prognostic = torch.where(torch.isnan(state.now), state.now, prognostic)  # masked nodes stay masked
-        following = state.followed_by(prognostic, self.task.time_step.advance(state.valid_time))
-        diagnostic = (later * self.diagnostic_std + self.diagnostic_mean).to(state.values.dtype)
-        return following, diagnostic if self.task.diagnostic else None
-
-    def features(self, state: State, forcing: Tensor) -> Tensor:
-        """[batch · member, node, feature] float64: normalised history, forcings then and at the target, statics."""
-        batch, member, history, node, variables = state.values.shape
-        fields = torch.nan_to_num((state.values.double() - self.mean) / self.std)  # a masked node is its mean
-        fields = fields.permute(0, 1, 3, 2, 4).reshape(batch * member, node, history * variables)
-        given = (forcing.double() - self.forcing_mean) / self.forcing_std
-        given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
-        return torch.cat([fields, given, self.statics.expand(batch * member, -1, -1)], dim=-1)
-
-    # Fitting --------------------------------------------------------------------------------------------------------
-
-    def take_scales(self, part: TrainingPart) -> None:
-        """Means and standard deviations of the training part."""
-        predicted = names_of(self.task.predicted)
-        statistics = Statistics.of(part.fields, predicted, partners_of(self.task), part.available, part.rows)
-        for prefix, names in (("", self.task.prognostic), ("diagnostic_", self.task.diagnostic)):
-            chosen = statistics.select(names)
-            getattr(self, f"{prefix}mean").copy_(torch.from_numpy(chosen.mean))
-            getattr(self, f"{prefix}std").copy_(torch.from_numpy(chosen.std))
-        if self.task.forcing:
-            every = max(1, len(part.available) // 256)  # enough for a scale
-            times = part.fields.times[part.available[::every]]
-            values = part.provider.at(times, self.task.forcing, self.mesh.num_nodes)
-            self.forcing_mean.copy_(torch.from_numpy(values.mean(axis=(0, 1))))
-            self.forcing_std.copy_(torch.from_numpy(_no_zero(values.std(axis=(0, 1)))))
-        for column, name in enumerate(self.task.static):
-            values = static_field(part, name)
-            self.statics[:, column] = torch.from_numpy((values - values.mean()) / _no_zero(values.std()))
+        return self.inputs.advance(state, self.map(self.inputs.features(state, forcing)))
 
     def equations(self, part: TrainingPart) -> NormalEquations:
         """The sums over every step of a part, streaming."""
@@ -157,7 +102,6 @@ class Ridge(nn.Module):
     def _steps(self, part: TrainingPart) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [row, node, feature] and normalised targets [row, node, output], a row a step of one member."""
         history, count = self.task.history, len(self.task.prognostic)
-        mean, std = torch.cat([self.mean, self.diagnostic_mean]), torch.cat([self.std, self.diagnostic_std])
         for index, block, known in read_in_chunks(
             part.fields, names_of(self.task.predicted), part.available, part.rows, overlap=history
         ):
@@ -167,8 +111,8 @@ class Ridge(nn.Module):
                 continue
             windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)
             state = State(windows[..., :count], part.fields.times[index[now]])
-            targets = (values[now + 1] - mean) / std
-            yield self.features(state, part.provider.window(state, self.task, 0)), targets.flatten(0, 1)
+            targets = (values[now + 1] - self.inputs.mean) / self.inputs.std
+            yield self.inputs.features(state, part.provider.window(state, self.task, 0)), targets.flatten(0, 1)
 
     def choose(self, equations: NormalEquations, held_out: TrainingPart) -> RidgeConfig:
         """The configuration with the one radius and penalty whose rollouts on held-out data are best."""
@@ -189,9 +133,10 @@ class Ridge(nn.Module):
     def score(self, state: State, truth: Tensor, part: TrainingPart) -> float:
         """Geometric mean over the steps of the normalised RMSE, nodes counted by area; inf where it blew up."""
         areas = torch.from_numpy(self.mesh.areas)[:, None]
+        std = self.inputs.std[: self.inputs.num_prognostic]
         logs = []
         for (forecast, _), target in zip(rollout(self, state, part.provider, len(truth)), truth, strict=True):
-            square = areas * ((forecast.now.double() - target) / self.std) ** 2
+            square = areas * ((forecast.now.double() - target) / std) ** 2
             there = ~torch.isnan(target)
             error = torch.where(there, square, 0.0).sum() / (areas * there).sum()
             logs.append(0.5 * math.log(max(float(error), 1e-30)) if torch.isfinite(error) else math.inf)
@@ -200,7 +145,7 @@ class Ridge(nn.Module):
     def narrowed(self, radius: int, penalties: tuple[float, ...], equations: NormalEquations) -> list[Ridge]:
         """One emulator a penalty, solved at a radius no larger than this one's."""
         weights, intercepts = equations.select(self.map.columns_within(radius)).solve(penalties)
-        scales = {name: buffer for name, buffer in self.state_dict().items() if not name.startswith("map.")}
+        scales = {f"inputs.{name}": buffer for name, buffer in self.inputs.state_dict().items()}
         emulators = []
         for penalty, weight, intercept in zip(penalties, weights, intercepts, strict=True):
             emulator = Ridge(replace(self.config, radii=(radius,), penalties=(penalty,)), self.task, self.mesh)
@@ -247,15 +192,3 @@ def _unbroken(index: NDArray[np.int64], history: int, steps: int) -> tuple[NDArr
         f"The held-out training part has no {history + 1} consecutive dates, which choosing a radius and a penalty by "
         "rollout needs. Train on a longer part, or give one radius and one penalty."
     )
-
-
-def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:
-    """[node] a static variable: computed from the mesh, or read at the first training date; NaN there is its mean."""
-    if name not in part.fields.variables and name in STATIC_FEATURES:
-        return STATIC_FEATURES[name](part.fields.mesh)
-    values = part.fields.read(part.available[:1], [name], part.rows[:1])[0, 0, :, 0].astype(np.float64)
-    return np.where(np.isnan(values), np.nanmean(values), values)
-
-
-def _no_zero(std: NDArray[np.float64] | np.floating) -> NDArray[np.float64]:
-    return np.where(std > 0, std, 1.0)
