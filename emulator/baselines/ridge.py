@@ -182,7 +182,7 @@ def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[
 
 def _unbroken(index: NDArray[np.int64], history: int, steps: int) -> tuple[NDArray[np.int64], int]:
     """First indices of windows of `history + steps` times without a gap; with fewer steps where none is so long."""
-    for fewer in range(steps, 0, -1):
+    for fewer in range(min(steps, len(index) - history), 0, -1):
         length = history + fewer - 1
         first = index[: len(index) - length]
         whole = index[length:] - first == length

@@ -1,0 +1,283 @@
+"""Baselines against series whose best forecast is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.anomaly_ridge import AnomalyRidgeConfig
+from emulator.baselines.build import Baseline, BaselineConfig, build_baseline, fit_baseline
+from emulator.baselines.climatology import ClimatologyConfig, bin_of
+from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
+from emulator.baselines.part import TrainingPart
+from emulator.baselines.persistence import PersistenceConfig
+from emulator.baselines.ridge import RidgeConfig
+from emulator.checkpoint import read, save
+from emulator.configuration import load, resolve
+from emulator.data.arrays import ArrayFields
+from emulator.forcings import ComputedForcings, Forcings
+from emulator.protocol import Emulator, rollout
+from emulator.state import State
+from emulator.task import Task, Variable
+from emulator.time_step import TimeStep, to_seconds
+from graphs.errors import MeshcastError
+from graphs.ring import ring
+
+HOUR, MONTH = TimeStep(3600), TimeStep(1, "month")
+TASK = Task((Variable("t", "prognostic", "K"),), HOUR)
+CONFIGS: list[BaselineConfig] = [
+    PersistenceConfig(),
+    ClimatologyConfig(),
+    AnomalyPersistenceConfig(),
+    DampedAnomalyConfig(max_lead=3, per_node=True),
+    RidgeConfig(radii=(0, 1), penalties=(1e-6, 1e-2), rollout_steps=3),
+    AnomalyRidgeConfig(ridge=RidgeConfig(radii=(1,), penalties=(1e-3,))),
+]
+each_baseline = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.kind)
+
+
+def fields_of(values: NDArray[np.floating], time_step: TimeStep = HOUR, start: str = "2019-03-01") -> ArrayFields:
+    """Fields on a ring from values [time, ensemble, node] or [time, ensemble, node, variable t, d]."""
+    values = (values if values.ndim == 4 else values[..., None]).astype(np.float32)
+    names = ("t", "d")[: values.shape[-1]]
+    first = to_seconds(np.array([start], dtype="datetime64[s]"))
+    times = time_step.advance(first, np.arange(len(values)))
+    mesh = ring(values.shape[2])
+    return ArrayFields(values, names, ("K",) * len(names), mesh, time_step, times, ensemble_axis="member")
+
+
+def forecast(emulator: Emulator, fields: ArrayFields, start: int, steps: int) -> NDArray[np.float64]:
+    """[step, ensemble, node] of the first variable from the fields at `start`, one member a row of the batch."""
+    window = fields.read(np.arange(start - emulator.task.history + 1, start + 1), emulator.task.prognostic)
+    state = State(
+        torch.from_numpy(window).transpose(0, 1).unsqueeze(1), np.repeat(fields.times[start], window.shape[1])
+    )
+    steps_of_it = rollout(emulator, state, Forcings(ComputedForcings(fields.mesh)), steps)
+    return np.stack([following.now[:, 0, :, 0].numpy() for following, _ in steps_of_it]).astype(np.float64)
+
+
+def daily_round(days: int, nodes: int = 6) -> NDArray[np.float64]:
+    """[time, 1, node] a series that repeats every day, differently at each node."""
+    shape = np.random.default_rng(0).normal(280.0, 5.0, size=(24, 1, nodes))
+    return np.tile(shape, (days, 1, 1))
+
+
+def red_noise(memory: float, length: int = 4000, nodes: int = 4, seed: int = 1) -> NDArray[np.float64]:
+    """[time, 1, node] of a(t + 1) = memory · a(t) + noise."""
+    noise = np.random.default_rng(seed).normal(size=(length, 1, nodes))
+    values = np.zeros_like(noise)
+    for t in range(1, length):
+        values[t] = memory * values[t - 1] + noise[t]
+    return values
+
+
+@each_baseline
+def test_a_constant_is_forecast_exactly(config: BaselineConfig) -> None:
+    fields = fields_of(np.full((96, 1, 6), 273.0))
+    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 72)))
+    assert np.array_equal(forecast(emulator, fields, 80, 6), np.full((6, 1, 6), 273.0))
+
+
+def test_persistence_keeps_the_state_and_moves_the_time() -> None:
+    fields = fields_of(red_noise(0.5, 40))
+    emulator = fit_baseline(PersistenceConfig(), TASK, TrainingPart(fields))
+    assert np.array_equal(forecast(emulator, fields, 7, 3), np.stack([fields.values[7, :, :, 0]] * 3))
+    state = State(torch.zeros(2, 3, 1, 4, 1), np.array([0, 7200]))
+    following, diagnostic = emulator.step(state, torch.zeros(2, 2, 4, 0))
+    assert following.valid_time.tolist() == [3600, 10800]
+    assert diagnostic is None
+
+
+@pytest.mark.parametrize(
+    "config",
+    [ClimatologyConfig(), AnomalyPersistenceConfig(), DampedAnomalyConfig(max_lead=4), CONFIGS[-1]],
+    ids=lambda config: config.kind,
+)
+def test_what_repeats_every_day_is_forecast_by_the_hour_of_day(config: BaselineConfig) -> None:
+    fields = fields_of(daily_round(5), start="2019-03-01T05")
+    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 72)))
+    truth = fields.values[81:111, :, :, 0]
+    assert forecast(emulator, fields, 80, 30) == pytest.approx(truth, abs=1e-3)
+
+
+def test_what_repeats_every_year_is_forecast_by_the_calendar_month() -> None:
+    shape = np.random.default_rng(0).normal(size=(12, 1, 5))
+    fields = fields_of(np.tile(shape, (4, 1, 1)), MONTH, start="1999-11-01")
+    task = replace(TASK, time_step=MONTH)
+    emulator = fit_baseline(ClimatologyConfig(period="month"), task, TrainingPart(fields, slice(0, 24)))
+    assert forecast(emulator, fields, 25, 20) == pytest.approx(fields.values[26:46, :, :, 0], abs=1e-6)
+
+
+def test_a_climatology_refuses_a_month_it_has_never_seen() -> None:
+    fields = fields_of(np.random.default_rng(0).normal(size=(24, 1, 5)), MONTH, start="1999-01-01")
+    task = replace(TASK, time_step=MONTH)
+    emulator = fit_baseline(ClimatologyConfig(period="month"), task, TrainingPart(fields, slice(0, 6)))
+    with pytest.raises(MeshcastError, match="no training date like 1999-07-01"):
+        forecast(emulator, fields, 5, 1)
+
+
+def test_bins_follow_the_calendar() -> None:
+    times = to_seconds(np.array(["1970-01-01T00:59:59", "2000-02-29T23:00", "1969-12-31T23:30"], dtype="datetime64[s]"))
+    assert bin_of(times, "none").tolist() == [0, 0, 0]
+    assert bin_of(times, "hour").tolist() == [0, 23, 23]
+    assert bin_of(times, "month").tolist() == [0, 1, 11]
+    assert bin_of(times, "hour_month").tolist() == [0, 47, 287]
+
+
+def test_an_anomaly_persists_on_top_of_the_daily_round() -> None:
+    fields = fields_of(daily_round(5))
+    warm = replace(fields, values=fields.values + 3.0)
+    emulator = fit_baseline(AnomalyPersistenceConfig(), TASK, TrainingPart(fields))
+    assert forecast(emulator, warm, 30, 10) == pytest.approx(warm.values[31:41, :, :, 0], abs=1e-3)
+
+
+@pytest.mark.parametrize("per_node", [False, True])
+def test_damping_finds_the_memory_of_red_noise(per_node: bool) -> None:
+    fields = fields_of(red_noise(0.9))
+    config = DampedAnomalyConfig(period="none", max_lead=5, per_node=per_node)
+    emulator = fit_baseline(config, TASK, TrainingPart(fields))
+    assert isinstance(emulator, DampedAnomaly)
+    damping = emulator.damping[:, :, 0].numpy()
+    assert damping == pytest.approx(np.broadcast_to(0.9 ** np.arange(6)[:, None], damping.shape), abs=0.05)
+    # The rollout follows a(t₀ + n) = r(n) a(t₀), and beyond the last fitted lead stays as it is.
+    mean = emulator.mean.mean[0, :, 0].numpy()
+    expected = mean + damping[[1, 2, 3, 4, 5, 5, 5]] * (fields.values[100, 0, :, 0] - mean)
+    assert forecast(emulator, fields, 100, 7)[:, 0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_damping_by_node_tells_long_memory_from_short() -> None:
+    values = np.concatenate([red_noise(0.95), red_noise(0.3)], axis=2)
+    config = DampedAnomalyConfig(period="none", max_lead=1, per_node=True)
+    emulator = fit_baseline(config, TASK, TrainingPart(fields_of(values)))
+    assert isinstance(emulator, DampedAnomaly)
+    assert emulator.damping[1, :, 0].numpy() == pytest.approx([0.95] * 4 + [0.3] * 4, abs=0.06)
+
+
+def test_a_rollout_taken_up_again_damps_as_one_in_one_go() -> None:
+    fields = fields_of(red_noise(0.8, 400))
+    emulator = fit_baseline(DampedAnomalyConfig(period="none", max_lead=8), TASK, TrainingPart(fields))
+    state, forcings = State(torch.from_numpy(fields.values[:1][:, :, None]), fields.times[:1]), Forcings()
+    whole = [following for following, _ in rollout(emulator, state, forcings, 6)]
+    first = [following for following, _ in rollout(emulator, state, forcings, 4)]
+    rest = [following for following, _ in rollout(emulator, first[-1], forcings, 2, start=4)]
+    assert all(torch.equal(a.values, b.values) for a, b in zip(whole, first + rest, strict=True))
+
+
+@each_baseline
+def test_the_test_period_leaves_no_trace(config: BaselineConfig) -> None:
+    fields = fields_of(daily_round(6) + red_noise(0.8, 144, 6))
+    changed = replace(fields, values=fields.values.copy())
+    changed.values[96:] = 1e3
+    first, again = (fit_baseline(config, TASK, TrainingPart(f, slice(0, 96))) for f in (fields, changed))
+    assert first.config == again.config
+    for name, array in first.state_dict().items():
+        assert torch.equal(array, again.state_dict()[name]), name
+
+
+@each_baseline
+def test_other_members_leave_no_trace(config: BaselineConfig) -> None:
+    values = np.concatenate([daily_round(4) + red_noise(0.8, 96, 6, seed) for seed in (1, 2, 3)], axis=1)
+    fields = fields_of(values)
+    changed = replace(fields, values=fields.values.copy())
+    changed.values[:, 2] = 1e3
+    first, again = (fit_baseline(config, TASK, TrainingPart(f, ensemble=[0, 1])) for f in (fields, changed))
+    for name, array in first.state_dict().items():
+        assert torch.equal(array, again.state_dict()[name]), name
+
+
+@each_baseline
+def test_a_checkpoint_forecasts_as_the_emulator_did(config: BaselineConfig, tmp_path: Path) -> None:
+    fields = fields_of(daily_round(5) + red_noise(0.8, 120, 6))
+    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 96)))
+    save(tmp_path / "emulator.safetensors", emulator.state_dict(), {"config": resolve(emulator.config)})
+    arrays, metadata = read(tmp_path / "emulator.safetensors")
+    again: Baseline = build_baseline(load(type(config), metadata["config"]), TASK, fields.mesh)
+    again.load_state_dict(arrays)
+    assert again.config == emulator.config
+    assert np.array_equal(forecast(again, fields, 100, 10), forecast(emulator, fields, 100, 10))
+
+
+@each_baseline
+def test_masked_nodes_stay_masked_and_leave_no_trace(config: BaselineConfig) -> None:
+    values = daily_round(5) + red_noise(0.8, 120, 6)
+    values[:, :, 2] = np.nan
+    fields = fields_of(values)
+    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 96)))
+    ahead = forecast(emulator, fields, 100, 5)
+    assert np.array_equal(np.isnan(ahead), np.broadcast_to(np.arange(6) == 2, ahead.shape))
+
+
+@each_baseline
+def test_missing_dates_are_skipped(config: BaselineConfig) -> None:
+    fields = fields_of(daily_round(5) + red_noise(0.8, 120, 6))
+    holes = replace(fields, missing=frozenset({0, 30, 31, 70}), values=fields.values.copy())
+    holes.values[[0, 30, 31, 70]] = np.nan  # what a read there would bring, were it not refused
+    emulator = fit_baseline(config, TASK, TrainingPart(holes, slice(0, 96)))
+    assert np.all(np.isfinite(forecast(emulator, fields, 100, 5)))
+
+
+@each_baseline
+def test_diagnostic_variables_come_with_every_member(config: BaselineConfig) -> None:
+    task = Task((Variable("t", "prognostic"), Variable("d", "diagnostic")), HOUR)
+    series = daily_round(5) + red_noise(0.8, 120, 6)
+    fields = fields_of(np.stack([series, 2.0 * series], axis=-1))
+    emulator = fit_baseline(config, task, TrainingPart(fields))
+    state = State(torch.from_numpy(fields.values[:2, :, None, :, :1]).expand(2, 3, 1, 6, 1), fields.times[:2])
+    steps = list(rollout(emulator, state, Forcings(), 3))
+    for following, diagnostic in steps:
+        assert diagnostic is not None
+        assert diagnostic.shape == following.now.shape
+        assert bool(torch.isfinite(diagnostic).all())
+    if config.kind == "climatology":
+        torch.testing.assert_close(steps[-1][1], 2.0 * steps[-1][0].now)
+    if config.kind == "anomaly_ridge":  # the truth is linear, and more than half of it known a step ahead
+        error = (steps[0][1][:, 0, :, 0].numpy() - fields.values[1:3, 0, :, 1]).std()
+        assert error < 0.8 * fields.values[:, 0, :, 1].std()
+
+
+ERA5_RMSE = {  # [K] at 1, 3, 6, 12 and 24 h, from an independent prototype
+    "persistence": (0.58, 1.57, 2.73, 3.72, 1.54),
+    "climatology": (1.89, 1.89, 1.91, 1.93, 1.93),
+    "damped_anomaly": (0.43, 1.07, 1.68, 2.10, 1.55),
+}
+
+
+def test_a_week_of_real_temperatures_is_as_hard_as_measured_independently(data_folder: Path) -> None:
+    from emulator.data.files import read_files
+    from graphs.latlon import latlon
+
+    data = read_files([data_folder / "era5-2mt-2019-03-uk.grib"])
+    mesh = latlon(np.unique(data.latitude)[::-1], np.unique((data.longitude + 180.0) % 360.0) - 180.0)
+    (name,) = data.data_vars
+    values = data[name].transpose("time", "number", "cell").values[..., None].astype(np.float32)
+    times = to_seconds(data.time.values)
+    fields = ArrayFields(values, ("t",), ("K",), mesh, HOUR, times, ensemble_axis="member")
+    part = TrainingPart(fields, slice(0, 21 * 24))
+    starts = np.arange(24 * 24, 31 * 24 - 24)
+    state = State(torch.from_numpy(values[starts][:, :, None]), times[starts])
+    for config in (PersistenceConfig(), ClimatologyConfig(), DampedAnomalyConfig()):
+        emulator = fit_baseline(config, TASK, part)
+        found = []
+        for lead, (following, _) in enumerate(rollout(emulator, state, Forcings(), 24), start=1):
+            if lead in (1, 3, 6, 12, 24):
+                error = following.now[:, 0, :, 0].numpy() - values[starts + lead, 0, :, 0]
+                found.append(np.sqrt((error**2 @ mesh.areas).mean()))
+        assert found == pytest.approx(ERA5_RMSE[config.kind], abs=0.02)
+
+
+def test_impossible_settings_are_refused() -> None:
+    for make in (
+        lambda: DampedAnomalyConfig(max_lead=0),
+        lambda: RidgeConfig(radii=()),
+        lambda: RidgeConfig(penalties=()),
+    ):
+        with pytest.raises(MeshcastError):
+            make()
+    with pytest.raises(MeshcastError, match="no date that can be read"):
+        fit_baseline(ClimatologyConfig(), TASK, TrainingPart(fields_of(daily_round(1)), slice(0, 0)))
