@@ -88,8 +88,8 @@ def grib_fields(path: Path) -> Iterator[GribField]:
 
     Raises MeshcastError where the file is truncated or damaged.
     """
+    eccodes = load_eccodes()
     import earthkit.data
-    import eccodes
 
     grids: dict[str, tuple[Grid, NDArray[np.int64] | None]] = {}
     count = 0
@@ -102,6 +102,18 @@ def grib_fields(path: Path) -> Iterator[GribField]:
             f"{path} is truncated or damaged: message {count + 1} of it ends early or cannot be decoded "
             f"({type(error).__name__}). Fetch the file again; its size is {path.stat().st_size} bytes."
         ) from None
+
+
+def load_eccodes() -> Any:
+    """The eccodes module, with pyproj loaded before it.
+
+    Both bring a libproj of their own; pyproj loaded second is bound to eccodes' one, finds no database and crashes the
+    interpreter at exit (eckitlib 2.5, pyproj 3.7).
+    """
+    import pyproj  # noqa: F401, I001
+    import eccodes
+
+    return eccodes
 
 
 def _field(message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:
