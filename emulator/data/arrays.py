@@ -19,7 +19,10 @@ from graphs.ring import ring
 
 @dataclass(frozen=True, eq=False)
 class ArrayFields:
-    """Fields in one array: values [time, ensemble, node, variable]; the rest as in `Fields`."""
+    """Fields in one array: values [time, ensemble, node, variable]; the rest as in `Fields`.
+
+    trajectories: [ensemble] the numbers the ensemble axis had where this was a part of more, None where it is whole.
+    """
 
     values: NDArray[np.floating]
     variables: tuple[str, ...]
@@ -31,6 +34,7 @@ class ArrayFields:
     missing: frozenset[int] = frozenset()
     attributes: Mapping[str, str] = field(default_factory=dict)
     source: str = "arrays in memory"
+    trajectories: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         expected = (len(self.times), self.ensemble_size, self.mesh.num_nodes, len(self.variables))
@@ -40,6 +44,8 @@ class ArrayFields:
                 f"{list(self.values.shape)}."
             )
         assert len(self.units) == len(self.variables)
+        if self.trajectories is None:
+            object.__setattr__(self, "trajectories", range(self.ensemble_size))
 
     @property
     def ensemble_size(self) -> int:
@@ -110,6 +116,7 @@ def in_memory(fields: Fields, limit: float = 1e9) -> Fields:
         missing=fields.missing,
         attributes=fields.attributes,
         source=fields.source,
+        trajectories=getattr(fields, "trajectories", None),
     )
 
 

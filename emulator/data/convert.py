@@ -103,10 +103,11 @@ def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset
     if frequency is None:
         if own is not None:
             return fields, own
-        raise MeshcastError(fields.attrs["irregular"] or (
-            f"The files hold one time, {fields['time'].values[0]}: give more files, or --frequency to say how far apart "
-            "the times of the dataset are."
-        ))  # fmt: skip
+        single = (
+            f"The files hold one time, {fields['time'].values[0]}: give more files, or --frequency to say how far "
+            "apart the times of the dataset are."
+        )
+        raise MeshcastError(fields.attrs["irregular"] or single)
     wanted = TimeStep.parse(frequency)
     times = to_seconds(fields["time"].values)
     steps = np.arange(_steps_between(times[0], times[-1], wanted) + 1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,15 +27,18 @@ def mesh_from_coordinates(
     the sphere the structure is read off the coordinates, so that a part of a stored grid is a mesh of its own.
     """
     latitudes, longitudes = np.asarray(latitudes, np.float64), np.asarray(longitudes, np.float64)
-    domain = json.loads(description)["domain"] if description else {"kind": "sphere", "size": EARTH_RADIUS}
-    if domain["kind"] == "ring":
+    stored: dict[str, Any] = json.loads(description) if description else {}
+    kind = stored.get("domain", {}).get("kind")
+    size = float(stored.get("domain", {}).get("size", EARTH_RADIUS))
+    if kind == "ring":
         expected = np.arange(len(longitudes)) * 360.0 / len(longitudes)
         if not np.allclose((longitudes - expected + 180.0) % 360.0, 180.0, atol=1e-3):
             raise MeshcastError("A part of a ring is no ring: read all its cells, without `area` or `thinning`.")
-        return ring(len(longitudes), domain["size"])
-    axes = grid_axes(latitudes, longitudes)
-    build = latlon if axes is not None else points
-    return build(*(axes or (latitudes, longitudes)), radius=domain["size"])
+        return ring(len(longitudes), size)
+    if (axes := grid_axes(latitudes, longitudes)) is not None:
+        return latlon(*axes, radius=size)
+    whole = kind == "sphere" if kind and math.prod(stored["shape"]) == len(latitudes) else None
+    return points(latitudes, longitudes, whole_sphere=whole, radius=size)
 
 
 def same_places(first: Mesh, second: Mesh, tolerance: float = 1e-4) -> NDArray[np.int64] | None:

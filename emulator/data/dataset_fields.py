@@ -37,7 +37,8 @@ def open_fields(source: Source, trajectories: slice | None = None, keep_in_memor
     """
     if isinstance(source, str) and source.endswith(".npy"):
         arrays = open_arrays(source)
-        fields: Fields = arrays if trajectories is None else replace(arrays, values=arrays.values[:, trajectories])
+        kept = range(arrays.ensemble_size)[trajectories or slice(None)]
+        fields: Fields = replace(arrays, values=arrays.values[:, trajectories or slice(None)], trajectories=kept)
     else:
         fields = DatasetFields(open_source(source), source, trajectories)
     if fields.ensemble_size == 0:

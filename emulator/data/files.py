@@ -34,9 +34,10 @@ def read_files(
 
     Returns variables [time, number, cell] float32 with attribute `units` (empty where no file says); coordinates
     `time` (datetime64[s], Gregorian), `number`, `latitude` and `longitude` (0 to 360) of the cells, rows from north to
-    south, columns eastward. Its attributes are texts: `shape` of the grid (JSON), `time_step` (JSON, empty where there is
-    none: a single time, or uneven ones, of which `irregular` says what is wrong), `calendar`, `notices` (a line for each thing that was converted, moved or assumed), title, licence and
-    attribution. A variable without time is repeated at every time.
+    south, columns eastward. Its attributes are texts: `shape` of the grid (JSON); `time_step` (JSON, empty where there
+    is none: a single time, or uneven ones, of which `irregular` says what is wrong); `calendar`; `notices`, a line for
+    each thing that was converted, moved or assumed; title, licence and attribution. A variable without time is repeated
+    at every time.
 
     Raises MeshcastError where a file is missing, damaged or neither format, and where the parts do not fit together.
     """
@@ -103,7 +104,7 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
     times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
     numbers = _common_numbers({name: block[2] for name, block in blocks.items()}, notices)
     variables = {}
-    for name, (values, own_times, own_numbers) in blocks.items():
+    for name, (values, own_times, _) in blocks.items():
         if own_times is not None and len(own_times) != len(times):
             values = values[np.searchsorted(own_times, times)]
         values = np.broadcast_to(values, (len(times), len(numbers), values.shape[2]))

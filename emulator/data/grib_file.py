@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.names import canonical_name
+from emulator.atomic_file import atomic_file
+from emulator.data.coordinates import mesh_from_coordinates
+from emulator.data.forecast import Forecast
+from emulator.data.names import canonical_name, conversion, split_level
 from emulator.data.series import Grid, Series, settled_grid
-from emulator.time_step import to_datetime, to_seconds
+from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
 
 ERA5 = {
     "title": "ERA5 reanalysis",
@@ -55,8 +60,8 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
         if (other := group.setdefault(field.valid_time, field)) is not field:
             detail = "" if other.base_time == field.base_time else " from forecasts of different initial times"
             raise MeshcastError(
-                f"{path} holds {field.raw_name} at {to_datetime(np.int64(field.valid_time))} twice{detail}. Keep one of "
-                "each (grib_copy -w selects)."
+                f"{path} holds {field.raw_name} at {_moment(field.valid_time)} twice{detail}. Keep one of each "
+                " (grib_copy -w selects)."
             )
     series = []
     for (raw_name, number), group in groups.items():
@@ -81,6 +86,162 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
             )
         )
     return series
+
+
+def read_grib_forecast(path: Path) -> Forecast:
+    """A forecast in GRIB: initial times become cases, steps lead times; step 0, the analysis, is left out.
+
+    Raises MeshcastError where the file holds no steps, or not every field of every case, member and step.
+    """
+    fields = {
+        (field.name, field.base_time, field.number, field.valid_time - field.base_time): field
+        for field in grib_fields(path)
+        if field.valid_time > field.base_time
+    }
+    if not fields:
+        raise MeshcastError(f"{path} holds analyses only (no step above 0), so it is no forecast.")
+    names = list(dict.fromkeys(key[0] for key in fields))
+    cases, members = sorted({key[1] for key in fields}), sorted({key[2] for key in fields})
+    leads = sorted({key[3] for key in fields})
+    first = next(iter(fields.values()))
+    values = np.full((len(cases), len(members), len(leads), len(first.grid.latitudes), len(names)), np.nan, np.float32)
+    for row, case in enumerate(cases):
+        for column, member in enumerate(members):
+            for depth, lead in enumerate(leads):
+                for layer, name in enumerate(names):
+                    field = fields.get((name, case, member, lead))
+                    if field is None or not field.grid.equals(first.grid):
+                        raise MeshcastError(
+                            f"{path} has no field of {name} from {_moment(case)}, member {member}, "
+                            f"{lead / 3600:g} h ahead on the grid of the others. Give the same for every case."
+                        )
+                    values[row, column, depth, :, layer] = field.values
+    step = int(np.gcd.reduce(leads))
+    return Forecast(
+        name=first.attributes.get("institution", path.stem),
+        values=values,
+        variables=tuple(names),
+        units=tuple(next(field.units for key, field in fields.items() if key[0] == name) for name in names),
+        mesh=mesh_from_coordinates(first.grid.latitudes, first.grid.longitudes),
+        time_step=TimeStep(step),
+        init_time=np.array(cases, dtype=np.int64),
+        trajectory=np.full(len(cases), -1, dtype=np.int64),
+        lead_steps=np.array(leads, dtype=np.int64) // step,
+        attributes=first.attributes,
+    )
+
+
+def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bits_per_value: int = 24) -> Path:
+    """Write a forecast as GRIB 2 on a regular latitude-longitude grid, one message a field.
+
+    Values are packed to `bits_per_value`; NaN becomes missing. Where the forecast's units are not GRIB's they are
+    converted. Raises MeshcastError where the mesh, a variable or its units have no place in GRIB.
+    """
+    eccodes = load_eccodes()
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
+    mesh = forecast.mesh
+    grid = _regular_grid(mesh)
+    if len(np.unique(forecast.init_time)) < len(forecast.init_time):
+        raise MeshcastError("GRIB cannot tell trajectories of one initial time apart. Write NetCDF (.nc) instead.")
+    members = forecast.values.shape[1]
+    with atomic_file(path) as part, part.open("wb") as file:
+        for column, name in enumerate(forecast.variables):
+            template = _template(eccodes, name, grid, members, bits_per_value)
+            convert = conversion(forecast.units[column], eccodes.codes_get(template, "units"))
+            if convert is None:
+                raise MeshcastError(
+                    f"GRIB keeps {name} in {eccodes.codes_get(template, 'units')}, but the forecast has it in "
+                    f"{forecast.units[column]}, which cannot be converted. Write NetCDF (.nc) instead."
+                )
+            for case, init_time in enumerate(forecast.init_time):
+                for member in range(members):
+                    for lead, valid_time in enumerate(forecast.valid_time[case]):
+                        message = eccodes.codes_clone(template)
+                        if members > 1:
+                            eccodes.codes_set(message, "perturbationNumber", member)
+                        _set_times(eccodes, message, int(init_time), int(valid_time))
+                        values = convert(forecast.values[case, member, lead, :, column]).astype(np.float64)
+                        eccodes.codes_set_values(message, np.where(np.isfinite(values), values, MISSING))
+                        eccodes.codes_write(message, file)
+                        eccodes.codes_release(message)
+            eccodes.codes_release(template)
+    return path
+
+
+MISSING = 9.999e20
+
+
+def _regular_grid(mesh: Mesh) -> dict[str, float | int]:
+    """GRIB's keys of a regular grid, rows as the mesh has them."""
+    if not mesh.structured:
+        raise MeshcastError(
+            f"GRIB needs a regular latitude-longitude grid, but this is a {mesh.describe()}, which has no place "
+            "in GRIB. Write NetCDF (.nc) instead."
+        )
+    rows, columns = mesh.latitudes.reshape(mesh.shape)[:, 0], mesh.longitudes.reshape(mesh.shape)[0]
+    downward, eastward = np.diff(rows), np.diff(columns) % 360.0
+    if np.ptp(downward) > 1e-4 or np.ptp(eastward) > 1e-4:
+        raise MeshcastError(
+            "GRIB needs an evenly spaced grid, but this one's rows are uneven. Write NetCDF (.nc) instead."
+        )
+    return {
+        "Ni": mesh.shape[1],
+        "Nj": mesh.shape[0],
+        "jScansPositively": int(downward[0] > 0),
+        "latitudeOfFirstGridPointInDegrees": round(float(rows[0]), 6),
+        "latitudeOfLastGridPointInDegrees": round(float(rows[-1]), 6),
+        "longitudeOfFirstGridPointInDegrees": round(float(columns[0]), 6),
+        "longitudeOfLastGridPointInDegrees": round(float(columns[-1]), 6),
+        "iDirectionIncrementInDegrees": round(float(eastward.mean()), 6),
+        "jDirectionIncrementInDegrees": round(float(np.abs(downward).mean()), 6),
+    }
+
+
+def _template(eccodes: Any, name: str, grid: Mapping[str, float | int], members: int, bits_per_value: int) -> Any:
+    """A message of one variable without times and values."""
+    stem, level = split_level(name)
+    message = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2" if level else "regular_ll_sfc_grib2")
+    keys: dict[str, float | int | str] = {
+        "tablesVersion": 30,
+        "centre": 255,  # missing: no centre made it
+        "productDefinitionTemplateNumber": 1 if members > 1 else 0,  # an ensemble member, or a single forecast
+        "typeOfGeneratingProcess": 4 if members > 1 else 2,
+        "dataType": "pf" if members > 1 else "fc",
+        **grid,
+        "bitsPerValue": bits_per_value,
+        "bitmapPresent": 1,
+        "missingValue": MISSING,
+    }
+    if members > 1:
+        keys["numberOfForecastsInEnsemble"] = members
+    try:
+        for key, value in keys.items():
+            eccodes.codes_set(message, key, value)
+        eccodes.codes_set(message, "shortName", stem)
+        if level:
+            eccodes.codes_set(message, "typeOfLevel", "isobaricInhPa")
+            eccodes.codes_set(message, "level", level)
+    except eccodes.CodesInternalError as error:
+        eccodes.codes_release(message)
+        raise MeshcastError(
+            f"GRIB cannot hold the variable {name} ({error}). Name it as the ECMWF parameter database does (2t, z_500, "
+            "...), or write NetCDF (.nc) instead."
+        ) from None
+    return message
+
+
+def _set_times(eccodes: Any, message: Any, init_time: int, valid_time: int) -> None:
+    moment = datetime(1970, 1, 1) + timedelta(seconds=init_time)
+    eccodes.codes_set(message, "dataDate", int(f"{moment:%Y%m%d}"))
+    eccodes.codes_set(message, "hour", moment.hour)
+    eccodes.codes_set(message, "minute", moment.minute)
+    eccodes.codes_set(message, "second", moment.second)
+    lead = valid_time - init_time
+    seconds, unit = next((one for one in ((3600, "h"), (60, "m")) if lead % one[0] == 0), (1, "s"))
+    eccodes.codes_set(message, "stepUnits", unit)
+    eccodes.codes_set(message, "step", lead // seconds)
 
 
 def grib_fields(path: Path) -> Iterator[GribField]:
@@ -152,8 +313,12 @@ def _pressure_level(message: Any) -> float | None:
             return None
 
 
-def _seconds(moment: Any) -> int:
-    return int(to_seconds(np.datetime64(moment)))
+def _seconds(moment: datetime) -> int:
+    return int(np.datetime64(moment, "s").astype(np.int64))
+
+
+def _moment(seconds: int) -> str:
+    return str(np.datetime64(seconds, "s"))
 
 
 def _attributes(message: Any) -> dict[str, str]:

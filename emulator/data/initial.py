@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ def initial_conditions(
     order = _node_order(fields, mesh, faults, notices)
     chosen, windows = _windows(fields, task, init_times, faults, notices)
     values = _values(fields, windows, columns, conversions, order)
-    _check_finite(values, fields, windows, columns, valid if order is not None else None, mesh, faults)
+    if values is not None and (order is not None or valid is None):
+        _check_finite(values, fields, columns, valid, mesh, faults)
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
         raise MeshcastError(f"{fields.source} cannot start this forecast, for {len(faults)} reason(s):\n{listed}")
@@ -83,9 +84,7 @@ def initial_conditions(
     if fields.ensemble_axis == "trajectory":
         size = values.shape[2]
         values = values.transpose(0, 2, 1, 3, 4).reshape(-1, 1, *values.shape[1:2], *values.shape[3:])
-        first = 0 if trajectories is None else range(10**9)[trajectories].start
-        step = 1 if trajectories is None else range(10**9)[trajectories].step
-        trajectory = np.tile(first + step * np.arange(size), len(chosen)).astype(np.int64)
+        trajectory = np.tile(np.asarray(getattr(fields, "trajectories", range(size)), np.int64), len(chosen))
         valid_time = np.repeat(chosen, size)
     else:
         values = values.transpose(0, 2, 1, 3, 4)
@@ -135,15 +134,16 @@ def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
             step = _parse_step(pieces[2], fields)
             if end < start:
                 raise MeshcastError(f"The initial times {part.strip()} end before they start. Write START/END/STEP.")
-            moment = start
+            moment, before = start, len(times)
             while moment <= end:
                 times.append(moment)
-                moment = int(step.advance(np.int64(start), len(times)))
+                moment = int(step.advance(np.array(start), len(times) - before))
         else:
             raise MeshcastError(f"Cannot read the initial times {part.strip()!r}. {GRAMMAR}")
     return np.unique(np.array(times, dtype=np.int64))
 
 
+NOT_A_TIME = int(np.iinfo(np.int64).min)
 GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
 
 
@@ -152,12 +152,12 @@ def _parse_time(text: str, fields: Fields) -> int:
     if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
         return round(float(text) / own.true_length) * own.count
     try:
-        moment = np.datetime64(text.removesuffix("Z"), "s")
+        seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
     except ValueError:
-        moment = np.datetime64("NaT")
-    if not text or np.isnat(moment):
+        seconds = NOT_A_TIME
+    if not text or seconds == NOT_A_TIME:
         raise MeshcastError(f"Cannot read {text!r} as a date (like 2019-03-25 or 2019-03-25T06). {GRAMMAR}")
-    return int(moment.astype(np.int64))
+    return seconds
 
 
 def _parse_step(text: str, fields: Fields) -> TimeStep:
@@ -180,8 +180,8 @@ def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list
             columns[name] = found
     if absent:
         faults.append(
-            f"it lacks the variable {', '.join(absent)}. It has {', '.join(fields.variables)}; --rename THEIRS=OURS maps "
-            "another name."
+            f"it lacks the variable {', '.join(absent)}. It has {', '.join(fields.variables)}; --rename THEIRS=OURS "
+            "maps another name."
         )
     return columns
 
@@ -307,17 +307,14 @@ def _values(
 
 
 def _check_finite(
-    values: NDArray[np.float32] | None,
+    values: NDArray[np.float32],
     fields: Fields,
-    windows: NDArray[np.int64],
     columns: Mapping[str, str],
     valid: Mapping[str, NDArray[np.bool_]] | None,
     mesh: Mesh,
     faults: list[str],
 ) -> None:
     """One fault a variable that has NaN where it should have values."""
-    if values is None:
-        return
     for column, (name, theirs) in enumerate(columns.items()):
         wrong = ~np.isfinite(values[..., column])  # [time, ensemble, node]
         if valid is not None and name in valid:

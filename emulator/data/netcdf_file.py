@@ -124,6 +124,23 @@ def travelling_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def levels_of(file: xr.Dataset, array: xr.DataArray, dim: str | None) -> list[tuple[float | None, xr.DataArray]]:
+    """Each pressure level [hPa] with its field; None for what is not on pressure levels."""
+    if dim is None:
+        scalar = [name for name in find(file, "level") if name in array.coords and array.coords[name].ndim == 0]
+        pressure = [_pressure(array.coords[name]) for name in scalar]
+        return [(next((float(p[0]) for p in pressure if p is not None), None), array)]
+    pressure_axis = _pressure(file[dim]) if dim in file.variables else None
+    if pressure_axis is not None:
+        return [(float(level), array.isel({dim: index})) for index, level in enumerate(pressure_axis)]
+    if array.sizes[dim] == 1:
+        return [(None, array.isel({dim: 0}))]
+    raise MeshcastError(
+        f"{array.name} lies on {array.sizes[dim]} levels of {dim} that are not pressures (its units are "
+        f"{file[dim].attrs.get('units', 'absent') if dim in file.variables else 'absent'}). Select one level first."
+    )
+
+
 def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     cell_dims, grid, order = horizontal(file, path)
     series = []
@@ -138,14 +155,14 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
         strange = [dim for dim, kind in kinds.items() if kind is None and file.sizes[dim] > 1]
         if strange or len(set(kinds.values())) < len(kinds):
             raise MeshcastError(
-                f"{path}: the dimensions {', '.join(strange or kinds)} of {raw_name} are neither time, member nor level. "
-                "Select one of each first, or name them so."
+                f"{path}: the dimensions {', '.join(strange or kinds)} of {raw_name} are neither time, member nor "
+                "level. Select one of each first, or name them so."
             )
         array = array.squeeze([dim for dim, kind in kinds.items() if kind is None], drop=True)
         dims = {kind: dim for dim, kind in kinds.items() if kind is not None}
         times, calendar = _times(file, raw_name, dims.get("time"), path)
         numbers = file[dims["number"]].values if dims.get("number") in file.variables else None
-        for level, field in _levels(file, array, dims.get("level")):
+        for level, field in levels_of(file, array, dims.get("level")):
             values = _ordered(field, (dims.get("time"), dims.get("number")), cell_dims, order)
             name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
             folded = raw_name if level is None else f"{raw_name}_{level:g}"
@@ -168,29 +185,12 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
     return series
 
 
-def _levels(file: xr.Dataset, array: xr.DataArray, dim: str | None) -> list[tuple[float | None, xr.DataArray]]:
-    """Each pressure level [hPa] with its field; None for what is not on pressure levels."""
-    if dim is None:
-        scalar = [name for name in find(file, "level") if name in array.coords and array.coords[name].ndim == 0]
-        pressure = [_pressure(array.coords[name]) for name in scalar]
-        return [(next((float(p[0]) for p in pressure if p is not None), None), array)]
-    pressure_axis = _pressure(file[dim]) if dim in file.variables else None
-    if pressure_axis is not None:
-        return [(float(level), array.isel({dim: index})) for index, level in enumerate(pressure_axis)]
-    if array.sizes[dim] == 1:
-        return [(None, array.isel({dim: 0}))]
-    raise MeshcastError(
-        f"{array.name} lies on {array.sizes[dim]} levels of {dim} that are not pressures (its units are "
-        f"{file[dim].attrs.get('units', 'absent') if dim in file.variables else 'absent'}). Select one level first."
-    )
-
-
 def _pressure(axis: xr.DataArray) -> NDArray[np.float64] | None:
     """Pressures [hPa] of a level axis, None where it is no pressure. Without units, names and numbers decide."""
     values = np.atleast_1d(axis.values).astype(np.float64)
     if units := str(axis.attrs.get("units", "")):
         to_hectopascal = conversion(units, "hPa")
-        return None if to_hectopascal is None else np.round(to_hectopascal(values).astype(np.float64), 3)
+        return None if to_hectopascal is None else np.round(values * to_hectopascal.factor, 3)
     named = str(axis.name).lower() in (
         "level",
         "lev",
@@ -202,7 +202,7 @@ def _pressure(axis: xr.DataArray) -> NDArray[np.float64] | None:
     )
     if not named or values.min() < 1 or values.max() > 110_000:
         return None
-    return values / 100.0 if values.max() > 1_100 else values
+    return np.asarray(values / 100.0 if values.max() > 1_100 else values, dtype=np.float64)
 
 
 def _times(file: xr.Dataset, variable: str, dim: str | None, path: Path) -> tuple[NDArray[np.int64] | None, str]:
@@ -224,11 +224,11 @@ def _times(file: xr.Dataset, variable: str, dim: str | None, path: Path) -> tupl
             raise MeshcastError(f"{path}: {int(np.isnat(moments).sum())} times of {dim} are missing. Drop them first.")
         times = to_seconds(moments)
     else:
-        times = gregorian(moments)
+        times = gregorian(list(moments))
         if len(times) > 1 and np.any(np.diff(times) == 0) and all(np.diff(moments) > np.diff(moments) * 0):
             raise MeshcastError(
-                f"{path} counts days of a {calendar} calendar, which has dates the Gregorian one lacks. Daily fields of "
-                "such a calendar cannot be mapped; make monthly or annual means first."
+                f"{path} counts days of a {calendar} calendar, which has dates the Gregorian one lacks. Daily fields "
+                "of such a calendar cannot be mapped; make monthly or annual means first."
             )
     refuse_disorder(times, str(path))
     return times, "standard" if calendar in GREGORIAN else calendar

@@ -68,15 +68,16 @@ def settled_grid(
     Returns the grid and the order [cell] that takes the file's cells to it, or None where nothing moves. A column
     that closes the circle twice (0 and 360) is dropped.
     """
-    latitudes = np.asarray(latitudes, np.float64).ravel()
-    longitudes = np.asarray(longitudes, np.float64).ravel() % 360.0
-    longitudes = np.where(longitudes > 360.0 - 1e-6, 0.0, longitudes)
-    cells = np.arange(len(latitudes)).reshape(_file_shape(latitudes, longitudes))
-    if cells.ndim == 1:
-        return Grid(latitudes, longitudes, cells.shape), None
-    if latitudes[0] < latitudes[-1]:
+    north: NDArray[np.float64] = np.asarray(latitudes, np.float64).ravel()
+    east: NDArray[np.float64] = np.asarray(longitudes, np.float64).ravel() % 360.0
+    east = np.where(east > 360.0 - 1e-6, 0.0, east)
+    shape = _file_shape(north, east)
+    if len(shape) == 1:
+        return Grid(north, east, shape), None
+    cells = np.arange(len(north)).reshape(shape)
+    if north[0] < north[-1]:
         cells = cells[::-1]
-    columns = longitudes[cells[0]]
+    columns = east[cells[0]]
     if len(columns) > 2 and abs(columns[0] - columns[-1]) < 1e-6:
         cells, columns = cells[:, :-1], columns[:-1]
     if len(columns) > 1 and np.all((np.diff(columns) % 360.0) > 180.0):  # westward
@@ -85,8 +86,8 @@ def settled_grid(
     if len(columns) > 2 and 360.0 - steps.sum() < 1.01 * steps.max():
         cells = np.roll(cells, -int(np.argmin(columns)), axis=1)
     order = cells.ravel()
-    moved = len(order) != len(latitudes) or bool(np.any(np.diff(order) != 1))
-    return Grid(latitudes[order], longitudes[order], cells.shape), order if moved else None
+    moved = len(order) != len(north) or bool(np.any(np.diff(order) != 1))
+    return Grid(north[order], east[order], (cells.shape[0], cells.shape[1])), order if moved else None
 
 
 def _file_shape(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> tuple[int, ...]:
@@ -95,7 +96,7 @@ def _file_shape(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64])
     columns = int(changes[0]) + 1 if len(changes) else len(latitudes)
     if columns < 2 or columns == len(latitudes) or len(latitudes) % columns:
         return (len(latitudes),)
-    table = np.arange(len(latitudes)).reshape(-1, columns)
+    table = np.arange(len(latitudes)).reshape((-1, columns))
     if abs(longitudes[0] - longitudes[columns - 1]) < 1e-6:
         table = table[:, :-1]
     if np.all(np.diff(longitudes[table[0]]) % 360.0 > 180.0):
