@@ -108,7 +108,7 @@ def test_surroundings_hold_each_neighbour_once() -> None:
     grid = latlon([50.0, 51.0, 52.0], [0.0, 1.0, 2.0, 3.0])
     neighbours, distance = surroundings(grid, 1)
     assert sorted(neighbours[:, 5].tolist()) == [0, 1, 2, 4, 5, 6, 8, 9, 10]
-    assert sorted(set(neighbours[:, 0].tolist())) == [0, 1, 4, 5]  # beyond the edge stands the node itself
+    assert sorted(neighbours[:, 3].tolist()) == [2] + [3] * 6 + [6, 7]  # beyond the edge stands the node itself
     assert sorted(distance.tolist()) == [0] + [1] * 8
     assert surroundings(points([0.0, 10.0, 20.0], [0.0, 5.0, 30.0]), 0)[0].tolist() == [[0, 1, 2]]
 
@@ -132,6 +132,16 @@ def test_an_exact_shift_is_recovered_and_stays_exact() -> None:
     assert emulator.config.radii[0] >= 3  # a wave that moves three nodes is beyond the reach of one
     assert emulator.config.penalties == (1e-12,)
     assert errors(emulator, fields_on(ring(40), moving_waves(5, 101, seed=1)), 100)[-1] < 1e-3
+
+
+def test_every_step_of_the_training_part_counts_once_in_the_final_fit() -> None:
+    fields = fields_on(ring(40), moving_waves(10, 60))
+    part = TrainingPart(fields)
+    task = Task(TASK.variables, STEP, history=3)
+    emulator = Ridge.fit(RidgeConfig(radii=(1, 3), penalties=(1e-6, 1e-1), rollout_steps=8), task, part)
+    assert emulator.equations(part).count.item() == (60 - 3) * 10 * 40
+    alone = Ridge.fit(emulator.config, task, part)  # nothing left to choose, so nothing held out
+    torch.testing.assert_close(emulator.map.weights, alone.map.weights)
 
 
 def test_white_noise_shifted_gives_one_weight_of_one() -> None:
