@@ -13,8 +13,6 @@ import dataclasses
 import difflib
 import enum
 import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,10 +20,10 @@ from typing import Any, TypeVar
 import yaml
 
 from emulator.atomic_file import atomic_file
+from emulator.configuration_faults import Location, describe, dotted, locate, show, tags_of
 from graphs.errors import MeshcastError
 
 C = TypeVar("C")
-Location = tuple[str | int, ...]
 
 
 def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:
@@ -124,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError) as error:
         raise MeshcastError(f"{path} is not valid YAML{_explain(error)}") from None
     if not isinstance(content, dict):
-        came = "is empty" if content is None else f"holds {_show(content)}"
+        came = "is empty" if content is None else f"holds {show(content)}"
         raise MeshcastError(f"{path} must hold keys and values (`key: value`), but {came}.")
     return content
 
@@ -158,9 +156,9 @@ def _override(content: dict[str, Any], text: str, overridden: dict[Location, str
     for depth, key in enumerate(keys):
         index: str | int = int(key) if isinstance(parent, list) and key.isdigit() else key
         if isinstance(parent, list) and not (isinstance(index, int) and index < len(parent)):
-            return f"{text}: {_dotted(location)} is a list of {len(parent)}; name an entry 0 to {len(parent) - 1}"
+            return f"{text}: {dotted(location)} is a list of {len(parent)}; name an entry 0 to {len(parent) - 1}"
         if not isinstance(parent, dict | list):
-            return f"{text}: {_dotted(location)} is {_show(parent)}, which has no keys"
+            return f"{text}: {dotted(location)} is {show(parent)}, which has no keys"
         location.append(index)
         if depth == len(keys) - 1:
             parent[index] = parsed  # type: ignore[index]
@@ -189,10 +187,10 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
     except pydantic.ValidationError as error:
         faults: dict[str, None] = {}
         for item in error.errors():
-            location = _locate(content, item["loc"][1:], item["type"])
+            location = locate(content, item["loc"][1:], item["type"])
             origins = [text for at, text in overridden.items() if at[: len(location)] == location[: len(at)]]
             origin = f" (from {origins[0]})" if location and origins else ""
-            faults[_describe(cls, content, item, location) + origin] = None
+            faults[describe(cls, content, item, location) + origin] = None
         raise MeshcastError(_report(source, list(faults))) from None
 
 
@@ -219,7 +217,7 @@ def _with_tags(schema: Any, classes: Mapping[str, type]) -> Any:
         choices = {
             tag: choice
             for choice in schema["choices"]
-            for tag in (_tags(classes.get(choice.get("schema_ref") or choice.get("ref"))) or (None,))
+            for tag in (tags_of(classes.get(choice.get("schema_ref") or choice.get("ref"))) or (None,))
         }
         if None not in choices:
             return {"type": "tagged-union", "discriminator": "kind", "choices": choices}
@@ -229,122 +227,3 @@ def _with_tags(schema: Any, classes: Mapping[str, type]) -> Any:
 def _report(source: str, faults: Sequence[str]) -> str:
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return "\n  ".join([f"{source} has {count}:", *faults])
-
-
-def _describe(cls: Any, content: Any, item: Mapping[str, Any], location: Location) -> str:
-    path, kind, came = _dotted(location), item["type"], item["input"]
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _keys(_annotation(cls, content, location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {_dotted((*location[:-1], near[0]))}?" if near else f"known keys: {', '.join(known)}"
-        return f"{path}: unknown key; {hint}"
-    if kind in ("missing", "missing_argument"):
-        absent = "missing" if _value(content, location) is None else f"got {_show(_value(content, location))}"
-        return f"{path}: {absent}, expected {_expected(_annotation(cls, content, location))}"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        tags = [str(tag) for member in _members(_annotation(cls, content, location)) for tag in _tags(member)]
-        if not isinstance(came, Mapping) or "kind" not in came:
-            return f"{path}.kind: missing, expected one of {', '.join(tags)}"
-        near = difflib.get_close_matches(str(came["kind"]), tags, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{path}.kind: got {_show(came['kind'])}, expected one of {', '.join(tags)}{hint}"
-    if kind == "value_error":
-        message = str(item["ctx"]["error"])
-        return f"{path}: {message}" if path else message
-    if kind == "literal_error":
-        options = item["ctx"]["expected"]
-        near = difflib.get_close_matches(str(came), re.findall(r"'([^']*)'", options), n=1, cutoff=0.5)
-        return f"{path}: got {_show(came)}, expected {options}" + (f"; did you mean {near[0]}?" if near else "")
-    known = _keys(_annotation(cls, content, location))
-    if known and kind.endswith("_type"):
-        return f"{path}: got {_show(came)}, expected a section with the keys {', '.join(known)}"
-    expected = item["msg"].removeprefix("Input should be ").replace("valid array", "list")
-    return f"{path}: got {_show(came)}, expected {expected}"
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _dotted(location: Sequence[str | int]) -> str:
-    return ".".join(str(key) for key in location)
-
-
-def _locate(content: Any, way: Location, fault: str) -> Location:
-    """Where a fault lies in the content; pydantic adds names of union members to the way, which are left out."""
-    at: Any = content
-    location: list[str | int] = []
-    for depth, key in enumerate(way):
-        inside = isinstance(key, int) and key < len(at) if isinstance(at, list) else isinstance(at, dict) and key in at
-        if inside:
-            at = at[key]
-        elif isinstance(at, dict) and depth == len(way) - 1 and fault.startswith("missing"):
-            pass
-        else:
-            continue
-        location.append(key)
-    return tuple(location)
-
-
-# Types --------------------------------------------------------------------------------------------------------------
-
-
-def _members(annotation: Any) -> list[Any]:
-    """The types a value may have: a union's, without None and annotations."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _members(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [m for part in typing.get_args(annotation) for m in _members(part) if m is not type(None)]
-    return [annotation]
-
-
-def _tags(member: Any) -> tuple[Any, ...]:
-    if not dataclasses.is_dataclass(member):
-        return ()
-    return typing.get_args(typing.get_type_hints(member).get("kind"))
-
-
-def _annotation(cls: Any, content: Any, location: Location) -> Any:
-    """The type declared at a place in the content, following each union by the content's `kind`."""
-    annotation = cls
-    for depth, key in enumerate(location):
-        found: Any = None
-        for member in _members(annotation):
-            origin, arguments = typing.get_origin(member), typing.get_args(member)
-            if dataclasses.is_dataclass(member):
-                at = _value(content, location[:depth])
-                kind = at.get("kind") if isinstance(at, Mapping) else None
-                if kind is None or not _tags(member) or kind in _tags(member):
-                    found = found or typing.get_type_hints(member, include_extras=True).get(str(key))
-            elif isinstance(origin, type) and issubclass(origin, Mapping):
-                found = found or arguments[-1]
-            elif origin in (tuple, list, Sequence) and arguments:
-                variadic = origin is not tuple or arguments[-1] is Ellipsis
-                found = found or arguments[0 if variadic else min(int(key), len(arguments) - 1)]
-        annotation = found
-    at = _value(content, location)
-    of_kind = [m for m in _members(annotation) if isinstance(at, Mapping) and at.get("kind") in _tags(m)]
-    return of_kind[0] if len(of_kind) == 1 else annotation
-
-
-def _value(content: Any, location: Location) -> Any:
-    for key in location:
-        try:
-            content = content[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return content
-
-
-def _keys(annotation: Any) -> list[str]:
-    names = [f.name for m in _members(annotation) if dataclasses.is_dataclass(m) for f in dataclasses.fields(m)]
-    return list(dict.fromkeys(names))
-
-
-def _expected(annotation: Any) -> str:
-    members = _members(annotation)
-    if any(dataclasses.is_dataclass(m) for m in members):
-        return f"a section with the keys {', '.join(_keys(annotation))}"
-    return " or ".join(getattr(m, "__name__", str(m)) if typing.get_origin(m) is None else str(m) for m in members)
