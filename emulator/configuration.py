@@ -143,8 +143,8 @@ def _nearest_file(path: Path) -> str:
 
 def _override(content: dict[str, Any], text: str, overridden: dict[Location, str]) -> str | None:
     """Set one `a.b=value` in `content`; the fault in words where it cannot be done."""
-    dotted, equals, value = text.partition("=")
-    keys = dotted.strip().split(".")
+    way, equals, value = text.partition("=")
+    keys = way.strip().split(".")
     if not equals or not all(keys):
         return f"{text}: an override reads path.to.key=value, for example training.seed=3"
     try:
