@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Discriminator
 from torch import Tensor, nn
 
@@ -49,6 +50,7 @@ class TrainedEmulator:
     config: what built it.
     statistics: of the predicted variables over the training part; the guard's ranges.
     metadata: training source, validation score, package versions and what else the checkpoint says.
+    valid: [node, predicted] where the training data had values; None where everywhere.
     """
 
     name: str
@@ -56,6 +58,13 @@ class TrainedEmulator:
     config: EmulatorConfig
     statistics: Statistics
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    valid: NDArray[np.bool_] | None = None
+
+    def valid_by_name(self) -> dict[str, NDArray[np.bool_]] | None:
+        """`valid` by variable, each [node]; None where every node is."""
+        if self.valid is None:
+            return None
+        return dict(zip(self.statistics.names, self.valid.T, strict=True))
 
 
 def is_closed_form(config: EmulatorConfig) -> bool:
@@ -90,7 +99,8 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     arrays = {f"emulator.{name}": torch.as_tensor(value) for name, value in weights.items()}
     arrays |= mesh_arrays
     arrays |= {name: torch.as_tensor(value) for name, value in trained.statistics.arrays().items()}
-    # A baseline is fitted for more than it looks at: the whole task is what the data must hold.
+    if trained.valid is not None:
+        arrays["valid"] = torch.as_tensor(trained.valid)
     config = getattr(emulator, "config", trained.config)
     metadata = {
         **trained.metadata,
@@ -123,7 +133,8 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         emulator = _rebuild(config, task, mesh, weights)
     except RuntimeError as error:
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {error}") from None
-    return TrainedEmulator(metadata["name"], emulator, config, statistics, metadata)
+    valid = arrays["valid"].numpy() if "valid" in arrays else None
+    return TrainedEmulator(metadata["name"], emulator, config, statistics, metadata, valid)
 
 
 def _rebuild(config: EmulatorConfig, task: Task, mesh: Mesh, weights: dict[str, Tensor]) -> Emulator:

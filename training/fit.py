@@ -59,6 +59,7 @@ class Prepared:
     statistics: Statistics
     forcings: Forcings
     validation_forcings: Forcings
+    valid: np.ndarray | None
 
     @property
     def part(self) -> TrainingPart:
@@ -84,7 +85,14 @@ def prepare(config: ExperimentConfig) -> Prepared:
     statistics = Statistics.of(train, names, partners_of(task))
     tables = config.data.forcing_tables
     forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))
-    return Prepared(config, task, train, validation, statistics, forcings, later)
+    return Prepared(config, task, train, validation, statistics, forcings, later, _valid(train, names))
+
+
+def _valid(fields: Fields, names: tuple[str, ...]) -> np.ndarray | None:
+    """[node, variable] where the data ever have a value, by their first times; None where everywhere."""
+    readable = np.array([index for index in range(len(fields.times)) if index not in fields.missing][:24])
+    valid = np.isfinite(fields.read(readable, names)).any(axis=(0, 1))
+    return None if valid.all() else valid
 
 
 def run_folder(config: ExperimentConfig) -> Path:
@@ -204,7 +212,7 @@ def _fit_closed_form(prepared: Prepared) -> TrainedEmulator:
     assert not isinstance(config.emulator, GNNConfig)
     emulator = fit_closed_form(config.emulator, prepared.task, prepared.part)
     metadata = describe_training(prepared)
-    return TrainedEmulator(config.name, emulator, config.emulator, prepared.statistics, metadata)
+    return TrainedEmulator(config.name, emulator, config.emulator, prepared.statistics, metadata, prepared.valid)
 
 
 # Networks -------------------------------------------------------------------------------------------------------------
@@ -304,7 +312,9 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
 
     def keep(module: Any, score: float, update: int) -> None:
         metadata = {**description, "validation_score": _finite(score), "update": update}
-        best = TrainedEmulator(config.name, module.averaged, config.emulator, prepared.statistics, metadata)
+        best = TrainedEmulator(
+            config.name, module.averaged, config.emulator, prepared.statistics, metadata, prepared.valid
+        )
         save_emulator(folder / "emulator.safetensors", best)
 
     loggers, pictures = tracking_loggers(config, folder, prepared.task)
@@ -318,10 +328,14 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
             strategy=training.strategy,
             precision=training.precision,  # type: ignore[arg-type]
             gradient_clip_val=training.gradient_clip,
-            val_check_interval=min(config.validation.every, training.updates - start),
+            val_check_interval=config.validation.every,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=-1,
-            callbacks=[CsvLog(folder / "metrics.csv", len(module.windows)), KeepCheckpoints(folder, keep), *pictures],
+            callbacks=[
+                CsvLog(folder / "metrics.csv", len(module.windows), start),
+                KeepCheckpoints(folder, keep),
+                *pictures,
+            ],
             logger=loggers,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -365,3 +379,41 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             logger.setLevel(level)
+
+
+def dry_run(config: ExperimentConfig) -> dict[str, Any]:
+    """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
+    prepared = prepare(config)
+    fields = prepared.train
+    said: dict[str, Any] = {
+        "data": f"{len(fields.times)} times, {fields.ensemble_size} ensemble rows, {len(fields.variables)} variables",
+        "mesh": fields.mesh.describe(),
+        "time step": str(fields.time_step),
+    }
+    if is_closed_form(config.emulator):
+        return {**said, "training": "closed form, no updates"}
+    with torch.random.fork_rng(devices=[]):
+        windows, starts = windows_of(prepared)
+        emulator, _ = initial_network(prepared, windows)
+        seconds = time_updates(config, emulator, windows, starts, updates=2)
+    minutes = seconds * config.training.updates / 60
+    return {
+        **said,
+        "windows": len(windows),
+        "parameters": sum(weight.numel() for weight in emulator.parameters()),
+        "seconds per update": round(seconds, 4),
+        "minutes to expect": config.training.minutes or round(minutes, 2),
+        "peak memory [MB]": round(_peak_memory() / 1e6),
+        "run folder": str(run_folder(config)),
+    }
+
+
+def _peak_memory() -> float:
+    """Bytes this process has held at most: of the GPU where it trains on one, else of main memory."""
+    import resource
+    import sys
+
+    if torch.cuda.is_available():
+        return float(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)

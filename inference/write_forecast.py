@@ -1,0 +1,184 @@
+"""A forecast straight into its file, lead by lead; taken up again where it was broken off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emulator.build import TrainedEmulator
+from emulator.data.dataset_fields import open_fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast, refuse_existing
+from emulator.data.grib_file import write_grib
+from emulator.data.initial import InitialConditions
+from emulator.forcings import Forcings
+from emulator.state import State
+from graphs.errors import MeshcastError
+from inference.forecast import GuardedRollout, with_members
+from inference.guard import Guard, Stop
+
+GRIB_ENDINGS = (".grib", ".grib2", ".grb", ".grb2")
+
+
+def guard_of(trained: TrainedEmulator) -> Guard:
+    """The guard with the ranges an emulator was trained on."""
+    return Guard(trained.statistics, trained.emulator.mesh, trained.valid)
+
+
+def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Sequence[str] = ()) -> Forcings:
+    """Forcings at future times: from tables (.csv) and datasets the user gives, else from those of the training or
+    the initial conditions' dataset, else computed."""
+    task, mesh = trained.emulator.task, trained.emulator.mesh
+    data = trained.metadata.get("experiment", {}).get("data", {})
+    tables = [path for path in given if path.endswith(".csv")]
+    datasets = [path for path in given if not path.endswith(".csv")]
+    if not tables:
+        tables = [path for path in data.get("forcing_tables", ()) if Path(path).is_file()]
+    if not datasets and task.forcing:
+        datasets = [path for path in initial if path.rstrip("/").endswith(".zarr")]
+    if len(datasets) > 1:
+        raise MeshcastError(f"Forcings come from one dataset, but {len(datasets)} are given: {', '.join(datasets)}.")
+    fields = open_fields(datasets[0]) if datasets else None
+    if fields is not None and not fields.mesh.same_nodes(mesh):
+        raise MeshcastError(f"The forcings are on a {fields.mesh.describe()}, the emulator on a {mesh.describe()}.")
+    return forcings_of(task, mesh, fields, tables)
+
+
+def write_forecast(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    forcings: Forcings,
+    steps: int,
+    output: Path,
+    *,
+    members: int = 1,
+    perturb: float = 0.0,
+    seed: int = 0,
+    guarded: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    on_step: Callable[[int], None] | None = None,
+) -> list[Stop]:
+    """Roll out from all initial conditions and members at once; the guard's stops, none where all went well.
+
+    output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
+    members, perturb, seed: see `with_members`.
+    resume: continue the partial file of the same forecast, bit for bit.
+    Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
+    """
+    as_grib = output.suffix in GRIB_ENDINGS
+    if as_grib:
+        refuse_existing(output, overwrite)
+    target = output.with_name(output.name + ".nc") if as_grib else output
+    state = _ensemble(trained, initial.state, members, perturb, seed)
+    writer = _writer(trained, initial, state, target, perturb, seed, overwrite or as_grib, resume)
+    done = writer.leads_done
+    rolled = GuardedRollout(
+        trained.emulator,
+        _state_after(writer, state, trained) if done else state,
+        forcings,
+        guard_of(trained) if guarded else None,
+        start=done,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    stops = _stored_stops(writer)
+    try:
+        for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
+            writer.append(values)
+            if on_step is not None:
+                on_step(step)
+    except BaseException:
+        writer.close()
+        raise
+    stops = stops + rolled.stops
+    shape = (len(initial.trajectory), state.values.shape[1], trained.emulator.mesh.num_nodes, len(writer.variables))
+    while writer.leads_done < steps:  # every member was stopped
+        writer.append(np.full(shape, np.nan, dtype=np.float32))
+    writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
+    if as_grib:
+        try:
+            write_grib(read_forecast(target), output, overwrite)
+        finally:
+            target.unlink(missing_ok=True)
+    return stops
+
+
+def _ensemble(trained: TrainedEmulator, state: State, members: int, perturb: float, seed: int) -> State:
+    held = state.values.shape[1]
+    if members > 1 and held > 1:
+        raise MeshcastError(
+            f"The initial conditions hold {held} members already; leave --members away, or start from one of them."
+        )
+    if members > 1 and perturb == 0.0:
+        raise MeshcastError(f"{members} members from one state need a perturbation: give --perturb, e.g. 0.05.")
+    std = trained.statistics.select(trained.emulator.task.prognostic).std
+    return with_members(state, members, perturb, std, seed)
+
+
+def _writer(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    state: State,
+    target: Path,
+    perturb: float,
+    seed: int,
+    overwrite: bool,
+    resume: bool,
+) -> ForecastWriter:
+    task = trained.emulator.task
+    attributes = {
+        **initial.attributes,
+        "seed": str(seed),
+        "perturb": str(perturb),
+        "validation_score": str(trained.metadata.get("validation_score")),
+        "training": json.dumps(trained.metadata.get("experiment", {})),
+        "training_fingerprint": str(trained.metadata.get("dataset", {}).get("fingerprint", "")),
+    }
+    arguments: dict[str, Any] = {
+        "path": target,
+        "name": trained.name,
+        "mesh": trained.emulator.mesh,
+        "time_step": task.time_step,
+        "variables": tuple(variable.name for variable in task.predicted),
+        "units": tuple(variable.units for variable in task.predicted),
+        "init_time": state.valid_time,
+        "trajectory": initial.trajectory,
+        "num_members": state.values.shape[1],
+        "attributes": {name: str(value) for name, value in attributes.items()},
+        "overwrite": overwrite,
+    }
+    if resume:
+        return ForecastWriter.start_or_resume(**arguments)
+    if part_of(target).exists() and not overwrite:
+        raise MeshcastError(
+            f"{part_of(target)} is an interrupted forecast. Continue it with --resume, or start anew with --overwrite."
+        )
+    return ForecastWriter(**arguments)
+
+
+def _state_after(writer: ForecastWriter, initial: State, trained: TrainedEmulator) -> State:
+    """The state a partial file ends with, its history reaching back into the initial state where the file is short."""
+    task = trained.emulator.task
+    count = min(task.history, writer.leads_done)
+    written = torch.from_numpy(writer.last(count)[..., : len(task.prognostic)])
+    values = torch.cat([initial.values[:, :, count:], written], dim=2)
+    return State(values, task.time_step.advance(initial.valid_time, writer.leads_done))
+
+
+def _stored_stops(writer: ForecastWriter) -> list[Stop]:
+    """Members whose last written lead is missing throughout: the guard stopped them before the break."""
+    if writer.leads_done == 0:
+        return []
+    leads = writer.last(writer.leads_done)
+    gone = ~np.isfinite(leads).any(axis=(3, 4))  # [case, member, lead]
+    return [
+        Stop(
+            int(case), int(member), int(np.argmax(gone[case, member])) + 1, "state", "was stopped before the break", ""
+        )
+        for case, member in np.argwhere(gone[:, :, -1])
+    ]

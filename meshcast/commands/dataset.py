@@ -1,0 +1,41 @@
+"""`meshcast dataset`: GRIB or NetCDF files to an anemoi dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def dataset(
+    sources: Annotated[list[Path], typer.Argument(help="GRIB or NetCDF files, merged by variable and time.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The dataset to write, ending in .zarr.")],
+    rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable's name.")] = None,
+    units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
+    select: Annotated[list[str] | None, typer.Option(help="A variable to keep; repeat for more.")] = None,
+    frequency: Annotated[str | None, typer.Option(help="Keep every so often, e.g. 6h or '1 month'.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the dataset where it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
+) -> None:
+    """Write GRIB or NetCDF files as one anemoi dataset.
+
+    Example: meshcast dataset era5-*.grib --output data/era5.zarr
+    """
+    from dataclasses import asdict
+
+    from emulator.data.convert import convert
+    from meshcast.console import pairs, print_json, say
+
+    summary = convert(
+        sources,
+        output,
+        rename=pairs(rename or [], "--rename"),
+        units=pairs(units or [], "--units"),
+        select=select,
+        frequency=frequency,
+        overwrite=overwrite,
+    )
+    say(f"Wrote {output}.\n{summary}")
+    if as_json:
+        print_json(asdict(summary))

@@ -1,0 +1,95 @@
+"""`meshcast forecast`: roll an emulator out from new initial conditions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+STOPPED = 3  # exit code where the guard stopped a case
+
+
+def forecast(
+    emulator: Annotated[Path, typer.Argument(help="An emulator.safetensors, or the run folder that holds it.")],
+    initial: Annotated[list[str], typer.Option(help="Dataset (.zarr, .npy) or GRIB/NetCDF file; repeat for more.")],
+    lead_time: Annotated[str, typer.Option(help="How far: 5d, 6h, '6 month', '40 steps'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Forecast file: .nc, or .grib on a regular grid.")],
+    init_times: Annotated[str, typer.Option(help="'T, T', 'START/END/STEP', latest or all.")] = "latest",
+    trajectories: Annotated[str | None, typer.Option(help="FIRST:STOP of a simulated dataset.")] = None,
+    members: Annotated[int, typer.Option(min=1, help="Ensemble members; all but the first are perturbed.")] = 1,
+    perturb: Annotated[float, typer.Option(min=0.0, help="Std of the perturbation, in units of the variables'.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the perturbation.")] = 0,
+    forcing: Annotated[list[str] | None, typer.Option(help="CSV table by date, or dataset, of forcings.")] = None,
+    rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable of the file.")] = None,
+    units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
+    guard: Annotated[bool, typer.Option(help="Stop a case that leaves the training range.")] = True,
+    plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A plug-in file the emulator needs; it is run.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted forecast.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
+) -> None:
+    """Forecast from new initial conditions, many at once, with a guard on every step.
+
+    Example: meshcast forecast runs/era5-uk --initial new.grib --init-times latest --lead-time 24h -o forecast.nc
+    """
+    from emulator.build import load_emulator
+    from emulator.data.initial import initial_conditions
+    from graphs.errors import MeshcastError
+    from inference.write_forecast import future_forcings, write_forecast
+    from meshcast.console import pairs, print_json, progress, say
+
+    path = emulator / "emulator.safetensors" if emulator.is_dir() else emulator
+    trained = load_emulator(path, plugin or [])
+    task, mesh = trained.emulator.task, trained.emulator.mesh
+    steps = task.time_step.steps_in(lead_time)
+    part = None
+    if trajectories is not None:
+        try:
+            first, stop = (int(number) for number in trajectories.split(":"))
+        except ValueError:
+            raise MeshcastError(f"--trajectories takes FIRST:STOP, e.g. 0:10, but got {trajectories!r}.") from None
+        part = slice(first, stop)
+    conditions = initial_conditions(
+        initial if len(initial) > 1 else initial[0],
+        task,
+        mesh,
+        init_times,
+        pairs(rename or [], "--rename"),
+        pairs(units or [], "--units"),
+        trajectories=part,
+        valid=trained.valid_by_name(),
+    )
+    for notice in conditions.notices:
+        say(notice)
+    forcings = future_forcings(trained, forcing or [], initial)
+    with progress("forecasting", steps) as done:
+        stops = write_forecast(
+            trained,
+            conditions,
+            forcings,
+            steps,
+            output,
+            members=members,
+            perturb=perturb,
+            seed=seed,
+            guarded=guard,
+            overwrite=overwrite,
+            resume=resume,
+            on_step=done,
+        )
+    cases = len(conditions.trajectory)
+    say(f"Wrote {output}: {cases} case(s), {steps} steps of {task.time_step}.")
+    for stop in stops:
+        say(f"Guard: {stop}")
+    if plots:
+        from emulator.data.forecast_file import read_forecast
+        from inference.report import write_pictures
+
+        for picture in write_pictures(read_forecast(output), output.with_suffix("")):
+            say(f"Wrote {picture}.")
+    if as_json:
+        print_json({"output": str(output), "cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]})
+    if stops:
+        raise typer.Exit(STOPPED)

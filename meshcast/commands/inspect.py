@@ -1,0 +1,122 @@
+"""`meshcast inspect`: what is in a dataset, a checkpoint or a forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A dataset, a run folder, an emulator.safetensors, or a forecast.")],
+    requirements: Annotated[bool, typer.Option("--requirements", help="What an emulator needs to start.")] = False,
+    lineage: Annotated[bool, typer.Option("--lineage", help="Where an emulator or a forecast comes from.")] = False,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A plug-in file the emulator needs; it is run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
+) -> None:
+    """Say what a file is and holds.
+
+    Example: meshcast inspect runs/era5-uk --requirements
+    """
+    from graphs.errors import MeshcastError
+    from meshcast.console import out, print_json
+
+    if not path.exists():
+        raise MeshcastError(f"There is no {path}. Give a dataset, a run folder, an emulator or a forecast.")
+    emulator = path / "emulator.safetensors" if path.is_dir() and not path.suffix else path
+    if emulator.suffix == ".safetensors":
+        said = _emulator(emulator, requirements, lineage, plugin or [])
+    elif requirements:
+        raise MeshcastError(f"{path} is no emulator; --requirements asks what one needs to start.")
+    elif path.suffix in (".zarr", ".npy"):
+        said = _dataset(path)
+    else:
+        said = _forecast(path, lineage)
+    if as_json:
+        print_json(said)
+        return
+    width = max(len(name) for name in said)
+    for name, value in said.items():
+        text = "\n".join(f"{'':{width}}  {line}" for line in value) if isinstance(value, list) else str(value)
+        out.print(f"{name:{width}}  {text.lstrip()}", markup=False)
+
+
+def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]) -> dict[str, Any]:
+    from emulator.build import load_emulator
+    from emulator.forcings import COMPUTED
+    from emulator.time_step import to_datetime
+
+    trained = load_emulator(path, plugins)
+    task, metadata = trained.emulator.task, trained.metadata
+    if requirements:
+        return {
+            "to start": f"{task.history} consecutive state(s), {task.time_step} apart",
+            "on": trained.emulator.mesh.describe(),
+            "variables": [f"{variable.name} [{variable.units}]" for variable in task.with_role("prognostic")],
+            "forcings": [
+                f"{name} ({'computed' if name in (*COMPUTED, 'lead_time') else 'give with --forcing'})"
+                for name in task.forcing
+            ]
+            or "none",
+        }
+    data = metadata.get("dataset", {})
+    if lineage:
+        return {
+            "trained on": data.get("source", "unknown"),
+            "fingerprint": data.get("fingerprint", "unknown"),
+            "attributes": [f"{name}: {value}" for name, value in data.get("attributes", {}).items()],
+            "versions": [f"{name} {version}" for name, version in metadata["versions"].items()],
+        }
+    parameters = sum(weight.numel() for weight in getattr(trained.emulator, "parameters", list)())
+    said = {
+        "emulator": f"{trained.name}, kind {trained.config.kind}",
+        "predicts": ", ".join(f"{variable.name} [{variable.units}]" for variable in task.predicted),
+        "time step": str(task.time_step),
+        "mesh": trained.emulator.mesh.describe(),
+        "trained weights": parameters,
+        "validation score": metadata.get("validation_score"),
+        "updates": metadata.get("update"),
+        "trained on": data.get("source", "unknown"),
+    }
+    if data and task.time_step.true_length is None:
+        first, last = to_datetime([data["first"], data["last"]])
+        said["training period"] = f"{first} to {last}"
+    return said
+
+
+def _dataset(path: Path) -> dict[str, Any]:
+    from emulator.data.dataset_fields import open_fields
+    from emulator.time_step import to_datetime
+
+    fields = open_fields(str(path))
+    first, last = to_datetime(fields.times[[0, -1]])
+    return {
+        "dataset": str(path),
+        "variables": [f"{name} [{unit}]" for name, unit in zip(fields.variables, fields.units, strict=True)],
+        "mesh": fields.mesh.describe(),
+        "time step": str(fields.time_step),
+        "times": f"{len(fields.times)}, {first} to {last}, {len(fields.missing)} missing",
+        "ensemble axis": f"{fields.ensemble_size} {fields.ensemble_axis}(s)",
+        "attributes": [f"{name}: {value}" for name, value in fields.attributes.items()],
+    }
+
+
+def _forecast(path: Path, lineage: bool) -> dict[str, Any]:
+    from emulator.data.forecast_file import read_forecast
+    from emulator.time_step import to_datetime
+
+    forecast = read_forecast(path)
+    if lineage:
+        return {"forecast by": forecast.name, **forecast.attributes}
+    cases, members, leads = forecast.values.shape[:3]
+    first, last = to_datetime(forecast.init_time[[0, -1]])
+    return {
+        "forecast by": forecast.name,
+        "variables": [f"{n} [{u}]" for n, u in zip(forecast.variables, forecast.units, strict=True)],
+        "mesh": forecast.mesh.describe(),
+        "cases": f"{cases}, {first} to {last}",
+        "members": members,
+        "lead times": f"{leads} steps of {forecast.time_step}",
+        "stopped by the guard": forecast.attributes.get("stops", "[]"),
+    }

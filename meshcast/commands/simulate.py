@@ -1,0 +1,34 @@
+"""`meshcast simulate`: run a reference solver, write an anemoi dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    config: Annotated[Path, typer.Argument(help="YAML of a simulation, or the name of a shipped one.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. num_trajectories=10.")] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace the dataset where it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
+) -> None:
+    """Run a reference solver and write its trajectories as an anemoi dataset.
+
+    Example: meshcast simulate simulate-advection num_trajectories=20 output=data/advection.zarr
+    """
+    from emulator.configuration import load
+    from emulator.data.simulate import SimulationConfig
+    from emulator.data.simulate import simulate as run_solver
+    from meshcast.console import print_json, progress, say
+    from meshcast.shipped import config_path
+
+    settings = load(SimulationConfig, config_path(config), overrides or [])
+    output = Path(settings.output)
+    with progress("simulating", settings.num_frames) as done:
+        run_solver(settings, output, overwrite=overwrite, progress=lambda frame, total: done(frame))
+    shape = {"trajectories": settings.num_trajectories, "frames": settings.num_frames, "nodes": settings.mesh.num_nodes}
+    say(f"Wrote {output}: " + ", ".join(f"{count} {name}" for name, count in shape.items()) + ".")
+    if as_json:
+        print_json({"output": str(output), **shape})

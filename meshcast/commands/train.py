@@ -1,0 +1,63 @@
+"""`meshcast train`: fit an emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML of an experiment, or the name of a shipped one.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, e.g. training.seed=3; resume=auto continues a run.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Open the data, take two updates, print time and memory to expect.")
+    ] = False,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A file with EMULATORS of your own; it is run.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
+) -> None:
+    """Fit an emulator into runs/NAME: configuration, metrics, checkpoints, emulator.safetensors.
+
+    Example: meshcast train ring-advection training.updates=2000 resume=auto
+    """
+    from emulator.configuration import load
+    from emulator.plugins import load_plugins
+    from graphs.errors import MeshcastError
+    from meshcast.console import print_json, say
+    from meshcast.shipped import config_path
+    from training.experiment import ExperimentConfig
+    from training.fit import dry_run as try_out
+    from training.fit import fit, is_first_process, run_folder
+
+    texts = overrides or []
+    resumes = [text.removeprefix("resume=") for text in texts if text.startswith("resume=")]
+    resume = resumes[-1] if resumes else "never"
+    if resume not in ("auto", "never"):
+        raise MeshcastError(f"resume is auto or never, not {resume!r}.")
+    load_plugins(plugin or [])
+    experiment = load(ExperimentConfig, config_path(config), [t for t in texts if not t.startswith("resume=")])
+    if dry_run:
+        expected = try_out(experiment)
+        say("\n".join(f"{name}: {value}" for name, value in expected.items()))
+        if as_json:
+            print_json(expected)
+        return
+    trained = fit(experiment, resume=resume)
+    if not is_first_process():
+        return
+    folder = run_folder(experiment)
+    score = trained.metadata.get("validation_score")
+    say(
+        f"{folder / 'emulator.safetensors'}: {trained.name}"
+        + ("" if score is None else f", validation score {score:.4g} after {trained.metadata['update']} updates")
+        + (
+            "."
+            if score is None or trained.metadata["update"]
+            else " (the first guess; training did not improve on it)."
+        )
+    )
+    if as_json:
+        print_json({"run": str(folder), "validation_score": score, "update": trained.metadata.get("update")})

@@ -1,0 +1,43 @@
+"""`meshcast verify`: scores, skill against baselines, pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify(
+    forecasts: Annotated[list[Path], typer.Argument(help="Forecast files, ours or another centre's (NetCDF, GRIB).")],
+    truth: Annotated[str, typer.Option(help="Dataset (.zarr, .npy) or file that holds what happened.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for report, tables and pictures.")
+    ] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Training data to fit the baselines on; by default as the forecast file says.")
+    ] = None,
+    variable: Annotated[
+        list[str] | None, typer.Option(help="A variable to verify; all common ones by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
+) -> None:
+    """Verify forecasts against truth, beside every closed-form baseline from the same starts.
+
+    Example: meshcast verify forecast.nc --truth data/era5-uk.zarr --output report
+    """
+    from emulator.data.forecast_file import read_forecast
+    from meshcast.console import out, print_json, say
+    from training.verify import verify_files
+
+    made = [read_forecast(path) for path in forecasts]
+    result = verify_files(made, truth, train, variable, notice=say)
+    if output is not None:
+        from inference.report import write_report
+
+        for path in write_report(result.verification, output, **result.report_inputs()):
+            say(f"Wrote {path}.")
+    if as_json:
+        print_json(result.verification.as_dict())
+    else:
+        out.print(result.verification.describe(), markup=False)

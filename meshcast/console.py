@@ -1,0 +1,53 @@
+"""What a command says: notices, progress, results for people and for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A notice, on standard error, so that --json leaves standard output to machines."""
+    err.print(text, markup=False)
+
+
+def print_json(result: Any) -> None:
+    """A result for machines, on standard output."""
+    sys.stdout.write(json.dumps(result, indent=2, default=str) + "\n")
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A result for people."""
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; the callable sets how much is done."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def pairs(texts: list[str], option: str) -> dict[str, str]:
+    """`name=value` texts of a repeated option as a dictionary."""
+    from graphs.errors import MeshcastError
+
+    for text in texts:
+        if "=" not in text:
+            raise MeshcastError(f"{option} takes name=value, but got {text!r}.")
+    return {name: value for name, value in (text.split("=", 1) for text in texts)}

@@ -1,0 +1,54 @@
+"""The command line: what there is, and how a mistake ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from graphs.errors import MeshcastError
+from meshcast.commands.compare import compare
+from meshcast.commands.configs import app as configs_app
+from meshcast.commands.dataset import dataset
+from meshcast.commands.demo import demo
+from meshcast.commands.forecast import forecast
+from meshcast.commands.graph import graph
+from meshcast.commands.inspect import inspect
+from meshcast.commands.plot import plot
+from meshcast.commands.simulate import simulate
+from meshcast.commands.train import train
+from meshcast.commands.verify import verify
+from meshcast.console import say
+
+app = typer.Typer(
+    name="meshcast",
+    help="Emulate physics with graph neural networks: simulate, train, forecast, verify.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, compare, inspect):
+    app.command()(command)
+app.add_typer(configs_app, name="configs")
+
+
+def run() -> None:
+    """The console script. A user's mistake ends in one message and exit code 2, without a traceback."""
+    try:
+        app()
+    except MeshcastError as error:
+        say(f"Error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("Interrupted. Nothing half-written stands under a final name.")
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        say(f"Error: {error.strerror}{': ' + str(error.filename) if error.filename else ''}. Free or choose a place.")
+        sys.exit(2)
+    except BrokenPipeError:
+        os._exit(0)

@@ -1,0 +1,82 @@
+"""The simple rivals every forecast is measured against: closed forms, fitted where the emulator was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.build import BaselineConfig, fit_baseline
+from emulator.baselines.climatology import ClimatologyConfig, Period
+from emulator.baselines.damped_anomaly import DampedAnomalyConfig
+from emulator.baselines.part import TrainingPart
+from emulator.baselines.persistence import PersistenceConfig
+from emulator.baselines.ridge import RidgeConfig
+from emulator.build import TrainedEmulator
+from emulator.data.fields import Fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.data.forecast import Forecast
+from emulator.data.starts import states_at
+from emulator.normalise import Statistics
+from emulator.task import Task
+from emulator.time_step import TimeStep
+from graphs.mesh import Mesh
+from inference.forecast import forecast
+
+
+def period_of(time_step: TimeStep) -> Period:
+    """What a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal time."""
+    if time_step.true_length is not None:
+        return "none"
+    if time_step.unit == "month":
+        return "month" if time_step.count < 12 else "none"
+    return "hour" if time_step.count < 86_400 else "month"
+
+
+def reference_configs(mesh: Mesh, time_step: TimeStep) -> dict[str, BaselineConfig]:
+    """The closed forms by label, with fair settings for this mesh and time step."""
+    period = period_of(time_step)
+    on_grid = mesh.domain.kind == "ring" or mesh.structured
+    radii = (1, 2, 4, 8, 16) if mesh.domain.kind == "ring" else ((0, 1, 2) if on_grid else (0,))
+    radii = tuple(radius for radius in radii if 2 * radius < min(mesh.shape)) or (0,)
+    return {
+        "persistence": PersistenceConfig(),
+        "climatology": ClimatologyConfig(period=period),
+        "anomaly persistence": AnomalyPersistenceConfig(period=period),
+        "damped anomaly": DampedAnomalyConfig(period=period),
+        "ridge": RidgeConfig(radii=radii, penalties=(1e-10, 1e-8, 1e-6, 1e-4, 1e-2)),
+    }
+
+
+def fit_references(task: Task, part: TrainingPart, labels: Sequence[str] | None = None) -> list[TrainedEmulator]:
+    """The closed forms of these labels, all by default, fitted on a training part."""
+    names = tuple(variable.name for variable in task.predicted)
+    statistics = Statistics.of(part.fields, names, None, part.available, part.rows)
+    configs = reference_configs(part.fields.mesh, task.time_step)
+    return [
+        TrainedEmulator(label, fit_baseline(config, task, part), config, statistics)
+        for label, config in configs.items()
+        if labels is None or label in labels
+    ]
+
+
+def same_starts(
+    references: Sequence[TrainedEmulator],
+    truth: Fields,
+    init_time: NDArray[np.int64],
+    trajectory: NDArray[np.int64],
+    steps: int,
+    forcing_tables: Sequence[str] = (),
+) -> list[Forecast]:
+    """Forecasts of the references from the truth at the same starts. No guard: a rival that blows up shows it."""
+    made = []
+    for reference in references:
+        emulator = reference.emulator
+        initial = states_at(truth, emulator.task, init_time, trajectory)
+        forcings = forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
+        values, _ = forecast(replace(reference), initial, forcings, steps)
+        made.append(values)
+    return made
