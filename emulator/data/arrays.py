@@ -44,7 +44,7 @@ class ArrayFields:
                 f"{list(self.values.shape)}."
             )
         assert len(self.units) == len(self.variables)
-        if self.trajectories is None:
+        if self.trajectories is None or len(self.trajectories) != self.ensemble_size:
             object.__setattr__(self, "trajectories", range(self.ensemble_size))
 
     @property

@@ -54,7 +54,7 @@ def settle_dates(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], TimeStep 
     if lengths.min() >= 28 * DAY:
         yearly = lengths.min() >= 359 * DAY
         step = int(np.gcd.reduce(gaps)) if not yearly else 12 * int(np.gcd.reduce(np.diff(months // 12)))
-        counted = not yearly and len(set(lengths)) == 1 < len(lengths) and len(set(_within_month(times))) > 1
+        counted = not yearly and len(set(lengths)) == 1 and len(lengths) > 3 and len(set(_within_month(times))) > 1
         if gaps.min() > 0 and step > 0 and not counted:  # counted: every 30 days, say
             settled, remark = _settle_months(times, yearly)
             return settled, TimeStep(step, "month"), remark

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -137,7 +138,8 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bi
     Values are packed to `bits_per_value`; NaN becomes missing. Where the forecast's units are not GRIB's they are
     converted. Raises MeshcastError where the mesh, a variable or its units have no place in GRIB.
     """
-    eccodes = load_eccodes()
+    import eccodes
+
     path = Path(path)
     if path.exists() and not overwrite:
         raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
@@ -249,9 +251,10 @@ def grib_fields(path: Path) -> Iterator[GribField]:
 
     Raises MeshcastError where the file is truncated or damaged.
     """
-    eccodes = load_eccodes()
     import earthkit.data
+    import eccodes
 
+    refuse_truncated(path)
     grids: dict[str, tuple[Grid, NDArray[np.int64] | None]] = {}
     count = 0
     try:
@@ -265,16 +268,32 @@ def grib_fields(path: Path) -> Iterator[GribField]:
         ) from None
 
 
-def load_eccodes() -> Any:
-    """The eccodes module, with pyproj loaded before it.
+def refuse_truncated(path: Path) -> None:
+    """Raise MeshcastError where a message is longer than what is left of the file, or lacks its closing `7777`.
 
-    Both bring a libproj of their own; pyproj loaded second is bound to eccodes' one, finds no database and crashes the
-    interpreter at exit (eckitlib 2.5, pyproj 3.7).
+    The length of a message stands in its section 0 (WMO FM 92): 3 bytes from the fifth in edition 1, 8 bytes from the
+    ninth in edition 2.
     """
-    import pyproj  # noqa: F401, I001
-    import eccodes
-
-    return eccodes
+    size, start, count = path.stat().st_size, 0, 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while (found := content.find(b"GRIB", start)) >= 0:
+            count += 1
+            head = content[found : found + 16]
+            if len(head) == 16 and head[7] == 1 and head[4] & 0x80:
+                return  # edition 1 beyond 8 MB counts otherwise: left to eccodes
+            length = int.from_bytes(head[4:7] if len(head) > 7 and head[7] == 1 else head[8:16], "big")
+            end = found + length
+            if len(head) < 16 or end > size or content[end - 4 : end] != b"7777":
+                raise MeshcastError(
+                    f"{path} is truncated or damaged: message {count} begins at byte {found} and should be {length} "
+                    f"bytes long, ending in 7777, but the file has {size} bytes. Fetch it again."
+                )
+            start = end
+        if content[start:].strip(b"\0\r\n\x03 "):
+            raise MeshcastError(
+                f"{path} is truncated or damaged: {size - start} bytes follow message {count} that are no message. "
+                "Fetch it again."
+            )
 
 
 def _field(message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:

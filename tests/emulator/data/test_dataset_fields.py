@@ -1,0 +1,113 @@
+"""Fields of anemoi datasets are what `open_dataset` gives, with mesh, step and attributes found again."""
+
+import numpy as np
+import pytest
+from anemoi.datasets import open_dataset
+
+from emulator.data.arrays import ArrayFields
+from emulator.data.dataset_fields import open_fields
+from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
+
+ROWS, COLUMNS = np.meshgrid(np.linspace(60, 50, 5), np.linspace(-5, 4, 10) % 360, indexing="ij")
+GRID = {"latitudes": ROWS.ravel(), "longitudes": COLUMNS.ravel()}
+RING = {"latitudes": np.zeros(40), "longitudes": np.arange(40) * 9.0, "hours": 1 / 3600, "members": 3}
+
+
+def test_values_are_those_of_the_store(write_store, tmp_path):
+    values = write_store("a.zarr", members=2, **GRID)
+    fields = open_fields(str(tmp_path / "a.zarr"))
+    read = fields.read(slice(2, 9), ["v", "u"])
+    assert np.array_equal(read, values[2:9, ::-1].transpose(0, 2, 3, 1))
+    scattered = fields.read(np.array([7, 1, 2]), ["v"], [1])
+    assert np.array_equal(scattered[..., 0], values[[7, 1, 2], 1, 1][:, None])
+    assert fields.read(slice(0, 1), ["u"], 1).shape == (1, 1, 50, 1)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_join_select_and_dates_equal_the_direct_call(write_store, tmp_path, keep):
+    write_store("a.zarr", licence="L1", **GRID)
+    write_store("b.zarr", variables=("t", "q"), seed=1, licence="L2", units={"q": "1"}, **GRID)
+    names = [str(tmp_path / name) for name in ("a.zarr", "b.zarr")]
+    source = {"join": names, "select": ["q", "u"], "start": "2000-01-02", "frequency": "12h"}
+    fields, direct = open_fields(source, keep_in_memory=keep), open_dataset(source)
+    assert fields.variables == tuple(direct.variables) and fields.variables == ("q", "u")
+    assert fields.units == ("1", "K")
+    assert fields.attributes["licence"] == "L1; L2"
+    assert fields.time_step == TimeStep(12 * 3600)
+    assert np.array_equal(fields.times.astype("datetime64[s]"), direct.dates)
+    assert np.array_equal(fields.read(slice(None), fields.variables), direct[:].transpose(0, 2, 3, 1))
+    assert isinstance(fields, ArrayFields) == keep
+
+
+def test_a_ring_comes_back_as_a_ring(write_store, tmp_path, ring_attributes):
+    values = write_store("r.zarr", **RING, **ring_attributes)
+    fields = open_fields(str(tmp_path / "r.zarr"), trajectories=slice(1, None))
+    assert (fields.mesh.domain.kind, fields.mesh.domain.size, fields.mesh.num_nodes) == ("ring", 3.0, 40)
+    assert fields.time_step == TimeStep(1, "second", 0.1, "s")
+    assert (fields.ensemble_axis, fields.ensemble_size) == ("trajectory", 2)
+    assert np.array_equal(fields.read(slice(0, 2), ["u"])[..., 0], values[:2, 0, 1:])
+    every_second = open_fields({"dataset": str(tmp_path / "r.zarr"), "frequency": "2s"})
+    assert every_second.time_step == TimeStep(2, "second", 0.2, "s")
+
+
+def test_a_grid_and_a_part_of_it_keep_their_structure(write_store, tmp_path):
+    write_store("a.zarr", **GRID)
+    whole = open_fields(str(tmp_path / "a.zarr"))
+    assert whole.mesh.shape == (5, 10) and whole.mesh.domain.kind == "limited_area"
+    assert np.allclose(whole.mesh.longitudes, GRID["longitudes"])
+    part = open_fields({"dataset": str(tmp_path / "a.zarr"), "area": [58, -3, 51, 2]})
+    assert part.mesh.structured and part.mesh.num_nodes == part.read(slice(0, 1), ["u"]).shape[2] < 50
+
+
+def test_months_keep_their_dates_and_their_step(write_store, tmp_path):
+    dates = np.array([f"2005-{month:02d}-01" for month in range(1, 7)], "datetime64[s]")
+    write_store("m.zarr", dates=dates, hours=730, calendar_step="1 month", calendar="standard", **GRID)
+    fields = open_fields(str(tmp_path / "m.zarr"))
+    assert fields.time_step == TimeStep(1, "month") and fields.attributes["calendar"] == "standard"
+    assert np.array_equal(fields.time_step.advance(fields.times[:-1]), fields.times[1:])
+
+
+def test_missing_dates_are_named_and_refused(write_store, tmp_path):
+    write_store("a.zarr", missing_dates=["2000-01-01T12:00:00"], **GRID)
+    for fields in (open_fields(str(tmp_path / "a.zarr")), open_fields(str(tmp_path / "a.zarr"), keep_in_memory=True)):
+        assert fields.missing == {2}
+        assert fields.read(np.array([1, 3]), ["u"]).shape[0] == 2
+        with pytest.raises(MeshcastError, match="2000-01-01T12"):
+            fields.read(slice(0, 4), ["u"])
+
+
+def test_what_is_not_there_is_named(write_store, tmp_path):
+    write_store("a.zarr", **GRID)
+    with pytest.raises(MeshcastError, match=r"no variable w.*has u, v"):
+        open_fields(str(tmp_path / "a.zarr")).read(slice(0, 1), ["w"])
+    with pytest.raises(MeshcastError, match=r"none\.zarr"):
+        open_fields(str(tmp_path / "none.zarr"))
+    with pytest.raises(MeshcastError, match="Cannot open"):
+        open_fields({"dataset": str(tmp_path / "a.zarr"), "selct": ["u"]})
+
+
+def test_plain_arrays_are_trajectories_on_a_ring(tmp_path):
+    values = np.random.default_rng(0).normal(size=(4, 6, 2, 16)).astype(np.float32)
+    np.save(tmp_path / "ks_train.npy", values)
+    fields = open_fields(str(tmp_path / "ks_train.npy"), trajectories=slice(1, 3))
+    assert fields.variables == ("u0", "u1") and fields.mesh.domain.kind == "ring"
+    assert np.array_equal(fields.read(slice(2, 5), ["u1"])[..., 0], values[1:3, 2:5, 1].transpose(1, 0, 2))
+    np.save(tmp_path / "flat.npy", values[0])
+    with pytest.raises(MeshcastError, match=r"trajectory, frame, channel, node.*\[6, 2, 16\]"):
+        open_fields(str(tmp_path / "flat.npy"))
+    with pytest.raises(MeshcastError, match=r"no file .*none\.npy"):
+        open_fields(str(tmp_path / "none.npy"))
+
+
+def test_an_array_of_pickled_objects_executes_nothing(tmp_path):
+    marker = tmp_path / "executed"
+
+    class Payload:
+        def __reduce__(self):
+            return (marker.touch, ())
+
+    np.save(tmp_path / "bad.npy", np.array([Payload()], dtype=object), allow_pickle=True)
+    with pytest.raises(MeshcastError, match=r"not a \.npy array"):
+        open_fields(str(tmp_path / "bad.npy"))
+    assert not marker.exists()
