@@ -122,19 +122,19 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     load_plugins(plugins)
     arrays, metadata = read(path)
     try:
-        task = _task_from_plain(metadata["task"])
+        name, task = metadata["name"], _task_from_plain(metadata["task"])
         mesh = unpack(arrays, metadata["mesh"]).mesh
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         section, weights = {"emulator": metadata["emulator"]}, _part(arrays, "emulator.")
-    except (KeyError, TypeError) as error:
-        raise MeshcastError(f"{path} is a Meshcast file, but not an emulator's: it lacks {error}.") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MeshcastError(f"{path} is a Meshcast file, but not a whole emulator's: {error!r}.") from None
     config = load_configuration(EmulatorSection, section).emulator
     try:
         emulator = _rebuild(config, task, mesh, weights)
-    except RuntimeError as error:
+    except (RuntimeError, KeyError) as error:
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {error}") from None
     valid = arrays["valid"].numpy() if "valid" in arrays else None
-    return TrainedEmulator(metadata["name"], emulator, config, statistics, metadata, valid)
+    return TrainedEmulator(name, emulator, config, statistics, metadata, valid)
 
 
 def _rebuild(config: EmulatorConfig, task: Task, mesh: Mesh, weights: dict[str, Tensor]) -> Emulator:

@@ -40,9 +40,11 @@ class NeuralEmulator(nn.Module):
         self.register_buffer("correction_std", torch.ones(len(task.predicted)))
 
     def guess(self, features: Tensor) -> Tensor:
-        """[batch · member, node, predicted] the first guess of the normalised next values."""
+        """[batch · member, node, predicted] the first guess of the normalised next values, in full precision."""
         if self.first_guess is not None:
-            return self.first_guess(features)
+            # Mixed precision is for the network: three digits of the state itself would drown what it corrects.
+            with torch.autocast(features.device.type, enabled=False):
+                return self.first_guess(features)
         inputs = self.inputs
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
         return nn.functional.pad(now, (0, len(self.task.diagnostic)))  # a diagnostic variable is its mean

@@ -15,6 +15,7 @@ from emulator.gnn import FirstGuess, PersistenceGuess
 from graphs.errors import MeshcastError
 
 GROUP = "meshcast.emulators"
+CLOSED_FORM = ("fit", "step", "arrays", "from_arrays")
 _named: dict[str, Any] = {}  # what --plugin files brought
 
 
@@ -62,7 +63,7 @@ def load_plugins(paths: Sequence[str | Path]) -> None:
 def find_plugin(name: str) -> Any:
     """The class a plug-in registered under `name`."""
     if name in _named:
-        return _named[name]
+        return _whole(name, _named[name])
     found = entry_points(group=GROUP, name=name)
     if not found:
         known = sorted({*_named, *entry_points(group=GROUP).names})
@@ -70,7 +71,18 @@ def find_plugin(name: str) -> Any:
             f"No plug-in is called {name!r}; known are {', '.join(known) or 'none'}. Name its file with --plugin, or "
             f"install a package with an entry point of the group {GROUP}."
         )
-    return next(iter(found)).load()
+    return _whole(name, next(iter(found)).load())
+
+
+def _whole(name: str, plugin: Any) -> Any:
+    """The class, once it has all that `load_plugins` asks of one."""
+    lacking = [] if is_network(plugin) else [method for method in CLOSED_FORM if not hasattr(plugin, method)]
+    if lacking:
+        raise MeshcastError(
+            f"The plug-in {name!r} is neither a torch.nn.Module nor a closed form, which needs the methods "
+            f"{', '.join(CLOSED_FORM)}: it lacks {', '.join(lacking)}."
+        )
+    return plugin
 
 
 def is_network(plugin: Any) -> bool:

@@ -78,7 +78,7 @@ class TimeStep:
         """
         if match := re.fullmatch(r"\s*(\d+)\s*steps?\s*", duration):
             steps = float(match[1])
-        elif self.true_length is not None and re.fullmatch(r"\s*[\d.]+([eE][+-]?\d+)?\s*", duration):
+        elif self.true_length is not None and re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", duration):
             steps = float(duration) / self.true_length
         else:
             asked = TimeStep.parse(duration)

@@ -43,7 +43,7 @@ class GuardedRollout:
     stops: list[Stop] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.alive = np.isfinite(self.state.now.numpy()).any(axis=(2, 3))  # NaN throughout: stopped before
+        self.alive = np.isfinite(self.state.now.cpu().numpy()).any(axis=(2, 3))  # NaN throughout: stopped before
 
     @torch.no_grad()
     def steps(self, count: int) -> Iterator[NDArray[np.float32]]:
@@ -53,7 +53,7 @@ class GuardedRollout:
                 return
             self.state, diagnostic = self._advance(step - 1)
             fields = self.state.now if diagnostic is None else torch.cat([self.state.now, diagnostic], dim=-1)
-            values = fields.float().numpy()
+            values = fields.float().cpu().numpy()
             if self.guard is not None:
                 stops = self.guard.check(values, step, self.alive)
                 self.stops += stops

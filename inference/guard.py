@@ -11,6 +11,7 @@ from emulator.normalise import Statistics
 from graphs.mesh import Mesh
 
 WIDENING = 0.5  # of the training range, on either side
+LEAST_REACH = 1e-3  # of the training values' standard deviation
 SPREAD_RANGE = (0.2, 5.0)  # of the training fields' standard deviation over the nodes
 
 
@@ -60,7 +61,8 @@ class Guard:
         valid = np.ones(values.shape[2:], dtype=bool) if self.valid is None else self.valid
         seen = np.where(valid, values, np.nan)
         statistics = self.statistics
-        reach = WIDENING * (statistics.maximum - statistics.minimum)
+        # What never varied in training may still differ by rounding.
+        reach = np.maximum(WIDENING * (statistics.maximum - statistics.minimum), LEAST_REACH * statistics.std)
         lowest, highest = statistics.minimum - reach, statistics.maximum + reach
         broken = valid & ~np.isfinite(values)  # [case, member, node, variable]
         with np.errstate(invalid="ignore"):
@@ -77,7 +79,7 @@ class Guard:
                 node, variable = np.argwhere(broken[at])[0]
                 reason, place = "is not a finite number", self._place(node)
             elif outside[at].any():
-                excess = np.where(outside[at], np.maximum(lowest - seen[at], seen[at] - highest) / reach.clip(1e-30), 0)
+                excess = np.where(outside[at], np.maximum(lowest - seen[at], seen[at] - highest) / reach, 0)
                 node, variable = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
                 reason = f"is {seen[at][node, variable]:.5g}, outside {lowest[variable]:.5g} to {highest[variable]:.5g}"
                 place = self._place(node)

@@ -19,16 +19,16 @@ COLUMNS = ("update", "epoch", "loss", "validation_score", "learning_rate", "seco
 class CsvLog(L.Callback):
     """Appends one row a validation to metrics.csv: the mean training loss since the last, and the score.
 
-    epoch counts passes through the training windows. Rows from beyond a resumed update are dropped first.
+    epoch counts passes through the training windows. Rows from beyond the resumed update `start` are dropped first.
     """
 
-    def __init__(self, path: Path, samples_per_epoch: int) -> None:
-        self.path, self.samples_per_epoch = path, samples_per_epoch
+    def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
+        self.path, self.samples_per_epoch, self.start = path, samples_per_epoch, start
         self._losses: list[float] = []
         self._earlier, self._start = 0.0, time.perf_counter()
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        rows = [row for row in read_log(self.path) if row["update"] <= trainer.global_step]
+        rows = [row for row in read_log(self.path) if 0 < self.start >= row["update"]]
         self._earlier = rows[-1]["seconds"] if rows else 0.0
         self._start = time.perf_counter()
         if trainer.is_global_zero:

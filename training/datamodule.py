@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning as L
 from torch.utils.data import DataLoader
 
+from graphs.errors import MeshcastError
 from training.experiment import TrainingConfig
 from training.windows import Batch, Share, ShuffledStream, Windows
 
@@ -24,7 +25,13 @@ class WindowData(L.LightningDataModule):
         return DataLoader(self.windows, batch_size=config.batch_size, sampler=stream, num_workers=config.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        share = Share(len(self.starts), *self._rank())
+        rank, ranks = self._rank()
+        if len(self.starts) < ranks:
+            raise MeshcastError(
+                f"{ranks} processes validate on {len(self.starts)} starts, but each needs one. Set validation.cases to "
+                f"{ranks} or more, give a longer validation part, or use fewer devices."
+            )
+        share = Share(len(self.starts), rank, ranks)
         return DataLoader(self.starts, batch_size=min(self.config.batch_size, 16), sampler=share)
 
     def _rank(self) -> tuple[int, int]:

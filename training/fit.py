@@ -6,6 +6,8 @@ import json
 import logging
 import math
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from emulator.atomic_file import atomic_file
@@ -59,7 +62,7 @@ class Prepared:
     statistics: Statistics
     forcings: Forcings
     validation_forcings: Forcings
-    valid: np.ndarray | None
+    valid: NDArray[np.bool_] | None
 
     @property
     def part(self) -> TrainingPart:
@@ -88,10 +91,10 @@ def prepare(config: ExperimentConfig) -> Prepared:
     return Prepared(config, task, train, validation, statistics, forcings, later, _valid(train, names))
 
 
-def _valid(fields: Fields, names: tuple[str, ...]) -> np.ndarray | None:
+def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:
     """[node, variable] where the data ever have a value, by their first times; None where everywhere."""
     readable = np.array([index for index in range(len(fields.times)) if index not in fields.missing][:24])
-    valid = np.isfinite(fields.read(readable, names)).any(axis=(0, 1))
+    valid = np.asarray(np.isfinite(fields.read(readable, names)).any(axis=(0, 1)))
     return None if valid.all() else valid
 
 
@@ -166,11 +169,15 @@ def _claim(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmu
     if not is_first_process():  # the first one has checked, and made the folder
         return None
     stored = folder / "config.yaml"
-    if not stored.is_file():
-        if (folder / "emulator.safetensors").exists():
-            raise MeshcastError(f"{folder} holds an emulator without its config.yaml. Choose another name or output.")
+    begun = any((folder / name).exists() for name in ("emulator.safetensors", "last.ckpt"))
+    if begun and not stored.is_file():
+        raise MeshcastError(f"{folder} holds an emulator without its config.yaml. Choose another name or output.")
+    changed = _changes(stored, config) if stored.is_file() else []
+    if not begun:  # nothing yet, or a run that failed before it came to anything
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            if changed:
+                (folder / "budget.json").unlink(missing_ok=True)
         except OSError as error:
             raise MeshcastError(f"Cannot make the run folder {folder}: {error.strerror}. Set output=FOLDER.") from None
         dump(config, stored)
@@ -179,8 +186,6 @@ def _claim(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmu
         raise MeshcastError(
             f"{folder} already holds a run. Continue it with resume=auto, or choose another name: name=NAME."
         )
-    before, now = resolve(load(ExperimentConfig, stored)), resolve(config)
-    changed = [key for key in now if before[key] != now[key] and key != "tracking"]
     if changed:
         raise MeshcastError(
             f"{folder} holds a run of another configuration; {', '.join(changed)} differ. "
@@ -190,6 +195,12 @@ def _claim(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmu
         log.info("%s is done.", folder)
         return load_emulator(folder / "emulator.safetensors")
     return None
+
+
+def _changes(stored: Path, config: ExperimentConfig) -> list[str]:
+    """Sections that differ from the stored configuration; where a run is tracked changes nothing in it."""
+    before, now = resolve(load(ExperimentConfig, stored)), resolve(config)
+    return [key for key in now if before[key] != now[key] and key != "tracking"]
 
 
 def is_first_process() -> bool:
@@ -280,7 +291,7 @@ def _with_budget(
 def time_updates(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
 ) -> float:
-    """Median seconds of an update, on a copy that is thrown away."""
+    """Median seconds of an update, its reading included, on a copy that is thrown away."""
     from copy import deepcopy
 
     from training.module import EmulatorModule
@@ -289,12 +300,13 @@ def time_updates(
     optimiser = torch.optim.AdamW(module.emulator.parameters())
     size = config.training.batch_size
     seconds = []
+    start = time.perf_counter()
     for batch in DataLoader(windows, batch_size=size, sampler=ShuffledStream(len(windows), size, updates + 2, 0)):
-        start = time.perf_counter()
         optimiser.zero_grad()
         module.loss(batch).backward()
         optimiser.step()
         seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
     return float(np.median(seconds[2:] or seconds))
 
 
@@ -345,7 +357,8 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
             log_every_n_steps=10,
         )
         data = WindowData(module.windows, module.validation_windows, training, start)
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+        with _interruptible():
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
         trainer.strategy.barrier()
 
 
@@ -364,6 +377,22 @@ def updates_done(checkpoint: Path) -> int:
 
 def _finite(score: float) -> float | None:
     return score if math.isfinite(score) else None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Leave an interrupt to the caller: Lightning turns it into an exit, and has the process ignore any further one."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main_thread and handler is not None:
+            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

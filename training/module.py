@@ -78,6 +78,8 @@ class EmulatorModule(L.LightningModule):
         with torch.no_grad():
             for average, weight in zip(self.averaged.parameters(), self.emulator.parameters(), strict=True):
                 average.lerp_(weight, 1.0 - decay)
+        if self.global_step >= self.trainer.max_steps:
+            self.trainer.should_stop = True  # so that the last update is validated, whatever `validation.every`
 
     def configure_optimizers(self) -> Any:
         config = self.training_config
@@ -95,7 +97,8 @@ class EmulatorModule(L.LightningModule):
         self._error_sums = None
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        forecast = torch.stack(list(self._forecast(batch)), dim=2)  # [case, member, lead, node, variable]
+        with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
+            forecast = torch.stack(list(self._forecast(batch)), dim=2)  # [case, member, lead, node, variable]
         task = self.emulator.task
         truth = batch["values"][:, task.history :, :, : len(task.prognostic)]
         scores = case_scores(forecast, truth, self.areas)

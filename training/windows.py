@@ -115,7 +115,8 @@ class Windows(Dataset[Batch]):
 class ShuffledStream(Sampler[tuple[int, int]]):
     """An endless shuffled stream of (epoch, sample), cut to one rank's share and to the updates that remain.
 
-    Position p of the stream is a function of (seed, p) alone, so a resumed run continues where it stopped.
+    Position p of the stream is a function of (seed, p) alone, so a resumed run continues where it stopped. Its length
+    counts what was taken before `start` too, as Lightning counts the batches of a resumed epoch.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class ShuffledStream(Sampler[tuple[int, int]]):
         self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
 
     def __len__(self) -> int:
-        return (self.updates - self.start) * self.batch_size
+        return self.updates * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order, drawn = np.empty(0, dtype=np.int64), -1

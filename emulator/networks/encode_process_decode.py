@@ -16,6 +16,7 @@ from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 
 MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
+LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class EncodeProcessDecode(nn.Module):
 def _position_table(graph: Graph) -> Tensor | None:
     """[node, position] senders by relative position, or None where the positions are too many to have a map each."""
     classes, positions = relative_positions(graph)
-    if len(positions) > MOST_POSITIONS:
+    if len(positions) > min(MOST_POSITIONS, graph.num_edges // LEAST_EDGES):
         return None
     table = neighbour_table(graph, classes, len(positions))
     return torch.as_tensor(table)
