@@ -1,0 +1,393 @@
+"""Comparisons: several emulators trained or loaded, forecasting the same starts of the test part, in one report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Discriminator
+
+from emulator.atomic_file import atomic_file
+from emulator.baselines.build import BaselineConfig
+from emulator.baselines.climatology import ClimatologyConfig
+from emulator.baselines.persistence import PersistenceConfig
+from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
+from emulator.configuration import dump, load, resolve
+from emulator.data.fields import Fields
+from emulator.data.forecast import Forecast
+from emulator.data.starts import spread_starts
+from graphs.errors import MeshcastError
+from inference import bootstrap
+from inference.scorecard import ForecastScores, Verification, common_cases
+from inference.verification import verify
+from training.experiment import DataConfig, ExperimentConfig, TaskConfig, TrainingConfig, ValidationConfig
+from training.references import same_starts
+from training.study import Result, Run, count_parameters, run_study
+
+ROUNDING = 1e-6  # relative, of a float32 field after a few operations
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """An emulator trained before.
+
+    path: its emulator.safetensors, or the run folder that holds it.
+    """
+
+    path: str
+    kind: Literal["checkpoint"] = "checkpoint"
+
+
+RowConfig = Annotated[EmulatorConfig | CheckpointConfig, Discriminator("kind")]
+
+
+@dataclass(frozen=True)
+class StartsConfig:
+    """Which forecasts are made of the test part.
+
+    steps: lead times.
+    every: steps between initial times of real data; simulated trajectories start once, at their first state.
+    cases: at most so many starts, evenly spread; all by default.
+    """
+
+    steps: int = 20
+    every: int = 1
+    cases: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "every", "cases"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise MeshcastError(f"forecast.{name} must be at least 1, but is {value}.")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Everything a comparison needs; `meshcast compare` reads it from one YAML.
+
+    emulators: by label, the first is the one others are measured against; persistence is always added.
+    own_training: of a label, the keys of `training` that differ.
+    seeds: of the networks; closed forms are fitted once.
+    validation: its score chooses checkpoints, and over the test part's lead times it ranks the rows.
+    output: the report goes to OUTPUT/NAME, runs to folders in it; results: one file a finished run.
+    """
+
+    name: str
+    data: DataConfig
+    task: TaskConfig
+    emulators: dict[str, RowConfig]
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    own_training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    seeds: tuple[int, ...] = (0,)
+    forecast: StartsConfig = field(default_factory=StartsConfig)
+    output: str = "runs"
+    results: str = "results"
+
+    def __post_init__(self) -> None:
+        if not self.emulators:
+            raise MeshcastError("A comparison needs at least one emulator: emulators: {LABEL: {kind: gnn}}.")
+        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
+            raise MeshcastError(f"seeds must be different numbers from 0, but are {list(self.seeds)}.")
+        if strangers := sorted(set(self.own_training) - set(self.emulators)):
+            raise MeshcastError(
+                f"own_training names {', '.join(strangers)}, but emulators are {', '.join(self.emulators)}."
+            )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the ranking.
+
+    label: of the emulator, with its seed where there are several.
+    score: geometric mean over lead times and variables of the error `CompareConfig.validation.score` names, on the
+        test part; None where a forecast failed or was never made.
+    difference: score minus the first row's, on the same starts; both with bootstrap intervals.
+    result: of the run, None for a checkpoint.
+    """
+
+    label: str
+    status: str
+    reason: str = ""
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    result: Result | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a comparison found.
+
+    rows: best first, those without a score last.
+    reference: label of the row that differences are taken to.
+    """
+
+    rows: tuple[Row, ...]
+    reference: str
+    verification: Verification
+    folder: Path
+
+
+def compare(
+    config: CompareConfig, *, progress: bool = True, say: Callable[[str], None] = lambda text: None
+) -> Comparison:
+    """Train or load every row, forecast the same starts of the test part, verify, rank, and write one report.
+
+    Started again, finished runs are not repeated. progress: a bar along each fit; say: takes notices, a line each.
+    Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
+    """
+    if config.data.test is None:
+        raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
+    test = config.data.test.open()
+    loaded = {label: _load(label, row, test) for label, row in config.emulators.items() if _is_checkpoint(row)}
+    runs = study_runs(config)
+    results = run_study(runs, config.results, progress=progress, say=say, emulators=True)
+    entries = _in_order(config, loaded, results)
+    made = [entry for entry in entries if entry.trained is not None]
+    if not made:
+        raise MeshcastError("No row can forecast: " + "; ".join(f"{e.label}: {e.reason}" for e in entries) + ".")
+    say(f"forecasting {config.forecast.steps} steps of {test.time_step} with {len(made)} emulators ...")
+    forecasts = _forecasts(config, made, test)
+    climatologies = [e.trained.emulator for e in made if e.trained and isinstance(e.trained.config, ClimatologyConfig)]
+    verification = verify(
+        forecasts,
+        test,
+        climatology=climatologies[0] if climatologies else None,
+        baselines=[e.label for e in made if e.trained and isinstance(e.trained.config, get_args(BaselineConfig))],
+    )
+    labels = [scores.label for scores in verification.emulators]
+    rows = _rank(config, verification, dict(zip(labels, made, strict=True)))
+    rows += [Row(e.label, e.status, e.reason, result=e.result) for e in entries if e.trained is None]
+    folder = Path(config.output) / config.name
+    comparison = Comparison(tuple(rows), labels[0], verification, folder)
+    _write(config, comparison)
+    return comparison
+
+
+def study_runs(config: CompareConfig) -> list[Run]:
+    """The runs a comparison trains: networks once a seed, closed forms once, persistence always."""
+    rows = dict(config.emulators)
+    if not any(isinstance(row, PersistenceConfig) for row in rows.values()):
+        if "persistence" in rows:
+            raise MeshcastError("The label persistence is kept for persistence. Name that emulator otherwise.")
+        rows["persistence"] = PersistenceConfig()
+    runs = []
+    for label, row in rows.items():
+        if isinstance(row, CheckpointConfig):
+            continue
+        experiment = ExperimentConfig(
+            name=config.name,
+            data=replace(config.data, test=None),  # no run sees it, and a longer test part repeats none
+            task=config.task,
+            emulator=row,
+            training=_training_of(config, label),
+            validation=config.validation,
+            output=config.output,
+        )
+        seeds = (0,) if is_closed_form(row) else config.seeds
+        runs += [Run(label, experiment, seed) for seed in seeds]
+    return runs
+
+
+def _training_of(config: CompareConfig, label: str) -> TrainingConfig:
+    own = config.own_training.get(label, {})
+    if not own:
+        return config.training
+    try:
+        return load(TrainingConfig, {**resolve(config.training), **own})
+    except MeshcastError as error:
+        raise MeshcastError(f"own_training.{label}: {error}") from None
+
+
+# Rows -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """A row before it is ranked; without an emulator where its run failed."""
+
+    label: str
+    seed: int | None
+    trained: TrainedEmulator | None
+    status: str
+    reason: str = ""
+    result: Result | None = None
+
+
+def _is_checkpoint(row: Any) -> bool:
+    return isinstance(row, CheckpointConfig)
+
+
+def _load(label: str, row: Any, test: Fields) -> TrainedEmulator:
+    path = Path(row.path)
+    trained = load_emulator(path / "emulator.safetensors" if path.is_dir() else path)
+    _refuse_misfit(label, trained, test)
+    return trained
+
+
+def _refuse_misfit(label: str, trained: TrainedEmulator, test: Fields) -> None:
+    """Raise MeshcastError where an emulator cannot start from the test part."""
+    emulator = trained.emulator
+    units = dict(zip(test.variables, test.units, strict=True))
+    faults = []
+    if not emulator.mesh.same_nodes(test.mesh):
+        faults.append(f"it lives on a {emulator.mesh.describe()}, the test part on a {test.mesh.describe()}")
+    if emulator.task.time_step != test.time_step:
+        faults.append(f"its time step is {emulator.task.time_step}, the test part's {test.time_step}")
+    for variable in emulator.task.with_role("prognostic"):
+        if variable.name not in units:
+            faults.append(f"the test part has no {variable.name}; it has {', '.join(test.variables)}")
+        elif units[variable.name] != variable.units:
+            faults.append(f"{variable.name} is in {variable.units}, in the test part in {units[variable.name]}")
+    if faults:
+        raise MeshcastError(f"{label} cannot forecast {test.source}: {'; '.join(faults)}.")
+
+
+def _in_order(config: CompareConfig, loaded: dict[str, TrainedEmulator], results: Sequence[Result]) -> list[_Entry]:
+    """All rows, in the order of the configuration, persistence last where it was added."""
+    labels = list(dict.fromkeys([*config.emulators, *(result.label for result in results)]))
+    entries = []
+    for label in labels:
+        if label in loaded:
+            entries.append(_Entry(label, None, loaded[label], "loaded"))
+        for result in (result for result in results if result.label == label):
+            trained = None
+            if result.status != "failed":
+                trained = load_emulator(result.emulator_path(Path(config.results)))
+            seed = None if trained is not None and is_closed_form(trained.config) else result.seed
+            entries.append(_Entry(label, seed, trained, result.status, result.reason, result))
+    return entries
+
+
+def _forecasts(config: CompareConfig, entries: Sequence[_Entry], test: Fields) -> list[Forecast]:
+    """One forecast a row, all from the same starts: those that the longest history allows."""
+    rows = [replace(entry.trained, name=entry.label) for entry in entries if entry.trained is not None]
+    longest = max((row.emulator.task for row in rows), key=lambda task: task.history)
+    starts = config.forecast
+    init_time, trajectory = spread_starts(test, longest, starts.steps)
+    if test.ensemble_axis != "trajectory":
+        step = np.searchsorted(test.times, init_time)
+        kept = (step - step[0]) % starts.every == 0
+        init_time, trajectory = init_time[kept], trajectory[kept]
+    if starts.cases is not None and starts.cases < len(init_time):
+        chosen = np.linspace(0, len(init_time) - 1, starts.cases).round().astype(int)
+        init_time, trajectory = init_time[chosen], trajectory[chosen]
+    forecasts = same_starts(rows, test, init_time, trajectory, starts.steps, config.data.forcing_tables)
+    return [
+        replace(
+            forecast,
+            values=np.where(np.isfinite(forecast.values), forecast.values, np.float32(np.nan)),
+            attributes={**forecast.attributes} | ({} if entry.seed is None else {"seed": str(entry.seed)}),
+        )
+        for forecast, entry in zip(forecasts, entries, strict=True)
+    ]
+
+
+# Ranking --------------------------------------------------------------------------------------------------------------
+
+
+def ranking_score(
+    scores: ForecastScores,
+    scale: NDArray[np.float64],
+    kind: Literal["nrmse", "rmse"],
+    counts: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std `scale` [variable].
+
+    Errors below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect
+    lead time would else outweigh all others. A number, or [resample] with `counts` [resample, case].
+    """
+    errors = scores.mean("nrmse", counts) if kind == "nrmse" else scores.mean("rmse", counts) / scale
+    return np.exp(np.log(np.maximum(errors, ROUNDING)).mean(axis=(-2, -1)))
+
+
+def _rank(config: CompareConfig, verification: Verification, entries: dict[str, _Entry]) -> list[Row]:
+    kind, scale = config.validation.score, verification.scale
+    first = verification.emulators[0]
+    rows = []
+    for scores in verification.emulators:
+        entry = entries[scores.label]
+        assert entry.trained is not None
+        draws = verification.resamples(scores)
+        samples = ranking_score(scores, scale, kind, draws.counts)
+        row = Row(
+            label=scores.label,
+            status=entry.status,
+            reason=entry.reason,
+            score=_finite(ranking_score(scores, scale, kind)),
+            interval=_bounds(samples, draws.num_blocks, verification.level),
+            parameters=count_parameters(entry.trained.emulator),
+            result=entry.result,
+        )
+        if scores is not first:
+            own, other = common_cases(scores, first)
+            paired = verification.resamples(own, other)
+            samples, reference = (ranking_score(part, scale, kind, paired.counts) for part in (own, other))
+            estimate = ranking_score(own, scale, kind) - ranking_score(other, scale, kind)
+            bounds = _bounds(samples - reference, paired.num_blocks, verification.level)
+            row = replace(row, difference=_finite(estimate), difference_interval=bounds)
+        rows.append(row)
+    return sorted(rows, key=lambda row: math.inf if row.score is None else row.score)
+
+
+def _bounds(samples: NDArray[np.float64], num_blocks: float, level: float) -> tuple[float, float] | None:
+    lower, upper = bootstrap.interval(samples, num_blocks, level)
+    return (float(lower), float(upper)) if np.isfinite([lower, upper]).all() else None
+
+
+def _finite(value: NDArray[np.float64]) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def _write(config: CompareConfig, comparison: Comparison) -> None:
+    folder = comparison.folder
+    dump(config, folder / "compare.yaml")
+    with atomic_file(folder / "comparison.json") as part:
+        part.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
+
+
+def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
+    """The comparison for machines: the ranking, and RMSE by lead time with paired differences to the first row."""
+    verification = comparison.verification
+    return {
+        "name": config.name,
+        "score": f"geometric mean over lead times of {config.validation.score}",
+        "reference": comparison.reference,
+        "level": verification.level,
+        "rows": [asdict(row) for row in comparison.rows],
+        "lead_steps": verification.emulators[0].lead_steps.tolist(),
+        "time_step": str(verification.time_step),
+        "variables": dict(zip(verification.variables, verification.units, strict=True)),
+        "rmse": {
+            scores.label: _by_lead(verification, scores, comparison.reference) for scores in verification.emulators
+        },
+        "left_out": list(verification.left_out),
+    }
+
+
+def _by_lead(verification: Verification, scores: ForecastScores, reference: str) -> dict[str, Any]:
+    """RMSE [lead] by variable, and what it is more than the reference's."""
+    found: dict[str, Any] = {}
+    difference = None if scores.label == reference else verification.difference(scores.label, reference)
+    for column, name in enumerate(verification.variables):
+        found[name] = {"rmse": _numbers(scores.mean("rmse")[:, column])}
+        if difference is not None:
+            for part in ("estimate", "lower", "upper"):
+                found[name][f"difference_{part}"] = _numbers(getattr(difference, part)[:, column])
+    return found
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

@@ -1,0 +1,251 @@
+"""Studies: many experiments and seeds, one small file a finished run, so that a study goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from emulator.atomic_file import atomic_file
+from emulator.baselines.neighbourhood import NeighbourhoodMap
+from emulator.build import TrainedEmulator, package_versions
+from emulator.configuration import resolve
+from emulator.neural import NeuralEmulator
+from emulator.plugins import PluginConfig, find_plugin
+from emulator.protocol import Emulator
+from graphs.errors import MeshcastError
+from training.experiment import DataConfig, ExperimentConfig
+from training.fit import fingerprint, fit
+
+PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment of a study, with the seed that replaces its own.
+
+    label: a row's name in tables and legends; runs that differ in the seed alone share it.
+    """
+
+    label: str
+    config: ExperimentConfig
+    seed: int = 0
+
+    @property
+    def experiment(self) -> ExperimentConfig:
+        """What is fitted."""
+        return replace(self.config, name=self.label, training=replace(self.config.training, seed=self.seed))
+
+    def __str__(self) -> str:
+        return f"{self.label}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run leaves in results/HASH.json.
+
+    hash: of the resolved configuration with its seed, the data's content and a plug-in's source.
+    status: `diverged` where loss or score stopped being finite (the best emulator before that is kept), `failed` where
+        the run ended in an error, told in `reason`; a failed run is tried again when the study is.
+    validation_score: of the emulator kept, which is that after `update` updates; None without a validation.
+    parameters: trainable weights, and fixed ones that follow from the training part in closed form.
+    seconds: of fitting, validation included, over all sessions.
+    folder: of the run, relative to the results folder.
+    data: fingerprints of the training and validation parts.
+    """
+
+    hash: str
+    label: str
+    seed: int
+    status: Literal["done", "diverged", "failed"]
+    folder: str
+    config: dict[str, Any]
+    data: dict[str, str]
+    reason: str = ""
+    validation_score: float | None = None
+    update: int | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=package_versions)
+    date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def emulator_path(self, results: Path) -> Path:
+        """Where the run's emulator is, seen from the working directory."""
+        return results / self.folder / "emulator.safetensors"
+
+
+def run_study(
+    runs: Sequence[Run],
+    results: Path | str = "results",
+    *,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+    emulators: bool = False,
+) -> list[Result]:
+    """Fit every run that is not finished, and return the results of all, in the order of `runs`.
+
+    Started again, it skips what is finished and continues what was interrupted. A run that fails or diverges is
+    recorded as such, and the study goes on.
+
+    results: folder of the result files; the files of run L with seed S go to OUTPUT/NAME/L-seedS-HASH.
+    progress: a bar along each fit; say: takes one line a run.
+    emulators: fit a finished run again whose emulator is no longer there.
+    """
+    results = Path(results)
+    for run in runs:
+        if run.config.training.devices * run.config.training.num_nodes > 1:
+            raise MeshcastError(
+                f"A study fits on one device, but {run} asks for {run.config.training.devices} devices on "
+                f"{run.config.training.num_nodes} nodes. Fit it with `meshcast train` and compare its checkpoint."
+            )
+    fingerprints = _Fingerprints()
+    finished = []
+    for number, run in enumerate(runs, 1):
+        place = f"[{number}/{len(runs)}] {run}"
+        data = fingerprints.of(run.config.data)
+        key = run_hash(run, data)
+        result = read_result(results / f"{key}.json")
+        if result is not None and _stands(result, results, emulators):
+            say(f"{place}: {_summary(result)}, from {results / key}.json")
+            finished.append(replace(result, label=run.label))
+            continue
+        say(f"{place} ...")
+        result = _fitted(run, key, data, results, progress)
+        with atomic_file(results / f"{key}.json") as part:
+            part.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+        say(f"{place}: {_summary(result)}")
+        finished.append(result)
+    return finished
+
+
+def run_hash(run: Run, data: dict[str, str]) -> str:
+    """What the numbers of a run depend on, in 16 hexadecimal digits: equal for equal science, wherever it is put.
+
+    data: fingerprints of the parts.
+    """
+    config = {key: value for key, value in resolve(run.experiment).items() if key not in PLACES}
+    content = [{**config, "data": data}, _plugin_source(run.config)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_result(path: Path) -> Result | None:
+    """A result file; None where there is none yet."""
+    if not path.is_file():
+        return None
+    try:
+        return Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise MeshcastError(f"{path} is no result of a study: {error}. Remove it to fit its run again.") from None
+
+
+def count_parameters(emulator: Emulator) -> dict[str, int]:
+    """Weights that gradients change, and fixed ones fitted in closed form; scales, graphs and statics are neither."""
+    if not isinstance(emulator, nn.Module):
+        return {"trainable": 0, "fixed": sum(array.size for array in emulator.arrays().values())}  # type: ignore[attr-defined]
+    trainable = sum(weight.numel() for weight in emulator.parameters())
+    if isinstance(emulator, NeuralEmulator):
+        guess = emulator.first_guess
+        fixed = guess.state_dict() if isinstance(guess, NeighbourhoodMap) else {}
+    else:
+        fixed = {name: array for name, array in emulator.state_dict().items() if not name.startswith("inputs.")}
+    return {"trainable": trainable, "fixed": sum(array.numel() for array in fixed.values())}
+
+
+def _stands(result: Result, results: Path, emulators: bool) -> bool:
+    """True where nothing is left to do for a result."""
+    return result.status != "failed" and (not emulators or result.emulator_path(results).is_file())
+
+
+def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: bool) -> Result:
+    experiment = run.experiment
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in run.label)
+    folder = Path(run.config.output) / run.config.name / f"{name}-seed{run.seed}-{key[:8]}"
+    result = Result(
+        hash=key,
+        label=run.label,
+        seed=run.seed,
+        status="done",
+        folder=Path(os.path.relpath(folder, results)).as_posix(),
+        config=resolve(experiment),
+        data=data,
+    )
+    start = time.perf_counter()
+    try:
+        trained = fit(experiment, folder, resume="auto", progress=progress)
+    except MeshcastError as error:
+        return replace(result, status="failed", reason=str(error))
+    except Exception as error:
+        # A plug-in may raise anything, and the other rows of a night's study should not be lost with it.
+        if not isinstance(run.config.emulator, PluginConfig):
+            raise
+        return replace(result, status="failed", reason=f"{type(error).__name__}: {error}")
+    return _with_outcome(result, trained, folder, time.perf_counter() - start)
+
+
+def _with_outcome(result: Result, trained: TrainedEmulator, folder: Path, seconds: float) -> Result:
+    from training.callbacks import read_log
+
+    log = read_log(folder / "metrics.csv")
+    score = trained.metadata.get("validation_score")
+    # Row 0 comes before any update and so has no loss.
+    finite = all(math.isfinite(row["validation_score"]) for row in log[-1:])
+    finite &= all(math.isfinite(row["loss"]) for row in log[1:])
+    return replace(
+        result,
+        status="done" if finite else "diverged",
+        reason="" if finite else f"loss or score not finite by update {log[-1]['update']}",
+        validation_score=score,
+        update=trained.metadata.get("update"),
+        parameters=count_parameters(trained.emulator),
+        seconds=round(log[-1]["seconds"] if log else seconds, 3),
+    )
+
+
+def _summary(result: Result) -> str:
+    score = "" if result.validation_score is None else f", validation score {result.validation_score:.4g}"
+    seconds = "" if result.seconds is None else f", {result.seconds:.0f} s"
+    reason = f" ({result.reason})" if result.reason else ""
+    return f"{result.status}{reason}{score}{seconds}"
+
+
+def _plugin_source(config: ExperimentConfig) -> str:
+    """The text of a plug-in's file, which its numbers depend on; empty for our own emulators."""
+    if not isinstance(config.emulator, PluginConfig):
+        return ""
+    try:
+        return Path(inspect.getfile(find_plugin(config.emulator.name))).read_text(encoding="utf-8")
+    except (OSError, TypeError):  # made in memory
+        return ""
+
+
+class _Fingerprints:
+    """Fingerprints of data parts, each taken once however many runs share it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def of(self, data: DataConfig) -> dict[str, str]:
+        parts = {"train": data.train, "validation": data.validation}
+        tables = {table: hashlib.sha256(_bytes_of(table)).hexdigest()[:16] for table in data.forcing_tables}
+        for part in parts.values():
+            text = json.dumps(resolve(part))
+            if text not in self._found:
+                self._found[text] = fingerprint(part.open())
+        return {name: self._found[json.dumps(resolve(part))] for name, part in parts.items()} | tables
+
+
+def _bytes_of(table: str) -> bytes:
+    try:
+        return Path(table).read_bytes()
+    except OSError as error:
+        raise MeshcastError(f"Cannot read the forcing table {table}: {error.strerror}.") from None
