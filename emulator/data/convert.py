@@ -15,7 +15,6 @@ from emulator.data.files import read_files, time_step_of
 from emulator.data.names import nearest
 from emulator.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
-from graphs.mesh import Mesh
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,23 +22,34 @@ if TYPE_CHECKING:
 NOT_CARRIED = ("shape", "time_step", "irregular")  # the store has its own
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class DatasetSummary:
-    """What a conversion wrote.
+    """What a conversion wrote, in words and numbers; `str` of it is for a person.
 
+    first, last: dates.
     notices: a line for each thing that was converted, moved or assumed.
     """
 
-    output: Path
+    output: str
     variables: tuple[str, ...]
     units: tuple[str, ...]
-    mesh: Mesh
-    time_step: TimeStep
+    mesh: str
+    time_step: str
     num_times: int
-    first: np.datetime64
-    last: np.datetime64
+    first: str
+    last: str
     ensemble_size: int
     notices: tuple[str, ...]
+
+    def __str__(self) -> str:
+        named = ", ".join(f"{name} [{units}]" for name, units in zip(self.variables, self.units, strict=True))
+        members = f", {self.ensemble_size} members" if self.ensemble_size > 1 else ""
+        lines = [
+            f"{named} on a {self.mesh}{members}",
+            f"{self.num_times} times every {self.time_step}, {self.first} to {self.last}",
+            *(f"note: {notice}" for notice in self.notices),
+        ]
+        return "\n".join(lines)
 
 
 def convert(
@@ -82,16 +92,16 @@ def convert(
         attributes={**carried, "files": ", ".join(Path(source).name for source in sources), **(attributes or {})},
         overwrite=overwrite,
     )
-    times = fields["time"].values
+    dates = [str(time) for time in fields["time"].values[[0, -1]].astype("datetime64[s]")]
     return DatasetSummary(
-        output=Path(output),
+        output=str(output),
         variables=tuple(map(str, fields.data_vars)),
         units=tuple(str(fields[name].attrs["units"]) for name in fields.data_vars),
-        mesh=mesh,
-        time_step=time_step,
-        num_times=len(times),
-        first=times[0],
-        last=times[-1],
+        mesh=mesh.describe(),
+        time_step=str(time_step),
+        num_times=fields.sizes["time"],
+        first=dates[0],
+        last=dates[1],
         ensemble_size=fields.sizes["number"],
         notices=tuple(notices),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emulator.atomic_file import atomic_file
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast
-from emulator.data.names import canonical_name, conversion, split_level
+from emulator.data.names import Conversion, canonical_name, conversion, split_level
 from emulator.data.series import Grid, Series, settled_grid
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
@@ -143,20 +143,12 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bi
     path = Path(path)
     if path.exists() and not overwrite:
         raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
-    mesh = forecast.mesh
-    grid = _regular_grid(mesh)
-    if len(np.unique(forecast.init_time)) < len(forecast.init_time):
-        raise MeshcastError("GRIB cannot tell trajectories of one initial time apart. Write NetCDF (.nc) instead.")
-    members = forecast.values.shape[1]
+    refuse_ungribbable(forecast.mesh, forecast.variables, forecast.units, forecast.init_time)
+    grid, members = _regular_grid(forecast.mesh), forecast.values.shape[1]
     with atomic_file(path) as part, part.open("wb") as file:
         for column, name in enumerate(forecast.variables):
             template = _template(eccodes, name, grid, members, bits_per_value)
-            convert = conversion(forecast.units[column], eccodes.codes_get(template, "units"))
-            if convert is None:
-                raise MeshcastError(
-                    f"GRIB keeps {name} in {eccodes.codes_get(template, 'units')}, but the forecast has it in "
-                    f"{forecast.units[column]}, which cannot be converted. Write NetCDF (.nc) instead."
-                )
+            convert = _to_grib_units(eccodes, template, name, forecast.units[column])
             for case, init_time in enumerate(forecast.init_time):
                 for member in range(members):
                     for lead, valid_time in enumerate(forecast.valid_time[case]):
@@ -170,6 +162,23 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bi
                         eccodes.codes_release(message)
             eccodes.codes_release(template)
     return path
+
+
+def refuse_ungribbable(
+    mesh: Mesh, variables: Sequence[str], units: Sequence[str], init_time: NDArray[np.int64]
+) -> None:
+    """Raise MeshcastError where the mesh, a variable, its units or the cases have no place in GRIB."""
+    import eccodes
+
+    grid = _regular_grid(mesh)
+    if len(np.unique(init_time)) < len(init_time):
+        raise MeshcastError("GRIB cannot tell trajectories of one initial time apart. Write NetCDF (.nc) instead.")
+    for name, unit in zip(variables, units, strict=True):
+        template = _template(eccodes, name, grid, 1, 24)
+        try:
+            _to_grib_units(eccodes, template, name, unit)
+        finally:
+            eccodes.codes_release(template)
 
 
 MISSING = 9.999e20
@@ -232,6 +241,17 @@ def _template(eccodes: Any, name: str, grid: Mapping[str, float | int], members:
             "...), or write NetCDF (.nc) instead."
         ) from None
     return message
+
+
+def _to_grib_units(eccodes: Any, template: Any, name: str, units: str) -> Conversion:
+    theirs = eccodes.codes_get(template, "units")
+    convert = conversion(units, theirs)
+    if convert is None:
+        raise MeshcastError(
+            f"GRIB keeps {name} in {theirs}, but the forecast has it in {units}, which cannot be converted. Write "
+            "NetCDF (.nc) instead."
+        )
+    return convert
 
 
 def _set_times(eccodes: Any, message: Any, init_time: int, valid_time: int) -> None:
