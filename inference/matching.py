@@ -83,7 +83,6 @@ def match(
             f"{truth.time_step}, with {truth.ensemble_size} trajectories or members: nothing to verify. Give a truth "
             "that covers the forecast."
         )
-    left_out += [f"{label}: {sentence}" for sentence in _without_truth(forecast, found.has_truth)]
     return found
 
 
@@ -137,8 +136,8 @@ def _rows(forecast: Forecast, truth: Fields) -> tuple[NDArray[np.int64], NDArray
     return np.where(known, forecast.trajectory, 0), known
 
 
-def _without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]:
-    """One sentence for each set of leads that lacks truth, naming the cases."""
+def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]:
+    """One sentence for each set of leads that lacks truth, naming the cases by `has_truth` [case, lead]."""
     sentences: dict[str, list[str]] = {}
     for case, there in enumerate(has_truth):
         if there.all():
@@ -148,7 +147,7 @@ def _without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str
         if forecast.trajectory[case] >= 0:
             start = f"trajectory {forecast.trajectory[case]} from {start}"
         sentences.setdefault(leads, []).append(start)
-    return [f"{leads} of {', '.join(starts)} have no truth" for leads, starts in sentences.items()]
+    return [f"no truth at {leads} of {', '.join(starts)}" for leads, starts in sentences.items()]
 
 
 def _ranges(steps: NDArray[np.int64]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,6 +13,9 @@ from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference import bootstrap
 from inference.spectra import WavenumberAxis, wavenumber_axis
+
+Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,10 @@ class ForecastScores:
         values = self.values[METRICS[metric].source]
         weights = np.ones((1, len(self.init_time))) if counts is None else counts
         present = self.verified
-        if metric in ("mean_drift", "mean_square_drift"):  # they need the truth at the initial time only
-            present = np.broadcast_to((~np.isnan(values)).any(1, keepdims=True), values.shape)
+        if metric in ("mean_drift", "mean_square_drift"):
+            # Drift needs the truth at the initial time only; beyond the truth's end all cases count.
+            started = (~np.isnan(values)).any(1, keepdims=True)
+            present = started & (self.verified | ~self.verified.any(0))
         mean = bootstrap.resampled_mean(values, present, weights)
         mean = np.sqrt(mean) if METRICS[metric].root else mean
         return mean[0] if counts is None else mean
@@ -174,6 +179,7 @@ class Verification:
     num_resamples: int = 4000
     block_cases: int | None = None
     bootstrap_seed: int = 0
+    _intervals: dict[tuple[str, str], Interval] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, label: str) -> ForecastScores:
         for emulator in self.emulators:
@@ -198,38 +204,36 @@ class Verification:
             num_resamples=self.num_resamples,
         )
 
-    def interval(self, label: str, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper bound of a metric, [lead, variable]."""
-        emulator = self[label]
-        draws = self.resamples(emulator)
-        return bootstrap.interval(emulator.mean(metric, draws.counts), draws.num_blocks, self.level)
-
-    def score_interval(self, label: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Lower and upper bound of APEBench's score, [variable]."""
-        emulator = self[label]
-        draws = self.resamples(emulator)
-        return bootstrap.interval(emulator.score(draws.counts), draws.num_blocks, self.level)
+    def interval(self, label: str, metric: str) -> Interval:
+        """Lower and upper bound of a metric, [lead, variable]; of `score`, [variable]."""
+        if (label, metric) not in self._intervals:
+            emulator = self[label]
+            draws = self.resamples(emulator)
+            samples = emulator.score(draws.counts) if metric == "score" else emulator.mean(metric, draws.counts)
+            self._intervals[label, metric] = bootstrap.interval(samples, draws.num_blocks, self.level)
+        return self._intervals[label, metric]
 
     def difference(self, label: str, other: str, metric: str = "rmse") -> Difference:
         """`label` minus `other`, paired: both scored on the same cases in every resample."""
+        return self._paired(label, other, metric, np.subtract)
+
+    def skill(self, label: str, reference: str, metric: str = "rmse") -> Difference:
+        """1 - score / score of the reference, paired; for errors, where zero is perfect."""
+        return self._paired(label, reference, metric, lambda own, theirs: 1.0 - own / theirs)
+
+    def _paired(self, label: str, other: str, metric: str, contrast: Contrast) -> Difference:
         first, second = common_cases(self[label], self[other])
         draws = self.resamples(first, second)
-        samples = first.mean(metric, draws.counts) - second.mean(metric, draws.counts)
-        lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
-        return Difference(
-            label, other, metric, first.lead_steps, first.mean(metric) - second.mean(metric), lower, upper
-        )
-
-    def skill(self, label: str, reference: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Lead steps [lead], and 1 - RMSE / RMSE of the reference [lead, variable], on the cases both have."""
-        first, second = common_cases(self[label], self[reference])
         with np.errstate(divide="ignore", invalid="ignore"):
-            return first.lead_steps, 1.0 - first.mean("rmse") / second.mean("rmse")
+            estimate = contrast(first.mean(metric), second.mean(metric))
+            samples = contrast(first.mean(metric, draws.counts), second.mean(metric, draws.counts))
+        lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
+        return Difference(label, other, metric, first.lead_steps, estimate, lower, upper)
 
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """A paired difference of one metric between two emulators, [lead, variable], with its interval."""
+    """A paired difference (or skill) of two emulators in one metric, [lead, variable], with its interval."""
 
     label: str
     other: str

@@ -30,7 +30,7 @@ def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
     """The axis `power_spectrum` uses on this mesh, or None where it has no spectrum (scattered or nested nodes)."""
     if mesh.domain.kind == "ring" and len(mesh.shape) == 1:
         wavenumber = np.arange(mesh.num_nodes // 2 + 1, dtype=np.float64)
-        return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber [waves per length]", "")
+        return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber", "")
     if not mesh.structured:
         return None
     if mesh.domain.kind == "sphere":

@@ -16,7 +16,7 @@ from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
 from inference.conservation import area_integrals, drift, relative_drift
-from inference.matching import MatchedTruth, common_variables, match
+from inference.matching import MatchedTruth, common_variables, match, without_truth
 from inference.scorecard import ForecastScores, Verification
 from inference.spectra import power_spectrum, wavenumber_axis
 
@@ -58,9 +58,13 @@ def verify(
     left_out: list[str] = []
     variables, units = common_variables(forecasts, labels, truth, left_out)
     parts = []
+    unverified: dict[str, list[str]] = {}
     for forecast, label in zip(forecasts, labels, strict=True):
-        found = match(forecast, label, truth, variables, left_out)
+        found = match(forecast, label, truth, variables)
+        for sentence in without_truth(forecast, found.has_truth):
+            unverified.setdefault(sentence, []).append(label)
         parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), spectra).run())
+    left_out += [f"{sentence} ({', '.join(those)})" for sentence, those in unverified.items()]
     scale = _standard_deviation([moments for _, moments in parts])
     emulators = tuple(scored.with_stable_steps(scale, threshold) for scored, _ in parts)
     return Verification(

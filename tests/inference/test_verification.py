@@ -70,7 +70,7 @@ def test_leads_without_truth_are_left_out_and_named() -> None:
     there = gnn.init_time[:, None] + gnn.lead_steps * 3600 <= truth.times[-1]
     assert (gnn.verified[..., 0] == there).all() and 0 < there.sum() < there.size
     text = " ".join(found.left_out)
-    assert "steps 7 to 12 of 2019-03-25T18:00:00 have no truth" in text
+    assert "no truth at steps 7 to 12 of 2019-03-25T18:00:00 (GNN)" in text
     assert "all leads of 2019-03-26T00:00:00" in text
     half = verify([isles_forecast(isles_truth(days=3), leads=12, every=6)], isles_truth(days=3))["GNN"]
     assert gnn.values["mse"][0] == pytest.approx(half.values["mse"][0])
@@ -161,8 +161,9 @@ def test_skill_and_paired_differences_use_the_cases_both_have() -> None:
         lead_steps=bad.lead_steps[:30],
     )
     found = verify([good, some], truth, baselines=["slow"])
-    steps, skill = found.skill("GNN", "slow")
-    assert steps[-1] == 30 and np.allclose(skill[:5], 0.5, atol=1e-3)
+    skill = found.skill("GNN", "slow")
+    assert skill.lead_steps[-1] == 30 and np.allclose(skill.estimate[:5], 0.5, atol=1e-3)
+    assert (skill.lower > 0.45).all()
     difference = found.difference("GNN", "slow")
     assert (difference.estimate < 0).all() and difference.significant.all()
     one, two = common_cases(found["GNN"], found["slow"])
