@@ -21,7 +21,7 @@ class Inputs(nn.Module):
     mean, std: [predicted], prognostic then diagnostic variables.
     forcing_mean, forcing_std: [forcing].
     statics: [node, static], normalised.
-    lower, upper: [prognostic] the bounds of the task, infinite where open.
+    lower, upper: [predicted] the bounds of the task, infinite where open.
 
     num_fields: features of a node that come from the prognostic history; they come first.
     num_own: all others, forcings at the history's and the target's times, then statics.
@@ -44,7 +44,7 @@ class Inputs(nn.Module):
             self.register_buffer(f"{prefix}std", torch.ones(count, dtype=torch.float64))
         self.register_buffer("statics", torch.zeros(mesh.num_nodes, num_statics, dtype=torch.float64))
         for name, side, limit in (("lower", 0, -np.inf), ("upper", 1, np.inf)):
-            bounds = [v.bounds[side] if v.bounds else None for v in task.with_role("prognostic")]
+            bounds = [v.bounds[side] if v.bounds else None for v in task.predicted]
             values = [limit if bound is None else bound for bound in bounds]
             self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
         self.num_fields = task.history * len(task.prognostic)
@@ -93,9 +93,9 @@ class Inputs(nn.Module):
     def advance(self, state: State, normalised: Tensor) -> tuple[State, Tensor | None]:
         """The next state and the diagnostic variables, from normalised values [batch · member, node, predicted]."""
         values = normalised * self.std + self.mean
+        values = values.clamp(self.lower.to(values.dtype), self.upper.to(values.dtype))
         values = values.reshape(*state.now.shape[:-1], -1).to(state.values.dtype)
         now, diagnostic = values[..., : self.num_prognostic], values[..., self.num_prognostic :]
-        now = now.clamp(self.lower.to(now.dtype), self.upper.to(now.dtype))
         now = torch.where(torch.isnan(state.now), state.now, now)  # masked nodes stay masked
         following = state.followed_by(now, self.task.time_step.advance(state.valid_time))
         return following, diagnostic if self.task.diagnostic else None

@@ -1,0 +1,154 @@
+"""Networks: symmetries first, then gradients, then whether they can learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.processors import BasisKernelLayer, InteractionLayer, PositionKernelLayer
+from graphs.build import GraphConfig, HopEdges, NearestEdges, build_graphs, default_graphs
+from graphs.errors import MeshcastError
+from graphs.graph import Graph, ModelGraphs
+from graphs.latlon import latlon
+from graphs.mesh import Mesh
+from graphs.points import points
+from graphs.ring import ring
+
+
+def scattered(num: int = 60) -> Mesh:
+    rng = np.random.default_rng(0)
+    return points(rng.uniform(-60, 60, num), rng.uniform(0, 360, num))
+
+
+# Every processor, on a graph it is made for, with the layer it should choose there.
+CASES = {
+    "kernel by position on a ring": ("kernel", ring(24), PositionKernelLayer),
+    "kernel by position on a grid": (
+        "kernel",
+        latlon(np.linspace(58, 50, 6), np.linspace(-8, 2, 8)),
+        PositionKernelLayer,
+    ),
+    "kernel by basis on scattered points": ("kernel", scattered(), BasisKernelLayer),
+    "interaction on scattered points": ("interaction", scattered(), InteractionLayer),
+}
+
+
+def network_on(graphs: ModelGraphs, kind: str, inputs: int = 3, outputs: int = 2) -> EncodeProcessDecode:
+    """A small network whose decoder is not zero."""
+    torch.manual_seed(0)
+    config = ProcessorConfig(kind, num_layers=2, latent_size=8, hidden_size=8, num_basis=3)  # type: ignore[arg-type]
+    network = EncodeProcessDecode(inputs, outputs, graphs, config)
+    torch.nn.init.normal_(network.decoder[-1].weight)
+    torch.nn.init.normal_(network.decoder[-1].bias)
+    return network
+
+
+@pytest.fixture(params=CASES, ids=list(CASES))
+def case(request: pytest.FixtureRequest) -> tuple[str, Mesh, type]:
+    return CASES[request.param]
+
+
+def test_the_graph_decides_the_layer(case: tuple[str, Mesh, type]) -> None:
+    kind, mesh, layer = case
+    assert isinstance(network_on(default_graphs(mesh), kind).processor[0], layer)
+
+
+def test_relabelled_nodes_give_relabelled_output(case: tuple[str, Mesh, type]) -> None:
+    kind, mesh, _ = case
+    graph = default_graphs(mesh).processor
+    order = torch.randperm(mesh.num_nodes, generator=torch.Generator().manual_seed(1))
+    place = torch.argsort(order)  # of each old node in the new order
+    relabelled = Graph.sorted(
+        place[graph.edge_index], graph.edge_features, mesh.num_nodes, mesh.num_nodes, graph.feature_names
+    )
+    features = torch.randn(2, mesh.num_nodes, 3)
+    out = network_on(ModelGraphs(graph), kind)(features)
+    out_relabelled = network_on(ModelGraphs(relabelled), kind)(features[:, order])
+    torch.testing.assert_close(out_relabelled, out[:, order], rtol=1e-4, atol=1e-5)
+
+
+def test_swapped_senders_and_receivers_give_another_network() -> None:
+    """So that the test above could fail: one-sided edges tell upwind from downwind."""
+    graph = default_graphs(ring(24)).processor
+    upwind = graph.edge_features[:, graph.feature_names.index("displacement")] < 0
+    one_sided = Graph(graph.edge_index[:, upwind], graph.edge_features[upwind], 24, 24, graph.feature_names)
+    swapped = Graph.sorted(one_sided.edge_index.flip(0), one_sided.edge_features, 24, 24, graph.feature_names)
+    features = torch.randn(1, 24, 3)
+    out, other = (network_on(ModelGraphs(g), "kernel")(features) for g in (one_sided, swapped))
+    assert not torch.allclose(out, other, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "interaction"])
+def test_a_shifted_field_on_the_ring_gives_the_shifted_output(kind: str) -> None:
+    network = network_on(default_graphs(ring(24)), kind)
+    features = torch.randn(2, 24, 3)
+    for shift in (1, 7):
+        torch.testing.assert_close(
+            network(features.roll(shift, dims=1)), network(features).roll(shift, dims=1), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_information_travels_one_edge_a_layer_and_no_further() -> None:
+    network = network_on(build_graphs(GraphConfig(HopEdges(hops=(1, 2))), ring(24)), "kernel")
+    features = torch.randn(1, 24, 3)
+    poked = features.clone()
+    poked[0, 12] += 1.0
+    changed = (network(poked) != network(features)).any(dim=-1)[0]
+    assert changed.nonzero().squeeze(1).tolist() == list(range(8, 17))  # two layers of two hops
+
+
+def test_a_zero_decoder_gives_nothing_and_learns_first(case: tuple[str, Mesh, type]) -> None:
+    kind, mesh, _ = case
+    config = ProcessorConfig(kind, num_layers=1, latent_size=4, hidden_size=4)  # type: ignore[arg-type]
+    network = EncodeProcessDecode(3, 2, default_graphs(mesh), config)
+    out = network(torch.randn(2, mesh.num_nodes, 3))
+    assert torch.equal(out, torch.zeros_like(out))
+    (out - 1.0).square().mean().backward()
+    assert network.decoder[-1].weight.grad.abs().max() > 0
+
+
+def test_gradients_reach_every_parameter(case: tuple[str, Mesh, type]) -> None:
+    kind, mesh, _ = case
+    network = network_on(default_graphs(mesh), kind)
+    network(torch.randn(2, mesh.num_nodes, 3)).square().sum().backward()
+    silent = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert silent == []
+
+
+def test_a_tiny_case_overfits(case: tuple[str, Mesh, type]) -> None:
+    kind, mesh, _ = case
+    torch.manual_seed(0)
+    config = ProcessorConfig(kind, num_layers=2, latent_size=16, hidden_size=16)  # type: ignore[arg-type]
+    network = EncodeProcessDecode(3, 2, default_graphs(mesh), config)
+    features, target = torch.randn(1, mesh.num_nodes, 3), torch.randn(1, mesh.num_nodes, 2)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = (network(features) - target).square().mean()
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.05 * target.square().mean()
+
+
+def test_few_scattered_points_share_a_basis_rather_than_one_map_each() -> None:
+    mesh = scattered(12)
+    network = network_on(build_graphs(GraphConfig(NearestEdges(neighbours=4)), mesh), "kernel")
+    assert isinstance(network.processor[0], BasisKernelLayer)
+
+
+def test_moved_and_copied_networks_keep_their_graph() -> None:
+    network = network_on(default_graphs(scattered()), "kernel")
+    features = torch.randn(1, 60, 3, dtype=torch.float64)
+    single = network(features.float())
+    torch.testing.assert_close(network.double()(features).float(), single, rtol=1e-4, atol=1e-4)
+    assert network.processor_graph.graph.edge_features.dtype == torch.float64
+
+
+def test_sizes_below_one_are_refused_by_name() -> None:
+    for name in ("num_layers", "latent_size", "hidden_size", "num_basis"):
+        with pytest.raises(MeshcastError, match=f"processor.{name} must be at least 1, but is 0"):
+            replace(ProcessorConfig(), **{name: 0})
