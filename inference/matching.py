@@ -56,10 +56,8 @@ class MatchedTruth:
         return values
 
 
-def match(
-    forecast: Forecast, label: str, truth: Fields, variables: tuple[str, ...], left_out: list[str]
-) -> MatchedTruth:
-    """Find the truth of a forecast, and name in `left_out` what has none.
+def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, ...]) -> MatchedTruth:
+    """Find the truth of a forecast.
 
     Raises MeshcastError where the meshes differ, or where no lead of any case has truth.
     """
