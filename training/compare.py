@@ -24,6 +24,7 @@ from emulator.data.forecast import Forecast
 from emulator.data.starts import spread_starts
 from graphs.errors import MeshcastError
 from inference import bootstrap
+from inference.report import Story, write_report
 from inference.scorecard import ForecastScores, Verification, common_cases
 from inference.verification import verify
 from training.experiment import DataConfig, ExperimentConfig, TaskConfig, TrainingConfig, ValidationConfig
@@ -138,11 +139,13 @@ class Comparison:
 
 
 def compare(
-    config: CompareConfig, *, progress: bool = True, say: Callable[[str], None] = lambda text: None
+    config: CompareConfig, *, progress: bool = True, say: Callable[[str], None] = lambda text: None, command: str = ""
 ) -> Comparison:
     """Train or load every row, forecast the same starts of the test part, verify, rank, and write one report.
 
-    Started again, finished runs are not repeated. progress: a bar along each fit; say: takes notices, a line each.
+    Started again, finished runs are not repeated.
+
+    progress: a bar along each fit; say: takes notices, a line each; command: for the report to quote.
     Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
     """
     if config.data.test is None:
@@ -169,7 +172,10 @@ def compare(
     rows += [Row(e.label, e.status, e.reason, result=e.result) for e in entries if e.trained is None]
     folder = Path(config.output) / config.name
     comparison = Comparison(tuple(rows), labels[0], verification, folder)
-    _write(config, comparison)
+    write_report(verification, folder, forecasts=forecasts, truth=test, story=_story(config, comparison, command))
+    dump(config, folder / "compare.yaml")
+    with atomic_file(folder / "comparison.json") as part:
+        part.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
     return comparison
 
 
@@ -351,11 +357,37 @@ def _finite(value: NDArray[np.float64]) -> float | None:
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
-def _write(config: CompareConfig, comparison: Comparison) -> None:
-    folder = comparison.folder
-    dump(config, folder / "compare.yaml")
-    with atomic_file(folder / "comparison.json") as part:
-        part.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
+def _story(config: CompareConfig, comparison: Comparison, command: str) -> Story:
+    """What the report tells beside the scores: the ranking, and the loss of the first network."""
+    level = f"{100 * comparison.verification.level:g} %"
+    facts = {}
+    for number, row in enumerate(comparison.rows, 1):
+        words = [f"{row.label}: {row.status}{': ' * bool(row.reason)}{row.reason}"]
+        if row.score is not None:
+            words.append(f"score {row.score:.4g}{_between(row.interval)}")
+        if row.difference is not None:
+            words.append(f"{row.difference:+.4g}{_between(row.difference_interval)} against {comparison.reference}")
+        if row.result is not None and row.result.update is not None:
+            words.append(f"kept after {row.result.update} updates, {row.result.seconds:.0f} s")
+        words += [f"{count} {kind} weights" for kind, count in row.parameters.items() if count]
+        facts[f"rank {number}"] = ", ".join(words)
+    folders = [Path(config.results) / row.result.folder for row in comparison.rows if row.result is not None]
+    logs = [folder / "metrics.csv" for folder in folders if (folder / "metrics.csv").is_file()]
+    best = comparison.rows[0]
+    return Story(
+        title=f"{config.name}: {len(comparison.rows)} emulators compared",
+        summary=(
+            f"{best.label} is best by the geometric mean over lead times of {config.validation.score}, from the same "
+            f"{comparison.verification.emulators[0].num_cases} starts. Intervals are of {level}."
+        ),
+        command=command,
+        log=logs[0] if logs else None,
+        facts=facts,
+    )
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.3g} to {interval[1]:.3g})"
 
 
 def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:

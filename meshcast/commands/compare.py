@@ -25,6 +25,9 @@ def compare(
 
     Example: meshcast compare compare-ring training.updates=500 --plugin mine.py
     """
+    import shlex
+    import sys
+
     from emulator.configuration import load
     from emulator.plugins import load_plugins
     from meshcast.console import print_json, print_table, say
@@ -34,7 +37,7 @@ def compare(
 
     load_plugins(plugin or [])
     settings = load(CompareConfig, config_path(config), overrides or [])
-    comparison = run_comparison(settings, say=say)
+    comparison = run_comparison(settings, say=say, command=shlex.join(["meshcast", *sys.argv[1:]]))
     if as_json:
         print_json(to_plain(settings, comparison))
     else:
@@ -45,7 +48,7 @@ def compare(
         )
     for sentence in comparison.verification.left_out:
         say(f"Not verified: {sentence}.")
-    say(f"Wrote {comparison.folder}.")
+    say(f"Wrote {comparison.folder / 'report.html'}.")
 
 
 def _cells(number: int, row: Row) -> list[str]:

@@ -1,0 +1,267 @@
+"""A comparison ranks ours, closed forms and a researcher's own models on the same starts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer import Typer
+from typer.testing import CliRunner
+
+import training.compare
+from emulator.build import load_emulator
+from emulator.configuration import load
+from emulator.data.arrays import ArrayFields
+from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
+from emulator.gnn import GNNConfig
+from emulator.physics.ring_equations import APEBENCH
+from emulator.plugins import find_plugin, load_plugins
+from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
+from graphs.latlon import latlon
+from meshcast.commands.compare import compare as command
+from training.compare import CompareConfig, Comparison, compare, study_runs
+
+PLUGINS = [
+    Path(__file__).parent.parent / "plugins" / name for name in ("circular_convolution.py", "spectral_regression.py")
+]
+YAML = """
+name: tiny
+data:
+  train: {source: SOURCE/train.npy, trajectories: [0, 8]}
+  validation: {source: SOURCE/train.npy, trajectories: [8, 10]}
+  test: {source: SOURCE/test.npy}
+task: {prognostic: [u]}
+emulators:
+  gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}
+  ridge: {kind: ridge}
+  convolution: {kind: plugin, name: circular convolution, options: {width: 4}}
+  spectral: {kind: plugin, name: spectral regression}
+training: {updates: 4, batch_size: 4, warm_up: 1}
+own_training: {convolution: {updates: 5}}
+validation: {every: 2, steps: 4, cases: 2, score: nrmse}
+seeds: [0, 1]
+forecast: {steps: 6, cases: 5}
+"""
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison's YAML and its data: advection on a ring of 32 nodes, four cells a step."""
+    folder = tmp_path_factory.mktemp("source")
+    for name, seed, trajectories, frames in (("train", 0, 10, 9), ("test", 773, 6, 8)):
+        simulation = SimulationConfig(APEBENCH["diff_adv"], 1.0, RingConfig(32), trajectories, frames, seed=seed)
+        np.save(folder / f"{name}.npy", simulate_arrays(simulation)[:, :, None].astype(np.float32))
+    (folder / "compare.yaml").write_text(YAML.replace("SOURCE", str(folder)))
+    return folder
+
+
+def config_in(folder: Path, source: Path, *overrides: str) -> CompareConfig:
+    """The comparison of the YAML, with its files under `folder`."""
+    load_plugins(PLUGINS)
+    places = [f"output={folder / 'runs'}", f"results={folder / 'results'}"]
+    return load(CompareConfig, source / "compare.yaml", [*places, *overrides])
+
+
+@pytest.fixture(scope="module")
+def compared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompareConfig, Comparison]:
+    config = config_in(tmp_path_factory.mktemp("compared"), source)
+    return config, compare(config, progress=False)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports take seconds; one test of them is enough."""
+    monkeypatch.setattr(training.compare, "write_report", lambda verification, output, **told: output)
+
+
+def test_plugins_are_ranked_beside_ridge_and_persistence(compared: tuple[CompareConfig, Comparison]) -> None:
+    _, comparison = compared
+    rows = {row.label: row for row in comparison.rows}
+    seeded = {f"{network} (seed {seed})" for network in ("gnn", "convolution") for seed in (0, 1)}
+    assert set(rows) == seeded | {"ridge", "spectral", "persistence"}
+    scores = [row.score for row in comparison.rows]
+    assert scores == sorted(scores)  # type: ignore[type-var]
+    assert comparison.rows[0].label == "spectral"  # exact for advection, where ridge at radius 3 cannot reach
+    assert rows["spectral"].score < 1e-4 < rows["ridge"].score < rows["persistence"].score  # type: ignore[operator]
+    assert rows["spectral"].parameters == {"trainable": 0, "fixed": 2 * 17}
+    assert rows["convolution (seed 0)"].result.config["training"]["updates"] == 5  # type: ignore[union-attr]
+    assert comparison.reference == "gnn (seed 0)" and rows["gnn (seed 0)"].difference is None
+    difference = rows["spectral"].score - rows["gnn (seed 0)"].score  # type: ignore[operator]
+    assert rows["spectral"].difference == pytest.approx(difference)
+    lower, upper = rows["spectral"].difference_interval  # type: ignore[misc]
+    assert lower < difference < upper < 0
+
+
+def test_every_row_starts_from_the_same_states(compared: tuple[CompareConfig, Comparison], source: Path) -> None:
+    _, comparison = compared
+    emulators = comparison.verification.emulators
+    assert len(emulators) == 7
+    for scores in emulators:
+        assert scores.trajectory.tolist() == [0, 1, 2, 4, 5]  # five of six, spread
+        assert np.array_equal(scores.init_time, emulators[0].init_time)
+        assert scores.verified.all() and scores.lead_steps.tolist() == list(range(1, 7))
+    truth = np.load(source / "test.npy")[[0, 1, 2, 4, 5], :7, 0]
+    error = np.linalg.norm(truth[:, :1] - truth[:, 1:], axis=2) / np.linalg.norm(truth[:, 1:], axis=2)
+    persistence = next(row for row in comparison.rows if row.label == "persistence")
+    assert persistence.score == pytest.approx(np.exp(np.log(error.mean(0)).mean()), rel=1e-5)
+
+
+def test_a_plugin_loads_from_its_checkpoint_and_forecasts_the_same(
+    compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    config, comparison = compared
+    paths = {
+        row.label: row.result.emulator_path(Path(config.results)) for row in comparison.rows if row.result is not None
+    }
+    chosen = {"spectral": paths["spectral"], "convolution": paths["convolution (seed 1)"].parent}
+    rows = ", ".join(f"{label}: {{kind: checkpoint, path: {path}}}" for label, path in chosen.items())
+    again = compare(config_in(tmp_path, source, f"emulators={{{rows}}}", "own_training={}"), progress=False)
+    scores = {row.label: row.score for row in comparison.rows}
+    found = {row.label: row.score for row in again.rows}
+    assert found["spectral"] == scores["spectral"]
+    assert found["convolution"] == scores["convolution (seed 1)"]
+    assert found["persistence"] == scores["persistence"]
+
+
+def test_an_interrupted_comparison_ends_with_the_same_table(
+    compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    config = config_in(tmp_path, source)
+
+    def killed(text: str) -> None:
+        if text.startswith("[2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(config, progress=False, say=killed)
+    said: list[str] = []
+    resumed = compare(config, progress=False, say=said.append)
+    assert said[0].startswith("[1/7] gnn, seed 0: done") and said[1] == "[2/7] gnn, seed 1 ..."
+
+    def table(comparison: Comparison) -> list[object]:
+        return [replace(row, result=None) for row in comparison.rows]
+
+    assert table(resumed) == table(compared[1])
+
+
+def test_one_report_tells_it_all(compared: tuple[CompareConfig, Comparison]) -> None:
+    _, comparison = compared
+    page = (comparison.folder / "report.html").read_text()
+    assert all(row.label in page for row in comparison.rows)
+    assert "rank 1" in page and "loss.png" not in page and (comparison.folder / "loss.png").is_file()
+    written = json.loads((comparison.folder / "comparison.json").read_text())
+    assert [row["label"] for row in written["rows"]] == [row.label for row in comparison.rows]
+    ridge = written["rmse"]["ridge"]["u"]
+    assert ridge["difference_lower"][0] <= ridge["difference_estimate"][0] <= ridge["difference_upper"][0] < 0
+    assert load(CompareConfig, comparison.folder / "compare.yaml").seeds == (0, 1)
+
+
+def test_the_command_takes_plugins_and_prints_for_machines(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = Typer()
+    app.command()(command)
+    arguments = [str(source / "compare.yaml"), "emulators={spectral: {kind: plugin, name: spectral regression}}"]
+    arguments += ["own_training={}", "--plugin", str(PLUGINS[1])]
+    finished = CliRunner().invoke(app, [*arguments, "--json"])
+    assert finished.exit_code == 0, finished.output
+    assert [row["label"] for row in json.loads(finished.stdout)["rows"]] == ["spectral", "persistence"]
+    assert "persistence" in CliRunner().invoke(app, arguments).stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "runs"]
+
+
+def test_an_installed_package_brings_its_emulator_by_entry_point(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PLUGINS[1].read_text()
+    (tmp_path / "waves_package.py").write_text(text.replace("SpectralRegression", "Waves"))
+    information = tmp_path / "waves_package-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: waves-package\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[meshcast.emulators]\ninstalled waves = waves_package:Waves\n")
+    row = "emulators={waves: {kind: plugin, name: installed waves}}"
+    config = config_in(tmp_path, source, row, "own_training={}")
+    with pytest.raises(MeshcastError, match="No plug-in is called 'installed waves'"):
+        compare(config, progress=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert importlib.metadata.version("waves-package") == "1.0"
+    comparison = compare(config, progress=False)
+    assert comparison.rows[0].label == "waves"
+    assert comparison.rows[0].result is not None
+    trained = load_emulator(comparison.rows[0].result.emulator_path(Path(config.results)))
+    assert type(trained.emulator) is find_plugin("installed waves")
+
+
+def test_a_row_that_fails_is_named_and_the_others_are_ranked(
+    source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    (tmp_path / "half.py").write_text(
+        "class Half:\n"
+        "    step = arrays = from_arrays = None\n"
+        "    def fit(task, part): raise RuntimeError('singular matrix')\n"
+        "EMULATORS = {'half': Half}\n"
+    )
+    load_plugins([tmp_path / "half.py"])
+    config = config_in(tmp_path, source, "emulators={half: {kind: plugin, name: half}}", "own_training={}")
+    comparison = compare(config, progress=False)
+    assert [(row.label, row.status) for row in comparison.rows] == [("persistence", "done"), ("half", "failed")]
+    assert comparison.rows[1].reason == "RuntimeError: singular matrix"
+    assert comparison.reference == "persistence"
+
+
+def test_real_data_start_every_so_many_steps(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = np.arange(60)
+    mesh = latlon(np.linspace(55, 50, 3), np.linspace(0, 6, 4))
+    weather = 280 + np.cos(2 * np.pi * hours[:, None, None, None] / 24 + mesh.longitudes[:, None] / 9)
+    fields = ArrayFields(weather.astype(np.float32), ("2t",), ("K",), mesh, TimeStep(3600), 3600 * hours, "member")
+    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
+    rows = "emulators={hourly: {kind: climatology, period: hour}, ridge: {kind: ridge, radii: [0]}}"
+    overrides = [rows, "own_training={}", "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
+    config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
+    comparison = compare(config, progress=False)
+    assert comparison.verification.emulators[0].init_time.tolist() == [3600 * hour for hour in (2, 14, 26, 38, 50)]
+    assert "acc" in comparison.verification.emulators[0].metrics
+
+
+def test_what_does_not_fit_together_is_refused_before_any_training(source: Path, tmp_path: Path) -> None:
+    def refuse(match: str, *overrides: str) -> None:
+        with pytest.raises(MeshcastError, match=match):
+            compare(config_in(tmp_path, source, *overrides), progress=False)
+
+    refuse("did you mean emulators.gnn.processor", "emulators={gnn: {kind: gnn, procesor: {}}}")
+    refuse("expected one of gnn, .*checkpoint", "emulators={gnn: {kind: gn}}")
+    refuse("own_training names cnn", "own_training={cnn: {updates: 3}}")
+    refuse("(?s)own_training.gnn: .*did you mean learning_rate", "own_training={gnn: {learning_rat: 3}}")
+    refuse("seeds must be different", "seeds=[1, 1]")
+    refuse("forecast.steps must be at least 1", "forecast.steps=0")
+    refuse("give data.test.source", "data.test=null")
+    refuse("label persistence is kept", "emulators={persistence: {kind: ridge}}", "own_training={}")
+    refuse("Expected a checkpoint", "emulators={old: {kind: checkpoint, path: nowhere}}", "own_training={}")
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
+
+
+def test_a_checkpoint_of_another_mesh_is_refused(
+    compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path
+) -> None:
+    config, comparison = compared
+    path = next(row.result for row in comparison.rows if row.label == "ridge").emulator_path(  # type: ignore[union-attr]
+        Path(config.results)
+    )
+    np.save(tmp_path / "test.npy", np.load(source / "test.npy")[..., ::2])
+    rows = f"emulators={{old: {{kind: checkpoint, path: {path}}}}}"
+    with pytest.raises(MeshcastError, match=r"old cannot forecast .*it lives on a ring of 32"):
+        compare(config_in(tmp_path, source, rows, "own_training={}", f"data.test.source={tmp_path / 'test.npy'}"))
+
+
+def test_a_change_of_the_test_part_trains_nothing_anew(source: Path, tmp_path: Path) -> None:
+    one, other = (study_runs(config_in(tmp_path, source, f"data.test.source={name}")) for name in ("a.npy", "b.npy"))
+    assert [run.experiment for run in one] == [run.experiment for run in other]
+    assert isinstance(one[0].config.emulator, GNNConfig)
