@@ -173,10 +173,7 @@ def _same_case(forecast: Forecast, main: Forecast, case: int) -> bool:
 
 def _about_zero(verification: Verification) -> bool:
     """Whether ‖truth‖ says something of the variability; for a temperature in kelvin it is the mean over again."""
-    emulator = verification.emulators[0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        norm = np.nanmedian(np.sqrt(emulator.values["mse"]) / emulator.values["nrmse"], axis=(0, 1))
-    return bool((verification.scale > 0.3 * norm).all())
+    return bool((verification.scale > 0.3 * verification.magnitude).all())
 
 
 def _has_bands(verification: Verification) -> bool:
@@ -263,7 +260,7 @@ def _summary_table(verification: Verification) -> str:
             median = float(np.nanmedian(steps)) if np.isfinite(steps).any() else np.nan
             open_end = "≥ " if emulator.censored[:, column].mean() > 0.5 else ""
             score = _with_interval(emulator.score()[column], lower[column], upper[column])
-            cells = (emulator.label, variable, f"{int(emulator.verified[..., column].any(1).sum())}")
+            cells = (escape(emulator.label), escape(variable), f"{int(emulator.verified[..., column].any(1).sum())}")
             stopped = int(emulator.failed[:, column].max(initial=0))
             rows.append((*cells, f"{stopped}", f"{open_end}{median:g}", *([score] if scored else [])))
     threshold = ", ".join(

@@ -158,6 +158,7 @@ class Verification:
     """Scores of several emulators against one truth.
 
     scale: [variable] the truth's standard deviation in space and time about its mean, over the cases verified.
+    magnitude: [variable] the truth's root mean square, what nRMSE divides by on average.
     threshold: RMSE over `scale` past which a forecast no longer counts as stable.
     baselines: labels of the emulators that skill is measured against.
     left_out: what was not verified, and why, one sentence each.
@@ -171,6 +172,7 @@ class Verification:
     mesh: Mesh
     time_step: TimeStep
     scale: NDArray[np.float64]
+    magnitude: NDArray[np.float64]
     threshold: float
     baselines: tuple[str, ...]
     left_out: tuple[str, ...]

@@ -65,7 +65,7 @@ def verify(
             unverified.setdefault(sentence, []).append(label)
         parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), spectra).run())
     left_out += [f"{sentence} ({', '.join(those)})" for sentence, those in unverified.items()]
-    scale = _standard_deviation([moments for _, moments in parts])
+    scale, magnitude = _scales([moments for _, moments in parts])
     emulators = tuple(scored.with_stable_steps(scale, threshold) for scored, _ in parts)
     return Verification(
         emulators=emulators,
@@ -74,6 +74,7 @@ def verify(
         mesh=truth.mesh,
         time_step=forecasts[0].time_step,
         scale=scale,
+        magnitude=magnitude,
         threshold=threshold,
         baselines=tuple(e.label for e in emulators if e.label in baselines or e.name in baselines),
         left_out=tuple(left_out),
@@ -269,8 +270,8 @@ def _forecast_climatology(
     return fields[:, 0][..., [names.index(name) for name in variables]].double().numpy()
 
 
-def _standard_deviation(moments: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """[variable] the truth's standard deviation in space and time from summed moments."""
+def _scales(moments: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[variable] the truth's standard deviation and root mean square in space and time, from summed moments."""
     number, mean, square = np.sum(moments, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt(np.maximum(square / number - (mean / number) ** 2, 0.0))
+        return np.sqrt(np.maximum(square / number - (mean / number) ** 2, 0.0)), np.sqrt(square / number)
