@@ -141,7 +141,8 @@ def _rebuild(config: EmulatorConfig, task: Task, mesh: Mesh, weights: dict[str, 
     if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
         return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
     if isinstance(config, GNNConfig | PluginConfig):
-        module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1])
+        with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
+            module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1])
     else:
         module = build_baseline(config, task, mesh)
     module.load_state_dict(weights)

@@ -65,16 +65,11 @@ def test_a_network_gives_the_same_without_torch_scatter(kind: str, monkeypatch: 
         return [out.detach(), *(weight.grad.clone() for weight in network.parameters())]
 
     compiled = outcome()
-    plain = torch_only_sum(monkeypatch, outcome)
-    for first, second in zip(compiled, plain, strict=True):
-        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
-
-
-def torch_only_sum(monkeypatch: pytest.MonkeyPatch, run):
-    """Run as on a machine where torch_scatter could not be imported."""
+    # As on a machine where torch_scatter could not be imported.
     monkeypatch.setattr(aggregate, "segment_csr", None)
     monkeypatch.setattr(aggregate.sum_by_receiver, "__defaults__", ("torch",))
-    return run()
+    for first, second in zip(compiled, outcome(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_of_the_gather_are_the_same_in_every_call() -> None:
