@@ -160,21 +160,28 @@ def _multiplicity(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _lag_one(series: NDArray[np.float64]) -> float:
-    """Median, over all columns, of the lag-1 correlation along the first axis; 0 where nothing varies."""
+    """Median, over all columns, of the lag-1 correlation along the first axis; 0 where nothing varies, NaN left out."""
     columns = series.reshape(len(series), -1)
-    columns = columns[:, np.isfinite(columns).all(0)]
-    anomaly = columns - columns.mean(0) if columns.size else columns
+    there = np.isfinite(columns)
+    anomaly = np.where(there, columns, 0.0)
+    anomaly = np.where(there, anomaly - anomaly.sum(0) / np.maximum(there.sum(0), 1), 0.0)
     square = (anomaly**2).sum(0)
-    varying = square > 0
-    if len(series) < 3 or not varying.any():
+    varying = (square > 0) & (there.sum(0) > 2)
+    if not varying.any():
         return 0.0
-    return float(np.median((anomaly[1:] * anomaly[:-1]).sum(0)[varying] / square[varying]))
+    # A pair with a gap adds nothing above the line, so its squares are scaled out below it.
+    pairs = (there[1:] & there[:-1]).sum(0) / np.maximum(there.sum(0) - 1, 1)
+    return float(np.median((anomaly[1:] * anomaly[:-1]).sum(0)[varying] / (square * pairs)[varying]))
 
 
 def _block_persistence(series: NDArray[np.float64], length: int) -> float:
-    """Lag-1 correlation of block means, with the small-sample bias -(1 + 4ρ) / n taken out (Kendall 1954)."""
+    """Lag-1 correlation of block means; its bias -(1 + 4ρ) / n is added back to first order (Kendall 1954)."""
     num_blocks = len(series) // length
     if num_blocks < 4:
         return np.nan
-    means = series[: num_blocks * length].reshape(num_blocks, length, -1).mean(1)
-    return float(np.clip((num_blocks * _lag_one(means) + 1) / (num_blocks - 4) if num_blocks > 4 else np.nan, -1, 1))
+    blocks = series[: num_blocks * length].reshape(num_blocks, length, -1)
+    there = np.isfinite(blocks)
+    with np.errstate(invalid="ignore"):
+        means = np.where(there, blocks, 0.0).sum(1) / there.sum(1)
+    correlation = _lag_one(means)
+    return float(np.clip(correlation + (1 + 4 * correlation) / num_blocks, -1, 1))

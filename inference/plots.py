@@ -102,6 +102,8 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
             for emulator in shown:
                 steps = emulator.lead_steps
                 lower, upper = verification.interval(emulator.label, metric)
+                if not np.isfinite(emulator.mean(metric)[:, column]).any():
+                    continue  # such as the correlation of the climatology, which has no anomaly
                 _curve(
                     axes, verification, steps, emulator.mean(metric)[:, column], styles[emulator.label], emulator.label
                 )

@@ -337,7 +337,13 @@ def _left_out(verification: Verification) -> str:
     items = [sentence if len(sentence) < 600 else sentence[:600] + " ..." for sentence in verification.left_out[:40]]
     more = len(verification.left_out) - len(items)
     rest = f"<p>and {more} more, in scores.json.</p>" if more > 0 else ""
-    return "<h2>Left out</h2><ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + f"</ul>{rest}"
+    listed = "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + f"</ul>{rest}"
+    if len(items) <= 6:
+        return f"<h2>Left out</h2>{listed}"
+    pairs = sum(int((~e.verified.any(2)).sum()) for e in verification.emulators)
+    total = sum(e.verified[..., 0].size for e in verification.emulators)
+    summary = f"{pairs} of {total} pairs of case and lead time have no truth and count in no score"
+    return f"<h2>Left out</h2><details><summary>{summary}</summary>{listed}</details>"
 
 
 def _provenance(verification: Verification, story: Story) -> str:

@@ -64,7 +64,8 @@ def verify(
         for sentence in without_truth(forecast, found.has_truth):
             unverified.setdefault(sentence, []).append(label)
         parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), spectra).run())
-    left_out += [f"{sentence} ({', '.join(those)})" for sentence, those in unverified.items()]
+    for sentence, those in unverified.items():
+        left_out.append(f"{sentence} ({'all forecasts' if len(those) == len(labels) else ', '.join(those)})")
     scale, magnitude = _scales([moments for _, moments in parts])
     emulators = tuple(scored.with_stable_steps(scale, threshold) for scored, _ in parts)
     return Verification(

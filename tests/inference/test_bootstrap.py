@@ -5,6 +5,7 @@ import pytest
 from scipy.signal import lfilter
 
 from inference.bootstrap import (
+    _lag_one,
     _multiplicity,
     block_length,
     interval,
@@ -100,6 +101,13 @@ def test_a_failed_case_spoils_only_the_means_that_draw_it() -> None:
     counts = _multiplicity(np.array([[0, 0, 2], [0, 1, 2]]))
     mean = resampled_mean(values, there, counts)
     assert mean[0] == 1.0 and np.isnan(mean[1])
+
+
+def test_gaps_in_the_scores_do_not_hide_their_memory() -> None:
+    series = autoregressive(20, 24 * 20, 0.8, seed=4)
+    with_gaps = np.where(np.random.default_rng(0).random(series.shape) < 0.1, np.nan, series)
+    assert _lag_one(with_gaps) == pytest.approx(_lag_one(series), abs=0.03)
+    assert _lag_one(np.ones((9, 2))) == 0.0
 
 
 def test_one_block_has_no_interval_and_says_so() -> None:

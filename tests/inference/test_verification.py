@@ -70,7 +70,7 @@ def test_leads_without_truth_are_left_out_and_named() -> None:
     there = gnn.init_time[:, None] + gnn.lead_steps * 3600 <= truth.times[-1]
     assert (gnn.verified[..., 0] == there).all() and 0 < there.sum() < there.size
     text = " ".join(found.left_out)
-    assert "no truth at steps 7 to 12 of 2019-03-25T18:00:00 (GNN)" in text
+    assert "no truth at steps 7 to 12 of 2019-03-25T18:00:00 (all forecasts)" in text
     assert "all leads of 2019-03-26T00:00:00" in text
     half = verify([isles_forecast(isles_truth(days=3), leads=12, every=6)], isles_truth(days=3))["GNN"]
     assert gnn.values["mse"][0] == pytest.approx(half.values["mse"][0])
