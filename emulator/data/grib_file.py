@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,39 +13,12 @@ from numpy.typing import NDArray
 from emulator.atomic_file import atomic_file
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast
-from emulator.data.names import Conversion, canonical_name, conversion, split_level
-from emulator.data.series import Grid, Series, settled_grid
+from emulator.data.grib_messages import MISSING, GribField, grib_fields, moment
+from emulator.data.names import Conversion, conversion, split_level
+from emulator.data.series import Series
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-
-ERA5 = {
-    "title": "ERA5 reanalysis",
-    "institution": "European Centre for Medium-Range Weather Forecasts",
-    "attribution": "Contains modified Copernicus Climate Change Service information (ERA5, Hersbach et al. 2020, "
-    "doi:10.1002/qj.3803)",
-    "licence": "Copernicus",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class GribField:
-    """One message.
-
-    name: canonical, with its pressure level; raw_name: short name and level as the message says.
-    base_time, valid_time: seconds since 1970 UTC.
-    values: [cell] float32 in the order of `grid`, NaN where missing.
-    """
-
-    name: str
-    raw_name: str
-    units: str
-    number: int
-    base_time: int
-    valid_time: int
-    values: NDArray[np.float32]
-    grid: Grid
-    attributes: dict[str, str]
 
 
 def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
@@ -61,7 +32,7 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
         if (other := group.setdefault(field.valid_time, field)) is not field:
             detail = "" if other.base_time == field.base_time else " from forecasts of different initial times"
             raise MeshcastError(
-                f"{path} holds {field.raw_name} at {_moment(field.valid_time)} twice{detail}. Keep one of each "
+                f"{path} holds {field.raw_name} at {moment(field.valid_time)} twice{detail}. Keep one of each "
                 " (grib_copy -w selects)."
             )
     series = []
@@ -113,7 +84,7 @@ def read_grib_forecast(path: Path) -> Forecast:
                     field = fields.get((name, case, member, lead))
                     if field is None or not field.grid.equals(first.grid):
                         raise MeshcastError(
-                            f"{path} has no field of {name} from {_moment(case)}, member {member}, "
+                            f"{path} has no field of {name} from {moment(case)}, member {member}, "
                             f"{lead / 3600:g} h ahead on the grid of the others. Give the same for every case."
                         )
                     values[row, column, depth, :, layer] = field.values
@@ -156,6 +127,7 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bi
                         if members > 1:
                             eccodes.codes_set(message, "perturbationNumber", member)
                         _set_times(eccodes, message, int(init_time), int(valid_time))
+                        eccodes.codes_set(message, "missingValue", MISSING)  # a clone forgets it
                         values = convert(forecast.values[case, member, lead, :, column]).astype(np.float64)
                         eccodes.codes_set_values(message, np.where(np.isfinite(values), values, MISSING))
                         eccodes.codes_write(message, file)
@@ -179,9 +151,6 @@ def refuse_ungribbable(
             _to_grib_units(eccodes, template, name, unit)
         finally:
             eccodes.codes_release(template)
-
-
-MISSING = 9.999e20
 
 
 def _regular_grid(mesh: Mesh) -> dict[str, float | int]:
@@ -223,7 +192,6 @@ def _template(eccodes: Any, name: str, grid: Mapping[str, float | int], members:
         **grid,
         "bitsPerValue": bits_per_value,
         "bitmapPresent": 1,
-        "missingValue": MISSING,
     }
     if members > 1:
         keys["numberOfForecastsInEnsemble"] = members
@@ -255,113 +223,13 @@ def _to_grib_units(eccodes: Any, template: Any, name: str, units: str) -> Conver
 
 
 def _set_times(eccodes: Any, message: Any, init_time: int, valid_time: int) -> None:
-    moment = datetime(1970, 1, 1) + timedelta(seconds=init_time)
-    eccodes.codes_set(message, "dataDate", int(f"{moment:%Y%m%d}"))
-    eccodes.codes_set(message, "hour", moment.hour)
-    eccodes.codes_set(message, "minute", moment.minute)
-    eccodes.codes_set(message, "second", moment.second)
-    lead = valid_time - init_time
-    seconds, unit = next((one for one in ((3600, "h"), (60, "m")) if lead % one[0] == 0), (1, "s"))
+    start, lead = datetime(1970, 1, 1) + timedelta(seconds=init_time), valid_time - init_time
+    if lead % 60 or start.second:
+        raise MeshcastError(
+            "GRIB counts whole minutes here, but this forecast counts seconds. Write NetCDF (.nc) instead."
+        )
+    eccodes.codes_set(message, "dataDate", int(f"{start:%Y%m%d}"))
+    eccodes.codes_set(message, "dataTime", start.hour * 100 + start.minute)
+    seconds, unit = (3600, "h") if lead % 3600 == 0 else (60, "m")
     eccodes.codes_set(message, "stepUnits", unit)
     eccodes.codes_set(message, "step", lead // seconds)
-
-
-def grib_fields(path: Path) -> Iterator[GribField]:
-    """The messages of a GRIB file, in order.
-
-    Raises MeshcastError where the file is truncated or damaged.
-    """
-    import earthkit.data
-    import eccodes
-
-    refuse_truncated(path)
-    grids: dict[str, tuple[Grid, NDArray[np.int64] | None]] = {}
-    count = 0
-    try:
-        source = earthkit.data.from_source("file", str(path))
-        for count, message in enumerate(source):  # noqa: B007 - counts for the message below
-            yield _field(message, grids)
-    except (eccodes.CodesInternalError, EOFError, OSError, TypeError, AssertionError) as error:
-        raise MeshcastError(
-            f"{path} is truncated or damaged: message {count + 1} of it ends early or cannot be decoded "
-            f"({type(error).__name__}). Fetch the file again; its size is {path.stat().st_size} bytes."
-        ) from None
-
-
-def refuse_truncated(path: Path) -> None:
-    """Raise MeshcastError where a message is longer than what is left of the file, or lacks its closing `7777`.
-
-    The length of a message stands in its section 0 (WMO FM 92): 3 bytes from the fifth in edition 1, 8 bytes from the
-    ninth in edition 2.
-    """
-    size, start, count = path.stat().st_size, 0, 0
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        while (found := content.find(b"GRIB", start)) >= 0:
-            count += 1
-            head = content[found : found + 16]
-            if len(head) == 16 and head[7] == 1 and head[4] & 0x80:
-                return  # edition 1 beyond 8 MB counts otherwise: left to eccodes
-            length = int.from_bytes(head[4:7] if len(head) > 7 and head[7] == 1 else head[8:16], "big")
-            end = found + length
-            if len(head) < 16 or end > size or content[end - 4 : end] != b"7777":
-                raise MeshcastError(
-                    f"{path} is truncated or damaged: message {count} begins at byte {found} and should be {length} "
-                    f"bytes long, ending in 7777, but the file has {size} bytes. Fetch it again."
-                )
-            start = end
-        if content[start:].strip(b"\0\r\n\x03 "):
-            raise MeshcastError(
-                f"{path} is truncated or damaged: {size - start} bytes follow message {count} that are no message. "
-                "Fetch it again."
-            )
-
-
-def _field(message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:
-    short_name = str(message.metadata("shortName"))
-    if short_name in ("unknown", "~"):
-        short_name = f"param{message.metadata('paramId')}"
-    level = _pressure_level(message)
-    key = str(message.metadata("md5GridSection"))
-    if key not in grids:
-        places = message.to_latlon(flatten=True)
-        grids[key] = settled_grid(places["lat"], places["lon"])
-    grid, order = grids[key]
-    values = message.to_numpy(flatten=True).astype(np.float32)
-    times = message.datetime()
-    return GribField(
-        name=canonical_name(short_name, level=level),
-        raw_name=short_name if level is None else f"{short_name}_{level:g}",
-        units=str(message.metadata("units", default="") or ""),
-        number=int(message.metadata("number", default=0) or 0),
-        base_time=_seconds(times["base_time"]),
-        valid_time=_seconds(times["valid_time"]),
-        values=values if order is None else values[order],
-        grid=grid,
-        attributes=_attributes(message),
-    )
-
-
-def _pressure_level(message: Any) -> float | None:
-    """The level [hPa], None where the field is not on a pressure level."""
-    match str(message.metadata("typeOfLevel", default="")):
-        case "isobaricInhPa":
-            return float(message.metadata("level"))
-        case "isobaricInPa":
-            return float(message.metadata("level")) / 100.0
-        case _:
-            return None
-
-
-def _seconds(moment: datetime) -> int:
-    return int(np.datetime64(moment, "s").astype(np.int64))
-
-
-def _moment(seconds: int) -> str:
-    return str(np.datetime64(seconds, "s"))
-
-
-def _attributes(message: Any) -> dict[str, str]:
-    if message.metadata("class", default="") == "ea":
-        return dict(ERA5)
-    centre = message.metadata("centre", default=None)
-    return {"institution": str(centre)} if centre else {}

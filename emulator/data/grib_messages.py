@@ -1,0 +1,143 @@
+"""GRIB messages, one by one, through eccodes."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.names import canonical_name
+from emulator.data.series import Grid, settled_grid
+from graphs.errors import MeshcastError
+
+MISSING = 9.999e20  # stands for NaN on the way in and out of eccodes, which takes any number no field holds
+ERA5 = {
+    "title": "ERA5 reanalysis",
+    "institution": "European Centre for Medium-Range Weather Forecasts",
+    "attribution": "Contains modified Copernicus Climate Change Service information (ERA5, Hersbach et al. 2020, "
+    "doi:10.1002/qj.3803)",
+    "licence": "Copernicus",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GribField:
+    """One message.
+
+    name: canonical, with its pressure level; raw_name: short name and level as the message says.
+    base_time, valid_time: seconds since 1970 UTC.
+    values: [cell] float32 in the order of `grid`, NaN where missing.
+    """
+
+    name: str
+    raw_name: str
+    units: str
+    number: int
+    base_time: int
+    valid_time: int
+    values: NDArray[np.float32]
+    grid: Grid
+    attributes: dict[str, str]
+
+
+def grib_fields(path: Path) -> Iterator[GribField]:
+    """The messages of a GRIB file, in order.
+
+    Read through eccodes itself: earthkit-data 0.20 remembers where the messages of a path lay, and so misreads a file
+    that was written anew. Raises MeshcastError where the file is truncated or damaged.
+    """
+    import eccodes
+
+    refuse_truncated(path)
+    grids: dict[str, tuple[Grid, NDArray[np.int64] | None]] = {}
+    count = 0
+    with path.open("rb") as file:
+        try:
+            while (message := eccodes.codes_grib_new_from_file(file)) is not None:
+                count += 1
+                try:
+                    field = _field(eccodes, message, grids)
+                finally:
+                    eccodes.codes_release(message)
+                yield field
+        except eccodes.CodesInternalError as error:
+            raise MeshcastError(
+                f"{path} is damaged: message {count + 1} or the one before cannot be decoded ({error}). Fetch it again."
+            ) from None
+
+
+def refuse_truncated(path: Path) -> None:
+    """Raise MeshcastError where a message is longer than what is left of the file, or lacks its closing `7777`.
+
+    The length of a message stands in its section 0 (WMO FM 92): 3 bytes from the fifth in edition 1, 8 bytes from the
+    ninth in edition 2.
+    """
+    size, start, count = path.stat().st_size, 0, 0
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        while (found := content.find(b"GRIB", start)) >= 0:
+            count += 1
+            head = content[found : found + 16]
+            if len(head) == 16 and head[7] == 1 and head[4] & 0x80:
+                return  # edition 1 beyond 8 MB counts otherwise: left to eccodes
+            length = int.from_bytes(head[4:7] if len(head) > 7 and head[7] == 1 else head[8:16], "big")
+            end = found + length
+            if len(head) < 16 or end > size or content[end - 4 : end] != b"7777":
+                raise MeshcastError(
+                    f"{path} is truncated or damaged: message {count} begins at byte {found} and should be {length} "
+                    f"bytes long, ending in 7777, but the file has {size} bytes. Fetch it again."
+                )
+            start = end
+        if content[start:].strip(b"\0\r\n\x03 "):
+            raise MeshcastError(
+                f"{path} is truncated or damaged: {size - start} bytes follow message {count} that are no message. "
+                "Fetch it again."
+            )
+
+
+def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:
+    def get(key: str, default: Any = None) -> Any:
+        return eccodes.codes_get(message, key) if eccodes.codes_is_defined(message, key) else default
+
+    short_name = str(get("shortName"))
+    if short_name in ("unknown", "~"):
+        short_name = f"param{get('paramId')}"
+    level = {"isobaricInhPa": 1.0, "isobaricInPa": 0.01}.get(str(get("typeOfLevel")))
+    if level is not None:
+        level *= float(get("level"))
+    key = str(get("md5GridSection"))
+    if key not in grids:
+        places = [eccodes.codes_get_array(message, axis) for axis in ("latitudes", "longitudes")]
+        grids[key] = settled_grid(*places)
+    grid, order = grids[key]
+    eccodes.codes_set(message, "missingValue", MISSING)
+    values = eccodes.codes_get_values(message)
+    if get("bitmapPresent", 0):
+        values = np.where(values == MISSING, np.nan, values)
+    values = values.astype(np.float32)
+    return GribField(
+        name=canonical_name(short_name, level=level),
+        raw_name=short_name if level is None else f"{short_name}_{level:g}",
+        units=str(get("units", "")),
+        number=int(get("number", 0)),
+        base_time=_seconds(get("dataDate"), get("dataTime")),
+        valid_time=_seconds(get("validityDate"), get("validityTime")),
+        values=values if order is None else values[order],
+        grid=grid,
+        attributes=dict(ERA5) if get("class") == "ea" else {"institution": str(get("centre", "unknown"))},
+    )
+
+
+def _seconds(date: int, time: int) -> int:
+    """Seconds since 1970 UTC of GRIB's yyyymmdd and hhmm."""
+    day = np.datetime64(f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}", "s")
+    return int(day.astype(np.int64)) + time // 100 * 3600 + time % 100 * 60
+
+
+def moment(seconds: int) -> str:
+    """A date for a person, of seconds since 1970 UTC."""
+    return str(np.datetime64(seconds, "s"))

@@ -1,0 +1,224 @@
+"""Forecast files: whole or resumable, bit for bit, ours and other centres'."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast
+from emulator.time_step import TimeStep, to_seconds
+from graphs.errors import MeshcastError
+from graphs.latlon import latlon
+from graphs.mesh import Mesh
+from graphs.points import points
+from graphs.ring import ring
+
+INIT = to_seconds(np.array(["2019-03-25T00", "2019-03-25T06"], "M8[s]"))
+GRID = latlon([58.0, 57.0, 56.0], np.arange(-10.0, 5.0, 3.0))
+RNG = np.random.default_rng(0)
+MESHES = {
+    "grid": (GRID, TimeStep(3600)),
+    "ring": (ring(16, 10.0), TimeStep(1, "second", 0.1, "")),
+    "points": (points(RNG.uniform(-60, 60, 12), RNG.uniform(0, 360, 12)), TimeStep(1, "month")),
+}
+
+
+def values_of(mesh: Mesh, leads: int = 4, members: int = 3) -> np.ndarray:
+    return np.random.default_rng(1).normal(280, 9, (2, members, leads, mesh.num_nodes, 2)).astype(np.float32)
+
+
+def start(path, mesh=GRID, time_step=MESHES["grid"][1], members=3, **options) -> ForecastWriter:
+    given = {
+        "name": "gnn", "variables": ("2t", "z_500"), "units": ("K", "m**2 s**-2"), "init_time": INIT,
+        "trajectory": np.array([-1, -1]), "num_members": members,
+        "attributes": {"licence": "CC", "seed": "3"}, **options,
+    }  # fmt: skip
+    return ForecastWriter(path, mesh=mesh, time_step=time_step, **given)
+
+
+def write(path, values, *args, **options):
+    writer = start(path, *args, **options)
+    for lead in range(values.shape[2]):
+        writer.append(values[:, :, lead])
+    return writer.finish()
+
+
+@pytest.mark.parametrize("kind", list(MESHES))
+def test_what_was_written_is_read_back(tmp_path, kind):
+    mesh, time_step = MESHES[kind]
+    values = values_of(mesh)
+    values[1, 2, 2:] = np.nan  # where a guard stopped a member
+    forecast = read_forecast(write(tmp_path / "f.nc", values, mesh, time_step))
+    assert np.array_equal(forecast.values, values, equal_nan=True)
+    assert forecast.mesh.same_nodes(mesh, 1e-9) and forecast.mesh.shape == mesh.shape
+    assert forecast.mesh.domain == mesh.domain and np.array_equal(forecast.mesh.areas, mesh.areas)
+    assert forecast.time_step == time_step and forecast.lead_steps.tolist() == [1, 2, 3, 4]
+    assert (forecast.name, forecast.variables, forecast.units) == ("gnn", ("2t", "z_500"), ("K", "m**2 s**-2"))
+    assert forecast.attributes["licence"] == "CC" and forecast.attributes["seed"] == "3"
+    assert np.array_equal(forecast.valid_time, time_step.advance(INIT[:, None], np.arange(1, 5)))
+
+
+def test_xarray_sees_cf_times_and_names(tmp_path):
+    write(tmp_path / "f.nc", values_of(GRID))
+    with xr.open_dataset(tmp_path / "f.nc", decode_timedelta=True) as file:
+        assert file.attrs["Conventions"] == "CF-1.11" and {"title", "institution", "source", "history"} <= set(
+            file.attrs
+        )
+        assert file["2t"].dims == ("case", "member", "lead_time", "latitude", "longitude")
+        assert file["2t"].attrs["standard_name"] == "air_temperature"
+        assert np.array_equal((file.init_time + file.lead_time).values, file.valid_time.values)
+        assert file.lead_time.values[0] == np.timedelta64(1, "h")
+        assert np.all(np.diff(file.longitude) > 0) and file.longitude.values[0] == -10.0
+
+
+def test_a_broken_off_forecast_goes_on_bit_for_bit(tmp_path):
+    """The process ends without closing the file, as a killed one does."""
+    values = values_of(GRID)
+    np.save(tmp_path / "values.npy", values)
+    code = f"""
+        import os, sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import numpy as np
+        from tests.emulator.data.test_forecast_file import start
+        values = np.load({str(tmp_path / "values.npy")!r})
+        writer = start({str(tmp_path / "f.nc")!r})
+        for lead in range(3):
+            writer.append(values[:, :, lead])
+        os._exit(9)
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 9
+    assert not (tmp_path / "f.nc").exists() and part_of(tmp_path / "f.nc").exists()
+    with pytest.raises(MeshcastError, match="not complete"):
+        read_forecast(tmp_path / "f.nc")
+    with part_of(tmp_path / "f.nc").open("ab") as file:
+        file.write(b"a lead cut short")
+    writer = ForecastWriter.resume(tmp_path / "f.nc")
+    assert writer.leads_done == 3 and np.array_equal(writer.last(2), values[:, :, 1:3])
+    writer.append(values[:, :, 3])
+    forecast = read_forecast(writer.finish({"stops": "[]"}))
+    assert np.array_equal(forecast.values, values) and forecast.attributes["stops"] == "[]"
+    assert not part_of(tmp_path / "f.nc").exists()
+
+
+def test_resuming_asks_for_the_same_forecast(tmp_path):
+    path, values = tmp_path / "f.nc", values_of(GRID)
+    same = dict(name="gnn", mesh=GRID, time_step=TimeStep(3600), variables=("2t", "z_500"), units=("K", "m**2 s**-2"),
+                init_time=INIT, trajectory=np.array([-1, -1]), num_members=3,
+                attributes={"licence": "CC", "seed": "3"})  # fmt: skip
+    writer = ForecastWriter.start_or_resume(path, **same)
+    writer.append(values[:, :, 0])
+    writer.close()
+    with pytest.raises(MeshcastError, match=r"another forecast: its init_time, seed differ"):
+        ForecastWriter.start_or_resume(path, **{**same, "init_time": INIT + 3600, "attributes": {"seed": "4"}})
+    writer = ForecastWriter.start_or_resume(path, **same)
+    assert writer.leads_done == 1
+    writer.close()
+    part_of(path).write_bytes(b"something else")
+    with pytest.raises(MeshcastError, match="cannot be read"):
+        ForecastWriter.start_or_resume(path, **same)
+
+
+def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):
+    write(tmp_path / "f.nc", values_of(GRID))
+    with pytest.raises(MeshcastError, match="exists"):
+        start(tmp_path / "f.nc")
+    start(tmp_path / "f.nc", overwrite=True).close()
+    assert len(read_forecast(tmp_path / "f.nc").lead_steps) == 4  # untouched until the new one is complete
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MeshcastError, match=r"Cannot write .*file/f\.nc"):
+        start(tmp_path / "file" / "f.nc")
+    with pytest.raises(MeshcastError, match="folder"):
+        start(tmp_path)
+
+
+@pytest.mark.parametrize("leads_that_fit", [0, 3])
+def test_a_full_disk_is_said_and_whole_leads_are_kept(tmp_path, leads_that_fit):
+    """A limit on the file's size stands in for the disk."""
+    code = f"""
+        import resource, signal, sys
+        import numpy as np
+        from graphs.errors import MeshcastError
+        from graphs.latlon import latlon
+        from tests.emulator.data.test_forecast_file import start
+        mesh = latlon(np.linspace(60, -60, 40), np.arange(0.0, 360.0, 6.0))
+        lead = np.ones((2, 3, mesh.num_nodes, 2), np.float32)
+        room = {leads_that_fit} * lead.nbytes + (100_000 if {leads_that_fit} else 100)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+        try:
+            writer = start({str(tmp_path / "f.nc")!r}, mesh)
+            for _ in range(20):
+                writer.append(lead)
+        except MeshcastError as error:
+            print(error)
+            sys.exit(2)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert "Cannot write" in done.stdout and "disk is full" in done.stdout, done.stdout
+    assert part_of(tmp_path / "f.nc").exists() == (leads_that_fit > 0)
+    if leads_that_fit:
+        writer = ForecastWriter.resume(tmp_path / "f.nc")
+        assert writer.leads_done == leads_that_fit and np.all(writer.last(writer.leads_done) == 1)
+        writer.close()
+
+
+def foreign(tmp_path, **renamed: str) -> np.ndarray:
+    values = np.random.default_rng(2).normal(280, 9, (2, 3, 4, 3, 5)).astype(np.float32)
+    coordinates = {
+        "init_time": INIT.astype("M8[s]").astype("M8[ns]"), "lead": np.array([0, 6, 12], "m8[h]").astype("m8[ns]"),
+        "member": [1, 2, 3, 4], "lat": [56.0, 57.0, 58.0], "lon": np.arange(-10.0, 5.0, 3.0),
+    }  # fmt: skip
+    dims = ("init_time", "lead", "member", "lat", "lon")
+    array = xr.DataArray(values, coordinates, dims, attrs={"units": "K"})
+    array.rename(renamed).to_dataset(name="t2m").to_netcdf(tmp_path / "foreign.nc")
+    return values
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [
+        {"init_time": "time", "lead": "prediction_timedelta", "member": "number", "lat": "latitude"},
+        {"init_time": "time", "lead": "step", "member": "realization"},
+        {"init_time": "forecast_reference_time", "lead": "lead_time", "member": "ensemble"},
+        {"init_time": "initialization_time", "lead": "forecast_period"},
+    ],
+)  # fmt: skip
+def test_other_centres_names_are_understood(tmp_path, renamed):
+    values = foreign(tmp_path, **renamed)
+    forecast = read_forecast(tmp_path / "foreign.nc")
+    assert forecast.variables == ("2t",) and forecast.time_step == TimeStep(6 * 3600)
+    assert forecast.lead_steps.tolist() == [1, 2]  # the analysis is no forecast
+    assert np.array_equal(forecast.init_time, INIT)
+    north_first = values[:, 1:, :, ::-1].transpose(0, 2, 1, 3, 4).reshape(2, 4, 2, 15)
+    assert np.array_equal(forecast.values[..., 0], north_first)
+    assert forecast.mesh.latitudes[0] == pytest.approx(58.0)
+
+
+def test_one_run_over_valid_time_is_a_forecast(tmp_path):
+    times = INIT[0].astype("M8[s]").astype("M8[ns]") + np.timedelta64(6, "h") * np.arange(1, 4)
+    values = np.random.default_rng(2).normal(size=(3, 3, 5)).astype(np.float32)
+    reference = INIT[0].astype("M8[s]").astype("M8[ns]")
+    coordinates = {
+        "time": times, "lat": [58.0, 57.0, 56.0], "lon": np.arange(5.0), "forecast_reference_time": reference
+    }  # fmt: skip
+    file = xr.DataArray(values, coordinates, ("time", "lat", "lon"), attrs={"units": "K"}).to_dataset(name="t2m")
+    file.to_netcdf(tmp_path / "run.nc")
+    forecast = read_forecast(tmp_path / "run.nc")
+    assert forecast.init_time.tolist() == [INIT[0]] and forecast.lead_steps.tolist() == [1, 2, 3]
+    assert np.array_equal(forecast.values[0, 0, :, :, 0], values.reshape(3, 15))
+    file.drop_vars("forecast_reference_time").to_netcdf(tmp_path / "analysis.nc")
+    with pytest.raises(MeshcastError, match="does not say which times are initial"):
+        read_forecast(tmp_path / "analysis.nc")
+
+
+def test_what_is_no_forecast_is_refused(tmp_path):
+    (tmp_path / "note.nc").write_text("not a forecast")
+    with pytest.raises(MeshcastError, match="neither GRIB nor NetCDF"):
+        read_forecast(tmp_path / "note.nc")
+    whole = write(tmp_path / "f.nc", values_of(GRID)).read_bytes()
+    (tmp_path / "cut.nc").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MeshcastError, match="damaged or truncated"):
+        read_forecast(tmp_path / "cut.nc")
