@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,14 +265,13 @@ def test_a_pickle_in_a_checkpoint_runs_nothing(tmp_path: Path) -> None:
     hostile = {"global_step": 1, "state_dict": Payload(target)}
 
     (folder / "done.json").unlink()
-    for write in (
-        lambda path: torch.save(hostile, path),
-        lambda path: path.write_bytes(pickle.dumps(hostile, protocol=2)),
-    ):
-        write(folder / "last.ckpt")
+    torch.save(hostile, tmp_path / "zipped")
+    (tmp_path / "plain").write_bytes(pickle.dumps(hostile, protocol=2))
+    for payload in (tmp_path / "zipped", tmp_path / "plain"):
+        shutil.copy(payload, folder / "last.ckpt")
         with pytest.raises(MeshcastError, match="cannot be resumed from"):
             fit(config, resume="auto", progress=False)
-        write(folder / "emulator.safetensors")
+        shutil.copy(payload, folder / "emulator.safetensors")
         with pytest.raises(MeshcastError, match="pickles never are"):
             load_emulator(folder / "emulator.safetensors")
     assert not target.exists()

@@ -118,7 +118,7 @@ def test_windows_that_touch_a_missing_date_are_skipped() -> None:
 
 def test_a_series_without_a_whole_window_says_what_to_do() -> None:
     for fields, steps in ((mirrored_fields(), 9), (replace(mirrored_fields(), missing=frozenset(range(0, 10, 2))), 1)):
-        with pytest.raises(MeshcastError, match="Shorten training.unroll or validation.steps"):
+        with pytest.raises(MeshcastError, match=r"Shorten training\.unroll or validation.steps"):
             windows_on(fields, steps=steps)
 
 
