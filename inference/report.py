@@ -108,7 +108,12 @@ def _draw(
         caption = f"Skill, 1 - RMSE / RMSE of each baseline; above zero the emulator is better.{band}"
         draw("skill", "scores", caption, lambda: plots.skill_curves(verification))
     if story.log is not None:
-        draw("loss", "training", "Loss over epochs.", lambda: plots.loss_curves(story.log or Path()))
+        draw(
+            "loss",
+            "training",
+            "Training loss over epochs, and the error of validation rollouts.",
+            lambda: plots.loss_curves(story.log or Path()),
+        )
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
         caption = "Power spectra of truth and forecasts at three lead times, mean over cases."
         draw("spectra", "physics", caption, lambda: plots.spectrum_curves(verification))

@@ -30,7 +30,7 @@ def test_the_ring_report_stands_alone(tmp_path: Path) -> None:
     page = write_report(found, tmp_path / "report", forecasts=forecasts, truth=truth, story=story).read_text()
     assert "GNN &lt;1&gt;" in page and "GNN <1>" not in page
     assert not re.search(r"""(src|href)=["'](?!data:)""", page), "a link out of the file"
-    for needed in ("meshcast demo ring", "1,234", "whole trajectories", "Left out", "Python 3", "Loss over epochs"):
+    for needed in ("meshcast demo ring", "1,234", "whole trajectories", "Left out", "Python 3", "loss over epochs"):
         assert needed in page
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert {"report.html", "scores.nc", "scores.json", "table.parquet", "table.csv", "animation.gif"} <= names
@@ -113,6 +113,18 @@ def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
         plots.loss_curves(tmp_path / "log.csv")
     with pytest.raises(MeshcastError, match="Cannot read the training log"):
         plots.loss_curves(tmp_path / "absent.csv")
+
+
+def test_both_kinds_of_training_log_are_drawn(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.csv"
+    log.write_text("epoch,step,train_loss_epoch,val_loss\n0,10,0.5,\n0,10,,0.6\n1,20,0.25,\n1,20,,0.4\n")
+    (axes,) = plots.loss_curves(log).axes
+    assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2], [1, 2]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training loss", "validation loss"]
+    log.write_text("update,epoch,loss,validation_score\n0,0,nan,1.4\n9,0.6,0.9,0.2\n18,1.2,0.8,inf\n27,1.8,0.7,0.3\n")
+    upper, lower = plots.loss_curves(log).axes
+    assert list(upper.lines[0].get_xdata()) == [0.6, 1.2, 1.8]
+    assert list(lower.lines[0].get_ydata()) == [1.4, 0.2, 0.3] and list(lower.lines[1].get_xdata()) == [0.6]
 
 
 def test_tables_show_round_leads() -> None:
