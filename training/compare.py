@@ -31,7 +31,7 @@ from training.experiment import DataConfig, ExperimentConfig, TaskConfig, Traini
 from training.references import same_starts
 from training.study import Result, Run, count_parameters, run_study
 
-ROUNDING = 1e-6  # relative, of a float32 field after a few operations
+ROUNDING = 2.0**-23  # relative, of float32
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ class Result:
         the run ended in an error, told in `reason`; a failed run is tried again when the study is.
     validation_score: of the emulator kept, which is that after `update` updates; None without a validation.
     parameters: trainable weights, and fixed ones that follow from the training part in closed form.
-    seconds: of fitting, validation included, over all sessions.
+    seconds: of fitting, first guess and validation included; of an interrupted run, up to the checkpoint it went on
+        from, and since.
     folder: of the run, relative to the results folder.
     data: fingerprints of the training and validation parts.
     """
@@ -179,7 +180,7 @@ def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: b
         config=resolve(experiment),
         data=data,
     )
-    start = time.perf_counter()
+    start, earlier = time.perf_counter(), _seconds_logged(folder)
     try:
         trained = fit(experiment, folder, resume="auto", progress=progress)
     except MeshcastError as error:
@@ -189,7 +190,15 @@ def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: b
         if not isinstance(run.config.emulator, PluginConfig):
             raise
         return replace(result, status="failed", reason=f"{type(error).__name__}: {error}")
-    return _with_outcome(result, trained, folder, time.perf_counter() - start)
+    return _with_outcome(result, trained, folder, earlier + time.perf_counter() - start)
+
+
+def _seconds_logged(folder: Path) -> float:
+    """What an interrupted run had taken by its last checkpoint."""
+    from training.callbacks import read_log
+
+    log = read_log(folder / "metrics.csv")
+    return log[-1]["seconds"] if log else 0.0
 
 
 def _with_outcome(result: Result, trained: TrainedEmulator, folder: Path, seconds: float) -> Result:
@@ -207,7 +216,7 @@ def _with_outcome(result: Result, trained: TrainedEmulator, folder: Path, second
         validation_score=score,
         update=trained.metadata.get("update"),
         parameters=count_parameters(trained.emulator),
-        seconds=round(log[-1]["seconds"] if log else seconds, 3),
+        seconds=round(seconds, 3),
     )
 
 

@@ -53,7 +53,7 @@ forecast: {steps: 6, cases: 5}
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison's YAML and its data: advection on a ring of 32 nodes, four cells a step."""
     folder = tmp_path_factory.mktemp("source")
-    for name, seed, trajectories, frames in (("train", 0, 10, 9), ("test", 773, 6, 8)):
+    for name, seed, trajectories, frames in (("train", 0, 10, 9), ("test", 773, 6, 10)):
         simulation = SimulationConfig(APEBENCH["diff_adv"], 1.0, RingConfig(32), trajectories, frames, seed=seed)
         np.save(folder / f"{name}.npy", simulate_arrays(simulation)[:, :, None].astype(np.float32))
     (folder / "compare.yaml").write_text(YAML.replace("SOURCE", str(folder)))
@@ -213,6 +213,16 @@ def test_a_row_that_fails_is_named_and_the_others_are_ranked(
     assert [(row.label, row.status) for row in comparison.rows] == [("persistence", "done"), ("half", "failed")]
     assert comparison.rows[1].reason == "RuntimeError: singular matrix"
     assert comparison.reference == "persistence"
+
+
+def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, without_pictures: None) -> None:
+    """Eight steps of four cells are once around the ring of 32: persistence is exact there."""
+    row = "emulators={spectral: {kind: plugin, name: spectral regression}}"
+    comparison = compare(config_in(tmp_path, source, row, "own_training={}", "forecast.steps=8"), progress=False)
+    persistence = comparison.verification["persistence"].mean("nrmse")[:, 0]
+    assert persistence[-1] < 1e-7 < 0.5 < persistence[:-1].min()
+    assert [row.label for row in comparison.rows] == ["spectral", "persistence"]
+    assert comparison.rows[1].score > 0.1  # type: ignore[operator]
 
 
 def test_real_data_start_every_so_many_steps(
