@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     config = load(ExperimentConfig, options.config, options.overrides)
     runs = runs_of(config, options.folder, options.seeds)
-    results = run_study(runs, options.results, emulators=True, say=lambda text: print(text, file=sys.stderr))
+    with redirect_stdout(sys.stderr):  # standard output is for the result alone
+        results = run_study(runs, options.results, emulators=True, say=print)
     test = open_arrays(options.folder / "test.npy")
     rows = [row for result in results for row in measured(result, options.results, test)]
     text = json.dumps(summary(rows), indent=1)

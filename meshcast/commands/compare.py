@@ -27,6 +27,7 @@ def compare(
     """
     import shlex
     import sys
+    from contextlib import redirect_stdout
 
     from emulator.configuration import load
     from emulator.plugins import load_plugins
@@ -37,7 +38,8 @@ def compare(
 
     load_plugins(plugin or [])
     settings = load(CompareConfig, config_path(config), overrides or [])
-    comparison = run_comparison(settings, say=say, command=shlex.join(["meshcast", *sys.argv[1:]]))
+    with redirect_stdout(sys.stderr):  # standard output is for the result alone
+        comparison = run_comparison(settings, say=say, command=shlex.join(["meshcast", *sys.argv[1:]]))
     if as_json:
         print_json(to_plain(settings, comparison))
     else:

@@ -167,11 +167,12 @@ def test_the_command_takes_plugins_and_prints_for_machines(
     monkeypatch.chdir(tmp_path)
     app = Typer()
     app.command()(command)
-    arguments = [str(source / "compare.yaml"), "emulators={spectral: {kind: plugin, name: spectral regression}}"]
-    arguments += ["own_training={}", "--plugin", str(PLUGINS[1])]
+    rows = "{spectral: {kind: plugin, name: spectral regression}, net: {kind: plugin, name: circular convolution}}"
+    arguments = [str(source / "compare.yaml"), f"emulators={rows}", "own_training={}", "seeds=[0]"]
+    arguments += [text for path in PLUGINS for text in ("--plugin", str(path))]
     finished = CliRunner().invoke(app, [*arguments, "--json"])
     assert finished.exit_code == 0, finished.output
-    assert [row["label"] for row in json.loads(finished.stdout)["rows"]] == ["spectral", "persistence"]
+    assert {row["label"] for row in json.loads(finished.stdout)["rows"]} == {"spectral", "net", "persistence"}
     assert "persistence" in CliRunner().invoke(app, arguments).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "runs"]
 
