@@ -85,7 +85,7 @@ def forecast(
         say(f"Guard: {stop}")
     if plots:
         from emulator.data.forecast_file import read_forecast
-        from inference.report import write_pictures
+        from inference.forecast_pictures import write_pictures
 
         for picture in write_pictures(read_forecast(output), output.with_suffix("")):
             say(f"Wrote {picture}.")

@@ -27,17 +27,23 @@ def verify(
     Example: meshcast verify forecast.nc --truth data/era5-uk.zarr --output report
     """
     from emulator.data.forecast_file import read_forecast
-    from meshcast.console import out, print_json, say
+    from inference.tables import to_json
+    from meshcast.console import print_json, say
+    from meshcast.results import print_scores
     from training.verify import verify_files
 
     made = [read_forecast(path) for path in forecasts]
     result = verify_files(made, truth, train, variable, notice=say)
     if output is not None:
-        from inference.report import write_report
+        import shlex
+        import sys
 
-        for path in write_report(result.verification, output, **result.report_inputs()):
-            say(f"Wrote {path}.")
+        from inference.report import Story, write_report
+
+        story = Story(command=shlex.join(["meshcast", *sys.argv[1:]]))
+        report = write_report(result.verification, output, forecasts=result.forecasts, truth=result.truth, story=story)
+        say(f"Wrote {report}.")
     if as_json:
-        print_json(result.verification.as_dict())
+        print_json(to_json(result.verification))
     else:
-        out.print(result.verification.describe(), markup=False)
+        print_scores(result.verification)
