@@ -37,8 +37,8 @@ from emulator.physics.ring_equations import APEBENCH
 from inference.forecast import forecast
 from inference.guard import Guard, Stop
 from inference.verification import verify
-from training.compare import ROUNDING
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
+from training.ranking import ROUNDING
 from training.study import Result, Run, run_study
 
 ARRAYS = {"train": (0, 50, 51), "test": (773, 30, 201)}  # seed, trajectories, frames

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,19 +18,19 @@ from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
 from emulator.configuration import dump, load, resolve
+from emulator.data.dataset_fields import open_fields
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
 from emulator.data.starts import spread_starts
+from emulator.task import Task
 from graphs.errors import MeshcastError
-from inference import bootstrap
 from inference.report import Story, write_report
-from inference.scorecard import ForecastScores, Verification, common_cases
+from inference.scorecard import Verification
 from inference.verification import verify
 from training.experiment import DataConfig, ExperimentConfig, TaskConfig, TrainingConfig, ValidationConfig
+from training.ranking import Row, by_lead, ranked
 from training.references import same_starts
 from training.study import Result, Run, count_parameters, run_study
-
-ROUNDING = 2.0**-23  # relative, of float32
 
 
 @dataclass(frozen=True)
@@ -102,28 +101,6 @@ class CompareConfig:
             )
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the ranking.
-
-    label: of the emulator, with its seed where there are several.
-    score: geometric mean over lead times and variables of the error `CompareConfig.validation.score` names, on the
-        test part; None where a forecast failed or was never made.
-    difference: score minus the first row's, on the same starts; both with bootstrap intervals.
-    result: of the run, None for a checkpoint.
-    """
-
-    label: str
-    status: str
-    reason: str = ""
-    score: float | None = None
-    interval: tuple[float, float] | None = None
-    difference: float | None = None
-    difference_interval: tuple[float, float] | None = None
-    parameters: dict[str, int] = field(default_factory=dict)
-    result: Result | None = None
-
-
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """What a comparison found.
@@ -150,16 +127,19 @@ def compare(
     """
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
-    test = config.data.test.open()
+    test, train = config.data.test.open(), open_fields(config.data.train.source)
+    if not train.mesh.same_nodes(test.mesh):
+        raise MeshcastError(f"Training data on a {train.mesh.describe()} but test data on a {test.mesh.describe()}.")
     loaded = {label: _load(label, row, test) for label, row in config.emulators.items() if _is_checkpoint(row)}
     runs = study_runs(config)
+    starts = _starts(config, [trained.emulator.task for trained in loaded.values()], test)
     results = run_study(runs, config.results, progress=progress, say=say, emulators=True)
     entries = _in_order(config, loaded, results)
     made = [entry for entry in entries if entry.trained is not None]
     if not made:
         raise MeshcastError("No row can forecast: " + "; ".join(f"{e.label}: {e.reason}" for e in entries) + ".")
     say(f"forecasting {config.forecast.steps} steps of {test.time_step} with {len(made)} emulators ...")
-    forecasts = _forecasts(config, made, test)
+    forecasts = _forecasts(config, made, test, starts)
     climatologies = [e.trained.emulator for e in made if e.trained and isinstance(e.trained.config, ClimatologyConfig)]
     verification = verify(
         forecasts,
@@ -168,8 +148,8 @@ def compare(
         baselines=[e.label for e in made if e.trained and isinstance(e.trained.config, get_args(BaselineConfig))],
     )
     labels = [scores.label for scores in verification.emulators]
-    rows = _rank(config, verification, dict(zip(labels, made, strict=True)))
-    rows += [Row(e.label, e.status, e.reason, result=e.result) for e in entries if e.trained is None]
+    rows = ranked(verification, config.validation.score, dict(zip(labels, map(_row, made), strict=True)))
+    rows += [_row(entry) for entry in entries if entry.trained is None]
     folder = Path(config.output) / config.name
     comparison = Comparison(tuple(rows), labels[0], verification, folder)
     write_report(verification, folder, forecasts=forecasts, truth=test, story=_story(config, comparison, command))
@@ -274,20 +254,33 @@ def _in_order(config: CompareConfig, loaded: dict[str, TrainedEmulator], results
     return entries
 
 
-def _forecasts(config: CompareConfig, entries: Sequence[_Entry], test: Fields) -> list[Forecast]:
-    """One forecast a row, all from the same starts: those that the longest history allows."""
-    rows = [replace(entry.trained, name=entry.label) for entry in entries if entry.trained is not None]
-    longest = max((row.emulator.task for row in rows), key=lambda task: task.history)
-    starts = config.forecast
-    init_time, trajectory = spread_starts(test, longest, starts.steps)
+def _row(entry: _Entry) -> Row:
+    parameters = {} if entry.trained is None else count_parameters(entry.trained.emulator)
+    return Row(entry.label, entry.status, entry.reason, parameters=parameters, result=entry.result)
+
+
+Starts = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+def _starts(config: CompareConfig, tasks: Sequence[Task], test: Fields) -> Starts:
+    """Initial times and trajectories [case] from which every row can start, the longest history deciding."""
+    wanted = config.forecast
+    longest = max([config.task.build(test), *tasks], key=lambda task: task.history)
+    init_time, trajectory = spread_starts(test, longest, wanted.steps)
     if test.ensemble_axis != "trajectory":
         step = np.searchsorted(test.times, init_time)
-        kept = (step - step[0]) % starts.every == 0
+        kept = (step - step[0]) % wanted.every == 0
         init_time, trajectory = init_time[kept], trajectory[kept]
-    if starts.cases is not None and starts.cases < len(init_time):
-        chosen = np.linspace(0, len(init_time) - 1, starts.cases).round().astype(int)
+    if wanted.cases is not None and wanted.cases < len(init_time):
+        chosen = np.linspace(0, len(init_time) - 1, wanted.cases).round().astype(int)
         init_time, trajectory = init_time[chosen], trajectory[chosen]
-    forecasts = same_starts(rows, test, init_time, trajectory, starts.steps, config.data.forcing_tables)
+    return init_time, trajectory
+
+
+def _forecasts(config: CompareConfig, entries: Sequence[_Entry], test: Fields, starts: Starts) -> list[Forecast]:
+    """One forecast a row, all from the same starts; a row that blew up ends in NaN."""
+    rows = [replace(entry.trained, name=entry.label) for entry in entries if entry.trained is not None]
+    forecasts = same_starts(rows, test, *starts, config.forecast.steps, config.data.forcing_tables)
     return [
         replace(
             forecast,
@@ -296,62 +289,6 @@ def _forecasts(config: CompareConfig, entries: Sequence[_Entry], test: Fields) -
         )
         for forecast, entry in zip(forecasts, entries, strict=True)
     ]
-
-
-# Ranking --------------------------------------------------------------------------------------------------------------
-
-
-def ranking_score(
-    scores: ForecastScores,
-    scale: NDArray[np.float64],
-    kind: Literal["nrmse", "rmse"],
-    counts: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std `scale` [variable].
-
-    Errors below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect
-    lead time would else outweigh all others. A number, or [resample] with `counts` [resample, case].
-    """
-    errors = scores.mean("nrmse", counts) if kind == "nrmse" else scores.mean("rmse", counts) / scale
-    return np.exp(np.log(np.maximum(errors, ROUNDING)).mean(axis=(-2, -1)))
-
-
-def _rank(config: CompareConfig, verification: Verification, entries: dict[str, _Entry]) -> list[Row]:
-    kind, scale = config.validation.score, verification.scale
-    first = verification.emulators[0]
-    rows = []
-    for scores in verification.emulators:
-        entry = entries[scores.label]
-        assert entry.trained is not None
-        draws = verification.resamples(scores)
-        samples = ranking_score(scores, scale, kind, draws.counts)
-        row = Row(
-            label=scores.label,
-            status=entry.status,
-            reason=entry.reason,
-            score=_finite(ranking_score(scores, scale, kind)),
-            interval=_bounds(samples, draws.num_blocks, verification.level),
-            parameters=count_parameters(entry.trained.emulator),
-            result=entry.result,
-        )
-        if scores is not first:
-            own, other = common_cases(scores, first)
-            paired = verification.resamples(own, other)
-            samples, reference = (ranking_score(part, scale, kind, paired.counts) for part in (own, other))
-            estimate = ranking_score(own, scale, kind) - ranking_score(other, scale, kind)
-            bounds = _bounds(samples - reference, paired.num_blocks, verification.level)
-            row = replace(row, difference=_finite(estimate), difference_interval=bounds)
-        rows.append(row)
-    return sorted(rows, key=lambda row: math.inf if row.score is None else row.score)
-
-
-def _bounds(samples: NDArray[np.float64], num_blocks: float, level: float) -> tuple[float, float] | None:
-    lower, upper = bootstrap.interval(samples, num_blocks, level)
-    return (float(lower), float(upper)) if np.isfinite([lower, upper]).all() else None
-
-
-def _finite(value: NDArray[np.float64]) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
@@ -403,23 +340,7 @@ def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
         "time_step": str(verification.time_step),
         "variables": dict(zip(verification.variables, verification.units, strict=True)),
         "rmse": {
-            scores.label: _by_lead(verification, scores, comparison.reference) for scores in verification.emulators
+            scores.label: by_lead(verification, scores, comparison.reference) for scores in verification.emulators
         },
         "left_out": list(verification.left_out),
     }
-
-
-def _by_lead(verification: Verification, scores: ForecastScores, reference: str) -> dict[str, Any]:
-    """RMSE [lead] by variable, and what it is more than the reference's."""
-    found: dict[str, Any] = {}
-    difference = None if scores.label == reference else verification.difference(scores.label, reference)
-    for column, name in enumerate(verification.variables):
-        found[name] = {"rmse": _numbers(scores.mean("rmse")[:, column])}
-        if difference is not None:
-            for part in ("estimate", "lower", "upper"):
-                found[name][f"difference_{part}"] = _numbers(getattr(difference, part)[:, column])
-    return found
-
-
-def _numbers(values: NDArray[np.float64]) -> list[float | None]:
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from training.compare import Row
+    from training.ranking import Row
 
 
 def compare(
@@ -23,7 +23,7 @@ def compare(
 
     Started again, it skips the runs that are finished and continues the one that was interrupted.
 
-    Example: meshcast compare compare-ring training.updates=500 --plugin mine.py
+    Example: meshcast compare mine.yaml training.updates=500 --plugin mine.py
     """
     import shlex
     import sys

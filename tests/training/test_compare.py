@@ -233,7 +233,8 @@ def test_real_data_start_every_so_many_steps(
     mesh = latlon(np.linspace(55, 50, 3), np.linspace(0, 6, 4))
     weather = 280 + np.cos(2 * np.pi * hours[:, None, None, None] / 24 + mesh.longitudes[:, None] / 9)
     fields = ArrayFields(weather.astype(np.float32), ("2t",), ("K",), mesh, TimeStep(3600), 3600 * hours, "member")
-    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
+    for module in ("training.experiment", "training.compare"):
+        monkeypatch.setattr(f"{module}.open_fields", lambda *arguments, **options: fields)
     rows = "emulators={hourly: {kind: climatology, period: hour}, ridge: {kind: ridge, radii: [0]}}"
     overrides = [rows, "own_training={}", "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
     config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
@@ -254,6 +255,8 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
     refuse("seeds must be different", "seeds=[1, 1]")
     refuse("forecast.steps must be at least 1", "forecast.steps=0")
     refuse("give data.test.source", "data.test=null")
+    refuse("too few for 1 of history and 50 steps", "forecast.steps=50")
+    refuse("has no v; it holds u", "task.prognostic=[v]")
     refuse("label persistence is kept", "emulators={persistence: {kind: ridge}}", "own_training={}")
     refuse("Expected a checkpoint", "emulators={old: {kind: checkpoint, path: nowhere}}", "own_training={}")
     assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
@@ -267,9 +270,14 @@ def test_a_checkpoint_of_another_mesh_is_refused(
         Path(config.results)
     )
     np.save(tmp_path / "test.npy", np.load(source / "test.npy")[..., ::2])
-    rows = f"emulators={{old: {{kind: checkpoint, path: {path}}}}}"
+    np.save(tmp_path / "train.npy", np.load(source / "train.npy")[..., ::2])
+    overrides = [f"emulators={{old: {{kind: checkpoint, path: {path}}}}}", "own_training={}"]
+    overrides += [f"data.test.source={tmp_path / 'test.npy'}"]
+    with pytest.raises(MeshcastError, match=r"Training data on a ring of 32 .* test data on a ring of 16"):
+        compare(config_in(tmp_path, source, *overrides))
+    overrides += [f"data.{part}.source={tmp_path / 'train.npy'}" for part in ("train", "validation")]
     with pytest.raises(MeshcastError, match=r"old cannot forecast .*it lives on a ring of 32"):
-        compare(config_in(tmp_path, source, rows, "own_training={}", f"data.test.source={tmp_path / 'test.npy'}"))
+        compare(config_in(tmp_path, source, *overrides))
 
 
 def test_a_change_of_the_test_part_trains_nothing_anew(source: Path, tmp_path: Path) -> None:

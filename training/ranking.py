@@ -1,0 +1,107 @@
+"""Rankings: one score a row of a comparison, and what it differs by from the first row on the same starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference import bootstrap
+from inference.scorecard import ForecastScores, Verification, common_cases
+from training.study import Result
+
+ROUNDING = 2.0**-23  # relative, of float32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the ranking.
+
+    label: of the emulator, with its seed where there are several.
+    score: geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std, on the
+        test part; None where a forecast failed or was never made.
+    difference: score minus the first row's, on the same starts; both with bootstrap intervals.
+    result: of the run, None for a checkpoint.
+    """
+
+    label: str
+    status: str
+    reason: str = ""
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    difference: float | None = None
+    difference_interval: tuple[float, float] | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    result: Result | None = None
+
+
+def ranking_score(
+    scores: ForecastScores,
+    scale: NDArray[np.float64],
+    kind: Literal["nrmse", "rmse"],
+    counts: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std `scale` [variable].
+
+    Errors below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect
+    lead time would else outweigh all others. A number, or [resample] with `counts` [resample, case].
+    """
+    errors = scores.mean("nrmse", counts) if kind == "nrmse" else scores.mean("rmse", counts) / scale
+    return np.exp(np.log(np.maximum(errors, ROUNDING)).mean(axis=(-2, -1)))
+
+
+def ranked(verification: Verification, kind: Literal["nrmse", "rmse"], rows: Mapping[str, Row]) -> list[Row]:
+    """Rows with their scores, best first, and their differences from the verification's first emulator.
+
+    rows: by label in the verification.
+    """
+    first, scale = verification.emulators[0], verification.scale
+    found = []
+    for scores in verification.emulators:
+        draws = verification.resamples(scores)
+        row = replace(
+            rows[scores.label],
+            label=scores.label,
+            score=_finite(ranking_score(scores, scale, kind)),
+            interval=_bounds(ranking_score(scores, scale, kind, draws.counts), draws.num_blocks, verification.level),
+        )
+        if scores is not first:
+            own, other = common_cases(scores, first)
+            draws = verification.resamples(own, other)
+            samples, reference = (ranking_score(part, scale, kind, draws.counts) for part in (own, other))
+            row = replace(
+                row,
+                difference=_finite(ranking_score(own, scale, kind) - ranking_score(other, scale, kind)),
+                difference_interval=_bounds(samples - reference, draws.num_blocks, verification.level),
+            )
+        found.append(row)
+    return sorted(found, key=lambda row: math.inf if row.score is None else row.score)
+
+
+def _bounds(samples: NDArray[np.float64], num_blocks: float, level: float) -> tuple[float, float] | None:
+    lower, upper = bootstrap.interval(samples, num_blocks, level)
+    return (float(lower), float(upper)) if np.isfinite([lower, upper]).all() else None
+
+
+def _finite(value: NDArray[np.float64]) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def by_lead(verification: Verification, scores: ForecastScores, reference: str) -> dict[str, Any]:
+    """RMSE [lead] by variable, and what it is more than the reference's."""
+    found: dict[str, Any] = {}
+    difference = None if scores.label == reference else verification.difference(scores.label, reference)
+    for column, name in enumerate(verification.variables):
+        found[name] = {"rmse": _numbers(scores.mean("rmse")[:, column])}
+        if difference is not None:
+            for part in ("estimate", "lower", "upper"):
+                found[name][f"difference_{part}"] = _numbers(getattr(difference, part)[:, column])
+    return found
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
