@@ -315,7 +315,7 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
 
     from training.callbacks import CsvLog, KeepCheckpoints
     from training.datamodule import WindowData
-    from training.tracking import tracking_loggers
+    from training.tracking import end_tracking, tracking_loggers
 
     training = config.training
     last = folder / "last.ckpt"
@@ -329,7 +329,7 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
         )
         save_emulator(folder / "emulator.safetensors", best)
 
-    loggers, pictures = tracking_loggers(config, folder, prepared.task)
+    loggers, pictures = tracking_loggers(config, folder)
     with _quiet():
         trainer = L.Trainer(
             max_steps=training.updates,
@@ -357,8 +357,11 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
             log_every_n_steps=10,
         )
         data = WindowData(module.windows, module.validation_windows, training, start)
-        with _interruptible():
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+        try:
+            with _interruptible():
+                trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+        finally:
+            end_tracking(loggers, failed=trainer.interrupted)
         trainer.strategy.barrier()
 
 

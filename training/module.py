@@ -124,4 +124,4 @@ class EmulatorModule(L.LightningModule):
         self.score = float(score) if torch.isfinite(score) else math.inf
         self.validated_cases = int(sums[-1])
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
-        self.log("validation_score", self.score, prog_bar=True, sync_dist=False)
+        self.log("validation_score", self.score, prog_bar=True, logger=False, sync_dist=False)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from emulator.configuration import resolve
-from emulator.task import Task
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 
 
-def tracking_loggers(config: ExperimentConfig, folder: Path, task: Task) -> tuple[Any, list[Any]]:
+def tracking_loggers(config: ExperimentConfig, folder: Path) -> tuple[Any, list[Any]]:
     """Lightning loggers and picture callbacks of a run; (False, []) without tracking, whose CSV log is a callback."""
     if config.tracking.wandb == "off":
         return False, []
@@ -26,6 +25,25 @@ def tracking_loggers(config: ExperimentConfig, folder: Path, task: Task) -> tupl
         offline=config.tracking.wandb == "offline",
         config=resolve(config),
     )
+    _begin(logger)
     from training.pictures import ForecastPicture
 
     return logger, [ForecastPicture()]
+
+
+def end_tracking(logger: Any, failed: bool) -> None:
+    """Close a run's record, so that the next run in this process gets one of its own."""
+    if logger:
+        logger.experiment.finish(exit_code=int(failed))
+
+
+def _begin(logger: Any) -> None:
+    """Open the record now, where a missing login or connection can still be explained."""
+    from wandb.errors import Error
+
+    try:
+        _ = logger.experiment
+    except Error as error:
+        raise MeshcastError(
+            f"Weights & Biases cannot be reached: {error}. Log in with `wandb login`, or set tracking.wandb=offline."
+        ) from None
