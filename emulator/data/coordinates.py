@@ -55,15 +55,7 @@ def same_places(first: Mesh, second: Mesh, tolerance: float = 1e-4) -> NDArray[n
     distance, order = cKDTree(second.positions).query(first.positions)
     if distance.max() > tolerance:
         return None
-    poles = first.domain.kind != "ring" and np.abs(first.positions[:, 2]) > 1.0 - tolerance**2 / 2
-    if np.any(poles):  # nodes of a pole row share one place: pair them by longitude
-        order = order.copy()
-        for side in (1.0, -1.0):
-            mine = np.flatnonzero(first.positions[:, 2] * side > 1.0 - tolerance**2 / 2)
-            theirs = np.flatnonzero(second.positions[:, 2] * side > 1.0 - tolerance**2 / 2)
-            if len(mine) != len(theirs):
-                return None
-            order[mine[np.argsort(first.longitudes[mine])]] = theirs[np.argsort(second.longitudes[theirs])]
+    # nodes of a pole row differ by their longitude, which geometry.to_xyz keeps even there
     return order.astype(np.int64) if len(np.unique(order)) == len(order) else None
 
 

@@ -105,7 +105,7 @@ def open_source_fields(
         return open_fields(given[0] if len(given) == 1 else given, trajectories), []
     read = read_files(listed, rename, units)
     names = tuple(map(str, read.data_vars))
-    kept = ("title", "institution", "source", "references", "licence", "attribution", "calendar")
+    kept = ("title", "institution", "source", "references", "licence", "attribution", "calendar", "notices")
     fields = ArrayFields(
         values=np.stack([read[name].values for name in names], axis=-1),
         variables=names,
@@ -114,7 +114,7 @@ def open_source_fields(
         time_step=time_step_of(read) or TimeStep(1),
         times=to_seconds(read["time"].values),
         ensemble_axis="member",
-        attributes={name: read.attrs[name] for name in kept if name in read.attrs},
+        attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
         source=", ".join(map(str, listed)),
     )
     # what a file lacks in units is a fault of the variables a task needs, reported with them

@@ -29,10 +29,10 @@ def test_join_select_and_dates_equal_the_direct_call(write_store, tmp_path, keep
     write_store("a.zarr", licence="L1", **GRID)
     write_store("b.zarr", variables=("t", "q"), seed=1, licence="L2", units={"q": "1"}, **GRID)
     names = [str(tmp_path / name) for name in ("a.zarr", "b.zarr")]
-    source = {"join": names, "select": ["q", "u"], "start": "2000-01-02", "frequency": "12h"}
+    source = {"join": names, "select": ["u", "q"], "start": "2000-01-02", "frequency": "12h"}
     fields, direct = open_fields(source, keep_in_memory=keep), open_dataset(source)
-    assert fields.variables == tuple(direct.variables) and fields.variables == ("q", "u")
-    assert fields.units == ("1", "K")
+    assert fields.variables == tuple(direct.variables) and fields.variables == ("u", "q")
+    assert fields.units == ("K", "1")
     assert fields.attributes["licence"] == "L1; L2"
     assert fields.time_step == TimeStep(12 * 3600)
     assert np.array_equal(fields.times.astype("datetime64[s]"), direct.dates)

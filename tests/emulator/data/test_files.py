@@ -102,6 +102,18 @@ def test_many_files_merge_by_variable_and_time(write_netcdf):
     assert np.array_equal(fields["lsm"].values[0], fields["lsm"].values[5])
 
 
+def test_only_times_that_every_variable_has_are_kept(write_netcdf):
+    times = START + SIX_HOURS * np.arange(5)
+    early, late = write_netcdf("a.nc", times=times[:4]), write_netcdf("b.nc", variable="sst", times=times[1:], seed=1)
+    fields = read_files([early, late])
+    assert np.array_equal(fields.time.values, times[1:4].astype("M8[s]"))
+    assert np.array_equal(fields["2t"].values, read_files(early)["2t"].values[1:])
+    assert np.array_equal(fields["sst"].values, read_files(late)["sst"].values[:-1])
+    assert "1 times of 2t are left out" in fields.attrs["notices"]
+    with pytest.raises(MeshcastError, match="no time in common"):
+        read_files([early, write_netcdf("c.nc", variable="sst", times=times + np.timedelta64(1, "h"))])
+
+
 def test_pieces_in_other_units_are_converted_and_it_is_said(write_netcdf):
     celsius = write_netcdf(
         "late.nc", units="degC", times=START + SIX_HOURS * np.arange(4, 6), values=np.full((2, 3, 6), 7.0)

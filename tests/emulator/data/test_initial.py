@@ -97,6 +97,7 @@ def test_times_of_an_equation_are_its_own(tmp_path):
     task = Task((Variable("u", "prognostic", "1"),), TimeStep(1, "second", 1.0, "frame"))
     conditions = initial_conditions(str(tmp_path / "a_test.npy"), task, ring(40), "0, 4")
     assert conditions.trajectory.tolist() == [0, 1, 2, 0, 1, 2]
+    assert conditions.state.valid_time.tolist() == [0, 0, 0, 4, 4, 4]
     assert np.array_equal(conditions.state.now[3:, 0, :, 0], values[:, 4, 0])
 
 
