@@ -64,7 +64,7 @@ class ArrayFields:
         part = self.values[times][:, members]
         if columns != list(range(len(self.variables))):
             part = part[..., columns]
-        return np.ascontiguousarray(part, dtype=np.float32)
+        return np.array(part, dtype=np.float32, order="C")  # a copy: what a reader does to it stays with the reader
 
 
 def open_arrays(path: Path | str) -> ArrayFields:

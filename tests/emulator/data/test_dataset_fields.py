@@ -111,3 +111,10 @@ def test_an_array_of_pickled_objects_executes_nothing(tmp_path):
     with pytest.raises(MeshcastError, match=r"not a \.npy array"):
         open_fields(str(tmp_path / "bad.npy"))
     assert not marker.exists()
+
+
+def test_what_a_reader_does_to_fields_stays_with_the_reader(write_store, tmp_path):
+    values = write_store("a.zarr", **GRID)
+    fields = open_fields(str(tmp_path / "a.zarr"), keep_in_memory=True)
+    fields.read(slice(0, 5), fields.variables)[...] = 0.0
+    assert np.array_equal(fields.read(slice(0, 5), ["u"])[:, 0, :, 0], values[:5, 0, 0])
