@@ -10,10 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
 
 from training.module import EmulatorModule
 
 COLUMNS = ("update", "epoch", "loss", "validation_score", "learning_rate", "seconds")
+
+
+class Progress(RichProgressBar):
+    """Updates done and to do, the loss and the speed, on standard error, which leaves standard output to results."""
+
+    def __init__(self) -> None:
+        super().__init__(console_kwargs={"stderr": True})
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "updates".ljust(len(self.validation_description))
 
 
 class CsvLog(L.Callback):

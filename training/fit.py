@@ -313,7 +313,7 @@ def time_updates(
 def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, folder: Path, progress: bool) -> None:
     import lightning as L
 
-    from training.callbacks import CsvLog, KeepCheckpoints
+    from training.callbacks import CsvLog, KeepCheckpoints, Progress
     from training.datamodule import WindowData
     from training.tracking import end_tracking, tracking_loggers
 
@@ -346,6 +346,7 @@ def _run_lightning(prepared: Prepared, config: ExperimentConfig, module: Any, fo
             callbacks=[
                 CsvLog(folder / "metrics.csv", len(module.windows), start),
                 KeepCheckpoints(folder, keep),
+                *([Progress()] if progress else []),
                 *pictures,
             ],
             logger=loggers,
@@ -401,16 +402,18 @@ def _interruptible() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Lightning without its advice: what it would warn of is decided here."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning.*")
         warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:
