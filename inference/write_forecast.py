@@ -14,7 +14,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.dataset_fields import open_fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast, refuse_existing
-from emulator.data.grib_file import write_grib
+from emulator.data.grib_file import refuse_ungribbable, write_grib
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
 from emulator.state import State
@@ -72,8 +72,15 @@ def write_forecast(
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
     as_grib = output.suffix in GRIB_ENDINGS
-    if as_grib:
+    if as_grib:  # before the rollout, not after it
         refuse_existing(output, overwrite)
+        predicted = trained.emulator.task.predicted
+        refuse_ungribbable(
+            trained.emulator.mesh,
+            tuple(variable.name for variable in predicted),
+            tuple(variable.units for variable in predicted),
+            initial.state.valid_time,
+        )
     target = output.with_name(output.name + ".nc") if as_grib else output
     state = _ensemble(trained, initial.state, members, perturb, seed)
     writer = _writer(trained, initial, state, target, perturb, seed, overwrite or as_grib, resume)

@@ -15,6 +15,9 @@ def dataset(
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     select: Annotated[list[str] | None, typer.Option(help="A variable to keep; repeat for more.")] = None,
     frequency: Annotated[str | None, typer.Option(help="Keep every so often, e.g. 6h or '1 month'.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="NAME=TEXT, e.g. licence=CC-BY-4.0; travels with the data.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the dataset where it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
@@ -34,6 +37,7 @@ def dataset(
         units=pairs(units or [], "--units"),
         select=select,
         frequency=frequency,
+        attributes=pairs(attribute or [], "--attribute"),
         overwrite=overwrite,
     )
     say(f"Wrote {output}.\n{summary}")
