@@ -35,11 +35,12 @@ class TimeStep:
     @classmethod
     def parse(cls, text: str) -> TimeStep:
         """A step from `90s`, `10m` (minutes, as Anemoi reads it), `6h`, `1d`, `1 month` or `1 year`."""
-        match = re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+?)s?\s*", text) or re.fullmatch(r"\s*(\d+)\s*(s)\s*", text)
-        if match and match[2] in SECONDS and int(match[1]) > 0:
-            return cls(int(match[1]) * SECONDS[match[2]])
-        if match and match[2] in MONTHS and int(match[1]) > 0:
-            return cls(int(match[1]) * MONTHS[match[2]], "month")
+        if match := re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", text):
+            count, unit = int(match[1]), match[2] if len(match[2]) < 3 else match[2].removesuffix("s")
+            if unit in SECONDS and count > 0:
+                return cls(count * SECONDS[unit])
+            if unit in MONTHS and count > 0:
+                return cls(count * MONTHS[unit], "month")
         raise MeshcastError(f"Cannot read {text!r} as a duration. Use a form like 90s, 10m, 6h, 5d, 1 month or 1 year.")
 
     def __str__(self) -> str:

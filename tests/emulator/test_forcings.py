@@ -1,0 +1,170 @@
+"""Forcings: the sun where the almanac has it, tables between their rows, datasets at their own times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from emulator.data.forcing_sources import forcings_of
+from emulator.forcings import ComputedForcings, Forcings, GivenForcings, TabulatedForcings
+from emulator.state import State
+from emulator.task import Task, Variable
+from emulator.time_step import TimeStep, to_seconds
+from graphs.errors import MeshcastError
+from graphs.points import points
+from tests.emulator.worlds import HOUR, weather_fields
+
+
+def seconds(*moments: str) -> np.ndarray:
+    return to_seconds(np.array(moments, dtype="datetime64[s]"))
+
+
+def at(moment: str, latitude: float, longitude: float) -> dict[str, float]:
+    """Computed forcings at one moment and place."""
+    mesh = points([latitude, 0.0, 10.0, -40.0], [longitude, 100.0, 200.0, 300.0], whole_sphere=False)
+    source = ComputedForcings(mesh)
+    return dict(zip(source.names, source.at(seconds(moment))[0, 0], strict=True))
+
+
+def test_the_sun_stands_overhead_on_the_equator_at_equinox_noon() -> None:
+    # 20 March 2019: the equation of time is -7.5 min, so that at 12:07 UTC the sun crosses Greenwich.
+    assert at("2019-03-20T12:07", 0.0, 0.0)["insolation"] == pytest.approx(1.0, abs=1e-4)
+    assert at("2019-03-20T12:07", 60.0, 0.0)["insolation"] == pytest.approx(0.5, abs=5e-3)
+    assert at("2019-03-20T00:07", 0.0, 0.0)["insolation"] == 0.0
+    assert at("2019-03-20T12:07", 0.0, 180.0)["insolation"] == 0.0
+
+
+def test_midsummer_has_no_night_beyond_the_polar_circle_and_midwinter_no_day() -> None:
+    for hour in range(0, 24, 3):
+        assert at(f"2019-06-21T{hour:02d}:00", 70.0, 25.0)["insolation"] > 0
+        assert at(f"2019-12-21T{hour:02d}:00", 70.0, 25.0)["insolation"] == 0
+
+
+def test_declination_at_the_solstice_is_the_tilt_of_the_earth() -> None:
+    noon = max(at(f"2019-06-21T12:{minute:02d}", 0.0, 0.0)["insolation"] for minute in range(0, 10))
+    assert np.degrees(np.arccos(noon)) == pytest.approx(23.44, abs=0.1)
+
+
+def test_local_time_turns_with_longitude_and_returns_after_a_day() -> None:
+    midnight = at("2019-03-05T00:00", 10.0, 0.0)
+    assert midnight["cos_local_time"] == pytest.approx(1.0) and midnight["sin_local_time"] == pytest.approx(0.0)
+    assert at("2019-03-05T00:00", 10.0, 90.0)["sin_local_time"] == pytest.approx(1.0)
+    for name in ("cos_local_time", "sin_local_time"):
+        assert at("2019-03-05T05:00", 10.0, 33.0)[name] == pytest.approx(at("2020-07-09T05:00", 10.0, 33.0)[name])
+
+
+def test_the_year_begins_on_new_years_day_before_and_after_1970() -> None:
+    for year in (1850, 1969, 1970, 2024):
+        assert at(f"{year}-01-01T00:00", 0.0, 0.0)["cos_julian_day"] == pytest.approx(1.0)
+        assert at(f"{year}-07-02T12:00", 0.0, 0.0)["cos_julian_day"] == pytest.approx(-1.0, abs=1e-3)
+
+
+def table(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "co2.csv"
+    path.write_text(text)
+    return path
+
+
+def test_a_table_by_year_is_linear_between_its_rows(tmp_path: Path) -> None:
+    source = TabulatedForcings.read(table(tmp_path, "# a pathway\nyear,co2\n1850,280\n2000,370\n2100,600\n"))
+    assert source.names == ("co2",)
+    assert source.at(seconds("1850-01-01", "2000-01-01", "2050-01-01"))[:, 0, 0] == pytest.approx(
+        [280.0, 370.0, 485.0], abs=0.01
+    )
+
+
+def test_a_table_by_date_reads_its_dates(tmp_path: Path) -> None:
+    source = TabulatedForcings.read(table(tmp_path, "date,a,b\n2019-03-01T00:00,1,10\n2019-03-01T12:00,2,30\n"))
+    assert source.at(seconds("2019-03-01T06:00"))[0, 0].tolist() == [1.5, 20.0]
+
+
+def test_a_table_is_never_extrapolated(tmp_path: Path) -> None:
+    source = TabulatedForcings.read(table(tmp_path, "year,co2\n2000,370\n2010,390\n"))
+    with pytest.raises(MeshcastError, match=r"covers 2000-01-01T00:00:00 to 2010-01-01.*Extend the table"):
+        source.at(seconds("2010-01-02"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("year\n2000\n", "needs a date column and at least one value column"),
+        ("year,co2\n2000,370\n1990,350\n", "must increase"),
+        ("year,co2\n2000,370\n2010,\n", "empty or non-finite cells"),
+        ("date,co2\n2000-01-01,370\nlater,380\n", "not a table of dates and numbers"),
+        ("date,co2\n2000-01-01,370\n2001-01-01,many\n", "not a table of dates and numbers"),
+        ("", "Cannot read the forcing table"),
+    ],
+)
+def test_a_table_that_is_none_says_why(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(MeshcastError, match=message):
+        TabulatedForcings.read(table(tmp_path, text))
+
+
+def test_a_missing_table_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MeshcastError, match="Cannot read the forcing table"):
+        TabulatedForcings.read(tmp_path / "absent.csv")
+
+
+def test_given_forcings_are_those_of_their_time_and_none_between() -> None:
+    values = np.arange(12.0).reshape(4, 3, 1)
+    source = GivenForcings(("sst",), np.arange(4) * 3600, lambda index: values[index])
+    assert source.at(np.array([7200, 0]))[:, :, 0].tolist() == [[6, 7, 8], [0, 1, 2]]
+    for moment in (1800, -3600, 4 * 3600):
+        with pytest.raises(MeshcastError, match="has no sst at"):
+            source.at(np.array([moment]))
+
+
+def test_the_first_source_that_has_a_forcing_gives_it(tmp_path: Path) -> None:
+    fields = weather_fields()
+    task = Task((Variable("sst", "prognostic"), Variable("tp", "forcing"), Variable("insolation", "forcing")), HOUR)
+    from_data = forcings_of(task, fields.mesh, fields)
+    np.testing.assert_array_equal(
+        from_data.at(fields.times[[5]], ("tp",), fields.mesh.num_nodes)[0, :, 0], fields.values[5, 0, :, 2]
+    )
+    path = table(tmp_path, "date,tp\n2019-01-01,7\n2020-01-01,7\n")
+    from_table = forcings_of(task, fields.mesh, fields, [path])
+    assert np.all(from_table.at(fields.times[[5]], ("tp",), fields.mesh.num_nodes) == 7.0)
+
+
+def test_a_window_mixes_initial_times_and_keeps_the_order_of_the_task() -> None:
+    mesh = weather_fields().mesh
+    task = Task(
+        (
+            Variable("2t", "prognostic"),
+            Variable("lead_time", "forcing"),
+            Variable("sin_local_time", "forcing"),
+            Variable("cos_local_time", "forcing"),
+        ),
+        HOUR,
+        history=2,
+    )
+    state = State(torch.zeros(2, 1, 2, mesh.num_nodes, 1), seconds("2019-03-01T06:00", "2019-03-04T18:00"))
+    window = Forcings(ComputedForcings(mesh)).window(state, task, done=4)
+    assert window.shape == (2, 3, mesh.num_nodes, 3)
+    assert window[:, :, 0, 0].tolist() == [[3.0, 4.0, 5.0]] * 2
+    angle = 2 * np.pi * np.array([[5, 6, 7], [17, 18, 19]])[:, :, None] / 24 + np.radians(mesh.longitudes)
+    np.testing.assert_allclose(window[..., 1], np.sin(angle), atol=1e-6)
+    np.testing.assert_allclose(window[..., 2], np.cos(angle), atol=1e-6)
+
+
+def test_months_behind_a_window_are_calendar_months() -> None:
+    mesh = weather_fields().mesh
+    task = Task((Variable("2t", "prognostic"), Variable("t", "forcing")), TimeStep.parse("1 month"), history=2)
+
+    class Clock:
+        names = ("t",)
+
+        def at(self, valid_time: np.ndarray) -> np.ndarray:
+            return valid_time.astype(np.float64)[:, None, None] / 86_400
+
+    state = State(torch.zeros(1, 1, 2, mesh.num_nodes, 1), seconds("2005-03-01"))
+    window = Forcings(Clock()).window(state, task, done=0)
+    assert window[0, :, 0, 0].tolist() == (seconds("2005-02-01", "2005-03-01", "2005-04-01") / 86_400).tolist()
+
+
+def test_a_forcing_without_a_source_names_what_could_be_given() -> None:
+    with pytest.raises(MeshcastError, match=r"No source for the forcing co2.*insolation.*--forcing"):
+        Forcings().at(np.zeros(1, dtype=np.int64), ("co2",), 3)
