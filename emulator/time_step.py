@@ -97,17 +97,17 @@ class TimeStep:
 
     def lead_axis(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
         """Lead times for a person: values and axis label, in hours, days, months, years or the equation's time."""
-        steps = np.asarray(steps, dtype=np.float64)
+        lead: NDArray[np.float64] = np.asarray(steps, dtype=np.float64)
         if self.true_length is not None:
             unit = f" [{self.true_units}]" if self.true_units else ""
-            return steps * self.true_length, f"lead time{unit}"
+            return lead * self.true_length, f"lead time{unit}"
+        lead = lead * self.count
         if self.unit == "month":
-            return (steps * self.count / 12, "lead time [years]") if self.count % 12 == 0 else (
-                steps * self.count, "lead time [months]")  # fmt: skip
+            return (lead / 12, "lead time [years]") if self.count % 12 == 0 else (lead, "lead time [months]")
         for seconds, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-            if self.count % seconds == 0 or (seconds == 86400 and self.count * steps.max(initial=0) > 4 * 86400):
-                return steps * self.count / seconds, f"lead time [{name}]"
-        return steps * self.count, "lead time [s]"
+            if self.count % seconds == 0 or (seconds == 86400 and lead.max(initial=0) > 4 * 86400):
+                return lead / seconds, f"lead time [{name}]"
+        return lead, "lead time [s]"
 
 
 def to_seconds(times: NDArray[np.datetime64]) -> NDArray[np.int64]:

@@ -1,0 +1,166 @@
+"""From configuration to checkpoint and back: the same emulator, or a message that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from emulator.baselines.part import TrainingPart
+from emulator.baselines.ridge import RidgeConfig
+from emulator.build import (
+    TrainedEmulator,
+    build_network,
+    fit_closed_form,
+    is_closed_form,
+    load_emulator,
+    save_emulator,
+)
+from emulator.checkpoint import read, save
+from emulator.forcings import ComputedForcings, Forcings
+from emulator.gnn import GNNConfig
+from emulator.normalise import Statistics
+from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
+from emulator.protocol import Emulator, rollout
+from graphs.build import GraphConfig, NearestEdges, StencilEdges
+from graphs.errors import MeshcastError
+from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge
+
+
+def saved(tmp_path: Path, emulator: Emulator, config: Any, fields: Any) -> Path:
+    """A checkpoint of an emulator, with the statistics of its fields."""
+    names = tuple(variable.name for variable in emulator.task.predicted)
+    valid = np.isfinite(fields.read(slice(0, 1), names)[0, 0])
+    path = tmp_path / "emulator.safetensors"
+    trained = TrainedEmulator("GNN", emulator, config, Statistics.of(fields, names), {"update": 7}, valid)
+    save_emulator(path, trained)
+    return path
+
+
+CONFIGS = {
+    "stencil": GNNConfig(graph=GraphConfig(StencilEdges(radius=1)), processor=SMALL),
+    "nearest": GNNConfig(graph=GraphConfig(NearestEdges(neighbours=5)), processor=SMALL),
+    "interaction": GNNConfig(processor=replace(SMALL, kind="interaction")),
+    "on ridge": with_ridge(2),
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_checkpoint_forecasts_what_was_saved_bit_for_bit(tmp_path: Path, name: str) -> None:
+    fields = weather_fields()
+    emulator = fitted(WEATHER, fields, CONFIGS[name])
+    emulator.correction_std.fill_(0.3)
+    path = saved(tmp_path, emulator, CONFIGS[name], fields)
+    torch.manual_seed(5)
+    back = load_emulator(path)
+    assert torch.initial_seed() == 5
+    assert back.config == CONFIGS[name] and back.emulator.task == WEATHER and back.metadata["update"] == 7
+    assert back.valid is not None and not back.valid[:, 1].all() and back.valid[:, 0].all()
+    np.testing.assert_array_equal(back.emulator.mesh.positions, fields.mesh.positions)
+    state, forcings = starting_from(fields, WEATHER, [0, 9]), Forcings(ComputedForcings(fields.mesh))
+    for (one, rain), (other, other_rain) in zip(
+        rollout(emulator, state, forcings, 3), rollout(back.emulator, state, forcings, 3), strict=True
+    ):
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(rain, other_rain)
+
+
+def test_a_loaded_emulator_is_not_trained_by_accident(tmp_path: Path) -> None:
+    fields = wave_fields()
+    back = load_emulator(saved(tmp_path, fitted(WAVES, fields), GNNConfig(processor=SMALL), fields)).emulator
+    assert isinstance(back, torch.nn.Module)
+    assert not back.training and not any(weight.requires_grad for weight in back.parameters())
+
+
+@pytest.mark.parametrize("absent", ["task", "mesh", "statistics", "emulator", "name"])
+def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path, absent: str) -> None:
+    fields = wave_fields()
+    path = saved(tmp_path, fitted(WAVES, fields), GNNConfig(processor=SMALL), fields)
+    arrays, metadata = read(path)
+    save(path, arrays, {name: value for name, value in metadata.items() if name != absent})
+    with pytest.raises(MeshcastError, match=f"not a whole emulator's.*{absent}"):
+        load_emulator(path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    fields = wave_fields()
+    path = saved(tmp_path, fitted(WAVES, fields), GNNConfig(processor=replace(SMALL, latent_size=6)), fields)
+    with pytest.raises(MeshcastError, match="do not fit its configuration"):
+        load_emulator(path)
+
+
+# Plug-ins -------------------------------------------------------------------------------------------------------------
+
+NETWORK = """
+import torch
+class Pointwise(torch.nn.Module):
+    def __init__(self, num_inputs, num_outputs, mesh, width=4):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(num_inputs, width), torch.nn.Linear(width, num_outputs))
+    def forward(self, features):
+        return self.layers(features)
+EMULATORS = {"pointwise": Pointwise}
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path):
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.py"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_plug_in_network_is_built_saved_and_loaded(tmp_path: Path, plugin: Any) -> None:
+    load_plugins([plugin(NETWORK)])
+    config = PluginConfig("pointwise", options={"width": 3})
+    assert is_network(find_plugin("pointwise")) and not is_closed_form(config)
+    fields = wave_fields()
+    emulator = build_network(config, WAVES, fields.mesh, 0)
+    emulator.inputs.take(TrainingPart(fields))
+    back = load_emulator(saved(tmp_path, emulator, config, fields))
+    assert back.config == config
+    state = starting_from(fields, WAVES, [0])
+    one, other = (next(iter(rollout(e, state, Forcings(), 1)))[0] for e in (emulator, back.emulator))
+    assert torch.equal(one.now, other.now)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("raise ValueError('oh')", "fails when it is run: ValueError: oh"),
+        ("EMULATORS = []", "needs a dictionary EMULATORS"),
+        ("x = 1", "needs a dictionary EMULATORS"),
+        ("def f(:", "fails when it is run: SyntaxError"),
+    ],
+)
+def test_a_plug_in_file_that_does_not_work_says_why(plugin: Any, text: str, message: str) -> None:
+    with pytest.raises(MeshcastError, match=message):
+        load_plugins([plugin(text)])
+
+
+def test_a_plug_in_class_without_its_methods_is_refused_by_name(plugin: Any) -> None:
+    load_plugins([plugin("class Half:\n    def fit(self): pass\n    def step(self): pass\nEMULATORS = {'half': Half}")])
+    with pytest.raises(MeshcastError, match=r"'half' is neither .* it lacks arrays, from_arrays"):
+        find_plugin("half")
+
+
+def test_an_unknown_plug_in_names_those_known(tmp_path: Path, plugin: Any) -> None:
+    load_plugins([plugin(NETWORK)])
+    with pytest.raises(MeshcastError, match=r"No plug-in is called 'pointwize'.*pointwise"):
+        find_plugin("pointwize")
+    with pytest.raises(MeshcastError, match="There is no plug-in file"):
+        load_plugins([tmp_path / "absent.py"])
+
+
+def test_a_closed_form_knows_what_it_is() -> None:
+    assert is_closed_form(RidgeConfig()) and not is_closed_form(GNNConfig())
+    fields = wave_fields()
+    ridge = fit_closed_form(RidgeConfig(radii=(1,), penalties=(1e-6,)), WAVES, TrainingPart(fields))
+    assert isinstance(ridge, Emulator)
