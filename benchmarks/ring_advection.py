@@ -34,11 +34,11 @@ from emulator.data.forecast import Forecast
 from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.data.starts import spread_starts, states_at
 from emulator.physics.ring_equations import APEBENCH
+from emulator.scores import ROUNDING
 from inference.forecast import forecast
 from inference.guard import Guard, Stop
 from inference.verification import verify
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
-from training.ranking import ROUNDING
 from training.study import Result, Run, run_study
 
 ARRAYS = {"train": (0, 50, 51), "test": (773, 30, 201)}  # seed, trajectories, frames

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ROUNDING = 2.0**-23  # of float32, relative: an error below it says nothing of an emulator
+
 
 def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
     """Σ aᵢ xᵢ / Σ aᵢ over the nodes where `valid` [..., node, variable], all of them if None: [..., variable]."""
@@ -55,7 +57,7 @@ def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> 
 
 
 def centred_acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
-    """Anomaly correlation, centred: as `acc`, with the area mean taken from both anomalies (WMO-No. 485, app. 2.2.34)."""
+    """Anomaly correlation, centred: `acc` with the area mean taken from both anomalies (WMO-No. 485, app. 2.2.34)."""
     valid = _valid(truth)
     anomalies = forecast - climatology, truth - climatology
     return _correlation(*(x - weighted_mean(x, areas, valid).unsqueeze(-2) for x in anomalies), areas, valid)

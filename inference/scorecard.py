@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.scores import ROUNDING
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -145,12 +146,16 @@ class ForecastScores:
     def score(self, counts: NDArray[np.float64] | None = None, steps: int = 100) -> NDArray[np.float64]:
         """APEBench's score, [variable]: the geometric mean over leads 1 to `steps` of the mean nRMSE.
 
-        Koehler et al. (2024), arXiv:2411.00180. Leads beyond the last verified one are not there to be scored.
+        Koehler et al. (2024), arXiv:2411.00180. Leads beyond the last verified one are not there to be scored. Errors
+        below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect lead
+        time would else outweigh all others.
         """
-        nrmse = self.mean("nrmse", counts)
-        use = (self.lead_steps <= steps) & self.verified.any((0, 2))
-        with np.errstate(divide="ignore"):
-            return np.exp(np.log(nrmse[..., use, :]).mean(-2))
+        nrmse = np.maximum(self.mean("nrmse", counts), ROUNDING)
+        return np.exp(np.log(nrmse[..., self.scored_leads(steps), :]).mean(-2))
+
+    def scored_leads(self, steps: int = 100) -> NDArray[np.bool_]:
+        """[lead] which leads `score` averages over."""
+        return np.asarray((self.lead_steps <= steps) & self.verified.any((0, 2)))
 
 
 @dataclass(frozen=True, eq=False)

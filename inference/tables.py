@@ -95,7 +95,7 @@ def to_dataset(verification: Verification) -> xr.Dataset:
     return _with_spectra(dataset, verification, leads)
 
 
-SCORE_TITLE = "geometric mean over leads 1 to 100 of the mean nRMSE"
+SCORE_TITLE = "geometric mean over lead steps 1 to 100, as far as verified, of the mean nRMSE"
 
 
 def to_json(verification: Verification) -> dict[str, Any]:

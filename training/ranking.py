@@ -10,11 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.scores import ROUNDING
 from inference import bootstrap
 from inference.scorecard import ForecastScores, Verification, common_cases
 from training.study import Result
-
-ROUNDING = 2.0**-23  # relative, of float32
 
 
 @dataclass(frozen=True)

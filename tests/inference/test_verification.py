@@ -121,6 +121,17 @@ def test_a_stopped_forecast_has_no_mean_from_there_and_is_counted() -> None:
     assert found.stable_steps[2, 0] == 20 and not found.censored[2, 0]
 
 
+def test_one_perfect_lead_time_does_not_outweigh_all_others() -> None:
+    """A wave of 16 nodes that moves one a step has come round after 16 steps, where persistence is exact."""
+    truth = ring_truth(num_nodes=16, times=21)
+    found = verify([ring_forecast(truth, "persistence", lag=1.0, leads=20)], truth, num_resamples=50)
+    nrmse = found["persistence"].mean("nrmse")[:, 0]
+    assert nrmse[15] < 1e-6
+    np.testing.assert_allclose(found["persistence"].score()[0], np.exp(np.log(np.maximum(nrmse, 2.0**-23)).mean()))
+    assert 0.2 < found["persistence"].score()[0] < 1.5
+    assert found["persistence"].scored_leads(10).sum() == 10
+
+
 def test_ensembles_are_scored_by_their_mean_with_spread_and_crps() -> None:
     truth = ring_truth()
     forecast = ring_forecast(truth, members=3)
