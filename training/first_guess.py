@@ -14,13 +14,36 @@ from torch.utils.data import DataLoader, Subset
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
-from emulator.gnn import FirstGuess
+from emulator.build import build_network
+from emulator.gnn import FirstGuess, GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
+from emulator.plugins import PluginConfig
 from emulator.task import Task
+from training.prepared import Prepared
 from training.windows import Batch, Windows
 
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
+
+
+def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, GNNConfig | PluginConfig]:
+    """The untrained emulator of an experiment, and its configuration with the first guess resolved.
+
+    Its weights are drawn from the seed; scales and first guess are fitted on the training part.
+    """
+    config, task = prepared.config, prepared.task
+    section = config.emulator
+    assert isinstance(section, GNNConfig | PluginConfig)
+    part = prepared.part
+    ridge = fit_ridge(section.first_guess, task, part)
+    section = replace(section, first_guess=resolved(section.first_guess, ridge))
+    further = node_statistics(part, task) if section.node_statistics else None
+    num_statics = len(task.static) + (0 if further is None else further.shape[1])
+    torch.manual_seed(config.training.seed)
+    emulator = build_network(section, task, prepared.train.mesh, num_statics)
+    emulator.inputs.take(part, further)
+    set_first_guess(emulator, ridge, windows, config.training.noise)
+    return emulator, section
 
 
 def fit_ridge(config: FirstGuess, task: Task, part: TrainingPart) -> Ridge | None:

@@ -20,7 +20,8 @@ from tests.emulator.worlds import starting_from
 from tests.training.worlds import experiment
 from training.callbacks import read_log
 from training.datamodule import WindowData
-from training.fit import fit, prepare, windows_of
+from training.fit import fit
+from training.prepared import prepare, windows_of
 
 ROOT = Path(__file__).parents[2]
 

@@ -24,13 +24,18 @@ from emulator.build import load_emulator
 from emulator.checkpoint import read
 from emulator.configuration import load
 from emulator.gnn import GNNConfig
+from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from tests.training.worlds import PROCESSOR, experiment
+from training import budget
 from training import fit as fitting
 from training.callbacks import KeepCheckpoints, read_log
-from training.experiment import ExperimentConfig
-from training.fit import fit, updates_done
+from training.experiment import DataPart, ExperimentConfig
+from training.first_guess import initial_network
+from training.fit import dry_run, fit
 from training.module import EmulatorModule
+from training.prepared import prepare, windows_of
+from training.run_folder import updates_done
 
 WITH_RIDGE = GNNConfig(processor=PROCESSOR, first_guess=RidgeConfig(radii=(1, 2), penalties=(1e-6,), rollout_steps=3))
 UNTIMED = ("update", "epoch", "loss", "validation_score", "learning_rate")
@@ -213,6 +218,19 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(reference: ExperimentConfi
         fit(other, resume="auto", progress=False)
 
 
+def test_parts_with_different_time_steps_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = experiment(tmp_path)
+    opened = DataPart.open
+    hourly = TimeStep.parse("1h")
+
+    def mixed(self: DataPart) -> Any:
+        return replace(opened(self), time_step=hourly) if self == config.data.validation else opened(self)
+
+    monkeypatch.setattr(DataPart, "open", mixed)
+    with pytest.raises(MeshcastError, match="time step of 1 frame but validation data with one of 1h"):
+        fit(config, progress=False)
+
+
 def test_a_run_that_never_began_may_be_mended(tmp_path: Path) -> None:
     config = experiment(tmp_path, training={"updates": 2})
     wrong = replace(config, task=replace(config.task, prognostic=("v",)))
@@ -230,7 +248,7 @@ def test_a_run_killed_without_a_word_goes_on_bit_for_bit(reference: ExperimentCo
         torch.set_num_threads(1)
         from emulator.configuration import load
         from training.callbacks import KeepCheckpoints
-        from training.experiment import ExperimentConfig
+        from training.experiment import DataPart, ExperimentConfig
         from training.fit import fit
         keep = KeepCheckpoints.on_validation_end
         def keep_then_die(self, trainer, module):
@@ -291,24 +309,24 @@ def test_a_truncated_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 
 def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = experiment(tmp_path, training={"minutes": 0.001, "updates": 10_000})
-    monkeypatch.setattr(fitting, "time_updates", lambda *args: 0.006)
+    monkeypatch.setattr(budget, "time_updates", lambda *args: 0.006)
     fit(config, progress=False)
     assert json.loads((folder_of(config) / "budget.json").read_text())["updates"] == 10
     assert log(folder_of(config))[-1][0] == 10
 
     (folder_of(config) / "done.json").unlink()
-    monkeypatch.setattr(fitting, "time_updates", None)  # not asked again
+    monkeypatch.setattr(budget, "time_updates", None)  # not asked again
     fit(config, resume="auto", progress=False)
     assert updates_done(folder_of(config) / "last.ckpt") == 10
 
 
 def test_timing_updates_changes_nothing(tmp_path: Path) -> None:
     config = experiment(tmp_path)
-    prepared = fitting.prepare(config)
-    windows, starts = fitting.windows_of(prepared)
-    emulator, _ = fitting.initial_network(prepared, windows)
+    prepared = prepare(config)
+    windows, starts = windows_of(prepared)
+    emulator, _ = initial_network(prepared, windows)
     before = {name: value.clone() for name, value in emulator.state_dict().items()}
-    assert 0 < fitting.time_updates(config, emulator, windows, starts, updates=3) < 1
+    assert 0 < budget.time_updates(config, emulator, windows, starts, updates=3) < 1
     assert same(before, emulator.state_dict())
 
 
@@ -330,7 +348,7 @@ def test_a_closed_form_is_fitted_saved_and_not_fitted_again(tmp_path: Path) -> N
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     config = experiment(tmp_path)
-    said = fitting.dry_run(config)
+    said = dry_run(config)
     assert said["windows"] == 4 * 11 and said["parameters"] > 0
     assert not folder_of(config).exists()
 

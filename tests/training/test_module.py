@@ -19,8 +19,9 @@ from inference.verification import verify
 from tests.emulator.worlds import WEATHER, fitted, weather_fields
 from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import TrainingConfig, ValidationConfig
-from training.fit import initial_network, prepare, windows_of
+from training.first_guess import initial_network
 from training.module import EmulatorModule
+from training.prepared import prepare, windows_of
 from training.schedule import warm_up_cosine
 from training.windows import Windows
 

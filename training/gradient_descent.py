@@ -1,0 +1,114 @@
+"""Gradient descent on Lightning, into a run folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lightning as L
+
+from emulator.build import TrainedEmulator, save_emulator
+from training.callbacks import CsvLog, KeepCheckpoints, Progress
+from training.datamodule import WindowData
+from training.experiment import ExperimentConfig
+from training.module import EmulatorModule
+from training.prepared import Prepared, describe_training
+from training.run_folder import updates_done
+from training.tracking import end_tracking, tracking_loggers
+
+
+def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, folder: Path, progress: bool) -> None:
+    """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
+
+    config: with the first guess and the updates resolved.
+    """
+    training = config.training
+    last = folder / "last.ckpt"
+    start = updates_done(last)
+    description = describe_training(prepared)
+
+    def keep(module: EmulatorModule, score: float, update: int) -> None:
+        metadata = {**description, "validation_score": _finite(score), "update": update}
+        best = TrainedEmulator(
+            config.name, module.averaged, config.emulator, prepared.statistics, metadata, prepared.valid
+        )
+        save_emulator(folder / "emulator.safetensors", best)
+
+    loggers, pictures = tracking_loggers(config, folder)
+    with _quiet():
+        trainer = L.Trainer(
+            max_steps=training.updates,
+            max_epochs=-1,
+            accelerator=training.accelerator,
+            devices=training.devices,
+            num_nodes=training.num_nodes,
+            strategy=training.strategy,
+            precision=training.precision,  # type: ignore[arg-type]
+            gradient_clip_val=training.gradient_clip,
+            val_check_interval=config.validation.every,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=-1,
+            callbacks=[
+                CsvLog(folder / "metrics.csv", len(module.windows), start),
+                KeepCheckpoints(folder, keep),
+                *([Progress()] if progress else []),
+                *pictures,
+            ],
+            logger=loggers,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=progress,
+            use_distributed_sampler=False,  # ours know their rank, and repeat no sample
+            default_root_dir=folder,
+            log_every_n_steps=10,
+        )
+        data = WindowData(module.windows, module.validation_windows, training, start)
+        try:
+            with _interruptible():
+                trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+        finally:
+            end_tracking(loggers, failed=trainer.interrupted)
+        trainer.strategy.barrier()
+
+
+def _finite(score: float) -> float | None:
+    return score if math.isfinite(score) else None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Leave an interrupt to the caller: Lightning turns it into an exit, and has the process ignore any further one."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if main_thread and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning without its advice: what it would warn of is decided here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

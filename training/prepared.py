@@ -1,0 +1,111 @@
+"""An experiment with its data opened: task, statistics, forcings and windows, from the training part alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.baselines.part import TrainingPart
+from emulator.configuration import resolve
+from emulator.data.fields import Fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.forcings import STATIC_FEATURES, Forcings
+from emulator.normalise import Statistics, partners_of
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from training.experiment import ExperimentConfig
+from training.windows import Windows
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An experiment with its data opened."""
+
+    config: ExperimentConfig
+    task: Task
+    train: Fields
+    validation: Fields
+    statistics: Statistics
+    forcings: Forcings
+    validation_forcings: Forcings
+    valid: NDArray[np.bool_] | None
+
+    @property
+    def part(self) -> TrainingPart:
+        """What a closed form may see."""
+        return TrainingPart(self.train, forcings=self.forcings)
+
+
+def prepare(config: ExperimentConfig) -> Prepared:
+    """Open the data, make the task and take the statistics, from the training part alone."""
+    train, validation = config.data.train.open(), config.data.validation.open()
+    if not train.mesh.same_nodes(validation.mesh):
+        raise MeshcastError(
+            f"Training data on a {train.mesh.describe()} but validation data on a {validation.mesh.describe()}."
+        )
+    if train.time_step != validation.time_step:
+        raise MeshcastError(
+            f"Training data with a time step of {train.time_step} but validation data with one of "
+            f"{validation.time_step}. Select every n-th date of one with `frequency`."
+        )
+    task = config.task.build(train)
+    for name in task.static:
+        if name not in train.variables and name not in STATIC_FEATURES:
+            raise MeshcastError(
+                f"No source for the static variable {name}: the data hold {', '.join(train.variables)}, computed are "
+                f"{', '.join(STATIC_FEATURES)}."
+            )
+    names = tuple(variable.name for variable in task.predicted)
+    statistics = Statistics.of(train, names, partners_of(task))
+    tables = config.data.forcing_tables
+    forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))
+    return Prepared(config, task, train, validation, statistics, forcings, later, _valid(train, names))
+
+
+def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
+    """Training windows with noise, and validation starts spread over the validation part."""
+    config, task = prepared.config, prepared.task
+    training, validation = config.training, config.validation
+    train = Windows(prepared.train, task, training.unroll, prepared.forcings, training.seed, noisy=training.noise > 0)
+    starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
+    return train, starts
+
+
+def describe_training(prepared: Prepared) -> dict[str, Any]:
+    """What a checkpoint says of its training: where from, on what, how split."""
+    fields = prepared.train
+    return {
+        "experiment": resolve(prepared.config),
+        "dataset": {
+            "source": fields.source,
+            "attributes": dict(fields.attributes),
+            "variables": list(fields.variables),
+            "first": int(fields.times[0]),
+            "last": int(fields.times[-1]),
+            "fingerprint": fingerprint(fields),
+        },
+    }
+
+
+def fingerprint(fields: Fields) -> str:
+    """A hash of names, places, times and a sample of the values: the same data give the same, wherever stored."""
+    digest = hashlib.sha256(json.dumps([fields.variables, fields.units, fields.ensemble_size]).encode())
+    digest.update(np.ascontiguousarray(fields.times).tobytes())
+    digest.update(np.ascontiguousarray(fields.mesh.positions.round(6)).tobytes())
+    readable = [index for index in range(len(fields.times)) if index not in fields.missing]
+    for index in np.unique(np.linspace(0, len(readable) - 1, 16).round().astype(int)):
+        time_index = np.array([readable[index]])
+        digest.update(np.ascontiguousarray(fields.read(time_index, fields.variables)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:
+    """[node, variable] where the data ever have a value, by their first times; None where everywhere."""
+    readable = np.array([index for index in range(len(fields.times)) if index not in fields.missing][:24])
+    valid = np.asarray(np.isfinite(fields.read(readable, names)).any(axis=(0, 1)))
+    return None if valid.all() else valid
