@@ -4,8 +4,8 @@
     python benchmarks/ring_protocol.py configs/ring-ks.yaml --task diff_ks > ks.json
 
 The tasks are those of Koehler et al. (2024), arXiv:2411.00180: 160 nodes, 50 training trajectories of 51 frames, whose
-last ten choose the checkpoint, and 30 test trajectories of 201; diff_adv is an exact shift of four cells a step. Stopped
-and started again, the script skips the runs that are finished and continues the one that was not.
+last ten choose the checkpoint, and 30 test trajectories of 201; diff_adv is an exact shift of four cells a step.
+Stopped and started again, the script skips the runs that are finished and continues the one that was not.
 """
 
 from __future__ import annotations
