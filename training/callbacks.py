@@ -6,12 +6,14 @@ import csv
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import RichProgressBar
 
+from emulator.atomic_file import atomic_file
 from training.module import EmulatorModule
 
 COLUMNS = ("update", "epoch", "loss", "validation_score", "learning_rate", "seconds")
@@ -35,15 +37,15 @@ class CsvLog(L.Callback):
 
     def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
         self.path, self.samples_per_epoch, self.start = path, samples_per_epoch, start
+        self._rows: list[list[str]] = []
         self._losses: list[float] = []
         self._earlier, self._start = 0.0, time.perf_counter()
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        rows = [row for row in read_log(self.path) if 0 < self.start >= row["update"]]
-        self._earlier = rows[-1]["seconds"] if rows else 0.0
+        kept = [row for row in read_log(self.path) if 0 < self.start >= row["update"]]
+        self._rows = [[_cell(row[name]) for name in COLUMNS] for row in kept]
+        self._earlier = kept[-1]["seconds"] if kept else 0.0
         self._start = time.perf_counter()
-        if trainer.is_global_zero:
-            self._write("w", [[_cell(row[name]) for name in COLUMNS] for row in rows])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -57,7 +59,7 @@ class CsvLog(L.Callback):
         samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
         loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
-        row = [
+        row: list[float] = [
             trainer.global_step,
             samples / self.samples_per_epoch,
             loss,
@@ -65,15 +67,10 @@ class CsvLog(L.Callback):
             rate,
             self._earlier + time.perf_counter() - self._start,
         ]
-        self._write("a", [[_cell(value) for value in row]])
+        self._rows.append([_cell(value) for value in row])
         self._losses = []
-
-    def _write(self, mode: str, rows: list[list[str]]) -> None:
-        with self.path.open(mode, newline="") as file:
-            writer = csv.writer(file)
-            if mode == "w":
-                writer.writerow(COLUMNS)
-            writer.writerows(rows)
+        with atomic_file(self.path) as part, part.open("w", newline="") as file:
+            csv.writer(file).writerows([COLUMNS, *self._rows])
 
 
 def _cell(value: float) -> str:
@@ -94,7 +91,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
 class KeepCheckpoints(L.Callback):
     """After each validation: last.ckpt to resume from, and the emulator file where the score is the best so far.
 
-    Both are written beside and renamed, so that an interrupted run leaves whole files.
+    Both are written beside and renamed, so that an interrupted run, or a full disk, leaves whole files.
     """
 
     def __init__(self, folder: Path, keep: Callable[[EmulatorModule, float, int], None]) -> None:
@@ -116,8 +113,8 @@ class KeepCheckpoints(L.Callback):
             if trainer.is_global_zero:
                 self.keep(module, score, trainer.global_step)
         if trainer.global_step > 0:
-            part = self.folder / ".last.ckpt.part"
-            trainer.save_checkpoint(part)
-            if trainer.is_global_zero:
-                part.replace(self.folder / "last.ckpt")
+            last = self.folder / "last.ckpt"
+            # Every process takes part in gathering what one writes.
+            with atomic_file(last) if trainer.is_global_zero else nullcontext(last) as part:
+                trainer.save_checkpoint(part)
             trainer.strategy.barrier()

@@ -10,17 +10,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from emulator.build import TrainedEmulator, save_emulator
+from graphs.errors import MeshcastError
 from training.callbacks import CsvLog, KeepCheckpoints, Progress
 from training.datamodule import WindowData
 from training.experiment import ExperimentConfig
 from training.module import EmulatorModule
 from training.prepared import Prepared, describe_training
 from training.run_folder import updates_done
-from training.tracking import end_tracking, tracking_loggers
+from training.tracking import tracking
 
 
 def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, folder: Path, progress: bool) -> None:
@@ -40,9 +43,23 @@ def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, 
         )
         save_emulator(folder / "emulator.safetensors", best)
 
-    loggers, pictures = tracking_loggers(config, folder)
-    with _quiet():
-        trainer = L.Trainer(
+    callbacks = [CsvLog(folder / "metrics.csv", len(module.windows), start), KeepCheckpoints(folder, keep)]
+    with _quiet(), tracking(config, folder) as (loggers, pictures):
+        trainer = _trainer(config, loggers, [*callbacks, *pictures, *([Progress()] if progress else [])], folder)
+        data = WindowData(module.windows, module.validation_windows, training, start)
+        with _interruptible():
+            trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+        trainer.strategy.barrier()
+
+
+def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback], folder: Path) -> L.Trainer:
+    """Lightning's trainer.
+
+    Raises MeshcastError where this machine has no such devices, or Lightning no such strategy or precision.
+    """
+    training = config.training
+    try:
+        return L.Trainer(
             max_steps=training.updates,
             max_epochs=-1,
             accelerator=training.accelerator,
@@ -54,27 +71,20 @@ def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, 
             val_check_interval=config.validation.every,
             check_val_every_n_epoch=None,
             num_sanity_val_steps=-1,
-            callbacks=[
-                CsvLog(folder / "metrics.csv", len(module.windows), start),
-                KeepCheckpoints(folder, keep),
-                *([Progress()] if progress else []),
-                *pictures,
-            ],
+            callbacks=callbacks,
             logger=loggers,
             enable_checkpointing=False,
             enable_model_summary=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
             default_root_dir=folder,
             log_every_n_steps=10,
         )
-        data = WindowData(module.windows, module.validation_windows, training, start)
-        try:
-            with _interruptible():
-                trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
-        finally:
-            end_tracking(loggers, failed=trainer.interrupted)
-        trainer.strategy.barrier()
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise MeshcastError(
+            f"Lightning cannot train with accelerator={training.accelerator}, devices={training.devices}, "
+            f"num_nodes={training.num_nodes}, strategy={training.strategy}, precision={training.precision}: {error}"
+        ) from None
 
 
 def _finite(score: float) -> float | None:

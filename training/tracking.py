@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,31 @@ from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 
 
-def tracking_loggers(config: ExperimentConfig, folder: Path) -> tuple[Any, list[Any]]:
-    """Lightning loggers and picture callbacks of a run; (False, []) without tracking, whose CSV log is a callback."""
+@contextmanager
+def tracking(config: ExperimentConfig, folder: Path) -> Iterator[tuple[Any, list[Any]]]:
+    """Lightning's logger and the picture callback of a run; (False, []) where tracking is off.
+
+    The record is closed with the block, as failed where it raises, so that the next run in this process gets its own.
+    """
     if config.tracking.wandb == "off":
-        return False, []
+        yield False, []
+        return
+    logger = _logger(config, folder)
+    from training.pictures import ForecastPicture
+
+    failed = True
+    try:
+        yield logger, [ForecastPicture()]
+        failed = False
+    finally:
+        logger.experiment.finish(exit_code=int(failed))
+
+
+def _logger(config: ExperimentConfig, folder: Path) -> Any:
+    """The logger, its record opened now, where a missing login or connection can still be explained."""
     try:
         from lightning.pytorch.loggers import WandbLogger
+        from wandb.errors import Error
     except ImportError as error:
         raise MeshcastError(f"tracking.wandb={config.tracking.wandb} needs the package wandb: {error}.") from None
     logger = WandbLogger(
@@ -25,25 +46,10 @@ def tracking_loggers(config: ExperimentConfig, folder: Path) -> tuple[Any, list[
         offline=config.tracking.wandb == "offline",
         config=resolve(config),
     )
-    _begin(logger)
-    from training.pictures import ForecastPicture
-
-    return logger, [ForecastPicture()]
-
-
-def end_tracking(logger: Any, failed: bool) -> None:
-    """Close a run's record, so that the next run in this process gets one of its own."""
-    if logger:
-        logger.experiment.finish(exit_code=int(failed))
-
-
-def _begin(logger: Any) -> None:
-    """Open the record now, where a missing login or connection can still be explained."""
-    from wandb.errors import Error
-
     try:
         _ = logger.experiment
     except Error as error:
         raise MeshcastError(
             f"Weights & Biases cannot be reached: {error}. Log in with `wandb login`, or set tracking.wandb=offline."
         ) from None
+    return logger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -216,6 +218,29 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(reference: ExperimentConfi
     other = replace(reference, training=replace(reference.training, learning_rate=1e-4))
     with pytest.raises(MeshcastError, match="another configuration; training differ"):
         fit(other, resume="auto", progress=False)
+
+
+@pytest.mark.parametrize("setting", [{"strategy": "none"}, {"precision": "8"}, {"accelerator": "abacus"}])
+def test_what_lightning_cannot_do_is_said_in_one_message(tmp_path: Path, setting: dict[str, str]) -> None:
+    with pytest.raises(MeshcastError, match="Lightning cannot train with accelerator"):
+        fit(experiment(tmp_path, training=setting), progress=False)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(self: L.Trainer, path: Path) -> None:
+        if self.global_step == 16:
+            Path(path).write_bytes(b"half of it")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, path)
+
+    save = L.Trainer.save_checkpoint
+    config = experiment(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(MeshcastError, match="No room left to write"):
+        patch.setattr(L.Trainer, "save_checkpoint", fill)
+        fit(config, progress=False)
+    assert updates_done(folder_of(config) / "last.ckpt") == 8
+    assert not list(folder_of(config).glob("*.part")) and not list(folder_of(config).glob(".*"))
+    fit(config, resume="auto", progress=False)
 
 
 def test_parts_with_different_time_steps_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
