@@ -33,6 +33,36 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True) if final.parent.is_dir() else None
 
 
+def refuse_unwritable(path: str | Path) -> None:
+    """Raise MeshcastError where nothing can be written beside `path`; worth asking before long work.
+
+    Missing folders are made.
+    """
+    final = Path(path)
+    probe = final.with_name(f".{final.name}.{os.getpid()}.probe")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MeshcastError(_explain(final, error)) from None
+
+
+def output_folder(path: str | Path) -> Path:
+    """A folder to write several files into, made where it is missing; worth asking before long work.
+
+    Raises MeshcastError where it cannot be made.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise MeshcastError(f"Cannot write into {folder}: it is a file, not a folder. Choose another name.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MeshcastError(_explain(folder, error)) from None
+    return folder
+
+
 def _explain(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (

@@ -132,6 +132,8 @@ def _keys(annotation: Any) -> list[str]:
 
 def _expected(annotation: Any) -> str:
     members = _members(annotation)
+    if len(members) == 1 and typing.get_origin(members[0]) is dict:
+        return f"names, each with {_expected(typing.get_args(members[0])[-1])}"
     if any(dataclasses.is_dataclass(m) for m in members):
         return f"a section with the keys {', '.join(_keys(annotation))}"
     return " or ".join(getattr(m, "__name__", str(m)) if typing.get_origin(m) is None else str(m) for m in members)

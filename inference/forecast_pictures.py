@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from emulator.atomic_file import output_folder
 from emulator.data.forecast import Forecast
 from inference import pictures
 
@@ -13,7 +14,7 @@ def write_pictures(forecast: Forecast, folder: Path, case: int = 0) -> list[Path
 
     A ring gets a space-time diagram, the sphere maps, a variable each.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    output_folder(folder)
     written = []
     for variable in forecast.variables:
         on_ring = forecast.mesh.domain.kind == "ring"

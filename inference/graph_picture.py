@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emulator.atomic_file import atomic_file
 from graphs.graph import Graph
 from graphs.mesh import Mesh
 
@@ -45,4 +46,5 @@ def draw_graph(graph: Graph, mesh: Mesh, output: Path) -> None:
         axes.set_ylabel("latitude [degrees north]")
     axes.set_title(f"{mesh.describe()}: {graph.num_edges} edges, {int(near.sum())} reach the receiver shown")
     axes.legend(loc="upper right", framealpha=1.0)
-    figure.savefig(output, dpi=150)
+    with atomic_file(output) as part:
+        figure.savefig(part, dpi=150, format="png")

@@ -23,6 +23,7 @@ from inference.forecast import GuardedRollout, with_members
 from inference.guard import Guard, Stop
 
 GRIB_ENDINGS = (".grib", ".grib2", ".grb", ".grb2")
+NETCDF_ENDINGS = (".nc", ".nc4")
 
 
 def guard_of(trained: TrainedEmulator) -> Guard:
@@ -71,7 +72,7 @@ def write_forecast(
     resume: continue the partial file of the same forecast, bit for bit.
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
-    as_grib = output.suffix in GRIB_ENDINGS
+    as_grib = _is_grib(output)
     if as_grib:  # before the rollout, not after it
         refuse_existing(output, overwrite)
         predicted = trained.emulator.task.predicted
@@ -81,19 +82,20 @@ def write_forecast(
             tuple(variable.units for variable in predicted),
             initial.state.valid_time,
         )
-    target = output.with_name(output.name + ".nc") if as_grib else output
+    target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
     state = _ensemble(trained, initial.state, members, perturb, seed)
-    writer = _writer(trained, initial, state, target, perturb, seed, overwrite or as_grib, resume)
+    guard = guard_of(trained) if guarded else None
+    writer = _writer(trained, initial, state, target, perturb, seed, overwrite, resume)
     done = writer.leads_done
     rolled = GuardedRollout(
         trained.emulator,
-        _state_after(writer, state, trained) if done else state,
+        _state_after(writer, done, state, trained),
         forcings,
-        guard_of(trained) if guarded else None,
+        guard,
         start=done,
         generator=torch.Generator().manual_seed(seed),
     )
-    stops = _stored_stops(writer)
+    stops = _stored_stops(writer, state, trained, forcings, guard)
     try:
         for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
             writer.append(values)
@@ -110,9 +112,19 @@ def write_forecast(
     if as_grib:
         try:
             write_grib(read_forecast(target), output, overwrite)
-        finally:
-            target.unlink(missing_ok=True)
+        except MeshcastError as error:
+            raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
+        target.unlink()
     return stops
+
+
+def _is_grib(output: Path) -> bool:
+    """Whether a forecast file is to be GRIB; raises where its name says neither that nor NetCDF."""
+    if output.suffix.lower() not in (*NETCDF_ENDINGS, *GRIB_ENDINGS):
+        raise MeshcastError(
+            f"A forecast is written as NetCDF (.nc) or GRIB (.grib), but the output is {output}. Let its name end so."
+        )
+    return output.suffix.lower() in GRIB_ENDINGS
 
 
 def _ensemble(trained: TrainedEmulator, state: State, members: int, perturb: float, seed: int) -> State:
@@ -168,24 +180,29 @@ def _writer(
     return ForecastWriter(**arguments)
 
 
-def _state_after(writer: ForecastWriter, initial: State, trained: TrainedEmulator) -> State:
-    """The state a partial file ends with, its history reaching back into the initial state where the file is short."""
+def _state_after(writer: ForecastWriter, done: int, initial: State, trained: TrainedEmulator) -> State:
+    """The state after `done` leads of a partial file, its history reaching back into the initial state."""
     task = trained.emulator.task
-    count = min(task.history, writer.leads_done)
-    written = torch.from_numpy(writer.last(count)[..., : len(task.prognostic)])
+    count = min(task.history, done)
+    if count == 0:
+        return initial
+    written = torch.from_numpy(writer.leads(done - count, done)[..., : len(task.prognostic)])
     values = torch.cat([initial.values[:, :, count:], written], dim=2)
-    return State(values, task.time_step.advance(initial.valid_time, writer.leads_done))
+    return State(values, task.time_step.advance(initial.valid_time, done))
 
 
-def _stored_stops(writer: ForecastWriter) -> list[Stop]:
-    """Members whose last written lead is missing throughout: the guard stopped them before the break."""
-    if writer.leads_done == 0:
-        return []
-    leads = writer.last(writer.leads_done)
-    gone = ~np.isfinite(leads).any(axis=(3, 4))  # [case, member, lead]
-    return [
-        Stop(
-            int(case), int(member), int(np.argmax(gone[case, member])) + 1, "state", "was stopped before the break", ""
-        )
-        for case, member in np.argwhere(gone[:, :, -1])
-    ]
+def _stored_stops(
+    writer: ForecastWriter, initial: State, trained: TrainedEmulator, forcings: Forcings, guard: Guard | None
+) -> list[Stop]:
+    """Why members had been stopped when the forecast was broken off: each step that stopped some is taken again."""
+    stops: list[Stop] = []
+    before = 0
+    for step in range(1, writer.leads_done + 1) if guard is not None else ():
+        gone = int((~np.isfinite(writer.leads(step - 1, step)).any(axis=(2, 3, 4))).sum())
+        if gone > before:
+            state = _state_after(writer, step - 1, initial, trained)
+            again = GuardedRollout(trained.emulator, state, forcings, guard, start=step - 1)
+            list(again.steps(1))
+            stops += again.stops
+        before = gone
+    return stops

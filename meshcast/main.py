@@ -34,6 +34,10 @@ for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, c
     app.command()(command)
 app.add_typer(configs_app, name="configs")
 
+# What the system refuses for a reason that lies with the user's disk or paths, not with us.
+A_USERS_FAULT = "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EEXIST ENOTDIR EISDIR ENAMETOOLONG".split()
+INTERRUPTED = 130  # exit code of typer, by the shell's custom of 128 + signal
+
 
 def run() -> None:
     """The console script. A user's mistake ends in one message and exit code 2, without a traceback."""
@@ -42,13 +46,16 @@ def run() -> None:
     except MeshcastError as error:
         say(f"Error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        say("Interrupted. Nothing half-written stands under a final name.")
-        sys.exit(130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        say(f"Error: {error.strerror}{': ' + str(error.filename) if error.filename else ''}. Free or choose a place.")
-        sys.exit(2)
     except BrokenPipeError:
         os._exit(0)
+    except OSError as error:
+        if errno.errorcode.get(error.errno or 0) not in A_USERS_FAULT:
+            raise
+        where = f" at {error.filename}" if error.filename else ""
+        say(f"Error: {error.strerror}{where}. Free some space, or choose a place that you may write to.")
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            say("Interrupted. No half-written file has a final name; resume=auto goes on with a training, --resume "
+                "with a forecast.")  # fmt: skip
+        raise

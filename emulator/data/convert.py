@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from emulator.data.coordinates import mesh_from_coordinates
-from emulator.data.create import create_dataset
+from emulator.data.create import check_output, create_dataset
 from emulator.data.files import read_files, time_step_of
 from emulator.data.names import nearest
 from emulator.time_step import TimeStep, to_datetime, to_seconds
@@ -70,6 +70,7 @@ def convert(
     frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
     """
+    check_output(Path(output), overwrite)
     fields = read_files(sources, rename, units)
     notices = [line for line in fields.attrs["notices"].split("\n") if line]
     if select is not None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.atomic_file import refuse_unwritable
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -82,6 +83,7 @@ def check_output(output: Path, overwrite: bool = False) -> None:
         raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
     if output.exists() and not overwrite:
         raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
+    refuse_unwritable(output)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +146,7 @@ def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
             raise MeshcastError(
                 f"The disk is full: {output} was not written. Free some space, or write elsewhere."
             ) from None
-        raise MeshcastError(f"Cannot write {output}: {error.strerror or error}.") from None
+        raise MeshcastError(f"Cannot write {output}: {error.strerror or error}. Write elsewhere.") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -37,13 +37,26 @@ def open_fields(source: Source, trajectories: slice | None = None, keep_in_memor
     """
     if isinstance(source, str) and source.endswith(".npy"):
         arrays = open_arrays(source)
+        _refuse_outside(trajectories, arrays.ensemble_size, source)
         kept = range(arrays.ensemble_size)[trajectories or slice(None)]
         fields: Fields = replace(arrays, values=arrays.values[:, trajectories or slice(None)], trajectories=kept)
     else:
-        fields = DatasetFields(open_source(source), source, trajectories)
-    if fields.ensemble_size == 0:
-        raise MeshcastError(f"No trajectory of {fields.source} is left by {trajectories}.")
+        dataset = open_source(source)
+        _refuse_outside(trajectories, dataset.shape[2], source)
+        fields = DatasetFields(dataset, source, trajectories)
     return in_memory(fields) if keep_in_memory else fields
+
+
+def _refuse_outside(trajectories: slice | None, size: int, source: Source) -> None:
+    """Raise MeshcastError where a part of the ensemble axis reaches beyond it or is empty."""
+    if trajectories is None:
+        return
+    first, stop = trajectories.start or 0, size if trajectories.stop is None else trajectories.stop
+    if not 0 <= first < stop <= size:
+        raise MeshcastError(
+            f"The trajectories {first}:{stop} are not all in {describe(source)}, whose ensemble axis holds {size}. "
+            f"Count from 0, the last is not included: 0:{size} is all."
+        )
 
 
 def open_source(source: Source) -> Any:

@@ -69,7 +69,7 @@ def file_format(path: Path) -> str:
     """
     if not path.exists():
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise MeshcastError(f"There is no file {path}{nearest(path.name, near)}.")
+        raise MeshcastError(f"There is no file {path}{nearest(path.name, near) or '.'}")
     if path.is_dir():
         raise MeshcastError(f"{path} is a folder; expected a GRIB or NetCDF file.")
     try:

@@ -121,11 +121,10 @@ class ForecastWriter:
             self._file.flush()
         self.leads_done += 1
 
-    def last(self, count: int) -> NDArray[np.float32]:
-        """The newest `count` leads [case, member, lead, node, variable], bit for bit as appended."""
-        assert 0 < count <= self.leads_done
-        leads = [self._lead(lead) for lead in range(self.leads_done - count, self.leads_done)]
-        return np.stack(leads, axis=2)
+    def leads(self, first: int, stop: int) -> NDArray[np.float32]:
+        """Leads `first` to `stop` - 1, from 0, [case, member, lead, node, variable], bit for bit as appended."""
+        assert 0 <= first < stop <= self.leads_done
+        return np.stack([self._lead(lead) for lead in range(first, stop)], axis=2)
 
     def finish(self, attributes: Mapping[str, str] | None = None) -> Path:
         """Write the NetCDF file beside its final name, rename it, and remove the partial file.

@@ -55,7 +55,8 @@ def initial_conditions(
 
     sources: an anemoi dataset (a path that ends in .zarr, or what `open_dataset` takes), an array (.npy), or one or
         several NetCDF or GRIB files.
-    init_times: `T, T`, `START/END/STEP`, `latest` or `all`; a plain number is a time of the equation's own.
+    init_times: `T, T`, `START/END/STEP`, `latest` or `all`; for simulated data a plain number is a time of the
+        equation's own, zero at the source's first state.
     rename: from a source's name of a variable to the task's.
     units: of variables whose file does not say.
     trajectories: a part of a dataset's ensemble axis.
@@ -72,14 +73,15 @@ def initial_conditions(
     conversions = _conversions(fields, task, columns, units or {}, faults, notices)
     order = _node_order(fields, mesh, faults, notices)
     chosen, windows = _windows(fields, task, init_times, faults, notices)
-    values = _values(fields, windows, columns, conversions, order)
+    looked_at = windows if windows.size else _newest(fields)
+    values = _values(fields, looked_at, columns, conversions, order)
     if values is not None and (order is not None or valid is None):
         _check_finite(values, fields, columns, valid, mesh, faults)
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
         raise MeshcastError(f"{fields.source} cannot start this forecast, for {len(faults)} reason(s):\n{listed}")
     assert values is not None and len(chosen)
-    values = values[windows]  # [case, history, ensemble, node, variable]
+    values = values[looked_at]  # [case, history, ensemble, node, variable]
     valid_time, trajectory = chosen, np.full(len(chosen), -1, dtype=np.int64)
     if fields.ensemble_axis == "trajectory":
         size = values.shape[2]
@@ -150,7 +152,11 @@ GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `lates
 def _parse_time(text: str, fields: Fields) -> int:
     own = fields.time_step
     if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
-        return round(float(text) / own.true_length) * own.count
+        steps = float(text) / own.true_length
+        if abs(steps - round(steps)) > 1e-6 * max(abs(steps), 1.0):
+            near = ", ".join(f"{own.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
+            raise MeshcastError(f"The initial time {text} is no multiple of the time step {own}; nearest are {near}.")
+        return int(fields.times[0]) + round(steps) * own.count
     try:
         seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
     except ValueError:
@@ -248,7 +254,11 @@ def _windows(
     fields: Fields, task: Task, init_times: str, faults: list[str], notices: list[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The initial times [case] and the index of their history in the source [case, history]."""
-    asked = fields.times if init_times.strip() in ("all", "latest") else parse_init_times(init_times, fields)
+    try:
+        asked = fields.times if init_times.strip() in ("all", "latest") else parse_init_times(init_times, fields)
+    except MeshcastError as error:
+        faults.append(str(error))
+        asked = fields.times[:0]
     history = task.time_step.advance(asked[:, None], np.arange(1 - task.history, 1)[None])
     index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
     there = (fields.times[index] == history) & ~np.isin(index, list(fields.missing))
@@ -274,11 +284,17 @@ def _windows(
     return asked[complete], index[complete]
 
 
+def _newest(fields: Fields) -> NDArray[np.int64]:
+    """Index of the newest time, [1, 1]: what the values are judged by where no asked time is there."""
+    readable = [index for index in range(len(fields.times)) if index not in fields.missing]
+    return np.array([readable[-1:]], dtype=np.int64)
+
+
 def _shown(times: NDArray[np.int64], fields: Fields) -> str:
     """Times for a person: dates, or the equation's own time."""
     own = fields.time_step
     if own.true_length is not None:
-        return ", ".join(f"{time / own.count * own.true_length:g}" for time in times)
+        return ", ".join(f"{(time - fields.times[0]) / own.count * own.true_length:g}" for time in times)
     return ", ".join(str(moment) for moment in to_datetime(times))
 
 

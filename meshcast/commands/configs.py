@@ -33,6 +33,7 @@ def copy_config(
 
     Example: meshcast configs copy ring-advection mine.yaml
     """
+    from emulator.atomic_file import atomic_file
     from graphs.errors import MeshcastError
     from meshcast.console import say
     from meshcast.shipped import config_path
@@ -40,5 +41,7 @@ def copy_config(
     target = output or Path(f"{name}.yaml")
     if target.exists():
         raise MeshcastError(f"{target} exists already. Name another file: meshcast configs copy {name} OTHER.yaml")
-    target.write_text(config_path(Path(name)).read_text(encoding="utf-8"), encoding="utf-8")
+    text = config_path(Path(name)).read_text(encoding="utf-8")
+    with atomic_file(target) as part:
+        part.write_text(text, encoding="utf-8")
     say(f"Wrote {target}.")

@@ -15,7 +15,10 @@ def forecast(
     initial: Annotated[list[str], typer.Option(help="Dataset (.zarr, .npy) or GRIB/NetCDF file; repeat for more.")],
     lead_time: Annotated[str, typer.Option(help="How far: 5d, 6h, '6 month', '40 steps'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Forecast file: .nc, or .grib on a regular grid.")],
-    init_times: Annotated[str, typer.Option(help="'T, T', 'START/END/STEP', latest or all.")] = "latest",
+    init_times: Annotated[
+        str,
+        typer.Option(help="'T, T', 'START/END/STEP', latest or all; T is a date, or an equation's own time from 0."),
+    ] = "latest",
     trajectories: Annotated[str | None, typer.Option(help="FIRST:STOP of a simulated dataset.")] = None,
     members: Annotated[int, typer.Option(min=1, help="Ensemble members; all but the first are perturbed.")] = 1,
     perturb: Annotated[float, typer.Option(min=0.0, help="Std of the perturbation, in units of the variables'.")] = 0.0,

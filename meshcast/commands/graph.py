@@ -31,6 +31,9 @@ def graph(
     from meshcast.shipped import config_path
     from training.experiment import ExperimentConfig
 
+    for target, ending in ((output, ".safetensors"), (picture, ".png")):
+        if target is not None:
+            _refuse(target, ending)
     experiment = load(ExperimentConfig, config_path(config), overrides or [])
     if not isinstance(experiment.emulator, GNNConfig):
         raise MeshcastError(f"An emulator of kind {experiment.emulator.kind} has no graph. Use kind: gnn.")
@@ -40,9 +43,6 @@ def graph(
         print_json(summary(graphs, mesh))
     else:
         out.print(describe(graphs, mesh), markup=False)
-    for target in (output, picture):
-        if target is not None and target.exists():
-            raise MeshcastError(f"{target} exists already. Choose another name, or remove it.")
     if output is not None:
         save(output, mesh, graphs)
         say(f"Wrote {output}.")
@@ -51,3 +51,15 @@ def graph(
 
         draw_graph(graphs.processor, mesh, picture)
         say(f"Wrote {picture}.")
+
+
+def _refuse(target: Path, ending: str) -> None:
+    """Raise MeshcastError where a file of this name is not ours to write."""
+    from emulator.atomic_file import refuse_unwritable
+    from graphs.errors import MeshcastError
+
+    if target.suffix != ending:
+        raise MeshcastError(f"{target} must end in {ending}. Choose another name.")
+    if target.exists():
+        raise MeshcastError(f"{target} exists already. Choose another name, or remove it.")
+    refuse_unwritable(target)

@@ -90,7 +90,9 @@ def _dataset(path: Path) -> dict[str, Any]:
     from emulator.time_step import to_datetime
 
     fields = open_fields(str(path))
-    first, last = to_datetime(fields.times[[0, -1]])
+    first, last = (str(time) for time in to_datetime(fields.times[[0, -1]]))
+    if own := fields.time_step.true_length:  # an equation knows no dates
+        first, last = "0", f"{(fields.times[-1] - fields.times[0]) / fields.time_step.count * own:g}"
     return {
         "dataset": str(path),
         "variables": [f"{name} [{unit}]" for name, unit in zip(fields.variables, fields.units, strict=True)],

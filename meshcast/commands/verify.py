@@ -26,12 +26,15 @@ def verify(
 
     Example: meshcast verify forecast.nc --truth data/era5-uk.zarr --output report
     """
+    from emulator.atomic_file import output_folder
     from emulator.data.forecast_file import read_forecast
     from inference.tables import to_json
     from meshcast.console import print_json, say
     from meshcast.results import print_scores
     from training.verify import verify_files
 
+    if output is not None:
+        output_folder(output)
     made = [read_forecast(path) for path in forecasts]
     result = verify_files(made, truth, train, variable, notice=say)
     if output is not None:

@@ -96,7 +96,7 @@ def test_a_broken_off_forecast_goes_on_bit_for_bit(tmp_path):
     with part_of(tmp_path / "f.nc").open("ab") as file:
         file.write(b"a lead cut short")
     writer = ForecastWriter.resume(tmp_path / "f.nc")
-    assert writer.leads_done == 3 and np.array_equal(writer.last(2), values[:, :, 1:3])
+    assert writer.leads_done == 3 and np.array_equal(writer.leads(1, 3), values[:, :, 1:3])
     writer.append(values[:, :, 3])
     forecast = read_forecast(writer.finish({"stops": "[]"}))
     assert np.array_equal(forecast.values, values) and forecast.attributes["stops"] == "[]"
@@ -161,7 +161,7 @@ def test_a_full_disk_is_said_and_whole_leads_are_kept(tmp_path, leads_that_fit):
     assert part_of(tmp_path / "f.nc").exists() == (leads_that_fit > 0)
     if leads_that_fit:
         writer = ForecastWriter.resume(tmp_path / "f.nc")
-        assert writer.leads_done == leads_that_fit and np.all(writer.last(writer.leads_done) == 1)
+        assert writer.leads_done == leads_that_fit and np.all(writer.leads(0, writer.leads_done) == 1)
         writer.close()
 
 
