@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.scores import ROUNDING
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from inference.scorecard import METRICS, ForecastScores, Verification
@@ -25,6 +26,7 @@ GREYS = ("#4d4d4d", "#808080", "#a6a6a6")
 DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
 PANEL = (3.8, 2.9)  # width and height of one panel [inch]
 DPI = 150
+MOST_LINEAR = 100.0  # largest over smallest error that a linear axis can still show
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
                 _band(axes, verification, steps, lower[:, column], upper[:, column], styles[emulator.label])
             unit = f" [{verification.units[column]}]" if about.dimensional and verification.units[column] != "1" else ""
             axes.set_ylabel(about.title + unit)
-            _reference_line(axes, metric)
+            _reference_line(axes, metric, [emulator.mean(metric)[:, column] for emulator in shown])
             lead_ticks(axes, verification.time_step.lead_axis(shown[0].lead_steps)[1])
         _legend(figure, panels[0])
     return figure
@@ -119,31 +121,37 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
 def skill_curves(verification: Verification) -> Figure:
     """Skill 1 - RMSE / RMSE of each baseline against lead time, with its paired interval; one panel a baseline.
 
-    Rows are variables. Above zero the emulator is better.
+    Variables below each other. Above zero the emulator is better.
     """
     if not verification.baselines:
         raise MeshcastError("Skill needs a baseline to be measured against.")
     styles = _styles(verification)
     rivals = [e.label for e in verification.emulators if e.label not in verification.baselines]
     with journal():
-        columns = len(verification.baselines)
-        width = 5.0 if columns == 1 else 2.9
-        figure, panels = new_figure(len(verification.variables), columns, (width, 2.9), sharex=True, sharey="row")
-        for row, name in enumerate(verification.variables):
-            for axes, baseline in zip(panels[row], verification.baselines, strict=True):
+        count = len(verification.baselines)
+        columns = min(count, 3)
+        rows = -(-count // columns)
+        panel = (5.0, 2.9) if columns == 1 else (2.9, 2.5)
+        figure, grid = new_figure(len(verification.variables) * rows, columns, panel)
+        for column, name in enumerate(verification.variables):
+            panels = list(grid[column * rows : (column + 1) * rows].ravel())
+            for axes in panels[count:]:
+                axes.remove()
+            for axes, baseline in zip(panels, verification.baselines, strict=False):
                 for label in rivals:
                     skill = verification.skill(label, baseline)
-                    _curve(axes, verification, skill.lead_steps, skill.estimate[:, row], styles[label], label)
-                    bounds = skill.lower[:, row], skill.upper[:, row]
+                    _curve(axes, verification, skill.lead_steps, skill.estimate[:, column], styles[label], label)
+                    bounds = skill.lower[:, column], skill.upper[:, column]
                     _band(axes, verification, skill.lead_steps, *bounds, styles[label])
                 axes.axhline(0.0, color="black", linewidth=0.8)
                 axes.set_title(f"{name}, against {baseline}")
                 lead_ticks(axes, axes.get_xlabel())
-                axes.set_xlabel(axes.get_xlabel() if row == len(panels) - 1 else "")
-            low, high = panels[row][0].get_ylim()
-            panels[row][0].set_ylim(max(low, -1.0), min(max(high, 0.1), 1.02))
-            panels[row][0].set_ylabel("skill in RMSE")
-        _legend(figure, panels[0][0])
+            low, high = zip(*(axes.get_ylim() for axes in panels[:count]), strict=True)
+            for place, axes in enumerate(panels[:count]):
+                axes.set_ylim(max(min(low), -1.0), min(max(*high, 0.1), 1.02))
+                axes.set_ylabel("skill in RMSE" if place % columns == 0 else "")
+                axes.set_xlabel(axes.get_xlabel() if place + columns >= count else "")
+        _legend(figure, grid[0][0])
     return figure
 
 
@@ -316,14 +324,21 @@ def _band(
         axes.fill_between(lead, lower, upper, color=style.color, alpha=0.15, linewidth=0)
 
 
-def _reference_line(axes: Axes, metric: str) -> None:
-    """Errors start at zero, ratios and biases show what is perfect."""
+def _reference_line(axes: Axes, metric: str, means: Sequence[NDArray[np.float64]]) -> None:
+    """Errors start at zero, or have a logarithmic axis where they differ hundredfold; ratios show what is perfect."""
     if metric in ("bias", "amplitude_ratio"):
         axes.axhline(METRICS[metric].best, color="black", linewidth=0.8)
     elif metric == "acc":
         axes.set_ylim(top=1.02)
     else:
-        axes.set_ylim(bottom=0.0)
+        values = np.concatenate(means)
+        values = values[values > ROUNDING * np.nanmax(values, initial=0.0)]
+        if values.size and values.max() > MOST_LINEAR * values.min():
+            axes.set_yscale("log")
+            axes.set_ylim(bottom=values.min() / 1.5)
+            _plain_decades(axes)
+        else:
+            axes.set_ylim(bottom=0.0)
 
 
 def _spectra_at(

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.atomic_file import output_folder
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
+from emulator.scores import ROUNDING
 from emulator.time_step import TimeStep
 from inference import pictures, plots
 from inference.coastlines import ATTRIBUTION
@@ -111,7 +113,7 @@ def _draw(
         draw(
             "loss",
             "training",
-            "Training loss over epochs, and the error of validation rollouts.",
+            "Training loss over epochs; below, the error of validation rollouts, by which the weights were chosen.",
             lambda: plots.loss_curves(story.log or Path()),
         )
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
@@ -256,7 +258,8 @@ def _summary_table(verification: Verification) -> str:
     head = ["emulator", "variable", "cases", "stopped", "stable steps, median"]
     scored = _about_zero(verification)
     if scored:
-        head.append("mean nRMSE, leads 1 to 100")
+        first = verification.emulators[0]
+        head.append(f"nRMSE, mean of steps 1 to {first.lead_steps[first.scored_leads()].max(initial=1)}")
     rows = []
     for emulator in verification.emulators:
         lower, upper = verification.interval(emulator.label, "score")
@@ -277,7 +280,7 @@ def _summary_table(verification: Verification) -> str:
         "≥ where most cases never did. Stopped: cases whose forecast failed before its end."
     )
     if scored:
-        note += " The last column is the geometric mean over leads of the mean over cases of nRMSE = ‖error‖ / ‖truth‖."
+        note += " The last column is the geometric mean over steps of the mean over cases of nRMSE = ‖error‖ / ‖truth‖."
     return _table(head, rows, escaped=True) + f"<p class=note>{escape(note)}</p>"
 
 
@@ -307,12 +310,15 @@ def _lead_table(verification: Verification, shown: Sequence[ForecastScores], met
         lower, upper = verification.interval(emulator.label, metric)
         values.append(np.where(there, emulator.mean(metric)[place, column], np.nan))
         bounds.append((lower[place, column], upper[place, column], emulator.failed[place, column]))
-    distance = np.abs(np.array(values) - METRICS[metric].best)
+    about = METRICS[metric]
+    rounding = ROUNDING * (verification.magnitude[column] if about.dimensional else 1.0)
+    distance = np.maximum(np.abs(np.array(values) - about.best), rounding)
+    show = _correlation if metric == "acc" else partial(_error, rounding=rounding)
     rows = []
     for emulator, own, (lower, upper, failed), far in zip(shown, values, bounds, distance, strict=True):
         cells = [escape(emulator.label)]
         for k, value in enumerate(own):
-            text = f"{failed[k]} stopped" if failed[k] else _with_interval(value, lower[k], upper[k])
+            text = f"{failed[k]} stopped" if failed[k] else _with_interval(value, lower[k], upper[k], show)
             best = np.isfinite(far[k]) and far[k] == np.nanmin(distance[:, k])
             cells.append(f"<b>{text}</b>" if best and len(shown) > 1 else text)
         rows.append(cells)
@@ -358,7 +364,7 @@ def _provenance(verification: Verification, story: Story) -> str:
     rows += [("mesh", verification.mesh.describe()), ("time step", str(verification.time_step))]
     rows += [("intervals", verification.resamples(verification.emulators[0]).describe())]
     for emulator in verification.emulators:
-        kept = {k: v for k, v in emulator.attributes.items() if str(v) and len(str(v)) < 300}
+        kept = {k: v for k, v in emulator.attributes.items() if str(v) not in ("", "[]") and len(str(v)) < 300}
         same = {name for name, value in kept.items() if verification.truth.get(name) == value}
         if text := "; ".join(f"{name}: {value}" for name, value in kept.items() if name not in same):
             rows.append((f"forecast {emulator.label}", text))
@@ -414,10 +420,20 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
 
 
-def _with_interval(value: float, lower: float, upper: float) -> str:
+def _error(value: float, rounding: float) -> str:
+    """An error, or nothing but float32's rounding."""
+    return "≈ 0" if abs(value) <= rounding else _number(value)
+
+
+def _correlation(value: float) -> str:
+    """A correlation; near one, by how much it falls short."""
+    return f"1 − {1.0 - value:.0e}" if 0.9995 <= value < 1.0 else _number(value)
+
+
+def _with_interval(value: float, lower: float, upper: float, show: Callable[[float], str] = _number) -> str:
     """The number, and below it in small type its interval."""
-    bounds = np.isfinite(lower) and np.isfinite(upper)
-    return _number(value) + (f"<br><small>{_number(lower)} to {_number(upper)}</small>" if bounds else "")
+    bounds = np.isfinite(lower) and np.isfinite(upper) and show(lower) != show(upper)
+    return show(value) + (f"<br><small>{show(lower)} to {show(upper)}</small>" if bounds else "")
 
 
 _PAGE = """<!doctype html>

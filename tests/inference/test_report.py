@@ -15,7 +15,7 @@ from graphs.errors import MeshcastError
 from graphs.points import points
 from inference import pictures, plots
 from inference.coastlines import coastlines
-from inference.report import Story, table_leads, write_report
+from inference.report import Story, _correlation, _error, table_leads, write_report
 from inference.verification import verify
 from tests.inference.synthetic import isles_forecast, isles_truth, ring_forecast, ring_truth
 
@@ -32,6 +32,7 @@ def test_the_ring_report_stands_alone(tmp_path: Path) -> None:
     assert not re.search(r"""(src|href)=["'](?!data:)""", page), "a link out of the file"
     for needed in ("meshcast demo ring", "1,234", "whole trajectories", "Left out", "Python 3", "loss over epochs"):
         assert needed in page
+    assert "nRMSE, mean of steps 1 to 20" in page
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert {"report.html", "scores.nc", "scores.json", "table.parquet", "table.csv", "animation.gif"} <= names
     assert {"rmse.png", "skill.png", "loss.png", "hovmoeller.png", "spectra.png", "drift.png", "series.png"} <= names
@@ -138,3 +139,27 @@ def test_tables_show_round_leads() -> None:
 def test_colours_do_not_change_between_plots() -> None:
     styles = plots.line_styles(["GNN", "persistence", "ridge"], ["persistence"])
     assert styles["GNN"].color != styles["ridge"].color and styles["persistence"].linestyle != "-"
+
+
+def test_errors_of_different_size_share_a_logarithmic_axis() -> None:
+    truth = ring_truth(num_nodes=32, trajectories=2, times=11)
+    fine, coarse = ring_forecast(truth, "fine", lag=1e-3, leads=10), ring_forecast(truth, "coarse", lag=1.0, leads=10)
+    scales = []
+    for forecasts in ([coarse], [fine, coarse]):
+        (axes,) = plots.metric_curves(verify(forecasts, truth, num_resamples=50), "rmse").axes
+        scales.append(axes.get_yscale())
+    assert scales == ["linear", "log"]
+
+
+def test_five_baselines_fit_on_the_page() -> None:
+    truth = ring_truth(num_nodes=32, trajectories=2, times=11)
+    names = [f"baseline {number}" for number in range(5)]
+    forecasts = [ring_forecast(truth, name, lag=0.1 * k, leads=10) for k, name in enumerate(["GNN", *names], 1)]
+    figure = plots.skill_curves(verify(forecasts, truth, baselines=names, num_resamples=50))
+    assert len(figure.axes) == 5 and figure.get_figwidth() < 9
+    assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False, False, True, True, True]
+
+
+def test_what_lies_below_rounding_is_no_error_and_what_is_nearly_one_says_by_how_much() -> None:
+    assert _error(1e-9, rounding=1e-7) == "≈ 0" and _error(-2e-7, rounding=1e-7) == "-2.00e-07"
+    assert _correlation(0.999998) == "1 − 2e-06" and _correlation(0.98) == "0.98" and _correlation(1.0) == "1"
