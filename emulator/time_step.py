@@ -95,6 +95,12 @@ class TimeStep:
             )
         return whole
 
+    def moment(self, valid_time: int | np.integer) -> str:
+        """A time for a person: a date, or the equation's own time."""
+        if self.true_length is not None:
+            return f"{valid_time / self.count * self.true_length:g}"
+        return str(np.datetime64(int(valid_time), "s"))
+
     def lead_axis(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
         """Lead times for a person: values and axis label, in hours, days, months, years or the equation's time."""
         lead: NDArray[np.float64] = np.asarray(steps, dtype=np.float64)

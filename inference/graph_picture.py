@@ -32,11 +32,11 @@ def draw_graph(graph: Graph, mesh: Mesh, output: Path) -> None:
     axes = figure.add_subplot()
     if len(lines) <= MOST_EDGES:
         axes.add_collection(LineCollection(list(lines[~wrapped]), colors="0.8", linewidths=0.5, zorder=1))
-    axes.scatter(*places.T, s=6, color="0.35", zorder=2, linewidths=0)
+    axes.scatter(places[:, 0], places[:, 1], s=6, color="0.35", zorder=2, linewidths=0)
     near = (receivers == middle) & ~wrapped
     axes.add_collection(LineCollection(list(lines[near]), colors="#0072B2", linewidths=1.5, zorder=3))
-    axes.scatter(*places[senders[near]].T, s=22, color="#0072B2", zorder=4, label="senders")
-    axes.scatter(*places[[middle]].T, s=40, color="#D55E00", zorder=5, label="receiver")
+    axes.scatter(places[senders[near], 0], places[senders[near], 1], s=22, color="#0072B2", zorder=4, label="senders")
+    axes.scatter(places[middle, 0], places[middle, 1], s=40, color="#D55E00", zorder=5, label="receiver")
     if on_ring:
         axes.set_aspect("equal")
         axes.set_axis_off()

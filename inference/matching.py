@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
-from emulator.time_step import to_datetime
 from graphs.errors import MeshcastError
 
 
@@ -74,8 +73,8 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
     index[~known] = -1
     found = MatchedTruth(truth, variables, index, rows)
     if not found.has_truth.any():
-        first, last = to_datetime(truth.times[[0, -1]])
-        start, end = to_datetime(np.array([times[:, 1:].min(), times.max()]))
+        first, last = map(truth.time_step.moment, truth.times[[0, -1]])
+        start, end = map(forecast.time_step.moment, (times[:, 1:].min(), times.max()))
         raise MeshcastError(
             f"{label} is valid from {start} to {end}, but the truth {truth.source} covers {first} to {last} every "
             f"{truth.time_step}, with {truth.ensemble_size} trajectories or members: nothing to verify. Give a truth "
@@ -141,7 +140,7 @@ def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]
         if there.all():
             continue
         leads = "all leads" if not there.any() else _ranges(forecast.lead_steps[~there])
-        start = str(to_datetime(forecast.init_time[case]))
+        start = forecast.time_step.moment(forecast.init_time[case])
         if forecast.trajectory[case] >= 0:
             start = f"trajectory {forecast.trajectory[case]} from {start}"
         sentences.setdefault(leads, []).append(start)

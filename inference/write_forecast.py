@@ -85,6 +85,8 @@ def write_forecast(
     target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
     state = _ensemble(trained, initial.state, members, perturb, seed)
     guard = guard_of(trained) if guarded else None
+    last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
+    forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is told now
     writer = _writer(trained, initial, state, target, perturb, seed, overwrite, resume)
     done = writer.leads_done
     rolled = GuardedRollout(
@@ -136,7 +138,7 @@ def _ensemble(trained: TrainedEmulator, state: State, members: int, perturb: flo
     if members > 1 and perturb == 0.0:
         raise MeshcastError(f"{members} members from one state need a perturbation: give --perturb, e.g. 0.05.")
     std = trained.statistics.select(trained.emulator.task.prognostic).std
-    return with_members(state, members, perturb, std, seed)
+    return with_members(state, members, perturb, std.tolist(), seed)
 
 
 def _writer(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from inference.report import table_leads
 from inference.scorecard import METRICS, Verification
-from meshcast.console import print_table, say
+from meshcast.console import counted, print_table, say
 
 
 def print_scores(verification: Verification, metric: str = "rmse") -> None:
     """A table of one metric by lead time, a row an emulator, a table a variable."""
     emulators = [emulator for emulator in verification.emulators if metric in emulator.metrics]
-    leads = table_leads(emulators[0].lead_steps, verification.time_step)
+    scored = np.isfinite(emulators[0].mean(metric)).any(axis=1)  # leads beyond the truth have no score
+    leads = table_leads(emulators[0].lead_steps[scored], verification.time_step)
     axis, label = verification.time_step.lead_axis(leads)
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
         about = METRICS[metric]
@@ -20,7 +23,7 @@ def print_scores(verification: Verification, metric: str = "rmse") -> None:
             mean = dict(zip(emulator.lead_steps.tolist(), emulator.mean(metric)[:, column].tolist(), strict=True))
             rows.append([emulator.label, *(f"{mean[lead]:.3g}" if lead in mean else "" for lead in leads.tolist())])
         name = f"{about.title[0].upper()}{about.title[1:]} of {variable}{units}"
-        title = f"{name}, {emulators[0].num_cases} cases, by {label}"
+        title = f"{name}, {counted(emulators[0].num_cases, 'case')}, by {label}"
         print_table(title, ["emulator", *(f"{time:g}" for time in axis)], rows)
     for sentence in verification.left_out:
         say(sentence)

@@ -40,7 +40,7 @@ def reference_configs(mesh: Mesh, time_step: TimeStep) -> dict[str, BaselineConf
     """The closed forms by label, with fair settings for this mesh and time step."""
     period = period_of(time_step)
     on_grid = mesh.domain.kind == "ring" or mesh.structured
-    radii = (1, 2, 4, 8, 16) if mesh.domain.kind == "ring" else ((0, 1, 2) if on_grid else (0,))
+    radii: tuple[int, ...] = (1, 2, 4, 8, 16) if mesh.domain.kind == "ring" else ((0, 1, 2) if on_grid else (0,))
     radii = tuple(radius for radius in radii if 2 * radius < min(mesh.shape)) or (0,)
     return {
         "persistence": PersistenceConfig(),

@@ -128,8 +128,12 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
         valid_time=_seconds(get("validityDate"), get("validityTime")),
         values=values if order is None else values[order],
         grid=grid,
-        attributes=dict(ERA5) if get("class") == "ea" else {"institution": str(get("centre", "unknown"))},
+        attributes=dict(ERA5) if get("class") == "ea" else _institution(str(get("centre", ""))),
     )
+
+
+def _institution(centre: str) -> dict[str, str]:
+    return {} if centre in ("", "255", "missing", "unknown") else {"institution": centre}
 
 
 def _seconds(date: int, time: int) -> int:

@@ -20,7 +20,7 @@ from emulator.data.files import read_files, time_step_of
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.state import State
 from emulator.task import Task
-from emulator.time_step import TimeStep, to_datetime, to_seconds
+from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import EARTH_RADIUS, Mesh
 
@@ -56,7 +56,7 @@ def initial_conditions(
     sources: an anemoi dataset (a path that ends in .zarr, or what `open_dataset` takes), an array (.npy), or one or
         several NetCDF or GRIB files.
     init_times: `T, T`, `START/END/STEP`, `latest` or `all`; for simulated data a plain number is a time of the
-        equation's own, zero at the source's first state.
+        equation's own, zero at a trajectory's first state.
     rename: from a source's name of a variable to the task's.
     units: of variables whose file does not say.
     trajectories: a part of a dataset's ensemble axis.
@@ -156,7 +156,7 @@ def _parse_time(text: str, fields: Fields) -> int:
         if abs(steps - round(steps)) > 1e-6 * max(abs(steps), 1.0):
             near = ", ".join(f"{own.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
             raise MeshcastError(f"The initial time {text} is no multiple of the time step {own}; nearest are {near}.")
-        return int(fields.times[0]) + round(steps) * own.count
+        return round(steps) * own.count
     try:
         seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
     except ValueError:
@@ -285,17 +285,14 @@ def _windows(
 
 
 def _newest(fields: Fields) -> NDArray[np.int64]:
-    """Index of the newest time, [1, 1]: what the values are judged by where no asked time is there."""
+    """Index of the newest times, [1, time]: what the values are judged by where no asked time is there."""
     readable = [index for index in range(len(fields.times)) if index not in fields.missing]
-    return np.array([readable[-1:]], dtype=np.int64)
+    return np.array([readable[-24:]], dtype=np.int64)
 
 
 def _shown(times: NDArray[np.int64], fields: Fields) -> str:
     """Times for a person: dates, or the equation's own time."""
-    own = fields.time_step
-    if own.true_length is not None:
-        return ", ".join(f"{(time - fields.times[0]) / own.count * own.true_length:g}" for time in times)
-    return ", ".join(str(moment) for moment in to_datetime(times))
+    return ", ".join(fields.time_step.moment(time) for time in times)
 
 
 def _coverage(fields: Fields) -> str:

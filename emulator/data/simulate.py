@@ -20,7 +20,7 @@ from emulator.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.ring import ring
 
-START = np.datetime64("2000-01-01T00:00:00", "s")  # nominal: an equation's own time knows no dates
+START = np.datetime64("1970-01-01T00:00:00", "s")  # nominal, so that times count from 0: an equation knows no dates
 
 Progress = Callable[[int, int], None]
 

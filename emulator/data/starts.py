@@ -10,7 +10,6 @@ from emulator.data.fields import Fields
 from emulator.data.initial import InitialConditions
 from emulator.state import State
 from emulator.task import Task
-from emulator.time_step import to_datetime
 from graphs.errors import MeshcastError
 
 
@@ -30,8 +29,8 @@ def states_at(
     if not found.all():
         raise MeshcastError(
             f"{fields.source} has no state with {task.history} times of history at "
-            f"{to_datetime(init_time[~found][:1])[0]}; it covers {to_datetime(fields.times[:1])[0]} to "
-            f"{to_datetime(fields.times[-1:])[0]}."
+            f"{fields.time_step.moment(init_time[~found][0])}; it covers {fields.time_step.moment(fields.times[0])} to "
+            f"{fields.time_step.moment(fields.times[-1])}."
         )
     used, place = np.unique(index, return_inverse=True)
     values = fields.read(used, task.prognostic)[place.reshape(index.shape)]  # [case, history, row, node, variable]

@@ -41,7 +41,7 @@ def forecast(
     from emulator.data.initial import initial_conditions
     from graphs.errors import MeshcastError
     from inference.write_forecast import future_forcings, write_forecast
-    from meshcast.console import pairs, print_json, progress, say
+    from meshcast.console import counted, pairs, print_json, progress, say
 
     path = emulator / "emulator.safetensors" if emulator.is_dir() else emulator
     trained = load_emulator(path, plugin or [])
@@ -50,10 +50,10 @@ def forecast(
     part = None
     if trajectories is not None:
         try:
-            first, stop = (int(number) for number in trajectories.split(":"))
+            begin, end = (int(number) for number in trajectories.split(":"))
         except ValueError:
             raise MeshcastError(f"--trajectories takes FIRST:STOP, e.g. 0:10, but got {trajectories!r}.") from None
-        part = slice(first, stop)
+        part = slice(begin, end)
     conditions = initial_conditions(
         initial if len(initial) > 1 else initial[0],
         task,
@@ -83,7 +83,7 @@ def forecast(
             on_step=done,
         )
     cases = len(conditions.trajectory)
-    say(f"Wrote {output}: {cases} case(s), {steps} steps of {task.time_step}.")
+    say(f"Wrote {output}: {counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}.")
     for stop in stops:
         say(f"Guard: {stop}")
     if plots:

@@ -45,7 +45,6 @@ def inspect(
 def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]) -> dict[str, Any]:
     from emulator.build import load_emulator
     from emulator.forcings import COMPUTED
-    from emulator.time_step import to_datetime
 
     trained = load_emulator(path, plugins)
     task, metadata = trained.emulator.task, trained.metadata
@@ -79,20 +78,17 @@ def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]
         "updates": metadata.get("update"),
         "trained on": data.get("source", "unknown"),
     }
-    if data and task.time_step.true_length is None:
-        first, last = to_datetime([data["first"], data["last"]])
+    if data:
+        first, last = map(task.time_step.moment, (data["first"], data["last"]))
         said["training period"] = f"{first} to {last}"
     return said
 
 
 def _dataset(path: Path) -> dict[str, Any]:
     from emulator.data.dataset_fields import open_fields
-    from emulator.time_step import to_datetime
 
     fields = open_fields(str(path))
-    first, last = (str(time) for time in to_datetime(fields.times[[0, -1]]))
-    if own := fields.time_step.true_length:  # an equation knows no dates
-        first, last = "0", f"{(fields.times[-1] - fields.times[0]) / fields.time_step.count * own:g}"
+    first, last = map(fields.time_step.moment, fields.times[[0, -1]])
     return {
         "dataset": str(path),
         "variables": [f"{name} [{unit}]" for name, unit in zip(fields.variables, fields.units, strict=True)],
@@ -106,18 +102,17 @@ def _dataset(path: Path) -> dict[str, Any]:
 
 def _forecast(path: Path, lineage: bool) -> dict[str, Any]:
     from emulator.data.forecast_file import read_forecast
-    from emulator.time_step import to_datetime
 
     forecast = read_forecast(path)
     if lineage:
         return {"forecast by": forecast.name, **forecast.attributes}
     cases, members, leads = forecast.values.shape[:3]
-    first, last = to_datetime(forecast.init_time[[0, -1]])
+    first, last = map(forecast.time_step.moment, forecast.init_time[[0, -1]])
     return {
         "forecast by": forecast.name,
         "variables": [f"{n} [{u}]" for n, u in zip(forecast.variables, forecast.units, strict=True)],
         "mesh": forecast.mesh.describe(),
-        "cases": f"{cases}, {first} to {last}",
+        "cases": f"{cases}, from {first} to {last}",
         "members": members,
         "lead times": f"{leads} steps of {forecast.time_step}",
         "stopped by the guard": forecast.attributes.get("stops", "[]"),
