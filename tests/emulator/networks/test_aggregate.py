@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emulator.networks import aggregate
-from emulator.networks.aggregate import BACKENDS, at_senders, sum_by_receiver
+from emulator.networks.aggregate import BACKENDS, at_receivers, at_senders, sum_by_receiver
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
 from graphs.build import GraphConfig, NearestEdges, build_graphs
 from graphs.graph import Graph
@@ -27,6 +27,13 @@ def test_each_receiver_gets_the_sum_of_its_messages_and_a_lonely_one_zero(backen
     messages = torch.arange(1.0, 9.0)[:, None]
     total = sum_by_receiver(messages, uneven_graph(), backend)
     assert total[:, 0].tolist() == [3.0, 3.0, 0.0, 30.0]
+
+
+def test_an_edge_carries_its_senders_and_its_receivers_features() -> None:
+    graph = uneven_graph()
+    senders, receivers = torch.arange(5.0)[:, None], 10 * torch.arange(4.0)[:, None]
+    assert at_senders(senders, graph)[:, 0].tolist() == [0, 3, 1, 0, 1, 2, 3, 4]
+    assert at_receivers(receivers, graph)[:, 0].tolist() == [0, 0, 10, 30, 30, 30, 30, 30]
 
 
 @needs_scatter
@@ -74,15 +81,15 @@ def test_a_network_gives_the_same_without_torch_scatter(kind: str, monkeypatch: 
 
 def test_gradients_of_the_gather_are_the_same_in_every_call() -> None:
     rng = torch.Generator().manual_seed(0)
-    edges = torch.randint(0, 40, (2, 4000), generator=rng)
-    graph = Graph.sorted(edges, torch.zeros(4000, 0, dtype=torch.float64), 40, 40)
-    features = torch.randn(4, 40, 16, generator=rng)
-    weight = torch.randn(4, 4000, 16, generator=rng)
+    edges = torch.randint(0, 1000, (2, 40_000), generator=rng)
+    graph = Graph.sorted(edges, torch.zeros(40_000, 0, dtype=torch.float64), 1000, 1000)
+    features = torch.randn(1000, 32, generator=rng)
+    weight = torch.randn(40_000, 32, generator=rng)
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         gradients = []
-        for _ in range(8):
+        for _ in range(12):
             given = features.clone().requires_grad_()
             (at_senders(given, graph) * weight).sum().backward()
             gradients.append(given.grad)
