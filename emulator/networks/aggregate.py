@@ -15,17 +15,29 @@ except (ImportError, OSError):  # not compiled on this machine, or compiled agai
 BACKENDS = ("torch_scatter", "torch") if segment_csr is not None else ("torch",)
 
 
-def sum_by_receiver(messages: Tensor, graph: Graph, backend: str = BACKENDS[0]) -> Tensor:
+def sum_by_receiver(messages: Tensor, graph: Graph, backend: str | None = None) -> Tensor:
     """Sum of the messages that reach each receiver; zero where none does.
 
     messages: [..., edge, channel], in the graph's edge order. Returns [..., receiver, channel].
-    Both backends add in edge order, and their gradients are deterministic.
+    backend: by default the best on the messages' device. On a CPU both add in edge order, and their gradients are
+        deterministic; on a GPU torch's own needs `torch.use_deterministic_algorithms` for that.
     """
-    if backend == "torch_scatter":
+    if (backend or backend_on(messages.device)) == "torch_scatter":
         offsets = graph.receiver_offsets.expand(*messages.shape[:-2], -1)
         return segment_csr(messages, offsets, reduce="sum")
     total = messages.new_zeros(*messages.shape[:-2], graph.num_receivers, messages.shape[-1])
     return total.index_add_(-2, graph.receivers, messages)
+
+
+def backend_on(device: torch.device) -> str:
+    """torch_scatter where it was compiled for the device: without a CUDA compiler it is built for the CPU alone."""
+    if segment_csr is None or (device.type != "cpu" and not _compiled_for_cuda()):
+        return "torch"
+    return "torch_scatter"
+
+
+def _compiled_for_cuda() -> bool:
+    return int(torch.ops.torch_scatter.cuda_version()) >= 0
 
 
 def at_senders(features: Tensor, graph: Graph) -> Tensor:

@@ -29,6 +29,16 @@ def test_each_receiver_gets_the_sum_of_its_messages_and_a_lonely_one_zero(backen
     assert total[:, 0].tolist() == [3.0, 3.0, 0.0, 30.0]
 
 
+@needs_scatter
+def test_torch_scatter_is_used_only_where_it_was_compiled_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert aggregate.backend_on(torch.device("cpu")) == "torch_scatter"
+    for compiled, expected in ((True, "torch_scatter"), (False, "torch")):
+        monkeypatch.setattr(aggregate, "_compiled_for_cuda", lambda compiled=compiled: compiled)
+        assert aggregate.backend_on(torch.device("cuda")) == expected
+    monkeypatch.setattr(aggregate, "segment_csr", None)
+    assert aggregate.backend_on(torch.device("cpu")) == "torch"
+
+
 def test_an_edge_carries_its_senders_and_its_receivers_features() -> None:
     graph = uneven_graph()
     senders, receivers = torch.arange(5.0)[:, None], 10 * torch.arange(4.0)[:, None]
@@ -74,7 +84,6 @@ def test_a_network_gives_the_same_without_torch_scatter(kind: str, monkeypatch: 
     compiled = outcome()
     # As on a machine where torch_scatter could not be imported.
     monkeypatch.setattr(aggregate, "segment_csr", None)
-    monkeypatch.setattr(aggregate.sum_by_receiver, "__defaults__", ("torch",))
     for first, second in zip(compiled, outcome(), strict=True):
         torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-5)
 
