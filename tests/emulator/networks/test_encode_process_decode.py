@@ -140,6 +140,18 @@ def test_a_tiny_case_overfits(case: tuple[str, Mesh, type]) -> None:
     assert loss < 0.05 * target.square().mean()
 
 
+def test_mixed_precision_gives_nearly_the_same_and_its_gradients(case: tuple[str, Mesh, type]) -> None:
+    kind, mesh, _ = case
+    network = network_on(default_graphs(mesh), kind)
+    features = torch.randn(2, mesh.num_nodes, 3)
+    exact = network(features)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = network(features)
+    mixed.float().square().sum().backward()
+    assert (mixed.float() - exact).abs().max() < 0.05 * exact.abs().max()
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+
+
 def test_few_scattered_points_share_a_basis_rather_than_one_map_each() -> None:
     mesh = scattered(12)
     network = network_on(build_graphs(GraphConfig(NearestEdges(neighbours=4)), mesh), "kernel")
