@@ -63,6 +63,25 @@ def output_folder(path: str | Path) -> Path:
     return folder
 
 
+@contextmanager
+def system_errors(path: str | Path, size: int) -> Iterator[None]:
+    """Where HDF5 fails to write the file `path` it hides why: ask the system for `size` bytes there, and raise its
+    OSError."""
+    try:
+        yield
+    except RuntimeError:
+        probe = Path(path).with_name(f".{Path(path).name}.{os.getpid()}.probe")
+        try:
+            with probe.open("wb") as file:
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(file.fileno(), 0, size)
+                else:
+                    file.write(bytes(size))
+        finally:
+            probe.unlink(missing_ok=True)
+        raise
+
+
 def _explain(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (

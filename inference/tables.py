@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.atomic_file import system_errors
 from emulator.time_step import TimeStep, to_datetime
 from inference.scorecard import METRICS, ForecastScores, Verification
 
@@ -150,7 +151,8 @@ def write_tables(verification: Verification, output: Path) -> list[Path]:
     paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
     dataset = to_dataset(verification)
     floats = {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
-    dataset.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
+    with system_errors(paths[0], dataset.nbytes):
+        dataset.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
     paths[1].write_text(json.dumps(to_json(verification), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     table.to_parquet(paths[2], index=False)
     table.to_csv(paths[3], index=False, float_format="%.7g")

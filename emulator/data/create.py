@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.atomic_file import refuse_unwritable
+from emulator.atomic_file import refuse_unwritable, system_errors
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -142,7 +142,7 @@ def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
         yield folder / output.name
         _replace(output, folder / output.name, folder / "replaced")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise MeshcastError(
                 f"The disk is full: {output} was not written. Free some space, or write elsewhere."
             ) from None
@@ -204,12 +204,8 @@ def _as_netcdf(fields: xr.Dataset, mesh: Mesh, timeline: Timeline, path: Path) -
         "latitude": ("cell", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
         "longitude": ("cell", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
     }
-    try:
+    with system_errors(path, sum(array.nbytes for array in fields.data_vars.values())):
         xr.Dataset(variables, coordinates).to_netcdf(path, engine="netcdf4")
-    except RuntimeError as error:  # HDF5 hides what the system said
-        if shutil.disk_usage(path.parent).free < sum(array.nbytes for array in fields.data_vars.values()):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise
 
 
 def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.atomic_file import system_errors
 from emulator.data.coordinates import mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.files import file_format
 from emulator.data.forecast import Forecast
@@ -135,10 +135,8 @@ class ForecastWriter:
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             with self._explained():
-                needed = self.leads_done * self._lead_bytes
-                if shutil.disk_usage(self.path.parent).free < needed + 2**20:  # HDF5 would not say why it failed
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                write_netcdf(beside, self, map(self._lead, range(self.leads_done)))
+                with system_errors(beside, self.leads_done * self._lead_bytes + 2**20):
+                    write_netcdf(beside, self, map(self._lead, range(self.leads_done)))
                 os.replace(beside, self.path)
         finally:
             beside.unlink(missing_ok=True)
