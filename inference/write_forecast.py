@@ -17,6 +17,7 @@ from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast, 
 from emulator.data.grib_file import refuse_ungribbable, write_grib
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
+from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
 from inference.forecast import GuardedRollout, with_members
@@ -63,6 +64,7 @@ def write_forecast(
     guarded: bool = True,
     overwrite: bool = False,
     resume: bool = False,
+    device: str = "cpu",
     on_step: Callable[[int], None] | None = None,
 ) -> list[Stop]:
     """Roll out from all initial conditions and members at once; the guard's stops, none where all went well.
@@ -70,6 +72,7 @@ def write_forecast(
     output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
     members, perturb, seed: see `with_members`.
     resume: continue the partial file of the same forecast, bit for bit.
+    device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
     as_grib = _is_grib(output)
@@ -87,15 +90,16 @@ def write_forecast(
     guard = guard_of(trained) if guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is told now
+    emulator = _on_device(trained.emulator, device)
     writer = _writer(trained, initial, state, target, perturb, seed, overwrite, resume)
     done = writer.leads_done
     rolled = GuardedRollout(
-        trained.emulator,
-        _state_after(writer, done, state, trained),
+        emulator,
+        _state_after(writer, done, state, trained).to(device),
         forcings,
         guard,
         start=done,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator(device).manual_seed(seed),
     )
     stops = _stored_stops(writer, state, trained, forcings, guard)
     try:
@@ -118,6 +122,19 @@ def write_forecast(
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
     return stops
+
+
+def _on_device(emulator: Emulator, device: str) -> Emulator:
+    """The emulator where it is to run; raises where it, or this machine, cannot."""
+    if device == "cpu":
+        return emulator
+    if not isinstance(emulator, torch.nn.Module):
+        raise MeshcastError(f"This emulator runs on the CPU only, not on {device}: it is no torch module.")
+    try:
+        return emulator.to(device)  # type: ignore[return-value]
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise MeshcastError(f"Cannot run on --device {device}: {reason}. Use cpu, or see what torch offers.") from None
 
 
 def _is_grib(output: Path) -> bool:

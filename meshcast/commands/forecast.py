@@ -27,6 +27,7 @@ def forecast(
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable of the file.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves the training range.")] = True,
+    device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
     plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
     plugin: Annotated[list[Path] | None, typer.Option(help="A plug-in file the emulator needs; it is run.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
@@ -80,6 +81,7 @@ def forecast(
             guarded=guard,
             overwrite=overwrite,
             resume=resume,
+            device=device,
             on_step=done,
         )
     cases = len(conditions.trajectory)
