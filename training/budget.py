@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from emulator.atomic_file import atomic_file
 from emulator.build import is_closed_form
 from emulator.neural import NeuralEmulator
-from training.experiment import ExperimentConfig, TrainingConfig
+from training.experiment import ExperimentConfig
 from training.first_guess import initial_network
 from training.prepared import Prepared, prepare, windows_of
-from training.run_folder import run_folder
-from training.windows import ShuffledStream, Windows
+from training.run_folder import is_first_process, run_folder
+from training.windows import Windows
 
 TIMED_UPDATES = 20
+WARM_UP = 2  # the first updates are slow: memory is allocated, kernels are chosen
 
 
 def with_budget(
@@ -33,6 +33,8 @@ def with_budget(
     if config.training.minutes is None:
         return config
     stored = folder / "budget.json"
+    while not is_first_process() and not stored.is_file():
+        time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
     if stored.is_file():
         updates = json.loads(stored.read_text())["updates"]
     else:
@@ -46,30 +48,13 @@ def with_budget(
 def time_updates(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
 ) -> float:
-    """Median seconds of an update, its reading included, on a copy that is thrown away."""
+    """Seconds an update takes, its reading and its share of a validation included, on a copy that is thrown away."""
+    from training.gradient_descent import rehearse
     from training.module import EmulatorModule
 
-    device = device_of(config.training)
-    module = EmulatorModule(deepcopy(emulator), windows, starts, config.training, config.validation).to(device)
-    optimiser = torch.optim.AdamW(module.emulator.parameters())
-    size = config.training.batch_size
-    seconds = []
-    start = time.perf_counter()
-    for batch in DataLoader(windows, batch_size=size, sampler=ShuffledStream(len(windows), size, updates + 2, 0)):
-        optimiser.zero_grad()
-        module.loss({name: value.to(device) for name, value in batch.items()}).backward()
-        optimiser.step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()  # an update is queued before it is done
-        seconds.append(time.perf_counter() - start)
-        start = time.perf_counter()
-    return float(np.median(seconds[2:] or seconds))
-
-
-def device_of(training: TrainingConfig) -> torch.device:
-    """Where Lightning will train: on a GPU where there is one and the configuration lets it."""
-    wants_gpu = training.accelerator in ("auto", "gpu", "cuda")
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    module = EmulatorModule(deepcopy(emulator), windows, starts, config.training, config.validation)
+    stopwatch = rehearse(config, module, updates + WARM_UP)
+    return float(np.median(stopwatch.updates[WARM_UP:])) + stopwatch.validation / config.validation.every
 
 
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:
@@ -94,17 +79,17 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
         "parameters": sum(weight.numel() for weight in emulator.parameters()),
         "seconds per update": round(seconds, 4),
         "minutes to expect": config.training.minutes or round(minutes, 2),
-        "peak memory [MB]": round(_peak_memory(device_of(config.training)) / 1e6),
+        "peak memory [MB]": round(_peak_memory() / 1e6),
         "run folder": str(run_folder(config)),
     }
 
 
-def _peak_memory(device: torch.device) -> float:
-    """Bytes this process has held at most, of the device's memory."""
+def _peak_memory() -> float:
+    """Bytes this process has held at most: of the GPU where it used one, else of main memory."""
     import resource
     import sys
 
-    if device.type == "cuda":
+    if torch.cuda.is_initialized():
         return float(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return float(peak if sys.platform == "darwin" else peak * 1024)

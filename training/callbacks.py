@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
 from emulator.atomic_file import atomic_file
@@ -27,6 +28,35 @@ class Progress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "updates".ljust(len(self.validation_description))
+
+
+class Stopwatch(L.Callback):
+    """Seconds of each update, from batch to batch so that reading counts, and of the last validation."""
+
+    def __init__(self) -> None:
+        self.updates: list[float] = []
+        self.validation = 0.0
+        self._last = 0.0
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._lap()
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.validation = self._lap()
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._lap()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.updates.append(self._lap())
+
+    def _lap(self) -> float:
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()  # an update is queued before it is done
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
 
 
 class CsvLog(L.Callback):

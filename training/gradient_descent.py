@@ -9,15 +9,17 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from emulator.build import TrainedEmulator, save_emulator
 from graphs.errors import MeshcastError
-from training.callbacks import CsvLog, KeepCheckpoints, Progress
+from training.callbacks import CsvLog, KeepCheckpoints, Progress, Stopwatch
 from training.datamodule import WindowData
 from training.experiment import ExperimentConfig
 from training.module import EmulatorModule
@@ -45,14 +47,25 @@ def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, 
 
     callbacks = [CsvLog(folder / "metrics.csv", len(module.windows), start), KeepCheckpoints(folder, keep)]
     with _quiet(), tracking(config, folder) as (loggers, pictures):
-        trainer = _trainer(config, loggers, [*callbacks, *pictures, *([Progress()] if progress else [])], folder)
+        trainer = _trainer(config, loggers, [*callbacks, *pictures, *([Progress()] if progress else [])])
         data = WindowData(module.windows, module.validation_windows, training, start)
         with _interruptible():
             trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
         trainer.strategy.barrier()
 
 
-def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback], folder: Path) -> L.Trainer:
+def rehearse(config: ExperimentConfig, module: EmulatorModule, updates: int) -> Stopwatch:
+    """Time some updates and a validation on one device, as `train` would run them; nothing is written."""
+    one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
+    validation = replace(config.validation, every=updates)
+    stopwatch = Stopwatch()
+    with _quiet(), _interruptible():
+        trainer = _trainer(replace(config, training=one_device, validation=validation), False, [stopwatch])
+        trainer.fit(module, datamodule=WindowData(module.windows, module.validation_windows, one_device, 0))
+    return stopwatch
+
+
+def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:
     """Lightning's trainer.
 
     Raises MeshcastError where this machine has no such devices, or Lightning no such strategy or precision.
@@ -67,6 +80,7 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             num_nodes=training.num_nodes,
             strategy=training.strategy,
             precision=training.precision,  # type: ignore[arg-type]
+            plugins=LightningEnvironment() if training.devices == training.num_nodes == 1 else None,
             gradient_clip_val=training.gradient_clip,
             val_check_interval=config.validation.every,
             check_val_every_n_epoch=None,
@@ -77,7 +91,6 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             enable_model_summary=False,
             enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
-            default_root_dir=folder,
             log_every_n_steps=10,
         )
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:

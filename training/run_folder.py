@@ -28,8 +28,8 @@ def run_folder(config: ExperimentConfig) -> Path:
 
 def claim(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmulator | None:
     """Make the folder this run's own; the finished emulator where there is nothing left to do."""
-    if not is_first_process():  # the first one has checked, and made the folder
-        return None
+    if not is_first_process():  # the first one checks, and makes the folder
+        return load_emulator(folder / "emulator.safetensors") if (folder / "done.json").is_file() else None
     stored = folder / "config.yaml"
     begun = any((folder / name).exists() for name in ("emulator.safetensors", "last.ckpt"))
     if begun and not stored.is_file():
@@ -81,8 +81,11 @@ def updates_done(checkpoint: Path) -> int:
 
 
 def is_first_process() -> bool:
-    """False in the further processes of a distributed run, which write nothing."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+    """False in the further processes of a distributed run, which write nothing.
+
+    Lightning, torchrun and Slurm each number processes and nodes in variables of their own; the first is 0 in all.
+    """
+    return all(int(os.environ.get(name) or 0) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _changes(stored: Path, config: ExperimentConfig) -> list[str]:

@@ -22,6 +22,7 @@ from training.callbacks import read_log
 from training.datamodule import WindowData
 from training.fit import fit
 from training.prepared import prepare, windows_of
+from training.run_folder import is_first_process
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +68,16 @@ def test_two_processes_train_validate_each_start_once_and_write_one_checkpoint(t
     state = starting_from(prepared.validation, prepared.task, [0])  # type: ignore[arg-type]
     states = [following for following, _ in rollout(emulator, state, prepared.forcings, 5)]
     assert torch.isfinite(states[-1].values).all()
+
+
+@pytest.mark.parametrize("further", [{"RANK": "1"}, {"LOCAL_RANK": "1"}, {"NODE_RANK": "1"}, {"SLURM_PROCID": "2"}])
+def test_only_the_first_of_all_processes_writes(monkeypatch: pytest.MonkeyPatch, further: dict[str, str]) -> None:
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "0")
+    assert is_first_process()
+    for name, value in further.items():
+        monkeypatch.setenv(name, value)
+    assert not is_first_process()
 
 
 def test_more_processes_than_validation_starts_are_refused(tmp_path: Path) -> None:

@@ -345,6 +345,13 @@ def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert updates_done(folder_of(config) / "last.ckpt") == 10
 
 
+def test_a_budget_is_what_was_timed(tmp_path: Path) -> None:
+    config = experiment(tmp_path, training={"minutes": 0.005})
+    fit(config, progress=False)
+    found = json.loads((folder_of(config) / "budget.json").read_text())
+    assert found["updates"] == max(1, int(0.3 / found["seconds_per_update"])) == log(folder_of(config))[-1][0]
+
+
 def test_timing_updates_changes_nothing(tmp_path: Path) -> None:
     config = experiment(tmp_path)
     prepared = prepare(config)
