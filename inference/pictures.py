@@ -359,10 +359,12 @@ def place_name(mesh: Mesh, node: int) -> str:
 
 
 def case_name(forecast: Forecast, case: int) -> str:
-    """Which case, for a title."""
+    """Which case, for a title; and what is shown of an ensemble."""
+    members = forecast.values.shape[1]
+    shown = f", mean of {members} members" if members > 1 else ""
     if forecast.trajectory[case] >= 0:
-        return f"trajectory {forecast.trajectory[case]}"
-    return f"from {_date(forecast, forecast.init_time[case])}"
+        return f"trajectory {forecast.trajectory[case]}{shown}"
+    return f"from {_date(forecast, forecast.init_time[case])}{shown}"
 
 
 def _date(forecast: Forecast, time: np.int64) -> str:

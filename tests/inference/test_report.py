@@ -59,6 +59,7 @@ def test_the_animation_stays_small(tmp_path: Path) -> None:
 
 def test_forecasts_are_drawn_without_truth(tmp_path: Path) -> None:
     ring = ring_forecast(ring_truth(num_nodes=16, trajectories=1, times=7), leads=6, members=2)
+    assert pictures.case_name(ring, 0) == "trajectory 0, mean of 2 members"
     isles = isles_forecast(isles_truth(days=1, rows=9, columns=11), leads=3, every=12)
     isles.values[:, :, :, :5] = np.nan
     for figure in (
