@@ -39,7 +39,7 @@ class ForcingWindows(Protocol):
     """Whatever can say what forces a step: `Forcings`, or the ones a training window brought along."""
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after its initial time."""
+        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after the start."""
         ...
 
 
@@ -53,7 +53,7 @@ class Forcings:
         self.sources = sources
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after its initial time."""
+        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after the start."""
         num_nodes = state.values.shape[3]
         if not task.forcing:
             return state.values.new_zeros(len(state.valid_time), task.history + 1, num_nodes, 0)
@@ -91,18 +91,21 @@ class Forcings:
         return np.stack([np.broadcast_to(columns[name], (len(valid_time), num_nodes)) for name in names], axis=-1)
 
 
-@dataclass(frozen=True)
 class ComputedForcings:
-    """Forcings that follow from time and place: hour of day, season and insolation, by Anemoi's names."""
+    """Forcings that follow from time and place: hour of day, season and insolation, by Anemoi's names.
 
-    mesh: Mesh
+    names: those to compute, all by default.
+    """
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(COMPUTED)
+    def __init__(self, mesh: Mesh, names: Sequence[str] | None = None) -> None:
+        self.mesh = mesh
+        self.names = tuple(name for name in COMPUTED if names is None or name in names)
 
     def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.stack([COMPUTED[name](valid_time, self.mesh) for name in self.names], axis=-1)
+        values = np.empty((len(valid_time), self.mesh.num_nodes, len(self.names)))
+        for column, name in enumerate(self.names):
+            values[..., column] = COMPUTED[name](valid_time, self.mesh)
+        return values
 
 
 def _day_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
@@ -111,10 +114,10 @@ def _day_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]
 
 
 def _year_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
-    """[time, node] season as an angle [radians], zero on 1 January 00 UTC."""
+    """[time, 1] season as an angle [radians], zero on 1 January 00 UTC."""
     moment = to_datetime(valid_time)
     since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
-    return np.broadcast_to((2 * np.pi * since / YEAR)[:, None], (len(valid_time), mesh.num_nodes))
+    return np.asarray(2 * np.pi * since / YEAR, dtype=np.float64)[:, None]
 
 
 def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:

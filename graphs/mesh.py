@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -80,14 +81,14 @@ class Mesh:
         """True where the nodes form a grid of latitudes and longitudes."""
         return len(self.shape) == 2
 
-    @property
+    @cached_property
     def latitudes(self) -> NDArray[np.float64]:
         """[node], degrees north; zero on a ring."""
         if self.domain.kind == "ring":
             return np.zeros(self.num_nodes)
         return np.degrees(np.arcsin(np.clip(self.positions[:, 2], -1.0, 1.0)))
 
-    @property
+    @cached_property
     def longitudes(self) -> NDArray[np.float64]:
         """[node], degrees east in [0, 360)."""
         degrees = np.degrees(np.arctan2(self.positions[:, 1], self.positions[:, 0])) % 360.0

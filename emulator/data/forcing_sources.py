@@ -28,4 +28,4 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
             return fields.read(index, held, 0)[:, 0].astype(np.float64)
 
         sources.append(GivenForcings(held, fields.times, read, fields.source))
-    return Forcings(*sources, ComputedForcings(mesh))
+    return Forcings(*sources, ComputedForcings(mesh, task.forcing))
