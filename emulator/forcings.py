@@ -117,7 +117,8 @@ def _year_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64
     """[time, 1] season as an angle [radians], zero on 1 January 00 UTC."""
     moment = to_datetime(valid_time)
     since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
-    return np.asarray(2 * np.pi * since / YEAR, dtype=np.float64)[:, None]
+    angle: NDArray[np.float64] = 2 * np.pi * since / YEAR
+    return angle[:, None]
 
 
 def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
