@@ -110,15 +110,15 @@ class ComputedForcings:
 
 def _day_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
     """[time, node] local solar time as an angle [radians], zero at local midnight."""
-    return 2 * np.pi * ((valid_time[:, None] % DAY) / DAY) + np.radians(mesh.longitudes)[None]
+    longitude: NDArray[np.float64] = np.radians(mesh.longitudes)
+    return 2 * np.pi * ((valid_time[:, None] % DAY) / DAY) + longitude
 
 
 def _year_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
     """[time, 1] season as an angle [radians], zero on 1 January 00 UTC."""
     moment = to_datetime(valid_time)
     since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
-    angle: NDArray[np.float64] = 2 * np.pi * since / YEAR
-    return angle[:, None]
+    return (2 * np.pi * since / YEAR)[:, None]
 
 
 def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:

@@ -77,12 +77,12 @@ class Guard:
             at = (case, member)
             if broken[at].any():
                 node, variable = np.argwhere(broken[at])[0]
-                reason, place = "is not a finite number", self._place(node)
+                reason, place = "is not a finite number", self._place(int(node))
             elif outside[at].any():
                 excess = np.where(outside[at], np.maximum(lowest - seen[at], seen[at] - highest) / reach, 0)
                 node, variable = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
                 reason = f"is {seen[at][node, variable]:.5g}, outside {lowest[variable]:.5g} to {highest[variable]:.5g}"
-                place = self._place(node)
+                place = self._place(int(node))
             else:
                 variable = int(np.argmax(odd[at]))
                 reason = f"varies over the nodes {ratio[at][variable]:.2g} times as much as in training"
