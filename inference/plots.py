@@ -233,17 +233,21 @@ def spectrum_curves(verification: Verification, leads: Sequence[int] | None = No
 
 
 def drift_curves(verification: Verification) -> Figure:
-    """Drift of the area mean and of the mean square since the initial time, with the truth's own."""
+    """Drift of the area mean since the initial time, and of the mean square of fields about zero, with the truth's."""
     styles = _styles(verification)
     shown = [e for e in verification.emulators if "mean_drift" in e.metrics]
     with journal():
-        figure, panels = new_figure(len(verification.variables), 2)
+        columns = 2 if verification.about_zero.any() else 1
+        figure, panels = new_figure(len(verification.variables), columns, PANEL if columns == 2 else (5.0, 3.2))
         for row, (name, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
             titles = (
                 "change of the area mean" + (f" [{unit}]" if unit != "1" else ""),
                 "relative change of the mean square",
             )
-            for axes, metric, title in zip(panels[row], ("mean_drift", "mean_square_drift"), titles, strict=True):
+            for axes, metric, title in zip(panels[row], ("mean_drift", "mean_square_drift"), titles, strict=False):
+                if metric == "mean_square_drift" and not verification.about_zero[row]:
+                    axes.remove()
+                    continue
                 first = shown[0]
                 truth = LineStyle("black", "-", 2.6)
                 _curve(

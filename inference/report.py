@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.atomic_file import output_folder
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
 from emulator.scores import ROUNDING
@@ -103,7 +102,7 @@ def _draw(
     held = {metric for emulator in verification.emulators for metric in emulator.metrics}
     band = "" if not _has_bands(verification) else f" Bands: {100 * verification.level:g} % intervals."
     for metric in ("rmse", "nrmse", "acc", "crps"):
-        if metric in held and (metric != "nrmse" or _about_zero(verification)):
+        if metric in held and (metric != "nrmse" or verification.about_zero.all()):
             caption = f"{_sentence(METRICS[metric].title)} against lead time.{band}"
             draw(metric, "scores", caption, partial(plots.metric_curves, verification, metric))
     if verification.baselines and len(verification.baselines) < len(verification.emulators):
@@ -123,7 +122,7 @@ def _draw(
     draw(
         "drift",
         "physics",
-        "Change of area mean and mean square since the start.",
+        "Change since the start of the area mean, and of the mean square of fields about zero.",
         lambda: plots.drift_curves(verification),
     )
     if forecasts:
@@ -176,11 +175,6 @@ def _same_case(forecast: Forecast, main: Forecast, case: int) -> bool:
         and forecast.init_time[case] == main.init_time[case]
         and forecast.trajectory[case] == main.trajectory[case]
     )
-
-
-def _about_zero(verification: Verification) -> bool:
-    """Whether ‖truth‖ says something of the variability; for a temperature in kelvin it is the mean over again."""
-    return bool((verification.scale > 0.3 * verification.magnitude).all())
 
 
 def _has_bands(verification: Verification) -> bool:
@@ -256,7 +250,7 @@ def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
 def _summary_table(verification: Verification) -> str:
     """One row an emulator and variable: cases, stable steps and the score over leads."""
     head = ["emulator", "variable", "cases", "stopped", "stable steps, median"]
-    scored = _about_zero(verification)
+    scored = verification.about_zero.all()
     if scored:
         first = verification.emulators[0]
         head.append(f"nRMSE, mean of steps 1 to {first.lead_steps[first.scored_leads()].max(initial=1)}")
@@ -291,7 +285,7 @@ def _lead_tables(verification: Verification) -> str:
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
         for metric in metrics:
             shown = [e for e in verification.emulators if metric in e.metrics]
-            if shown:
+            if shown and (metric != "nrmse" or verification.about_zero[column]):
                 about = METRICS[metric]
                 units = f" [{unit}]" if about.dimensional and unit != "1" else ""
                 opened = " open" if metric == "rmse" else ""

@@ -199,6 +199,11 @@ class Verification:
         """The axis of the spectra, None where the mesh has none."""
         return wavenumber_axis(self.mesh)
 
+    @property
+    def about_zero(self) -> NDArray[np.bool_]:
+        """[variable] whether ‖truth‖ says something of the variability; of a temperature in kelvin it is the mean."""
+        return np.asarray(self.scale > 0.3 * self.magnitude)
+
     def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
         """Draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference of the two."""
         error = np.sqrt(emulator.values["mse"])
