@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.atomic_file import refuse_unwritable, system_errors
+from emulator.data.analytics import report_from_a_thread
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -242,6 +243,7 @@ def _run_tasks(recipe: dict[str, Any], path: Path) -> None:
     from anemoi.datasets.create.recipe import Recipe
     from anemoi.datasets.create.tasks import run_task
 
+    report_from_a_thread()
     for task in TASKS:
         run_task(task, Recipe(**recipe), path=str(path))
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.data.analytics import report_from_a_thread
 from emulator.data.arrays import columns_of, in_memory, open_arrays, refuse_missing
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
 from emulator.data.fields import Fields
@@ -63,6 +64,7 @@ def open_source(source: Source) -> Any:
     """`anemoi.datasets.open_dataset(source)`, with a readable message where it cannot."""
     from anemoi.datasets import open_dataset
 
+    report_from_a_thread()
     try:
         return open_dataset(source)
     except Exception as error:  # whatever its layers raise, the source is what the user wrote

@@ -33,9 +33,9 @@ def verify(
     from meshcast.results import print_scores
     from training.verify import verify_files
 
+    made = [read_forecast(path) for path in forecasts]
     if output is not None:
         output_folder(output)
-    made = [read_forecast(path) for path in forecasts]
     result = verify_files(made, truth, train, variable, notice=say)
     if output is not None:
         import shlex
