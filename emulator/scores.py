@@ -59,8 +59,11 @@ def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> 
 def centred_acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
     """Anomaly correlation, centred: `acc` with the area mean taken from both anomalies (WMO-No. 485, app. 2.2.34)."""
     valid = _valid(truth)
-    anomalies = forecast - climatology, truth - climatology
-    return _correlation(*(x - weighted_mean(x, areas, valid).unsqueeze(-2) for x in anomalies), areas, valid)
+    first, second = (
+        anomaly - weighted_mean(anomaly, areas, valid).unsqueeze(-2)
+        for anomaly in (forecast - climatology, truth - climatology)
+    )
+    return _correlation(first, second, areas, valid)
 
 
 def variance(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -56,7 +56,9 @@ class Task:
             raise MeshcastError(f"bundle must be 1 (one state a call), but is {self.bundle}.")
         for variable in self.variables:
             if variable.partner is not None and variable.partner not in names:
-                raise MeshcastError(f"{variable.name} names the partner {variable.partner!r}, which is not in the task.")
+                raise MeshcastError(
+                    f"{variable.name} names the partner {variable.partner!r}, which is not in the task: {names}."
+                )
 
     def with_role(self, role: Role) -> tuple[Variable, ...]:
         """Variables of one role, in order."""

@@ -81,7 +81,9 @@ class GuardedRollout:
 
 
 def with_members(state: State, members: int, perturb: float, std: Sequence[float], seed: int) -> State:
-    """An ensemble around each state: member 0 as it is, the others with independent noise on the newest fields.
+    """An ensemble around each state: member 0 as it is, the others with independent noise at each node.
+
+    All times of the history get the same noise, so that it is a displacement of the state and no spurious tendency.
 
     perturb: standard deviation of the noise, in units of `std` [prognostic].
     Where the states already hold several members, `members` must be 1, and each is kept.
@@ -91,8 +93,8 @@ def with_members(state: State, members: int, perturb: float, std: Sequence[float
     assert state.values.shape[1] == 1
     generator = torch.Generator().manual_seed(seed)
     values = state.values.repeat(1, members, 1, 1, 1)
-    noise = torch.randn(values[:, 1:, -1].shape, generator=generator)
-    values[:, 1:, -1] += perturb * torch.as_tensor(std, dtype=values.dtype) * noise
+    noise = torch.randn(values[:, 1:, :1].shape, generator=generator)
+    values[:, 1:] += perturb * torch.as_tensor(std, dtype=values.dtype) * noise
     return State(values, state.valid_time)
 
 

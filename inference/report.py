@@ -103,7 +103,7 @@ def _draw(
     band = "" if not _has_bands(verification) else f" Bands: {100 * verification.level:g} % intervals."
     for metric in ("rmse", "nrmse", "acc", "crps"):
         if metric in held and (metric != "nrmse" or verification.about_zero.all()):
-            caption = f"{_sentence(METRICS[metric].title)} against lead time.{band}"
+            caption = f"{sentence(METRICS[metric].title)} against lead time.{band}"
             draw(metric, "scores", caption, partial(plots.metric_curves, verification, metric))
     if verification.baselines and len(verification.baselines) < len(verification.emulators):
         caption = f"Skill, 1 - RMSE / RMSE of each baseline; above zero the emulator is better.{band}"
@@ -290,7 +290,7 @@ def _lead_tables(verification: Verification) -> str:
                 units = f" [{unit}]" if about.dimensional and unit != "1" else ""
                 opened = " open" if metric == "rmse" else ""
                 table = _lead_table(verification, shown, metric, column)
-                title = escape(f"{_sentence(about.title)} of {variable}{units}")
+                title = escape(f"{sentence(about.title)} of {variable}{units}")
                 parts.append(f"<details{opened}><summary>{title}</summary>{table}</details>")
     return "\n".join(parts)
 
@@ -403,7 +403,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool = F
     return f'<div class=wide><table class="{css}">{header}<tbody>{body}</tbody></table></div>'
 
 
-def _sentence(title: str) -> str:
+def sentence(title: str) -> str:
     """With a capital, but nRMSE as it is."""
     return title if title[1:2].isupper() else title[0].upper() + title[1:]
 

@@ -131,7 +131,7 @@ def _on_device(emulator: Emulator, device: str) -> Emulator:
     if not isinstance(emulator, torch.nn.Module):
         raise MeshcastError(f"This emulator runs on the CPU only, not on {device}: it is no torch module.")
     try:
-        return emulator.to(device)  # type: ignore[return-value]
+        return emulator.to(device)
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         reason = str(error).splitlines()[0]
         raise MeshcastError(f"Cannot run on --device {device}: {reason}. Use cpu, or see what torch offers.") from None

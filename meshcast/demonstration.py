@@ -23,7 +23,7 @@ from training.experiment import DataConfig, ExperimentConfig
 from training.fit import fit
 from training.verify import verify_files
 
-STEPS = 40
+STEPS = 60
 MARK = "demonstration"  # a file that says the folder is ours to make anew
 
 
@@ -81,7 +81,7 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
         truth=verified.truth,
         story=Story(
             title="A graph network forecasts Kuramoto-Sivashinsky turbulence",
-            summary=f"Trained here on {simulation.title.lower()}; forecasts from {len(rows)} starts it has never seen.",
+            summary=f"Trained here on {simulation.title}; forecasts from {len(rows)} starts it has never seen.",
             command=f"meshcast demo {domain}",
             log=folder / "run" / "metrics.csv",
             facts={"updates": str(experiment.training.updates), "best after": f"{trained.metadata['update']} updates"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.report import table_leads
+from inference.report import sentence, table_leads
 from inference.scorecard import METRICS, Verification
 from meshcast.console import counted, print_table, say
 
@@ -22,8 +22,8 @@ def print_scores(verification: Verification, metric: str = "rmse") -> None:
         for emulator in emulators:
             mean = dict(zip(emulator.lead_steps.tolist(), emulator.mean(metric)[:, column].tolist(), strict=True))
             rows.append([emulator.label, *(f"{mean[lead]:.3g}" if lead in mean else "" for lead in leads.tolist())])
-        name = f"{about.title[0].upper()}{about.title[1:]} of {variable}{units}"
+        name = f"{sentence(about.title)} of {variable}{units}"
         title = f"{name}, {counted(emulators[0].num_cases, 'case')}, by {label}"
         print_table(title, ["emulator", *(f"{time:g}" for time in axis)], rows)
-    for sentence in verification.left_out:
-        say(sentence)
+    for reason in verification.left_out:
+        say(reason)

@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from emulator.atomic_file import atomic_file
 from training.module import EmulatorModule
 
-COLUMNS = ("update", "epoch", "loss", "validation_score", "learning_rate", "seconds")
+COLUMNS = ("update", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 
 
 class Progress(RichProgressBar):
@@ -60,7 +60,7 @@ class Stopwatch(L.Callback):
 
 
 class CsvLog(L.Callback):
-    """Appends one row a validation to metrics.csv: the mean training loss since the last, and the score.
+    """Appends one row a validation to metrics.csv: the mean training loss since the last, validation's, its score.
 
     epoch counts passes through the training windows. Rows from beyond the resumed update `start` are dropped first.
     """
@@ -93,6 +93,7 @@ class CsvLog(L.Callback):
             trainer.global_step,
             samples / self.samples_per_epoch,
             loss,
+            module.validation_loss,
             module.score,
             rate,
             self._earlier + time.perf_counter() - self._start,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import mse
+from emulator.scores import ROUNDING, mse
 from emulator.state import State
 from inference.verification import case_scores
 from training.experiment import TrainingConfig, ValidationConfig
@@ -45,6 +45,7 @@ class EmulatorModule(L.LightningModule):
         self.training_config, self.validation_config = training, validation
         self.register_buffer("areas", torch.from_numpy(emulator.mesh.areas).float(), persistent=False)
         self.score = math.inf  # of the last validation; lower is better
+        self.validation_loss = math.inf  # of the same, without noise, over the first `unroll` steps
         self.validated_cases = 0
         self._error_sums: Tensor | None = None
 
@@ -107,7 +108,9 @@ class EmulatorModule(L.LightningModule):
         else:
             std = self.emulator.inputs.std[: len(task.prognostic)]
             errors = scores["mse"].sqrt() / std.double()
-        sums = torch.cat([errors.sum(dim=0).reshape(-1), errors.new_tensor([len(errors)])])
+        scale = (self.emulator.inputs.std * self.emulator.correction_std)[: len(task.prognostic)].double()
+        losses = (scores["mse"][:, : self.windows.steps] / scale**2).mean(dim=(1, 2))  # [case]
+        sums = torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
         self._error_sums = sums if self._error_sums is None else self._error_sums + sums
 
     def _forecast(self, batch: Batch) -> Iterator[Tensor]:
@@ -116,12 +119,13 @@ class EmulatorModule(L.LightningModule):
             yield following.now
 
     def on_validation_epoch_end(self) -> None:
-        size = self.validation_windows.steps * len(self.emulator.task.prognostic) + 1
+        size = self.validation_windows.steps * len(self.emulator.task.prognostic) + 2
         sums = self._error_sums if self._error_sums is not None else self.areas.new_zeros(size).double()
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        errors = sums[:-1] / sums[-1]
-        score = errors.clamp_min(1e-12).log().mean().exp()
+        *errors, loss = sums[:-1] / sums[-1]
+        score = torch.stack(errors).clamp_min(ROUNDING).log().mean().exp()
         self.score = float(score) if torch.isfinite(score) else math.inf
+        self.validation_loss = float(loss)
         self.validated_cases = int(sums[-1])
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
         self.log("validation_score", self.score, prog_bar=True, logger=False, sync_dist=False)

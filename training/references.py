@@ -26,6 +26,8 @@ from emulator.time_step import TimeStep
 from graphs.mesh import Mesh
 from inference.forecast import forecast
 
+MOST_DAMPINGS = 200  # leads for which a damping is fitted; an anomaly that lasts longer is kept
+
 
 def period_of(time_step: TimeStep) -> Period:
     """What a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal time."""
@@ -36,26 +38,30 @@ def period_of(time_step: TimeStep) -> Period:
     return "hour" if time_step.count < 86_400 else "month"
 
 
-def reference_configs(mesh: Mesh, time_step: TimeStep) -> dict[str, BaselineConfig]:
-    """The closed forms by label, with fair settings for this mesh and time step."""
+def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, BaselineConfig]:
+    """The closed forms by label, with fair settings for this mesh, time step and length of the forecasts."""
     period = period_of(time_step)
     on_grid = mesh.domain.kind == "ring" or mesh.structured
     radii: tuple[int, ...] = (1, 2, 4, 8, 16) if mesh.domain.kind == "ring" else ((0, 1, 2) if on_grid else (0,))
     radii = tuple(radius for radius in radii if 2 * radius < min(mesh.shape)) or (0,)
+    # A climatology that never changes leaves its anomaly to persist as the field itself does.
+    anomaly = {} if period == "none" else {"anomaly persistence": AnomalyPersistenceConfig(period=period)}
     return {
         "persistence": PersistenceConfig(),
         "climatology": ClimatologyConfig(period=period),
-        "anomaly persistence": AnomalyPersistenceConfig(period=period),
-        "damped anomaly": DampedAnomalyConfig(period=period),
+        **anomaly,
+        "damped anomaly": DampedAnomalyConfig(period=period, max_lead=min(steps, MOST_DAMPINGS)),
         "ridge": RidgeConfig(radii=radii, penalties=(1e-10, 1e-8, 1e-6, 1e-4, 1e-2)),
     }
 
 
-def fit_references(task: Task, part: TrainingPart, labels: Sequence[str] | None = None) -> list[TrainedEmulator]:
-    """The closed forms of these labels, all by default, fitted on a training part."""
+def fit_references(
+    task: Task, part: TrainingPart, steps: int, labels: Sequence[str] | None = None
+) -> list[TrainedEmulator]:
+    """The closed forms of these labels, all by default, fitted on a training part for forecasts of `steps`."""
     names = tuple(variable.name for variable in task.predicted)
     statistics = Statistics.of(part.fields, names, None, part.available, part.rows)
-    configs = reference_configs(part.fields.mesh, task.time_step)
+    configs = reference_configs(part.fields.mesh, task.time_step, steps)
     return [
         TrainedEmulator(label, fit_baseline(config, task, part), config, statistics)
         for label, config in configs.items()

@@ -56,26 +56,24 @@ def verify_files(
     fields, notices = open_source_fields(truth, {}, {})
     if variables is not None:
         forecasts = [_only(forecast, variables) for forecast in forecasts]
-    experiment = _experiment(forecasts[0])
+    first = forecasts[0]
+    steps, experiment = int(first.lead_steps[-1]), _experiment(first)
     references: list[TrainedEmulator] = []
     try:
-        task, part = _training_part(forecasts[0], fields, experiment, train)
-        references = fit_references(task, part)
+        task, part = _training_part(first, fields, experiment, train)
+        references = fit_references(task, part, steps)
         tables = experiment.data.forcing_tables if experiment is not None else ()
     except MeshcastError as error:
         if train is not None:
             raise
         notices.append(f"The only reference is persistence, since the training data cannot be read: {error}")
-        task = _bare_task(forecasts[0], fields)
-        references = fit_references(task, TrainingPart(fields), ["persistence"])
+        task = _bare_task(first, fields)
+        references = fit_references(task, TrainingPart(fields), steps, ["persistence"])
         tables = ()
     made, climatology = list(forecasts), None
-    first = forecasts[0]
     for reference in references:
         try:
-            made += same_starts(
-                [reference], fields, first.init_time, first.trajectory, int(first.lead_steps[-1]), tables
-            )
+            made += same_starts([reference], fields, first.init_time, first.trajectory, steps, tables)
         except MeshcastError as error:
             notices.append(f"{reference.name} is left out: {error}")
             continue
