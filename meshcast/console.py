@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -37,9 +38,9 @@ def _finite(value: Any) -> Any:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A result for people."""
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(*map(escape, columns), title=escape(title), title_justify="left")  # [K] is a unit, no style
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     out.print(table)
 
 

@@ -23,6 +23,7 @@ from emulator.data.starts import states_at
 from emulator.normalise import Statistics
 from emulator.task import Task
 from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.forecast import forecast
 
@@ -57,16 +58,23 @@ def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, 
 
 def fit_references(
     task: Task, part: TrainingPart, steps: int, labels: Sequence[str] | None = None
-) -> list[TrainedEmulator]:
-    """The closed forms of these labels, all by default, fitted on a training part for forecasts of `steps`."""
+) -> tuple[list[TrainedEmulator], list[str]]:
+    """The closed forms of these labels, all by default, fitted on a training part for forecasts of `steps`.
+
+    Returns them, and a line for each that this part cannot fit.
+    """
     names = tuple(variable.name for variable in task.predicted)
     statistics = Statistics.of(part.fields, names, None, part.available, part.rows)
     configs = reference_configs(part.fields.mesh, task.time_step, steps)
-    return [
-        TrainedEmulator(label, fit_baseline(config, task, part), config, statistics)
-        for label, config in configs.items()
-        if labels is None or label in labels
-    ]
+    fitted, left_out = [], []
+    for label, config in configs.items():
+        if labels is not None and label not in labels:
+            continue
+        try:
+            fitted.append(TrainedEmulator(label, fit_baseline(config, task, part), config, statistics))
+        except MeshcastError as error:
+            left_out.append(f"{label} is left out: {error}")
+    return fitted, left_out
 
 
 def same_starts(

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from emulator.baselines.part import TrainingPart
-from emulator.build import TrainedEmulator
 from emulator.configuration import load
 from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
@@ -57,19 +56,20 @@ def verify_files(
     if variables is not None:
         forecasts = [_only(forecast, variables) for forecast in forecasts]
     first = forecasts[0]
-    steps, experiment = int(first.lead_steps[-1]), _experiment(first)
-    references: list[TrainedEmulator] = []
+    steps = int(first.lead_steps[-1])
+    tables: Sequence[str] = ()
     try:
+        experiment = _experiment(first)
         task, part = _training_part(first, fields, experiment, train)
-        references = fit_references(task, part, steps)
         tables = experiment.data.forcing_tables if experiment is not None else ()
+        references, left_out = fit_references(task, part, steps)
     except MeshcastError as error:
         if train is not None:
             raise
         notices.append(f"The only reference is persistence, since the training data cannot be read: {error}")
         task = _bare_task(first, fields)
-        references = fit_references(task, TrainingPart(fields), steps, ["persistence"])
-        tables = ()
+        references, left_out = fit_references(task, TrainingPart(fields), steps, ["persistence"])
+    notices += left_out
     made, climatology = list(forecasts), None
     for reference in references:
         try:

@@ -15,4 +15,4 @@ def report_from_a_thread() -> None:
 
     executor: Executor | None = getattr(analytics, "_executor", None)
     if isinstance(executor, ProcessPoolExecutor):
-        analytics._executor = ThreadPoolExecutor(max_workers=1)
+        analytics._executor = ThreadPoolExecutor(max_workers=1)  # type: ignore[assignment]
