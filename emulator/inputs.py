@@ -81,14 +81,22 @@ class Inputs(nn.Module):
 
         In the type of the scales.
         """
+        return torch.cat([self.fields(state), self.own(forcing, state.values.shape[1])], dim=-1)
+
+    def fields(self, state: State) -> Tensor:
+        """[batch · member, node, num_fields] of the features: the normalised history."""
         batch, member, history, node, variables = state.values.shape
         count = self.num_prognostic
         fields = (state.values.to(self.mean.dtype) - self.mean[:count]) / self.std[:count]
         fields = torch.nan_to_num(fields)  # a masked node is its mean
-        fields = fields.permute(0, 1, 3, 2, 4).reshape(batch * member, node, history * variables)
+        return fields.permute(0, 1, 3, 2, 4).reshape(batch * member, node, history * variables)
+
+    def own(self, forcing: Tensor, member: int) -> Tensor:
+        """[batch · member, node, num_own] of the features: forcings then and at the target, statics."""
+        batch, _, node, _ = forcing.shape
         given = (forcing.to(self.mean.dtype) - self.forcing_mean) / self.forcing_std
         given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
-        return torch.cat([fields, given, self.statics.expand(batch * member, -1, -1)], dim=-1)
+        return torch.cat([given, self.statics.expand(batch * member, -1, -1)], dim=-1)
 
     def advance(self, state: State, normalised: Tensor) -> tuple[State, Tensor | None]:
         """The next state and the diagnostic variables, from normalised values [batch · member, node, predicted]."""

@@ -39,13 +39,18 @@ class NeighbourhoodMap(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, node, output] from [batch, node, field + own]."""
-        weights = self.weights.to(features.dtype)
-        fields, own = features.split([self.num_fields, self.num_own], dim=-1)
-        out = self.intercept.to(features.dtype) + own @ weights[len(self.neighbours) * self.num_fields :]
+        return self.combine(*features.split([self.num_fields, self.num_own], dim=-1))
+
+    def combine(self, fields: Tensor, own: Tensor) -> Tensor:
+        """[batch, node, output] from what is heard from every position, and what from the node alone."""
+        weights = self.weights.to(fields.dtype)
+        out = self.intercept.to(fields.dtype) + own @ weights[len(self.neighbours) * self.num_fields :]
+        fields = fields.transpose(0, 1).contiguous()  # [node, batch, field]: a sender's values of all batches in a row
+        heard = torch.zeros((), dtype=fields.dtype, device=fields.device)
         for position, senders in enumerate(self.neighbours):  # one at a time: no array as large as all positions
             rows = slice(position * self.num_fields, (position + 1) * self.num_fields)
-            out = out + fields.index_select(1, senders) @ weights[rows]
-        return out
+            heard = heard + fields.index_select(0, senders) @ weights[rows]
+        return out + heard.transpose(0, 1)
 
     def regressors(self, features: Tensor) -> Tensor:
         """[batch, node, position · field + own]: what the map multiplies by its weights."""

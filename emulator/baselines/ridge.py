@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -17,7 +17,6 @@ from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart, names_of
 from emulator.inputs import Inputs
 from emulator.normalise import read_in_chunks
-from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError
@@ -88,7 +87,11 @@ class Ridge(nn.Module):
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None
     ) -> tuple[State, Tensor | None]:
-        return self.inputs.advance(state, self.map(self.inputs.features(state, forcing)))
+        return self.advance(state, self.inputs.own(forcing, state.values.shape[1]))
+
+    def advance(self, state: State, own: Tensor) -> tuple[State, Tensor | None]:
+        """A step with the forcings and statics as features of the nodes, see `Inputs.own`."""
+        return self.inputs.advance(state, self.map.combine(self.inputs.fields(state), own))
 
     def equations(self, part: TrainingPart) -> NormalEquations:
         """The sums over every step of a part, streaming."""
@@ -114,33 +117,37 @@ class Ridge(nn.Module):
             targets = (values[now + 1] - self.inputs.mean) / self.inputs.std
             yield self.inputs.features(state, part.provider.window(state, self.task, 0)), targets.flatten(0, 1)
 
+    @torch.no_grad()
     def choose(self, equations: NormalEquations, held_out: TrainingPart) -> RidgeConfig:
         """The configuration with the one radius and penalty whose rollouts on held-out data are best."""
         state, truth = starts(held_out, self.task, self.config.rollout_steps)
-        scores: dict[tuple[int, float], float] = {}
-        for radius in self.config.radii:
-            for emulator in self.narrowed(radius, self.config.penalties, equations):
-                scores[radius, emulator.config.penalties[0]] = emulator.score(state, truth, held_out)
-        radius, penalty = min(scores, key=scores.__getitem__)
-        if not math.isfinite(scores[radius, penalty]):
+        penalties = self.config.penalties
+        rivals = [rival for radius in self.config.radii for rival in self.narrowed(radius, penalties, equations)]
+        logs: list[list[float]] = [[] for _ in rivals]
+        states = [state] * len(rivals)
+        for done, target in enumerate(truth):
+            # The rivals share times and scales: what forces a step costs more than their steps, and is found once.
+            forcing = held_out.provider.window(states[0], self.task, done)
+            own = self.inputs.own(forcing, states[0].values.shape[1])
+            for number, rival in enumerate(rivals):
+                states[number], _ = rival.advance(states[number], own)
+                logs[number].append(self._log_error(states[number].now, target))
+        scores = [_geometric_mean(errors) for errors in logs]
+        best = scores.index(min(scores))
+        if not math.isfinite(scores[best]):
             raise MeshcastError(
                 f"No ridge regression stays finite over {len(truth)} steps, whatever its radius in "
                 f"{list(self.config.radii)} and penalty in {list(self.config.penalties)}. Add larger penalties."
             )
-        return replace(self.config, radii=(radius,), penalties=(penalty,))
+        return rivals[best].config
 
-    @torch.no_grad()
-    def score(self, state: State, truth: Tensor, part: TrainingPart) -> float:
-        """Geometric mean over the steps of the normalised RMSE, nodes counted by area; inf where it blew up."""
+    def _log_error(self, forecast: Tensor, target: Tensor) -> float:
+        """Logarithm of the normalised RMSE, nodes counted by area; inf where the forecast blew up."""
         areas = torch.from_numpy(self.mesh.areas)[:, None]
-        std = self.inputs.std[: self.inputs.num_prognostic]
-        logs = []
-        for (forecast, _), target in zip(rollout(self, state, part.provider, len(truth)), truth, strict=True):
-            square = areas * ((forecast.now.double() - target) / std) ** 2
-            there = ~torch.isnan(target)
-            error = torch.where(there, square, 0.0).sum() / (areas * there).sum()
-            logs.append(0.5 * math.log(max(float(error), 1e-30)) if torch.isfinite(error) else math.inf)
-        return math.exp(min(sum(logs) / len(logs), 700.0)) if math.isfinite(sum(logs)) else math.inf
+        square = areas * ((forecast.double() - target) / self.inputs.std[: self.inputs.num_prognostic]) ** 2
+        there = ~torch.isnan(target)
+        error = float(torch.where(there, square, 0.0).sum() / (areas * there).sum())
+        return 0.5 * math.log(max(error, 1e-30)) if math.isfinite(error) else math.inf
 
     def narrowed(self, radius: int, penalties: tuple[float, ...], equations: NormalEquations) -> list[Ridge]:
         """One emulator a penalty, solved at a radius no larger than this one's."""
@@ -152,6 +159,12 @@ class Ridge(nn.Module):
             emulator.load_state_dict(scales | {"map.weights": weight, "map.intercept": intercept})
             emulators.append(emulator)
         return emulators
+
+
+def _geometric_mean(logs: Sequence[float]) -> float:
+    """From logarithms; inf where one is."""
+    mean = sum(logs) / len(logs)
+    return math.exp(min(mean, 700.0)) if math.isfinite(mean) else math.inf
 
 
 def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]:

@@ -185,6 +185,39 @@ def test_forcings_and_statics_are_heard_at_the_node() -> None:
     assert errors(emulator, fields, 70).max() < 1e-3
 
 
+class CountedForcings(ComputedForcings):
+    """Computed forcings that count how often they are asked for."""
+
+    asked = 0
+
+    def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        self.asked += 1
+        return super().at(valid_time)
+
+
+def test_the_choice_is_the_rival_of_the_best_rollout_and_the_rivals_share_their_forcings() -> None:
+    mesh = ring(40)
+    task = Task((Variable("u", "prognostic"), Variable("sin_local_time", "forcing")), STEP)
+    values = moving_waves(6, 12) + 0.1 * np.random.default_rng(1).standard_normal((12, 6, 40, 1))
+    fields, source = fields_on(mesh, values), CountedForcings(mesh)
+    part = TrainingPart(fields, forcings=Forcings(source))
+    config = RidgeConfig(radii=(1, 3), penalties=(1e-6, 1e-1, 10.0), rollout_steps=5)
+    widest = Ridge(config, task, mesh)
+    widest.inputs.take(part)
+    seen, held_out = split(part, config.held_out)
+    equations = widest.equations(seen)
+    source.asked = 0
+    chosen = widest.choose(equations, held_out)
+    assert source.asked == 5
+    rivals = [rival for radius in config.radii for rival in widest.narrowed(radius, config.penalties, equations)]
+    state, truth = starts(held_out, task, 5)
+    scores = []
+    for rival in rivals:
+        rolled = torch.stack([following.now for following, _ in rollout(rival, state, part.provider, 5)])
+        scores.append(float((rolled - truth).square().mean(dim=(1, 2, 3, 4)).log().mean()))
+    assert chosen == rivals[int(np.argmin(scores))].config
+
+
 def test_held_out_trajectories_and_dates_are_not_those_it_fits() -> None:
     fields = fields_on(ring(40), moving_waves(10, 20))
     seen, held_out = split(TrainingPart(fields), 0.2)
