@@ -166,11 +166,11 @@ def _lag_one(series: NDArray[np.float64]) -> float:
     anomaly = np.where(there, columns, 0.0)
     anomaly = np.where(there, anomaly - anomaly.sum(0) / np.maximum(there.sum(0), 1), 0.0)
     square = (anomaly**2).sum(0)
-    varying = (square > 0) & (there.sum(0) > 2)
-    if not varying.any():
-        return 0.0
     # A pair with a gap adds nothing above the line, so its squares are scaled out below it.
     pairs = (there[1:] & there[:-1]).sum(0) / np.maximum(there.sum(0) - 1, 1)
+    varying = (square > 0) & (there.sum(0) > 2) & (pairs > 0)
+    if not varying.any():
+        return 0.0
     return float(np.median((anomaly[1:] * anomaly[:-1]).sum(0)[varying] / (square * pairs)[varying]))
 
 

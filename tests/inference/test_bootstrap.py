@@ -110,6 +110,13 @@ def test_gaps_in_the_scores_do_not_hide_their_memory() -> None:
     assert _lag_one(np.ones((9, 2))) == 0.0
 
 
+def test_scores_that_are_never_neighbours_have_no_memory_to_measure() -> None:
+    series = autoregressive(1, 20, 0.8, seed=4)
+    series[::2] = np.nan  # starts every six hours, verified every twelve
+    assert _lag_one(series) == 0.0
+    assert block_length(np.arange(20) * 6 * HOUR, series) == 4
+
+
 def test_one_block_has_no_interval_and_says_so() -> None:
     time = np.arange(12) * HOUR
     draws = resample_cases(time, np.full(12, -1), np.random.default_rng(0), num_resamples=10)
