@@ -1,0 +1,399 @@
+"""What a user does with the commands, and what machines read of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from emulator.data.dataset_fields import open_fields
+from emulator.data.files import read_files
+from tests.meshcast.command_line import done, interrupting, meshcast
+from tests.meshcast.conftest import weather
+
+COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "forecast", "verify", "plot", "compare", "inspect",
+            "configs list", "configs copy")  # fmt: skip
+RING = ("forecast", "runs/ring", "--initial", "ring.zarr", "--trajectories", "6:8", "--lead-time", "0.2", "--output")
+WEATHER = ("forecast", "runs/weather", "--initial", "weather.nc", "--output")
+
+
+def days(moments: Any) -> list[str]:
+    return [str(moment)[:10] for moment in np.asarray(moments).ravel()]
+
+
+# What the commands say ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example_that_it_takes(command):
+    words = " ".join(re.sub("[│╭╮╰╯─]", " ", done(*command.split(), "--help").out).split())
+    example = re.search(rf"Example: meshcast {command}( |$)[^│]*?(?=Arguments|Options|$)", words)
+    assert example, words
+    options = re.findall(r"(?<= )--?[a-z][a-z-]*", example[0])
+    assert all(option in words.replace(example[0], "") for option in options), options
+
+
+def test_the_first_page_lists_every_command():
+    listed = done("--help").out
+    assert all(command.split()[0] in listed for command in COMMANDS)
+    assert meshcast("predict").code == 2 and meshcast().code == 2
+
+
+def test_shipped_configurations_are_listed_and_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "ring-advection" in done("configs", "list").out
+    done("configs", "copy", "ring-advection")
+    done("configs", "copy", "ring-advection", "folder/mine.yaml")
+    assert Path("ring-advection.yaml").read_text() == Path("folder/mine.yaml").read_text()
+
+
+def test_every_result_is_also_for_machines(ring_world):
+    """--json prints one JSON document on standard output, whatever else is said goes to standard error."""
+    assert done("simulate", "simulation.yaml", "--overwrite", "--json").json["trajectories"] == 8
+    assert done("inspect", "ring.zarr", "--json").json["time step"] == "0.05"
+    graph = done("graph", "ring.yaml", "--output", "graph.safetensors", "--picture", "graph.png", "--json")
+    assert graph.json["graphs"]["processor"]["num_edges"] == 192 and "graph.png" in graph.err
+    assert Path("graph.png").read_bytes()[1:4] == b"PNG"
+    dry = done("train", "ring.yaml", "name=dry", "--dry-run", "--json").json
+    assert dry["parameters"] > 0 and dry["seconds per update"] > 0 and dry["peak memory [MB]"] > 0
+    assert not Path("runs/dry").exists()
+    trained = done("train", "ring.yaml", "name=other", "training.seed=1", "--json").json
+    assert trained["run"] == "runs/other" and trained["validation_score"] > 0
+    assert done("train", "ring.yaml", "name=other", "training.seed=1", "resume=auto", "--json").json == trained
+    assert done("inspect", "runs/other", "--json").json["updates"] == trained["update"]
+    assert done("inspect", "runs/other", "--requirements", "--json").json["variables"] == ["u [1]"]
+    assert done("inspect", "runs/other", "--lineage", "--json").json["trained on"] == "ring.zarr"
+    made = done(*RING, "new.nc", "--init-times", "0, 0.1", "--json").json
+    assert made == {"output": "new.nc", "cases": 4, "steps": 4, "stops": []}
+    assert done("inspect", "new.nc", "--json").json["cases"] == "4, from 0 to 0.1"
+    assert done("inspect", "new.nc", "--lineage", "--json").json["licence"] == "CC0-1.0"
+    pictures = done("plot", "new.nc", "--output", "pictures", "--json").json
+    assert [Path(picture).suffix for picture in pictures] == [".png", ".png", ".gif"]
+    scores = done("verify", "new.nc", "--truth", "ring.zarr", "--json").json
+    assert set(scores["emulators"]) >= {"ring", "persistence", "climatology", "ridge"}
+
+
+def test_standard_output_of_a_training_process_is_json_alone(ring_world):
+    command = [sys.executable, "-m", "meshcast", "train", "ring.yaml", "name=other", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=_environment())
+    assert json.loads(ended.stdout)["run"] == "runs/other"
+    assert "updates" in ended.stderr
+
+
+def _environment() -> dict[str, str]:
+    import os
+
+    from tests.meshcast.command_line import ROOT
+
+    return os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def test_people_get_tables_and_pages(ring_world):
+    done(*RING, "new.nc", "--init-times", "0")
+    verified = done("verify", "new.nc", "--truth", "ring.zarr", "--output", "report")
+    assert "RMSE of u, 2 cases" in verified.out and "persistence" in verified.out
+    for name in ("report.html", "scores.nc", "scores.json", "table.parquet", "table.csv", "rmse.png"):
+        assert (Path("report") / name).stat().st_size > 0, name
+    assert "ring of 24 nodes" in done("inspect", "runs/ring").out
+    assert "1 consecutive state" in done("inspect", "runs/ring", "--requirements").out
+    assert "192 edges" in done("graph", "ring.yaml").out
+
+
+def test_a_comparison_ranks_and_is_taken_up_again(ring_world):
+    lines = Path("ring.yaml").read_text().split("emulator:")
+    small = "{kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}"
+    tail = (
+        f"emulators:\n  network: {small}\n"
+        "  line: {kind: ridge, radii: [1, 2], penalties: [1.0e-8], rollout_steps: 4}\n"
+        "  old: {kind: checkpoint, path: runs/ring}\n"
+        "training:" + lines[1].split("training:")[1] + "forecast: {steps: 4}\n"
+    )
+    Path("compare.yaml").write_text(lines[0].replace("name: ring", "name: ranking") + tail)
+    found = done("compare", "compare.yaml", "--json")
+    labels = [row["label"] for row in found.json["rows"]]
+    assert labels[0] == "line" and set(labels) == {"network", "line", "old", "persistence"}
+    assert Path("runs/ranking/report.html").exists()
+    again = done("compare", "compare.yaml")
+    assert "line" in again.out and "ranking: rmse over 4 steps" in again.out
+
+
+# Forecasts ------------------------------------------------------------------------------------------------------------
+
+
+def test_forecasts_start_from_datasets_arrays_netcdf_and_grib_alike(weather_world, _ring):
+    done(*WEATHER, "nc.nc", "--lead-time", "5h")
+    done("forecast", "runs/weather", "--initial", "weather.zarr", "--output", "zarr.nc", "--lead-time", "5h")
+    with xr.open_dataset("nc.nc") as first, xr.open_dataset("zarr.nc") as second:
+        assert np.array_equal(first["2t"], second["2t"]) and np.array_equal(first["msl"], second["msl"])
+    done(*WEATHER, "start.grib", "--lead-time", "5h", "--init-times", "2019-03-02T12")
+    from_grib = done("forecast", "runs/weather", "--initial", "start.grib", "--output", "grib.nc", "--lead-time", "2h")
+    assert "1 case, 2 steps of 1h" in from_grib.err
+    with xr.open_dataset("grib.nc") as file:
+        assert str(file.init_time.values[0]) == "2019-03-02T17:00:00.000000000"
+    frames = open_fields(str(_ring / "ring.zarr")).read(slice(None), ["u"])
+    np.save("ring.npy", frames.transpose(1, 0, 3, 2))
+    done("forecast", _ring / "runs/ring", "--initial", "ring.npy", "--init-times", "2", "--output", "npy.nc",
+         "--lead-time", "2 steps", "--trajectories", "0:3")  # fmt: skip
+    with xr.open_dataset("npy.nc") as file:
+        assert file.u.shape == (3, 1, 2, 24) and file.trajectory.values.tolist() == [0, 1, 2]
+
+
+def test_many_initial_times_and_a_perturbed_ensemble(weather_world):
+    made = done(*WEATHER, "new.nc", "--lead-time", "4h", "--init-times", "2019-03-01T06/2019-03-02T06/12h",
+                "--members", "3", "--perturb", "0.05", "--seed", "4")  # fmt: skip
+    assert "3 cases, 4 steps of 1h" in made.err
+    with xr.open_dataset("new.nc") as file:
+        assert dict(file["2t"].sizes) == {"case": 3, "member": 3, "lead_time": 4, "latitude": 4, "longitude": 6}
+        assert file["2t"].std("member").min() > 0
+        assert days(file.valid_time[0]) == ["2019-03-01"] * 4
+        assert file.attrs["licence"] == "CC-BY-4.0" and file.attrs["meshcast_seed"] == "4"
+        valid = file.init_time.values[:, None] + np.timedelta64(1, "h") * np.arange(1, 5)
+        assert np.array_equal(file.valid_time, valid)
+
+
+def test_an_ensemble_in_a_file_stays_an_ensemble(weather_world):
+    members = [weather(6).assign(t2m=weather(6).t2m + number) for number in range(3)]
+    members = [member.expand_dims({"number": [number]}, axis=1) for number, member in enumerate(members)]
+    xr.concat(members, "number").to_netcdf("ensemble.nc")
+    done("dataset", "ensemble.nc", "--output", "ensemble.zarr")
+    assert done("inspect", "ensemble.zarr", "--json").json["ensemble axis"] == "3 member(s)"
+    for source in ("ensemble.nc", "ensemble.zarr"):
+        done("forecast", "runs/weather", "--initial", source, "--output", "new.nc", "--lead-time", "2h", "--overwrite")
+        with xr.open_dataset("new.nc") as file:
+            warmth = file["2t"].mean(["case", "lead_time", "latitude", "longitude"]).values
+            assert np.allclose(np.diff(warmth), 1.0, atol=0.2)
+    refused = meshcast("forecast", "runs/weather", "--initial", "ensemble.nc", "--output", "more.nc",
+                       "--lead-time", "2h", "--members", "4", "--perturb", "0.1")  # fmt: skip
+    assert refused.code == 2 and "hold 3 members already" in refused.err
+
+
+def test_forcings_come_from_the_table_a_user_names(weather_world):
+    Path("scenario.csv").write_text("date,co2\n2019-01-01,402\n2020-01-01,412\n")
+    needs = done("inspect", "runs/weather", "--requirements").out
+    assert "cos_local_time (computed)" in needs and "co2 (give with --forcing)" in needs
+    done(*WEATHER, "table.nc", "--lead-time", "3h", "--forcing", "scenario.csv")
+    done(*WEATHER, "other.nc", "--lead-time", "3h")
+    Path("co2.csv").unlink()  # the one the training used
+    assert "No source for the forcing co2" in meshcast(*WEATHER, "new.nc", "--lead-time", "3h").err
+    done(*WEATHER, "new.nc", "--lead-time", "3h", "--forcing", "scenario.csv")
+    table, new, other = (xr.load_dataset(f"{name}.nc")["2t"] for name in ("table", "new", "other"))
+    assert np.array_equal(table, new) and not np.array_equal(table, other)
+
+
+def test_grib_is_read_back_by_eccodes_with_its_dates_steps_and_values(weather_world):
+    import eccodes
+
+    options = (
+        "--lead-time",
+        "4h",
+        "--init-times",
+        "2019-03-02T18, 2019-03-02T23",
+        "--members",
+        "2",
+        "--perturb",
+        "0.1",
+    )
+    done(*WEATHER, "new.grib", *options)
+    done(*WEATHER, "new.nc", *options)
+    with xr.open_dataset("new.nc") as file:
+        expected = {name: file[name].values for name in ("2t", "msl")}
+    seen = set()
+    with open("new.grib", "rb") as grib:
+        while (message := eccodes.codes_grib_new_from_file(grib)) is not None:
+            keys = ("shortName", "dataDate", "dataTime", "step", "perturbationNumber", "validityDate", "validityTime")
+            name, date, time, step, member, valid_date, valid_time = (eccodes.codes_get(message, key) for key in keys)
+            case = {1800: 0, 2300: 1}[time]
+            assert date == 20190302 and valid_date == 20190302 + (time // 100 + step >= 24)
+            assert valid_time == (time + 100 * step) % 2400
+            values = eccodes.codes_get_values(message).reshape(4, 6)
+            packing = 2.0**-20 * np.ptp(values)
+            assert np.allclose(values, expected[name][case, member, step - 1], rtol=1e-7, atol=packing)
+            assert eccodes.codes_get(message, "latitudeOfFirstGridPointInDegrees") == 56.0
+            seen.add((name, case, member, step))
+            eccodes.codes_release(message)
+    assert len(seen) == 2 * 2 * 2 * 4
+    assert done("inspect", "new.grib", "--json").json["members"] == 2
+
+
+def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatch):
+    file = weather()
+    hot = file.time == np.datetime64("2019-03-02T12")
+    mean = file.mean()
+    file = xr.where(hot, mean + 3 * (file - mean) + 40 * file.map(np.sign), file, keep_attrs=True)
+    file = file.transpose("time", "latitude", "longitude")
+    file.to_netcdf("hot.nc")
+    command = ("forecast", "runs/weather", "--initial", "hot.nc", "--lead-time", "6h", "--init-times",
+               "2019-03-02T06, 2019-03-02T12", "--output")  # fmt: skip
+    stopped = meshcast(*command, "new.nc", "--json")
+    assert stopped.code == 3
+    (stop,) = stopped.json["stops"]
+    assert stop in stopped.err
+    assert re.match(r"case 1, member 0 stopped at step 1: (2t|msl) is .*, outside .* at .* N, .* E", stop)
+    with xr.open_dataset("new.nc") as forecast:
+        assert forecast["2t"][0].notnull().all() and forecast["2t"][1].isnull().all()
+        assert json.loads(forecast.attrs["meshcast_stops"]) == [stop]
+    assert meshcast(*command, "free.nc", "--no-guard").code == 0
+    with xr.open_dataset("free.nc") as forecast:
+        assert forecast["2t"].notnull().all()
+
+    from emulator.data.forecast_file import ForecastWriter
+
+    with monkeypatch.context() as patch:  # what stopped it is known after an interruption too
+        patch.setattr(ForecastWriter, "append", interrupting(ForecastWriter.append, 4))
+        assert meshcast(*command, "resumed.nc").code == 130
+    resumed = meshcast(*command, "resumed.nc", "--resume", "--json")
+    assert resumed.code == 3 and resumed.json["stops"] == [stop]
+
+
+def test_a_forecast_goes_on_beyond_any_truth_and_verification_says_what_lacks_it(weather_world):
+    made = meshcast(*WEATHER, "long.nc", "--lead-time", "3d", "--init-times", "2019-03-03T12", "--no-guard")
+    assert made.code == 0, made.err
+    verified = done("verify", "long.nc", "--truth", "weather.nc")
+    assert "no truth at steps 12 to 72 of 2019-03-03T12:00:00" in verified.err
+    assert "nan" not in verified.out
+    scores = done("verify", "long.nc", "--truth", "weather.zarr", "--json").json
+    rmse = scores["emulators"]["weather"]["metrics"]["rmse"]["2t"]
+    assert scores["left_out"] and rmse["value"][10] is not None and rmse["value"][11] is None
+
+
+def test_pictures_come_with_a_forecast(weather_world):
+    done(*WEATHER, "new.nc", "--lead-time", "3h", "--plots")
+    assert sorted(path.name for path in Path("new").iterdir()) == [
+        "animation.gif", "maps_2t.png", "maps_msl.png", "series.png"
+    ]  # fmt: skip
+
+
+# Calendars ------------------------------------------------------------------------------------------------------------
+
+MONTHLY = """\
+name: monthly
+data: {train: {source: monthly.zarr}, validation: {source: monthly.zarr}}
+task: {prognostic: [2t]}
+emulator: {kind: climatology, period: month}
+"""
+
+
+def monthly(calendar: str = "standard", years: int = 6) -> xr.Dataset:
+    """Monthly means from January 2000 with their season, dated the first of each month."""
+    times = xr.date_range("2000-01-01", periods=12 * years, freq="MS", calendar=calendar, use_cftime=True)
+    season = 10 * np.cos(2 * np.pi * np.arange(12 * years) / 12)
+    values = np.broadcast_to((280 - season)[:, None, None], (12 * years, 4, 6)).astype(np.float32)
+    where = {"time": times, "latitude": np.linspace(56, 50, 4), "longitude": np.linspace(-8, 2, 6)}
+    noise = np.random.default_rng(0).normal(0, 0.5, values.shape)
+    return xr.Dataset({"t2m": (("time", "latitude", "longitude"), values + noise.astype("f4"), {"units": "K"})}, where)
+
+
+def test_six_monthly_steps_carry_the_first_of_each_month(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monthly().to_netcdf("monthly.nc")
+    Path("monthly.yaml").write_text(MONTHLY)
+    written = done("dataset", "monthly.nc", "--output", "monthly.zarr", "--json")
+    assert written.json["time_step"] == "1 month" and written.json["last"] == "2005-12-01T00:00:00"
+    done("train", "monthly.yaml")
+    command = ("forecast", "runs/monthly", "--initial", "monthly.zarr", "--init-times", "2005-01-01", "--output")
+    for lead_time in ("6 month", "6 steps"):
+        done(*command, "new.nc", "--lead-time", lead_time, "--overwrite")
+        with xr.open_dataset("new.nc", decode_timedelta=False) as file:
+            assert days(file.valid_time) == [f"2005-{month:02d}-01" for month in range(2, 8)]
+            assert file.lead_time.attrs["units"] == "months" and file.lead_time.values.tolist() == [1, 2, 3, 4, 5, 6]
+    beyond = done(*command, "year.nc", "--lead-time", "1 year")
+    assert "12 steps of 1 month" in beyond.err
+    assert meshcast(*command, "days.nc", "--lead-time", "30d").code == 2
+    assert "no truth at step 12 of 2005-01-01" in done("verify", "year.nc", "--truth", "monthly.zarr").err
+
+
+def test_a_360_day_calendar_goes_in_and_comes_out_with_its_dates_explained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monthly("360_day").to_netcdf("monthly.nc")
+    Path("monthly.yaml").write_text(MONTHLY)
+    written = done("dataset", "monthly.nc", "--output", "monthly.zarr", "--json")
+    explained = "dates of the 360_day calendar became the Gregorian dates of the same year and month"
+    assert explained in written.err and any(explained in notice for notice in written.json["notices"])
+    assert written.json["last"] == "2005-12-01T00:00:00"
+    done("train", "monthly.yaml")
+    for source in ("monthly.zarr", "monthly.nc"):
+        done("forecast", "runs/monthly", "--initial", source, "--lead-time", "3 month", "--output", "new.nc",
+             "--overwrite")  # fmt: skip
+        with xr.open_dataset("new.nc", decode_timedelta=False) as file:
+            assert days(file.valid_time) == ["2006-01-01", "2006-02-01", "2006-03-01"]
+            assert file.attrs["meshcast_calendar"] == "360_day" and explained in file.attrs["meshcast_notices"]
+    assert explained in done("inspect", "monthly.zarr").out
+
+
+# Real data ------------------------------------------------------------------------------------------------------------
+
+
+def test_levels_and_members_go_all_the_way_to_grib_and_netcdf(data_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = data_folder / "era5-levels-members.grib"
+    done("dataset", source, "--output", "data/era5-levels.zarr")
+    assert "57,840 edges" in done("graph", "era5-levels", "--picture", "graph.png").out
+    done("train", "era5-levels", "training.updates=3", "validation.every=3", "validation.cases=2")
+    for output in ("new.grib", "new.nc"):
+        made = done("forecast", "runs/era5-levels", "--initial", source, "--lead-time", "1d", "--output", output)
+        assert "1 case, 2 steps of 12h" in made.err
+    grib = read_files(["new.grib"])
+    with xr.open_dataset("new.nc") as file:
+        for name in ("z_500", "z_850", "t_500", "t_850"):
+            assert file[name].shape == (1, 10, 2, 61, 120)
+            values = file[name].values[0].reshape(10, 2, -1).swapaxes(0, 1)
+            assert np.allclose(grib[name].values, values, rtol=1e-6, atol=2.0**-20 * np.ptp(values))
+            assert file[name].std("member").max() > 0
+        assert np.array_equal(grib.time.values, file.valid_time.values[0])
+    assert eccodes_keys("new.grib") == {
+        (stem, level, 20170102, 1200, step, member)
+        for stem in "zt" for level in (500, 850) for step in (12, 24) for member in range(10)
+    }  # fmt: skip
+
+
+def eccodes_keys(path: str) -> set[tuple[Any, ...]]:
+    import eccodes
+
+    keys = ("shortName", "level", "dataDate", "dataTime", "step", "perturbationNumber")
+    found = set()
+    with open(path, "rb") as grib:
+        while (message := eccodes.codes_grib_new_from_file(grib)) is not None:
+            found.add(tuple(eccodes.codes_get(message, key) for key in keys))
+            eccodes.codes_release(message)
+    return found
+
+
+def test_era5_temperature_goes_in_and_comes_out_as_grib(data_folder, tmp_path, monkeypatch):
+    import eccodes
+
+    monkeypatch.chdir(tmp_path)
+    source = data_folder / "era5-2mt-2019-03-uk.grib"
+    done("dataset", source, "--output", "data/era5-uk.zarr")
+    persist = ("emulator={kind: persistence}", "name=persist")
+    done("train", "era5-uk", *persist)
+    done("forecast", "runs/persist", "--initial", source, "--init-times", "2019-03-30T22", "--lead-time", "24h",
+         "--output", "new.grib")  # fmt: skip
+    truth = read_files([source])
+    now = truth["2t"].sel(time="2019-03-30T22").values[0]
+    with open("new.grib", "rb") as grib:
+        for step in range(1, 25):
+            message = eccodes.codes_grib_new_from_file(grib)
+            get = {key: eccodes.codes_get(message, key) for key in ("dataDate", "dataTime", "step", "shortName", "Ni")}
+            assert get == {"dataDate": 20190330, "dataTime": 2200, "step": step, "shortName": "2t", "Ni": 49}
+            assert eccodes.codes_get(message, "validityDate") == (20190330 if step < 2 else 20190331)
+            assert np.abs(eccodes.codes_get_values(message) - now).max() < 1e-4  # persistence, to 24 bits
+            eccodes.codes_release(message)
+        assert eccodes.codes_grib_new_from_file(grib) is None
+
+
+def test_a_gap_of_a_month_is_said_and_no_window_crosses_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    months = [index for index in range(72) if index != 30]
+    monthly().isel(time=months).to_netcdf("monthly.nc")
+    done("dataset", "monthly.nc", "--output", "monthly.zarr")
+    assert "72, 2000-01-01T00:00:00 to 2005-12-01T00:00:00, 1 missing" in done("inspect", "monthly.zarr").out
+    fields = open_fields("monthly.zarr")
+    assert all(after > before for before, after in pairwise(fields.times)) and fields.missing == {30}

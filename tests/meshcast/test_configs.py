@@ -1,0 +1,100 @@
+"""Every shipped configuration is read as what it is, and what it describes can be built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emulator.build import EmulatorConfig, build_network
+from emulator.configuration import dump, load
+from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays, solver
+from emulator.gnn import GNNConfig
+from emulator.task import Task, Variable
+from emulator.time_step import TimeStep
+from graphs.latlon import latlon
+from graphs.mesh import Mesh
+from graphs.ring import ring
+from meshcast.shipped import shipped_configs
+from training.compare import CompareConfig, study_runs
+from training.experiment import ExperimentConfig, TaskConfig
+
+CONFIGS = shipped_configs()
+KINDS = {"simulate-": SimulationConfig, "compare-": CompareConfig}
+MESHES = {
+    "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
+    "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
+}
+SIMULATED = {config.output: name for name, path in CONFIGS.items() if name.startswith("simulate-")
+             for config in [load(SimulationConfig, path)]}  # fmt: skip
+
+
+def kind_of(name: str) -> type:
+    return next((cls for prefix, cls in KINDS.items() if name.startswith(prefix)), ExperimentConfig)
+
+
+def mesh_of(config: ExperimentConfig | CompareConfig) -> Mesh:
+    """A mesh like that of the data a configuration names."""
+    source = config.data.train.source
+    path = source["dataset"] if isinstance(source, dict) else source
+    if path in SIMULATED:
+        size: RingConfig = load(SimulationConfig, CONFIGS[SIMULATED[path]]).mesh
+        return ring(size.num_nodes, size.length)
+    return MESHES[path]()
+
+
+def task_of(config: TaskConfig) -> Task:
+    names = {role: getattr(config, role) for role in ("prognostic", "diagnostic", "forcing", "static")}
+    return Task(
+        tuple(Variable(name, role) for role, group in names.items() for name in group), TimeStep(3600), config.history
+    )  # type: ignore[arg-type]
+
+
+def build(emulator: EmulatorConfig, task: Task, mesh: Mesh) -> None:
+    if isinstance(emulator, GNNConfig):
+        network = build_network(emulator, task, mesh, len(task.static))
+        assert sum(weight.numel() for weight in network.parameters()) > 0
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_shipped_configuration_is_read_whole_and_written_back_equal(name, tmp_path):
+    first = CONFIGS[name].read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ") and len(first) > 20, "the first line is what `meshcast configs list` shows"
+    config = load(kind_of(name), CONFIGS[name])
+    dump(config, tmp_path / "again.yaml")
+    assert load(kind_of(name), tmp_path / "again.yaml") == config
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) is ExperimentConfig])
+def test_the_emulator_of_an_experiment_is_built_on_a_mesh_like_its_own(name):
+    config = load(ExperimentConfig, CONFIGS[name])
+    assert config.name == name
+    build(config.emulator, task_of(config.task), mesh_of(config))
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) is CompareConfig])
+def test_the_emulators_of_a_comparison_are_built_on_a_mesh_like_their_own(name):
+    config = load(CompareConfig, CONFIGS[name])
+    for run in study_runs(config):
+        build(run.experiment.emulator, task_of(config.task), mesh_of(config))
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) is SimulationConfig])
+def test_the_solver_of_a_simulation_takes_its_first_steps(name):
+    overrides = ["num_trajectories=2", "num_frames=3", "warm_up=0"]
+    config = load(SimulationConfig, CONFIGS[name], overrides)
+    assert simulate_arrays(config).shape == (2, 3, config.mesh.num_nodes)
+    assert solver(config).mesh.num_nodes == config.mesh.num_nodes
+
+
+def test_experiments_use_data_that_a_shipped_simulation_or_a_dataset_command_makes():
+    commands = "".join(path.read_text(encoding="utf-8").splitlines()[0] for path in CONFIGS.values())
+    for name, path in CONFIGS.items():
+        if kind_of(name) is SimulationConfig:
+            continue
+        config = load(kind_of(name), path)
+        source = config.data.train.source
+        dataset = source["dataset"] if isinstance(source, dict) else source
+        assert dataset in SIMULATED or f"-o {dataset}" in commands, (name, dataset)
+        assert Path(dataset).suffix == ".zarr" and not Path(dataset).is_absolute()
