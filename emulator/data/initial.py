@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from emulator.data.coordinates import mesh_from_coordinates, same_places
 from emulator.data.dataset_fields import open_fields
 from emulator.data.fields import Fields
 from emulator.data.files import read_files, time_step_of
+from emulator.data.init_times import parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.state import State
 from emulator.task import Task
@@ -61,7 +61,7 @@ def initial_conditions(
     units: of variables whose file does not say.
     trajectories: a part of a dataset's ensemble axis.
     valid: [node] per variable, False where training had no values (land, for sea surface temperature): NaN may stand
-        there, and nowhere else.
+        there, and nowhere else; a value that stands there is masked.
 
     Members stay on the member axis; each trajectory of a simulated dataset becomes a case of its own, for every initial
     time. Nodes listed in another order are reordered, convertible units converted. Every fault of the source is
@@ -81,6 +81,7 @@ def initial_conditions(
         listed = "\n".join(f"- {fault}" for fault in faults)
         raise MeshcastError(f"{fields.source} cannot start this forecast, for {len(faults)} reason(s):\n{listed}")
     assert values is not None and len(chosen)
+    _mask(values, columns, valid, notices)
     values = values[looked_at]  # [case, history, ensemble, node, variable]
     valid_time, trajectory = chosen, np.full(len(chosen), -1, dtype=np.int64)
     if fields.ensemble_axis == "trajectory":
@@ -122,55 +123,6 @@ def open_source_fields(
     # what a file lacks in units is a fault of the variables a task needs, reported with them
     notices = [line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line]
     return fields, notices
-
-
-def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
-    """Seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `initial_conditions`."""
-    times: list[int] = []
-    for part in text.split(","):
-        pieces = [piece.strip() for piece in part.split("/")]
-        if len(pieces) == 1:
-            times.append(_parse_time(pieces[0], fields))
-        elif len(pieces) == 3:
-            start, end = _parse_time(pieces[0], fields), _parse_time(pieces[1], fields)
-            step = _parse_step(pieces[2], fields)
-            if end < start:
-                raise MeshcastError(f"The initial times {part.strip()} end before they start. Write START/END/STEP.")
-            moment, before = start, len(times)
-            while moment <= end:
-                times.append(moment)
-                moment = int(step.advance(np.array(start), len(times) - before))
-        else:
-            raise MeshcastError(f"Cannot read the initial times {part.strip()!r}. {GRAMMAR}")
-    return np.unique(np.array(times, dtype=np.int64))
-
-
-NOT_A_TIME = int(np.iinfo(np.int64).min)
-GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
-
-
-def _parse_time(text: str, fields: Fields) -> int:
-    own = fields.time_step
-    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
-        steps = float(text) / own.true_length
-        if abs(steps - round(steps)) > 1e-6 * max(abs(steps), 1.0):
-            near = ", ".join(f"{own.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
-            raise MeshcastError(f"The initial time {text} is no multiple of the time step {own}; nearest are {near}.")
-        return round(steps) * own.count
-    try:
-        seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
-    except ValueError:
-        seconds = NOT_A_TIME
-    if not text or seconds == NOT_A_TIME:
-        raise MeshcastError(f"Cannot read {text!r} as a date (like 2019-03-25 or 2019-03-25T06). {GRAMMAR}")
-    return seconds
-
-
-def _parse_step(text: str, fields: Fields) -> TimeStep:
-    own = fields.time_step
-    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
-        return TimeStep(max(1, round(float(text) / own.true_length)) * own.count)
-    return TimeStep.parse(text)
 
 
 def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list[str]) -> dict[str, str]:
@@ -317,6 +269,20 @@ def _values(
         if conversions[name].needed:
             values[..., column] = conversions[name](values[..., column])
     return values if order is None else values[:, :, order]
+
+
+def _mask(
+    values: NDArray[np.float32],
+    columns: Mapping[str, str],
+    valid: Mapping[str, NDArray[np.bool_]] | None,
+    notices: list[str],
+) -> None:
+    """Put NaN into `values` [time, ensemble, node, variable] where training had nothing: the network heard the mean."""
+    for column, name in enumerate(columns):
+        masked = ~valid[name] if valid is not None and name in valid else np.zeros(values.shape[2], dtype=bool)
+        if np.isfinite(values[:, :, masked, column]).any():
+            values[:, :, masked, column] = np.nan
+            notices.append(f"{columns[name]} has values on {int(masked.sum())} nodes where training had none; masked")
 
 
 def _check_finite(

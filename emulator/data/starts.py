@@ -21,11 +21,7 @@ def states_at(
     trajectory: [case] rows of the ensemble axis, for simulated data; real data keep all members of each time.
     Raises MeshcastError where a time, its history or a trajectory is not there.
     """
-    now = np.searchsorted(fields.times, init_time)
-    index = now[:, None] + np.arange(1 - task.history, 1)  # [case, history]
-    inside = (index >= 0) & (index < len(fields.times))
-    found = inside.all(axis=1) & (fields.times[now.clip(0, len(fields.times) - 1)] == init_time)
-    found &= ~np.isin(index, sorted(fields.missing)).any(axis=1)
+    index, found = _histories(fields, task, init_time)
     if not found.all():
         raise MeshcastError(
             f"{fields.source} has no state with {task.history} times of history at "
@@ -55,20 +51,30 @@ def spread_starts(
     Trajectories start at their first possible time; a real series at every time. At most `most`, evenly spread.
     Returns init_time [case] and trajectory [case], -1 for real data.
     """
-    first, last = task.history - 1, len(fields.times) - 1 - steps
-    if last < first:
+    within = task.time_step.advance(fields.times, steps) <= fields.times[-1]
+    now = np.flatnonzero(_histories(fields, task, fields.times)[1] & within)
+    if len(now) == 0:
         raise MeshcastError(
-            f"{fields.source} has {len(fields.times)} times, too few for {task.history} of history and {steps} steps. "
-            "Forecast fewer steps, or give longer series."
+            f"{fields.source} has {len(fields.times)} times, too few for {task.history} of history and {steps} steps "
+            f"of {task.time_step} without a gap before the start. Forecast fewer steps, or give longer series."
         )
     if fields.ensemble_axis == "trajectory":
         rows = np.arange(fields.ensemble_size)
         rows = rows[_evenly(len(rows), most)]
-        return np.full(len(rows), fields.times[first]), rows
-    now = np.arange(first, last + 1)
-    now = now[~np.isin(now[:, None] + np.arange(1 - task.history, 1), sorted(fields.missing)).any(axis=1)]
+        return np.full(len(rows), fields.times[now[0]]), rows
     now = now[_evenly(len(now), most)]
     return fields.times[now], np.full(len(now), -1, dtype=np.int64)
+
+
+def _histories(fields: Fields, task: Task, init_time: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Where in the series each start's history stands [case, history], and whether all of it is there [case].
+
+    By time and not by index: the series may be finer than the task's step.
+    """
+    history = task.time_step.advance(init_time[:, None], np.arange(1 - task.history, 1)[None])
+    index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
+    there = (fields.times[index] == history) & ~np.isin(index, sorted(fields.missing))
+    return index, there.all(axis=1)
 
 
 def _evenly(count: int, most: int | None) -> NDArray[np.int64]:

@@ -134,6 +134,16 @@ def test_nan_is_refused_except_where_training_had_none(write_netcdf):
     assert initial_conditions(path, TASK, MESH, "latest", valid={"2t": valid}).state.values.isnan().sum() == 2
 
 
+def test_what_stands_where_training_had_nothing_is_masked(write_netcdf):
+    """A file that fills the land with numbers starts the same forecast as one that leaves it empty."""
+    path = write_netcdf(values=np.full((4, 3, 6), 290.0))
+    valid = np.ones(18, bool)
+    valid[[8, 9]] = False
+    conditions = initial_conditions(path, TASK, MESH, "latest", valid={"2t": valid})
+    assert np.array_equal(conditions.state.values[0, 0, :, :, 0].isnan().numpy(), np.stack([~valid, ~valid]))
+    assert any("on 2 nodes where training had none" in notice for notice in conditions.notices)
+
+
 def test_absent_units_are_a_fault_until_they_are_given(write_netcdf):
     with pytest.raises(MeshcastError, match=r"2t has no units, but K is expected.*--units 2t="):
         initial_conditions(write_netcdf(units=None), TASK, MESH, "latest")

@@ -1,0 +1,60 @@
+"""Initial times as a user writes them: dates, ranges of dates, or times of an equation's own."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.fields import Fields
+from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
+
+NOT_A_TIME = int(np.iinfo(np.int64).min)
+GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
+
+
+def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
+    """Seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `emulator.data.initial.initial_conditions`."""
+    times: list[int] = []
+    for part in text.split(","):
+        pieces = [piece.strip() for piece in part.split("/")]
+        if len(pieces) == 1:
+            times.append(_parse_time(pieces[0], fields))
+        elif len(pieces) == 3:
+            start, end = _parse_time(pieces[0], fields), _parse_time(pieces[1], fields)
+            step = _parse_step(pieces[2], fields)
+            if end < start:
+                raise MeshcastError(f"The initial times {part.strip()} end before they start. Write START/END/STEP.")
+            moment, before = start, len(times)
+            while moment <= end:
+                times.append(moment)
+                moment = int(step.advance(np.array(start), len(times) - before))
+        else:
+            raise MeshcastError(f"Cannot read the initial times {part.strip()!r}. {GRAMMAR}")
+    return np.unique(np.array(times, dtype=np.int64))
+
+
+def _parse_time(text: str, fields: Fields) -> int:
+    own = fields.time_step
+    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
+        steps = float(text) / own.true_length
+        if abs(steps - round(steps)) > 1e-6 * max(abs(steps), 1.0):
+            near = ", ".join(f"{own.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
+            raise MeshcastError(f"The initial time {text} is no multiple of the time step {own}; nearest are {near}.")
+        return round(steps) * own.count
+    try:
+        seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
+    except ValueError:
+        seconds = NOT_A_TIME
+    if not text or seconds == NOT_A_TIME:
+        raise MeshcastError(f"Cannot read {text!r} as a date (like 2019-03-25 or 2019-03-25T06). {GRAMMAR}")
+    return seconds
+
+
+def _parse_step(text: str, fields: Fields) -> TimeStep:
+    own = fields.time_step
+    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
+        return TimeStep(max(1, round(float(text) / own.true_length)) * own.count)
+    return TimeStep.parse(text)
