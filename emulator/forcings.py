@@ -78,7 +78,8 @@ class Forcings:
             if any(name in names and name not in columns for name in source.names):
                 values = source.at(unique)
                 for index, name in enumerate(source.names):
-                    columns.setdefault(name, values[inverse][:, :, index])
+                    if name in names and name not in columns:
+                        columns[name] = values[:, :, index][inverse]
         if "lead_time" in names:
             lead = np.zeros(len(valid_time)) if lead_steps is None else lead_steps.astype(np.float64)
             columns["lead_time"] = np.broadcast_to(lead[:, None], (len(valid_time), num_nodes))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,9 +11,10 @@ from torch import Tensor, nn
 
 from emulator.baselines.part import TrainingPart, names_of
 from emulator.forcings import STATIC_FEATURES
-from emulator.normalise import Statistics, partners_of
+from emulator.normalise import Moments, Statistics, partners_of
 from emulator.state import State
 from emulator.task import Task
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
@@ -65,11 +68,9 @@ class Inputs(nn.Module):
         self.mean.copy_(torch.from_numpy(statistics.mean))
         self.std.copy_(torch.from_numpy(statistics.std))
         if self.task.forcing:
-            every = max(1, len(part.available) // 256)  # enough for a scale
-            times = part.fields.times[part.available[::every]]
-            values = part.provider.at(times, self.task.forcing, part.fields.mesh.num_nodes)
-            self.forcing_mean.copy_(torch.from_numpy(values.mean(axis=(0, 1))))
-            self.forcing_std.copy_(torch.from_numpy(_no_zero(values.std(axis=(0, 1)))))
+            mean, std = forcing_scales(part, self.task.forcing)
+            self.forcing_mean.copy_(torch.from_numpy(mean))
+            self.forcing_std.copy_(torch.from_numpy(std))
         columns = [static_field(part, name)[:, None] for name in self.task.static]
         columns += [] if further_statics is None else [further_statics]
         if columns:
@@ -95,6 +96,7 @@ class Inputs(nn.Module):
         """[batch · member, node, num_own] of the features: forcings then and at the target, statics."""
         batch, _, node, _ = forcing.shape
         given = (forcing.to(self.mean.dtype) - self.forcing_mean) / self.forcing_std
+        given = torch.nan_to_num(given)  # sea ice on land, say
         given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
         return torch.cat([given, self.statics.expand(batch * member, -1, -1)], dim=-1)
 
@@ -107,6 +109,24 @@ class Inputs(nn.Module):
         now = torch.where(torch.isnan(state.now), state.now, now)  # masked nodes stay masked
         following = state.followed_by(now, self.task.time_step.advance(state.valid_time))
         return following, diagnostic if self.task.diagnostic else None
+
+
+def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation [forcing] over nodes and training times; NaN (masked nodes) is not counted.
+
+    Of a long series 256 times drawn at random are enough; evenly spaced ones could all fall on one hour of the day.
+    A forcing that never varies gets std 1. Raises MeshcastError where one has no value.
+    """
+    times = part.fields.times[part.available]
+    if len(times) > 512:
+        times = np.sort(np.random.default_rng(0).choice(times, 256, replace=False))
+    moments = Moments.zero(len(names))
+    for some in np.array_split(times, -(-len(times) // 16)):  # a fine mesh at all times would fill the memory
+        moments = moments.with_values(part.provider.at(some, names, part.fields.mesh.num_nodes))
+    if not moments.count.all():
+        raise MeshcastError(f"The forcing {names[int(moments.count.argmin())]} has no value over the training part.")
+    constant = moments.minimum == moments.maximum  # its std is a rounding error, not always zero
+    return moments.mean, np.where(constant, 1.0, np.sqrt(moments.variance))
 
 
 def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:

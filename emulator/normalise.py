@@ -55,8 +55,8 @@ class Statistics:
         A variable that never varies gets std 1, and a warning.
         Raises MeshcastError where a variable has no value, or an infinite one.
         """
-        moments, tendency = _Moments.zero(len(names)), _Moments.zero(len(names))
-        spatial = _Moments.zero(len(names))
+        moments, tendency = Moments.zero(len(names)), Moments.zero(len(names))
+        spatial = Moments.zero(len(names))
         for _, values, follows in read_in_chunks(fields, names, times, ensemble, chunk):
             _refuse_infinite(fields, names, values)
             spatial = spatial.with_values(_std_over_nodes(values[follows:]))
@@ -146,7 +146,7 @@ def read_in_chunks(
 
 
 @dataclass(frozen=True, eq=False)
-class _Moments:
+class Moments:
     """Running mean and centred sum of squares per variable, merged as Chan, Golub and LeVeque (1983) show.
 
     doi:10.1080/00031305.1983.10483115, eq. 2.1. NaN is not counted.
@@ -159,10 +159,10 @@ class _Moments:
     maximum: NDArray[np.float64]
 
     @classmethod
-    def zero(cls, size: int) -> _Moments:
+    def zero(cls, size: int) -> Moments:
         return cls(np.zeros(size), np.zeros(size), np.zeros(size), np.full(size, np.inf), np.full(size, -np.inf))
 
-    def with_values(self, values: NDArray[np.float64]) -> _Moments:
+    def with_values(self, values: NDArray[np.float64]) -> Moments:
         """Values [..., variable] joined to those already counted."""
         flat = values.reshape(-1, values.shape[-1])
         there = ~np.isnan(flat)
@@ -171,7 +171,7 @@ class _Moments:
         squares = (np.where(there, flat - mean, 0.0) ** 2).sum(axis=0)
         total = np.maximum(self.count + count, 1)
         shift = mean - self.mean
-        return _Moments(
+        return Moments(
             self.count + count,
             self.mean + shift * count / total,
             self.squares + squares + shift**2 * self.count * count / total,
@@ -197,7 +197,7 @@ def _std_over_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.nan)
 
 
-def _refuse_empty(fields: Fields, names: Sequence[str], moments: _Moments) -> None:
+def _refuse_empty(fields: Fields, names: Sequence[str], moments: Moments) -> None:
     empty = [name for name, count in zip(names, moments.count, strict=True) if count == 0]
     if empty:
         raise MeshcastError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,63 @@ from numpy.typing import NDArray
 from emulator.data.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings, ForcingSource, GivenForcings, TabulatedForcings
 from emulator.task import Task
+from emulator.time_step import to_datetime
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+
+ALIKE = 0.02  # what formulas of the sun's place differ by
 
 
 def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Sequence[str | Path] = ()) -> Forcings:
     """The forcings of a task: first the tables, then the fields that hold them, then what can be computed.
 
-    fields: a dataset that may hold some of the task's forcings, on the same mesh.
+    fields: a dataset that may hold some of the task's forcings, on the same mesh; its first member serves all. What it
+        holds of computed ones is computed all the same where the two agree, since that goes on after the last date.
     tables: CSV files, see `TabulatedForcings.read`.
     """
     sources: list[ForcingSource] = [TabulatedForcings.read(path) for path in tables]
-    held = tuple(name for name in task.forcing if fields is not None and name in fields.variables)
-    if fields is not None and held:
-
-        def read(index: NDArray[np.int64]) -> NDArray[np.float64]:
-            return fields.read(index, held, 0)[:, 0].astype(np.float64)
-
-        sources.append(GivenForcings(held, fields.times, read, fields.source))
+    if fields is not None:
+        held = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
+        if held:
+            sources.append(GivenForcings(held, fields.times, _Reader(fields, held), fields.source))
     return Forcings(*sources, ComputedForcings(mesh, task.forcing))
+
+
+class _Reader:
+    """Forcings [time, node, name] of a dataset at indices of its times; NaN only where its first time has it.
+
+    Raises MeshcastError where NaN stands elsewhere.
+    """
+
+    def __init__(self, fields: Fields, names: tuple[str, ...]) -> None:
+        self.fields, self.names = fields, names
+
+    def __call__(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
+        values = self.fields.read(index, self.names, 0)[:, 0].astype(np.float64)
+        holes = np.isnan(values)
+        if holes.any() and (holes & ~self.masked).any():
+            time, node, column = np.argwhere(holes & ~self.masked)[0]
+            raise MeshcastError(
+                f"{self.fields.source} has no value of the forcing {self.names[column]} at node {node} at "
+                f"{to_datetime(self.fields.times[index[time]])}, where its first time has one. Fill the gap first."
+            )
+        return values
+
+    @cached_property
+    def masked(self) -> NDArray[np.bool_]:
+        """[1, node, name]."""
+        return np.isnan(self.fields.read(_readable(self.fields)[:1], self.names, 0)[:, 0])
+
+
+def _computed(name: str, fields: Fields, mesh: Mesh) -> bool:
+    """Whether the dataset holds what we compute under this name, judged by its first times."""
+    source, index = ComputedForcings(mesh, [name]), _readable(fields)[:4]
+    if not source.names:
+        return False
+    values = fields.read(index, [name], 0)[:, 0, :, 0]
+    return bool(np.allclose(values, source.at(fields.times[index])[..., 0], rtol=0.0, atol=ALIKE))
+
+
+def _readable(fields: Fields) -> NDArray[np.int64]:
+    """Indices of the times that can be read."""
+    return np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))

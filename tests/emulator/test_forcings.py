@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,33 @@ def test_the_first_source_that_has_a_forcing_gives_it(tmp_path: Path) -> None:
     path = table(tmp_path, "date,tp\n2019-01-01,7\n2020-01-01,7\n")
     from_table = forcings_of(task, fields.mesh, fields, [path])
     assert np.all(from_table.at(fields.times[[5]], ("tp",), fields.mesh.num_nodes) == 7.0)
+
+
+def test_what_a_dataset_holds_of_the_sun_goes_on_after_its_last_date() -> None:
+    """Anemoi datasets carry insolation as a variable; a forecast from their last date needs it beyond."""
+    fields = weather_fields(30)
+    task = Task((Variable("2t", "prognostic"), Variable("tp", "forcing"), Variable("insolation", "forcing")), HOUR)
+    sun = ComputedForcings(fields.mesh, ["insolation"])
+    beyond = fields.times[-1:] + 3600
+    held = replace(fields, variables=("2t", "insolation", "tp"), values=fields.values.copy())
+    held.values[:, 0, :, 1] = sun.at(fields.times)[..., 0] + 1e-3
+    going_on = forcings_of(task, fields.mesh, held).at(beyond, ("insolation",), fields.mesh.num_nodes)
+    np.testing.assert_array_equal(going_on[..., 0], sun.at(beyond)[..., 0])
+    held.values[:, 0, :, 1] *= 1361  # another quantity under the same name is the dataset's own
+    now = forcings_of(task, fields.mesh, held).at(fields.times[:1], ("insolation",), fields.mesh.num_nodes)
+    np.testing.assert_array_equal(now[0, :, 0], held.values[0, 0, :, 1])
+    with pytest.raises(MeshcastError, match="has no tp, insolation at"):
+        forcings_of(task, fields.mesh, held).at(beyond, ("insolation",), fields.mesh.num_nodes)
+
+
+def test_a_forcing_may_lack_what_it_always_lacks_and_nothing_more() -> None:
+    fields = weather_fields(30)  # sst is NaN on land
+    task = Task((Variable("2t", "prognostic"), Variable("sst", "forcing")), HOUR)
+    given = forcings_of(task, fields.mesh, fields).at(fields.times[3:5], ("sst",), fields.mesh.num_nodes)
+    np.testing.assert_array_equal(given[:, :, 0], fields.values[3:5, 0, :, 1])
+    fields.values[4, 0, 0, 1] = np.nan
+    with pytest.raises(MeshcastError, match="no value of the forcing sst at node 0 at 2019-03-01T04"):
+        forcings_of(task, fields.mesh, fields).at(fields.times[3:5], ("sst",), fields.mesh.num_nodes)
 
 
 def test_a_window_mixes_initial_times_and_keeps_the_order_of_the_task() -> None:

@@ -71,11 +71,17 @@ def weather_fields(times: int = 60, seed: int = 0) -> ArrayFields:
     )
 
 
-def fitted(task: Task, fields: ArrayFields, config: GNNConfig | None = None, zero: bool = False) -> NeuralEmulator:
+def fitted(
+    task: Task,
+    fields: ArrayFields,
+    config: GNNConfig | None = None,
+    zero: bool = False,
+    part: TrainingPart | None = None,
+) -> NeuralEmulator:
     """A network with the scales of the fields; its decoder drawn at random unless `zero`."""
     torch.manual_seed(0)
     emulator = build_gnn(config or GNNConfig(processor=SMALL), task, fields.mesh, len(task.static))
-    emulator.inputs.take(TrainingPart(fields))
+    emulator.inputs.take(part or TrainingPart(fields))
     if isinstance(emulator.first_guess, NeighbourhoodMap):
         torch.nn.init.normal_(emulator.first_guess.weights, std=0.1)
     if not zero:
