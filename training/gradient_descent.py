@@ -93,7 +93,7 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
             log_every_n_steps=10,
         )
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise MeshcastError(
             f"Lightning cannot train with accelerator={training.accelerator}, devices={training.devices}, "
             f"num_nodes={training.num_nodes}, strategy={training.strategy}, precision={training.precision}: {error}"

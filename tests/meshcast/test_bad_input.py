@@ -47,6 +47,9 @@ FORECAST = ("forecast", "runs/weather", "--lead-time", "2h", "--output", "new.nc
         ("data.train.trajectories=[0, 40]", ("trajectories 0:40", "holds 8")),
         ("task.prognostic=[v]", ("has no v", "it holds u")),
         ("validation.steps=40", ("16 times", "40 steps", "Shorten")),
+        ("training.precision=half", ("precision=half", "16-mixed")),
+        ("training.strategy=hope", ("strategy=hope",)),
+        ("training.accelerator=tpu", ("accelerator=tpu",)),
         ("resume=perhaps", ("resume is auto or never", "'perhaps'")),
     ],
 )
@@ -339,6 +342,12 @@ def contents_differ(path: str) -> bool:
 @pytest.mark.parametrize("folder", ["ring.yaml", "/proc"])
 def test_what_cannot_be_written_is_told_with_its_path(ring_world, ending, folder):
     refused(*WRITING[ending](f"{folder}/new{ending}"), says=(f"{folder}/new{ending}",))
+
+
+def test_a_forecast_does_not_replace_what_it_starts_from(weather_world):
+    refused(
+        *FORECAST, "weather.nc", "--output", "./weather.nc", "--overwrite", says=("is what the forecast starts from",)
+    )
 
 
 def test_datasets_runs_and_grib_are_not_overwritten_either(weather_world):
