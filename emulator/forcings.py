@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from emulator.task import Task
 from emulator.time_step import to_datetime, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
 
@@ -170,7 +173,10 @@ class TabulatedForcings:
 
     @classmethod
     def read(cls, path: str | Path) -> TabulatedForcings:
-        """A CSV file whose first column is a date or a year and whose other columns are one forcing each."""
+        """A CSV file whose first column is a date or a year and whose other columns are one forcing each.
+
+        Dates without a zone are UTC; a year stands for its first moment, 1958.5 for its middle, 20190301 is a day.
+        """
         import pandas as pd
 
         try:
@@ -179,11 +185,10 @@ class TabulatedForcings:
             raise MeshcastError(f"Cannot read the forcing table {path}: {error}") from None
         if table.shape[1] < 2 or len(table) == 0:
             raise MeshcastError(f"The forcing table {path} needs a date column and at least one value column.")
-        dates = table.iloc[:, 0]
+        if not isinstance(table.index, pd.RangeIndex):  # pandas would take the dates for names of the rows
+            raise MeshcastError(f"The rows of the forcing table {path} have more cells than its header has names.")
         try:
-            if pd.api.types.is_integer_dtype(dates):
-                dates = dates.astype(str) + "-01-01"
-            times = to_seconds(pd.to_datetime(dates).to_numpy())
+            times = _table_times(table.iloc[:, 0])
             values = table.iloc[:, 1:].to_numpy(dtype=np.float64)
         except (ValueError, TypeError) as error:
             raise MeshcastError(f"The forcing table {path} is not a table of dates and numbers: {error}") from None
@@ -203,6 +208,22 @@ class TabulatedForcings:
             )
         columns = [np.interp(valid_time, self.times, self.values[:, k]) for k in range(len(self.names))]
         return np.stack(columns, axis=-1)[:, None, :]
+
+
+def _table_times(dates: pd.Series) -> NDArray[np.int64]:
+    """[row] seconds since 1970 UTC of a table's first column."""
+    import pandas as pd
+
+    if not pd.api.types.is_numeric_dtype(dates):
+        return to_seconds(pd.to_datetime(dates, utc=True, format="mixed").dt.tz_localize(None).to_numpy())
+    if pd.api.types.is_integer_dtype(dates) and (dates > 9999).all():
+        return to_seconds(pd.to_datetime(dates.astype(str), format="%Y%m%d").to_numpy())
+    years = dates.to_numpy(dtype=np.float64)
+    if not np.all((years >= 1) & (years < 9999)):
+        raise ValueError(f"{years[~((years >= 1) & (years < 9999))][0]:g} is neither a year nor a date like 2019-03-01")
+    whole = np.floor(years).astype(np.int64)
+    first, following = (to_seconds((whole + more - 1970).astype("datetime64[Y]")) for more in (0, 1))
+    return first + np.round((years - whole) * (following - first)).astype(np.int64)
 
 
 @dataclass(frozen=True)

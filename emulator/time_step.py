@@ -88,10 +88,11 @@ class TimeStep:
             steps = asked.count / self.count
         whole = round(steps)
         if whole < 1 or abs(steps - whole) > 1e-6 * max(steps, 1.0):
-            below, above = max(int(np.floor(steps)), 1), int(np.floor(steps)) + 1
+            above = int(np.floor(steps)) + 1
+            below = f"`{above - 1} steps` or " if above > 1 else ""
             raise MeshcastError(
                 f"The lead time {duration} is no multiple of the time step {self}. "
-                f"Nearest that are: `{below} steps` or `{above} steps`."
+                f"Nearest: {below}`{above} step{'s' * (above > 1)}`."
             )
         return whole
 

@@ -15,6 +15,7 @@ from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
+from graphs.latlon import latlon
 from graphs.points import points
 from tests.emulator.worlds import HOUR, weather_fields
 
@@ -47,6 +48,24 @@ def test_midsummer_has_no_night_beyond_the_polar_circle_and_midwinter_no_day() -
 def test_declination_at_the_solstice_is_the_tilt_of_the_earth() -> None:
     noon = max(at(f"2019-06-21T12:{minute:02d}", 0.0, 0.0)["insolation"] for minute in range(0, 10))
     assert np.degrees(np.arccos(noon)) == pytest.approx(23.44, abs=0.1)
+
+
+def test_insolation_agrees_with_the_astronomical_almanac() -> None:
+    """The Almanac's low-precision sun, good to 0.01 degrees (Michalsky 1988, doi:10.1016/0038-092X(88)90045-X)."""
+    mesh = latlon(np.linspace(85, -85, 7), np.arange(0, 360, 40.0))
+    moments = np.arange("2019-01-01", "2021-01-01", np.timedelta64(97, "h"), dtype="datetime64[h]")
+    days = (moments - np.datetime64("2000-01-01T12")).astype(np.float64) / 24
+    longitude, anomaly = np.radians(280.460 + 0.9856474 * days), np.radians(357.528 + 0.9856003 * days)
+    ecliptic = longitude + np.radians(1.915 * np.sin(anomaly) + 0.020 * np.sin(2 * anomaly))
+    tilt = np.radians(23.439 - 4e-7 * days)
+    declination = np.arcsin(np.sin(tilt) * np.sin(ecliptic))[:, None]
+    right_ascension = np.arctan2(np.cos(tilt) * np.sin(ecliptic), np.cos(ecliptic))[:, None]
+    hour = (moments - moments.astype("datetime64[D]")).astype(np.float64)
+    sidereal = np.radians(15 * (6.697375 + 0.0657098242 * days + hour))[:, None]
+    latitude, angle = np.radians(mesh.latitudes), sidereal + np.radians(mesh.longitudes) - right_ascension
+    cosine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(angle)
+    ours = ComputedForcings(mesh, ["insolation"]).at(to_seconds(moments))[..., 0]
+    np.testing.assert_allclose(ours, np.maximum(cosine, 0.0), atol=5e-3)
 
 
 def test_local_time_turns_with_longitude_and_returns_after_a_day() -> None:
@@ -82,6 +101,23 @@ def test_a_table_by_date_reads_its_dates(tmp_path: Path) -> None:
     assert source.at(seconds("2019-03-01T06:00"))[0, 0].tolist() == [1.5, 20.0]
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("1958.5", "1958-07-02T12:00"),
+        ("2000", "2000-01-01T00:00"),
+        ("5000", "5000-01-01T00:00"),
+        ("20190301", "2019-03-01T00:00"),
+        ("1958-03", "1958-03-01T00:00"),
+        ("2019-03-01T06:00Z", "2019-03-01T06:00"),
+        ("2019-03-01T06:00+02:00", "2019-03-01T04:00"),
+    ],
+)
+def test_dates_of_a_table_mean_what_is_written(tmp_path: Path, written: str, meant: str) -> None:
+    source = TabulatedForcings.read(table(tmp_path, f"when,co2\n{written},370\n"))
+    assert source.times.tolist() == seconds(meant).tolist()
+
+
 def test_a_table_is_never_extrapolated(tmp_path: Path) -> None:
     source = TabulatedForcings.read(table(tmp_path, "year,co2\n2000,370\n2010,390\n"))
     with pytest.raises(MeshcastError, match=r"covers 2000-01-01T00:00:00 to 2010-01-01.*Extend the table"):
@@ -97,6 +133,9 @@ def test_a_table_is_never_extrapolated(tmp_path: Path) -> None:
         ("date,co2\n2000-01-01,370\nlater,380\n", "not a table of dates and numbers"),
         ("date,co2\n2000-01-01,370\n2001-01-01,many\n", "not a table of dates and numbers"),
         ("", "Cannot read the forcing table"),
+        ("year,co2\n2000,370,1\n2010,380,2\n", "more cells than its header"),
+        ("year,co2\n0,370\n2000,380\n", "0 is neither a year nor a date"),
+        ("date,co2\n,370\n2000-01-01,380\n", "must increase"),
     ],
 )
 def test_a_table_that_is_none_says_why(tmp_path: Path, text: str, message: str) -> None:

@@ -95,6 +95,8 @@ def test_an_equations_lead_time_is_counted_in_its_own_time() -> None:
 def test_a_lead_time_that_is_no_multiple_names_the_nearest_that_are() -> None:
     with pytest.raises(MeshcastError, match="`3 steps` or `4 steps`"):
         TimeStep.parse("6h").steps_in("20h")
+    with pytest.raises(MeshcastError, match="Nearest: `1 step`"):
+        TimeStep.parse("1h").steps_in("30m")
 
 
 @pytest.mark.parametrize(
