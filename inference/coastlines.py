@@ -5,7 +5,7 @@ Wessel and Smith (1996), doi:10.1029/96JB00104; data under the LGPL.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -16,6 +16,7 @@ ATTRIBUTION = "Coastlines: GSHHG (Wessel and Smith 1996), LGPL."
 Box = tuple[float, float, float, float]
 
 
+@lru_cache(maxsize=8)  # every panel of a figure, and every figure of a report, asks for the same box
 def coastlines(box: Box) -> list[NDArray[np.float64]]:
     """Lines [point, (longitude, latitude)] in degrees inside `box` (west, east, south, north).
 

@@ -223,12 +223,15 @@ def _write_animation(
         figure, draw = (_ring_frames if forecast.mesh.domain.kind == "ring" else _map_frames)(
             forecast, fields, scale, name, unit
         )
+        title = figure.suptitle(" ", x=0.01, ha="left", fontsize=9)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # what was laid out once stays: half of a frame's time, and no jitter
         writer = PillowWriter(fps=8)
         with writer.saving(figure, str(path), dpi=80):
             for frame in frames:
                 draw(int(frame))
                 lead = lead_name(forecast.time_step, int(forecast.lead_steps[frame]))
-                figure.suptitle(f"{case_name(forecast, case)}, {lead}", x=0.01, ha="left", fontsize=9)
+                title.set_text(f"{case_name(forecast, case)}, {lead}")
                 writer.grab_frame()
 
 

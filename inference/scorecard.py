@@ -18,6 +18,8 @@ from inference.spectra import WavenumberAxis, wavenumber_axis
 Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+CONTRASTS: dict[str, Contrast] = {"difference": np.subtract, "skill": lambda own, theirs: 1.0 - own / theirs}
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -97,6 +99,13 @@ class ForecastScores:
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics these scores hold."""
         return tuple(name for name, metric in METRICS.items() if metric.source in self.values)
+
+    @property
+    def mean_stable_steps(self) -> NDArray[np.float64]:
+        """[variable] mean over cases of the stable steps; NaN without truth."""
+        there = ~np.isnan(self.stable_steps)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(there, self.stable_steps, 0.0).sum(0) / there.sum(0))
 
     def with_stable_steps(self, scale: NDArray[np.float64], threshold: float) -> ForecastScores:
         """The same scores with the steps each case stayed within the threshold; a failed forecast is past it."""
@@ -186,13 +195,19 @@ class Verification:
     num_resamples: int = 4000
     block_cases: int | None = None
     bootstrap_seed: int = 0
-    _intervals: dict[tuple[str, str], Interval] = field(default_factory=dict, repr=False)
+    _intervals: dict[tuple[str, str], Interval] = field(default_factory=dict, init=False, repr=False)
+    _contrasts: dict[tuple[str, str, str], dict[str, Difference]] = field(default_factory=dict, init=False, repr=False)
+    _draws: dict[tuple[str, ...], bootstrap.Resamples] = field(default_factory=dict, init=False, repr=False)
 
     def __getitem__(self, label: str) -> ForecastScores:
         for emulator in self.emulators:
             if emulator.label == label:
                 return emulator
         raise MeshcastError(f"No scores of {label!r}; there are {', '.join(e.label for e in self.emulators)}.")
+
+    def rivals_of(self, label: str) -> list[str]:
+        """The baselines an emulator is measured against."""
+        return [baseline for baseline in self.baselines if baseline != label]
 
     @property
     def wavenumbers(self) -> WavenumberAxis | None:
@@ -220,27 +235,42 @@ class Verification:
         """Lower and upper bound of a metric, [lead, variable]; of `score`, [variable]."""
         if (label, metric) not in self._intervals:
             emulator = self[label]
-            draws = self.resamples(emulator)
+            draws = self._latest_draws((label,), emulator)
             samples = emulator.score(draws.counts) if metric == "score" else emulator.mean(metric, draws.counts)
             self._intervals[label, metric] = bootstrap.interval(samples, draws.num_blocks, self.level)
         return self._intervals[label, metric]
 
     def difference(self, label: str, other: str, metric: str = "rmse") -> Difference:
         """`label` minus `other`, paired: both scored on the same cases in every resample."""
-        return self._paired(label, other, metric, np.subtract)
+        return self._paired(label, other, metric)["difference"]
 
     def skill(self, label: str, reference: str, metric: str = "rmse") -> Difference:
         """1 - score / score of the reference, paired; for errors, where zero is perfect."""
-        return self._paired(label, reference, metric, lambda own, theirs: 1.0 - own / theirs)
+        return self._paired(label, reference, metric)["skill"]
 
-    def _paired(self, label: str, other: str, metric: str, contrast: Contrast) -> Difference:
-        first, second = common_cases(self[label], self[other])
-        draws = self.resamples(first, second)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            estimate = contrast(first.mean(metric), second.mean(metric))
-            samples = contrast(first.mean(metric, draws.counts), second.mean(metric, draws.counts))
-        lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
-        return Difference(label, other, metric, first.lead_steps, estimate, lower, upper)
+    def _paired(self, label: str, other: str, metric: str) -> dict[str, Difference]:
+        """Difference and skill, from one set of draws: table, JSON, curves and findings all ask for them."""
+        if (label, other, metric) not in self._contrasts:
+            first, second = common_cases(self[label], self[other])
+            draws = self._latest_draws((label, other), first, second)
+            own, theirs = ((part.mean(metric), part.mean(metric, draws.counts)) for part in (first, second))
+            found = {}
+            for name, contrast in CONTRASTS.items():
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    estimate, samples = (contrast(*pair) for pair in zip(own, theirs, strict=True))
+                lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
+                found[name] = Difference(label, other, metric, first.lead_steps, estimate, lower, upper)
+            self._contrasts[label, other, metric] = found
+        return self._contrasts[label, other, metric]
+
+    def _latest_draws(
+        self, key: tuple[str, ...], emulator: ForecastScores, other: ForecastScores | None = None
+    ) -> bootstrap.Resamples:
+        """`resamples`, kept until others are asked for: [resample, case] of every pair would be much to hold."""
+        if key not in self._draws:
+            self._draws.clear()
+            self._draws[key] = self.resamples(emulator, other)
+        return self._draws[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,10 +1,8 @@
-"""Scores as files: one tidy table, NetCDF and JSON."""
+"""Scores as files: NetCDF, JSON and one tidy table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,32 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.atomic_file import system_errors
-from emulator.time_step import TimeStep, to_datetime
+from emulator.time_step import to_datetime
 from inference.scorecard import METRICS, ForecastScores, Verification
+from inference.tidy_table import COLUMNS, case_names, tidy_table
+
+__all__ = ["COLUMNS", "by_variable", "case_names", "tidy_table", "to_dataset", "to_json", "write_tables"]
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
-
-COLUMNS = ("emulator", "seed", "case", "member", "lead", "variable", "metric", "value")
-
-
-def tidy_table(verification: Verification) -> pd.DataFrame:
-    """One row a number: emulator, seed, case, member, lead, variable, metric, value.
-
-    A score over all cases has no case, one over all members no member, and one over all leads no lead. `lead` counts
-    time steps. Interval bounds are metrics of their own, such as `rmse_lower`; so are `skill_vs_NAME` and the paired
-    difference `rmse_minus_NAME`.
-    """
-    import pandas as pd
-
-    table = pd.concat([pd.DataFrame(part) for part in _parts(verification)], ignore_index=True)
-    table = table[np.isfinite(table["value"])].reset_index(drop=True)
-    for column in ("member", "lead"):
-        table[column] = table[column].astype("Int64")
-    for column in ("emulator", "seed", "case", "variable", "metric"):
-        table[column] = table[column].astype("category")
-    return table[list(COLUMNS)]
 
 
 def to_dataset(verification: Verification) -> xr.Dataset:
@@ -117,11 +97,14 @@ def to_json(verification: Verification) -> dict[str, Any]:
                 name: {"value": value, "lower": low, "upper": high}
                 for name, value, low, high in zip(verification.variables, emulator.score(), lower, upper, strict=True)
             },
-            "stable_steps": by_variable(verification, _mean_stable(emulator)),
+            "stable_steps": by_variable(verification, emulator.mean_stable_steps),
             "stable_to_the_end": by_variable(verification, emulator.censored.sum(0)),
-            "skill": {b: _contrast(verification, emulator.label, b, "skill") for b in _others(verification, emulator)},
+            "skill": {
+                b: _contrast(verification, emulator.label, b, "skill") for b in verification.rivals_of(emulator.label)
+            },
             "rmse_minus": {
-                b: _contrast(verification, emulator.label, b, "difference") for b in _others(verification, emulator)
+                b: _contrast(verification, emulator.label, b, "difference")
+                for b in verification.rivals_of(emulator.label)
             },
         }
     first = verification.emulators[0]
@@ -159,87 +142,13 @@ def write_tables(verification: Verification, output: Path) -> list[Path]:
     return paths
 
 
-def case_names(init_time: NDArray[np.int64], trajectory: NDArray[np.int64], time_step: TimeStep) -> list[str]:
-    """A name a case: its initial time, its trajectory, or both."""
-    names = []
-    for start, index in zip(init_time.tolist(), trajectory.tolist(), strict=True):
-        nominal = time_step.true_length is not None
-        moment = f"step {start // time_step.count}" if nominal else str(to_datetime(np.asarray(start)))
-        names.append(moment if index < 0 else f"trajectory {index}, {moment}")
-    return names
-
-
 def by_variable(verification: Verification, values: Any) -> dict[str, Any]:
     """Values [variable, ...] by the variable's name."""
     return dict(zip(verification.variables, values, strict=True))
 
 
-def _parts(verification: Verification) -> Iterator[dict[str, Any]]:
-    """Columns of the tidy table, piece by piece."""
-    variables = np.array(verification.variables, dtype=object)
-    for emulator in verification.emulators:
-        names = np.array(case_names(emulator.init_time, emulator.trajectory, verification.time_step), dtype=object)
-        rows = _Rows(emulator, {"case": names, "lead": emulator.lead_steps, "variable": variables})
-        for metric in emulator.metrics:
-            about = METRICS[metric]
-            values = emulator.values[about.source]
-            yield rows.part(metric, np.sqrt(values) if about.root else values, "case", "lead", "variable")
-            lower, upper = verification.interval(emulator.label, metric)
-            yield from rows.bounded(metric, emulator.mean(metric), lower, upper, "lead", "variable")
-        if emulator.member_mse is not None:
-            yield rows.part("rmse", np.sqrt(emulator.member_mse), "case", "member", "lead", "variable")
-        yield rows.part("stable_steps", emulator.stable_steps, "case", "variable")
-        yield rows.part("stable_steps", _mean_stable(emulator), "variable")
-        yield rows.part("num_failed", emulator.failed.astype(np.float64), "lead", "variable")
-        lower, upper = verification.interval(emulator.label, "score")
-        yield from rows.bounded("score", emulator.score(), lower, upper, "variable")
-        for other in _others(verification, emulator):
-            for name, found in (
-                (f"skill_vs_{other}", verification.skill(emulator.label, other)),
-                (f"rmse_minus_{other}", verification.difference(emulator.label, other)),
-            ):
-                shared = _Rows(emulator, {"lead": found.lead_steps, "variable": variables})
-                yield from shared.bounded(name, found.estimate, found.lower, found.upper, "lead", "variable")
-
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Turns arrays of one emulator into rows; `axes` names what stands along each dimension, else its index does."""
-
-    emulator: ForecastScores
-    axes: Mapping[str, NDArray[Any]]
-
-    def part(self, metric: str, values: NDArray[Any], *dims: str) -> dict[str, Any]:
-        import pandas as pd
-
-        along = [self.axes.get(dim, np.arange(size)) for dim, size in zip(dims, values.shape, strict=True)]
-        grid = dict(zip(dims, np.meshgrid(*along, indexing="ij"), strict=True))
-        columns = {"case": None, "member": pd.NA, "lead": pd.NA} | {dim: axis.ravel() for dim, axis in grid.items()}
-        # The name and the seed tell emulators apart, unless a number had to.
-        name = self.emulator.label if "#" in self.emulator.label else self.emulator.name
-        return {"emulator": name, "seed": self.emulator.seed, **columns, "metric": metric, "value": values.ravel()}
-
-    def bounded(
-        self, metric: str, values: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any], *dims: str
-    ) -> Iterator[dict[str, Any]]:
-        """A score over cases with the bounds of its interval."""
-        for name, part in ((metric, values), (f"{metric}_lower", lower), (f"{metric}_upper", upper)):
-            yield self.part(name, part, *dims)
-
-
 def _keys(emulator: ForecastScores) -> list[tuple[int, int]]:
     return list(zip(emulator.init_time.tolist(), emulator.trajectory.tolist(), strict=True))
-
-
-def _others(verification: Verification, emulator: ForecastScores) -> list[str]:
-    """The baselines an emulator is measured against."""
-    return [label for label in verification.baselines if label != emulator.label]
-
-
-def _mean_stable(emulator: ForecastScores) -> NDArray[np.float64]:
-    """[variable] mean over cases of the stable steps."""
-    there = ~np.isnan(emulator.stable_steps)
-    return np.where(there, emulator.stable_steps, 0.0).sum(0) / np.maximum(there.sum(0), 1)
 
 
 def _estimates(verification: Verification, emulator: ForecastScores, metric: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from inference import bootstrap
 from inference.scorecard import Verification
 from inference.tables import COLUMNS, tidy_table, to_dataset, to_json, write_tables
 from inference.verification import verify
@@ -53,6 +54,24 @@ def test_files_read_back_equal(found: Verification, tmp_path: Path) -> None:
         assert dataset.power.dims == ("emulator", "lead", "wavenumber", "variable")
         assert np.isnan(dataset.rmse.sel(emulator="slow", lead=11)).all()
         assert (dataset.num_failed.sel(emulator="slow", lead=8) == 1).all()
+
+
+def test_tables_and_json_draw_cases_once_an_emulator_and_once_a_pair(
+    found: Verification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, drawn, draw = replace(found, level=0.9), [], bootstrap.resample_cases
+    monkeypatch.setattr(bootstrap, "resample_cases", lambda *a, **k: drawn.append(a) or draw(*a, **k))
+    tidy_table(fresh)
+    assert len(drawn) == 3  # GNN, GNN against slow, slow
+    to_json(fresh)
+    assert len(drawn) == 4  # and for the sentence on how intervals were made
+
+
+def test_another_level_gives_other_intervals(found: Verification) -> None:
+    (low, high), (lower, upper) = (
+        part.interval("GNN", "rmse") for part in (found, replace(found, level=0.5, block_cases=1))
+    )
+    assert (upper - lower < high - low).all()
 
 
 def test_json_has_no_nan_and_says_how_intervals_were_made(found: Verification) -> None:
