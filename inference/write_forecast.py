@@ -19,6 +19,7 @@ from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
 from emulator.protocol import Emulator
 from emulator.state import State
+from emulator.task import Task
 from graphs.errors import MeshcastError
 from inference.forecast import GuardedRollout, with_members
 from inference.guard import Guard, Stop
@@ -92,17 +93,17 @@ def write_forecast(
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is told now
     emulator = _on_device(trained.emulator, device)
     writer = _writer(trained, initial, state, target, perturb, seed, overwrite, resume)
-    done = writer.leads_done
-    rolled = GuardedRollout(
-        emulator,
-        _state_after(writer, done, state, trained).to(device),
-        forcings,
-        guard,
-        start=done,
-        generator=torch.Generator(device).manual_seed(seed),
-    )
-    stops = _stored_stops(writer, state, trained, forcings, guard)
     try:
+        stops = _stored_stops(writer, state, emulator, device, forcings, guard)
+        done = writer.leads_done
+        rolled = GuardedRollout(
+            emulator,
+            _state_after(writer, done, state, emulator.task).to(device),
+            forcings,
+            guard,
+            start=done,
+            generator=torch.Generator(device).manual_seed(seed),
+        )
         for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
             writer.append(values)
             if on_step is not None:
@@ -199,9 +200,8 @@ def _writer(
     return ForecastWriter(**arguments)
 
 
-def _state_after(writer: ForecastWriter, done: int, initial: State, trained: TrainedEmulator) -> State:
+def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) -> State:
     """The state after `done` leads of a partial file, its history reaching back into the initial state."""
-    task = trained.emulator.task
     count = min(task.history, done)
     if count == 0:
         return initial
@@ -211,7 +211,7 @@ def _state_after(writer: ForecastWriter, done: int, initial: State, trained: Tra
 
 
 def _stored_stops(
-    writer: ForecastWriter, initial: State, trained: TrainedEmulator, forcings: Forcings, guard: Guard | None
+    writer: ForecastWriter, initial: State, emulator: Emulator, device: str, forcings: Forcings, guard: Guard | None
 ) -> list[Stop]:
     """Why members had been stopped when the forecast was broken off: each step that stopped some is taken again."""
     stops: list[Stop] = []
@@ -219,8 +219,8 @@ def _stored_stops(
     for step in range(1, writer.leads_done + 1) if guard is not None else ():
         gone = int((~np.isfinite(writer.leads(step - 1, step)).any(axis=(2, 3, 4))).sum())
         if gone > before:
-            state = _state_after(writer, step - 1, initial, trained)
-            again = GuardedRollout(trained.emulator, state, forcings, guard, start=step - 1)
+            state = _state_after(writer, step - 1, initial, emulator.task).to(device)
+            again = GuardedRollout(emulator, state, forcings, guard, start=step - 1)
             list(again.steps(1))
             stops += again.stops
         before = gone
