@@ -18,6 +18,8 @@ from graphs.errors import MeshcastError
 
 log = logging.getLogger(__name__)
 
+CHUNK_BYTES = 2**28  # of float64 values read at a go; sums over them take a few times as much
+
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
@@ -134,8 +136,11 @@ def read_in_chunks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], int]]:
     """Unbroken runs of the times that can be read, `chunk` at a go, each with up to `overlap` times before it.
 
+    Fewer at a go where they would take more than `CHUNK_BYTES`, as a day of hourly fields on a fine mesh does.
     Yields the indices [time], the values [time, ensemble, node, variable] and how many of the first times came before.
     """
+    rows = len(range(fields.ensemble_size)[ensemble]) if isinstance(ensemble, slice) else len(ensemble)
+    chunk = max(1, min(chunk, int(CHUNK_BYTES // (8 * rows * fields.mesh.num_nodes * len(names)))))
     index = np.unique(np.arange(len(fields.times))[times])
     index = index[~np.isin(index, list(fields.missing))]
     for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):

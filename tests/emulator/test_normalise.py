@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emulator.data.arrays import ArrayFields
-from emulator.normalise import ARRAYS, Statistics
+from emulator.normalise import ARRAYS, Statistics, read_in_chunks
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.ring import ring
@@ -46,6 +46,16 @@ def test_the_chunk_changes_nothing(noise: np.ndarray, chunk: int) -> None:
     tendency = np.sqrt((np.diff(noise, axis=0) ** 2).mean(axis=(0, 1, 2)))
     assert statistics.tendency_std == pytest.approx(tendency[::-1], rel=1e-12)
     assert statistics.spatial_std == pytest.approx(noise.std(axis=2).mean(axis=(0, 1))[::-1], rel=1e-12)
+
+
+def test_a_fine_mesh_is_read_fewer_times_at_a_go(noise: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = fields_of(noise, ("u", "v"))
+    expected = Statistics.of(fields, ["u", "v"])
+    monkeypatch.setattr("emulator.normalise.CHUNK_BYTES", 3 * 8 * 8)  # three times of one row and one variable
+    sizes = [len(index) - before for index, _, before in read_in_chunks(fields, ["u"], slice(0, 7), [1])]
+    assert sizes == [3, 3, 1]
+    for name in ARRAYS:
+        assert getattr(Statistics.of(fields, ["u", "v"]), name) == pytest.approx(getattr(expected, name), rel=1e-12)
 
 
 def test_a_large_mean_leaves_the_std_exact(noise: np.ndarray) -> None:
