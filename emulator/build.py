@@ -126,6 +126,8 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         mesh = unpack(arrays, metadata["mesh"]).mesh
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         section, weights = {"emulator": metadata["emulator"]}, _part(arrays, "emulator.")
+    except MeshcastError as error:
+        raise MeshcastError(f"{path} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MeshcastError(f"{path} is a Meshcast file, but not a whole emulator's: {error!r}.") from None
     config = load_configuration(EmulatorSection, section).emulator

@@ -29,6 +29,11 @@ class Variable:
     bounds: tuple[float | None, float | None] | None = None
     conserved: bool = False
 
+    def __post_init__(self) -> None:
+        lowest, highest = self.bounds or (None, None)
+        if lowest is not None and highest is not None and not lowest < highest:
+            raise MeshcastError(f"The bounds of {self.name} must rise, but are {lowest:g} and {highest:g}.")
+
 
 @dataclass(frozen=True)
 class Task:
@@ -58,6 +63,13 @@ class Task:
             if variable.partner is not None and variable.partner not in names:
                 raise MeshcastError(
                     f"{variable.name} names the partner {variable.partner!r}, which is not in the task: {names}."
+                )
+        predicted = {variable.name for variable in self.predicted}
+        for variable in self.predicted:
+            if variable.partner is not None and variable.partner not in predicted - {variable.name}:
+                raise MeshcastError(
+                    f"The partner of {variable.name} must be another predicted variable, since both share one std; "
+                    f"{variable.partner} is not."
                 )
 
     def with_role(self, role: Role) -> tuple[Variable, ...]:

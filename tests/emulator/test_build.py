@@ -86,6 +86,16 @@ def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path, absent: str) 
         load_emulator(path)
 
 
+def test_a_checkpoint_from_a_later_version_says_so_in_plain_words(tmp_path: Path) -> None:
+    fields = wave_fields()
+    path = saved(tmp_path, fitted(WAVES, fields), GNNConfig(processor=SMALL), fields)
+    arrays, metadata = read(path)
+    metadata["mesh"]["version"] = 99
+    save(path, arrays, metadata)
+    with pytest.raises(MeshcastError, match=r"cannot be used: These graphs are of format 99"):
+        load_emulator(path)
+
+
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     fields = wave_fields()
     path = saved(tmp_path, fitted(WAVES, fields), GNNConfig(processor=replace(SMALL, latent_size=6)), fields)
