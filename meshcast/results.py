@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.report import sentence, table_leads
-from inference.scorecard import METRICS, Verification
+from inference.scorecard import METRICS, ForecastScores, Verification
 from meshcast.console import counted, print_table, say
 
 
 def print_scores(verification: Verification, metric: str = "rmse") -> None:
     """A table of one metric by lead time, a row an emulator, a table a variable."""
     emulators = [emulator for emulator in verification.emulators if metric in emulator.metrics]
-    scored = np.isfinite(emulators[0].mean(metric)).any(axis=1)  # leads beyond the truth have no score
-    leads = table_leads(emulators[0].lead_steps[scored], verification.time_step)
+    leads = table_leads(_with_truth(emulators[0], metric), verification.time_step)
     axis, label = verification.time_step.lead_axis(leads)
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
         about = METRICS[metric]
         units = f" [{unit}]" if about.dimensional and unit != "1" else ""
         rows = []
         for emulator in emulators:
-            mean = dict(zip(emulator.lead_steps.tolist(), emulator.mean(metric)[:, column].tolist(), strict=True))
-            rows.append([emulator.label, *(f"{mean[lead]:.3g}" if lead in mean else "" for lead in leads.tolist())])
+            cells = _cells(emulator, metric, column)
+            rows.append([emulator.label, *(cells.get(lead, "") for lead in leads.tolist())])
         name = f"{sentence(about.title)} of {variable}{units}"
         title = f"{name}, {counted(emulators[0].num_cases, 'case')}, by {label}"
         print_table(title, ["emulator", *(f"{time:g}" for time in axis)], rows)
     for reason in verification.left_out:
         say(reason)
+
+
+def _with_truth(emulator: ForecastScores, metric: str) -> NDArray[np.int64]:
+    """Lead steps at which a case was scored, or would have been, had it not been stopped."""
+    there = np.isfinite(emulator.mean(metric)) | (emulator.failed > 0)  # [lead, variable]
+    return emulator.lead_steps[there.any(axis=1)]
+
+
+def _cells(emulator: ForecastScores, metric: str, column: int) -> dict[int, str]:
+    """What a table shows of one variable at each lead step: the score, or how many cases the guard had stopped."""
+    means, failed = emulator.mean(metric)[:, column], emulator.failed[:, column]
+    texts = [f"{stopped} stopped" if stopped else f"{mean:.3g}" for mean, stopped in zip(means, failed, strict=True)]
+    return dict(zip(emulator.lead_steps.tolist(), texts, strict=True))

@@ -48,7 +48,7 @@ def forecast(
     trained = load_emulator(path, plugin or [])
     task, mesh = trained.emulator.task, trained.emulator.mesh
     steps = task.time_step.steps_in(lead_time)
-    if output.resolve() in {Path(source).resolve() for source in (*initial, *(forcing or []), path)}:
+    if output.resolve() in {Path(source).resolve() for source in [*initial, *(forcing or []), str(path)]}:
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
     part = None
     if trajectories is not None:

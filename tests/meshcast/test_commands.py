@@ -240,6 +240,9 @@ def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatc
     with xr.open_dataset("new.nc") as forecast:
         assert forecast["2t"][0].notnull().all() and forecast["2t"][1].isnull().all()
         assert json.loads(forecast.attrs["meshcast_stops"]) == [stop]
+    scores = done("verify", "new.nc", "--truth", "weather.nc").out
+    assert "1 stopped" in scores and "nan" not in scores
+    done("plot", "new.nc", "--output", "pictures")
     assert meshcast(*command, "free.nc", "--no-guard").code == 0
     with xr.open_dataset("free.nc") as forecast:
         assert forecast["2t"].notnull().all()
