@@ -17,7 +17,6 @@ from graphs.errors import MeshcastError
 from inference.scorecard import Verification
 from inference.write_forecast import future_forcings, write_forecast
 from meshcast.console import progress, say
-from meshcast.results import print_scores
 from meshcast.shipped import shipped_configs
 from training.experiment import DataConfig, ExperimentConfig
 from training.fit import fit
@@ -27,13 +26,24 @@ STEPS = 60
 MARK = "demonstration"  # a file that says the folder is ours to make anew
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DemonstrationResult:
-    """Scores of the demonstration: label of each emulator to its nRMSE by lead."""
+    """What the demonstration found, and where its report lies."""
 
     folder: Path
-    nrmse: dict[str, list[float]]
-    beats_persistence: bool
+    verification: Verification
+
+    @property
+    def nrmse(self) -> dict[str, list[float]]:
+        """By label of each emulator, by lead."""
+        return {scores.label: scores.mean("nrmse")[:, 0].tolist() for scores in self.verification.emulators}
+
+    @property
+    def beats_persistence(self) -> bool:
+        """Whether the network errs less at every lead time."""
+        nrmse = self.nrmse
+        ours, persistence = (np.array(nrmse[label]) for label in (next(iter(nrmse)), "persistence"))
+        return bool(np.all(ours < persistence))
 
     def as_dict(self) -> dict[str, Any]:
         return {"folder": str(self.folder), "nrmse": self.nrmse, "beats_persistence": self.beats_persistence}
@@ -87,7 +97,8 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
             facts={"updates": str(experiment.training.updates), "best after": f"{trained.metadata['update']} updates"},
         ),
     )
-    return _show(folder, verified.verification)
+    say(f"Open {folder / 'report.html'}")
+    return DemonstrationResult(folder, verified.verification)
 
 
 def _fresh(folder: Path) -> Path:
@@ -112,11 +123,3 @@ def _in_folder(config: ExperimentConfig, folder: Path, updates: int | None) -> E
     }
     training = config.training if updates is None else replace(config.training, updates=updates)
     return replace(config, data=DataConfig(**parts), training=training)
-
-
-def _show(folder: Path, verification: Verification) -> DemonstrationResult:
-    print_scores(verification, "nrmse")
-    say(f"Open {folder / 'report.html'}")
-    nrmse = {scores.label: scores.mean("nrmse")[:, 0].tolist() for scores in verification.emulators}
-    ours, persistence = (np.array(nrmse[label]) for label in (verification.emulators[0].label, "persistence"))
-    return DemonstrationResult(folder, nrmse, bool(np.all(ours < persistence)))

@@ -29,10 +29,13 @@ def demo(
     """
     from meshcast.console import print_json, say
     from meshcast.demonstration import run_demonstration
+    from meshcast.results import print_scores
 
     result = run_demonstration(domain.value, output, updates)
     if as_json:
         print_json(result.as_dict())
+    else:
+        print_scores(result.verification, "nrmse")
     if not result.beats_persistence:
         say("The network does not beat persistence at every lead time: something is wrong with this installation.")
         raise typer.Exit(1)
