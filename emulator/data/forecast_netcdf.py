@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
 PREFIX = "meshcast_"
+CHUNK_BYTES = 2**24  # of a field over cases and members; HDF5 refuses 4 GB
 EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
@@ -78,6 +79,7 @@ def read_netcdf_forecast(file: Any) -> Forecast:
 
 def _write_header(file: Any, forecast: ForecastWriter) -> None:
     mesh, cases = forecast.mesh, len(forecast.init_time)
+    together = max(1, min(cases, CHUNK_BYTES // (4 * forecast.num_members * mesh.num_nodes)))
     file.createDimension("case", cases)
     file.createDimension("member", forecast.num_members)
     file.createDimension("lead_time", None)
@@ -93,7 +95,7 @@ def _write_header(file: Any, forecast: ForecastWriter) -> None:
             "f4",
             ("case", "member", "lead_time", *cell_dims),
             fill_value=np.float32(np.nan),
-            chunksizes=(cases, forecast.num_members, 1, *_cell_shape(mesh)),
+            chunksizes=(together, forecast.num_members, 1, *_cell_shape(mesh)),
         )
         stem, level = split_level(name)
         variable.long_name = stem if level is None else f"{stem} at {level} hPa"

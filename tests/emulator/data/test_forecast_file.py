@@ -61,6 +61,18 @@ def test_what_was_written_is_read_back(tmp_path, kind):
     assert np.array_equal(forecast.valid_time, time_step.advance(INIT[:, None], np.arange(1, 5)))
 
 
+def test_many_cases_on_a_fine_mesh_share_no_chunk(tmp_path, monkeypatch):
+    """A thousand cases of a million nodes would be a chunk of 4 GB, which HDF5 refuses."""
+    values = values_of(GRID)
+    write(tmp_path / "whole.nc", values)
+    monkeypatch.setattr("emulator.data.forecast_netcdf.CHUNK_BYTES", 4 * 3 * GRID.num_nodes)
+    write(tmp_path / "apart.nc", values)
+    for name, cases in (("whole.nc", 2), ("apart.nc", 1)):
+        with xr.open_dataset(tmp_path / name) as file:
+            assert file["2t"].encoding["chunksizes"] == (cases, 3, 1, *GRID.shape)
+    assert np.array_equal(read_forecast(tmp_path / "apart.nc").values, values)
+
+
 def test_xarray_sees_cf_times_and_names(tmp_path):
     write(tmp_path / "f.nc", values_of(GRID))
     with xr.open_dataset(tmp_path / "f.nc", decode_timedelta=True) as file:
