@@ -105,7 +105,10 @@ def fingerprint(fields: Fields) -> str:
 
 
 def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:
-    """[node, variable] where the data ever have a value, by their first times; None where everywhere."""
-    readable = np.array([index for index in range(len(fields.times)) if index not in fields.missing][:24])
-    valid = np.asarray(np.isfinite(fields.read(readable, names)).any(axis=(0, 1)))
+    """[node, variable] where the data ever have a value, by times spread over all; None where everywhere."""
+    readable = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
+    spread = np.unique(np.linspace(0, len(readable) - 1, 24).round().astype(int))
+    valid = np.zeros((fields.mesh.num_nodes, len(names)), dtype=bool)
+    for index in readable[spread]:
+        valid |= np.isfinite(fields.read(slice(index, index + 1), names)).any(axis=(0, 1))
     return None if valid.all() else valid

@@ -1,0 +1,21 @@
+"""What is found out about the data before training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tests.emulator.worlds import weather_fields
+from training.prepared import _valid
+
+
+def test_a_node_is_valid_that_has_a_value_at_any_season() -> None:
+    """The first day has ice where the sea is open later; land has nothing ever."""
+    fields = weather_fields(60)
+    sea, land = 0, np.isnan(fields.values[0, 0, :, 1])
+    fields.values[:30, :, sea, 1] = np.nan
+    valid = _valid(replace(fields, missing=frozenset({59})), ("2t", "sst"))
+    assert valid is not None and valid[:, 0].all()
+    np.testing.assert_array_equal(valid[:, 1], ~land)
+    assert _valid(fields, ("2t", "tp")) is None
