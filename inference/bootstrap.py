@@ -131,7 +131,8 @@ def interval(
         return nothing, nothing.copy()
     quantile = stats.t.ppf(0.5 + level / 2, num_blocks - 1) * np.sqrt(num_blocks / (num_blocks - 1))
     tail = float(stats.norm.cdf(-quantile))
-    lower, upper = np.quantile(samples, [tail, 1 - tail], axis=0)
+    with np.errstate(invalid="ignore"):  # the difference of two infinite errors is none
+        lower, upper = np.quantile(samples, [tail, 1 - tail], axis=0)
     return lower, upper
 
 

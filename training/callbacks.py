@@ -68,7 +68,7 @@ class CsvLog(L.Callback):
     def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
         self.path, self.samples_per_epoch, self.start = path, samples_per_epoch, start
         self._rows: list[list[str]] = []
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
         self._earlier, self._start = 0.0, time.perf_counter()
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
@@ -80,14 +80,14 @@ class CsvLog(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._losses.append(float(outputs["loss"].detach()))
+        self._losses.append(outputs["loss"].detach())  # a tensor still: reading it would wait for the device
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
         if not trainer.is_global_zero:
             return
         samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
-        loss = sum(self._losses) / len(self._losses) if self._losses else math.nan
+        loss = float(torch.stack(self._losses).double().mean()) if self._losses else math.nan
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
         row: list[float] = [
             trainer.global_step,

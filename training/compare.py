@@ -311,11 +311,12 @@ def _story(config: CompareConfig, comparison: Comparison, command: str) -> Story
     folders = [Path(config.results) / row.result.folder for row in comparison.rows if row.result is not None]
     logs = [folder / "metrics.csv" for folder in folders if (folder / "metrics.csv").is_file()]
     best = comparison.rows[0]
+    score = f"the geometric mean over lead times of {config.validation.score}"
+    found = f"{best.label} is best by {score}" if best.score is not None else f"No emulator has a finite {score[4:]}"
     return Story(
         title=f"{config.name}: {len(comparison.rows)} emulators compared",
         summary=(
-            f"{best.label} is best by the geometric mean over lead times of {config.validation.score}, from the same "
-            f"{comparison.verification.emulators[0].num_cases} starts. Intervals are of {level}."
+            f"{found}, from the same {comparison.verification.emulators[0].num_cases} starts. Intervals are of {level}."
         ),
         command=command,
         log=logs[0] if logs else None,

@@ -62,7 +62,7 @@ class Result:
     seconds: of fitting, first guess and validation included; of an interrupted run, up to the checkpoint it went on
         from, and since.
     folder: of the run, relative to the results folder.
-    data: fingerprints of the training and validation parts.
+    data: fingerprints of the training and validation parts, and of forcing tables.
     """
 
     hash: str
@@ -245,7 +245,10 @@ class _Fingerprints:
 
     def of(self, data: DataConfig) -> dict[str, str]:
         parts = {"train": data.train, "validation": data.validation}
-        tables = {table: hashlib.sha256(_bytes_of(table)).hexdigest()[:16] for table in data.forcing_tables}
+        tables = {  # by number, since a hash must not tell where a table lies
+            f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
+            for number, table in enumerate(data.forcing_tables)
+        }
         for part in parts.values():
             text = json.dumps(resolve(part))
             if text not in self._found:

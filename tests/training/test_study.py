@@ -26,7 +26,7 @@ from training.experiment import (
     ValidationConfig,
 )
 from training.fit import fit
-from training.study import Result, Run, count_parameters, run_study
+from training.study import Result, Run, _Fingerprints, count_parameters, run_hash, run_study
 
 
 @pytest.fixture
@@ -76,6 +76,20 @@ def test_an_interrupted_study_ends_with_the_same_table(tmp_path: Path, experimen
     assert "from" in said[0] and said[1] == "[2/3] gnn, seed 1 ..."
     assert min(path.stat().st_mtime_ns for path in results.iterdir()) == first
     assert len(list(results.iterdir())) == 3
+
+
+def test_a_hash_tells_what_the_data_are_and_not_where_they_lie(tmp_path: Path, experiment: ExperimentConfig) -> None:
+    def hashed(text: str, place: str) -> str:
+        table, source = tmp_path / f"{place}.csv", tmp_path / f"{place}.npy"
+        table.write_text(text)
+        source.write_bytes((tmp_path / "waves.npy").read_bytes())
+        data = DataConfig(DataPart(str(source), (0, 4)), DataPart(str(source), (4, 6)), forcing_tables=(str(table),))
+        run = Run("gnn", replace(experiment, data=data))
+        return run_hash(run, _Fingerprints().of(data))
+
+    here = hashed("year,co2\n2000,370\n", "here")
+    assert hashed("year,co2\n2000,370\n", "there") == here
+    assert hashed("year,co2\n2000,371\n", "there") != here
 
 
 def _killed_after_the_first(text: str) -> None:
