@@ -15,7 +15,8 @@ from graphs.errors import MeshcastError
 from graphs.points import points
 from inference import pictures, plots
 from inference.coastlines import coastlines
-from inference.report import Story, _correlation, _error, table_leads, write_report
+from inference.report import Story, table_leads, write_report
+from inference.score_tables import _correlation, _error
 from inference.verification import verify
 from tests.inference.synthetic import isles_forecast, isles_truth, ring_forecast, ring_truth
 
