@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emulator.normalise import Statistics
 from graphs.mesh import Mesh
 
-WIDENING = 0.5  # of the training range, on either side
+WIDENING = 0.5  # by this share of its width the training range grows, half of that on either side
 LEAST_REACH = 1e-3  # of the training values' standard deviation
 SPREAD_RANGE = (0.2, 5.0)  # of the training fields' standard deviation over the nodes
 
@@ -40,8 +40,8 @@ class Stop:
 class Guard:
     """Bounds of what an emulator was trained on.
 
-    A value must be finite and lie in the training range widened by half of it on either side; the standard deviation
-    over the nodes must lie in 0.2 to 5 times the training fields'.
+    A value must be finite and lie in the training range widened by half, a quarter of it on either side; the standard
+    deviation over the nodes must lie in 0.2 to 5 times the training fields'.
 
     statistics: of the forecast variables over the training part.
     mesh: for the place of a fault.
@@ -62,7 +62,8 @@ class Guard:
         seen = np.where(valid, values, np.nan)
         statistics = self.statistics
         # What never varied in training may still differ by rounding.
-        reach = np.maximum(WIDENING * (statistics.maximum - statistics.minimum), LEAST_REACH * statistics.std)
+        width = statistics.maximum - statistics.minimum
+        reach = np.maximum(WIDENING / 2 * width, LEAST_REACH * statistics.std)
         lowest, highest = statistics.minimum - reach, statistics.maximum + reach
         broken = valid & ~np.isfinite(values)  # [case, member, node, variable]
         with np.errstate(invalid="ignore"):
