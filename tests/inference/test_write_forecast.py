@@ -48,7 +48,7 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
     # Double precision stands for another device, which the machine of a test may not have.
     monkeypatch.setattr(State, "to", lambda self, device: State(self.values.double(), self.valid_time))
     emulator.place = torch.float64
-    options = dict(members=3, perturb=0.1, device="cpu:0")
+    options = dict(members=3, perturb=0.02, device="cpu:0")
 
     def forecast(name: str, resume: bool = False, until: int = 99) -> list[str]:
         def interrupt(step: int) -> None:
