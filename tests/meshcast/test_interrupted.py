@@ -20,6 +20,7 @@ FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time"
             "--perturb", "0.1", "--init-times", "2019-03-01T12, 2019-03-02T00", "--output")  # fmt: skip
 AT_CALL = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs inherit as ignored
 from {module} import {name}
 def broken(function, count=[0]):
     def call(*arguments, **options):
