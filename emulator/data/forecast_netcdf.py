@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +18,27 @@ from emulator.data.names import split_level, standard_name_of
 from emulator.time_step import TimeStep
 from graphs.mesh import Mesh
 
-if TYPE_CHECKING:
-    from emulator.data.forecast_file import ForecastWriter
-
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
 PREFIX = "meshcast_"
 CHUNK_BYTES = 2**24  # of a field over cases and members; HDF5 refuses 4 GB
 EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
-def write_netcdf(path: Path, forecast: ForecastWriter, leads: Iterable[NDArray[np.float32]]) -> None:
+class Heading(Protocol):
+    """All of a forecast but its values; the attributes are those of `Forecast`."""
+
+    name: str
+    mesh: Mesh
+    time_step: TimeStep
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    init_time: NDArray[np.int64]
+    trajectory: NDArray[np.int64]
+    num_members: int
+    attributes: dict[str, str]
+
+
+def write_netcdf(path: Path, forecast: Heading, leads: Iterable[NDArray[np.float32]]) -> None:
     """Write a forecast: dimensions (case, member, lead_time, latitude, longitude), or cell in place of the last two.
 
     leads: [case, member, node, variable] from the first lead time on.
@@ -77,7 +88,7 @@ def read_netcdf_forecast(file: Any) -> Forecast:
     )
 
 
-def _write_header(file: Any, forecast: ForecastWriter) -> None:
+def _write_header(file: Any, forecast: Heading) -> None:
     mesh, cases = forecast.mesh, len(forecast.init_time)
     together = max(1, min(cases, CHUNK_BYTES // (4 * forecast.num_members * mesh.num_nodes)))
     file.createDimension("case", cases)
@@ -119,7 +130,7 @@ def _write_header(file: Any, forecast: ForecastWriter) -> None:
     file.setncatts({name: str(value) for name, value in texts.items()})
 
 
-def _write_times(file: Any, forecast: ForecastWriter) -> None:
+def _write_times(file: Any, forecast: Heading) -> None:
     clock = {"units": EPOCH, "calendar": "proleptic_gregorian"}
     if forecast.time_step.true_length is not None:
         clock["comment"] = f"nominal: one step of {forecast.time_step} is stored as {forecast.time_step.count} s"
