@@ -23,7 +23,7 @@ from tests.emulator.worlds import WAVES, starting_from, wave_fields
 
 
 class Growing(nn.Module):
-    """Waves that grow by two fifths each step: the guard stops the larger ones first. It refuses states of another place."""
+    """Waves that grow by two fifths a step: the guard stops the larger first. It refuses states of another place."""
 
     def __init__(self, mesh: Mesh) -> None:
         super().__init__()
