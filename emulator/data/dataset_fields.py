@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -68,10 +69,24 @@ def open_source(source: Source) -> Any:
     try:
         return open_dataset(source)
     except Exception as error:  # whatever its layers raise, the source is what the user wrote
+        absent = [path for path in _paths_in(source) if not Path(path).exists()]
+        if absent:
+            raise MeshcastError(
+                f"There is no dataset {', '.join(absent)}. Make it first, with `meshcast simulate` or `meshcast "
+                "dataset`, or name another."
+            ) from error
         raise MeshcastError(
             f"Cannot open the dataset {describe(source)}: {type(error).__name__}: {error}. Give the path of an anemoi "
             "dataset (.zarr), or what anemoi.datasets.open_dataset takes."
         ) from error
+
+
+def _paths_in(source: Any) -> list[str]:
+    """What a source names that looks like a dataset on disk."""
+    if isinstance(source, str):
+        return [source] if source.endswith(".zarr") and "://" not in source else []
+    inner = source.values() if isinstance(source, dict) else source if isinstance(source, list | tuple) else ()
+    return [path for part in inner for path in _paths_in(part)]
 
 
 def describe(source: Source) -> str:
