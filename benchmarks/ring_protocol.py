@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from emulator.atomic_file import atomic_file
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, load_emulator, package_versions
@@ -36,6 +35,7 @@ from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.data.starts import spread_starts, states_at
 from emulator.physics.ring_equations import APEBENCH
 from emulator.scores import ROUNDING
+from graphs.atomic_file import atomic_file
 from inference.forecast import forecast
 from inference.guard import Guard, Stop
 from inference.verification import verify

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emulator.atomic_file import atomic_file
+from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 
 FORMAT_VERSION = 1

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 import yaml
 
-from emulator.atomic_file import atomic_file
 from emulator.configuration_faults import Location, describe, dotted, locate, show, tags_of
+from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 
 C = TypeVar("C")

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.baselines.part import TrainingPart, names_of
+from emulator.baselines.part import TrainingPart
 from emulator.forcings import STATIC_FEATURES
 from emulator.normalise import Moments, Statistics, partners_of
 from emulator.state import State
-from emulator.task import Task
+from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

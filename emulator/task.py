@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -96,3 +97,8 @@ class Task:
     def predicted(self) -> tuple[Variable, ...]:
         """Prognostic, then diagnostic variables: what a forecast holds."""
         return self.with_role("prognostic") + self.with_role("diagnostic")
+
+
+def names_of(variables: Sequence[Variable]) -> tuple[str, ...]:
+    """Their names, in order."""
+    return tuple(variable.name for variable in variables)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphs.atomic_file import atomic_file
 from graphs.edge_features import arc_lengths, edge_features
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_displacement, to_latlon
@@ -48,15 +48,10 @@ def save(path: str | Path, mesh: Mesh, graphs: ModelGraphs | None = None, hidden
     from safetensors.torch import save as to_bytes
 
     arrays, metadata = pack(mesh, graphs, hidden)
-    content = to_bytes(arrays, metadata={HEADER: json.dumps(metadata)})
-    final = Path(path)
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(final)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise MeshcastError(f"Cannot write {final}: {error.strerror}. Choose a folder you may write to.") from error
+    if not Path(path).parent.is_dir():
+        raise MeshcastError(f"Cannot write {path}: there is no such folder. Choose a folder you may write to.")
+    with atomic_file(path) as part:
+        part.write_bytes(to_bytes(arrays, metadata={HEADER: json.dumps(metadata)}))
 
 
 def load(path: str | Path) -> StoredGraphs:

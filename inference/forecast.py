@@ -16,6 +16,7 @@ from emulator.data.initial import InitialConditions
 from emulator.forcings import ForcingWindows
 from emulator.protocol import Emulator
 from emulator.state import State
+from emulator.task import names_of
 from inference.guard import Guard, Stop
 
 BATCH_VALUES = 4_000_000  # of the state that pass through the emulator at a time; activations take some hundredfold
@@ -119,7 +120,7 @@ def forecast(
     made = Forecast(
         name=trained.name,
         values=values,
-        variables=tuple(variable.name for variable in predicted),
+        variables=names_of(predicted),
         units=tuple(variable.units for variable in predicted),
         mesh=emulator.mesh,
         time_step=emulator.task.time_step,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emulator.atomic_file import output_folder
 from emulator.data.forecast import Forecast
+from graphs.atomic_file import output_folder
 from inference import pictures
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.atomic_file import atomic_file
+from graphs.atomic_file import atomic_file
 from graphs.graph import Graph
 from graphs.mesh import Mesh
 

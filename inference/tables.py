@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.atomic_file import system_errors
 from emulator.time_step import to_datetime
+from graphs.atomic_file import system_errors
 from inference.scorecard import METRICS, ForecastScores, Verification
 from inference.tidy_table import COLUMNS, case_names, tidy_table
 

@@ -19,7 +19,7 @@ from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
 from emulator.protocol import Emulator
 from emulator.state import State
-from emulator.task import Task
+from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from inference.forecast import GuardedRollout, with_members
 from inference.guard import Guard, Stop
@@ -82,7 +82,7 @@ def write_forecast(
         predicted = trained.emulator.task.predicted
         refuse_ungribbable(
             trained.emulator.mesh,
-            tuple(variable.name for variable in predicted),
+            names_of(predicted),
             tuple(variable.units for variable in predicted),
             initial.state.valid_time,
         )
@@ -183,7 +183,7 @@ def _writer(
         "name": trained.name,
         "mesh": trained.emulator.mesh,
         "time_step": task.time_step,
-        "variables": tuple(variable.name for variable in task.predicted),
+        "variables": names_of(task.predicted),
         "units": tuple(variable.units for variable in task.predicted),
         "init_time": state.valid_time,
         "trajectory": initial.trajectory,

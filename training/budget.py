@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from emulator.atomic_file import atomic_file
 from emulator.build import is_closed_form
 from emulator.neural import NeuralEmulator
+from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
 from training.first_guess import initial_network
 from training.prepared import Prepared, prepare, windows_of

@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
-from emulator.atomic_file import atomic_file
+from graphs.atomic_file import atomic_file
 from training.module import EmulatorModule
 
 COLUMNS = ("update", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Discriminator
 
-from emulator.atomic_file import atomic_file
 from emulator.baselines.build import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.persistence import PersistenceConfig
@@ -23,6 +22,7 @@ from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
 from emulator.data.starts import spread_starts
 from emulator.task import Task
+from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from inference.report import Story, write_report
 from inference.scorecard import Verification

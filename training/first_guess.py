@@ -15,7 +15,7 @@ from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.build import build_network
-from emulator.gnn import FirstGuess, GNNConfig
+from emulator.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
 from emulator.plugins import PluginConfig
@@ -35,8 +35,10 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     section = config.emulator
     assert isinstance(section, GNNConfig | PluginConfig)
     part = prepared.part
-    ridge = fit_ridge(section.first_guess, task, part)
-    section = replace(section, first_guess=resolved(section.first_guess, ridge))
+    ridge = None
+    if isinstance(section.first_guess, RidgeConfig):
+        ridge = Ridge.fit(section.first_guess, task, part)
+        section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
     further = node_statistics(part, task) if section.node_statistics else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])
     torch.manual_seed(config.training.seed)
@@ -44,16 +46,6 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     emulator.inputs.take(part, further)
     set_first_guess(emulator, ridge, windows, config.training.noise)
     return emulator, section
-
-
-def fit_ridge(config: FirstGuess, task: Task, part: TrainingPart) -> Ridge | None:
-    """The ridge regression a network is to correct, its radius and penalty chosen within the training part."""
-    return Ridge.fit(config, task, part) if isinstance(config, RidgeConfig) else None
-
-
-def resolved(config: FirstGuess, ridge: Ridge | None) -> FirstGuess:
-    """The first guess with the one radius and penalty that were chosen."""
-    return config if ridge is None else replace(ridge.config)
 
 
 def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Windows, noise: float) -> None:

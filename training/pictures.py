@@ -10,6 +10,7 @@ import torch
 
 from emulator.data.forecast import Forecast
 from emulator.protocol import rollout
+from emulator.task import names_of
 from inference import pictures
 from training.module import EmulatorModule
 
@@ -55,7 +56,7 @@ def first_forecast(module: EmulatorModule) -> Forecast:
     return Forecast(
         name="forecast",
         values=torch.stack(steps, dim=2).float().cpu().numpy(),
-        variables=tuple(variable.name for variable in variables),
+        variables=names_of(variables),
         units=tuple(variable.units for variable in variables),
         mesh=emulator.mesh,
         time_step=emulator.task.time_step,

@@ -16,7 +16,7 @@ from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.forcings import STATIC_FEATURES, Forcings
 from emulator.normalise import Statistics, partners_of
-from emulator.task import Task
+from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.windows import Windows
@@ -60,7 +60,7 @@ def prepare(config: ExperimentConfig) -> Prepared:
                 f"No source for the static variable {name}: the data hold {', '.join(train.variables)}, computed are "
                 f"{', '.join(STATIC_FEATURES)}."
             )
-    names = tuple(variable.name for variable in task.predicted)
+    names = names_of(task.predicted)
     statistics = Statistics.of(train, names, partners_of(task))
     tables = config.data.forcing_tables
     forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.starts import states_at
 from emulator.normalise import Statistics
-from emulator.task import Task
+from emulator.task import Task, names_of
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -63,7 +62,7 @@ def fit_references(
 
     Returns them, and a line for each that this part cannot fit.
     """
-    names = tuple(variable.name for variable in task.predicted)
+    names = names_of(task.predicted)
     statistics = Statistics.of(part.fields, names, None, part.available, part.rows)
     configs = reference_configs(part.fields.mesh, task.time_step, steps)
     fitted, left_out = [], []
@@ -91,6 +90,6 @@ def same_starts(
         emulator = reference.emulator
         initial = states_at(truth, emulator.task, init_time, trajectory)
         forcings = forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
-        values, _ = forecast(replace(reference), initial, forcings, steps)
+        values, _ = forecast(reference, initial, forcings, steps)
         made.append(values)
     return made

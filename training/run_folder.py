@@ -10,9 +10,9 @@ from typing import Literal
 
 import torch
 
-from emulator.atomic_file import atomic_file
 from emulator.build import TrainedEmulator, load_emulator
 from emulator.configuration import dump, load, resolve
+from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 

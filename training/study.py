@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from torch import nn
 
-from emulator.atomic_file import atomic_file
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator, package_versions
 from emulator.configuration import resolve
 from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig, find_plugin
 from emulator.protocol import Emulator
+from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import DataConfig, ExperimentConfig
 from training.fit import fingerprint, fit

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from emulator.data.fields import Fields
 from emulator.forcings import Forcings
 from emulator.state import State
-from emulator.task import Task
+from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Windows(Dataset[Batch]):
     ) -> None:
         self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
         self.seed, self.noisy = seed, noisy
-        self.names = tuple(variable.name for variable in task.predicted)
+        self.names = names_of(task.predicted)
         length = task.history + steps
         starts = np.arange(0, len(fields.times) - length + 1, stride)
         if fields.missing:

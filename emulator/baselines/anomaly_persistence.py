@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from emulator.baselines.climatology import Period, PeriodicMean, for_members
-from emulator.baselines.part import TrainingPart, without_inputs
+from emulator.baselines.climatology import FromClimatology, Period, for_members
 from emulator.state import State
-from emulator.task import Task
-from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True)
@@ -23,19 +20,8 @@ class AnomalyPersistenceConfig:
     period: Period = "hour"
 
 
-class AnomalyPersistence(nn.Module):
+class AnomalyPersistence(FromClimatology):
     """x(t + 1) = c(t + 1) + x(t) − c(t), with the climatology c."""
-
-    def __init__(self, config: AnomalyPersistenceConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__()
-        self.config, self.task, self.mesh = config, without_inputs(task), mesh
-        self.mean = PeriodicMean(config.period, task, mesh)
-
-    @classmethod
-    def fit(cls, config: AnomalyPersistenceConfig, task: Task, part: TrainingPart) -> AnomalyPersistence:
-        emulator = cls(config, task, part.fields.mesh)
-        emulator.mean.fit(part)
-        return emulator
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None

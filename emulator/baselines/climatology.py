@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.baselines.part import TrainingPart, names_of, without_inputs
+from emulator.baselines.part import TrainingPart, without_inputs
 from emulator.normalise import read_in_chunks
 from emulator.state import State
-from emulator.task import Task
+from emulator.task import Task, names_of
 from emulator.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -30,19 +30,30 @@ class ClimatologyConfig:
     period: Period = "hour"
 
 
-class Climatology(nn.Module):
-    """Forecasts the climatology of the valid time, whatever the state."""
+class HasPeriod(Protocol):
+    """A configuration that names the period of a climatology."""
 
-    def __init__(self, config: ClimatologyConfig, task: Task, mesh: Mesh) -> None:
+    @property
+    def period(self) -> Period: ...
+
+
+class FromClimatology(nn.Module):
+    """A baseline whose one fitted part is a climatology."""
+
+    def __init__(self, config: HasPeriod, task: Task, mesh: Mesh) -> None:
         super().__init__()
         self.config, self.task, self.mesh = config, without_inputs(task), mesh
         self.mean = PeriodicMean(config.period, task, mesh)
 
     @classmethod
-    def fit(cls, config: ClimatologyConfig, task: Task, part: TrainingPart) -> Climatology:
+    def fit(cls, config: HasPeriod, task: Task, part: TrainingPart) -> Self:
         emulator = cls(config, task, part.fields.mesh)
         emulator.mean.fit(part)
         return emulator
+
+
+class Climatology(FromClimatology):
+    """Forecasts the climatology of the valid time, whatever the state."""
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None

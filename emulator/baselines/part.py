@@ -51,8 +51,3 @@ class TrainingPart:
 def without_inputs(task: Task, *forcing: str) -> Task:
     """The task of a baseline that looks at nothing but the predicted variables, and at the named forcings."""
     return replace(task, variables=(*task.predicted, *(Variable(name, "forcing") for name in forcing)))
-
-
-def names_of(variables: Sequence[Variable]) -> tuple[str, ...]:
-    """Their names, in order."""
-    return tuple(variable.name for variable in variables)

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.baselines.part import TrainingPart, names_of
+from emulator.baselines.part import TrainingPart
 from emulator.inputs import Inputs
 from emulator.normalise import read_in_chunks
 from emulator.state import State
-from emulator.task import Task
+from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

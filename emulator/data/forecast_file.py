@@ -13,12 +13,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.atomic_file import system_errors
 from emulator.data.coordinates import mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.files import file_format
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import is_ours, read_netcdf_forecast, write_netcdf
 from emulator.time_step import TimeStep
+from graphs.atomic_file import system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
 

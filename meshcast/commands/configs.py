@@ -33,7 +33,7 @@ def copy_config(
 
     Example: meshcast configs copy ring-advection mine.yaml
     """
-    from emulator.atomic_file import atomic_file
+    from graphs.atomic_file import atomic_file
     from graphs.errors import MeshcastError
     from meshcast.console import say
     from meshcast.shipped import config_path

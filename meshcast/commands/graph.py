@@ -55,7 +55,7 @@ def graph(
 
 def _refuse(target: Path, ending: str) -> None:
     """Raise MeshcastError where a file of this name is not ours to write."""
-    from emulator.atomic_file import refuse_unwritable
+    from graphs.atomic_file import refuse_unwritable
     from graphs.errors import MeshcastError
 
     if target.suffix != ending:

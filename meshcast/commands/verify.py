@@ -26,8 +26,8 @@ def verify(
 
     Example: meshcast verify forecast.nc --truth data/era5-uk.zarr --output report
     """
-    from emulator.atomic_file import output_folder
     from emulator.data.forecast_file import read_forecast
+    from graphs.atomic_file import output_folder
     from inference.tables import to_json
     from meshcast.console import print_json, say
     from meshcast.results import print_scores
