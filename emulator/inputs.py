@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from emulator.baselines.part import TrainingPart
 from emulator.forcings import STATIC_FEATURES
-from emulator.normalise import Moments, Statistics, partners_of
+from emulator.normalise import Moments
 from emulator.state import State
-from emulator.task import Task, names_of
+from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -62,9 +62,7 @@ class Inputs(nn.Module):
 
         further_statics: [node, column] to follow the task's own static variables.
         """
-        statistics = Statistics.of(
-            part.fields, names_of(self.task.predicted), partners_of(self.task), part.available, part.rows
-        )
+        statistics = part.statistics(self.task)
         self.mean.copy_(torch.from_numpy(statistics.mean))
         self.std.copy_(torch.from_numpy(statistics.std))
         if self.task.forcing:

@@ -49,17 +49,19 @@ class Statistics:
         times: slice | NDArray[np.int64] = slice(None),
         ensemble: slice | Sequence[int] = slice(None),
         chunk: int = 24,
+        stride: int = 1,
     ) -> Statistics:
         """Statistics of named variables, read `chunk` times at a go.
 
         partners: of each vector component, the other one.
         times: indices of the training part; missing dates among them are skipped, NaN (masked nodes) is not counted.
+        stride: frames from one time step to the next.
         A variable that never varies gets std 1, and a warning.
         Raises MeshcastError where a variable has no value, or an infinite one.
         """
         moments, tendency = Moments.zero(len(names)), Moments.zero(len(names))
         spatial = Moments.zero(len(names))
-        for _, values, follows in read_in_chunks(fields, names, times, ensemble, chunk):
+        for _, values, follows in read_in_chunks(fields, names, times, ensemble, chunk, stride=stride):
             _refuse_infinite(fields, names, values)
             spatial = spatial.with_values(_std_over_nodes(values[follows:]))
             moments = moments.with_values(values[follows:])
@@ -133,21 +135,25 @@ def read_in_chunks(
     ensemble: slice | Sequence[int] = slice(None),
     chunk: int = 24,
     overlap: int = 1,
+    stride: int = 1,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], int]]:
     """Unbroken runs of the times that can be read, `chunk` at a go, each with up to `overlap` times before it.
 
     Fewer at a go where they would take more than `CHUNK_BYTES`, as a day of hourly fields on a fine mesh does.
+    With a `stride` neighbours are so many frames apart: all times come, every `stride`-th one in the same run.
     Yields the indices [time], the values [time, ensemble, node, variable] and how many of the first times came before.
     """
     rows = len(range(fields.ensemble_size)[ensemble]) if isinstance(ensemble, slice) else len(ensemble)
     chunk = max(1, min(chunk, int(CHUNK_BYTES // (8 * rows * fields.mesh.num_nodes * len(names)))))
     index = np.unique(np.arange(len(fields.times))[times])
     index = index[~np.isin(index, list(fields.missing))]
-    for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
-        for start in range(0, len(run), chunk):
-            before = min(start, overlap)
-            piece = run[start - before : start + chunk]
-            yield piece, fields.read(piece, names, ensemble).astype(np.float64), before
+    for phase in np.unique(index % stride):
+        frames = index[index % stride == phase]
+        for run in np.split(frames, np.flatnonzero(np.diff(frames) > stride) + 1):
+            for start in range(0, len(run), chunk):
+                before = min(start, overlap)
+                piece = run[start - before : start + chunk]
+                yield piece, fields.read(piece, names, ensemble).astype(np.float64), before
 
 
 @dataclass(frozen=True, eq=False)

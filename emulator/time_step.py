@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -72,9 +72,30 @@ class TimeStep:
         shifted = (target.astype("datetime64[D]") + np.minimum(day, last)).astype("datetime64[s]") + second
         return shifted.astype(np.int64)
 
-    def steps_in(self, duration: str) -> int:
+    def times(self, count: int) -> TimeStep:
+        """The step `count` times as long."""
+        true_length = None if self.true_length is None else self.true_length * count
+        return replace(self, count=self.count * count, true_length=true_length)
+
+    def frames(self, shorter: TimeStep) -> int:
+        """How many of a shorter step make this one: every how-manieth frame of a series the step goes to.
+
+        Raises MeshcastError where this is no multiple of it.
+        """
+        lengths = [step.count if step.true_length is None else step.true_length for step in (self, shorter)]
+        same_clock = self.unit == shorter.unit and (self.true_length is None) == (shorter.true_length is None)
+        whole = round(lengths[0] / lengths[1])
+        if not same_clock or whole < 1 or abs(lengths[0] - whole * lengths[1]) > 1e-9 * lengths[0]:
+            raise MeshcastError(
+                f"A time step of {self} is no multiple of the data's, {shorter}. Choose one that is, as "
+                f"{shorter.times(2)}, or data with a time step that fits into it."
+            )
+        return whole
+
+    def steps_in(self, duration: str, what: str = "lead time") -> int:
         """Whole steps in a duration such as `5d`, `6 month`, `40 steps`, or a length of the equation's own time.
 
+        what: the duration is, for the message.
         Raises MeshcastError where the duration is no multiple of the step, naming the nearest ones that are.
         """
         if match := re.fullmatch(r"\s*(\d+)\s*steps?\s*", duration):
@@ -84,14 +105,14 @@ class TimeStep:
         else:
             asked = TimeStep.parse(duration)
             if asked.unit != self.unit or self.true_length is not None:
-                raise MeshcastError(f"A lead time of {duration} cannot be counted in steps of {self}; try `10 steps`.")
+                raise MeshcastError(f"A {what} of {duration} cannot be counted in steps of {self}; try `10 steps`.")
             steps = asked.count / self.count
         whole = round(steps)
         if whole < 1 or abs(steps - whole) > 1e-6 * max(steps, 1.0):
             above = int(np.floor(steps)) + 1
             below = f"`{above - 1} steps` or " if above > 1 else ""
             raise MeshcastError(
-                f"The lead time {duration} is no multiple of the time step {self}. "
+                f"The {what} {duration} is no multiple of the time step {self}. "
                 f"Nearest: {below}`{above} step{'s' * (above > 1)}`."
             )
         return whole

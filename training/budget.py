@@ -64,7 +64,7 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
     said: dict[str, Any] = {
         "data": f"{len(fields.times)} times, {fields.ensemble_size} ensemble rows, {len(fields.variables)} variables",
         "mesh": fields.mesh.describe(),
-        "time step": str(fields.time_step),
+        "time step": str(prepared.task.time_step),
     }
     if is_closed_form(config.emulator):
         return {**said, "training": "closed form, no updates"}

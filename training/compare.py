@@ -22,6 +22,7 @@ from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
 from emulator.data.starts import spread_starts
 from emulator.task import Task
+from emulator.time_step import TimeStep
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from inference.report import Story, write_report
@@ -130,15 +131,18 @@ def compare(
     test, train = config.data.test.open(), open_fields(config.data.train.source)
     if not train.mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {train.mesh.describe()} but test data on a {test.mesh.describe()}.")
-    loaded = {label: _load(label, row, test) for label, row in config.emulators.items() if _is_checkpoint(row)}
+    task = config.task.build(test)
+    loaded = {
+        label: _load(label, row, test, task.time_step) for label, row in config.emulators.items() if _is_checkpoint(row)
+    }
     runs = study_runs(config)
-    starts = _starts(config, [trained.emulator.task for trained in loaded.values()], test)
+    starts = _starts(config, [task, *(trained.emulator.task for trained in loaded.values())], test)
     results = run_study(runs, config.results, progress=progress, say=say, emulators=True)
     entries = _in_order(config, loaded, results)
     made = [entry for entry in entries if entry.trained is not None]
     if not made:
         raise MeshcastError("No row can forecast: " + "; ".join(f"{e.label}: {e.reason}" for e in entries) + ".")
-    say(f"forecasting {config.forecast.steps} steps of {test.time_step} with {len(made)} emulators ...")
+    say(f"forecasting {config.forecast.steps} steps of {task.time_step} with {len(made)} emulators ...")
     forecasts = _forecasts(config, made, test, starts)
     climatologies = [e.trained.emulator for e in made if e.trained and isinstance(e.trained.config, ClimatologyConfig)]
     verification = verify(
@@ -213,22 +217,22 @@ def _is_checkpoint(row: Any) -> bool:
     return isinstance(row, CheckpointConfig)
 
 
-def _load(label: str, row: Any, test: Fields) -> TrainedEmulator:
+def _load(label: str, row: Any, test: Fields, time_step: TimeStep) -> TrainedEmulator:
     path = Path(row.path)
     trained = load_emulator(path / "emulator.safetensors" if path.is_dir() else path)
-    _refuse_misfit(label, trained, test)
+    _refuse_misfit(label, trained, test, time_step)
     return trained
 
 
-def _refuse_misfit(label: str, trained: TrainedEmulator, test: Fields) -> None:
+def _refuse_misfit(label: str, trained: TrainedEmulator, test: Fields, time_step: TimeStep) -> None:
     """Raise MeshcastError where an emulator cannot start from the test part."""
     emulator = trained.emulator
     units = dict(zip(test.variables, test.units, strict=True))
     faults = []
     if not emulator.mesh.same_nodes(test.mesh):
         faults.append(f"it lives on a {emulator.mesh.describe()}, the test part on a {test.mesh.describe()}")
-    if emulator.task.time_step != test.time_step:
-        faults.append(f"its time step is {emulator.task.time_step}, the test part's {test.time_step}")
+    if emulator.task.time_step != time_step:
+        faults.append(f"its time step is {emulator.task.time_step}, the comparison's {time_step}; set task.time_step")
     for variable in emulator.task.with_role("prognostic"):
         if variable.name not in units:
             faults.append(f"the test part has no {variable.name}; it has {', '.join(test.variables)}")
@@ -265,11 +269,11 @@ Starts = tuple[NDArray[np.int64], NDArray[np.int64]]
 def _starts(config: CompareConfig, tasks: Sequence[Task], test: Fields) -> Starts:
     """Initial times and trajectories [case] from which every row can start, the longest history deciding."""
     wanted = config.forecast
-    longest = max([config.task.build(test), *tasks], key=lambda task: task.history)
+    longest = max(tasks, key=lambda task: task.history)
     init_time, trajectory = spread_starts(test, longest, wanted.steps)
     if test.ensemble_axis != "trajectory":
         step = np.searchsorted(test.times, init_time)
-        kept = (step - step[0]) % wanted.every == 0
+        kept = (step - step[0]) % (wanted.every * longest.time_step.frames(test.time_step)) == 0
         init_time, trajectory = init_time[kept], trajectory[kept]
     if wanted.cases is not None and wanted.cases < len(init_time):
         chosen = np.linspace(0, len(init_time) - 1, wanted.cases).round().astype(int)

@@ -12,6 +12,7 @@ from emulator.data.dataset_fields import open_fields
 from emulator.data.fields import Fields
 from emulator.gnn import GNNConfig
 from emulator.task import Task, Variable
+from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 
 Source = str | list[Any] | dict[str, Any]
@@ -50,8 +51,10 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Which variables play which role; units and time step come from the data.
+    """Which variables play which role; units come from the data.
 
+    time_step: of the emulator, a multiple of the data's, as `6h`, `1 month` or `2 steps`; theirs by default. Training
+        then starts at every frame of the data, and sees those a time step apart.
     history: states the emulator sees.
     partners: of a vector component, the other one.
     bounds: of a variable, the lowest and the highest value a prediction may take.
@@ -61,12 +64,16 @@ class TaskConfig:
     diagnostic: tuple[str, ...] = ()
     forcing: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    time_step: str | None = None
     history: int = 1
     partners: dict[str, str] = field(default_factory=dict)
     bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
     def build(self, fields: Fields) -> Task:
-        """The task, with the units and the time step of the data. Raises where the data lack a variable."""
+        """The task, with the units of the data.
+
+        Raises MeshcastError where the data lack a variable, or the time step is no multiple of theirs.
+        """
         units = dict(zip(fields.variables, fields.units, strict=True))
         given = {"forcing", "static"}
         variables, absent = [], []
@@ -81,7 +88,10 @@ class TaskConfig:
                 f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
                 "Name others under task, or rename with the dataset's `rename`."
             )
-        return Task(tuple(variables), fields.time_step, self.history)
+        return Task(tuple(variables), self._time_step(fields.time_step), self.history)
+
+    def _time_step(self, own: TimeStep) -> TimeStep:
+        return own if self.time_step is None else own.times(own.steps_in(self.time_step, "task.time_step"))
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,9 @@ def node_statistics(part: TrainingPart, task: Task) -> NDArray[np.float64]:
     count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     changes, change = np.zeros(shape), np.zeros(shape)
     offset = None
-    for _, values, before in read_in_chunks(part.fields, task.prognostic, part.available, part.rows):
+    for _, values, before in read_in_chunks(
+        part.fields, task.prognostic, part.available, part.rows, stride=part.frames(task)
+    ):
         if offset is None:
             offset = np.nanmean(values, axis=(0, 1, 2))  # near the mean, so that squares lose no digits
         fresh, steps = values[before:] - offset, np.diff(values, axis=0)

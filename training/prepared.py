@@ -15,7 +15,7 @@ from emulator.configuration import resolve
 from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.forcings import STATIC_FEATURES, Forcings
-from emulator.normalise import Statistics, partners_of
+from emulator.normalise import Statistics
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
@@ -24,25 +24,30 @@ from training.windows import Windows
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An experiment with its data opened."""
+    """An experiment with its data opened.
+
+    part: the training part, which is all that a closed form, the scales and the first guess may see.
+    valid: [node, predicted] where the training data ever have a value; None where everywhere.
+    """
 
     config: ExperimentConfig
     task: Task
-    train: Fields
+    part: TrainingPart
     validation: Fields
-    statistics: Statistics
-    forcings: Forcings
     validation_forcings: Forcings
     valid: NDArray[np.bool_] | None
 
     @property
-    def part(self) -> TrainingPart:
-        """What a closed form may see."""
-        return TrainingPart(self.train, forcings=self.forcings)
+    def train(self) -> Fields:
+        return self.part.fields
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.part.statistics(self.task)
 
 
 def prepare(config: ExperimentConfig) -> Prepared:
-    """Open the data, make the task and take the statistics, from the training part alone."""
+    """Open the data, make the task, and say what a training may see of them."""
     train, validation = config.data.train.open(), config.data.validation.open()
     if not train.mesh.same_nodes(validation.mesh):
         raise MeshcastError(
@@ -61,17 +66,20 @@ def prepare(config: ExperimentConfig) -> Prepared:
                 f"{', '.join(STATIC_FEATURES)}."
             )
     names = names_of(task.predicted)
-    statistics = Statistics.of(train, names, partners_of(task))
     tables = config.data.forcing_tables
     forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))
-    return Prepared(config, task, train, validation, statistics, forcings, later, _valid(train, names))
+    part = TrainingPart(train, forcings=forcings)
+    part.statistics(task)  # a variable without a value is found before anything is built
+    return Prepared(config, task, part, validation, later, _valid(train, names))
 
 
 def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     """Training windows with noise, and validation starts spread over the validation part."""
     config, task = prepared.config, prepared.task
     training, validation = config.training, config.validation
-    train = Windows(prepared.train, task, training.unroll, prepared.forcings, training.seed, noisy=training.noise > 0)
+    train = Windows(
+        prepared.train, task, training.unroll, prepared.part.provider, training.seed, noisy=training.noise > 0
+    )
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts
 

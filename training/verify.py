@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ def _training_part(
             f"the training data are on a {fields.mesh.describe()}, the truth on a {truth.mesh.describe()}"
         )
     tables = experiment.data.forcing_tables if experiment is not None else ()
-    task = config.build(fields)
+    task = replace(config.build(fields), time_step=forecast.time_step)
     return task, TrainingPart(fields, forcings=forcings_of(task, fields.mesh, fields, tables))
 
 
@@ -120,12 +120,10 @@ def _bare_task(forecast: Forecast, truth: Fields) -> Task:
             f"The forecast holds {', '.join(forecast.variables)}, the truth {', '.join(truth.variables)}: nothing in "
             "common to verify."
         )
-    return TaskConfig(prognostic=shared).build(truth)
+    return replace(TaskConfig(prognostic=shared).build(truth), time_step=forecast.time_step)
 
 
 def _only(forecast: Forecast, variables: Sequence[str]) -> Forecast:
-    from dataclasses import replace
-
     absent = [name for name in variables if name not in forecast.variables]
     if absent:
         raise MeshcastError(

@@ -35,7 +35,9 @@ class WindowForcings:
 
 
 class Windows(Dataset[Batch]):
-    """All windows of `history + steps` consecutive times in a series; those that touch a missing date are skipped.
+    """All windows of `history + steps` times in a series, a time step apart; those with a missing date are skipped.
+
+    Where the series is finer than the task's time step a window takes every so-manieth frame, and starts at any.
 
     An item is asked for by (epoch, index), so that its noise is a function of (seed, epoch, sample) alone: not of
     rank, worker or resume. It holds
@@ -54,17 +56,15 @@ class Windows(Dataset[Batch]):
         forcings: Forcings,
         seed: int = 0,
         noisy: bool = False,
-        stride: int = 1,
         most: int | None = None,
     ) -> None:
         self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
         self.seed, self.noisy = seed, noisy
         self.names = names_of(task.predicted)
-        length = task.history + steps
-        starts = np.arange(0, len(fields.times) - length + 1, stride)
+        self.window = task.time_step.frames(fields.time_step) * np.arange(task.history + steps)  # frames from its first
+        starts = np.arange(0, len(fields.times) - self.window[-1])
         if fields.missing:
-            broken = np.isin(np.arange(len(fields.times)), sorted(fields.missing))
-            touched = np.array([broken[start : start + length].any() for start in starts], dtype=bool)
+            touched = np.isin(starts[:, None] + self.window, sorted(fields.missing)).any(axis=1)
             log.info("%d of %d windows touch a missing date and are skipped.", touched.sum(), len(starts))
             starts = starts[~touched]
         if len(starts) == 0:
@@ -83,7 +83,7 @@ class Windows(Dataset[Batch]):
     def __getitem__(self, index: int | tuple[int, int]) -> Batch:
         epoch, sample = index if isinstance(index, tuple) else (0, index)
         ensemble, start = (int(number) for number in self.pairs[sample])
-        task, times = self.task, slice(start, start + self.task.history + self.steps)
+        task, times = self.task, start + self.window
         values = self.fields.read(times, self.names, ensemble)[:, 0]
         valid_time = self.fields.times[times]
         item = {

@@ -103,7 +103,8 @@ class DampedAnomaly(nn.Module):
 
     def _anomalies(self, part: TrainingPart) -> Iterator[tuple[NDArray[np.float64], int]]:
         """Anomalies [time, ensemble, node, prognostic] of unbroken runs, and how many of the first came before."""
+        leads, stride = self.config.max_lead, part.frames(self.task)
         for index, values, known in read_in_chunks(
-            part.fields, self.task.prognostic, part.available, part.rows, overlap=self.config.max_lead
+            part.fields, self.task.prognostic, part.available, part.rows, overlap=leads, stride=stride
         ):
             yield values - self.mean.at(part.fields.times[index], torch.float64)[0].numpy(), known

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings
-from emulator.task import Task, Variable
+from emulator.normalise import Statistics, partners_of
+from emulator.task import Task, Variable, names_of
 from graphs.errors import MeshcastError
 
 
@@ -27,6 +29,20 @@ class TrainingPart:
     times: slice | NDArray[np.int64] = field(default_factory=lambda: slice(None))
     ensemble: slice | Sequence[int] = field(default_factory=lambda: slice(None))
     forcings: Forcings | None = None
+    _statistics: dict[Any, Statistics] = field(default_factory=dict, init=False, repr=False)
+
+    def frames(self, task: Task) -> int:
+        """Frames of the fields from one step of the task to the next."""
+        return task.time_step.frames(self.fields.time_step)
+
+    def statistics(self, task: Task) -> Statistics:
+        """Of the predicted variables, from one pass over the part however often they are asked for."""
+        key = (names_of(task.predicted), tuple(partners_of(task).items()), self.frames(task))
+        if key not in self._statistics:
+            self._statistics[key] = Statistics.of(
+                self.fields, key[0], partners_of(task), self.available, self.rows, stride=key[2]
+            )
+        return self._statistics[key]
 
     @property
     def available(self) -> NDArray[np.int64]:

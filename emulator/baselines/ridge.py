@@ -105,8 +105,9 @@ class Ridge(nn.Module):
     def _steps(self, part: TrainingPart) -> Iterator[tuple[Tensor, Tensor]]:
         """Features [row, node, feature] and normalised targets [row, node, output], a row a step of one member."""
         history, count = self.task.history, len(self.task.prognostic)
+        names, stride = names_of(self.task.predicted), part.frames(self.task)
         for index, block, known in read_in_chunks(
-            part.fields, names_of(self.task.predicted), part.available, part.rows, overlap=history
+            part.fields, names, part.available, part.rows, overlap=history, stride=stride
         ):
             values = torch.from_numpy(block)  # [time, member, node, predicted]
             now = np.arange(max(known, history), len(values)) - 1
@@ -182,25 +183,24 @@ def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[
 
     Raises MeshcastError where the part holds no unbroken stretch of history and one step.
     """
-    first, steps = _unbroken(part.available, task.history, steps)
+    stride = part.frames(task)
+    first, steps = _unbroken(part.available, task.history, steps, stride)
     most = max(4, min(most, int(2e6 // (part.fields.mesh.num_nodes * len(task.prognostic)))))  # of memory
     rows = part.rows[: max(1, most)]
     chosen = first[np.unique(np.linspace(0, len(first) - 1, max(1, most // len(rows))).round().astype(int))]
-    window = np.arange(task.history + steps)
+    window = stride * np.arange(task.history + steps)
     blocks = [part.fields.read(start + window, task.prognostic, rows) for start in chosen]
     values = torch.from_numpy(np.concatenate(blocks, axis=1)).transpose(0, 1).unsqueeze(1)  # [row, 1, time, node, var]
-    now = np.repeat(part.fields.times[chosen + task.history - 1], len(rows))
+    now = np.repeat(part.fields.times[chosen + stride * (task.history - 1)], len(rows))
     return State(values[:, :, : task.history], now), values[:, :, task.history :].permute(2, 0, 1, 3, 4).double()
 
 
-def _unbroken(index: NDArray[np.int64], history: int, steps: int) -> tuple[NDArray[np.int64], int]:
+def _unbroken(index: NDArray[np.int64], history: int, steps: int, stride: int) -> tuple[NDArray[np.int64], int]:
     """First indices of windows of `history + steps` times without a gap; with fewer steps where none is so long."""
     for fewer in range(min(steps, len(index) - history), 0, -1):
-        length = history + fewer - 1
-        first = index[: len(index) - length]
-        whole = index[length:] - first == length
+        whole = np.isin(index[:, None] + stride * np.arange(history + fewer), index).all(axis=1)
         if whole.any():
-            return first[whole], fewer
+            return index[whole], fewer
     raise MeshcastError(
         f"The held-out training part has no {history + 1} consecutive dates, which choosing a radius and a penalty by "
         "rollout needs. Train on a longer part, or give one radius and one penalty."

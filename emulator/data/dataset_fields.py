@@ -167,8 +167,7 @@ class DatasetFields:
         else:
             return TimeStep(seconds)
         ratio = max(1, round(seconds / self.stores[0].frequency.total_seconds()))
-        length = None if step.true_length is None else step.true_length * ratio
-        return replace(step, count=step.count * ratio, true_length=length)
+        return step.times(ratio)
 
 
 def _stores(dataset: Any) -> Iterator[Any]:

@@ -71,6 +71,17 @@ def test_changes_across_a_missing_date_are_not_counted() -> None:
     assert statistics.maximum[0] == 51.0
 
 
+def test_changes_over_a_longer_step_count_every_pair_that_far_apart(noise: np.ndarray) -> None:
+    noise = noise.astype(np.float32).astype(np.float64)
+    fields = fields_of(noise, ("u", "v"), frozenset({4}))
+    statistics = Statistics.of(fields, ["u", "v"], chunk=4, stride=3)
+    there = np.delete(np.arange(30), 4)
+    pairs = [frame for frame in range(27) if frame not in (1, 4)]
+    tendency = np.sqrt(((noise[np.array(pairs) + 3] - noise[pairs]) ** 2).mean(axis=(0, 1, 2)))
+    assert statistics.tendency_std == pytest.approx(tendency, rel=1e-12)
+    assert statistics.mean == pytest.approx(noise[there].mean(axis=(0, 1, 2)), rel=1e-12)
+
+
 def test_masked_nodes_are_not_counted(noise: np.ndarray) -> None:
     masked = noise.copy()
     masked[:, :, 3:] = np.nan

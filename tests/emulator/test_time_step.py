@@ -44,6 +44,20 @@ def test_a_step_prints_as_it_is_read(text: str) -> None:
     assert str(TimeStep.parse(text)) == text
 
 
+def test_a_longer_step_counts_the_frames_of_a_shorter_one() -> None:
+    hour, month, frame = TimeStep.parse("1h"), TimeStep.parse("1 month"), TimeStep(1, "second", 0.5, "tau")
+    for step, count in ((hour, 6), (month, 12), (frame, 3), (hour, 1)):
+        assert step.times(count).frames(step) == count
+    assert str(frame.times(3)) == "1.5 tau" and str(month.times(12)) == "1 year"
+
+
+@pytest.mark.parametrize(("longer", "shorter"), [("7h", "3h"), ("1h", "3h"), ("1 month", "1d"), ("1h", "frame")])
+def test_a_step_that_the_data_do_not_divide_is_refused(longer: str, shorter: str) -> None:
+    data = TimeStep(1, "second", 1.0, "frame") if shorter == "frame" else TimeStep.parse(shorter)
+    with pytest.raises(MeshcastError, match="is no multiple of the data's"):
+        TimeStep.parse(longer).frames(data)
+
+
 def test_six_months_from_new_year_are_the_firsts_of_the_months() -> None:
     assert months_after("2005-01-01", "1 month", 6) == [f"2005-{month:02d}-01T00:00:00" for month in range(2, 8)]
 

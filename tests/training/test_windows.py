@@ -116,6 +116,20 @@ def test_windows_that_touch_a_missing_date_are_skipped() -> None:
         assert np.diff(windows[index]["values"][:, 0, 0]).tolist() == [1.0, 1.0]
 
 
+def test_a_longer_time_step_takes_every_third_frame_from_any_start() -> None:
+    fields = mirrored_fields()
+    task = replace(MIRRORED, time_step=FRAME.times(3))
+    windows = windows_on(fields, task, steps=1)
+    assert windows.pairs[:, 1].tolist() == [0, 1, 2, 3]
+    for start in range(4):
+        item = windows[start]
+        assert item["values"][:, 0, 0].tolist() == [start, start + 3, start + 6]
+        assert item["forcing"][:, 0, 0].tolist() == item["values"][:, 0, 0].tolist()
+        assert int(item["valid_time"]) == fields.times[start + 3]
+    gap = windows_on(replace(fields, missing=frozenset({4})), task, steps=1)
+    assert gap.pairs[:, 1].tolist() == [0, 2, 3]  # a missing date between those a window takes does no harm
+
+
 def test_a_series_without_a_whole_window_says_what_to_do() -> None:
     for fields, steps in ((mirrored_fields(), 9), (replace(mirrored_fields(), missing=frozenset(range(0, 10, 2))), 1)):
         with pytest.raises(MeshcastError, match=r"Shorten training\.unroll or validation.steps"):

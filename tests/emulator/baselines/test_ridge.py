@@ -134,6 +134,15 @@ def test_an_exact_shift_is_recovered_and_stays_exact() -> None:
     assert errors(emulator, fields_on(ring(40), moving_waves(5, 101, seed=1)), 100)[-1] < 1e-3
 
 
+def test_a_longer_time_step_learns_a_longer_shift() -> None:
+    fields = fields_on(ring(40), moving_waves(6, 13))
+    config = RidgeConfig(radii=(2, 6), penalties=(1e-12,), rollout_steps=4)
+    emulator = Ridge.fit(config, Task(TASK.variables, STEP.times(2)), TrainingPart(fields))
+    assert emulator.config.radii == (6,)  # two frames of three nodes
+    every_second = fields_on(ring(40), moving_waves(6, 13)[::2])
+    assert errors(emulator, every_second, 6).max() < 1e-5
+
+
 def test_every_step_of_the_training_part_counts_once_in_the_final_fit() -> None:
     fields = fields_on(ring(40), moving_waves(10, 60))
     part = TrainingPart(fields)
