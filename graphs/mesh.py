@@ -47,6 +47,7 @@ class Mesh:
     domain: what is covered.
     faces: [face, 3] node indices of a triangulation, or None.
     levels: number of nodes of each nested level, coarsest first; the first levels[k] nodes form level k.
+    boundary: [node] true where values are given at every step, as around a window, and not forecast; None without.
     """
 
     positions: NDArray[np.float64]
@@ -55,6 +56,7 @@ class Mesh:
     domain: Domain
     faces: NDArray[np.int64] | None = None
     levels: tuple[int, ...] = field(default=())
+    boundary: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         dimension = 2 if self.domain.kind == "ring" else 3
@@ -71,6 +73,15 @@ class Mesh:
             raise MeshcastError(f"Mesh areas must be positive and sum to one, but sum to {self.areas.sum():.6g}.")
         if int(np.prod(self.shape)) != self.num_nodes:
             raise MeshcastError(f"A mesh of shape {self.shape} cannot have {self.num_nodes} nodes.")
+        if self.boundary is not None and (self.boundary.shape != (self.num_nodes,) or self.boundary.dtype != bool):
+            raise MeshcastError(
+                f"A mesh's boundary must be [{self.num_nodes}] of true and false, but is "
+                f"{list(self.boundary.shape)} of {self.boundary.dtype}."
+            )
+        if self.boundary is not None and not 0 < self.boundary.sum() < self.num_nodes:
+            raise MeshcastError(
+                f"{int(self.boundary.sum())} of {self.num_nodes} nodes are boundary; some must be, and some not."
+            )
 
     @property
     def num_nodes(self) -> int:
@@ -94,6 +105,14 @@ class Mesh:
         degrees = np.degrees(np.arctan2(self.positions[:, 1], self.positions[:, 0])) % 360.0
         return np.where(degrees > 360.0 - 1e-9, 0.0, degrees)
 
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """[node] what each counts in losses and scores: its area, nothing on the boundary; they sum to one."""
+        if self.boundary is None:
+            return self.areas
+        inside = np.where(self.boundary, 0.0, self.areas)
+        return inside / inside.sum()
+
     def same_nodes(self, other: Mesh, tolerance: float = 1e-4) -> bool:
         """True where both meshes have the same nodes in the same order, to `tolerance` [radians]."""
         return self.positions.shape == other.positions.shape and bool(
@@ -109,4 +128,5 @@ class Mesh:
             case "sphere":
                 return f"global mesh of {grid} nodes"
             case _:
-                return f"limited area of {grid} nodes"
+                given = "" if self.boundary is None else f", {int(self.boundary.sum())} of them boundary"
+                return f"limited area of {grid} nodes{given}"
