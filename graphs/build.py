@@ -5,12 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from graphs.connect import nearest, refuse_unreached, ring_hops, stencil, within
+from graphs.connect import (
+    containing_triangle,
+    induced,
+    multi_mesh,
+    nearest,
+    refuse_unreached,
+    ring_hops,
+    stencil,
+    within,
+)
 from graphs.edge_features import edge_features
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
+from graphs.icosphere import icosphere, is_icosphere, trim
 from graphs.mesh import Mesh
 
 
@@ -48,31 +60,145 @@ class RadiusEdges:
     distance: float = 500e3
 
 
-EdgeConfig = HopEdges | StencilEdges | NearestEdges | RadiusEdges
+@dataclass(frozen=True)
+class MultiMeshEdges:
+    """The sides of the triangles of several levels of an icosphere, near and far; all `levels` where null."""
+
+    kind: Literal["multi_mesh"] = "multi_mesh"
+    levels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TriangleEdges:
+    """Three edges a grid point: between it and the corners of the mesh's triangle around it, barycentric weights as a
+    feature."""
+
+    kind: Literal["triangle"] = "triangle"
+
+
+@dataclass(frozen=True)
+class IcosphereMesh:
+    """The icosahedron refined `level` times, 10 · 4^level + 2 nodes; on limited-area data, the nodes these reach."""
+
+    kind: Literal["icosphere"] = "icosphere"
+    level: int = 4
+
+
+EdgeConfig = HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges
+LinkConfig = TriangleEdges | NearestEdges | RadiusEdges
+MeshConfig = IcosphereMesh
+
+ENCODER_REACH = 0.6  # of the longest side of a triangle; its corners are at most 0.58 sides from any point inside
 
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """Which graphs a network runs on; data and messages share the mesh."""
+    """Which graphs a network runs on.
+
+    processor: edges along which messages pass.
+    mesh: where messages pass; null where that is the mesh of the data, without encoder and decoder.
+    encoder: edges from grid to mesh; null for all grid points within 0.6 of the longest side of a triangle, or the
+        nearest one.
+    decoder: edges from mesh to grid; null for the corners of the triangle around each grid point.
+    """
 
     processor: EdgeConfig
+    mesh: MeshConfig | None = None
+    encoder: LinkConfig | None = None
+    decoder: LinkConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.mesh is None and (self.encoder is not None or self.decoder is not None):
+            raise MeshcastError(
+                "An encoder or a decoder needs a mesh to lead to. Add mesh: {kind: icosphere, level: 4}, or leave "
+                "both out for data on the mesh itself."
+            )
 
 
 def build_graphs(config: GraphConfig, mesh: Mesh) -> ModelGraphs:
-    """The graphs of a network whose messages pass on the mesh of its data, so without encoder and decoder edges.
+    """The graphs of a network for data on `mesh`.
 
-    Raises where a node would hear nothing.
+    Raises MeshcastError where a node would hear nothing, or a grid point lies in no triangle.
     """
-    return ModelGraphs(processor=connected(mesh, mesh, connect(config.processor, mesh), "the processor"))
+    if config.mesh is None:
+        return ModelGraphs(processor=connected(mesh, mesh, connect(config.processor, mesh), "the processor"))
+    hidden, edge_index = message_mesh(config.mesh, config.processor, mesh)
+    return ModelGraphs(
+        processor=connected(hidden, hidden, edge_index, "the processor"),
+        encoder=_encoder(config.encoder, mesh, hidden),
+        decoder=_decoder(config.decoder, mesh, hidden),
+        mesh=hidden,
+    )
+
+
+def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mesh, Tensor]:
+    """The mesh where messages pass for data on `grid`, and the processor's edges [2, edge] on it.
+
+    For limited-area data the mesh is trimmed to the corners of triangles that hold a grid point and the nodes within
+    the encoder's reach of one; of a multi-mesh the edges between kept nodes stay.
+    """
+    if grid.domain.kind == "ring":
+        raise MeshcastError(f"An icosphere cannot carry the messages of a {grid.describe()}. Leave out graph.mesh.")
+    whole = icosphere(config.level, grid.domain.size)
+    if grid.domain.kind == "sphere":
+        return whole, connect(edges, whole)
+    keep = np.zeros(whole.num_nodes, dtype=bool)
+    keep[containing_triangle(whole, grid)[0][0].numpy()] = True
+    keep[within(grid, whole, encoder_reach(whole))[1].numpy()] = True
+    trimmed = trim(whole, keep)
+    if isinstance(edges, MultiMeshEdges):
+        return trimmed, induced(multi_mesh(whole, edges.levels), keep)
+    return trimmed, connect(edges, trimmed)
+
+
+def encoder_reach(mesh: Mesh) -> float:
+    """How far [m] a mesh's nodes listen to grid points by default: 0.6 of the longest side of a face."""
+    assert mesh.faces is not None
+    sides = mesh.positions[mesh.faces] - mesh.positions[np.roll(mesh.faces, -1, axis=1)]
+    chord = float(np.linalg.norm(sides, axis=-1).max())
+    return ENCODER_REACH * 2.0 * float(np.arcsin(chord / 2.0)) * mesh.domain.size
+
+
+def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
+    match config:
+        case None:
+            edge_index = within(grid, hidden, encoder_reach(hidden))
+            unheard = np.flatnonzero(np.bincount(edge_index[1].numpy(), minlength=hidden.num_nodes) == 0)
+            edge_index = torch.cat([edge_index, nearest(grid, hidden, 1)[:, unheard]], dim=1)
+        case TriangleEdges():
+            edge_index, weights = containing_triangle(hidden, grid)
+            return connected(grid, hidden, edge_index.flip(0), "the encoder", weights)
+        case _:
+            edge_index = _links(config, grid, hidden)
+    return connected(grid, hidden, edge_index, "the encoder")
+
+
+def _decoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
+    if config is None or isinstance(config, TriangleEdges):
+        edge_index, weights = containing_triangle(hidden, grid)
+        return connected(hidden, grid, edge_index, "the decoder", weights)
+    return connected(hidden, grid, _links(config, hidden, grid), "the decoder")
+
+
+def _links(config: LinkConfig, senders: Mesh, receivers: Mesh) -> Tensor:
+    match config:
+        case NearestEdges():
+            return nearest(senders, receivers, config.neighbours)
+        case RadiusEdges():
+            return within(senders, receivers, config.distance)
+        case _:
+            raise MeshcastError(f"Links are of kind triangle, nearest or radius, not {config!r}.")
 
 
 def default_config(mesh: Mesh) -> GraphConfig:
-    """A fair first choice: hops of several scales on a ring, the eight neighbours elsewhere."""
+    """A fair first choice: hops of several scales on a ring or an icosphere, the eight neighbours elsewhere."""
     if mesh.domain.kind == "ring":
         hops = tuple(hop for hop in (1, 2, 4, 8) if 2 * hop < mesh.num_nodes)
         return GraphConfig(HopEdges(hops=hops))
     if mesh.structured:
         return GraphConfig(StencilEdges(radius=1))
+    if is_icosphere(mesh):
+        return GraphConfig(MultiMeshEdges())
     return GraphConfig(NearestEdges(neighbours=min(8, mesh.num_nodes - 1)))
 
 
@@ -92,12 +218,19 @@ def connect(config: EdgeConfig, mesh: Mesh) -> Tensor:
             return nearest(mesh, mesh, config.neighbours)
         case RadiusEdges():
             return within(mesh, mesh, config.distance)
+        case MultiMeshEdges():
+            return multi_mesh(mesh, config.levels)
         case _:
-            raise MeshcastError(f"Edges are of kind hops, stencil, nearest or radius, not {config!r}.")
+            raise MeshcastError(f"Edges are of kind hops, stencil, nearest, radius or multi_mesh, not {config!r}.")
 
 
-def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str) -> Graph:
-    """A graph with its edge features, every receiver reached."""
+def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, weights: Tensor | None = None) -> Graph:
+    """A graph with its edge features, every receiver reached.
+
+    weights: [edge], appended to the features as `weight` where given.
+    """
     refuse_unreached(edge_index, receivers, what)
     features, names = edge_features(senders, receivers, edge_index)
+    if weights is not None:
+        features, names = torch.cat([features, weights[:, None]], dim=1), (*names, "weight")
     return Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)

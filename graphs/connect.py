@@ -16,8 +16,12 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from graphs.errors import MeshcastError
+from graphs.geometry import tangent_frames
 from graphs.graph import Graph
+from graphs.icosphere import faces_by_level
 from graphs.mesh import Mesh
+
+ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
 
 
 def ring_hops(mesh: Mesh, hops: Sequence[int]) -> Tensor:
@@ -77,6 +81,26 @@ def stencil(mesh: Mesh, radius: int, shape: Literal["square", "disc"] = "square"
     return _edge_index((i * columns + j)[inside], receivers[inside])
 
 
+def multi_mesh(mesh: Mesh, levels: Sequence[int] | None = None) -> Tensor:
+    """The sides of the faces of several levels of an icosphere, both ways (Lam et al. 2023, arXiv:2212.12794).
+
+    Every node of the finest level hears its near neighbours, those of coarser ones their far neighbours too: all
+    levels of an icosphere of level n have 60 (4^(n + 1) - 1) / 3 directed edges.
+
+    levels: any subset; all where None. Nodes that belong to none of them stay without edges.
+    """
+    by_level = faces_by_level(mesh)
+    chosen = range(len(by_level)) if levels is None else levels
+    if not chosen or len(set(chosen)) != len(chosen) or not all(0 <= level < len(by_level) for level in chosen):
+        raise MeshcastError(
+            f"Levels of this {mesh.describe()} must be different ones of 0 to {len(by_level) - 1}, at least one, but "
+            f"are {list(chosen)}."
+        )
+    faces = np.concatenate([by_level[level] for level in chosen])
+    # Faces turn anticlockwise on a closed surface, so that every side is met once in either direction.
+    return _edge_index(faces.ravel(), np.roll(faces, -1, axis=1).ravel())
+
+
 def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
     """Edges to every receiver from its `k` nearest senders; inside one mesh, from its `k` nearest other nodes."""
     _refuse_different_worlds(senders, receivers)
@@ -115,6 +139,46 @@ def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
         other = sources != targets
         sources, targets = sources[other], targets[other]
     return _edge_index(sources, targets)
+
+
+def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
+    """Edges to every grid point from the corners of the mesh's face that holds it, and their barycentric weights.
+
+    Returns edge_index [2, 3 · grid point], senders on the mesh, and weights [edge] float64, at least zero, that sum to
+    one at every receiver: w_a ∝ p · (b × c), linear interpolation in the plane of the face. A point on a side or a
+    corner belongs to the face that lies east of it, else north, so that a turn of both meshes turns the edges.
+    Raises MeshcastError where a point lies in no face, as outside a limited area.
+    """
+    _refuse_different_worlds(mesh, grid)
+    if mesh.faces is None:
+        raise MeshcastError(
+            f"Edges of kind triangle need a mesh with faces, but this is a {mesh.describe()} without. Use kind: "
+            "nearest."
+        )
+    face, weights = _locate(mesh.positions, mesh.faces, grid.positions)
+    outside = np.flatnonzero(face < 0)
+    if outside.size:
+        first = int(outside[0])
+        raise MeshcastError(
+            f"{outside.size} of {grid.num_nodes} grid points lie in no triangle of the {mesh.describe()}; the first is "
+            f"node {first} at {grid.latitudes[first]:.2f} N, {grid.longitudes[first]:.2f} E. Use a mesh that reaches "
+            "beyond the data, or kind: nearest."
+        )
+    corners = mesh.faces[face]
+    order = np.argsort(corners, axis=1)  # by sender, as everywhere
+    senders, weights = np.take_along_axis(corners, order, 1), np.take_along_axis(weights, order, 1)
+    receivers = np.repeat(np.arange(grid.num_nodes), 3)
+    return torch.from_numpy(np.stack([senders.ravel(), receivers])), torch.from_numpy(weights.ravel())
+
+
+def induced(edge_index: Tensor, keep: NDArray[np.bool_]) -> Tensor:
+    """The edges whose ends are both kept, in the numbering of the kept nodes.
+
+    keep: [node], True where a node stays.
+    """
+    number = torch.from_numpy(np.cumsum(keep) - 1)
+    both = torch.from_numpy(keep)[edge_index].all(dim=0)
+    return number[edge_index[:, both]]
 
 
 def arc_radius(mesh: Mesh) -> float:
@@ -185,5 +249,52 @@ def _refuse_different_worlds(senders: Mesh, receivers: Mesh) -> None:
 
 
 def _edge_index(senders: NDArray[np.int64], receivers: NDArray[np.int64]) -> Tensor:
-    order = np.lexsort((senders, receivers))
-    return torch.from_numpy(np.stack([senders[order], receivers[order]]).astype(np.int64))
+    # One sort of one key; a sort by two takes five times as long.
+    span = int(senders.max(initial=0)) + 1
+    receivers, senders = np.divmod(np.sort(receivers.astype(np.int64) * span + senders), span)
+    return torch.from_numpy(np.stack([senders, receivers]))
+
+
+def _locate(
+    positions: NDArray[np.float64], faces: NDArray[np.int64], targets: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """[target] the face that holds each target, -1 where none does, and [target, corner] barycentric weights."""
+    corners = positions[faces]  # [face, corner, xyz]
+    opposite = np.cross(np.roll(corners, -1, axis=1), np.roll(corners, -2, axis=1))  # b × c, c × a, a × b
+    centres = corners.sum(axis=1)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    tree = cKDTree(centres)
+    found = np.full(len(targets), -1, dtype=np.int64)
+    weights = np.zeros((len(targets), 3))
+    rest = np.arange(len(targets))
+    # Among near-equilateral faces the nearest centre is nearly always that of the face; the others ask more of them.
+    for k in (1, 8, 64):
+        k = min(k, len(faces))
+        candidates = tree.query(targets[rest], k=k)[1].reshape(-1, k)
+        share = np.einsum("tkcx,tx->tkc", opposite[candidates], targets[rest])
+        total = share.sum(axis=-1, keepdims=True)
+        share = np.divide(share, total, out=np.full_like(share, -1.0), where=total > 0)  # the far side holds nobody
+        depth = share.min(axis=-1)  # [target, candidate], negative outside
+        if k == 1:
+            choice, certain = np.zeros(len(rest), dtype=np.int64), depth[:, 0] > ON_A_SIDE
+        else:
+            choice = _eastern_most(depth > -ON_A_SIDE, centres[candidates], targets[rest])
+            certain = np.take_along_axis(depth, choice[:, None], 1)[:, 0] > -ON_A_SIDE
+        rows, chosen = np.flatnonzero(certain), choice[certain]
+        found[rest[rows]] = candidates[rows, chosen]
+        clipped = np.clip(share[rows, chosen], 0.0, None)
+        weights[rest[rows]] = clipped / clipped.sum(axis=1, keepdims=True)
+        rest = rest[~certain]
+        if rest.size == 0:
+            break
+    return found, weights
+
+
+def _eastern_most(
+    allowed: NDArray[np.bool_], centres: NDArray[np.float64], targets: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """[target] of the allowed candidates [target, candidate] the one whose centre lies most to the east, else north."""
+    east, north = tangent_frames(targets)
+    # An irrational direction, in which no two faces around one point can tie.
+    lead = np.einsum("tkx,tx->tk", centres - targets[:, None], east + (np.sqrt(5.0) - 2.0) * north)
+    return np.where(allowed, lead, -np.inf).argmax(axis=1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +110,13 @@ class ModelGraphs:
     encoder: grid to mesh, or None where data live on the mesh itself.
     processor: mesh to mesh.
     decoder: mesh to grid, or None.
+    mesh: where messages pass; None where that is the mesh of the data.
     """
 
     processor: Graph
     encoder: Graph | None = None
     decoder: Graph | None = None
+    mesh: Mesh | None = None
 
     def named(self) -> dict[str, Graph]:
         """The graphs that exist, by name."""
@@ -122,4 +125,4 @@ class ModelGraphs:
 
     def to(self, device: torch.device | str) -> ModelGraphs:
         """The same graphs on another device."""
-        return ModelGraphs(**{name: graph.to(device) for name, graph in self.named().items()})
+        return ModelGraphs(mesh=self.mesh, **{name: graph.to(device) for name, graph in self.named().items()})

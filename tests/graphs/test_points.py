@@ -182,7 +182,7 @@ def test_every_mesh_has_a_default_graph_that_reaches_every_node(mesh) -> None:
 
 
 def test_a_stencil_of_a_wrong_kind_is_named() -> None:
-    with pytest.raises(MeshcastError, match="kind hops, stencil, nearest or radius"):
+    with pytest.raises(MeshcastError, match="kind hops, stencil, nearest, radius or multi_mesh"):
         build_graphs(GraphConfig("everything"), ring(5))  # type: ignore[arg-type]
     with pytest.raises(MeshcastError, match="without structure"):
         build_graphs(GraphConfig(StencilEdges()), ring(5))

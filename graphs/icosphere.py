@@ -1,0 +1,210 @@
+"""The refined icosahedron: nearly even nodes on the sphere, in nested levels.
+
+Level 0 is the icosahedron; each level cuts every triangle of the one before into four at its edges' midpoints, moved
+out to the sphere (Baumgardner and Frederickson 1985, https://doi.org/10.1137/0722066). A face's centre lies at each
+pole, so no node does, and rotations by 120 degrees about the axis take every level to itself, as does the inversion of
+every point through the centre.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from graphs.available_memory import refuse_too_large
+from graphs.errors import MeshcastError
+from graphs.geometry import to_xyz, triangle_areas
+from graphs.mesh import EARTH_RADIUS, Domain, Mesh
+
+Array = NDArray[np.float64]
+Faces = NDArray[np.int64]
+
+BYTES_PER_NODE = 700  # peak while areas are computed, measured at levels 7 and 8
+SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any mesh here
+
+
+def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
+    """The icosahedron refined `level` times: 10 · 4^level + 2 nodes, 20 · 4^level faces.
+
+    The nodes of level n are the first nodes of level n + 1. Areas are those of the spherical Voronoi cells. Children
+    of face f are the faces 4 f to 4 f + 3: one at each of its corners, in order, and the one between them.
+
+    radius: of the sphere [m].
+    Raises MeshcastError where the memory left is too little.
+    """
+    refuse_level(level)
+    positions, faces, levels = _refined(level)
+    cells = _voronoi_areas(positions, faces)
+    return Mesh(
+        positions.copy(), cells / cells.sum(), (len(positions),), Domain("sphere", float(radius)), faces.copy(), levels
+    )
+
+
+def num_nodes(level: int) -> int:
+    """Nodes of a level: 10 · 4^level + 2."""
+    return 10 * 4**level + 2
+
+
+def memory_estimate(level: int) -> int:
+    """Bytes needed while an icosphere of this level is built, at the peak."""
+    return BYTES_PER_NODE * num_nodes(level)
+
+
+def refuse_level(level: int) -> None:
+    """Raise MeshcastError where `level` is no level, or too fine for the memory left."""
+    if isinstance(level, bool) or not isinstance(level, int | np.integer) or level < 0:
+        raise MeshcastError(f"The level of an icosphere is a whole number from 0 (12 nodes), not {level!r}.")
+    if level > 20:  # 30 m on Earth; numbers beyond would not fit a message, let alone a memory
+        raise MeshcastError(f"An icosphere of level {level} is finer than 10 m on Earth. Choose a level of at most 12.")
+    refuse_too_large(
+        memory_estimate(int(level)),
+        f"An icosphere of level {level}, {num_nodes(int(level)):,} nodes,",
+        "Choose a lower level; each has a quarter of the nodes.",
+    )
+
+
+def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EARTH_RADIUS) -> Mesh | None:
+    """The icosphere whose nodes these are, in its own order, with faces and levels; None where they are others.
+
+    latitudes, longitudes: of every node [node], in degrees; they may be off by 1e-4 radians, as from float32.
+    radius: of the sphere [m].
+    """
+    latitude, longitude = np.asarray(latitudes, np.float64).ravel(), np.asarray(longitudes, np.float64).ravel()
+    level = level_of(latitude.size)
+    if level is None or longitude.size != latitude.size:
+        return None
+    few = slice(0, num_nodes(min(level, 2)))  # the first nodes tell most other meshes before all are built
+    for part, depth in ((few, min(level, 2)), (slice(None), level)):
+        expected = _refined(depth)[0]
+        offset = to_xyz(latitude[part], longitude[part]) - expected
+        if not np.all(np.linalg.norm(offset, axis=1) < SAME_PLACE):  # NaN is no match
+            return None
+    return icosphere(level, radius)
+
+
+def level_of(count: int) -> int | None:
+    """The level that has `count` nodes, or None."""
+    level = next(level for level in range(32) if num_nodes(level) >= count)
+    return level if num_nodes(level) == count else None
+
+
+def is_icosphere(mesh: Mesh) -> bool:
+    """Whether faces and levels of a mesh are those of an icosphere, in its own order."""
+    level = level_of(mesh.num_nodes)
+    return (
+        level is not None
+        and mesh.faces is not None
+        and mesh.faces.shape == (20 * 4**level, 3)
+        and mesh.levels == tuple(num_nodes(depth) for depth in range(level + 1))
+    )
+
+
+def faces_by_level(mesh: Mesh) -> list[Faces]:
+    """The faces [face, 3] of every level of an icosphere, coarsest first.
+
+    Raises MeshcastError where the mesh is none.
+    """
+    if not is_icosphere(mesh):
+        raise MeshcastError(
+            f"Levels belong to an icosphere, but this is a {mesh.describe()} without them. Use kind: nearest or "
+            "radius, or put messages on a mesh of their own: mesh: {kind: icosphere, level: 4}."
+        )
+    assert mesh.faces is not None
+    levels = [mesh.faces]
+    while len(levels[0]) > 20:
+        children = levels[0].reshape(-1, 4, 3)
+        levels.insert(0, np.ascontiguousarray(children[:, [0, 1, 2], 0]))  # child k holds its parent's corner k first
+    return levels
+
+
+def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
+    """The part of a mesh on its kept nodes, a limited area: faces with all corners kept, levels as far as they go.
+
+    keep: [node], True where a node stays.
+    """
+    number = np.cumsum(keep) - 1
+    faces = None if mesh.faces is None else number[mesh.faces[keep[mesh.faces].all(axis=1)]]
+    return Mesh(
+        mesh.positions[keep],
+        mesh.areas[keep] / mesh.areas[keep].sum(),
+        (int(keep.sum()),),
+        Domain("limited_area", mesh.domain.size),
+        faces,
+        tuple(int(keep[:count].sum()) for count in mesh.levels),
+    )
+
+
+@lru_cache(maxsize=2)
+def _refined(level: int) -> tuple[Array, Faces, tuple[int, ...]]:
+    """Positions [node, 3], faces [face, 3], anticlockwise from outside, and the nodes of each level."""
+    positions, faces = _icosahedron()
+    levels = [len(positions)]
+    for _ in range(level):
+        positions, faces = _refine(positions, faces)
+        levels.append(len(positions))
+    return positions, faces, tuple(levels)
+
+
+def _icosahedron() -> tuple[Array, Faces]:
+    """The twelve corners, in four rings of three from north to south, and the twenty faces."""
+    # Rings of an icosahedron that stands on a face: sin²φ = (5 ± 2 √5) / 15.
+    high, low = np.sqrt((5.0 + 2.0 * np.sqrt(5.0)) / 15.0), np.sqrt((5.0 - 2.0 * np.sqrt(5.0)) / 15.0)
+    turn = np.radians([0.0, 120.0, 240.0])
+    rings = [
+        np.stack(
+            [np.cos(turn + shift) * np.sqrt(1.0 - z * z), np.sin(turn + shift) * np.sqrt(1.0 - z * z), 0 * turn + z], 1
+        )
+        for z, shift in ((high, 0.0), (low, np.pi / 3.0))
+    ]
+    north = np.concatenate(rings)
+    positions = np.concatenate([north, -north])  # corner i + 6 is the antipode of corner i, to the last bit
+    upper = np.array(
+        [
+            [0, 1, 2],
+            [0, 3, 1],
+            [1, 4, 2],
+            [2, 5, 0],
+            [0, 10, 3],
+            [0, 5, 10],
+            [1, 11, 4],
+            [1, 3, 11],
+            [2, 9, 5],
+            [2, 4, 9],
+        ]
+    )
+    return positions, np.concatenate([upper, (upper[:, ::-1] + 6) % 12])
+
+
+def _refine(positions: Array, faces: Faces) -> tuple[Array, Faces]:
+    """Every face cut into four; the midpoints become the new nodes, in the order of their edges' ends."""
+    count = len(positions)
+    ends = np.stack([faces, np.roll(faces, -1, axis=1)])  # [2, face, side]; side k runs from corner k to the next
+    key = ends.min(axis=0) * count + ends.max(axis=0)
+    edges, side = np.unique(key, return_inverse=True)
+    first, second = np.divmod(edges, count)
+    middle = positions[first] + positions[second]
+    middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+    (a, b, c), (ab, bc, ca) = faces.T, (side.reshape(faces.shape) + count).T
+    children = np.stack([a, ab, ca, b, bc, ab, c, ca, bc, ab, bc, ca], axis=1)
+    return np.concatenate([positions, middle]), children.reshape(-1, 3)
+
+
+def _voronoi_areas(positions: Array, faces: Faces) -> Array:
+    """[node] areas of the spherical Voronoi cells [steradian], from the circumcentres of the (Delaunay) faces.
+
+    Each side of a face and its circumcentre make two mirrored right triangles, one for the cell at either end.
+    """
+    corners = positions[faces]  # [face, corner, xyz]
+    centre = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    centre /= np.linalg.norm(centre, axis=1, keepdims=True)
+    areas = np.zeros(len(positions))
+    for side in range(3):
+        start, end = corners[:, side], corners[:, (side + 1) % 3]
+        middle = start + end
+        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+        half = triangle_areas(start, middle, centre)
+        for corner in (side, (side + 1) % 3):
+            areas += np.bincount(faces[:, corner], weights=half, minlength=len(positions))
+    return areas
