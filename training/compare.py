@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Discriminator
 
-from emulator.baselines.build import BaselineConfig
+from emulator.baselines.build import BaselineConfig, build_baseline
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
@@ -136,7 +136,8 @@ def compare(
         label: _load(label, row, test, task.time_step) for label, row in config.emulators.items() if _is_checkpoint(row)
     }
     runs = study_runs(config)
-    starts = _starts(config, [task, *(trained.emulator.task for trained in loaded.values())], test)
+    own = [build_baseline(row, task, test.mesh).task for row in config.emulators.values() if _is_baseline(row)]
+    starts = _starts(config, [task, *own, *(trained.emulator.task for trained in loaded.values())], test)
     results = run_study(runs, config.results, progress=progress, say=say, emulators=True)
     entries = _in_order(config, loaded, results)
     made = [entry for entry in entries if entry.trained is not None]
@@ -215,6 +216,10 @@ class _Entry:
 
 def _is_checkpoint(row: Any) -> bool:
     return isinstance(row, CheckpointConfig)
+
+
+def _is_baseline(row: Any) -> TypeGuard[BaselineConfig]:
+    return isinstance(row, get_args(BaselineConfig))
 
 
 def _load(label: str, row: Any, test: Fields, time_step: TimeStep) -> TrainedEmulator:

@@ -8,8 +8,10 @@ from emulator.baselines.anomaly_persistence import AnomalyPersistence, AnomalyPe
 from emulator.baselines.anomaly_ridge import AnomalyRidge, AnomalyRidgeConfig
 from emulator.baselines.climatology import Climatology, ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
+from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import Persistence, PersistenceConfig
+from emulator.baselines.recent_mean import RecentMean, RecentMeanConfig
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.task import Task
 from graphs.errors import MeshcastError
@@ -20,10 +22,14 @@ BaselineConfig = (
     | ClimatologyConfig
     | AnomalyPersistenceConfig
     | DampedAnomalyConfig
+    | RecentMeanConfig
+    | LinearInverseConfig
     | RidgeConfig
     | AnomalyRidgeConfig
 )
-Baseline = Persistence | Climatology | AnomalyPersistence | DampedAnomaly | Ridge | AnomalyRidge
+Baseline = (
+    Persistence | Climatology | AnomalyPersistence | DampedAnomaly | RecentMean | LinearInverse | Ridge | AnomalyRidge
+)
 
 
 def build_baseline(config: BaselineConfig, task: Task, mesh: Mesh) -> Baseline:
@@ -46,6 +52,10 @@ def _class_of(config: BaselineConfig) -> Any:
             return AnomalyPersistence
         case DampedAnomalyConfig():
             return DampedAnomaly
+        case RecentMeanConfig():
+            return RecentMean
+        case LinearInverseConfig():
+            return LinearInverse
         case RidgeConfig():
             return Ridge
         case AnomalyRidgeConfig():

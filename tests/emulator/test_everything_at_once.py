@@ -14,8 +14,10 @@ from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
 from emulator.baselines.anomaly_ridge import AnomalyRidgeConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomalyConfig
+from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
+from emulator.baselines.recent_mean import RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, fit_closed_form, load_emulator, save_emulator
 from emulator.data.arrays import ArrayFields
@@ -125,6 +127,8 @@ def emulators(fields: ArrayFields, part: TrainingPart) -> dict[str, tuple[Emulat
         "climatology": ClimatologyConfig("climatology", "hour_month"),
         "anomaly persistence": AnomalyPersistenceConfig("anomaly_persistence", "none"),
         "damped anomaly": DampedAnomalyConfig(period="hour", max_lead=3, per_node=True),
+        "recent mean": RecentMeanConfig(period="none", steps=2),
+        "linear inverse": LinearInverseConfig(period="none", modes=3),
         "ridge": ridge,
         "anomaly ridge": AnomalyRidgeConfig("anomaly_ridge", "none", ridge),
     }

@@ -241,6 +241,11 @@ def test_real_data_start_every_so_many_steps(
     comparison = compare(config, progress=False)
     assert comparison.verification.emulators[0].init_time.tolist() == [3600 * hour for hour in (2, 14, 26, 38, 50)]
     assert "acc" in comparison.verification.emulators[0].metrics
+    overrides[0] = "emulators={recent: {kind: recent_mean, period: hour, steps: 10}, ridge: {kind: ridge, radii: [0]}}"
+    config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
+    comparison = compare(config, progress=False)  # the row with the longest history decides
+    for scores in comparison.verification.emulators:
+        assert scores.init_time.tolist() == [3600 * hour for hour in (9, 21, 33, 45)]
 
 
 def test_what_does_not_fit_together_is_refused_before_any_training(source: Path, tmp_path: Path) -> None:

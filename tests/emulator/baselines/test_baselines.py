@@ -15,8 +15,10 @@ from emulator.baselines.anomaly_ridge import AnomalyRidgeConfig
 from emulator.baselines.build import Baseline, BaselineConfig, build_baseline, fit_baseline
 from emulator.baselines.climatology import ClimatologyConfig, bin_of
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
+from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
+from emulator.baselines.recent_mean import RecentMean, RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.checkpoint import read, save
 from emulator.configuration import load, resolve
@@ -36,6 +38,8 @@ CONFIGS: list[BaselineConfig] = [
     ClimatologyConfig(),
     AnomalyPersistenceConfig(),
     DampedAnomalyConfig(max_lead=3, per_node=True),
+    RecentMeanConfig(period="hour", steps=30),
+    LinearInverseConfig(period="hour", modes=2),
     RidgeConfig(radii=(0, 1), penalties=(1e-6, 1e-2), rollout_steps=3),
     AnomalyRidgeConfig(ridge=RidgeConfig(radii=(1,), penalties=(1e-3,))),
 ]
@@ -169,6 +173,65 @@ def test_a_rollout_taken_up_again_damps_as_one_in_one_go() -> None:
     assert all(torch.equal(a.values, b.values) for a, b in zip(whole, first + rest, strict=True))
 
 
+def test_the_recent_mean_is_of_the_last_states_and_stays_with_the_lead() -> None:
+    fields = fields_of(daily_round(6) + red_noise(0.8, 144, 6))
+    emulator = fit_baseline(RecentMeanConfig(period="hour", steps=30), TASK, TrainingPart(fields, slice(0, 48)))
+    assert isinstance(emulator, RecentMean)
+    assert emulator.task.history == 30
+    climatology = emulator.mean.mean[np.arange(144) % 24, :, 0].numpy()
+    recent = (fields.values[71:101, 0, :, 0] - climatology[71:101]).mean(axis=0)
+    assert forecast(emulator, fields, 100, 40)[:, 0] == pytest.approx(climatology[101:141] + recent, abs=1e-4)
+
+
+def test_a_rollout_of_the_recent_mean_taken_up_again_goes_on_as_in_one_go() -> None:
+    fields = fields_of(red_noise(0.8, 400))
+    emulator = fit_baseline(RecentMeanConfig(period="none", steps=10), TASK, TrainingPart(fields))
+    window = torch.from_numpy(fields.values[20:30]).permute(1, 0, 2, 3)[None]
+    state, forcings = State(window, fields.times[29:30]), Forcings()
+    whole = [following for following, _ in rollout(emulator, state, forcings, 6)]
+    first = [following for following, _ in rollout(emulator, state, forcings, 4)]
+    rest = [following for following, _ in rollout(emulator, first[-1], forcings, 2, start=4)]
+    assert all(torch.equal(a.values, b.values) for a, b in zip(whole, first + rest, strict=True))
+
+
+ANGLE = 2 * np.pi * np.arange(8) / 8
+PATTERNS = np.stack([np.cos(ANGLE), 2.0 * np.sin(ANGLE)])
+
+
+def turning_patterns(length: int = 6000) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[time, 1, node] two patterns that turn into each other under noise, and what turns them [2, 2]."""
+    turn = 0.9 * np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
+    rng = np.random.default_rng(3)
+    components = np.zeros((length, 2))
+    for t in range(1, length):
+        components[t] = turn @ components[t - 1] + rng.normal(size=2)
+    return (components @ PATTERNS)[:, None], turn
+
+
+def test_the_linear_inverse_model_finds_how_patterns_turn_into_each_other() -> None:
+    values, turn = turning_patterns()
+    fields = fields_of(values)
+    emulator = fit_baseline(LinearInverseConfig(period="none", modes=2), TASK, TrainingPart(fields))
+    assert isinstance(emulator, LinearInverse)
+    assert np.linalg.eigvals(emulator.propagator) == pytest.approx(np.linalg.eigvals(turn), abs=0.02)
+    areas = torch.from_numpy(fields.mesh.areas)
+    gram = torch.einsum("knv,lnv,n->kl", emulator.eofs, emulator.eofs, areas)
+    torch.testing.assert_close(gram, torch.eye(2, dtype=torch.float64))
+    components = values[100, 0] @ np.linalg.pinv(PATTERNS)
+    for step, ahead in enumerate(forecast(emulator, fields, 100, 5), start=1):
+        expected = np.linalg.matrix_power(turn, step) @ components @ PATTERNS
+        assert ahead[0] == pytest.approx(expected, abs=0.05 * np.abs(values).max())
+
+
+def test_what_the_patterns_do_not_span_is_forecast_to_be_gone() -> None:
+    fields = fields_of(turning_patterns()[0])
+    part = TrainingPart(fields, slice(0, 3000))
+    narrow, wide = (fit_baseline(LinearInverseConfig(period="none", modes=modes), TASK, part) for modes in (2, 5))
+    assert forecast(narrow, fields, 4000, 3) == pytest.approx(forecast(wide, fields, 4000, 3), abs=1e-5)
+    odd = replace(fields, values=fields.values + np.where(np.arange(8) % 2, 1.0, -1.0).astype(np.float32)[:, None])
+    assert forecast(narrow, odd, 4000, 3) == pytest.approx(forecast(narrow, fields, 4000, 3), abs=1e-5)
+
+
 @each_baseline
 def test_the_test_period_leaves_no_trace(config: BaselineConfig) -> None:
     fields = fields_of(daily_round(6) + red_noise(0.8, 144, 6))
@@ -271,9 +334,45 @@ def test_a_week_of_real_temperatures_is_as_hard_as_measured_independently(data_f
         assert found == pytest.approx(ERA5_RMSE[config.kind], abs=0.02)
 
 
+NCEP_RMSE = {  # [K] at 1, 2, 3 and 6 months, from an independent prototype; of the linear inverse model at 1 month
+    "climatology": (1.315, 1.317, 1.317, 1.319),
+    "damped_anomaly": (1.099, 1.227, 1.264, 1.295),
+    "recent_mean": (1.073, 1.075, 1.079, 1.085),
+    "linear_inverse": (1.030, 1.158, 1.220, 1.279),
+}
+
+
+@pytest.mark.slow
+def test_monthly_temperatures_of_the_globe_are_as_hard_as_measured_independently(data_folder: Path) -> None:
+    from emulator.data.files import read_files
+    from graphs.latlon import latlon
+
+    data = read_files([data_folder / "ncep_t2m_eof20_monthly.nc"], units={"t2m": "degC"})
+    mesh = latlon(np.unique(data.latitude)[::-1], np.unique(data.longitude % 360.0))
+    (name,) = data.data_vars
+    values = data[name].transpose("time", "number", "cell").values[..., None].astype(np.float32)
+    fields = ArrayFields(values, ("t",), ("degC",), mesh, MONTH, to_seconds(data.time.values), ensemble_axis="member")
+    part = TrainingPart(fields, slice(0, 47 * 12))
+    starts = np.arange(52 * 12 - 1, len(values) - 6)
+    configs = ClimatologyConfig(period="month"), DampedAnomalyConfig(period="month", max_lead=6, per_node=True)
+    for config in (*configs, RecentMeanConfig(), LinearInverseConfig()):
+        emulator = fit_baseline(config, replace(TASK, time_step=MONTH), part)
+        squares = np.zeros(6)
+        for some in np.array_split(starts, 10):  # ten years of history each
+            window = some[:, None] + np.arange(1 - emulator.task.history, 1)
+            state = State(torch.from_numpy(values[window].transpose(0, 2, 1, 3, 4)), fields.times[some])
+            for lead, (following, _) in enumerate(rollout(emulator, state, Forcings(), 6), start=1):
+                error = following.now[:, 0, :, 0].numpy() - values[some + lead, 0, :, 0]
+                squares[lead - 1] += (error**2 @ mesh.areas).sum()
+        found = np.sqrt(squares / len(starts))[[0, 1, 2, 5]]
+        assert found == pytest.approx(NCEP_RMSE[config.kind], abs=0.003), config.kind
+
+
 def test_impossible_settings_are_refused() -> None:
     for make in (
         lambda: DampedAnomalyConfig(max_lead=0),
+        lambda: RecentMeanConfig(steps=0),
+        lambda: LinearInverseConfig(modes=0),
         lambda: RidgeConfig(radii=()),
         lambda: RidgeConfig(penalties=()),
     ):

@@ -1,0 +1,117 @@
+"""The linear inverse model: a few patterns, each forced by all, noise apart (Penland and Sardeshmukh 1995)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from emulator.baselines.climatology import Period, PeriodicMean, for_members
+from emulator.baselines.part import TrainingPart, without_inputs
+from emulator.normalise import read_in_chunks
+from emulator.state import State
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class LinearInverseConfig:
+    """period: of the climatology the anomaly is taken from; modes: empirical orthogonal functions kept."""
+
+    kind: Literal["linear_inverse"] = "linear_inverse"
+    period: Period = "month"
+    modes: int = 20
+
+    def __post_init__(self) -> None:
+        if self.modes < 1:
+            raise MeshcastError(f"modes must be at least 1, but is {self.modes}.")
+
+
+class LinearInverse(nn.Module):
+    """p(t + 1) = G p(t), G = C₁ C₀⁻¹, with p the anomaly's components on its leading EOFs.
+
+    C₀ = Σ p(t) pᵀ(t) and C₁ = Σ p(t + 1) pᵀ(t) over the training part, so n steps forecast Gⁿ p. What the EOFs do not
+    span is forecast to be gone. Penland and Sardeshmukh (1995), doi:10.1175/1520-0442(1995)008<1999:TOGOTS>2.0.CO;2,
+    eqs. 3 to 6. The EOFs are of all prognostic variables together, each divided by its anomalies' standard deviation,
+    nodes counted by area. A node that lacks a value anywhere in the training part keeps its climatology; modes that the
+    part does not span are zero. The anomalies of the whole training part are held in memory.
+
+    eofs: [mode, node, prognostic], orthonormal under the areas; scale: [prognostic]; propagator: [mode, mode], G.
+    """
+
+    eofs: Tensor
+    scale: Tensor
+    propagator: Tensor
+
+    def __init__(self, config: LinearInverseConfig, task: Task, mesh: Mesh) -> None:
+        super().__init__()
+        self.config, self.task, self.mesh = config, without_inputs(task), mesh
+        self.mean = PeriodicMean(config.period, task, mesh)
+        size, variables = (mesh.num_nodes, len(task.prognostic)), len(task.prognostic)
+        self.register_buffer("eofs", torch.zeros(config.modes, *size, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(variables, dtype=torch.float64))
+        self.register_buffer("propagator", torch.zeros(config.modes, config.modes, dtype=torch.float64))
+
+    @classmethod
+    def fit(cls, config: LinearInverseConfig, task: Task, part: TrainingPart) -> LinearInverse:
+        emulator = cls(config, task, part.fields.mesh)
+        emulator.mean.fit(part)
+        emulator._fit_modes(part)
+        return emulator
+
+    def step(
+        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[State, Tensor | None]:
+        valid_time, dtype = self.task.time_step.advance(state.valid_time), state.values.dtype
+        anomaly = (state.now - self.mean.at(state.valid_time, dtype)[0]).nan_to_num()
+        areas = torch.as_tensor(self.mesh.areas, device=anomaly.device)[:, None]
+        components = torch.einsum("bmnv,knv->bmk", anomaly.double() / self.scale * areas, self.eofs)
+        later = torch.einsum("bmk,lk,lnv->bmnv", components, self.propagator, self.eofs) * self.scale
+        prognostic, diagnostic = self.mean.at(valid_time, dtype)
+        return state.followed_by(prognostic + later.to(dtype), valid_time), for_members(diagnostic, state)
+
+    def _fit_modes(self, part: TrainingPart) -> None:
+        anomalies, follows = self._anomalies(part)
+        modes = self.config.modes
+        there = ~np.isnan(anomalies).any(axis=0)  # [node, prognostic]
+        anomalies[:, ~there] = 0.0
+        weights = np.sqrt(self.mesh.areas)[:, None]
+        scale = np.sqrt((anomalies**2 * weights**2).sum(axis=1).mean(axis=0))
+        scale = np.where(scale > 0, scale, 1.0)
+        weighted = (anomalies / scale * weights).reshape(len(anomalies), -1)
+        patterns = _leading_patterns(weighted, modes)
+        components = weighted @ patterns.T  # [time · row, mode]
+        earlier, later = components[follows[:, 0]], components[follows[:, 1]]
+        propagator = (later.T @ earlier) @ np.linalg.pinv(earlier.T @ earlier)
+        self.eofs.copy_(torch.from_numpy(patterns.reshape(modes, *there.shape) / weights))
+        self.scale.copy_(torch.from_numpy(scale))
+        self.propagator.copy_(torch.from_numpy(propagator))
+
+    def _anomalies(self, part: TrainingPart) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Anomalies [state, node, prognostic] of all times and rows, and the pairs [pair, 2] a step apart."""
+        states, pairs, count = [], [], 0
+        names, stride = self.task.prognostic, part.frames(self.task)
+        last = np.empty(0, dtype=np.int64)  # where the states of the time before stand
+        for index, values, known in read_in_chunks(part.fields, names, part.available, part.rows, stride=stride):
+            anomaly = values[known:] - self.mean.at(part.fields.times[index[known:]], torch.float64)[0].numpy()
+            places = count + np.arange(anomaly.shape[0] * anomaly.shape[1]).reshape(anomaly.shape[:2])
+            both = np.concatenate([last[None], places]) if known else places
+            pairs.append(np.stack([both[:-1].ravel(), both[1:].ravel()], axis=1))
+            states.append(anomaly.reshape(-1, *anomaly.shape[2:]))
+            count, last = count + places.size, places[-1]
+        return np.concatenate(states), np.concatenate(pairs)
+
+
+def _leading_patterns(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """[count, column] leading right singular vectors, from the smaller of the two Gram matrices; zero past the rank."""
+    wide = rows.shape[0] < rows.shape[1]
+    eigenvalues, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+    leading = np.argsort(eigenvalues)[::-1][:count]
+    leading = leading[eigenvalues[leading] > eigenvalues.max() * len(eigenvalues) * np.finfo(np.float64).eps]
+    found = (vectors[:, leading] / np.sqrt(eigenvalues[leading])).T @ rows if wide else vectors[:, leading].T
+    return np.concatenate([found, np.zeros((count - len(found), rows.shape[1]))])
