@@ -78,7 +78,7 @@ class ShallowWater:
     DOI 10.1175/MWR-D-13-00132.1): three evaluations a step, self-starting, without a computational mode. Diffusion is
     exact for each coefficient, after the step.
 
-    orography: Φ_s [latitude, 1, longitude] on the grid [m2 s-2], or None.
+    orography: coefficients [order, offset] of the ground's height [m], or None.
     """
 
     def __init__(self, config: ShallowWaterConfig, orography: Tensor | None = None, device: str = "cpu") -> None:
@@ -88,7 +88,12 @@ class ShallowWater:
         # On the sphere of radius one: ∇ there is a times ∇ here, so winds are divided by a.
         self.coriolis = 2.0 * config.rotation * self.transform.sin_latitude
         self.mean = config.gravity * config.mean_depth
-        self.orography = orography
+        self.ground: Tensor | None = None  # Φ_s [latitude, 1, longitude] on the grid [m2 s-2]
+        if orography is not None:
+            height = orography.to(self.transform.device, torch.complex(self.coriolis[:1], self.coriolis[:1]).dtype)
+            self.ground = config.gravity * self.transform.synthesis(
+                torch.nn.functional.pad(height[..., None], (0, 0, 0, 1))
+            )
         self.laplacian = self.transform.laplacian / config.radius**2
 
     # States ---------------------------------------------------------------------------------------------------------
@@ -138,8 +143,8 @@ class ShallowWater:
         fluxes = torch.cat([u * absolute, u * depth], dim=1), torch.cat([v * absolute, v * depth], dim=1)
         divergence, curl = self.transform.divergence_and_curl(*fluxes)
         energy = (u.square() + v.square()) * (0.5 * (self.config.radius / self.transform.cos_latitude) ** 2)
-        if self.orography is not None:
-            energy = energy + self.orography
+        if self.ground is not None:
+            energy = energy + self.ground
         energy = self.transform.analysis(energy)
         return torch.stack(
             [-divergence[..., :count], curl[..., :count] - self.laplacian * energy, -divergence[..., count:]]

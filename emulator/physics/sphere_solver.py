@@ -1,0 +1,120 @@
+"""The reference solver on the sphere, itself an emulator."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
+from emulator.state import State
+from emulator.task import Task, Variable
+from emulator.time_step import TimeStep
+from graphs.errors import MeshcastError
+from graphs.harmonics import Evaluation, NodeProjection, SphericalTransform, WindProjection
+from graphs.mesh import Mesh
+
+HEIGHT = Variable("h", "prognostic", "m", conserved=True)
+WIND = (Variable("u", "prognostic", "m s-1", partner="v"), Variable("v", "prognostic", "m s-1", partner="u"))
+
+
+class SphereSolver:
+    """Spectral shallow water under the emulators' protocol: analysis, time steps, synthesis.
+
+    Its State holds the fluid's depth h [m] and the wind u, v [m s-1] on the Gaussian grid of its truncation, from which
+    coefficients are found exactly, so that n steps, then m, equal n + m to rounding.
+
+    time_step: what one call advances, a fixed duration; cut into steps of the integrator no longer than the
+        configuration's longest.
+    mesh: another mesh for the State, as the nodes of an icosphere. Coefficients are then a least-squares fit to its
+        nodes, which drops what lies beyond the truncation at the first step; (T + 1)² must be below their number.
+    orography: height of the ground [m] at the nodes of `mesh`, in place of the configuration's.
+    """
+
+    def __init__(
+        self,
+        config: ShallowWaterConfig,
+        time_step: TimeStep,
+        mesh: Mesh | None = None,
+        orography: NDArray[np.float64] | None = None,
+    ) -> None:
+        if time_step.unit != "second" or time_step.true_length is not None:
+            raise MeshcastError(f"Shallow water needs a time step of fixed length such as 3h, not {time_step}.")
+        self.config = config
+        self.task = Task((HEIGHT, *WIND), time_step)
+        grid = SphericalTransform(config.truncation).mesh
+        self._view = None if mesh is None or mesh.same_nodes(grid) else _View(mesh, config)
+        self.mesh = grid if mesh is None else mesh
+        self._orography = None if orography is None else self._analysed(torch.as_tensor(orography, dtype=torch.float64))
+        self._on_device: dict[torch.device, ShallowWater] = {}
+
+    def step(
+        self, state: State, forcing: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> tuple[State, None]:
+        """The state one time step later, in the solver's precision."""
+        now = state.now  # [batch, member, node, variable]
+        spectral = self.analysis(now.flatten(0, 1))
+        later = self.synthesis(self.equation(now.device).advance(spectral, float(self.task.time_step.count)))
+        later = later.unflatten(0, now.shape[:2])
+        return State(later[:, :, None], self.task.time_step.advance(state.valid_time)), None
+
+    def analysis(self, values: Tensor) -> Tensor:
+        """Spectral state [field, order, offset, row] of values [row, node, variable]; see `ShallowWater`."""
+        equation = self.equation(values.device)
+        h, u, v = values.to(equation.transform.dtype).unbind(-1)  # [row, node]
+        if self._view is not None:
+            return self._view.analysis(h, u, v, self.config)
+        return equation.from_grid(*(self._on_grid(field, equation.transform) for field in (h, u, v)))
+
+    def synthesis(self, spectral: Tensor) -> Tensor:
+        """Values [row, node, variable] of a spectral state."""
+        equation = self.equation(spectral.device)
+        if self._view is not None:
+            return self._view.synthesis(spectral, equation)
+        fields = torch.stack(equation.to_grid(spectral), dim=-1)  # [latitude, row, longitude, variable]
+        return fields.transpose(0, 1).flatten(1, 2)
+
+    def equation(self, device: torch.device | str = "cpu") -> ShallowWater:
+        """The equation with its tables on a device, made once."""
+        device = torch.device(device)
+        if device not in self._on_device:
+            self._on_device[device] = ShallowWater(self.config, self._orography, str(device))
+        return self._on_device[device]
+
+    @staticmethod
+    def _on_grid(values: Tensor, transform: SphericalTransform) -> Tensor:
+        """[latitude, row, longitude] of [row, node]."""
+        return values.unflatten(1, (transform.num_latitudes, transform.num_longitudes)).transpose(0, 1)
+
+    def _analysed(self, height: Tensor) -> Tensor:
+        """Coefficients [order, offset] of a field [node]."""
+        if self._view is not None:
+            return self._view.scalars.coefficients(height)
+        transform = SphericalTransform(self.config.truncation)
+        return transform.analysis(self._on_grid(height[None], transform))[..., 0]
+
+
+class _View:
+    """Fits to and values at the nodes of a mesh that is not the solver's own grid."""
+
+    def __init__(self, mesh: Mesh, config: ShallowWaterConfig) -> None:
+        self.scalars = NodeProjection(mesh, config.truncation)
+        self.winds = WindProjection(mesh, SphericalTransform(config.truncation))
+        self.nodes = Evaluation(mesh, config.truncation)
+
+    def analysis(self, h: Tensor, u: Tensor, v: Tensor, config: ShallowWaterConfig) -> Tensor:
+        turning, opening = self.winds.coefficients(u, v)
+        geopotential = config.gravity * self.scalars.coefficients(h)
+        return torch.stack([turning / config.radius, opening / config.radius, geopotential])
+
+    def synthesis(self, spectral: Tensor, equation: ShallowWater) -> Tensor:
+        return sampled(spectral, self.nodes, equation)
+
+
+def sampled(spectral: Tensor, nodes: Evaluation, equation: ShallowWater) -> Tensor:
+    """h, u, v [row, node, variable] of a spectral state at any nodes, by summing its harmonics there."""
+    vorticity, divergence, geopotential = spectral
+    u, v = nodes.wind(vorticity, divergence, equation.transform)
+    radius = equation.config.radius
+    return torch.stack([nodes.field(geopotential) / equation.config.gravity, radius * u, radius * v], dim=-1)
