@@ -18,6 +18,7 @@ from graphs.edge_features import arc_lengths, edge_features
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_displacement, to_latlon
 from graphs.graph import Graph, ModelGraphs
+from graphs.icosphere import recognised
 from graphs.latlon import grid_axes, latlon
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.points import points
@@ -35,7 +36,7 @@ class StoredGraphs(NamedTuple):
 
     mesh: where the data live.
     graphs: None where only a mesh was stored.
-    hidden: where messages pass, None where that is `mesh` itself.
+    hidden: where messages pass, also in `graphs.mesh`; None where that is `mesh` itself.
     """
 
     mesh: Mesh
@@ -87,10 +88,11 @@ def pack(
     """
     arrays: dict[str, Tensor] = {}
     metadata: dict[str, Any] = {"version": FORMAT_VERSION, "meshes": {}, "graphs": {}}
+    hidden = hidden if hidden is not None or graphs is None else graphs.mesh
     for name, one in {"data": mesh, "hidden": hidden}.items():
         if one is None:
             continue
-        for part in ("positions", "areas", "faces"):
+        for part in ("positions", "areas", "faces", "boundary"):
             if (values := getattr(one, part)) is not None:
                 arrays[f"graphs.{name}.{part}"] = torch.tensor(values)  # a copy: no two names share memory
         metadata["meshes"][name] = {
@@ -126,6 +128,7 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
                 domain=Domain(about["kind"], about["size"]),
                 faces=arrays[f"graphs.{name}.faces"].numpy() if f"graphs.{name}.faces" in arrays else None,
                 levels=tuple(about["levels"]),
+                boundary=arrays[f"graphs.{name}.boundary"].numpy() if f"graphs.{name}.boundary" in arrays else None,
             )
             for name, about in metadata["meshes"].items()
         }
@@ -139,7 +142,8 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
             )
             for name, about in metadata["graphs"].items()
         }
-        return StoredGraphs(meshes["data"], ModelGraphs(**graphs) if graphs else None, meshes.get("hidden"))
+        hidden = meshes.get("hidden")
+        return StoredGraphs(meshes["data"], ModelGraphs(mesh=hidden, **graphs) if graphs else None, hidden)
     except (KeyError, TypeError) as error:
         raise MeshcastError(f"The stored graphs are not complete: {error} is missing or unknown.") from error
 
@@ -154,6 +158,7 @@ def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -
     """
     from torch_geometric.data import HeteroData
 
+    hidden = graphs.mesh if hidden is None else hidden
     if hidden is None and (graphs.encoder is not None or graphs.decoder is not None):
         raise MeshcastError("Graphs with an encoder or a decoder run between two meshes; give the hidden one too.")
     data = HeteroData()
@@ -170,6 +175,8 @@ def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -
         if one.faces is not None:
             data[name].face = torch.tensor(one.faces.T)
             data[name].levels = one.levels
+        if one.boundary is not None:
+            data[name].boundary = torch.tensor(one.boundary)
     where = {"data": mesh, "hidden": mesh if hidden is None else hidden}
     for key, graph in _edge_keys(graphs, hidden is not None).items():
         senders, receivers = where[key[0]], where[key[2]]
@@ -204,7 +211,8 @@ def from_heterodata(data: HeteroData) -> StoredGraphs:
         edge_index = data[key].edge_index.to("cpu", torch.int64)
         features, names = edge_features(senders, receivers, edge_index)
         graphs[name] = Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)
-    return StoredGraphs(meshes["data"], ModelGraphs(**graphs), meshes.get("hidden"))
+    hidden = meshes.get("hidden")
+    return StoredGraphs(meshes["data"], ModelGraphs(mesh=hidden, **graphs), hidden)
 
 
 def _edge_keys(graphs: ModelGraphs, has_hidden: bool) -> dict[tuple[str, str, str], Graph]:
@@ -227,11 +235,15 @@ def _mesh_from(nodes: Any, name: str) -> Mesh:
         return mesh
     if (axes := grid_axes(latitude, longitude)) is not None:
         mesh = latlon(*axes, periodic=None if kind is None else kind == "sphere", radius=size)
+    elif kind in (None, "sphere") and (whole := recognised(latitude, longitude, size)) is not None:
+        mesh = whole
     else:
         areas = nodes.area_weight.cpu().numpy() if "area_weight" in nodes else None
         mesh = points(latitude, longitude, None if kind is None else kind == "sphere", size, areas)
     if "face" in nodes:
         mesh = replace(mesh, faces=nodes.face.cpu().numpy().T.astype(np.int64), levels=tuple(nodes.levels))
+    if "boundary" in nodes:
+        mesh = replace(mesh, boundary=nodes.boundary.cpu().numpy())
     return mesh
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
+from graphs.icosphere import recognised
 from graphs.latlon import grid_axes, latlon
 from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.points import points
@@ -37,6 +38,8 @@ def mesh_from_coordinates(
         return ring(len(longitudes), size)
     if (axes := grid_axes(latitudes, longitudes)) is not None:
         return latlon(*axes, radius=size)
+    if (whole_icosphere := recognised(latitudes, longitudes, size)) is not None:
+        return whole_icosphere
     whole = kind == "sphere" if kind and math.prod(stored["shape"]) == len(latitudes) else None
     return points(latitudes, longitudes, whole_sphere=whole, radius=size)
 
@@ -60,8 +63,25 @@ def same_places(first: Mesh, second: Mesh, tolerance: float = 1e-4) -> NDArray[n
 
 
 def mesh_to_json(mesh: Mesh) -> str:
-    """What latitudes and longitudes do not tell of a mesh: its domain, shape and levels."""
-    return json.dumps({"domain": asdict(mesh.domain), "shape": list(mesh.shape), "levels": list(mesh.levels)})
+    """What latitudes and longitudes do not tell of a mesh: its domain, shape, levels and boundary nodes."""
+    about: dict[str, Any] = {
+        "domain": asdict(mesh.domain),
+        "shape": list(mesh.shape),
+        "levels": list(mesh.levels),
+    }
+    if mesh.boundary is not None:
+        about["boundary"] = np.flatnonzero(mesh.boundary).tolist()
+    return json.dumps(about)
+
+
+def boundary_from_json(description: str, num_nodes: int) -> NDArray[np.bool_] | None:
+    """[node] the boundary that `mesh_to_json` wrote, None where there is none."""
+    nodes = json.loads(description).get("boundary")
+    if nodes is None:
+        return None
+    boundary = np.zeros(num_nodes, dtype=bool)
+    boundary[nodes] = True
+    return boundary
 
 
 def time_step_to_json(time_step: TimeStep) -> str:

@@ -9,10 +9,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from graphs.build import GraphConfig, NearestEdges, RadiusEdges, build_graphs, connected, default_graphs
+from graphs.build import (
+    GraphConfig,
+    IcosphereMesh,
+    MultiMeshEdges,
+    NearestEdges,
+    RadiusEdges,
+    build_graphs,
+    connected,
+    default_graphs,
+)
 from graphs.connect import nearest
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
+from graphs.icosphere import icosphere
 from graphs.latlon import latlon
 from graphs.mesh import Mesh
 from graphs.points import points
@@ -230,3 +240,16 @@ def test_a_description_speaks_of_every_graph_in_kilometres() -> None:
     limited = MESHES["limited"]
     graph = build_graphs(GraphConfig(RadiusEdges(distance=60e3)), limited)
     assert summary(graph, limited)["graphs"]["processor"]["length"]["max"] <= 60e3
+
+
+def test_the_mesh_where_messages_pass_is_stored_with_its_graphs(tmp_path) -> None:
+    grid = latlon(np.linspace(80, -80, 9), np.arange(12) * 30.0)
+    graphs = build_graphs(GraphConfig(MultiMeshEdges(), IcosphereMesh(level=1)), grid)
+    save(tmp_path / "graphs.safetensors", grid, graphs)
+    stored = load(tmp_path / "graphs.safetensors")
+    assert stored.graphs is not None
+    for found in (stored.hidden, stored.graphs.mesh, from_heterodata(to_heterodata(grid, graphs)).hidden):
+        assert found is not None
+        assert found.levels == (12, 42)
+        assert np.array_equal(found.faces, icosphere(1).faces)
+    assert torch.equal(stored.graphs.named()["decoder"].edge_features, graphs.named()["decoder"].edge_features)
