@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.geometry import to_xyz, triangle_areas
+from graphs.geometry import to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
+from graphs.triangulation import voronoi_areas
 
 Array = NDArray[np.float64]
 Faces = NDArray[np.int64]
@@ -36,7 +37,7 @@ def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
     """
     refuse_level(level)
     positions, faces, levels = _refined(level)
-    cells = _voronoi_areas(positions, faces)
+    cells = voronoi_areas(positions, faces)
     return Mesh(
         positions.copy(), cells / cells.sum(), (len(positions),), Domain("sphere", float(radius)), faces.copy(), levels
     )
@@ -189,22 +190,3 @@ def _refine(positions: Array, faces: Faces) -> tuple[Array, Faces]:
     (a, b, c), (ab, bc, ca) = faces.T, (side.reshape(faces.shape) + count).T
     children = np.stack([a, ab, ca, b, bc, ab, c, ca, bc, ab, bc, ca], axis=1)
     return np.concatenate([positions, middle]), children.reshape(-1, 3)
-
-
-def _voronoi_areas(positions: Array, faces: Faces) -> Array:
-    """[node] areas of the spherical Voronoi cells [steradian], from the circumcentres of the (Delaunay) faces.
-
-    Each side of a face and its circumcentre make two mirrored right triangles, one for the cell at either end.
-    """
-    corners = positions[faces]  # [face, corner, xyz]
-    centre = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    centre /= np.linalg.norm(centre, axis=1, keepdims=True)
-    areas = np.zeros(len(positions))
-    for side in range(3):
-        start, end = corners[:, side], corners[:, (side + 1) % 3]
-        middle = start + end
-        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
-        half = triangle_areas(start, middle, centre)
-        for corner in (side, (side + 1) % 3):
-            areas += np.bincount(faces[:, corner], weights=half, minlength=len(positions))
-    return areas

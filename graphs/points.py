@@ -9,6 +9,7 @@ from scipy.spatial import ConvexHull, QhullError, SphericalVoronoi, cKDTree
 from graphs.errors import MeshcastError
 from graphs.geometry import to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
+from graphs.triangulation import delaunay, voronoi_areas
 
 Array = NDArray[np.float64]
 SAME_PLACE = 1e-7  # [radians], 0.6 m on Earth: below the resolution of float32 degrees
@@ -89,7 +90,7 @@ def _covers_sphere(positions: Array) -> bool:
 def _sphere_areas(positions: Array) -> Array:
     """[node] areas of the Voronoi cells [steradian]."""
     try:
-        return SphericalVoronoi(positions, threshold=SAME_PLACE / 10).calculate_areas()
+        return voronoi_areas(positions, delaunay(positions))
     except (QhullError, ValueError) as error:
         raise MeshcastError(
             f"The cells of {len(positions)} nodes on the whole sphere cannot be found: fewer than four nodes, or all "

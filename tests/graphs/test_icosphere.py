@@ -33,7 +33,7 @@ def test_nodes_faces_and_eulers_formula(level: int) -> None:
 @pytest.mark.parametrize("level", range(8))
 def test_areas_sum_to_the_sphere_before_they_are_normalised(level: int) -> None:
     positions, faces, _ = module._refined(level)
-    assert abs(module._voronoi_areas(positions, faces).sum() / (4 * np.pi) - 1) < 1e-12
+    assert abs(module.voronoi_areas(positions, faces).sum() / (4 * np.pi) - 1) < 1e-12
     assert abs(icosphere(level).areas.sum() - 1) < 1e-12
 
 
