@@ -160,17 +160,30 @@ def encoder_reach(mesh: Mesh) -> float:
 
 
 def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
+    barycentric = None
     match config:
         case None:
             edge_index = within(grid, hidden, encoder_reach(hidden))
             unheard = np.flatnonzero(np.bincount(edge_index[1].numpy(), minlength=hidden.num_nodes) == 0)
             edge_index = torch.cat([edge_index, nearest(grid, hidden, 1)[:, unheard]], dim=1)
         case TriangleEdges():
-            edge_index, weights = containing_triangle(hidden, grid)
-            return connected(grid, hidden, edge_index.flip(0), "the encoder", weights)
+            edge_index, barycentric = containing_triangle(hidden, grid)
+            edge_index = edge_index.flip(0)
         case _:
             edge_index = _links(config, grid, hidden)
-    return connected(grid, hidden, edge_index, "the encoder")
+    return connected(grid, hidden, edge_index, "the encoder", _area_shares(grid, hidden, edge_index, barycentric))
+
+
+def _area_shares(grid: Mesh, hidden: Mesh, edge_index: Tensor, weights: Tensor | None) -> Tensor:
+    """[edge] the share of each sender in the area its receiver hears; weighted, they sum to one at every receiver.
+
+    A sum over senders would grow with their number, which on a grid of latitudes and longitudes is tens of times
+    larger near a pole than at the equator.
+    """
+    senders, receivers = edge_index
+    areas = torch.from_numpy(grid.areas)[senders] * (1.0 if weights is None else weights)
+    heard = areas.new_zeros(hidden.num_nodes).index_add_(0, receivers, areas)
+    return areas / heard.clamp_min(1e-300)[receivers]  # of corners that hear weights of zero only, nothing
 
 
 def _decoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:

@@ -12,6 +12,7 @@ try:
 except (ImportError, OSError):  # not compiled on this machine, or compiled against another torch
     segment_csr = None
 
+WEIGHT = "weight"  # the edge feature that says what a message counts
 BACKENDS = ("torch_scatter", "torch") if segment_csr is not None else ("torch",)
 
 
@@ -51,6 +52,18 @@ def at_senders(features: Tensor, graph: Graph) -> Tensor:
 def at_receivers(features: Tensor, graph: Graph) -> Tensor:
     """The receiver's features on each edge, [..., receiver, channel] to [..., edge, channel]."""
     return features.index_select(-2, graph.receivers)
+
+
+def edge_weights(graph: Graph, dtype: torch.dtype) -> Tensor | None:
+    """[edge, 1] what a message counts in its receiver's sum, or None where all count one.
+
+    Barycentric weights from mesh to grid, where a message fades as its node ceases to be a corner of the triangle
+    around the receiver; shares of area from grid to mesh, whose nodes crowd at the poles.
+    """
+    if WEIGHT not in graph.feature_names:
+        return None
+    column = graph.feature_names.index(WEIGHT)
+    return graph.edge_features[:, column, None].to(dtype)
 
 
 def zeros_beyond(features: Tensor) -> Tensor:

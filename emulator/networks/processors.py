@@ -1,7 +1,9 @@
 """Message-passing layers: what a node learns from its neighbours.
 
 A layer is bipartite: it takes the senders' and the receivers' latent features, [batch, node, latent], and returns the
-receivers'. Where both are one mesh the caller passes the same tensor twice.
+receivers'. Where both are one mesh the caller passes the same tensor twice. Messages count by the graph's edge weights,
+where it has some. The first 2 · num_vectors channels of a latent are vectors, which every edge turns from the sender's
+frame into the receiver's: see `frames.turned`.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.aggregate import at_receivers, at_senders, sum_by_receiver, zeros_beyond
+from emulator.networks.aggregate import at_receivers, at_senders, edge_weights, sum_by_receiver, zeros_beyond
+from emulator.networks.frames import rotation, turned
 from emulator.networks.mlp import mlp
 from graphs.graph import Graph
 
@@ -44,8 +47,11 @@ class BasisKernelLayer(nn.Module):
     φ: a small MLP of the edge features x_e. For graphs whose edges all differ: icosahedra, scattered points.
     """
 
-    def __init__(self, latent_size: int, num_edge_features: int, num_basis: int, hidden_size: int) -> None:
+    def __init__(
+        self, latent_size: int, num_edge_features: int, num_basis: int, hidden_size: int, num_vectors: int = 0
+    ) -> None:
         super().__init__()
+        self.num_vectors = num_vectors
         self.basis = mlp([num_edge_features, 32, num_basis])
         self.own = nn.Linear(latent_size, hidden_size)
         self.neighbours = nn.Linear(num_basis * latent_size, hidden_size, bias=False)
@@ -53,7 +59,9 @@ class BasisKernelLayer(nn.Module):
 
     def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
         weights = self.basis(graph.edge_features.to(senders.dtype))  # [edge, basis]
-        sent = at_senders(senders, graph)
+        if (share := edge_weights(graph, senders.dtype)) is not None:
+            weights = weights * share
+        sent = turned(at_senders(senders, graph), graph, self.num_vectors)
         heard = torch.cat(
             [sum_by_receiver(sent * weights[:, b, None], graph) for b in range(weights.shape[1])], dim=-1
         )  # [batch, receiver, basis * latent]
@@ -68,8 +76,9 @@ class InteractionLayer(nn.Module):
     The first linear map of the edge MLP is applied to nodes before the gather, not to each edge's concatenation.
     """
 
-    def __init__(self, latent_size: int, num_edge_features: int, hidden_size: int) -> None:
+    def __init__(self, latent_size: int, num_edge_features: int, hidden_size: int, num_vectors: int = 0) -> None:
         super().__init__()
+        self.num_vectors = num_vectors
         self.from_sender = nn.Linear(latent_size, hidden_size)
         self.from_receiver = nn.Linear(latent_size, hidden_size, bias=False)
         self.from_edge = nn.Linear(num_edge_features, hidden_size, bias=False)
@@ -79,9 +88,27 @@ class InteractionLayer(nn.Module):
 
     def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
         edge = (
-            at_senders(self.from_sender(senders), graph)
+            self._heard(graph, senders)
             + at_receivers(self.from_receiver(receivers), graph)
             + self.from_edge(graph.edge_features.to(senders.dtype))
         )
-        heard = sum_by_receiver(self.norm(self.message(nn.functional.silu(edge))), graph)
-        return receivers + self.update(torch.cat([receivers, heard], dim=-1))
+        messages = self.norm(self.message(nn.functional.silu(edge)))
+        if (share := edge_weights(graph, messages.dtype)) is not None:
+            messages = messages * share
+        return receivers + self.update(torch.cat([receivers, sum_by_receiver(messages, graph)], dim=-1))
+
+    def _heard(self, graph: Graph, senders: Tensor) -> Tensor:
+        """[batch, edge, hidden] S h_j, with the vectors of h_j turned: S R h = S (cos h + sin J h) + S h's scalars.
+
+        J is a quarter turn, so both products are taken once a node and not once an edge.
+        """
+        if self.num_vectors == 0:
+            return at_senders(self.from_sender(senders), graph)
+        count = self.num_vectors
+        u, v, scalars = senders.split([count, count, senders.shape[-1] - 2 * count], dim=-1)
+        weight = self.from_sender.weight
+        as_sent = torch.cat([u, v], dim=-1) @ weight[:, : 2 * count].T
+        quarter = torch.cat([-v, u], dim=-1) @ weight[:, : 2 * count].T
+        rest = nn.functional.linear(scalars, weight[:, 2 * count :], self.from_sender.bias)
+        cosine, sine = rotation(graph, senders.dtype)
+        return cosine * at_senders(as_sent, graph) + sine * at_senders(quarter, graph) + at_senders(rest, graph)
