@@ -23,14 +23,16 @@ from emulator.configuration import resolve
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
 from emulator.gnn import GNNConfig, build_first_guess, build_gnn
 from emulator.inputs import Inputs
+from emulator.networks.encode_process_decode import EncodeProcessDecode
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
+from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
-from graphs.storage import pack, unpack
+from graphs.storage import StoredGraphs, pack, unpack
 
 EmulatorConfig = GNNConfig | BaselineConfig | PluginConfig
 
@@ -81,10 +83,15 @@ def fit_closed_form(config: BaselineConfig | PluginConfig, task: Task, part: Tra
     return fit_baseline(config, task, part)
 
 
-def build_network(config: GNNConfig | PluginConfig, task: Task, mesh: Mesh, num_statics: int) -> NeuralEmulator:
-    """A network emulator with weights drawn at random, scales and first guess still to be set."""
+def build_network(
+    config: GNNConfig | PluginConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
+) -> NeuralEmulator:
+    """A network emulator with weights drawn at random, scales and first guess still to be set.
+
+    graphs: those of a checkpoint; built from the configuration where None.
+    """
     if isinstance(config, GNNConfig):
-        return build_gnn(config, task, mesh, num_statics)
+        return build_gnn(config, task, mesh, num_statics, graphs)
     inputs = Inputs(task, mesh, num_statics)
     plugin = find_plugin(config.name)
     network = plugin(inputs.num_fields + inputs.num_own, len(task.predicted), mesh, **config.options)
@@ -95,7 +102,7 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     """Write one self-describing file: weights, statistics, mesh, graphs and how it all came about."""
     emulator = trained.emulator
     weights = emulator.state_dict() if isinstance(emulator, nn.Module) else emulator.arrays()  # type: ignore[attr-defined]
-    mesh_arrays, mesh_metadata = pack(emulator.mesh)
+    mesh_arrays, mesh_metadata = pack(emulator.mesh, graphs_of(emulator))
     arrays = {f"emulator.{name}": torch.as_tensor(value) for name, value in weights.items()}
     arrays |= mesh_arrays
     arrays |= {name: torch.as_tensor(value) for name, value in trained.statistics.arrays().items()}
@@ -123,7 +130,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     arrays, metadata = read(path)
     try:
         name, task = metadata["name"], _task_from_plain(metadata["task"])
-        mesh = unpack(arrays, metadata["mesh"]).mesh
+        stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         section, weights = {"emulator": metadata["emulator"]}, _part(arrays, "emulator.")
     except MeshcastError as error:
@@ -132,19 +139,26 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         raise MeshcastError(f"{path} is a Meshcast file, but not a whole emulator's: {error!r}.") from None
     config = load_configuration(EmulatorSection, section).emulator
     try:
-        emulator = _rebuild(config, task, mesh, weights)
+        emulator = _rebuild(config, task, stored, weights)
     except (RuntimeError, KeyError) as error:
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {error}") from None
     valid = arrays["valid"].numpy() if "valid" in arrays else None
     return TrainedEmulator(name, emulator, config, statistics, metadata, valid)
 
 
-def _rebuild(config: EmulatorConfig, task: Task, mesh: Mesh, weights: dict[str, Tensor]) -> Emulator:
+def graphs_of(emulator: Emulator) -> ModelGraphs | None:
+    """The graphs a network emulator passes messages on; None where it passes none."""
+    network = getattr(emulator, "network", None)
+    return network.graphs if isinstance(network, EncodeProcessDecode) else None
+
+
+def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: dict[str, Tensor]) -> Emulator:
+    mesh = stored.mesh
     if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
         return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
     if isinstance(config, GNNConfig | PluginConfig):
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
-            module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1])
+            module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1], stored.graphs)
     else:
         module = build_baseline(config, task, mesh)
     module.load_state_dict(weights)

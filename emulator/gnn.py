@@ -14,6 +14,8 @@ from emulator.networks.encode_process_decode import EncodeProcessDecode, Process
 from emulator.neural import NeuralEmulator
 from emulator.task import Task
 from graphs.build import GraphConfig, build_graphs, default_config
+from graphs.errors import MeshcastError
+from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
 
@@ -31,7 +33,8 @@ FirstGuess = Annotated[PersistenceGuess | RidgeConfig, Discriminator("kind")]
 class GNNConfig:
     """An encode-process-decode graph network on the mesh of its data.
 
-    graph: the edges messages pass along; by default several scales on a ring, the eight neighbours elsewhere.
+    graph: the edges messages pass along; by default several scales on a ring or an icosphere, the eight neighbours
+        elsewhere.
     processor: the message passing.
     first_guess: what the network corrects: persistence, or ridge regression, whose radius and penalty are chosen by
         rollout within the training part.
@@ -46,15 +49,46 @@ class GNNConfig:
     node_statistics: bool = False
 
 
-def build_gnn(config: GNNConfig, task: Task, mesh: Mesh, num_statics: int) -> NeuralEmulator:
+def build_gnn(
+    config: GNNConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
+) -> NeuralEmulator:
     """An emulator with weights drawn at random, scales and first guess still to be set.
 
     num_statics: columns of static features, the task's own and the nodes' statistics.
+    graphs: those of a checkpoint; built from the configuration where None.
     """
     inputs = Inputs(task, mesh, num_statics)
-    graphs = build_graphs(config.graph or default_config(mesh), mesh)
-    network = EncodeProcessDecode(inputs.num_fields + inputs.num_own, len(task.predicted), graphs, config.processor)
+    graphs = graphs or build_graphs(config.graph or default_config(mesh), mesh)
+    num_features, num_outputs = inputs.num_fields + inputs.num_own, len(task.predicted)
+    network = EncodeProcessDecode(num_features, num_outputs, graphs, config.processor, wind_columns(task))
     return NeuralEmulator(task, mesh, inputs, network, build_first_guess(config.first_guess, inputs, mesh))
+
+
+def wind_columns(task: Task) -> list[tuple[int, int]]:
+    """(eastward, northward) columns of the features that are the two components of a wind, for every time of history.
+
+    Of two prognostic partners the task lists the eastward one first.
+    Raises MeshcastError where the names say that it is the other way round.
+    """
+    names, columns = task.prognostic, dict[tuple[int, int], None]()
+    for variable in task.with_role("prognostic"):
+        if variable.partner in names:
+            east, north = sorted((names.index(variable.name), names.index(variable.partner)))
+            columns[east, north] = None  # declared by one partner or by both
+            if _northward_first(names[east], names[north]):
+                raise MeshcastError(
+                    f"{names[east]} and {names[north]} are partners in this order, but the eastward component of a "
+                    f"vector comes first. List {names[north]} before {names[east]}."
+                )
+    return [
+        (time * len(names) + east, time * len(names) + north) for time in range(task.history) for east, north in columns
+    ]
+
+
+def _northward_first(first: str, second: str) -> bool:
+    """Whether two names are the same but for one letter, v in the first and u in the second."""
+    differing = [pair for pair in zip(first.lower(), second.lower(), strict=False) if pair[0] != pair[1]]
+    return len(first) == len(second) and differing == [("v", "u")]
 
 
 def build_first_guess(config: PersistenceGuess | RidgeConfig, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | None:

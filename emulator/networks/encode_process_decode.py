@@ -1,13 +1,16 @@
-"""Encode, process, decode (Battaglia et al. 2018, arXiv:1806.01261, section 4.3), for data on the mesh itself."""
+"""Encode, process, decode (Battaglia et al. 2018, arXiv:1806.01261, section 4.3): from grid to mesh and back."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.frames import NodeEmbedding, has_frames
 from emulator.networks.graph_buffers import GraphBuffers
 from emulator.networks.mlp import mlp
 from emulator.networks.processors import BasisKernelLayer, InteractionLayer, PositionKernelLayer
@@ -43,43 +46,91 @@ class ProcessorConfig:
 
 
 class EncodeProcessDecode(nn.Module):
-    """A network on the nodes of one mesh: [batch, node, input] to [batch, node, output].
+    """A network on the nodes of a grid: [batch, node, input] to [batch, node, output].
 
-    The decoder starts at zero, so the untrained network adds nothing to its first guess.
+    Data live on the grid. Messages pass on the mesh of `graphs`: grid nodes send to mesh nodes (encoder edges), these
+    to one another (processor), and back to the grid (decoder edges), where each node still knows its own features.
+    Without a mesh of their own, messages pass on the grid itself. A mesh node starts from its latitude alone: its
+    longitude would tell one rotation about the axis from another.
+
+    The last layer starts at zero, so the untrained network adds nothing to its first guess.
+
+    winds: (eastward, northward) columns of the input that are a vector; see `frames.turned`.
     """
 
     table: Tensor
+    mesh_features: Tensor
 
-    def __init__(self, num_inputs: int, num_outputs: int, graphs: ModelGraphs, config: ProcessorConfig) -> None:
+    def __init__(
+        self,
+        num_inputs: int,
+        num_outputs: int,
+        graphs: ModelGraphs,
+        config: ProcessorConfig,
+        winds: Sequence[tuple[int, int]] = (),
+    ) -> None:
         super().__init__()
-        latent, hidden = config.latent_size, config.hidden_size
-        graph = graphs.processor
+        latent, graph = config.latent_size, graphs.processor
+        self.mesh = graphs.mesh if graphs.encoder is not None else None
         self.processor_graph = GraphBuffers(graph)
-        self.encoder = nn.Linear(num_inputs, latent)
-        self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
-        positions = _position_table(graph) if config.kind == "kernel" else None
+        positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
         self.on_positions = positions is not None
+        num_vectors = latent // 4 if winds and has_frames(graph) and not self.on_positions else 0
+        self.encoder = (
+            NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
+        )
+        self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
         if positions is not None:
             self.register_buffer("table", positions)
             layers: list[nn.Module] = [
-                PositionKernelLayer(latent, positions.shape[1], hidden) for _ in range(config.num_layers)
-            ]
-        elif config.kind == "kernel":
-            num_features = graph.edge_features.shape[1]
-            layers = [
-                BasisKernelLayer(latent, num_features, config.num_basis, hidden) for _ in range(config.num_layers)
+                PositionKernelLayer(latent, positions.shape[1], config.hidden_size) for _ in range(config.num_layers)
             ]
         else:
-            num_features = graph.edge_features.shape[1]
-            layers = [InteractionLayer(latent, num_features, hidden) for _ in range(config.num_layers)]
+            layers = [_layer(config, graph, num_vectors) for _ in range(config.num_layers)]
         self.processor = nn.ModuleList(layers)
+        if graphs.encoder is not None:
+            assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
+            self.encoder_graph = GraphBuffers(graphs.encoder)
+            self.decoder_graph = GraphBuffers(graphs.decoder)
+            self.to_mesh = _layer(config, graphs.encoder, num_vectors)
+            self.to_grid = _layer(config, graphs.decoder, num_vectors)
+            latitude = np.radians(graphs.mesh.latitudes)
+            features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
+            self.register_buffer("mesh_features", features, persistent=False)
+            self.mesh_embedding = nn.Linear(features.shape[1], latent)
 
     def forward(self, features: Tensor) -> Tensor:
+        latent = self.encoder(features)  # [batch, grid node, latent]
+        if self.mesh is None:
+            return self.decoder(self._process(latent))
+        on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
+        on_mesh = self.to_mesh(self.encoder_graph.graph, latent, on_mesh)  # [batch, mesh node, latent]
+        on_mesh = self._process(on_mesh)
+        return self.decoder(self.to_grid(self.decoder_graph.graph, on_mesh, latent))
+
+    def _process(self, latent: Tensor) -> Tensor:
+        """[batch, mesh node, latent] after all rounds of messages on the mesh."""
         edges = self.table if self.on_positions else self.processor_graph.graph
-        latent = self.encoder(features)  # [batch, node, latent]
         for layer in self.processor:
             latent = layer(edges, latent, latent)
-        return self.decoder(latent)
+        return latent
+
+    @property
+    def graphs(self) -> ModelGraphs:
+        """The graphs it was built from, as a checkpoint keeps them."""
+        if self.mesh is None:
+            return ModelGraphs(self.processor_graph.graph)
+        return ModelGraphs(
+            self.processor_graph.graph, self.encoder_graph.graph, self.decoder_graph.graph, mesh=self.mesh
+        )
+
+
+def _layer(config: ProcessorConfig, graph: Graph, num_vectors: int) -> nn.Module:
+    """One round of messages along edges that all differ."""
+    latent, num_features, hidden = config.latent_size, graph.edge_features.shape[1], config.hidden_size
+    if config.kind == "kernel":
+        return BasisKernelLayer(latent, num_features, config.num_basis, hidden, num_vectors)
+    return InteractionLayer(latent, num_features, hidden, num_vectors)
 
 
 def _position_table(graph: Graph) -> Tensor | None:

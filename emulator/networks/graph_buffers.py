@@ -1,4 +1,4 @@
-"""A graph inside a module: saved with its weights, moved with them."""
+"""A graph inside a module: moved with its weights, stored beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from graphs.graph import Graph
 
 
 class GraphBuffers(nn.Module):
-    """The tensors of a Graph as buffers; `graph` is the Graph on the device where the buffers now are."""
+    """The tensors of a Graph as buffers; `graph` is the Graph on the device where the buffers now are.
+
+    Edge features stay in float64 unless the module is cast, and layers take them to the type of what they send: a
+    network in double precision then knows its geometry to the last bit. A checkpoint holds the graphs once, as graphs
+    (`graphs.storage`), so the buffers are no part of the state.
+    """
 
     edge_index: Tensor
     edge_features: Tensor
@@ -20,8 +25,8 @@ class GraphBuffers(nn.Module):
         super().__init__()
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
         self.feature_names = graph.feature_names
-        self.register_buffer("edge_index", graph.edge_index)
-        self.register_buffer("edge_features", graph.edge_features.float())
+        self.register_buffer("edge_index", graph.edge_index, persistent=False)
+        self.register_buffer("edge_features", graph.edge_features.double(), persistent=False)
         self._graph: Graph | None = None
 
     @property
@@ -36,6 +41,9 @@ class GraphBuffers(nn.Module):
         self._graph = None  # stale: the buffers move
         return super()._apply(fn, recurse)
 
-    def _load_from_state_dict(self, *args: Any) -> None:
-        self._graph = None
-        super()._load_from_state_dict(*args)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in ("edge_index", "edge_features"):  # in the state of earlier checkpoints
+            if isinstance(stored := state_dict.pop(f"{prefix}{name}", None), Tensor):
+                getattr(self, name).copy_(stored)
+                self._graph = None
+        super()._load_from_state_dict(state_dict, prefix, *args)

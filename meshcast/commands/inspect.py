@@ -43,8 +43,9 @@ def inspect(
 
 
 def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]) -> dict[str, Any]:
-    from emulator.build import load_emulator
+    from emulator.build import graphs_of, load_emulator
     from emulator.forcings import COMPUTED
+    from graphs.summary import describe
 
     trained = load_emulator(path, plugins)
     task, metadata = trained.emulator.task, trained.metadata
@@ -78,6 +79,8 @@ def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]
         "updates": metadata.get("update"),
         "trained on": data.get("source", "unknown"),
     }
+    if (graphs := graphs_of(trained.emulator)) is not None:
+        said["graphs"] = describe(graphs, trained.emulator.mesh, graphs.mesh).splitlines()[1:]
     if data:
         first, last = map(task.time_step.moment, (data["first"], data["last"]))
         said["training period"] = f"{first} to {last}"

@@ -16,6 +16,7 @@ from emulator.build import (
     TrainedEmulator,
     build_network,
     fit_closed_form,
+    graphs_of,
     is_closed_form,
     load_emulator,
     save_emulator,
@@ -26,7 +27,7 @@ from emulator.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator, rollout
-from graphs.build import GraphConfig, NearestEdges, StencilEdges
+from graphs.build import GraphConfig, IcosphereMesh, MultiMeshEdges, NearestEdges, StencilEdges
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge
 
@@ -67,6 +68,41 @@ def test_a_checkpoint_forecasts_what_was_saved_bit_for_bit(tmp_path: Path, name:
     ):
         np.testing.assert_array_equal(one.values, other.values)
         np.testing.assert_array_equal(rain, other_rain)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "interaction"])
+def test_a_checkpoint_keeps_the_mesh_and_the_links_of_its_grid(tmp_path: Path, kind: str) -> None:
+    fields, graph = weather_fields(), GraphConfig(MultiMeshEdges(), IcosphereMesh(level=5))
+    config = GNNConfig(graph=graph, processor=replace(SMALL, kind=kind))
+    emulator = fitted(WEATHER, fields, config)
+    path = saved(tmp_path, emulator, config, fields)
+    back = load_emulator(path).emulator
+    kept, loaded = graphs_of(emulator), graphs_of(back)
+    assert kept is not None and loaded is not None and kept.mesh is not None and loaded.mesh is not None
+    np.testing.assert_array_equal(loaded.mesh.positions, kept.mesh.positions)
+    assert list(loaded.named()) == ["encoder", "processor", "decoder"]
+    for one, other in zip(kept.named().values(), loaded.named().values(), strict=True):
+        assert torch.equal(one.edge_index, other.edge_index) and torch.equal(one.edge_features, other.edge_features)
+    state, forcings = starting_from(fields, WEATHER, [0, 9]), Forcings(ComputedForcings(fields.mesh))
+    one, other = (list(rollout(e, state, forcings, 3))[-1][0].values for e in (emulator, back))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_with_edges_among_its_weights_still_loads(tmp_path: Path) -> None:
+    """As written before graphs were stored once: edge features in single precision, beside the weights."""
+    fields, config = weather_fields(), CONFIGS["nearest"]
+    emulator = fitted(WEATHER, fields, config)
+    path = saved(tmp_path, emulator, config, fields)
+    arrays, metadata = read(path)
+    for name in ("edge_index", "edge_features"):
+        edges = arrays.pop(f"graphs.processor.{name}")
+        arrays[f"emulator.network.processor_graph.{name}"] = edges.float() if edges.is_floating_point() else edges
+    metadata["mesh"]["graphs"] = {}
+    save(path, arrays, metadata)
+    back = load_emulator(path).emulator
+    state, forcings = starting_from(fields, WEATHER, [0]), Forcings(ComputedForcings(fields.mesh))
+    one, other = (next(iter(rollout(e, state, forcings, 1)))[0].now for e in (emulator, back))
+    torch.testing.assert_close(one, other, equal_nan=True)
 
 
 def test_a_loaded_emulator_is_not_trained_by_accident(tmp_path: Path) -> None:

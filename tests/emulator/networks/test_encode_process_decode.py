@@ -10,7 +10,15 @@ import torch
 
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.processors import BasisKernelLayer, InteractionLayer, PositionKernelLayer
-from graphs.build import GraphConfig, NearestEdges, build_graphs, default_graphs
+from graphs.build import (
+    GraphConfig,
+    IcosphereMesh,
+    MultiMeshEdges,
+    NearestEdges,
+    TriangleEdges,
+    build_graphs,
+    default_graphs,
+)
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.latlon import latlon
@@ -150,6 +158,90 @@ def test_mixed_precision_gives_nearly_the_same_and_its_gradients(case: tuple[str
     mixed.float().square().sum().backward()
     assert (mixed.float() - exact).abs().max() < 0.05 * exact.abs().max()
     assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
+
+
+# A grid and a mesh of its own -----------------------------------------------------------------------------------------
+
+GRID = latlon(np.linspace(90, -90, 7), np.arange(12) * 30.0)
+ON_MESH = GraphConfig(MultiMeshEdges(), IcosphereMesh(level=1))
+WINDS = ((1, 2),)
+
+
+def network_over_mesh(graphs: ModelGraphs, kind: str, zero: bool = False) -> EncodeProcessDecode:
+    torch.manual_seed(0)
+    config = ProcessorConfig(kind, num_layers=2, latent_size=16, hidden_size=16)  # type: ignore[arg-type]
+    network = EncodeProcessDecode(3, 2, graphs, config, WINDS)
+    if not zero:
+        torch.nn.init.normal_(network.decoder[-1].weight)
+    return network
+
+
+@pytest.mark.parametrize("kind", ["kernel", "interaction"])
+def test_gradients_reach_every_parameter_by_way_of_the_mesh(kind: str) -> None:
+    network = network_over_mesh(build_graphs(ON_MESH, GRID), kind)
+    network(torch.randn(2, GRID.num_nodes, 3)).square().sum().backward()
+    silent = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert silent == []
+
+
+@pytest.mark.parametrize("kind", ["kernel", "interaction"])
+def test_a_relabelled_grid_over_the_mesh_gives_relabelled_output(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    grid = scattered(80)
+    order = rng.permutation(grid.num_nodes)
+    relabelled = points(grid.latitudes[order], grid.longitudes[order], whole_sphere=True, areas=grid.areas[order])
+    grid = points(grid.latitudes, grid.longitudes, whole_sphere=True, areas=grid.areas)
+    features = torch.randn(2, grid.num_nodes, 3)
+    out, out_relabelled = (
+        network_over_mesh(build_graphs(ON_MESH, mesh), kind)(values)
+        for mesh, values in ((grid, features), (relabelled, features[:, order]))
+    )
+    torch.testing.assert_close(out_relabelled, out[:, order], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(out_relabelled, out, atol=1e-1)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "interaction"])
+def test_the_far_side_hears_by_way_of_the_mesh(kind: str) -> None:
+    """Over edges of up to 63 degrees, where two rounds among the grid's neighbours end at 30 degrees north."""
+    network = network_over_mesh(build_graphs(ON_MESH, GRID), kind)
+    features = torch.randn(1, GRID.num_nodes, 3)
+    poked = features.clone()
+    poked[0, GRID.latitudes > 80] += 1.0
+    changed = (network(poked) != network(features)).any(dim=-1)[0]
+    assert changed[GRID.latitudes < 20].any()
+
+
+@pytest.mark.parametrize("kind", ["kernel", "interaction"])
+def test_a_tiny_case_overfits_over_the_mesh(kind: str) -> None:
+    network = network_over_mesh(build_graphs(ON_MESH, GRID), kind, zero=True)
+    features, target = torch.randn(1, GRID.num_nodes, 3), torch.randn(1, GRID.num_nodes, 2)
+    assert not network(features).any()
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for _ in range(200):
+        optimiser.zero_grad()
+        loss = (network(features) - target).square().mean()
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.05 * target.square().mean()
+
+
+def test_a_grid_of_any_size_and_any_links_share_one_network() -> None:
+    """Weights belong to the mesh's geometry, not to the number of nodes."""
+    first = network_over_mesh(build_graphs(ON_MESH, GRID), "kernel")
+    finer = latlon(np.linspace(88, -88, 23), np.arange(30) * 12.0)
+    links = replace(ON_MESH, encoder=NearestEdges(neighbours=4), decoder=TriangleEdges())
+    second = network_over_mesh(build_graphs(links, finer), "kernel")
+    second.load_state_dict(first.state_dict())
+    assert second(torch.randn(1, finer.num_nodes, 3)).shape == (1, finer.num_nodes, 2)
+
+
+def test_edge_features_are_as_precise_as_the_network() -> None:
+    graphs = build_graphs(ON_MESH, GRID)
+    network = network_over_mesh(graphs, "kernel").double()
+    for name, graph in graphs.named().items():
+        kept = getattr(network, f"{name}_graph").graph
+        assert torch.equal(kept.edge_features, graph.edge_features)
+    assert network(torch.randn(1, GRID.num_nodes, 3, dtype=torch.float64)).dtype == torch.float64
 
 
 def test_few_scattered_points_share_a_basis_rather_than_one_map_each() -> None:
