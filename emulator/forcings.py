@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.physics.shallow_water import ROTATION
 from emulator.state import State
 from emulator.task import Task
 from emulator.time_step import to_datetime, to_seconds
@@ -251,4 +252,5 @@ STATIC_FEATURES: Mapping[str, Callable[[Mesh], NDArray[np.float64]]] = {
     "cos_latitude": lambda mesh: np.cos(np.radians(mesh.latitudes)),
     "sin_longitude": lambda mesh: np.sin(np.radians(mesh.longitudes)),
     "cos_longitude": lambda mesh: np.cos(np.radians(mesh.longitudes)),
+    "coriolis": lambda mesh: 2.0 * ROTATION * np.sin(np.radians(mesh.latitudes)),
 }

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from emulator.data.forcing_sources import forcings_of
-from emulator.forcings import ComputedForcings, Forcings, GivenForcings, TabulatedForcings
+from emulator.forcings import STATIC_FEATURES, ComputedForcings, Forcings, GivenForcings, TabulatedForcings
 from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep, to_seconds
@@ -235,3 +235,8 @@ def test_months_behind_a_window_are_calendar_months() -> None:
 def test_a_forcing_without_a_source_names_what_could_be_given() -> None:
     with pytest.raises(MeshcastError, match=r"No source for the forcing co2.*insolation.*--forcing"):
         Forcings().at(np.zeros(1, dtype=np.int64), ("co2",), 3)
+
+
+def test_the_coriolis_parameter_is_twice_the_earths_turn_about_the_vertical() -> None:
+    values = STATIC_FEATURES["coriolis"](latlon(np.array([90.0, 30.0, 0.0, -90.0]), np.arange(4) * 90.0))[::4]
+    np.testing.assert_allclose(values, [1.4584e-4, 0.7292e-4, 0.0, -1.4584e-4], atol=1e-12)
