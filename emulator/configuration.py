@@ -42,6 +42,15 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
     return _validate(cls, content, source, overridden)
 
 
+def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """The configuration in a YAML file, of the class whose `kind` it names; of the first where it names none."""
+    kind = dict(text.split("=", 1) for text in overrides if "=" in text).get("kind", _read(Path(path)).get("kind"))
+    by_kind = {tag: cls for cls in classes for tag in tags_of(cls)}
+    if kind is not None and kind not in by_kind:
+        raise MeshcastError(f"{path}: kind is {show(kind)}, but must be one of {', '.join(by_kind)}.")
+    return load(by_kind.get(kind, classes[0]), path, overrides)
+
+
 def resolve(config: Any) -> Any:
     """The configuration in plain types, every default spelt out: what YAML, JSON and a checkpoint's metadata hold."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

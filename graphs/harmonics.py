@@ -25,17 +25,18 @@ from graphs.mesh import EARTH_RADIUS, Mesh
 Array = NDArray[np.float64]
 
 
-def legendre(mu: Array, truncation: int, offsets: int | None = None) -> Array:
+def legendre(mu: Array, truncation: int, offsets: int | None = None, cosine: Array | None = None) -> Array:
     """Associated Legendre functions P_lm(μ) [point, order, offset], normalised as above, without the (-1)^m.
 
     By the recurrence in l at fixed m (Belousov 1962; Press et al., Numerical Recipes, 3rd ed., eq. 6.7.9), which is
     stable up to degrees of some hundreds in float64.
 
     offsets: how many offsets to return, `truncation + 1` by default.
+    cosine: cos(latitude), where it is known better than sqrt(1 - μ²), as beside a pole.
     """
     offsets = truncation + 1 if offsets is None else offsets
     mu = np.asarray(mu, np.float64)
-    cosine = np.sqrt(np.maximum(0.0, 1.0 - mu**2))
+    cosine = np.sqrt(np.maximum(0.0, 1.0 - mu**2)) if cosine is None else cosine
     table = np.zeros((mu.size, truncation + 1, offsets))
     diagonal = np.ones(mu.size)
     for m in range(truncation + 1):
@@ -346,7 +347,8 @@ def real_basis(positions: Array, truncation: int) -> Array:
     The columns of the imaginary parts of order zero are zero.
     """
     degrees = Degrees(truncation)
-    table = legendre(positions[:, 2], truncation) * degrees.multiplicity
+    cosine = np.hypot(positions[:, 0], positions[:, 1])
+    table = legendre(positions[:, 2], truncation, cosine=cosine) * degrees.multiplicity
     angle = np.arctan2(positions[:, 1], positions[:, 0])[:, None, None] * degrees.order
     kept = degrees.kept
     return np.concatenate([(table * np.cos(angle))[:, kept], (-table * np.sin(angle))[:, kept]], axis=1)

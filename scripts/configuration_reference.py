@@ -12,13 +12,15 @@ from itertools import zip_longest
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from emulator.data.simulate import SimulationConfig
+from emulator.data.sphere_simulation import SphereSimulationConfig
 from training.compare import CompareConfig
 from training.experiment import ExperimentConfig
 
 TOP = {
     "An experiment, for `meshcast train` and `meshcast graph`": ExperimentConfig,
     "A comparison, for `meshcast compare`": CompareConfig,
-    "A simulation, for `meshcast simulate`": SimulationConfig,
+    "A simulation on a ring, for `meshcast simulate`": SimulationConfig,
+    "A simulation on the sphere, for `meshcast simulate`": SphereSimulationConfig,
 }
 HEAD = """# Configuration
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emulator.configuration import load_one_of, resolve
 from emulator.data.create import check_output, create_dataset
+from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays, sphere_mesh, sphere_solver
 from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.ring_solver import RingSolver
-from emulator.time_step import to_datetime
+from emulator.task import Variable
+from emulator.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
 from graphs.ring import ring
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 START = np.datetime64("1970-01-01T00:00:00", "s")  # nominal, so that times count from 0: an equation knows no dates
 
@@ -49,6 +56,7 @@ class SimulationConfig:
 
     equation: EquationConfig
     time_step: float
+    kind: Literal["ring"] = "ring"
     mesh: RingConfig = field(default_factory=RingConfig)
     num_trajectories: int = 50
     num_frames: int = 51
@@ -100,40 +108,79 @@ def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) 
     return frames
 
 
+def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> SimulationConfig | SphereSimulationConfig:
+    """The configuration of a simulation: `kind: sphere`, or of a ring where it is `ring` or not given."""
+    return load_one_of((SimulationConfig, SphereSimulationConfig), path, overrides)
+
+
+def mesh_of(config: SimulationConfig | SphereSimulationConfig) -> Mesh:
+    """The mesh that a simulation writes its fields on."""
+    return solver(config).mesh if isinstance(config, SimulationConfig) else sphere_mesh(config.mesh)
+
+
 def simulate(
-    config: SimulationConfig, output: Path | None = None, overwrite: bool = False, progress: Progress | None = None
+    config: SimulationConfig | SphereSimulationConfig,
+    output: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
 ) -> Path:
-    """Run a simulation and write it as an anemoi dataset: trajectories on the ensemble axis, one step a nominal second.
+    """Run a simulation and write it as an anemoi dataset, trajectories on the ensemble axis.
+
+    On a ring one step is a nominal second; on the sphere dates are real, from the configuration's start on.
 
     output: in place of the configuration's.
     Returns where the dataset is. Raises MeshcastError where the output exists or cannot be written, before any step is
     taken, and where the solution is no longer finite.
     """
-    import xarray as xr
-
     path = Path(config.output if output is None else output)
     check_output(path, overwrite)
-    frames = simulate_arrays(config, progress)
-    emulator = solver(config)
-    variable = emulator.task.variables[0]
-    times = START.astype(np.int64) + emulator.task.time_step.count * np.arange(config.num_frames)
-    values = frames.transpose(1, 0, 2)  # [time, number, cell]
-    fields = xr.Dataset(
-        {variable.name: (("time", "number", "cell"), values, {"units": variable.units})},
-        coords={"time": to_datetime(times)},
-    )
+    truth = _on_a_ring(config, progress) if isinstance(config, SimulationConfig) else _on_the_sphere(config, progress)
     create_dataset(
         path,
-        fields,
-        mesh=emulator.mesh,
-        time_step=emulator.task.time_step,
+        truth.fields(),
+        mesh=truth.mesh,
+        time_step=truth.time_step,
         ensemble_axis="trajectory",
         attributes={
             "title": config.title,
             "licence": config.licence,
             "attribution": "simulated with Meshcast",
-            "simulation": json.dumps(asdict(config)),
+            "simulation": json.dumps(resolve(config)),
         },
         overwrite=overwrite,
     )
     return path
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """What a simulation made: values [trajectory, frame, node, variable], from `start` on."""
+
+    values: NDArray[np.floating]
+    variables: tuple[Variable, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    start: np.datetime64
+
+    def fields(self) -> xr.Dataset:
+        import xarray as xr
+
+        first = self.start.astype("datetime64[s]").astype(np.int64)
+        times = first + self.time_step.count * np.arange(self.values.shape[1])
+        values = self.values.transpose(1, 0, 2, 3)  # [time, number, cell, variable]
+        columns = {
+            variable.name: (("time", "number", "cell"), values[..., column], {"units": variable.units})
+            for column, variable in enumerate(self.variables)
+        }
+        return xr.Dataset(columns, coords={"time": to_datetime(times)})
+
+
+def _on_a_ring(config: SimulationConfig, progress: Progress | None) -> _Truth:
+    values, emulator = simulate_arrays(config, progress), solver(config)
+    return _Truth(values[..., None], emulator.task.variables, emulator.mesh, emulator.task.time_step, START)
+
+
+def _on_the_sphere(config: SphereSimulationConfig, progress: Progress | None) -> _Truth:
+    values, task = sphere_arrays(config, progress), sphere_solver(config).task
+    start = np.datetime64(config.start_date, "s")
+    return _Truth(values, task.variables, mesh_of(config), task.time_step, start)

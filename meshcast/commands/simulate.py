@@ -18,17 +18,17 @@ def simulate(
 
     Example: meshcast simulate simulate-advection num_trajectories=20 output=data/advection.zarr
     """
-    from emulator.configuration import load
-    from emulator.data.simulate import SimulationConfig
+    from emulator.data.simulate import load_simulation, mesh_of
     from emulator.data.simulate import simulate as run_solver
     from meshcast.console import print_json, progress, say
     from meshcast.shipped import config_path
 
-    settings = load(SimulationConfig, config_path(config), overrides or [])
+    settings = load_simulation(config_path(config), overrides or [])
     output = Path(settings.output)
-    with progress("simulating", settings.num_frames) as done:
-        run_solver(settings, output, overwrite=overwrite, progress=lambda frame, total: done(frame))
-    shape = {"trajectories": settings.num_trajectories, "frames": settings.num_frames, "nodes": settings.mesh.num_nodes}
+    with progress("simulating", 100) as done:
+        run_solver(settings, output, overwrite=overwrite, progress=lambda step, total: done(100 * step // total))
+    nodes = mesh_of(settings).num_nodes
+    shape = {"trajectories": settings.num_trajectories, "frames": settings.num_frames, "nodes": nodes}
     say(f"Wrote {output}: " + ", ".join(f"{count} {name}" for name, count in shape.items()) + ".")
     if as_json:
         print_json({"output": str(output), **shape})

@@ -9,25 +9,31 @@ import pytest
 
 from emulator.build import EmulatorConfig, build_network
 from emulator.configuration import dump, load
-from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays, solver
+from emulator.data.simulate import SimulationConfig, load_simulation, simulate_arrays, solver
+from emulator.data.simulate import mesh_of as mesh_of_simulation
+from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays
 from emulator.gnn import GNNConfig
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
 from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.ring import ring
 from meshcast.shipped import shipped_configs
 from training.compare import CompareConfig, study_runs
 from training.experiment import ExperimentConfig, TaskConfig
 
 CONFIGS = shipped_configs()
-KINDS = {"simulate-": SimulationConfig, "compare-": CompareConfig}
+KINDS = {
+    "simulate-shallow-water": SphereSimulationConfig,
+    "simulate-": SimulationConfig,
+    "compare-": CompareConfig,
+}
+SIMULATIONS = (SimulationConfig, SphereSimulationConfig)
 MESHES = {
     "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
     "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
 }
 SIMULATED = {config.output: name for name, path in CONFIGS.items() if name.startswith("simulate-")
-             for config in [load(SimulationConfig, path)]}  # fmt: skip
+             for config in [load_simulation(path)]}  # fmt: skip
 
 
 def kind_of(name: str) -> type:
@@ -39,8 +45,7 @@ def mesh_of(config: ExperimentConfig | CompareConfig) -> Mesh:
     source = config.data.train.source
     path = source["dataset"] if isinstance(source, dict) else source
     if path in SIMULATED:
-        size: RingConfig = load(SimulationConfig, CONFIGS[SIMULATED[path]]).mesh
-        return ring(size.num_nodes, size.length)
+        return mesh_of_simulation(load_simulation(CONFIGS[SIMULATED[path]]))
     return MESHES[path]()
 
 
@@ -80,10 +85,14 @@ def test_the_emulators_of_a_comparison_are_built_on_a_mesh_like_their_own(name):
         build(run.experiment.emulator, task_of(config.task), mesh_of(config))
 
 
-@pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) is SimulationConfig])
+@pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) in SIMULATIONS])
 def test_the_solver_of_a_simulation_takes_its_first_steps(name):
     overrides = ["num_trajectories=2", "num_frames=3", "warm_up=0"]
-    config = load(SimulationConfig, CONFIGS[name], overrides)
+    config = load_simulation(CONFIGS[name], overrides)
+    if isinstance(config, SphereSimulationConfig):
+        frames = sphere_arrays(config)
+        assert frames.shape[:3] == (2, 3, mesh_of_simulation(config).num_nodes) and np.isfinite(frames).all()
+        return
     assert simulate_arrays(config).shape == (2, 3, config.mesh.num_nodes)
     assert solver(config).mesh.num_nodes == config.mesh.num_nodes
 
@@ -91,7 +100,7 @@ def test_the_solver_of_a_simulation_takes_its_first_steps(name):
 def test_experiments_use_data_that_a_shipped_simulation_or_a_dataset_command_makes():
     commands = "".join(path.read_text(encoding="utf-8").splitlines()[0] for path in CONFIGS.values())
     for name, path in CONFIGS.items():
-        if kind_of(name) is SimulationConfig:
+        if kind_of(name) in SIMULATIONS:
             continue
         config = load(kind_of(name), path)
         source = config.data.train.source
