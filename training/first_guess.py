@@ -39,7 +39,9 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     if isinstance(section.first_guess, RidgeConfig):
         ridge = Ridge.fit(section.first_guess, task, part)
         section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
-    further = node_statistics(part, task) if section.node_statistics else None
+    columns = [node_statistics(part, task)] if section.node_statistics else []
+    columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]
+    further = np.concatenate(columns, axis=1) if columns else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])
     torch.manual_seed(config.training.seed)
     emulator = build_network(section, task, prepared.train.mesh, num_statics)
@@ -86,6 +88,17 @@ def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor,
         state, forcings = windows.start_of(batch)
         target = (batch["values"][:, task.history] - inputs.mean) / inputs.std
         yield inputs.features(state, forcings.window(state, task, 0)), target
+
+
+def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:
+    """[node, column] one where prognostic variables are masked, a column for each mask that differs from the others.
+
+    A masked value enters a network as its mean, zero; the flag tells it from a value that happens to be the mean.
+
+    valid: [node, predicted] where the training data ever have a value.
+    """
+    masks = np.unique(~valid[:, : len(task.prognostic)], axis=1)
+    return masks[:, masks.any(axis=0)].astype(np.float64)
 
 
 def node_statistics(part: TrainingPart, task: Task) -> NDArray[np.float64]:
