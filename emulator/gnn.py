@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
+from emulator.departures import DeparturesConfig, build_inputs
 from emulator.inputs import Inputs
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
 from emulator.neural import NeuralEmulator
@@ -40,6 +41,8 @@ class GNNConfig:
         rollout within the training part.
     node_statistics: give each node its own mean, variability and variability of change over the training part, which
         tell land from sea and coast from inland; binds the weights to the mesh.
+    departures: what the network sees and predicts, in place of the states: how they depart from a climatology, and
+        from the mean anomaly of the last states. Holds for the first guess too.
     """
 
     kind: Literal["gnn"] = "gnn"
@@ -47,6 +50,17 @@ class GNNConfig:
     processor: ProcessorConfig = field(default_factory=ProcessorConfig)
     first_guess: FirstGuess = field(default_factory=PersistenceGuess)
     node_statistics: bool = False
+    departures: DeparturesConfig | None = None
+
+    def __post_init__(self) -> None:
+        guess = self.first_guess
+        if isinstance(guess, RidgeConfig) and guess.departures != self.departures:
+            if guess.departures is not None:
+                raise MeshcastError(
+                    f"A network and its first guess see the same departures, but first_guess.departures is "
+                    f"{guess.departures} and departures is {self.departures}. Give departures alone."
+                )
+            object.__setattr__(self, "first_guess", replace(guess, departures=self.departures))
 
 
 def build_gnn(
@@ -57,7 +71,7 @@ def build_gnn(
     num_statics: columns of static features, the task's own and the nodes' statistics.
     graphs: those of a checkpoint; built from the configuration where None.
     """
-    inputs = Inputs(task, mesh, num_statics)
+    inputs = build_inputs(config.departures, task, mesh, num_statics)
     graphs = graphs or build_graphs(config.graph or default_config(mesh), mesh)
     num_features, num_outputs = inputs.num_fields + inputs.num_own, len(task.predicted)
     network = EncodeProcessDecode(num_features, num_outputs, graphs, config.processor, wind_columns(task))

@@ -98,9 +98,17 @@ class Inputs(nn.Module):
         given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
         return torch.cat([given, self.statics.expand(batch * member, -1, -1)], dim=-1)
 
+    def base(self, state: State) -> Tensor:
+        """What the next state is normalised relative to, broadcasting to [batch · member, node, predicted]: the mean."""
+        return self.mean
+
+    def targets(self, state: State, values: Tensor) -> Tensor:
+        """The next state's values [batch · member, node, predicted], normalised."""
+        return (values - self.base(state)) / self.std
+
     def advance(self, state: State, normalised: Tensor) -> tuple[State, Tensor | None]:
         """The next state and the diagnostic variables, from normalised values [batch · member, node, predicted]."""
-        values = normalised * self.std + self.mean
+        values = normalised * self.std + self.base(state)
         values = values.clamp(self.lower.to(values.dtype), self.upper.to(values.dtype))
         values = values.reshape(*state.now.shape[:-1], -1).to(state.values.dtype)
         now, diagnostic = values[..., : self.num_prognostic], values[..., self.num_prognostic :]

@@ -86,7 +86,7 @@ def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor,
     loader: DataLoader[Batch] = DataLoader(Subset(windows, chosen.tolist()), batch_size=32)
     for batch in loader:
         state, forcings = windows.start_of(batch)
-        target = (batch["values"][:, task.history] - inputs.mean) / inputs.std
+        target = inputs.targets(state, batch["values"][:, task.history])
         yield inputs.features(state, forcings.window(state, task, 0)), target
 
 

@@ -102,6 +102,19 @@ class PeriodicMean(nn.Module):
 
         Raises MeshcastError at an hour or month the training part does not hold.
         """
+        mean = self.mean.index_select(0, self._bins(valid_time)).to(dtype).unsqueeze(1)
+        return mean[..., : self.num_prognostic], mean[..., self.num_prognostic :]
+
+    def over(self, valid_time: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
+        """[batch, 1, node, prognostic] the climatology averaged over the times [batch, time]; raises as `at` does."""
+        bins = self._bins(valid_time.ravel()).reshape(valid_time.shape)
+        share = nn.functional.one_hot(bins, len(self.mean)).to(dtype).mean(dim=1)  # [batch, bin]
+        mean = self.mean[..., : self.num_prognostic].to(dtype).nan_to_num()  # hours and months not seen count nothing
+        masked = self.mean[self.seen, :, : self.num_prognostic].isnan().all(dim=0)
+        return torch.einsum("bh,hnv->bnv", share, mean).masked_fill(masked, torch.nan).unsqueeze(1)
+
+    def _bins(self, valid_time: NDArray[np.int64]) -> Tensor:
+        """[time] the bin of each time, all of them seen."""
         bins = torch.as_tensor(bin_of(valid_time, self.period), device=self.mean.device)
         unseen = ~self.seen.index_select(0, bins).cpu().numpy()
         if unseen.any():
@@ -109,8 +122,7 @@ class PeriodicMean(nn.Module):
                 f"The climatology by {self.period.replace('_', ' and ')} has seen no training date like "
                 f"{to_datetime(valid_time[unseen])[0]}. Train on a longer part, or choose period: none."
             )
-        mean = self.mean.index_select(0, bins).to(dtype).unsqueeze(1)
-        return mean[..., : self.num_prognostic], mean[..., self.num_prognostic :]
+        return bins
 
 
 def bin_of(valid_time: NDArray[np.int64], period: Period) -> NDArray[np.int64]:

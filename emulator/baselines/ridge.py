@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart
-from emulator.inputs import Inputs
+from emulator.departures import DeparturesConfig, build_inputs
 from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task, names_of
@@ -33,6 +33,7 @@ class RidgeConfig:
     penalties: on the squared weights, in the units of a normalised target's mean squared error.
     rollout_steps: of the rollouts on held-out training data by whose error the two are chosen.
     held_out: share of the training part held out for that: its last trajectories, or its last dates.
+    departures: regress departures from a climatology, in place of the states.
     """
 
     kind: Literal["ridge"] = "ridge"
@@ -40,6 +41,7 @@ class RidgeConfig:
     penalties: tuple[float, ...] = (1e-8, 1e-6, 1e-4, 1e-2)
     rollout_steps: int = 20
     held_out: float = 0.2
+    departures: DeparturesConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.radii or min(self.radii) < 0:
@@ -63,7 +65,7 @@ class Ridge(nn.Module):
     def __init__(self, config: RidgeConfig, task: Task, mesh: Mesh) -> None:
         super().__init__()
         self.config, self.task, self.mesh = config, task, mesh
-        self.inputs = Inputs(task, mesh)
+        self.inputs = build_inputs(config.departures, task, mesh)
         num_fields, num_own = self.inputs.num_fields, self.inputs.num_own
         self.map = NeighbourhoodMap(mesh, max(config.radii), num_fields, num_own, len(task.predicted))
 
@@ -115,8 +117,8 @@ class Ridge(nn.Module):
                 continue
             windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)
             state = State(windows[..., :count], part.fields.times[index[now]])
-            targets = (values[now + 1] - self.inputs.mean) / self.inputs.std
-            yield self.inputs.features(state, part.provider.window(state, self.task, 0)), targets.flatten(0, 1)
+            targets = self.inputs.targets(state, values[now + 1].flatten(0, 1))
+            yield self.inputs.features(state, part.provider.window(state, self.task, 0)), targets
 
     @torch.no_grad()
     def choose(self, equations: NormalEquations, held_out: TrainingPart) -> RidgeConfig:
