@@ -188,6 +188,21 @@ def test_forcings_come_from_the_table_a_user_names(weather_world):
     assert np.array_equal(table, new) and not np.array_equal(table, other)
 
 
+def test_a_grid_sends_to_a_mesh_of_its_own(weather_world):
+    text = Path("weather.yaml").read_text().replace("name: weather", "name: meshed")
+    graph = "  graph: {processor: {kind: multi_mesh}, mesh: {kind: icosphere, level: 6}}\n"
+    Path("meshed.yaml").write_text(text.replace("  processor:", graph + "  processor:"))
+    done("train", "meshed.yaml", "task.static=[coriolis]")
+    said = done("inspect", "runs/meshed", "--json").json
+    assert said["mesh"] == "limited area of 4 x 6 nodes"
+    about = "\n".join(said["graphs"])
+    assert "hidden mesh: limited area of" in about
+    assert all(f"{name}: " in about for name in ("encoder", "processor", "decoder"))
+    done("forecast", "runs/meshed", "--initial", "weather.nc", "--output", "meshed.nc", "--lead-time", "2h")
+    with xr.open_dataset("meshed.nc") as file:
+        assert file["2t"].notnull().all()
+
+
 def test_grib_is_read_back_by_eccodes_with_its_dates_steps_and_values(weather_world):
     import eccodes
 
