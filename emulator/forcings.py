@@ -46,6 +46,10 @@ class ForcingWindows(Protocol):
         """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after the start."""
         ...
 
+    def rows(self, index: slice) -> ForcingWindows:
+        """Those of a part of the batch."""
+        ...
+
 
 class Forcings:
     """All forcings of a rollout, from one or several sources.
@@ -67,6 +71,10 @@ class Forcings:
         return torch.as_tensor(values, dtype=state.values.dtype, device=state.values.device).reshape(
             *times.shape, num_nodes, len(task.forcing)
         )
+
+    def rows(self, index: slice) -> Forcings:
+        """The same: they depend on the valid time alone."""
+        return self
 
     def at(
         self,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.baselines.part import TrainingPart
+from emulator.boundary import boundary_mask
 from emulator.forcings import STATIC_FEATURES
 from emulator.normalise import Moments
 from emulator.state import State
@@ -27,7 +28,8 @@ class Inputs(nn.Module):
     lower, upper: [predicted] the bounds of the task, infinite where open.
 
     num_fields: features of a node that come from the prognostic history; they come first.
-    num_own: all others, forcings at the history's and the target's times, then statics.
+    num_own: all others, forcings at the history's and the target's times, then statics; where the task has a boundary,
+        then by how much it is about to change, and where it is.
     """
 
     mean: Tensor
@@ -37,6 +39,7 @@ class Inputs(nn.Module):
     statics: Tensor
     lower: Tensor
     upper: Tensor
+    boundary: Tensor
 
     def __init__(self, task: Task, mesh: Mesh, num_statics: int | None = None) -> None:
         super().__init__()
@@ -51,7 +54,10 @@ class Inputs(nn.Module):
             values = [limit if bound is None else bound for bound in bounds]
             self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
         self.num_fields = task.history * len(task.prognostic)
-        self.num_own = (task.history + 1) * len(task.forcing) + num_statics
+        self.num_boundary = len(task.prognostic) + 1 if task.boundary else 0
+        self.num_own = (task.history + 1) * len(task.forcing) + num_statics + self.num_boundary
+        if task.boundary:
+            self.register_buffer("boundary", boundary_mask(mesh), persistent=False)
 
     @property
     def num_prognostic(self) -> int:
@@ -76,11 +82,30 @@ class Inputs(nn.Module):
             self.statics.copy_(torch.from_numpy((values - values.mean(axis=0)) / _no_zero(values.std(axis=0))))
 
     def features(self, state: State, forcing: Tensor) -> Tensor:
-        """[batch · member, node, feature]: normalised history, forcings then and at the target, statics.
+        """[batch · member, node, feature]: normalised history, forcings then and at the target, statics, boundary.
 
         In the type of the scales.
         """
-        return torch.cat([self.fields(state), self.own(forcing, state.values.shape[1])], dim=-1)
+        forcing, given = forcing.split([len(self.task.forcing), forcing.shape[-1] - len(self.task.forcing)], dim=-1)
+        parts = [self.fields(state), self.own(forcing, state.values.shape[1])]
+        if self.task.boundary:
+            parts.append(self.change_of_boundary(state, given))
+        return torch.cat(parts, dim=-1)
+
+    def change_of_boundary(self, state: State, given: Tensor) -> Tensor:
+        """[batch · member, node, prognostic + 1]: what the boundary changes by in this step, normalised; where it is.
+
+        given: [batch, history + 1, node, prognostic] the boundary's values at the target time, last.
+        """
+        if given.shape[-1] != self.num_prognostic:
+            raise MeshcastError(
+                "This emulator covers a limited area and needs its boundary's values at every step, but got none. "
+                "Give a source of them: --boundary SOURCE."
+            )
+        change = (given[:, None, -1] - state.now).to(self.std.dtype) / self.std[: self.num_prognostic]
+        change = torch.where(self.boundary[:, None], torch.nan_to_num(change), torch.zeros_like(change))
+        where = self.boundary[:, None].to(change.dtype).expand(*change.shape[:-1], 1)
+        return torch.cat([change, where], dim=-1).flatten(0, 1)
 
     def fields(self, state: State) -> Tensor:
         """[batch · member, node, num_fields] of the features: the normalised history."""

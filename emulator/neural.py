@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from emulator.boundary import overwritten
 from emulator.inputs import Inputs
 from emulator.state import State
 from emulator.task import Task
@@ -55,4 +56,7 @@ class NeuralEmulator(nn.Module):
         """The state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
         features = self.inputs.features(state, forcing)
         normalised = self.guess(features) + self.correction_std * self.network(features)
-        return self.inputs.advance(state, normalised)
+        following, diagnostic = self.inputs.advance(state, normalised)
+        if self.task.boundary:
+            following = overwritten(following, forcing, self.task, self.inputs.boundary)
+        return following, diagnostic

@@ -43,12 +43,14 @@ class Task:
     variables: in the order the arrays hold them, within each role.
     history: states an emulator sees, the last is now.
     bundle: states one call predicts.
+    boundary: whether the prognostic variables are given at the mesh's boundary nodes at every step.
     """
 
     variables: tuple[Variable, ...]
     time_step: TimeStep
     history: int = 1
     bundle: int = 1
+    boundary: bool = False
 
     def __post_init__(self) -> None:
         names = [variable.name for variable in self.variables]

@@ -1,4 +1,4 @@
-"""Limited areas: a window of a mesh with a ring of boundary nodes around it, and meshes cut to where data are."""
+"""Limited areas: a window of a mesh with a ring of boundary nodes around it."""
 
 from __future__ import annotations
 
@@ -127,23 +127,6 @@ def part_of_mesh(
         levels=levels,
         boundary=boundary,
     )
-
-
-def cut_to(mesh: Mesh, data: Mesh) -> Mesh:
-    """The nodes of a global mesh that have nodes of a limited area around them, as a mesh for its messages.
-
-    A node is kept where the nearest node of the data is no farther than its own nearest neighbour, or the data's.
-    """
-    tree = cKDTree(mesh.positions)
-    own = tree.query(mesh.positions, k=2)[0][:, 1]
-    away, nearest = cKDTree(data.positions).query(mesh.positions)
-    theirs = cKDTree(data.positions).query(data.positions, k=2)[0][:, 1]
-    kept = np.flatnonzero(away <= np.maximum(own, theirs[nearest]))
-    if len(kept) < 3:
-        raise MeshcastError(
-            f"The {mesh.describe()} has {len(kept)} nodes within the {data.describe()}. Use a higher level."
-        )
-    return part_of_mesh(mesh, kept)
 
 
 def distance_beyond(window: Window, mesh: Mesh) -> Array:

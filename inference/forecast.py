@@ -70,8 +70,9 @@ class GuardedRollout:
         size = max(1, BATCH_VALUES // per_case)
         states, diagnostics = [], []
         for first in range(0, len(self.state.valid_time), size):
-            part = self.state.rows(slice(first, first + size))
-            forcing = self.forcings.window(part, self.emulator.task, done)
+            some = slice(first, first + size)
+            part = self.state.rows(some)
+            forcing = self.forcings.rows(some).window(part, self.emulator.task, done)
             following, diagnostic = self.emulator.step(part, forcing, self.generator)
             states.append(following)
             diagnostics.append(diagnostic)

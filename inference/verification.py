@@ -122,7 +122,7 @@ class _Scorer:
     ) -> None:
         self.forecast, self.label, self.found, self.climatology = forecast, label, found, climatology
         self.columns = [forecast.variables.index(name) for name in found.variables]
-        self.areas = torch.from_numpy(forecast.mesh.areas)
+        self.areas = torch.from_numpy(forecast.mesh.weights)
         cases, self.members, leads = forecast.values.shape[:3]
         self.shape = (cases, leads, len(self.columns))
         self.values: dict[str, NDArray[np.float64]] = {}

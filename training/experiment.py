@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator
 
 from emulator.build import EmulatorConfig
+from emulator.data.arrays import in_memory
 from emulator.data.dataset_fields import open_fields
 from emulator.data.fields import Fields
+from emulator.data.window import in_window
 from emulator.gnn import GNNConfig
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
+from graphs.limited_area import BoxWindow, CapWindow
 
+WindowConfig = Annotated[CapWindow | BoxWindow, Discriminator("kind")]
 Source = str | list[Any] | dict[str, Any]
 
 
@@ -25,15 +29,19 @@ class DataPart:
     source: passed to `anemoi.datasets.open_dataset` as it stands (a path, or join, select, start, end ...); a path
         that ends in .npy is an array [trajectory, frame, channel, node].
     trajectories: first and one past the last of the ensemble axis; all by default.
+    window: a part of the sphere; that of `data.window` by default.
     """
 
     source: Source
     trajectories: tuple[int, int] | None = None
+    window: WindowConfig | None = None
 
     def open(self) -> Fields:
         """The fields, kept in memory where they take less than a gigabyte."""
         part = None if self.trajectories is None else slice(*self.trajectories)
-        return open_fields(self.source, part, keep_in_memory=True)
+        if self.window is None:
+            return open_fields(self.source, part, keep_in_memory=True)
+        return in_memory(in_window(open_fields(self.source, part), self.window))
 
 
 @dataclass(frozen=True)
@@ -41,12 +49,22 @@ class DataConfig:
     """The split: by trajectory, by date, or both. Statistics come from the training part only.
 
     forcing_tables: CSV files of global scalars by date.
+    window: the part of the sphere to forecast, and the width of the boundary around it, whose values are given at
+        every step: `{kind: cap, centre: [45, 10], radius_km: 4000, boundary_km: 1500}`, or kind: box.
     """
 
     train: DataPart
     validation: DataPart
     test: DataPart | None = None
     forcing_tables: tuple[str, ...] = ()
+    window: WindowConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            for name in ("train", "validation", "test"):
+                part = getattr(self, name)
+                if part is not None and part.window is None:
+                    object.__setattr__(self, name, replace(part, window=self.window))
 
 
 @dataclass(frozen=True)
@@ -88,7 +106,8 @@ class TaskConfig:
                 f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
                 "Name others under task, or rename with the dataset's `rename`."
             )
-        return Task(tuple(variables), self._time_step(fields.time_step), self.history)
+        boundary = fields.mesh.boundary is not None
+        return Task(tuple(variables), self._time_step(fields.time_step), self.history, boundary=boundary)
 
     def _time_step(self, own: TimeStep) -> TimeStep:
         return own if self.time_step is None else own.times(own.steps_in(self.time_step, "task.time_step"))

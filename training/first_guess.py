@@ -37,7 +37,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     part = prepared.part
     ridge = None
     if isinstance(section.first_guess, RidgeConfig):
-        ridge = Ridge.fit(section.first_guess, task, part)
+        ridge = Ridge.fit(section.first_guess, replace(task, boundary=False), part)
         section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
     columns = [node_statistics(part, task)] if section.node_statistics else []
     columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]

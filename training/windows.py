@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from emulator.boundary import with_boundary
 from emulator.data.fields import Fields
 from emulator.forcings import Forcings
 from emulator.state import State
@@ -32,6 +33,10 @@ class WindowForcings:
     def window(self, state: State, task: Task, done: int) -> Tensor:
         """[batch, history + 1, node, forcing] for the step after `done` steps."""
         return self.values[:, done : done + task.history + 1]
+
+    def rows(self, index: slice) -> WindowForcings:
+        """Those of a part of the batch."""
+        return WindowForcings(self.values[index])
 
 
 class Windows(Dataset[Batch]):
@@ -106,10 +111,14 @@ class Windows(Dataset[Batch]):
         return item
 
     def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:
-        """The initial state of a batch of windows, without an ensemble, and the forcings along them."""
+        """The initial state of a batch of windows, without an ensemble, and the forcings along them.
+
+        The boundary of a limited area is the truth's.
+        """
         history, count = self.task.history, len(self.task.prognostic)
         values = batch["values"][:, None, :history, :, :count]  # [batch, member, time, node, prognostic]
-        return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(batch["forcing"])
+        forcing = with_boundary(batch["forcing"], batch["values"], self.task, self.fields.mesh)
+        return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(forcing)
 
 
 class ShuffledStream(Sampler[tuple[int, int]]):
