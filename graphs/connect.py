@@ -22,6 +22,7 @@ from graphs.icosphere import faces_by_level
 from graphs.mesh import Mesh
 
 ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
+MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
 
 
 def ring_hops(mesh: Mesh, hops: Sequence[int]) -> Tensor:
@@ -155,7 +156,7 @@ def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
             f"Edges of kind triangle need a mesh with faces, but this is a {mesh.describe()} without. Use kind: "
             "nearest."
         )
-    face, weights = _locate(mesh.positions, mesh.faces, grid.positions)
+    face, weights = locate(mesh.positions, mesh.faces, grid.positions)
     outside = np.flatnonzero(face < 0)
     if outside.size:
         first = int(outside[0])
@@ -255,10 +256,11 @@ def _edge_index(senders: NDArray[np.int64], receivers: NDArray[np.int64]) -> Ten
     return torch.from_numpy(np.stack([senders, receivers]))
 
 
-def _locate(
+def locate(
     positions: NDArray[np.float64], faces: NDArray[np.int64], targets: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """[target] the face that holds each target, -1 where none does, and [target, corner] barycentric weights."""
+    """[target] the face [face, corner] that holds each target [target, 3], -1 where none does, and barycentric
+    weights [target, corner]."""
     corners = positions[faces]  # [face, corner, xyz]
     opposite = np.cross(np.roll(corners, -1, axis=1), np.roll(corners, -2, axis=1))  # b × c, c × a, a × b
     centres = corners.sum(axis=1)
@@ -268,8 +270,10 @@ def _locate(
     weights = np.zeros((len(targets), 3))
     rest = np.arange(len(targets))
     # Among near-equilateral faces the nearest centre is nearly always that of the face; the others ask more of them.
-    for k in (1, 8, 64):
+    for k in (1, 8, 64, len(faces)):
         k = min(k, len(faces))
+        if k * rest.size > MOST_CANDIDATES:  # slivers are few; what so many cannot find lies outside
+            break
         candidates = tree.query(targets[rest], k=k)[1].reshape(-1, k)
         share = np.einsum("tkcx,tx->tkc", opposite[candidates], targets[rest])
         total = share.sum(axis=-1, keepdims=True)

@@ -30,7 +30,7 @@ def latlon(
         periodic = _closes(columns)
     if not periodic:
         _refuse_jump(columns)
-    height = band_areas(_latitude_bounds(rows))
+    height = band_areas(latitude_bounds(rows))
     width = _longitude_widths(columns, periodic)
     areas = np.outer(height, width).ravel()
     positions = to_xyz(rows[:, None], columns[None, :]).reshape(-1, 3)
@@ -140,7 +140,7 @@ def _refuse_jump(columns: Array) -> None:
         )
 
 
-def _latitude_bounds(rows: Array) -> Array:
+def latitude_bounds(rows: Array) -> Array:
     """[latitude + 1] edges of the cells, halfway between rows; the outermost reach the pole where it is near."""
     if rows.size == 1:
         return np.clip(rows[0] + np.array([-0.5, 0.5]), -90.0, 90.0)
