@@ -18,10 +18,12 @@ from emulator.data.fields import Fields
 from emulator.data.files import read_files, time_step_of
 from emulator.data.init_times import parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
+from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task
 from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
+from graphs.interpolate import Interpolation, Method, interpolation
 from graphs.mesh import EARTH_RADIUS, Mesh
 
 
@@ -50,6 +52,7 @@ def initial_conditions(
     units: Mapping[str, str] | None = None,
     trajectories: slice | None = None,
     valid: Mapping[str, NDArray[np.bool_]] | None = None,
+    regrid: Method | None = None,
 ) -> InitialConditions:
     """States of `task` on `mesh` at the asked times.
 
@@ -62,6 +65,8 @@ def initial_conditions(
     trajectories: a part of a dataset's ensemble axis.
     valid: [node] per variable, False where training had no values (land, for sea surface temperature): NaN may stand
         there, and nowhere else; a value that stands there is masked.
+    regrid: how a source on other nodes is interpolated, recorded in `attributes`; where None, it is refused. The two
+        components of a vector are carried along the great circle; means of masked variables leave NaN out.
 
     Members stay on the member axis; each trajectory of a simulated dataset becomes a case of its own, for every initial
     time. Nodes listed in another order are reordered, convertible units converted. Every fault of the source is
@@ -71,11 +76,13 @@ def initial_conditions(
     faults: list[str] = []
     columns = _columns(fields, task, rename or {}, faults)
     conversions = _conversions(fields, task, columns, units or {}, faults, notices)
-    order = _node_order(fields, mesh, faults, notices)
+    order, remapping = _placed(fields, mesh, regrid, faults, notices)
     chosen, windows = _windows(fields, task, init_times, faults, notices)
     looked_at = windows if windows.size else _newest(fields)
     values = _values(fields, looked_at, columns, conversions, order)
-    if values is not None and (order is not None or valid is None):
+    if values is not None and remapping is not None:
+        values = _remapped(values, remapping, task, columns, valid or {})
+    if values is not None and (order is not None or remapping is not None or valid is None):
         _check_finite(values, fields, columns, valid, mesh, faults)
     if faults:
         listed = "\n".join(f"- {fault}" for fault in faults)
@@ -92,7 +99,10 @@ def initial_conditions(
     else:
         values = values.transpose(0, 2, 1, 3, 4)
     state = State(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), valid_time)
-    return InitialConditions(state, trajectory, dict(fields.attributes), tuple(notices))
+    attributes = dict(fields.attributes)
+    if remapping is not None:
+        attributes["regridding"] = remapping.describe()
+    return InitialConditions(state, trajectory, attributes, tuple(notices))
 
 
 def open_source_fields(
@@ -168,15 +178,27 @@ def _conversions(
     return conversions
 
 
-def _node_order(fields: Fields, mesh: Mesh, faults: list[str], notices: list[str]) -> NDArray[np.int64] | None:
-    """The order that takes the source's nodes to the emulator's; None, with a fault, where they are others."""
-    order = same_places(mesh, fields.mesh) if mesh.domain.kind != "ring" or fields.mesh.domain.kind == "ring" else None
-    if order is None:
-        faults.append(f"it lies on a {fields.mesh.describe()}, but the emulator on a {mesh.describe()}: "
-                      f"{_difference(fields.mesh, mesh)}")  # fmt: skip
-    elif np.any(np.diff(order) != 1):
-        notices.append("nodes were reordered: the source lists the same places in another order")
-    return order
+def _placed(
+    fields: Fields, mesh: Mesh, regrid: Method | None, faults: list[str], notices: list[str]
+) -> tuple[NDArray[np.int64] | None, Interpolation | None]:
+    """The order that takes the source's nodes to the emulator's, or the interpolation that does; a fault without."""
+    on_sphere = "ring" not in (mesh.domain.kind, fields.mesh.domain.kind)
+    order = same_places(mesh, fields.mesh) if on_sphere or mesh.domain.kind == fields.mesh.domain.kind else None
+    if order is not None:
+        if np.any(np.diff(order) != 1):
+            notices.append("nodes were reordered: the source lists the same places in another order")
+        return order, None
+    if regrid is not None and on_sphere:
+        try:
+            remapping = interpolation(regrid, fields.mesh, mesh)
+        except MeshcastError as error:
+            faults.append(f"it cannot be remapped: {error}")
+            return None, None
+        notices.append(f"values were remapped: {remapping.describe()}")
+        return None, remapping
+    faults.append(f"it lies on a {fields.mesh.describe()}, but the emulator on a {mesh.describe()}: "
+                  f"{_difference(fields.mesh, mesh)}")  # fmt: skip
+    return None, None
 
 
 def _difference(theirs: Mesh, ours: Mesh) -> str:
@@ -189,7 +211,7 @@ def _difference(theirs: Mesh, ours: Mesh) -> str:
     if distance.max() < 1e-4:
         return (
             f"all {ours.num_nodes} nodes of the emulator are among the source's {theirs.num_nodes}. Cut the area out "
-            "first (cdo sellonlatbox, or `area` of an anemoi dataset)."
+            "first (cdo sellonlatbox, or `area` of an anemoi dataset), or pick them with --regrid bilinear."
         )
     far = int(distance.argmax())
     where = f"node {far}, at {ours.latitudes[far]:.2f} N {ours.longitudes[far]:.2f} E,"
@@ -198,7 +220,7 @@ def _difference(theirs: Mesh, ours: Mesh) -> str:
     return (
         f"{int(np.sum(distance >= 1e-4))} of {ours.num_nodes} nodes are not there; {where} is "
         f"{distance[far] * EARTH_RADIUS / 1000:.0f} km from the nearest of the source. Remap it to the emulator's grid "
-        "first."
+        "with --regrid bilinear, or --regrid conservative from a finer one, which keeps integrals."
     )
 
 
@@ -269,6 +291,31 @@ def _values(
         if conversions[name].needed:
             values[..., column] = conversions[name](values[..., column])
     return values if order is None else values[:, :, order]
+
+
+def _remapped(
+    values: NDArray[np.float32],
+    remapping: Interpolation,
+    task: Task,
+    columns: Mapping[str, str],
+    valid: Mapping[str, NDArray[np.bool_]],
+) -> NDArray[np.float32]:
+    """[time, ensemble, node, variable] values of the source on the emulator's nodes.
+
+    NaN is left out of means where training had none either; elsewhere it stays, to be reported.
+    """
+    result = np.empty((*values.shape[:2], remapping.target.num_nodes, values.shape[3]), dtype=np.float32)
+    names = list(columns)
+    partners = partners_of(task)
+    vectors = {tuple(sorted((names.index(a), names.index(b)))) for a, b in partners.items() if {a, b} <= columns.keys()}
+    for east, north in vectors:  # of two partners the task lists the eastward one first
+        components = remapping.apply_vector(values[..., [east]], values[..., [north]])
+        result[..., [east]], result[..., [north]] = components
+    for column in set(range(len(names))) - {column for pair in vectors for column in pair}:
+        masked = not valid.get(names[column], np.array(True)).all()
+        remap = remapping.apply_known if masked else remapping.apply
+        result[..., [column]] = remap(values[..., [column]])
+    return result
 
 
 def _mask(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 STOPPED = 3  # exit code where the guard stopped a case
+
+
+class Regridding(StrEnum):
+    """How to remap: see `graphs.interpolate`."""
+
+    bilinear = "bilinear"
+    conservative = "conservative"
 
 
 def forecast(
@@ -26,6 +34,9 @@ def forecast(
     forcing: Annotated[list[str] | None, typer.Option(help="CSV table by date, or dataset, of forcings.")] = None,
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable of the file.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
+    regrid: Annotated[
+        Regridding | None, typer.Option(help="Remap initial conditions that lie on other nodes than the emulator's.")
+    ] = None,
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
     plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
@@ -66,6 +77,7 @@ def forecast(
         pairs(units or [], "--units"),
         trajectories=part,
         valid=trained.valid_by_name(),
+        regrid=regrid.value if regrid else None,
     )
     for notice in conditions.notices:
         say(notice)

@@ -10,6 +10,8 @@ from emulator.data.initial import initial_conditions
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
+from graphs.icosphere import icosphere
+from graphs.interpolate import interpolation
 from graphs.latlon import latlon
 from graphs.ring import ring
 
@@ -167,3 +169,63 @@ def test_a_dataset_and_the_file_it_came_from_start_alike(write_store, tmp_path):
     values = write_store("a.zarr", rows.ravel(), columns.ravel(), variables=("2t", "sst"))
     conditions = initial_conditions(str(tmp_path / "a.zarr"), TASK, MESH, "latest", rename={"sst": "2t"})
     assert np.array_equal(conditions.state.values[0, 0, :, :, 0], values[-2:, 1, 0])
+
+
+def test_a_source_on_other_nodes_is_refused_with_an_offer_or_remapped_and_recorded(write_netcdf):
+    sphere = icosphere(2)
+    with pytest.raises(MeshcastError, match=r"lies on a global mesh of 3 x 6 nodes.*--regrid bilinear"):
+        initial_conditions(write_netcdf(), TASK, sphere, "latest")
+    plain = initial_conditions(write_netcdf(), TASK, MESH, "latest")
+    assert "regridding" not in plain.attributes
+    for method in ("bilinear", "conservative"):
+        conditions = initial_conditions(write_netcdf(), TASK, sphere, "latest", regrid=method)
+        expected = interpolation(method, MESH, sphere).apply(plain.state.values)
+        assert conditions.state.values.shape == (1, 1, 2, 162, 1)
+        assert np.allclose(conditions.state.values, expected, atol=1e-3)
+        assert conditions.attributes["regridding"] == (
+            f"{method} from a global mesh of 3 x 6 nodes to a global mesh of 162 nodes"
+        )
+        assert any(notice.startswith("values were remapped") for notice in conditions.notices)
+
+
+def test_the_same_nodes_are_not_remapped(write_netcdf):
+    plain = initial_conditions(write_netcdf(), TASK, MESH, "latest")
+    asked = initial_conditions(write_netcdf(), TASK, MESH, "latest", regrid="bilinear")
+    assert np.array_equal(asked.state.values, plain.state.values) and "regridding" not in asked.attributes
+
+
+def test_the_components_of_a_vector_are_carried_and_scalars_are_not(write_store, tmp_path):
+    grid, sphere = latlon(np.linspace(87.5, -87.5, 36), np.arange(72) * 5.0), icosphere(1)
+    write_store("wind.zarr", grid.latitudes, grid.longitudes, ("h", "u", "v"), units={"u": "m s-1", "v": "m s-1"})
+    wind = (Variable("u", "prognostic", "m s-1", partner="v"), Variable("v", "prognostic", "m s-1", partner="u"))
+    task = Task((*wind, Variable("h", "prognostic", "K")), SIX_HOURS)
+    source = str(tmp_path / "wind.zarr")
+    on_grid, on_sphere = (
+        initial_conditions(source, task, mesh, "latest", regrid="bilinear").state.values for mesh in (grid, sphere)
+    )
+    remapping = interpolation("bilinear", grid, sphere)
+    u, v = remapping.apply_vector(on_grid[..., [0]], on_grid[..., [1]])
+    assert np.allclose(on_sphere, np.concatenate([u, v, remapping.apply(on_grid[..., [2]])], axis=-1), atol=1e-5)
+
+
+def test_missing_values_are_left_out_of_means_only_where_training_had_some_too(write_netcdf):
+    sphere = icosphere(2)
+    values = np.random.default_rng(0).normal(280, 5, (4, 3, 6))
+    values[:, 0, 5] = np.nan  # one of 18 nodes
+    path = write_netcdf("holes.nc", values=values)
+    valid = {"2t": sphere.longitudes < 300}
+    known = initial_conditions(path, TASK, sphere, "latest", valid=valid, regrid="bilinear").state.values
+    assert np.isfinite(known[..., valid["2t"], 0]).all() and np.isnan(known[..., ~valid["2t"], 0]).all()
+    with pytest.raises(MeshcastError, match="values that are NaN or infinite where the emulator needs them"):
+        initial_conditions(path, TASK, sphere, "latest", regrid="bilinear")
+
+
+def test_a_source_that_does_not_cover_the_emulators_nodes_cannot_be_remapped(write_netcdf):
+    path = write_netcdf("part.nc", latitudes=[60.0, 50.0, 40.0], longitudes=[0.0, 10.0, 20.0])
+    with pytest.raises(MeshcastError, match=r"cannot be remapped: .* lie beyond the limited area"):
+        initial_conditions(path, TASK, MESH, "latest", regrid="bilinear")
+
+
+def test_rings_are_not_remapped(write_netcdf):
+    with pytest.raises(MeshcastError, match="Take a source of the same equation"):
+        initial_conditions(write_netcdf(), TASK, ring(18), "latest", regrid="bilinear")
