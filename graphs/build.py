@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from graphs.connect import (
@@ -22,8 +23,9 @@ from graphs.connect import (
 from graphs.edge_features import edge_features
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
-from graphs.icosphere import icosphere, is_icosphere, trim
+from graphs.icosphere import icosphere, trim
 from graphs.mesh import Mesh
+from graphs.stretched import StretchedMesh, stretched
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,9 @@ class IcosphereMesh:
 
 EdgeConfig = HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges
 LinkConfig = TriangleEdges | NearestEdges | RadiusEdges
-MeshConfig = IcosphereMesh
+MeshConfig = IcosphereMesh | StretchedMesh
 
+STRETCHED = 1.5  # longest side over shortest beyond which a mesh is; an icosphere's are below 1.2
 ENCODER_REACH = 0.6  # of the longest side of a triangle; its corners are at most 0.58 sides from any point inside
 
 
@@ -139,12 +142,13 @@ def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mes
     """
     if grid.domain.kind == "ring":
         raise MeshcastError(f"An icosphere cannot carry the messages of a {grid.describe()}. Leave out graph.mesh.")
-    whole = icosphere(config.level, grid.domain.size)
+    size = grid.domain.size
+    whole = stretched(config, size) if isinstance(config, StretchedMesh) else icosphere(config.level, size)
     if grid.domain.kind == "sphere":
         return whole, connect(edges, whole)
     keep = np.zeros(whole.num_nodes, dtype=bool)
     keep[containing_triangle(whole, grid)[0][0].numpy()] = True
-    keep[within(grid, whole, encoder_reach(whole))[1].numpy()] = True
+    keep[_within_reach(grid, whole)[1].numpy()] = True
     trimmed = trim(whole, keep)
     if isinstance(edges, MultiMeshEdges):
         return trimmed, induced(multi_mesh(whole, edges.levels), keep)
@@ -159,11 +163,26 @@ def encoder_reach(mesh: Mesh) -> float:
     return ENCODER_REACH * 2.0 * float(np.arcsin(chord / 2.0)) * mesh.domain.size
 
 
+def _within_reach(grid: Mesh, hidden: Mesh) -> Tensor:
+    """[2, edge] to each mesh node all grid points within the encoder's reach, of a stretched mesh its own."""
+    assert hidden.faces is not None
+    sides = np.stack([hidden.faces, np.roll(hidden.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    lengths = np.linalg.norm(hidden.positions[sides[:, 0]] - hidden.positions[sides[:, 1]], axis=1)
+    if lengths.max() < STRETCHED * lengths.min():
+        return within(grid, hidden, encoder_reach(hidden))
+    longest = np.zeros(hidden.num_nodes)  # chord of a node's longest side
+    np.maximum.at(longest, sides.ravel(), np.repeat(lengths, 2))
+    reach = 2.0 * np.sin(ENCODER_REACH * np.arcsin(longest / 2.0))
+    found = cKDTree(grid.positions).query_ball_point(hidden.positions, reach, return_sorted=True)
+    receivers = np.repeat(np.arange(hidden.num_nodes), [len(senders) for senders in found])
+    return torch.from_numpy(np.stack([np.concatenate(found).astype(np.int64), receivers]))
+
+
 def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
     barycentric = None
     match config:
         case None:
-            edge_index = within(grid, hidden, encoder_reach(hidden))
+            edge_index = _within_reach(grid, hidden)
             unheard = np.flatnonzero(np.bincount(edge_index[1].numpy(), minlength=hidden.num_nodes) == 0)
             edge_index = torch.cat([edge_index, nearest(grid, hidden, 1)[:, unheard]], dim=1)
         case TriangleEdges():
@@ -210,7 +229,7 @@ def default_config(mesh: Mesh) -> GraphConfig:
         return GraphConfig(HopEdges(hops=hops))
     if mesh.structured:
         return GraphConfig(StencilEdges(radius=1))
-    if is_icosphere(mesh):
+    if mesh.faces is not None and mesh.levels:
         return GraphConfig(MultiMeshEdges())
     return GraphConfig(NearestEdges(neighbours=min(8, mesh.num_nodes - 1)))
 

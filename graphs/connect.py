@@ -18,8 +18,9 @@ from torch import Tensor
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames
 from graphs.graph import Graph
-from graphs.icosphere import faces_by_level
+from graphs.icosphere import faces_by_level, is_icosphere
 from graphs.mesh import Mesh
+from graphs.nested_levels import sides_by_level
 
 ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
 MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
@@ -86,17 +87,22 @@ def multi_mesh(mesh: Mesh, levels: Sequence[int] | None = None) -> Tensor:
     """The sides of the faces of several levels of an icosphere, both ways (Lam et al. 2023, arXiv:2212.12794).
 
     Every node of the finest level hears its near neighbours, those of coarser ones their far neighbours too: all
-    levels of an icosphere of level n have 60 (4^(n + 1) - 1) / 3 directed edges.
+    levels of an icosphere of level n have 60 (4^(n + 1) - 1) / 3 directed edges. A part of an icosphere and a stretched
+    mesh have those of their own nodes.
 
     levels: any subset; all where None. Nodes that belong to none of them stay without edges.
     """
-    by_level = faces_by_level(mesh)
+    whole = is_icosphere(mesh)
+    by_level = faces_by_level(mesh) if whole else sides_by_level(mesh)
     chosen = range(len(by_level)) if levels is None else levels
     if not chosen or len(set(chosen)) != len(chosen) or not all(0 <= level < len(by_level) for level in chosen):
         raise MeshcastError(
             f"Levels of this {mesh.describe()} must be different ones of 0 to {len(by_level) - 1}, at least one, but "
             f"are {list(chosen)}."
         )
+    if not whole:
+        sides = np.unique(np.concatenate([by_level[level] for level in chosen]), axis=0)
+        return _edge_index(*np.concatenate([sides, sides[:, ::-1]]).T)
     faces = np.concatenate([by_level[level] for level in chosen])
     # Faces turn anticlockwise on a closed surface, so that every side is met once in either direction.
     return _edge_index(faces.ravel(), np.roll(faces, -1, axis=1).ravel())

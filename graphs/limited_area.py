@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from graphs.errors import MeshcastError
 from graphs.geometry import great_circle_distance, to_xyz
+from graphs.icosphere import trim
 from graphs.mesh import Domain, Mesh
 
 Array = NDArray[np.float64]
@@ -90,43 +91,14 @@ def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, NDArray[np.int64]]:
         )
     if within.all() and not np.any(within & ~inside):
         raise MeshcastError(f"The window {about} holds all its nodes and needs no boundary. Leave the window away.")
-    shape, nodes = _rows_and_columns(mesh, within) if isinstance(window, BoxWindow) else (None, None)
-    if nodes is None:
-        nodes = np.flatnonzero(within)
-    return part_of_mesh(mesh, nodes, shape, ~inside[nodes]), nodes
-
-
-def part_of_mesh(
-    mesh: Mesh,
-    nodes: NDArray[np.int64],
-    shape: tuple[int, ...] | None = None,
-    boundary: NDArray[np.bool_] | None = None,
-) -> Mesh:
-    """Some nodes of a mesh as a limited area, with the faces that lie within; levels are kept where nodes rise.
-
-    nodes: indices [node].
-    shape: of a grid of them.
-    boundary: [node] which of them are given at every step.
-    """
-    faces: NDArray[np.int64] | None = None
-    levels: tuple[int, ...] = ()
-    if mesh.faces is not None:
-        number = np.full(mesh.num_nodes, -1, dtype=np.int64)
-        number[nodes] = np.arange(len(nodes))
-        faces = number[mesh.faces]
-        faces = faces[(faces >= 0).all(axis=1)]
-        nested = bool(np.all(np.diff(nodes) > 0))
-        levels = tuple(int(count) for count in np.searchsorted(nodes, mesh.levels)) if nested else ()
+    block = _rows_and_columns(mesh, within) if isinstance(window, BoxWindow) else None
+    if block is None:
+        return replace(trim(mesh, within), boundary=~inside[within]), np.flatnonzero(within)
+    nodes = block.ravel()
     areas = mesh.areas[nodes]
-    return Mesh(
-        positions=mesh.positions[nodes],
-        areas=areas / areas.sum(),
-        shape=shape or (len(nodes),),
-        domain=Domain("limited_area", mesh.domain.size),
-        faces=faces,
-        levels=levels,
-        boundary=boundary,
-    )
+    domain = Domain("limited_area", mesh.domain.size)
+    area = Mesh(mesh.positions[nodes], areas / areas.sum(), block.shape, domain, boundary=~inside[nodes])
+    return area, nodes
 
 
 def distance_beyond(window: Window, mesh: Mesh) -> Array:
@@ -158,18 +130,21 @@ def _to_meridian(positions: Array, longitude: float, south: float, north: float)
     return np.where((foot >= south) & (foot <= north), perpendicular, np.minimum(*ends))
 
 
-def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> tuple[tuple[int, int] | None, NDArray[np.int64] | None]:
-    """All rows and columns of a grid that hold nodes of a window, eastward; nothing where they close the circle."""
+def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """[row, column] all nodes of the rows and columns of a grid that hold nodes of a window, eastward.
+
+    None where the mesh is no grid, or the columns close the circle.
+    """
     if not mesh.structured:
-        return None, None
+        return None
     held = within.reshape(mesh.shape)
     rows, columns = np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))
     if (len(columns) == mesh.shape[1] and mesh.domain.periodic) or min(len(rows), len(columns)) < 2:
-        return None, None
+        return None
     breaks = np.flatnonzero(np.diff(columns) > 1)
     if len(breaks):  # across the seam of the longitudes: begin after the gap
         columns = np.roll(columns, -(int(breaks[0]) + 1))
-    return (len(rows), len(columns)), (rows[:, None] * mesh.shape[1] + columns).ravel()
+    return rows[:, None] * mesh.shape[1] + columns
 
 
 def _spacing_km(mesh: Mesh, within: NDArray[np.bool_]) -> float:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.coordinates import mesh_to_json, time_step_from_json, time_step_to_json
+from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.files import file_format
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import is_ours, read_netcdf_forecast, write_netcdf
@@ -189,6 +189,7 @@ class ForecastWriter:
             shape=tuple(described["shape"]),
             domain=Domain(**described["domain"]),
             levels=tuple(described["levels"]),
+            boundary=boundary_from_json(content["mesh"], nodes),
         )
         self.name, self.time_step = content["name"], time_step_from_json(content["time_step"])
         self.variables, self.units = tuple(content["variables"]), tuple(content["units"])

@@ -12,7 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.coordinates import mesh_from_coordinates, mesh_to_json, time_step_from_json, time_step_to_json
+from emulator.data.coordinates import (
+    boundary_from_json,
+    mesh_from_coordinates,
+    mesh_to_json,
+    time_step_from_json,
+    time_step_to_json,
+)
 from emulator.data.forecast import Forecast
 from emulator.data.names import split_level, standard_name_of
 from emulator.time_step import TimeStep
@@ -173,7 +179,10 @@ def _read_places(file: Any, description: str) -> Mesh:
         latitudes, longitudes = rows.ravel(), columns.ravel()
     mesh = mesh_from_coordinates(latitudes, longitudes, description)
     levels = tuple(json.loads(description).get("levels", ()))
-    return replace(mesh, areas=np.asarray(file["area"][:], dtype=np.float64).ravel(), levels=levels)
+    boundary = boundary_from_json(description, mesh.num_nodes)
+    return replace(
+        mesh, areas=np.asarray(file["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary
+    )
 
 
 def _cell_shape(mesh: Mesh) -> tuple[int, ...]:
