@@ -23,6 +23,7 @@ from graphs.errors import MeshcastError
 from graphs.graph import Graph
 
 Array = NDArray[np.float64]
+FEWEST_EDGES = 24  # of an octave; fewer would learn their few places by heart
 
 
 class AngularKernels(nn.Module):
@@ -30,17 +31,20 @@ class AngularKernels(nn.Module):
 
     num_harmonics: highest k; an octave has 2 k + 1 kernels.
     num_vectors: see `frames.turned`; the senders' first 2 · num_vectors channels are turned on each edge.
+    most_octaves: the shortest edges join the last; 1 for links between a grid and a mesh, which are all of one scale.
 
     Each kernel is scaled so that the squares of its weights at a receiver sum to one on average.
     """
 
-    def __init__(self, graph: Graph, num_harmonics: int = 2, num_vectors: int = 0) -> None:
+    def __init__(
+        self, graph: Graph, num_harmonics: int = 2, num_vectors: int = 0, most_octaves: int | None = None
+    ) -> None:
         super().__init__()
         self.num_vectors, self.num_kernels = num_vectors, 2 * num_harmonics + 1
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
         parts = [
             _Octave(receivers, scalars, vectors if num_vectors else None)
-            for receivers, scalars, vectors in _octaves(graph, num_harmonics)
+            for receivers, scalars, vectors in _octaves(graph, num_harmonics, most_octaves)
         ]
         self.octaves = nn.ModuleList(parts)
 
@@ -177,18 +181,18 @@ def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
         return _Product.apply(dense.contiguous(), *matrix.pair(dense.dtype))
 
 
-def _octaves(graph: Graph, num_harmonics: int) -> list[tuple[NDArray[np.int64], csr_matrix, csr_matrix]]:
+def _octaves(
+    graph: Graph, num_harmonics: int, most_octaves: int | None
+) -> list[tuple[NDArray[np.int64], csr_matrix, csr_matrix]]:
     """Of each octave of edge length: its receivers, and the matrices that sum scalars and vectors.
 
     Rows are [kernel, receiver], columns senders; for vectors each place is a 2 x 2 rotation.
     """
     east, north = (_column(graph, f"displacement_{name}") for name in ("east", "north"))
     length, angle = np.hypot(east, north), np.arctan2(north, east)
-    octave = np.full(length.shape, -1)
-    some = length > 0
-    octave[some] = np.round(np.log2(length.max(initial=0.0) / length[some])).astype(int)
-    if not some.all():  # a grid point on a mesh node stands with its nearest company
-        octave[~some] = octave[some].max(initial=0)
+    octave = _octave_numbers(length)
+    if most_octaves is not None:
+        octave = np.minimum(octave, octave.min(initial=0) + most_octaves - 1)
     cosine, sine = (_column(graph, f"rotation_{name}") for name in ("cos", "sin"))
     share = _column(graph, WEIGHT) if WEIGHT in graph.feature_names else np.ones(graph.num_edges)
     senders, receivers = (row.cpu().numpy() for row in graph.edge_index)
@@ -201,9 +205,7 @@ def _octaves(graph: Graph, num_harmonics: int) -> list[tuple[NDArray[np.int64], 
         for k in range(1, num_harmonics + 1):
             kernels += [relative * np.cos(k * angle[chosen]), relative * np.sin(k * angle[chosen])]
         kernels = [share[chosen] * kernel for kernel in kernels]
-        kernels = [kernel * np.sqrt(len(reached) / np.sum(kernel**2)) for kernel in kernels if np.any(kernel)]
-        if len(kernels) < 2 * num_harmonics + 1:
-            raise MeshcastError("The edges of an octave have no direction; use processor.kind: interaction.")
+        kernels = [kernel * np.sqrt(len(reached) / max(np.sum(kernel**2), 1e-300)) for kernel in kernels]
         rows = np.concatenate([k * len(reached) + row for k in range(len(kernels))])
         columns, values = np.tile(senders[chosen], len(kernels)), np.concatenate(kernels)
         shape = len(kernels) * len(reached), graph.num_senders
@@ -222,6 +224,19 @@ def _octaves(graph: Graph, num_harmonics: int) -> list[tuple[NDArray[np.int64], 
         )
         parts.append((reached.astype(np.int64), scalars, vectors))
     return parts
+
+
+def _octave_numbers(length: Array) -> NDArray[np.int64]:
+    """[edge] 0 for the longest edges, one more each time the length halves; too small a class joins the one before."""
+    number = np.zeros(length.shape, dtype=np.int64)
+    some = length > 0
+    number[some] = np.round(np.log2(length.max(initial=0.0) / length[some]))
+    number[~some] = number.max(initial=0)  # a grid point on a mesh node stands with its nearest company
+    classes, counts = np.unique(number, return_counts=True)
+    home, kept = {}, classes[counts >= FEWEST_EDGES]
+    for one in classes:
+        home[int(one)] = int(kept[np.abs(kept - one).argmin()]) if kept.size else int(classes[0])
+    return np.array([home[int(one)] for one in classes])[np.searchsorted(classes, number)]
 
 
 def _column(graph: Graph, name: str) -> Array:

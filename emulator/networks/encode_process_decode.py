@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.angular_kernels import AngularKernelLayer, AngularKernels
 from emulator.networks.frames import NodeEmbedding, has_frames
 from emulator.networks.graph_buffers import GraphBuffers
 from emulator.networks.mlp import mlp
-from emulator.networks.processors import BasisKernelLayer, InteractionLayer, PositionKernelLayer
+from emulator.networks.processors import InteractionLayer, PositionKernelLayer
 from graphs.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
@@ -30,17 +31,17 @@ class ProcessorConfig:
     num_layers: rounds of messages, each with weights of its own.
     latent_size: features of a node between layers.
     hidden_size: width inside a layer.
-    num_basis: basis functions of a kernel on a graph whose edges all differ.
+    num_harmonics: of the direction a kernel tells apart, cos kθ and sin kθ up to this k, where edges all differ.
     """
 
     kind: Literal["kernel", "interaction"] = "kernel"
     num_layers: int = 6
     latent_size: int = 32
     hidden_size: int = 32
-    num_basis: int = 6
+    num_harmonics: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("num_layers", "latent_size", "hidden_size", "num_basis"):
+        for name in ("num_layers", "latent_size", "hidden_size", "num_harmonics"):
             if getattr(self, name) < 1:
                 raise MeshcastError(f"processor.{name} must be at least 1, but is {getattr(self, name)}.")
 
@@ -86,14 +87,17 @@ class EncodeProcessDecode(nn.Module):
                 PositionKernelLayer(latent, positions.shape[1], config.hidden_size) for _ in range(config.num_layers)
             ]
         else:
-            layers = [_layer(config, graph, num_vectors) for _ in range(config.num_layers)]
+            self.processor_kernels = _kernels(config, graph, num_vectors)
+            layers = [_layer(config, graph, self.processor_kernels, num_vectors) for _ in range(config.num_layers)]
         self.processor = nn.ModuleList(layers)
         if graphs.encoder is not None:
             assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
             self.encoder_graph = GraphBuffers(graphs.encoder)
             self.decoder_graph = GraphBuffers(graphs.decoder)
-            self.to_mesh = _layer(config, graphs.encoder, num_vectors)
-            self.to_grid = _layer(config, graphs.decoder, num_vectors)
+            self.encoder_kernels = _kernels(config, graphs.encoder, num_vectors, most_octaves=1)
+            self.decoder_kernels = _kernels(config, graphs.decoder, num_vectors, most_octaves=1)
+            self.to_mesh = _layer(config, graphs.encoder, self.encoder_kernels, num_vectors)
+            self.to_grid = _layer(config, graphs.decoder, self.decoder_kernels, num_vectors)
             latitude = np.radians(graphs.mesh.latitudes)
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
             self.register_buffer("mesh_features", features, persistent=False)
@@ -104,13 +108,15 @@ class EncodeProcessDecode(nn.Module):
         if self.mesh is None:
             return self.decoder(self._process(latent))
         on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
-        on_mesh = self.to_mesh(self.encoder_graph.graph, latent, on_mesh)  # [batch, mesh node, latent]
+        on_mesh = self.to_mesh(
+            self.encoder_kernels or self.encoder_graph.graph, latent, on_mesh
+        )  # [batch, mesh node, latent]
         on_mesh = self._process(on_mesh)
-        return self.decoder(self.to_grid(self.decoder_graph.graph, on_mesh, latent))
+        return self.decoder(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
 
     def _process(self, latent: Tensor) -> Tensor:
         """[batch, mesh node, latent] after all rounds of messages on the mesh."""
-        edges = self.table if self.on_positions else self.processor_graph.graph
+        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
         for layer in self.processor:
             latent = layer(edges, latent, latent)
         return latent
@@ -125,12 +131,20 @@ class EncodeProcessDecode(nn.Module):
         )
 
 
-def _layer(config: ProcessorConfig, graph: Graph, num_vectors: int) -> nn.Module:
+def _kernels(
+    config: ProcessorConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
+) -> AngularKernels | None:
+    """What kernel messages along edges that all differ share between layers."""
+    if config.kind != "kernel":
+        return None
+    return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
+
+
+def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None, num_vectors: int) -> nn.Module:
     """One round of messages along edges that all differ."""
-    latent, num_features, hidden = config.latent_size, graph.edge_features.shape[1], config.hidden_size
-    if config.kind == "kernel":
-        return BasisKernelLayer(latent, num_features, config.num_basis, hidden, num_vectors)
-    return InteractionLayer(latent, num_features, hidden, num_vectors)
+    if kernels is not None:
+        return AngularKernelLayer(config.latent_size, kernels, config.hidden_size)
+    return InteractionLayer(config.latent_size, graph.edge_features.shape[1], config.hidden_size, num_vectors)
 
 
 def _position_table(graph: Graph) -> Tensor | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from emulator.networks.aggregate import at_receivers, at_senders, edge_weights, sum_by_receiver, zeros_beyond
-from emulator.networks.frames import rotation, turned
+from emulator.networks.frames import rotation
 from emulator.networks.mlp import mlp
 from graphs.graph import Graph
 
@@ -36,35 +36,6 @@ class PositionKernelLayer(nn.Module):
         """table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
         heard = zeros_beyond(senders).index_select(-2, table.reshape(-1))
         heard = heard.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
-        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))
-
-
-class BasisKernelLayer(nn.Module):
-    """Kernel messages whose map varies smoothly with the displacement, then a node MLP.
-
-        h_i <- h_i + V σ(U h_i + Σ_b W_b Σ_{e: j -> i} φ_b(x_e) h_j + b)
-
-    φ: a small MLP of the edge features x_e. For graphs whose edges all differ: icosahedra, scattered points.
-    """
-
-    def __init__(
-        self, latent_size: int, num_edge_features: int, num_basis: int, hidden_size: int, num_vectors: int = 0
-    ) -> None:
-        super().__init__()
-        self.num_vectors = num_vectors
-        self.basis = mlp([num_edge_features, 32, num_basis])
-        self.own = nn.Linear(latent_size, hidden_size)
-        self.neighbours = nn.Linear(num_basis * latent_size, hidden_size, bias=False)
-        self.out = nn.Linear(hidden_size, latent_size)
-
-    def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
-        weights = self.basis(graph.edge_features.to(senders.dtype))  # [edge, basis]
-        if (share := edge_weights(graph, senders.dtype)) is not None:
-            weights = weights * share
-        sent = turned(at_senders(senders, graph), graph, self.num_vectors)
-        heard = torch.cat(
-            [sum_by_receiver(sent * weights[:, b, None], graph) for b in range(weights.shape[1])], dim=-1
-        )  # [batch, receiver, basis * latent]
         return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from emulator.networks.angular_kernels import AngularKernelLayer
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
-from emulator.networks.processors import BasisKernelLayer, InteractionLayer, PositionKernelLayer
+from emulator.networks.processors import InteractionLayer, PositionKernelLayer
 from graphs.build import (
     GraphConfig,
     IcosphereMesh,
@@ -40,7 +41,7 @@ CASES = {
         latlon(np.linspace(58, 50, 6), np.linspace(-8, 2, 8)),
         PositionKernelLayer,
     ),
-    "kernel by basis on scattered points": ("kernel", scattered(), BasisKernelLayer),
+    "angular kernel on scattered points": ("kernel", scattered(), AngularKernelLayer),
     "interaction on scattered points": ("interaction", scattered(), InteractionLayer),
 }
 
@@ -48,7 +49,7 @@ CASES = {
 def network_on(graphs: ModelGraphs, kind: str, inputs: int = 3, outputs: int = 2) -> EncodeProcessDecode:
     """A small network whose decoder is not zero."""
     torch.manual_seed(0)
-    config = ProcessorConfig(kind, num_layers=2, latent_size=8, hidden_size=8, num_basis=3)  # type: ignore[arg-type]
+    config = ProcessorConfig(kind, num_layers=2, latent_size=8, hidden_size=8, num_harmonics=1)  # type: ignore[arg-type]
     network = EncodeProcessDecode(inputs, outputs, graphs, config)
     torch.nn.init.normal_(network.decoder[-1].weight)
     torch.nn.init.normal_(network.decoder[-1].bias)
@@ -247,7 +248,7 @@ def test_edge_features_are_as_precise_as_the_network() -> None:
 def test_few_scattered_points_share_a_basis_rather_than_one_map_each() -> None:
     mesh = scattered(12)
     network = network_on(build_graphs(GraphConfig(NearestEdges(neighbours=4)), mesh), "kernel")
-    assert isinstance(network.processor[0], BasisKernelLayer)
+    assert isinstance(network.processor[0], AngularKernelLayer)
 
 
 def test_moved_and_copied_networks_keep_their_graph() -> None:
@@ -259,6 +260,6 @@ def test_moved_and_copied_networks_keep_their_graph() -> None:
 
 
 def test_sizes_below_one_are_refused_by_name() -> None:
-    for name in ("num_layers", "latent_size", "hidden_size", "num_basis"):
+    for name in ("num_layers", "latent_size", "hidden_size", "num_harmonics"):
         with pytest.raises(MeshcastError, match=f"processor.{name} must be at least 1, but is 0"):
             replace(ProcessorConfig(), **{name: 0})
