@@ -155,8 +155,10 @@ class SphericalTransform:
         table[:, beyond] = 0.0
         synthesis = table.transpose(1, 0, 2)  # [order, latitude, offset]
         analysis = (table * weights[half:, None, None]).transpose(1, 2, 0)  # [order, offset, latitude]
+        divided = analysis / np.cos(np.radians(self.latitudes[half:])) ** 2
         self._synthesis = [self._tensor(synthesis[:, :, parity::2]) for parity in (0, 1)]
         self._analysis = [self._tensor(analysis[:, parity::2]) for parity in (0, 1)]
+        self._divided_analysis = [self._tensor(divided[:, parity::2]) for parity in (0, 1)]
         self.sin_latitude = self._tensor(np.sin(np.radians(self.latitudes)))[:, None, None]
         self.cos_latitude = self._tensor(np.cos(np.radians(self.latitudes)))[:, None, None]
 
@@ -184,10 +186,11 @@ class SphericalTransform:
         fourier = fourier.unflatten(2, (-1, 2)).permute(1, 2, 0, 3).contiguous()  # [latitude, column, order, 2]
         return torch.fft.irfft(torch.view_as_complex(fourier), n=self.num_longitudes, norm="forward")
 
-    def analysis(self, values: Tensor, offsets: int | None = None) -> Tensor:
+    def analysis(self, values: Tensor, offsets: int | None = None, divided: bool = False) -> Tensor:
         """Coefficients [order, offset, column] of grid values [latitude, column, longitude], by Gaussian quadrature.
 
         offsets: T + 1 by default, T + 2 for what a derivative is made of.
+        divided: of the values over cos²(latitude).
         """
         offsets = self.truncation + 1 if offsets is None else offsets
         fourier = torch.fft.rfft(values, norm="forward")[..., : self.truncation + 1]  # [latitude, column, order]
@@ -195,7 +198,10 @@ class SphericalTransform:
         half = self.num_latitudes // 2
         north, south = columns[:, half:], columns[:, :half].flip(1)
         parts = [
-            torch.bmm(table, part) for table, part in zip(self._analysis, (north + south, north - south), strict=True)
+            torch.bmm(table, part)
+            for table, part in zip(
+                self._divided_analysis if divided else self._analysis, (north + south, north - south), strict=True
+            )
         ]
         # Interleave the parities: offsets 0, 2, ... are even, 1, 3, ... odd.
         result = columns.new_empty(columns.shape[0], self.truncation + 2, columns.shape[2])
@@ -204,6 +210,10 @@ class SphericalTransform:
         if offsets == self.truncation + 1:
             result = result * self._kept
         return torch.view_as_complex(result.unflatten(2, (-1, 2)).contiguous())
+
+    def kept(self, coefficients: Tensor) -> Tensor:
+        """Coefficients [order, offset, column] without what lies beyond degree T."""
+        return coefficients * self._kept
 
     @cached_property
     def _kept(self) -> Tensor:
@@ -256,11 +266,17 @@ class SphericalTransform:
         """Coefficients [order, offset, column] of div and curl, on the sphere of radius one, of a vector on the grid.
 
         east, north: components times cos φ [latitude, column, longitude].
+        """
+        return self.differentiated(self.analysis(torch.cat([east, north], dim=1), self.truncation + 2, divided=True))
+
+    def differentiated(self, both: Tensor) -> tuple[Tensor, Tensor]:
+        """Coefficients [order, offset, column] of div and curl of a vector, on the sphere of radius one.
+
+        both: coefficients [order, T + 2 offsets, column · 2] of its east, then its north component over cos φ.
 
         div = (1 / cos² φ) (∂A/∂λ + cos φ ∂B/∂φ), integrated by parts in μ, so that its mean is zero exactly.
         """
-        count = east.shape[1]
-        both = self.analysis(torch.cat([east, north], dim=1) / self.cos_latitude**2, self.truncation + 2)
+        count = both.shape[-1] // 2
         imaginary, up, down = self._recurrence
         width = self.truncation + 1
         lower = torch.nn.functional.pad(both[:, : width - 1], (0, 0, 1, 0))  # degree l - 1 at the place of l
@@ -375,7 +391,7 @@ class NodeProjection:
         useful = np.abs(basis).max(axis=0) > 1e-14  # the imaginary parts of order zero are not there
         root = np.sqrt(mesh.areas)
         inverse = np.zeros(basis.T.shape)
-        inverse[useful] = np.linalg.pinv(basis[:, useful] * root[:, None]) * root
+        inverse[useful] = _pseudo_inverse(basis[:, useful] * root[:, None]) * root
         self.matrix = torch.from_numpy(inverse)  # [coefficient * 2, node]
 
     def coefficients(self, values: Tensor) -> Tensor:
@@ -415,7 +431,7 @@ class WindProjection:
         east, north = Evaluation(mesh, truncation, cached=False).wind(turning, opening, transform)
         root = np.sqrt(mesh.areas)
         matrix = torch.cat([east, north], dim=1).T.numpy() * np.tile(root, 2)[:, None]  # [node * 2, unknown]
-        self.matrix = torch.from_numpy(np.linalg.pinv(matrix) * np.tile(root, 2))
+        self.matrix = torch.from_numpy(_pseudo_inverse(matrix) * np.tile(root, 2))
 
     def coefficients(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
         """Vorticity and divergence [order, offset, ...] of a wind [..., node] on the sphere of radius one."""
@@ -430,6 +446,18 @@ class WindProjection:
             for part in values.tensor_split(2)
         )
         return turning, opening
+
+
+def _pseudo_inverse(matrix: Array) -> Array:
+    """[column, row] least squares, by the normal equations where columns are nearly orthogonal: 20 times as fast."""
+    gram = matrix.T @ matrix
+    try:
+        diagonal = np.diag(np.linalg.cholesky(gram))
+    except np.linalg.LinAlgError:
+        return np.linalg.pinv(matrix)
+    if diagonal.min() < 0.1 * diagonal.max():
+        return np.linalg.pinv(matrix)
+    return np.linalg.solve(gram, matrix.T)
 
 
 def _next_even(number: float) -> int:

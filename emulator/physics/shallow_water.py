@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from graphs.errors import MeshcastError
@@ -23,6 +24,7 @@ from graphs.harmonics import Degrees, SphericalTransform
 RADIUS = 6.37122e6  # [m], Williamson et al. (1992), section 2
 ROTATION = 7.292e-5  # [s-1], the same
 GRAVITY = 9.80616  # [m s-2], the same
+DAY = 86_400.0  # [s]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,51 @@ class Hyperdiffusion:
 
 
 @dataclass(frozen=True)
+class Mountain:
+    """A hill on the sphere.
+
+    height: of its top [m]. latitude, longitude: of its top [degrees]. radius: where it ends, or falls to 1/e [degrees].
+    shape: `cone` of Williamson et al. (1992), eq. 134, round in latitude and longitude, or `bell`, round on the sphere.
+    """
+
+    height: float = 2000.0
+    latitude: float = 30.0
+    longitude: float = 270.0
+    radius: float = 20.0
+    shape: Literal["cone", "bell"] = "cone"
+
+    def heights(self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Heights [m] at latitudes and longitudes [radians]."""
+        top, extent = np.radians([self.latitude, self.longitude]), np.radians(self.radius)
+        away = (longitude - top[1] + np.pi) % (2 * np.pi) - np.pi
+        if self.shape == "cone":
+            return self.height * np.maximum(0.0, 1.0 - np.hypot(away, latitude - top[0]) / extent)
+        cosine = np.sin(latitude) * np.sin(top[0]) + np.cos(latitude) * np.cos(top[0]) * np.cos(away)
+        return self.height * np.exp(-((np.arccos(np.clip(cosine, -1.0, 1.0)) / extent) ** 2))
+
+
+@dataclass(frozen=True)
+class Climate:
+    """Forcing towards balanced zonal jets, one in each hemisphere, and drag: eddies live on the jets' instability.
+
+    Vorticity and depth relax to the jets' (not the mean depth, so mass stays), wind is dragged to rest.
+
+    jet_speed: at the jets' core [m s-1]. jet_latitude, jet_width: of the core, and from there to 1/e [degrees].
+    relaxation_days, drag_days: time scales [d].
+    """
+
+    jet_speed: float = 80.0
+    jet_latitude: float = 45.0
+    jet_width: float = 8.0
+    relaxation_days: float = 10.0
+    drag_days: float = 100.0
+
+    def __post_init__(self) -> None:
+        if min(self.jet_width, self.relaxation_days, self.drag_days) <= 0:
+            raise MeshcastError("A climate needs jet_width, relaxation_days and drag_days > 0.")
+
+
+@dataclass(frozen=True)
 class ShallowWaterConfig:
     """Shallow water on a rotating sphere.
 
@@ -51,6 +98,11 @@ class ShallowWaterConfig:
     mean_depth: H [m]; gravity waves travel at sqrt(g H).
     longest_step: of the integrator [s]; a time step is cut into equal parts no longer than this.
     diffusion: of vorticity, divergence and depth (not of its mean).
+    mountains: of the ground, which is flat elsewhere.
+    climate: forcing and drag; null for flow that decays.
+    frozen_wind: whether the wind stays as it is and only carries the depth (Williamson's case 1).
+    radius: of the sphere [m]. rotation: its angular speed [s-1]. gravity: [m s-2].
+    axis_tilt: of the axis of rotation against the grid's pole [degrees].
     """
 
     truncation: int = 42
@@ -58,9 +110,13 @@ class ShallowWaterConfig:
     longest_step: float = 3600.0
     diffusion: Hyperdiffusion | None = Hyperdiffusion()
     precision: Literal["float64", "float32"] = "float64"
+    mountains: tuple[Mountain, ...] = ()
+    climate: Climate | None = None
+    frozen_wind: bool = False
     radius: float = RADIUS
     rotation: float = ROTATION
     gravity: float = GRAVITY
+    axis_tilt: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("truncation", "mean_depth", "longest_step", "radius", "gravity"):
@@ -86,15 +142,49 @@ class ShallowWater:
         dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.transform = SphericalTransform(config.truncation, dtype=dtype, device=device)
         # On the sphere of radius one: ∇ there is a times ∇ here, so winds are divided by a.
-        self.coriolis = 2.0 * config.rotation * self.transform.sin_latitude
+        self.coriolis = 2.0 * config.rotation * self._along_the_axis()
         self.mean = config.gravity * config.mean_depth
-        self.ground: Tensor | None = None  # Φ_s [latitude, 1, longitude] on the grid [m2 s-2]
-        if orography is not None:
-            height = orography.to(self.transform.device, torch.complex(self.coriolis[:1], self.coriolis[:1]).dtype)
-            self.ground = config.gravity * self.transform.synthesis(
-                torch.nn.functional.pad(height[..., None], (0, 0, 0, 1))
-            )
+        self.ground = self._ground(orography)
         self.laplacian = self.transform.laplacian / config.radius**2
+        self._forcing: tuple[Tensor, Tensor] | None = None
+        if config.climate is not None:
+            self._forcing = self._relaxation(config.climate)
+
+    def _along_the_axis(self) -> Tensor:
+        """Sine of the latitude about the axis of rotation (Williamson et al. 1992, eq. 96)."""
+        tilt = np.radians(self.config.axis_tilt)
+        longitude = torch.as_tensor(np.radians(self.transform.longitudes)).to(self.transform.sin_latitude)
+        upright = np.cos(tilt) * self.transform.sin_latitude
+        return upright - np.sin(tilt) * torch.cos(longitude) * self.transform.cos_latitude if tilt else upright
+
+    def _ground(self, orography: Tensor | None) -> Tensor | None:
+        """Coefficients of Φ_s [order, offset, 1], [m2 s-2]: the ground that is given, else the mountains."""
+        if orography is not None:
+            half = self.transform.dtype == torch.float32
+            height = orography.to(self.transform.device, torch.complex64 if half else torch.complex128)
+            return self.config.gravity * height[..., None]
+        if not self.config.mountains:
+            return None
+        latitude, longitude = np.radians(self.transform.latitudes)[:, None], np.radians(self.transform.longitudes)
+        height = np.sum([mountain.heights(latitude, longitude) for mountain in self.config.mountains], axis=0)
+        return self.config.gravity * self.transform.analysis(
+            torch.as_tensor(height).to(self.transform.sin_latitude)[:, None]
+        )
+
+    def _relaxation(self, climate: Climate) -> tuple[Tensor, Tensor]:
+        """What the climate adds to the tendencies: constant + rate · state, [field, order, offset, 1] each."""
+        transform = self.transform
+        latitude = torch.rad2deg(torch.arcsin(transform.sin_latitude))
+        away = (latitude.abs() - climate.jet_latitude) / climate.jet_width
+        u = climate.jet_speed * torch.exp(-away.square()) * torch.ones(transform.num_longitudes).to(latitude)
+        jet = self.balanced(self.from_grid(0 * u, u, 0 * u)[0])
+        relaxed, dragged = 1.0 / (DAY * climate.relaxation_days), 1.0 / (DAY * climate.drag_days)
+        rates = torch.zeros_like(jet.real)
+        rates[0], rates[2] = relaxed, relaxed
+        rates[2, 0, 0] = 0.0  # mass stays
+        constant = rates * jet
+        rates[:2] += dragged
+        return constant, -rates
 
     # States ---------------------------------------------------------------------------------------------------------
 
@@ -139,23 +229,35 @@ class ShallowWater:
         """All tendencies but those of gravity waves about the mean depth."""
         count = state.shape[-1]
         phi, u, v, zeta = self._on_grid(state)
+        if self.config.frozen_wind:
+            divergence, _ = self.transform.divergence_and_curl(u * phi, v * phi)
+            return torch.stack([torch.zeros_like(divergence), torch.zeros_like(divergence), -divergence])
         absolute, depth = zeta + self.coriolis, phi - self.mean
-        fluxes = torch.cat([u * absolute, u * depth], dim=1), torch.cat([v * absolute, v * depth], dim=1)
-        divergence, curl = self.transform.divergence_and_curl(*fluxes)
-        energy = (u.square() + v.square()) * (0.5 * (self.config.radius / self.transform.cos_latitude) ** 2)
+        energy = (u.square() + v.square()) * (0.5 * self.config.radius**2)  # times cos² φ, as are the fluxes below
+        products = torch.cat([u * absolute, u * depth, v * absolute, v * depth, energy], dim=1)
+        spectral = self.transform.analysis(products, self.config.truncation + 2, divided=True)
+        divergence, curl = self.transform.differentiated(spectral[..., : 4 * count])
+        energy = self.transform.kept(spectral[:, :-1, 4 * count :])
         if self.ground is not None:
             energy = energy + self.ground
-        energy = self.transform.analysis(energy)
-        return torch.stack(
+        tendency = torch.stack(
             [-divergence[..., :count], curl[..., :count] - self.laplacian * energy, -divergence[..., count:]]
         )
+        if self._forcing is not None:
+            constant, rates = self._forcing
+            tendency = tendency + constant + rates * state
+        return tendency
 
     def implicit(self, state: Tensor) -> Tensor:
         """The tendencies of gravity waves about the mean depth."""
+        if self.config.frozen_wind:
+            return torch.zeros_like(state)
         return torch.stack([torch.zeros_like(state[0]), -self.laplacian * state[2], -self.mean * state[1]])
 
     def solved(self, state: Tensor, dt: float) -> Tensor:
         """x of x - dt · implicit(x) = state."""
+        if self.config.frozen_wind:
+            return state
         vorticity, divergence, geopotential = state
         divergence = (divergence - dt * self.laplacian * geopotential) / (1.0 - dt**2 * self.mean * self.laplacian)
         return torch.stack([vorticity, divergence, geopotential - dt * self.mean * divergence])
@@ -175,12 +277,16 @@ class ShallowWater:
 
     def advance(self, state: Tensor, duration: float) -> Tensor:
         """The spectral state `duration` [s] later."""
-        steps = max(1, int(np.ceil(duration / self.config.longest_step - 1e-9)))
+        steps = self.num_steps(duration)
         dt = duration / steps
-        damping = self.damping(dt)
+        damping = torch.ones_like(self.laplacian) if self.config.frozen_wind else self.damping(dt)
         for _ in range(steps):
             state = self._step(state, dt) * damping
         return state
+
+    def num_steps(self, duration: float) -> int:
+        """Equal steps of the integrator that a duration [s] is cut into."""
+        return max(1, int(np.ceil(duration / self.config.longest_step - 1e-9)))
 
     def _step(self, start: Tensor, dt: float) -> Tensor:
         """Whitaker and Kar (2013), their semi-implicit Lorenz three-cycle, Table 2."""

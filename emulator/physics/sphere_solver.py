@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
+from emulator.physics.tracers import TracerTransport
 from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
@@ -30,6 +31,7 @@ class SphereSolver:
     mesh: another mesh for the State, as the nodes of an icosphere. Coefficients are then a least-squares fit to its
         nodes, which drops what lies beyond the truncation at the first step; (T + 1)² must be below their number.
     orography: height of the ground [m] at the nodes of `mesh`, in place of the configuration's.
+    tracers: names of passive mixing ratios in the State, beside h, u and v; see `TracerTransport`.
     """
 
     def __init__(
@@ -38,14 +40,18 @@ class SphereSolver:
         time_step: TimeStep,
         mesh: Mesh | None = None,
         orography: NDArray[np.float64] | None = None,
+        tracers: tuple[str, ...] = (),
     ) -> None:
         if time_step.unit != "second" or time_step.true_length is not None:
             raise MeshcastError(f"Shallow water needs a time step of fixed length such as 3h, not {time_step}.")
         self.config = config
-        self.task = Task((HEIGHT, *WIND), time_step)
+        carried = tuple(Variable(name, "prognostic", bounds=(0.0, None)) for name in tracers)
+        self.task = Task((HEIGHT, *WIND, *carried), time_step)
         grid = SphericalTransform(config.truncation).mesh
         self._view = None if mesh is None or mesh.same_nodes(grid) else _View(mesh, config)
         self.mesh = grid if mesh is None else mesh
+        if tracers and self._view is not None:
+            raise MeshcastError("Tracers are carried on the solver's own Gaussian grid: give the solver no other mesh.")
         self._orography = None if orography is None else self._analysed(torch.as_tensor(orography, dtype=torch.float64))
         self._on_device: dict[torch.device, ShallowWater] = {}
 
@@ -54,10 +60,29 @@ class SphereSolver:
     ) -> tuple[State, None]:
         """The state one time step later, in the solver's precision."""
         now = state.now  # [batch, member, node, variable]
-        spectral = self.analysis(now.flatten(0, 1))
-        later = self.synthesis(self.equation(now.device).advance(spectral, float(self.task.time_step.count)))
-        later = later.unflatten(0, now.shape[:2])
+        rows = now.flatten(0, 1)
+        later = self.advance(self.analysis(rows[..., :3]), rows[..., 3:])
+        later = torch.cat([self.synthesis(later[0]), later[1]], dim=-1).unflatten(0, now.shape[:2])
         return State(later[:, :, None], self.task.time_step.advance(state.valid_time)), None
+
+    def advance(self, spectral: Tensor, tracers: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectral state and tracers [row, node, tracer] one time step later."""
+        equation, duration = self.equation(spectral.device), float(self.task.time_step.count)
+        if not tracers.shape[-1]:
+            return equation.advance(spectral, duration), tracers
+        transport = TracerTransport(equation.transform, self.config.radius)
+        steps = equation.num_steps(duration)
+        q = tracers.to(equation.transform.dtype)
+        before = _by_row(equation.to_grid(spectral))
+        for _ in range(steps):
+            spectral = equation.advance(spectral, duration / steps)
+            after = _by_row(equation.to_grid(spectral))
+            h, u, v = zip(before, after, strict=True)
+            middle = (u[0] + u[1]) / 2, (v[0] + v[1]) / 2
+            fields = [field.reshape(h[0].shape) for field in q.unbind(-1)]
+            carried = [transport.carried(field, middle, h, duration / steps).flatten(1) for field in fields]
+            q, before = torch.stack(carried, dim=-1), after
+        return spectral, q
 
     def analysis(self, values: Tensor) -> Tensor:
         """Spectral state [field, order, offset, row] of values [row, node, variable]; see `ShallowWater`."""
@@ -93,6 +118,11 @@ class SphereSolver:
             return self._view.scalars.coefficients(height)
         transform = SphericalTransform(self.config.truncation)
         return transform.analysis(self._on_grid(height[None], transform))[..., 0]
+
+
+def _by_row(fields: tuple[Tensor, ...]) -> list[Tensor]:
+    """Each [row, latitude, longitude] of [latitude, row, longitude]."""
+    return [field.transpose(0, 1) for field in fields]
 
 
 class _View:

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emulator.physics.shallow_water import ShallowWater
+from emulator.physics.shallow_water import DAY, ShallowWater
 from graphs.errors import MeshcastError
 from graphs.harmonics import Degrees
-
-DAY = 86_400.0  # [s]
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,10 @@ class Williamson:
 
     case: 1, a bell carried by solid rotation (with `frozen_wind`); 2, steady solid rotation; 5, flow over a mountain,
         which the equation must have; 6, a Rossby-Haurwitz wave of wavenumber four.
-    tilt: angle of the axis of rotation to the pole, in cases 1 and 2 [degrees].
     """
 
     kind: Literal["williamson"] = "williamson"
     case: Literal[1, 2, 5, 6] = 2
-    tilt: float = 0.0
 
 
 SphereStates = BalancedFlow | Jet | Williamson
@@ -136,10 +132,10 @@ def _williamson(config: Williamson, equation: ShallowWater) -> Tensor:
     latitude, longitude = _coordinates(equation)
     match config.case:
         case 1:
-            h, u, v = _bell(equation, latitude, longitude, np.radians(config.tilt))
+            h, u, v = _bell(equation, latitude, longitude)
         case 2:
             speed = 2 * np.pi * equation.config.radius / (12 * DAY)
-            h, u, v = _solid_rotation(equation, latitude, longitude, np.radians(config.tilt), speed, 2.94e4)
+            h, u, v = _solid_rotation(equation, latitude, longitude, speed, 2.94e4)
         case 5:
             if equation.ground is None:
                 raise MeshcastError(
@@ -147,39 +143,37 @@ def _williamson(config: Williamson, equation: ShallowWater) -> Tensor:
                     "`mountains: [{height: 2000, latitude: 30, longitude: 270, radius: 20}]`."
                 )
             level = equation.config.gravity * 5960.0
-            h, u, v = _solid_rotation(equation, latitude, longitude, 0.0, 20.0, level)
-            h = h - equation.ground / equation.config.gravity
+            h, u, v = _solid_rotation(equation, latitude, longitude, 20.0, level)
+            h = h - equation.transform.synthesis(equation.ground) / equation.config.gravity
         case 6:
             h, u, v = _rossby_haurwitz(equation, latitude, longitude)
     return equation.from_grid(h, u, v)
 
 
 def _solid_rotation(
-    equation: ShallowWater, latitude: Tensor, longitude: Tensor, tilt: float, speed: float, level: float
+    equation: ShallowWater, latitude: Tensor, longitude: Tensor, speed: float, level: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Williamson et al. (1992), eq. 90 to 95; level: the geopotential on the tilted equator [m2 s-2]."""
+    """Williamson et al. (1992), eq. 90 to 95; level: the geopotential on the equator [m2 s-2]."""
     radius, rotation = equation.config.radius, equation.config.rotation
-    u, v = _solid_wind(latitude, longitude, tilt, speed)
-    along = np.cos(tilt) * torch.sin(latitude) - np.sin(tilt) * torch.cos(longitude) * torch.cos(latitude)
+    u, v = _solid_wind(equation, latitude, longitude, speed)
+    along = equation.coriolis / (2.0 * rotation)
     h = (level - (radius * rotation * speed + speed**2 / 2) * along**2) / equation.config.gravity
-    if tilt and equation.config.rotation:
-        # the Coriolis parameter of the case is that of the tilted axis (eq. 96)
-        equation.coriolis = 2.0 * rotation * along
-    return h, u, v
+    return h + 0.0 * longitude, u, v
 
 
-def _solid_wind(latitude: Tensor, longitude: Tensor, tilt: float, speed: float) -> tuple[Tensor, Tensor]:
+def _solid_wind(equation: ShallowWater, latitude: Tensor, longitude: Tensor, speed: float) -> tuple[Tensor, Tensor]:
+    tilt = np.radians(equation.config.axis_tilt)
     u = np.cos(tilt) * torch.cos(latitude) + np.sin(tilt) * torch.cos(longitude) * torch.sin(latitude)
     return speed * u, -speed * np.sin(tilt) * torch.sin(longitude) + 0.0 * latitude
 
 
-def _bell(equation: ShallowWater, latitude: Tensor, longitude: Tensor, tilt: float) -> tuple[Tensor, Tensor, Tensor]:
+def _bell(equation: ShallowWater, latitude: Tensor, longitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Williamson et al. (1992), eq. 75 to 80: a cosine bell of 1 km at 90 W on the equator."""
     radius = equation.config.radius
     cosine = torch.cos(latitude) * torch.cos(longitude - 1.5 * np.pi)
     distance = radius * torch.arccos(cosine.clamp(-1.0, 1.0))
     bell = torch.where(distance < radius / 3, 500.0 * (1.0 + torch.cos(3 * np.pi * distance / radius)), 0.0)
-    return bell, *_solid_wind(latitude, longitude, tilt, 2 * np.pi * radius / (12 * DAY))
+    return bell, *_solid_wind(equation, latitude, longitude, 2 * np.pi * radius / (12 * DAY))
 
 
 def _rossby_haurwitz(equation: ShallowWater, latitude: Tensor, longitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
