@@ -28,6 +28,7 @@ from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
+from emulator.solver_guess import num_seen
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
@@ -94,8 +95,10 @@ def build_network(
         return build_gnn(config, task, mesh, num_statics, graphs)
     inputs = Inputs(task, mesh, num_statics)
     plugin = find_plugin(config.name)
-    network = plugin(inputs.num_fields + inputs.num_own, len(task.predicted), mesh, **config.options)
-    return NeuralEmulator(task, mesh, inputs, network, build_first_guess(config.first_guess, inputs, mesh))
+    guess = build_first_guess(config.first_guess, inputs, mesh)
+    num_features = inputs.num_fields + inputs.num_own + num_seen(guess)
+    network = plugin(num_features, len(task.predicted), mesh, **config.options)
+    return NeuralEmulator(task, mesh, inputs, network, guess)
 
 
 def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:

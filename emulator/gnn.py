@@ -13,6 +13,7 @@ from emulator.departures import DeparturesConfig, build_inputs
 from emulator.inputs import Inputs
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
 from emulator.neural import NeuralEmulator
+from emulator.solver_guess import SolverGuess, SolverStep, num_seen
 from emulator.task import Task
 from graphs.build import GraphConfig, build_graphs, default_config
 from graphs.errors import MeshcastError
@@ -27,7 +28,7 @@ class PersistenceGuess:
     kind: Literal["persistence"] = "persistence"
 
 
-FirstGuess = Annotated[PersistenceGuess | RidgeConfig, Discriminator("kind")]
+FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, Discriminator("kind")]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class GNNConfig:
     graph: the edges messages pass along; by default several scales on a ring or an icosphere, the eight neighbours
         elsewhere.
     processor: the message passing.
-    first_guess: what the network corrects: persistence, or ridge regression, whose radius and penalty are chosen by
-        rollout within the training part.
+    first_guess: what the network corrects: persistence, ridge regression, whose radius and penalty are chosen by
+        rollout within the training part, or a coarse solver.
     node_statistics: give each node its own mean, variability and variability of change over the training part, which
         tell land from sea and coast from inland; binds the weights to the mesh.
     departures: what the network sees and predicts, in place of the states: how they depart from a climatology, and
@@ -74,8 +75,12 @@ def build_gnn(
     inputs = build_inputs(config.departures, task, mesh, num_statics)
     graphs = graphs or build_graphs(config.graph or default_config(mesh), mesh)
     num_features, num_outputs = inputs.num_fields + inputs.num_own, len(task.predicted)
-    network = EncodeProcessDecode(num_features, num_outputs, graphs, config.processor, wind_columns(task))
-    return NeuralEmulator(task, mesh, inputs, network, build_first_guess(config.first_guess, inputs, mesh))
+    winds, guess = wind_columns(task), build_first_guess(config.first_guess, inputs, mesh)
+    if isinstance(guess, SolverStep) and guess.config.seen:
+        winds += [(num_features + east, num_features + north) for east, north in guess.winds]
+    num_features += num_seen(guess)
+    network = EncodeProcessDecode(num_features, num_outputs, graphs, config.processor, winds)
+    return NeuralEmulator(task, mesh, inputs, network, guess)
 
 
 def wind_columns(task: Task) -> list[tuple[int, int]]:
@@ -105,8 +110,14 @@ def _northward_first(first: str, second: str) -> bool:
     return len(first) == len(second) and differing == [("v", "u")]
 
 
-def build_first_guess(config: PersistenceGuess | RidgeConfig, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | None:
-    """The map of a ridge regression, its weights still zero; None for persistence."""
-    if isinstance(config, PersistenceGuess):
-        return None
-    return NeighbourhoodMap(mesh, max(config.radii), inputs.num_fields, inputs.num_own, len(inputs.task.predicted))
+def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | SolverStep | None:
+    """The map of a ridge regression, its weights still zero; a solver's step; None for persistence."""
+    match config:
+        case SolverGuess():
+            return SolverStep(config, inputs, mesh)
+        case RidgeConfig():
+            return NeighbourhoodMap(
+                mesh, max(config.radii), inputs.num_fields, inputs.num_own, len(inputs.task.predicted)
+            )
+        case _:
+            return None

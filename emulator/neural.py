@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from emulator.boundary import overwritten
 from emulator.inputs import Inputs
+from emulator.solver_guess import SolverStep
 from emulator.state import State
 from emulator.task import Task
 from graphs.mesh import Mesh
@@ -17,14 +18,16 @@ class NeuralEmulator(nn.Module):
 
         x(t + 1) = guess(x) + s · network(x, forcing, static)        in normalised units
 
-    The guess is persistence, or ridge regression on the neighbourhood; s is the standard deviation of what the guess
-    leaves, so that the network always learns a target of order one. With a decoder that starts at zero the untrained
-    emulator is its guess: what is linear in an equation is exact from the start, and the network learns the rest.
+    The guess is persistence, ridge regression on the neighbourhood, or a coarse solver; s is the standard deviation of
+    what the guess leaves, so that the network always learns a target of order one. With a decoder that starts at zero
+    the untrained emulator is its guess: what the guess has right is right from the start, and the network learns the
+    rest.
 
     task, mesh: what is emulated and where.
     inputs: the scales of the training part, float32.
     network: [batch, node, feature] to [batch, node, predicted], features as `inputs.features` orders them.
-    first_guess: [batch, node, feature] to the normalised next values [batch, node, predicted]; None is persistence.
+    first_guess: [batch, node, feature] to the normalised next values [batch, node, predicted]; None is persistence. A
+        `SolverStep` gives features for the network as well.
     correction_std: [predicted], s above.
     """
 
@@ -42,20 +45,28 @@ class NeuralEmulator(nn.Module):
 
     def guess(self, features: Tensor) -> Tensor:
         """[batch · member, node, predicted] the first guess of the normalised next values, in full precision."""
+        return self._guess(features)[0]
+
+    def _guess(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The first guess, and the features the network sees: with a solver's guess, more of what the solver knows."""
         if self.first_guess is not None:
             # Mixed precision is for the network: three digits of the state itself would drown what it corrects.
             with torch.autocast(features.device.type, enabled=False):
-                return self.first_guess(features)
+                guess = self.first_guess(features)
+            if not isinstance(self.first_guess, SolverStep):
+                return guess, features
+            guess, seen = guess
+            return guess, torch.cat([features, seen], dim=-1) if self.first_guess.config.seen else features
         inputs = self.inputs
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
-        return nn.functional.pad(now, (0, len(self.task.diagnostic)))  # a diagnostic variable is its mean
+        return nn.functional.pad(now, (0, len(self.task.diagnostic))), features  # a diagnostic variable is its mean
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None
     ) -> tuple[State, Tensor | None]:
         """The state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
-        features = self.inputs.features(state, forcing)
-        normalised = self.guess(features) + self.correction_std * self.network(features)
+        guess, features = self._guess(self.inputs.features(state, forcing))
+        normalised = guess + self.correction_std * self.network(features)
         following, diagnostic = self.inputs.advance(state, normalised)
         if self.task.boundary:
             following = overwritten(following, forcing, self.task, self.inputs.boundary)

@@ -19,6 +19,7 @@ from emulator.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
 from emulator.plugins import PluginConfig
+from emulator.solver_guess import SolverStep
 from emulator.task import Task
 from training.prepared import Prepared
 from training.windows import Batch, Windows
@@ -68,7 +69,18 @@ def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Wind
         there = ~torch.isnan(error)
         squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
         count += there.sum(dim=(0, 1))
+    if isinstance(emulator.first_guess, SolverStep):
+        emulator.first_guess.seen_std.copy_(_seen_std(emulator.first_guess, emulator, windows))
     emulator.correction_std.copy_((squares / count).sqrt().clamp_min(1e-7))
+
+
+def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> Tensor:
+    """[2 · prognostic] root mean square of what a network sees of its solver; one value for both parts of a wind."""
+    squares = [guess(features)[1].double().square().mean(dim=(0, 1)) for features, _ in _pairs(emulator, windows)]
+    mean = torch.stack(squares).mean(dim=0)
+    for wind in guess.winds:
+        mean[list(wind)] = mean[list(wind)].mean()
+    return (guess.seen_std.double() * mean.sqrt()).clamp_min(1e-7)
 
 
 def _take_weights(into: NeighbourhoodMap, fitted: NeighbourhoodMap) -> None:

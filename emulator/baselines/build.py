@@ -8,6 +8,7 @@ from typing import Any
 from emulator.baselines.anomaly_persistence import AnomalyPersistence, AnomalyPersistenceConfig
 from emulator.baselines.anomaly_ridge import AnomalyRidge, AnomalyRidgeConfig
 from emulator.baselines.climatology import Climatology, ClimatologyConfig
+from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
 from emulator.baselines.part import TrainingPart
@@ -27,9 +28,18 @@ BaselineConfig = (
     | LinearInverseConfig
     | RidgeConfig
     | AnomalyRidgeConfig
+    | CoarseSolverConfig
 )
 Baseline = (
-    Persistence | Climatology | AnomalyPersistence | DampedAnomaly | RecentMean | LinearInverse | Ridge | AnomalyRidge
+    Persistence
+    | Climatology
+    | AnomalyPersistence
+    | DampedAnomaly
+    | RecentMean
+    | LinearInverse
+    | Ridge
+    | AnomalyRidge
+    | CoarseSolver
 )
 
 
@@ -61,5 +71,7 @@ def _class_of(config: BaselineConfig) -> Any:
             return Ridge
         case AnomalyRidgeConfig():
             return AnomalyRidge
+        case CoarseSolverConfig():
+            return CoarseSolver
         case _:
             raise MeshcastError(f"Not the configuration of a baseline: {config!r}.")

@@ -1,0 +1,72 @@
+"""A coarse solver as a rival: the true equation with fewer harmonics, started from the data's own nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from emulator.baselines.part import TrainingPart, without_inputs
+from emulator.physics.shallow_water import ShallowWaterConfig
+from emulator.physics.sphere_solver import SphereSolver
+from emulator.state import State
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class CoarseSolverConfig:
+    """Spectral shallow water on the nodes of the data, with the task's time step; nothing is fitted.
+
+    equation: its truncation T, (T + 1)² below the number of nodes, and what the data were made with.
+    """
+
+    kind: Literal["shallow_water"] = "shallow_water"
+    equation: ShallowWaterConfig = field(default_factory=lambda: ShallowWaterConfig(truncation=15))
+
+
+class CoarseSolver(nn.Module):
+    """Shallow water of h, u and v at the nodes of the data; see `SphereSolver`.
+
+    Its first step drops what lies beyond the truncation, as starting a coarse solver from finer data does; from then
+    on a state is within it, so that the fit to the nodes is exact.
+    """
+
+    def __init__(self, config: CoarseSolverConfig, task: Task, mesh: Mesh) -> None:
+        super().__init__()
+        self.order = fields_of_shallow_water(task)
+        self.config, self.task, self.mesh = config, without_inputs(task), mesh
+        self.solver = SphereSolver(config.equation, task.time_step, mesh)
+
+    @classmethod
+    def fit(cls, config: CoarseSolverConfig, task: Task, part: TrainingPart) -> CoarseSolver:
+        return cls(config, task, part.fields.mesh)
+
+    def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> tuple[State, None]:
+        later, _ = self.solver.step(State(state.now[:, :, None][..., self.order], state.valid_time))
+        now = later.now[..., inverse(self.order)].to(state.values.dtype)
+        return state.followed_by(now, later.valid_time), None
+
+
+def fields_of_shallow_water(task: Task) -> list[int]:
+    """Where h, u and v stand among the task's prognostic variables.
+
+    Raises MeshcastError where the task predicts anything else.
+    """
+    names = task.prognostic
+    if sorted(names) != ["h", "u", "v"] or task.diagnostic:
+        predicted = ", ".join(variable.name for variable in task.predicted)
+        raise MeshcastError(
+            f"Shallow water predicts the depth h [m] and the wind u, v [m s-1], but the task predicts {predicted}. "
+            "Use task: {prognostic: [h, u, v]} on data of that equation."
+        )
+    return [names.index(name) for name in ("h", "u", "v")]
+
+
+def inverse(order: Sequence[int]) -> list[int]:
+    """The order that undoes an order."""
+    return sorted(range(len(order)), key=order.__getitem__)
