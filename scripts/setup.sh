@@ -103,7 +103,7 @@ install torch
 install_scatter
 extras=$(IFS=,; printf '%s' "$*")
 say "installing meshcast${extras:+ with $extras}"
-install hatchling
+install hatchling setuptools wheel # torch-harmonics builds from source, with what is installed
 install --no-build-isolation -e ".${extras:+[$extras]}"
 pip check
 say "done"

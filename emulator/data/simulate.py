@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emulator.configuration import load_one_of, resolve
 from emulator.data.create import check_output, create_dataset
-from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays, sphere_mesh, sphere_solver
+from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays, sphere_mesh, written_variables
 from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.ring_solver import RingSolver
@@ -181,6 +181,5 @@ def _on_a_ring(config: SimulationConfig, progress: Progress | None) -> _Truth:
 
 
 def _on_the_sphere(config: SphereSimulationConfig, progress: Progress | None) -> _Truth:
-    values, task = sphere_arrays(config, progress), sphere_solver(config).task
-    start = np.datetime64(config.start_date, "s")
-    return _Truth(values, task.variables, mesh_of(config), task.time_step, start)
+    values, start = sphere_arrays(config, progress), np.datetime64(config.start_date, "s")
+    return _Truth(values, written_variables(config), mesh_of(config), TimeStep.parse(config.time_step), start)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver, sampled
 from emulator.physics.sphere_states import BalancedFlow, SphereStates, sphere_states
+from emulator.physics.tracers import TracerBell, TracerTransport
+from emulator.task import Variable
 from emulator.time_step import TimeStep
 from graphs.build import IcosphereMesh
 from graphs.errors import MeshcastError
@@ -78,6 +80,7 @@ class SphereSimulationConfig:
     time_step: between two frames.
     mesh: where the fields are written, by summing their harmonics at its nodes.
     warm_up: steps taken and thrown away before the first frame.
+    tracers: passive mixing ratios and where they start, variables beside h, u and v.
     start_date: of the first frame, nominal.
     seed: of the initial states.
     output: name of the dataset, ending in .zarr.
@@ -91,6 +94,7 @@ class SphereSimulationConfig:
     num_trajectories: int = 48
     num_frames: int = 81
     warm_up: int = 0
+    tracers: tuple[TracerBell, ...] = ()
     start_date: str = "2000-01-01T00:00:00"
     seed: int = 0
     output: str = "data/shallow-water.zarr"
@@ -113,34 +117,67 @@ class SphereSimulationConfig:
 
 def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:
     """The reference solver of a simulation, on its Gaussian grid."""
-    return SphereSolver(config.equation, TimeStep.parse(config.time_step))
+    names = tuple(tracer.name for tracer in config.tracers)
+    return SphereSolver(config.equation, TimeStep.parse(config.time_step), tracers=names)
+
+
+def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
+    """What a simulation writes: h, u, v, the tracers, and the ground's height where it has mountains."""
+    ground = (Variable("orography", "static", "m"),) if config.equation.mountains else ()
+    return sphere_solver(config).task.variables + ground
 
 
 def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = None) -> NDArray[np.float32]:
-    """[trajectory, frame, node, variable] of a simulation, variables in the order of the solver's task.
+    """[trajectory, frame, node, variable] of a simulation, variables as `written_variables` has them.
 
-    progress: called with the frames done and their total.
+    progress: called with the steps done and their total.
     Raises MeshcastError where the solution is no longer finite.
     """
-    solver = sphere_solver(config)
-    mesh = sphere_mesh(config.mesh)
-    nodes = Evaluation(mesh, config.equation.truncation)
-    equation, duration = solver.equation(), float(solver.task.time_step.count)
+    solver, mesh = sphere_solver(config), sphere_mesh(config.mesh)
+    equation, sampler = solver.equation(), _Sampler(solver, mesh)
     starts = sphere_states(config.initial_states, equation, config.num_trajectories, config.seed)
-    shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(solver.task.prognostic))
+    shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
     frames = np.empty(shape, np.float32)
     last = config.warm_up + config.num_frames - 1
     parts = starts.split(TOGETHER, dim=-1)
     for part, spectral in enumerate(parts):
         rows = slice(part * TOGETHER, part * TOGETHER + spectral.shape[-1])
+        tracers = _tracers_at_the_start(config, equation, spectral.shape[-1])
         for step in range(last + 1):
-            spectral = equation.advance(spectral, duration) if step else spectral
+            if step:
+                spectral, tracers = solver.advance(spectral, tracers)
             _refuse_overflow(spectral, step, equation)
             if step >= config.warm_up:
-                frames[rows, step - config.warm_up] = sampled(spectral, nodes, equation).numpy()
+                frames[rows, step - config.warm_up] = sampler(spectral, tracers).numpy()
             if progress:
                 progress(part * (last + 1) + step, len(parts) * (last + 1) - 1)
     return frames
+
+
+def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater, count: int) -> torch.Tensor:
+    """[row, node, tracer]."""
+    bells = [tracer.on_grid(equation.transform).flatten() for tracer in config.tracers]
+    none = torch.zeros(equation.transform.mesh.num_nodes, 0, dtype=equation.transform.dtype)
+    return (torch.stack(bells, dim=-1) if bells else none).expand(count, -1, -1)
+
+
+class _Sampler:
+    """All written variables [row, node, variable] at the nodes of a mesh."""
+
+    def __init__(self, solver: SphereSolver, mesh: Mesh) -> None:
+        self.equation, self.mesh = solver.equation(), mesh
+        self.nodes = Evaluation(mesh, solver.config.truncation)
+        self.transport = TracerTransport(self.equation.transform, solver.config.radius)
+        self.ground: torch.Tensor | None = None
+        if self.equation.ground is not None:
+            self.ground = self.nodes.field(self.equation.ground)[..., None] / solver.config.gravity  # [1, node, 1]
+
+    def __call__(self, spectral: torch.Tensor, tracers: torch.Tensor) -> torch.Tensor:
+        flow = sampled(spectral, self.nodes, self.equation)
+        shape = (self.equation.transform.num_latitudes, self.equation.transform.num_longitudes)
+        fields = [self.transport.sampled(q.unflatten(1, shape), self.mesh)[..., None] for q in tracers.unbind(-1)]
+        ground = [] if self.ground is None else [self.ground.expand(len(flow), -1, -1)]
+        return torch.cat([flow, *fields, *ground], dim=-1)
 
 
 def _refuse_overflow(spectral: torch.Tensor, step: int, equation: ShallowWater) -> None:

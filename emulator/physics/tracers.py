@@ -9,6 +9,8 @@ extreme arises. Interpolation does not keep mass exactly; a factor near one, whi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +19,30 @@ from graphs.harmonics import SphericalTransform, gaussian_latitudes
 from graphs.mesh import Mesh
 
 ITERATIONS = 3  # of the departure point's fixed-point equation; its error falls by dt · shear each
+
+
+@dataclass(frozen=True)
+class TracerBell:
+    """Where a tracer is at the start: a cosine bell of mixing ratio one at its centre, nowhere else.
+
+    name: of the variable. latitude, longitude: of the centre [degrees]. radius: of its edge [degrees].
+    """
+
+    name: str
+    latitude: float = 0.0
+    longitude: float = 0.0
+    radius: float = 30.0
+
+    def on_grid(self, transform: SphericalTransform) -> Tensor:
+        """[latitude, longitude]."""
+        mesh = transform.mesh
+        latitude, longitude = np.radians(self.latitude), np.radians(self.longitude)
+        centre = np.array(
+            [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
+        )
+        away = np.arccos(np.clip(mesh.positions @ centre, -1.0, 1.0)) / np.radians(self.radius)
+        bell = np.where(away < 1.0, 0.5 + 0.5 * np.cos(np.pi * away), 0.0)
+        return torch.from_numpy(bell).to(transform.device, transform.dtype).reshape(mesh.shape)
 
 
 class TracerTransport:

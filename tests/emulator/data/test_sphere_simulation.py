@@ -19,9 +19,11 @@ from emulator.data.sphere_simulation import (
     sphere_arrays,
     sphere_mesh,
     sphere_solver,
+    written_variables,
 )
-from emulator.physics.shallow_water import ShallowWaterConfig
+from emulator.physics.shallow_water import Mountain, ShallowWaterConfig
 from emulator.physics.sphere_states import BalancedFlow
+from emulator.physics.tracers import TracerBell
 from graphs.build import IcosphereMesh
 from graphs.errors import MeshcastError
 
@@ -104,3 +106,13 @@ def test_a_solution_that_overflows_is_said_and_a_date_is_checked() -> None:
         sphere_arrays(replace(SMALL, equation=wild, initial_states=fast, time_step="12h", num_frames=200))
     with pytest.raises(MeshcastError, match="start_date must be a date"):
         replace(SMALL, start_date="tomorrow")
+
+
+def test_tracers_and_the_ground_are_written_beside_the_flow() -> None:
+    mountain = replace(SMALL.equation, mountains=(Mountain(height=1_500.0, radius=40.0, shape="bell"),))
+    config = replace(SMALL, equation=mountain, tracers=(TracerBell("q", latitude=45.0),))
+    assert [variable.name for variable in written_variables(config)] == ["h", "u", "v", "q", "orography"]
+    frames = sphere_arrays(config)
+    q, orography = frames[..., 3], frames[..., 4]
+    assert q.min() == 0 and 0.5 < q.max() <= 1.05 and not np.array_equal(q[:, 0], q[:, -1])
+    assert np.ptp(orography, axis=(0, 1)).max() == 0 and 1_200 < orography.max() < 1_600
