@@ -51,6 +51,11 @@ def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[s
     return load(by_kind.get(kind, classes[0]), path, overrides)
 
 
+def sections(path: str | Path) -> frozenset[str]:
+    """The names of a file's sections, for a command that takes configurations of more than one class."""
+    return frozenset(_read(Path(path)))
+
+
 def resolve(config: Any) -> Any:
     """The configuration in plain types, every default spelt out: what YAML, JSON and a checkpoint's metadata hold."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

@@ -10,7 +10,9 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from graphs.available_memory import refuse_too_large
 from graphs.connect import (
+    BYTES_PER_EDGE,
     containing_triangle,
     induced,
     multi_mesh,
@@ -262,6 +264,10 @@ def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, wei
     weights: [edge], appended to the features as `weight` where given.
     """
     refuse_unreached(edge_index, receivers, what)
+    count = edge_index.shape[1]
+    refuse_too_large(
+        BYTES_PER_EDGE * count, f"A graph of {count:,} edges for {what}", "Choose a coarser mesh or fewer edges."
+    )
     features, names = edge_features(senders, receivers, edge_index)
     if weights is not None:
         features, names = torch.cat([features, weights[:, None]], dim=1), (*names, "weight")

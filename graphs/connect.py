@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames
 from graphs.graph import Graph
@@ -23,6 +24,7 @@ from graphs.mesh import Mesh
 from graphs.nested_levels import sides_by_level
 
 ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
+BYTES_PER_EDGE = 250  # while features are computed, measured with five million edges
 MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
 
 
@@ -138,9 +140,11 @@ def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
         raise MeshcastError(f"The distance of edges must be positive, but is {distance}.")
     angle = min(distance / arc_radius(receivers), np.pi)
     chord = 2.0 * np.sin(angle / 2.0) * (1.0 + 1e-9)  # the grid's own spacing counts as within reach of itself
-    pairs = cKDTree(senders.positions).sparse_distance_matrix(
-        cKDTree(receivers.positions), chord, output_type="ndarray"
-    )
+    one, other = cKDTree(senders.positions), cKDTree(receivers.positions)
+    if senders.num_nodes * receivers.num_nodes > MOST_CANDIDATES:  # else no distance is too large
+        count = int(one.count_neighbors(other, chord))
+        refuse_too_large(BYTES_PER_EDGE * count, f"A graph of {count:,} edges", "Choose a smaller distance.")
+    pairs = one.sparse_distance_matrix(other, chord, output_type="ndarray")
     sources, targets = pairs["i"].astype(np.int64), pairs["j"].astype(np.int64)
     if senders.same_nodes(receivers):
         other = sources != targets

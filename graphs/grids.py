@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from graphs.available_memory import refuse_too_large
+from graphs.build import GraphConfig
 from graphs.errors import MeshcastError
 from graphs.gaussian import gaussian, octahedral, reduced_gaussian
 from graphs.healpix import healpix
@@ -100,6 +101,18 @@ class RingGrid:
 GridConfig = (
     LatLonGrid | GaussianGrid | OctahedralGrid | ReducedGaussianGrid | HealpixGrid | IconGrid | IcosphereGrid | RingGrid
 )
+
+
+@dataclass(frozen=True)
+class GridGraphs:
+    """A grid and the graphs of a network on it, without data.
+
+    grid: where data would live.
+    graph: the edges; by default several scales on a ring or an icosphere, the eight neighbours elsewhere.
+    """
+
+    grid: GridConfig
+    graph: GraphConfig | None = None
 
 
 def build_grid(config: GridConfig) -> Mesh:

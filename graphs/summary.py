@@ -16,7 +16,10 @@ def summary(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> dict
     """Counts, degrees, edge lengths and memory of each graph, as plain numbers for JSON.
 
     Lengths are in metres, on a ring in the unit of its length.
+
+    hidden: where messages pass; that of `graphs` where None.
     """
+    hidden = graphs.mesh if hidden is None else hidden
     inner = mesh if hidden is None else hidden
     ends = {"encoder": (mesh, inner), "processor": (inner, inner), "decoder": (inner, mesh)}
     meshes = {"data": mesh.describe()} | ({} if hidden is None else {"hidden": hidden.describe()})

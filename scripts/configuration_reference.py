@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from emulator.data.simulate import SimulationConfig
 from emulator.data.sphere_simulation import SphereSimulationConfig
+from graphs.grids import GridGraphs
 from training.compare import CompareConfig
 from training.experiment import ExperimentConfig
 
@@ -21,6 +22,7 @@ TOP = {
     "A comparison, for `meshcast compare`": CompareConfig,
     "A simulation on a ring, for `meshcast simulate`": SimulationConfig,
     "A simulation on the sphere, for `meshcast simulate`": SphereSimulationConfig,
+    "A grid and its graphs without data, for `meshcast graph`": GridGraphs,
 }
 HEAD = """# Configuration
 

@@ -1,0 +1,83 @@
+"""What does not fit is refused before it is built, and the estimate is near what comes."""
+
+import numpy as np
+import pytest
+
+from graphs import available_memory as module
+from graphs.available_memory import available_memory, readable, refuse_too_large
+from graphs.build import (
+    GraphConfig,
+    HopEdges,
+    IcosphereMesh,
+    MultiMeshEdges,
+    NearestEdges,
+    RadiusEdges,
+    StencilEdges,
+    build_graphs,
+)
+from graphs.connect import within
+from graphs.errors import MeshcastError
+from graphs.estimate import estimate
+from graphs.icosphere import icosphere
+from graphs.latlon import latlon
+from graphs.ring import ring
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "words"),
+    [(0, "0 B"), (900, "900 B"), (1536, "1.5 KiB"), (3 * 2**20, "3 MiB"), (45 * 2**30, "45 GiB"), (9e15, "8 PiB")],
+)
+def test_bytes_are_readable(num_bytes: float, words: str) -> None:
+    assert readable(num_bytes) == words
+
+
+def test_some_memory_is_left_here() -> None:
+    left = available_memory()
+    assert left is None or left > 0
+
+
+def test_what_does_not_fit_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: 2**20)
+    refuse_too_large(2**20, "A mesh", "Choose less.")
+    with pytest.raises(MeshcastError, match=r"A mesh needs about 2 MiB .* but 1 MiB are left. Choose less."):
+        refuse_too_large(2**21, "A mesh", "Choose less.")
+    with pytest.raises(MeshcastError, match="icosphere of level 5, 10,242 nodes"):
+        icosphere(5)
+    with pytest.raises(MeshcastError, match=r"A graph of 5,100 edges for the processor .* coarser mesh"):
+        build_graphs(GraphConfig(MultiMeshEdges()), icosphere(3))
+
+
+def test_a_distance_that_joins_too_many_is_refused_before_they_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh = icosphere(5)
+    monkeypatch.setattr(module, "available_memory", lambda: 2**28)
+    with pytest.raises(MeshcastError, match="Choose a smaller distance"):
+        within(mesh, mesh, 5000e3)
+
+
+def test_where_nothing_is_known_of_memory_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "available_memory", lambda: None)
+    refuse_too_large(10**30, "A mesh", "Choose less.")
+
+
+GRID = latlon(np.linspace(87.5, -87.5, 36), np.arange(72) * 5.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "mesh"),
+    [
+        (GraphConfig(MultiMeshEdges()), icosphere(3)),
+        (GraphConfig(NearestEdges(neighbours=5)), icosphere(3)),
+        (GraphConfig(RadiusEdges(distance=1100e3)), icosphere(3)),
+        (GraphConfig(StencilEdges(radius=1)), GRID),
+        (GraphConfig(HopEdges(hops=(1, 2))), ring(40)),
+        (GraphConfig(MultiMeshEdges(), IcosphereMesh(level=3)), GRID),
+        (GraphConfig(MultiMeshEdges(), IcosphereMesh(level=4)), GRID),
+    ],
+    ids=["multi-mesh", "nearest", "radius", "stencil", "hops", "coarser-mesh", "finer-mesh"],
+)
+def test_the_estimate_is_near_what_is_built(config: GraphConfig, mesh) -> None:
+    graphs = build_graphs(config, mesh)
+    expected = estimate(config, mesh.num_nodes)
+    assert expected.num_nodes == graphs.processor.num_receivers
+    assert expected.num_edges == pytest.approx(sum(graph.num_edges for graph in graphs.named().values()), rel=0.25)
+    assert f"{expected.num_edges:,} edges" in expected.describe()
