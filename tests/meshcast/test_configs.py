@@ -31,6 +31,8 @@ SIMULATIONS = (SimulationConfig, SphereSimulationConfig)
 MESHES = {
     "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
     "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
+    "data/ncep-t2m.zarr": lambda: latlon(np.arange(90.0, -92.5, -2.5), np.arange(0.0, 360.0, 2.5)),
+    "data/sst-monthly.zarr": lambda: latlon(np.arange(88.0, -90.0, -2.0), np.arange(0.0, 360.0, 2.0)),
 }
 SIMULATED = {config.output: name for name, path in CONFIGS.items() if name.startswith("simulate-")
              for config in [load_simulation(path)]}  # fmt: skip
