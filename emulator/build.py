@@ -177,6 +177,7 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
         "variables": [asdict(variable) for variable in task.variables],
         "time_step": time_step_to_json(task.time_step),
         "history": task.history,
+        "boundary": task.boundary,
     }
 
 
@@ -185,7 +186,8 @@ def _task_from_plain(plain: Mapping[str, Any]) -> Task:
     for item in plain["variables"]:
         bounds = tuple(item["bounds"]) if item["bounds"] else None
         variables.append(Variable(**{**item, "bounds": bounds}))
-    return Task(tuple(variables), time_step_from_json(plain["time_step"]), plain["history"])
+    time_step, boundary = time_step_from_json(plain["time_step"]), plain.get("boundary", False)
+    return Task(tuple(variables), time_step, plain["history"], boundary=boundary)
 
 
 def package_versions() -> dict[str, str]:

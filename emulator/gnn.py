@@ -75,7 +75,7 @@ def build_gnn(
     inputs = build_inputs(config.departures, task, mesh, num_statics)
     graphs = graphs or build_graphs(config.graph or default_config(mesh), mesh)
     num_features, num_outputs = inputs.num_fields + inputs.num_own, len(task.predicted)
-    winds, guess = wind_columns(task), build_first_guess(config.first_guess, inputs, mesh)
+    winds, guess = wind_columns(task, inputs), build_first_guess(config.first_guess, inputs, mesh)
     if isinstance(guess, SolverStep) and guess.config.seen:
         winds += [(num_features + east, num_features + north) for east, north in guess.winds]
     num_features += num_seen(guess)
@@ -83,10 +83,10 @@ def build_gnn(
     return NeuralEmulator(task, mesh, inputs, network, guess)
 
 
-def wind_columns(task: Task) -> list[tuple[int, int]]:
+def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, int]]:
     """(eastward, northward) columns of the features that are the two components of a wind, for every time of history.
 
-    Of two prognostic partners the task lists the eastward one first.
+    Of two prognostic partners the task lists the eastward one first. With `inputs`, so is the change of a boundary.
     Raises MeshcastError where the names say that it is the other way round.
     """
     names, columns = task.prognostic, dict[tuple[int, int], None]()
@@ -99,9 +99,10 @@ def wind_columns(task: Task) -> list[tuple[int, int]]:
                     f"{names[east]} and {names[north]} are partners in this order, but the eastward component of a "
                     f"vector comes first. List {names[north]} before {names[east]}."
                 )
-    return [
-        (time * len(names) + east, time * len(names) + north) for time in range(task.history) for east, north in columns
-    ]
+    first = [time * len(names) for time in range(task.history)]
+    if inputs is not None and task.boundary:
+        first.append(inputs.num_fields + inputs.num_own - inputs.num_boundary)
+    return [(column + east, column + north) for column in first for east, north in columns]
 
 
 def _northward_first(first: str, second: str) -> bool:

@@ -16,7 +16,8 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast, refuse_existing
 from emulator.data.grib_file import refuse_ungribbable, write_grib
 from emulator.data.initial import InitialConditions
-from emulator.forcings import Forcings
+from emulator.data.window import on_area
+from emulator.forcings import Forcings, ForcingWindows
 from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, names_of
@@ -46,7 +47,7 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
         datasets = [path for path in initial if path.rstrip("/").endswith(".zarr")]
     if len(datasets) > 1:
         raise MeshcastError(f"Forcings come from one dataset, but {len(datasets)} are given: {', '.join(datasets)}.")
-    fields = open_fields(datasets[0]) if datasets else None
+    fields = on_area(open_fields(datasets[0]), mesh) if datasets else None
     if fields is not None and not fields.mesh.same_nodes(mesh):
         raise MeshcastError(f"The forcings are on a {fields.mesh.describe()}, the emulator on a {mesh.describe()}.")
     return forcings_of(task, mesh, fields, tables)
@@ -55,7 +56,7 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
 def write_forecast(
     trained: TrainedEmulator,
     initial: InitialConditions,
-    forcings: Forcings,
+    forcings: ForcingWindows,
     steps: int,
     output: Path,
     *,
@@ -211,7 +212,12 @@ def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) 
 
 
 def _stored_stops(
-    writer: ForecastWriter, initial: State, emulator: Emulator, device: str, forcings: Forcings, guard: Guard | None
+    writer: ForecastWriter,
+    initial: State,
+    emulator: Emulator,
+    device: str,
+    forcings: ForcingWindows,
+    guard: Guard | None,
 ) -> list[Stop]:
     """Why members had been stopped when the forecast was broken off: each step that stopped some is taken again."""
     stops: list[Stop] = []

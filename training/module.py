@@ -43,7 +43,7 @@ class EmulatorModule(L.LightningModule):
         self.averaged = deepcopy(emulator).requires_grad_(False)
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
-        self.register_buffer("areas", torch.from_numpy(emulator.mesh.areas).float(), persistent=False)
+        self.register_buffer("areas", torch.from_numpy(emulator.mesh.weights).float(), persistent=False)
         self.score = math.inf  # of the last validation; lower is better
         self.validation_loss = math.inf  # of the same, without noise, over the first `unroll` steps
         self.validated_cases = 0

@@ -15,10 +15,12 @@ from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator
+from emulator.data.boundary_sources import boundary_forcings
 from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.starts import states_at
+from emulator.forcings import ForcingWindows
 from emulator.normalise import Statistics
 from emulator.task import Task, names_of
 from emulator.time_step import TimeStep
@@ -84,12 +86,19 @@ def same_starts(
     steps: int,
     forcing_tables: Sequence[str] = (),
 ) -> list[Forecast]:
-    """Forecasts of the references from the truth at the same starts. No guard: a rival that blows up shows it."""
+    """Forecasts of the references from the truth at the same starts, with the truth's boundary on a limited area.
+
+    No guard: a rival that blows up shows it.
+    """
     made = []
     for reference in references:
         emulator = reference.emulator
         initial = states_at(truth, emulator.task, init_time, trajectory)
-        forcings = forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
+        forcings: ForcingWindows = forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
+        if emulator.task.boundary:
+            forcings, _ = boundary_forcings(
+                forcings, truth, emulator.task, emulator.mesh, initial.state, initial.trajectory, steps
+            )
         values, _ = forecast(reference, initial, forcings, steps)
         made.append(values)
     return made

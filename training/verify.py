@@ -15,6 +15,7 @@ from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.initial import open_source_fields
+from emulator.data.window import forecast_on_area, on_area
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from inference.scorecard import Verification
@@ -47,12 +48,16 @@ def verify_files(
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
-    truth: a dataset, an array, or files.
+    truth: a dataset, an array, or files; like forecasts of more, it is cut to the limited area of one forecast.
     train: training data of the closed forms; by default what the first forecast says it was trained on. Where that
         cannot be read persistence alone is the reference, and it is said.
     variables: to verify; all that forecasts and truth share by default.
     """
     fields, notices = open_source_fields(truth, {}, {})
+    areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
+    if areas:  # what covers more is cut to the area, and scored where that is forecast
+        fields = on_area(fields, areas[0])
+        forecasts = [forecast_on_area(forecast, areas[0]) for forecast in forecasts]
     if variables is not None:
         forecasts = [_only(forecast, variables) for forecast in forecasts]
     first = forecasts[0]
@@ -103,7 +108,7 @@ def _training_part(
         source, config = experiment.data.train, experiment.task
     else:
         raise MeshcastError("the forecast file does not say what it was trained on; name it with --train")
-    fields = source.open()
+    fields = on_area(source.open(), truth.mesh)
     if not fields.mesh.same_nodes(truth.mesh):
         raise MeshcastError(
             f"the training data are on a {fields.mesh.describe()}, the truth on a {truth.mesh.describe()}"

@@ -18,6 +18,7 @@ from emulator.data.fields import Fields
 from emulator.data.files import read_files, time_step_of
 from emulator.data.init_times import parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
+from emulator.data.window import on_area
 from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task
@@ -69,10 +70,13 @@ def initial_conditions(
         components of a vector are carried along the great circle; means of masked variables leave NaN out.
 
     Members stay on the member axis; each trajectory of a simulated dataset becomes a case of its own, for every initial
-    time. Nodes listed in another order are reordered, convertible units converted. Every fault of the source is
-    reported at once in one MeshcastError.
+    time. Nodes listed in another order are reordered, those of a window with a boundary picked out of more, and
+    convertible units converted. Every fault of the source is reported at once in one MeshcastError.
     """
     fields, notices = open_source_fields(sources, rename or {}, units or {}, trajectories)
+    if (area := on_area(fields, mesh)) is not fields:
+        notices.append(f"{mesh.num_nodes} of the {fields.mesh.num_nodes} nodes of {fields.source} are taken: the area")
+        fields = area
     faults: list[str] = []
     columns = _columns(fields, task, rename or {}, faults)
     conversions = _conversions(fields, task, columns, units or {}, faults, notices)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from emulator.data.fields import Fields
+from emulator.data.forecast import Forecast
 from emulator.time_step import TimeStep
 from graphs.limited_area import Window, limited_area
 from graphs.mesh import Mesh
@@ -32,6 +34,14 @@ def on_area(fields: Fields, area: Mesh) -> Fields:
         return fields
     nodes = nodes_among(fields.mesh, area)
     return fields if nodes is None else NodeFields(fields, nodes, area)
+
+
+def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
+    """A forecast on the nodes of a limited area with a boundary, where it has these among more; else as it is."""
+    nodes = None if area.boundary is None else nodes_among(forecast.mesh, area)
+    if nodes is None:
+        return forecast
+    return replace(forecast, values=np.ascontiguousarray(forecast.values[..., nodes, :]), mesh=area)
 
 
 def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from emulator.forcings import ForcingWindows
 
 STOPPED = 3  # exit code where the guard stopped a case
 
@@ -32,6 +36,9 @@ def forecast(
     perturb: Annotated[float, typer.Option(min=0.0, help="Std of the perturbation, in units of the variables'.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the perturbation.")] = 0,
     forcing: Annotated[list[str] | None, typer.Option(help="CSV table by date, or dataset, of forcings.")] = None,
+    boundary: Annotated[
+        str | None, typer.Option(help="Of a limited area: the dataset, or the forecast file, that surrounds it.")
+    ] = None,
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable of the file.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     regrid: Annotated[
@@ -50,6 +57,7 @@ def forecast(
     Example: meshcast forecast runs/era5-uk --initial new.grib --init-times latest --lead-time 24h -o forecast.nc
     """
     from emulator.build import load_emulator
+    from emulator.data.boundary_sources import boundary_forcings, open_boundary
     from emulator.data.initial import initial_conditions
     from graphs.errors import MeshcastError
     from inference.write_forecast import future_forcings, write_forecast
@@ -81,7 +89,19 @@ def forecast(
     )
     for notice in conditions.notices:
         say(notice)
-    forcings = future_forcings(trained, forcing or [], initial)
+    forcings: ForcingWindows = future_forcings(trained, forcing or [], initial)
+    if boundary is not None:
+        forcings, notices = boundary_forcings(
+            forcings, open_boundary(boundary), task, mesh, conditions.state, conditions.trajectory, steps
+        )
+        conditions = replace(conditions, attributes={**conditions.attributes, "boundary": boundary})
+        for notice in notices:
+            say(notice)
+    elif task.boundary:
+        raise MeshcastError(
+            f"This emulator covers a {mesh.describe()}, whose values it is given at every step. Name the dataset or "
+            "the forecast that surrounds it: --boundary SOURCE."
+        )
     with progress("forecasting", steps) as done:
         stops = write_forecast(
             trained,
