@@ -73,7 +73,8 @@ class Mountain:
 class Climate:
     """Forcing towards balanced zonal jets, one in each hemisphere, and drag: eddies live on the jets' instability.
 
-    Vorticity and depth relax to the jets' (not the mean depth, so mass stays), wind is dragged to rest.
+    The zonal means of vorticity and depth relax to the jets' (not the mean depth, so mass stays); eddies do not, they
+    are only dragged, as is all wind.
 
     jet_speed: at the jets' core [m s-1]. jet_latitude, jet_width: of the core, and from there to 1/e [degrees].
     relaxation_days, drag_days: time scales [d].
@@ -81,9 +82,9 @@ class Climate:
 
     jet_speed: float = 80.0
     jet_latitude: float = 45.0
-    jet_width: float = 8.0
-    relaxation_days: float = 10.0
-    drag_days: float = 100.0
+    jet_width: float = 6.0
+    relaxation_days: float = 3.0
+    drag_days: float = 10.0
 
     def __post_init__(self) -> None:
         if min(self.jet_width, self.relaxation_days, self.drag_days) <= 0:
@@ -180,7 +181,7 @@ class ShallowWater:
         jet = self.balanced(self.from_grid(0 * u, u, 0 * u)[0])
         relaxed, dragged = 1.0 / (DAY * climate.relaxation_days), 1.0 / (DAY * climate.drag_days)
         rates = torch.zeros_like(jet.real)
-        rates[0], rates[2] = relaxed, relaxed
+        rates[0, 0], rates[2, 0] = relaxed, relaxed  # order zero: the zonal mean
         rates[2, 0, 0] = 0.0  # mass stays
         constant = rates * jet
         rates[:2] += dragged
