@@ -28,9 +28,10 @@ def to_latlon(xyz: Array) -> tuple[Array, Array]:
 def great_circle_distance(a: Array, b: Array) -> Array:
     """Angle [radians] between unit vectors [..., 3], accurate for near, far and antipodal points alike.
 
-    θ = atan2(|a × b|, a · b); the arccos of a · b loses half the digits at small angles.
+    θ = 2 atan2(|a - b|, |a + b|); the arccos of a · b loses half the digits at small angles.
     """
-    return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.sum(a * b, axis=-1))
+    apart, across = a - b, a + b
+    return 2.0 * np.arctan2(np.sqrt(_dot(apart, apart)), np.sqrt(_dot(across, across)))
 
 
 def tangent_frames(xyz: Array) -> tuple[Array, Array]:
@@ -55,7 +56,7 @@ def tangent_displacement(origin: Array, target: Array) -> tuple[Array, Array]:
     east, north = tangent_frames(origin)
     # The chord's tangential part; s - r keeps the digits of near points, s - (s · r) r would not.
     chord = target - origin
-    u, v = np.sum(chord * east, axis=-1), np.sum(chord * north, axis=-1)
+    u, v = _dot(chord, east), _dot(chord, north)
     flat = np.hypot(u, v)
     stretch = np.divide(great_circle_distance(origin, target), flat, out=np.ones_like(flat), where=flat > 0)
     return u * stretch, v * stretch
@@ -70,13 +71,12 @@ def parallel_transport(source: Array, target: Array) -> tuple[Array, Array]:
     """
     east_source, _ = tangent_frames(source)
     east, north = tangent_frames(target)
-    # Rodrigues' rotation that takes source to target, k = s × r: R e = e + k × e + k × (k × e) / (1 + s · r).
-    k = np.cross(source, target)
-    turned = np.cross(k, east_source)
-    denominator = 1.0 + np.sum(source * target, axis=-1, keepdims=True)
-    curl = np.cross(k, turned)
-    carried = east_source + turned + np.divide(curl, denominator, out=np.zeros_like(curl), where=denominator > 1e-14)
-    cosine, sine = np.sum(carried * east, axis=-1), np.sum(carried * north, axis=-1)
+    # Rodrigues' rotation that takes source to target, on a vector at right angles to the source:
+    # R e = e - (e · r) (s + r) / (1 + s · r).
+    along, denominator = _dot(east_source, target), 1.0 + _dot(source, target)
+    share = np.divide(along, denominator, out=np.zeros_like(along), where=denominator > 1e-14)
+    carried = east_source - share[..., None] * (source + target)
+    cosine, sine = _dot(carried, east), _dot(carried, north)
     norm = np.hypot(cosine, sine)
     return cosine / norm, sine / norm
 
@@ -97,3 +97,7 @@ def triangle_areas(a: Array, b: Array, c: Array) -> Array:
     """
     volume = np.sum(a * np.cross(b - a, c - a), axis=-1)  # a · (b × c), with the digits of small triangles
     return 2.0 * np.arctan2(volume, 1.0 + np.sum(a * b, axis=-1) + np.sum(b * c, axis=-1) + np.sum(c * a, axis=-1))
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return np.einsum("...x,...x->...", a, b)
