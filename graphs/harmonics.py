@@ -183,8 +183,8 @@ class SphericalTransform:
         )
         assert offsets <= self.truncation + 2
         fourier = torch.cat([(even - odd).flip(1), even + odd], dim=1)  # [order, latitude, column * 2]
-        fourier = fourier.unflatten(2, (-1, 2)).permute(1, 2, 0, 3).contiguous()  # [latitude, column, order, 2]
-        return torch.fft.irfft(torch.view_as_complex(fourier), n=self.num_longitudes, norm="forward")
+        orders = torch.view_as_complex(fourier.unflatten(2, (-1, 2))).permute(1, 2, 0)  # [latitude, column, order]
+        return torch.fft.irfft(orders, n=self.num_longitudes, norm="forward")
 
     def analysis(self, values: Tensor, offsets: int | None = None, divided: bool = False) -> Tensor:
         """Coefficients [order, offset, column] of grid values [latitude, column, longitude], by Gaussian quadrature.
