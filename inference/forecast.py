@@ -17,6 +17,7 @@ from emulator.forcings import ForcingWindows
 from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import names_of
+from inference.equivalent_truncation import solver_attributes
 from inference.guard import Guard, Stop
 
 BATCH_VALUES = 4_000_000  # of the state that pass through the emulator at a time; activations take some hundredfold
@@ -128,6 +129,6 @@ def forecast(
         init_time=state.valid_time,
         trajectory=initial.trajectory,
         lead_steps=np.arange(1, steps + 1),
-        attributes=dict(initial.attributes),
+        attributes={**initial.attributes, **solver_attributes(trained.config)},
     )
     return made, rolled.stops

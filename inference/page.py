@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emulator.time_step import TimeStep
 from inference import plots
-from inference.score_tables import html_table, lead_tables, summary_table
+from inference.score_tables import equivalent_table, html_table, lead_tables, summary_table
 from inference.scorecard import ForecastScores, Verification
 
 PACKAGES = ("meshcast", "torch", "torch-geometric", "lightning", "numpy", "anemoi-datasets", "matplotlib")
@@ -65,7 +65,7 @@ def page(verification: Verification, story: Story, images: Sequence[Image]) -> s
     body += [_findings(verification), summary_table(verification)]
     for section, title in SECTIONS.items():
         figures = [_figure(image) for image in images if image.section == section]
-        tables = [lead_tables(verification)] if section == "scores" else []
+        tables = [equivalent_table(verification), lead_tables(verification)] if section == "scores" else []
         if figures or tables:
             body += [f"<h2>{title}</h2>", *figures, *tables]
     body += [_left_out(verification), _provenance(verification, story)]

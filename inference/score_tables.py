@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
 from emulator.time_step import TimeStep
+from inference.equivalent_truncation import equivalents, solver_truncations
 from inference.scorecard import METRICS, ForecastScores, Verification
 
 SHOWN_LEADS = {
@@ -92,6 +93,26 @@ def _lead_table(verification: Verification, shown: Sequence[ForecastScores], met
     times, label = verification.time_step.lead_axis(leads)
     head = (label, *(f"{time:g}" for time in times))
     return html_table(head, rows, escaped=True)
+
+
+def equivalent_table(verification: Verification) -> str:
+    """What each emulator is worth as a solver, by lead time; nothing without two solvers to measure it by."""
+    found = equivalents(verification)
+    if not found:
+        return ""
+    leads = table_leads(np.unique([step for own in found.values() for step in own]), verification.time_step)
+    rows = [
+        [label, *(str(own[step]) if step in own else "–" for step in leads.tolist())] for label, own in found.items()
+    ]
+    times, axis = verification.time_step.lead_axis(leads)
+    solvers = sorted(set(solver_truncations(verification).values()))
+    note = (
+        "The truncation of the solver whose error equals the emulator's, the error being the root mean square over "
+        f"variables of RMSE over the truth's standard deviation; between {', '.join(f'T{t}' for t in solvers)} the "
+        "logarithm of the error is taken as linear. Solvers started from the same nodes."
+    )
+    head = (axis, *(f"{time:g}" for time in times))
+    return f"<h3>Equivalent truncation</h3>{html_table(head, rows)}<p class=note>{escape(note)}</p>"
 
 
 def table_leads(steps: NDArray[np.int64], time_step: TimeStep, most: int = 8) -> NDArray[np.int64]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emulator.time_step import to_datetime
 from graphs.atomic_file import system_errors
+from inference.equivalent_truncation import equivalents
 from inference.scorecard import METRICS, ForecastScores, Verification
 from inference.tidy_table import COLUMNS, case_names, tidy_table
 
@@ -121,6 +122,10 @@ def to_json(verification: Verification) -> dict[str, Any]:
                 "level": verification.level,
                 "method": verification.resamples(first).describe(),
                 "seed": verification.bootstrap_seed,
+            },
+            "equivalent_truncation": {
+                label: {str(step): str(worth) for step, worth in own.items()}
+                for label, own in equivalents(verification).items()
             },
             "left_out": verification.left_out,
             "emulators": emulators,

@@ -22,6 +22,7 @@ from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
+from inference.equivalent_truncation import solver_attributes
 from inference.forecast import GuardedRollout, with_members
 from inference.guard import Guard, Stop
 
@@ -173,6 +174,7 @@ def _writer(
     task = trained.emulator.task
     attributes = {
         **initial.attributes,
+        **solver_attributes(trained.config),
         "seed": str(seed),
         "perturb": str(perturb),
         "validation_score": str(trained.metadata.get("validation_score")),
