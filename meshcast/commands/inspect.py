@@ -59,6 +59,7 @@ def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]
                 for name in task.forcing
             ]
             or "none",
+            **({"boundary": "the variables around the area at every step, from --boundary"} if task.boundary else {}),
         }
     data = metadata.get("dataset", {})
     if lineage:

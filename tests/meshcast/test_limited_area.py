@@ -96,6 +96,10 @@ def test_a_limited_area_without_its_boundary_is_refused_before_anything_is_compu
     refused(*command, "--boundary", "absent.nc", says=("absent.nc",))
 
 
+def test_inspection_says_that_a_boundary_is_needed() -> None:
+    assert "--boundary" in str(done("inspect", "runs/area/emulator.safetensors", "--requirements", "--json").json)
+
+
 def test_a_window_that_does_not_fit_is_refused() -> None:
     says = ("data.window", "boundary_km")
     refused("train", "area.yaml", "name=thin", "data.window.boundary_km=-3", says=says[1:])
