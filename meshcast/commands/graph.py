@@ -1,15 +1,21 @@
-"""`meshcast graph`: build, describe, draw and save the graphs of an experiment."""
+"""`meshcast graph`: build, describe, check, draw and save the graphs of an experiment, or of a grid without data."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from graphs.build import GraphConfig
+    from graphs.mesh import Mesh
+
 
 def graph(
-    config: Annotated[Path, typer.Argument(help="YAML of an experiment, or the name of a shipped one.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML of an experiment, or of a grid and its graphs; or the name of a shipped one.")
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Save the graphs here, ending in .safetensors.")
@@ -19,26 +25,23 @@ def graph(
 ) -> None:
     """Build the graphs of an experiment, say what they are, draw and save them.
 
+    A file without data does too: `grid: {kind: latlon, spacing: 1.0}` and
+    `graph: {processor: {kind: multi_mesh}, mesh: {kind: icosphere, level: 5}}`.
+
     Example: meshcast graph ring-advection --picture graph.png
     """
-    from emulator.configuration import load
-    from emulator.gnn import GNNConfig
-    from graphs.build import build_graphs, default_config
-    from graphs.errors import MeshcastError
+    from graphs.build import build_graphs
+    from graphs.estimate import estimate
     from graphs.storage import save
     from graphs.summary import describe, summary
     from meshcast.console import out, print_json, say
-    from meshcast.shipped import config_path
-    from training.experiment import ExperimentConfig
 
     for target, ending in ((output, ".safetensors"), (picture, ".png")):
         if target is not None:
             _refuse(target, ending)
-    experiment = load(ExperimentConfig, config_path(config), overrides or [])
-    if not isinstance(experiment.emulator, GNNConfig):
-        raise MeshcastError(f"An emulator of kind {experiment.emulator.kind} has no graph. Use kind: gnn.")
-    mesh = experiment.data.train.open().mesh
-    graphs = build_graphs(experiment.emulator.graph or default_config(mesh), mesh)
+    mesh, chosen = _mesh_and_edges(config, overrides or [])
+    say(estimate(chosen, mesh.num_nodes).describe())
+    graphs = build_graphs(chosen, mesh)
     if as_json:
         print_json(summary(graphs, mesh))
     else:
@@ -47,10 +50,32 @@ def graph(
         save(output, mesh, graphs)
         say(f"Wrote {output}.")
     if picture is not None:
-        from inference.graph_picture import draw_graph
+        from inference.graph_picture import draw_graphs
 
-        draw_graph(graphs.processor, mesh, picture)
+        draw_graphs(graphs, mesh, picture)
         say(f"Wrote {picture}.")
+
+
+def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConfig]:
+    """The mesh of the data, and the graphs asked for, of either kind of file."""
+    from emulator.configuration import load, sections
+    from emulator.gnn import GNNConfig
+    from graphs.build import default_config
+    from graphs.errors import MeshcastError
+    from graphs.grids import GridGraphs, build_grid
+    from meshcast.shipped import config_path
+    from training.experiment import ExperimentConfig
+
+    path = config_path(config)
+    if "grid" in sections(path):
+        bare = load(GridGraphs, path, overrides)
+        mesh = build_grid(bare.grid)
+        return mesh, bare.graph or default_config(mesh)
+    experiment = load(ExperimentConfig, path, overrides)
+    if not isinstance(experiment.emulator, GNNConfig):
+        raise MeshcastError(f"An emulator of kind {experiment.emulator.kind} has no graph. Use kind: gnn.")
+    mesh = experiment.data.train.open().mesh
+    return mesh, experiment.emulator.graph or default_config(mesh)
 
 
 def _refuse(target: Path, ending: str) -> None:

@@ -16,6 +16,7 @@ import xarray as xr
 
 from emulator.data.dataset_fields import open_fields
 from emulator.data.files import read_files
+from graphs.storage import load as load_graphs
 from tests.meshcast.command_line import done, interrupting, meshcast
 from tests.meshcast.conftest import weather
 
@@ -415,3 +416,48 @@ def test_a_gap_of_a_month_is_said_and_no_window_crosses_it(tmp_path, monkeypatch
     assert "72, 2000-01-01T00:00:00 to 2005-12-01T00:00:00, 1 missing" in done("inspect", "monthly.zarr").out
     fields = open_fields("monthly.zarr")
     assert all(after > before for before, after in pairwise(fields.times)) and fields.missing == {30}
+
+
+def test_graphs_of_a_grid_without_data_are_described_drawn_and_saved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("global.yaml").write_text(
+        "grid: {kind: latlon, spacing: 10.0}\n"
+        "graph: {processor: {kind: multi_mesh}, mesh: {kind: icosphere, level: 2}}\n"
+    )
+    said = done("graph", "global.yaml", "--picture", "global.png", "--output", "global.safetensors", "--json")
+    assert "about 162 nodes" in said.err and "of memory at the peak" in said.err
+    assert said.json["meshes"] == {"data": "global mesh of 19 x 36 nodes", "hidden": "global mesh of 162 nodes"}
+    counts = {name: graph["num_edges"] for name, graph in said.json["graphs"].items()}
+    assert counts["processor"] == 1260 and counts["decoder"] == 3 * 19 * 36
+    assert Path("global.png").read_bytes()[1:4] == b"PNG" and load_graphs("global.safetensors").hidden is not None
+    Path("part.yaml").write_text(
+        "grid: {kind: latlon, spacing: 1.0, south: 48, north: 60, west: -10, east: 5}\n"
+        "graph: {processor: {kind: multi_mesh}, mesh: {kind: icosphere, level: 5}}\n"
+    )
+    assert "limited area of" in done("graph", "part.yaml", "--picture", "part.png").out
+    Path("bare.yaml").write_text("grid: {kind: icosphere, level: 2}\n")
+    assert "1,260 edges" in done("graph", "bare.yaml", "--picture", "bare.png").out
+    for setting, words in (
+        ("grid={kind: latlon, spacing: 10.0, south: -100}", "must lie in -90 to 90 degrees"),
+        ("graph.mesh.level=14", "Choose a lower level"),
+        ("graph.decoder={kind: radius, distance: 10.0}", "receivers of the decoder have no sender"),
+        ("grid={kind: healpyx}", "healpix"),
+    ):
+        refused = meshcast("graph", "global.yaml", setting)
+        assert refused.code == 2 and words in refused.err
+
+
+def test_a_start_on_another_grid_is_refused_with_an_offer_and_remapped_when_asked(weather_world):
+    with xr.open_dataset("weather.nc") as file:
+        last = file.isel(time=slice(-2, None))
+        wide = {"latitude": np.linspace(57, 49, 9), "longitude": np.linspace(-9, 3, 13)}
+        last.interp(wide, kwargs={"fill_value": "extrapolate"}).to_netcdf("wide.nc")
+    start = ("forecast", "runs/weather", "--initial", "wide.nc", "--lead-time", "2h", "--output")
+    assert "--regrid bilinear" in meshcast(*start, "new.nc").err
+    done(*WEATHER, "own.nc", "--lead-time", "2h")
+    for method, tolerance in (("bilinear", 0.5), ("conservative", 1.0)):
+        said = done(*start, f"{method}.nc", "--regrid", method)
+        assert f"{method} from a limited area of 9 x 13 nodes" in said.err
+        with xr.open_dataset(f"{method}.nc") as remapped, xr.open_dataset("own.nc") as own:
+            assert remapped.attrs["meshcast_regridding"].startswith(f"{method} from a limited area of 9 x 13 nodes to")
+            assert np.abs(remapped["2t"].values - own["2t"].values).max() < tolerance
