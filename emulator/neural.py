@@ -29,9 +29,11 @@ class NeuralEmulator(nn.Module):
     first_guess: [batch, node, feature] to the normalised next values [batch, node, predicted]; None is persistence. A
         `SolverStep` gives features for the network as well.
     correction_std: [predicted], s above.
+    node_weights: [node, predicted] what each node counts for in a loss and in validation: its area, none at a boundary.
     """
 
     correction_std: Tensor
+    node_weights: Tensor
 
     def __init__(
         self, task: Task, mesh: Mesh, inputs: Inputs, network: nn.Module, first_guess: nn.Module | None = None
@@ -42,6 +44,8 @@ class NeuralEmulator(nn.Module):
         self.network = network
         self.first_guess = first_guess
         self.register_buffer("correction_std", torch.ones(len(task.predicted)))
+        weights = torch.from_numpy(mesh.weights).float()[:, None].repeat(1, len(task.predicted))
+        self.register_buffer("node_weights", weights, persistent=False)
 
     def guess(self, features: Tensor) -> Tensor:
         """[batch · member, node, predicted] the first guess of the normalised next values, in full precision."""

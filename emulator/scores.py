@@ -14,10 +14,14 @@ ROUNDING = 2.0**-23  # of float32, relative: an error below it says nothing of a
 
 
 def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Σ aᵢ xᵢ / Σ aᵢ over the nodes where `valid` [..., node, variable], all of them if None: [..., variable]."""
-    weights = areas.to(dtype=x.dtype, device=x.device)[:, None]
+    """Σ aᵢ xᵢ / Σ aᵢ over the nodes where `valid` [..., node, variable], all of them if None: [..., variable].
+
+    areas: [node], or [node, variable] where a variable has weights of its own.
+    """
+    weights = areas.to(dtype=x.dtype, device=x.device)
+    weights = weights[:, None] if weights.ndim == 1 else weights
     if valid is None:
-        return (x * weights).sum(-2) / weights.sum()
+        return (x * weights).sum(-2) / weights.sum(-2)
     # `where` before the product: NaN times a weight of zero would still be NaN, and so would its gradient.
     x = torch.where(valid, x, torch.zeros((), dtype=x.dtype, device=x.device))
     return (x * weights).sum(-2) / torch.where(valid, weights, torch.zeros_like(weights)).sum(-2)

@@ -48,13 +48,20 @@ def with_budget(
 def time_updates(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
 ) -> float:
-    """Seconds an update takes, its reading and its share of a validation included, on a copy that is thrown away."""
+    """Seconds an update takes, its reading and its share of a validation included, on copies that are thrown away.
+
+    Processor seconds of all threads, or the clock's on a GPU; the mean over the stages of a curriculum.
+    """
     from training.gradient_descent import rehearse
     from training.module import EmulatorModule
 
-    module = EmulatorModule(deepcopy(emulator), windows, starts, config.training, config.validation)
-    stopwatch = rehearse(config, module, updates + WARM_UP)
-    return float(np.median(stopwatch.updates[WARM_UP:])) + stopwatch.validation / config.validation.every
+    seconds = 0.0
+    for share, unroll in config.training.stages:
+        training = replace(config.training, unroll=unroll, curriculum=())
+        module = EmulatorModule(deepcopy(emulator), windows, starts, training, config.validation)
+        stopwatch = rehearse(replace(config, training=training), module, updates + WARM_UP)
+        seconds += share * float(np.median(stopwatch.updates[WARM_UP:]))
+    return seconds + stopwatch.validation / config.validation.every
 
 
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:
@@ -78,7 +85,7 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
         "windows": len(windows),
         "parameters": sum(weight.numel() for weight in emulator.parameters()),
         "seconds per update": round(seconds, 4),
-        "minutes to expect": config.training.minutes or round(minutes, 2),
+        "core minutes to expect": config.training.minutes or round(minutes, 2),
         "peak memory [MB]": round(_peak_memory() / 1e6),
         "run folder": str(run_folder(config)),
     }

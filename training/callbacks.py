@@ -31,7 +31,10 @@ class Progress(RichProgressBar):
 
 
 class Stopwatch(L.Callback):
-    """Seconds of each update, from batch to batch so that reading counts, and of the last validation."""
+    """Seconds of each update, from batch to batch so that reading counts, and of the last validation.
+
+    Of the processor, all threads together, which a busy machine does not change; of the clock where a GPU works.
+    """
 
     def __init__(self) -> None:
         self.updates: list[float] = []
@@ -55,7 +58,8 @@ class Stopwatch(L.Callback):
     def _lap(self) -> float:
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()  # an update is queued before it is done
-        before, self._last = self._last, time.perf_counter()
+        clock = time.perf_counter if torch.cuda.is_initialized() else time.process_time
+        before, self._last = self._last, clock()
         return self._last - before
 
 

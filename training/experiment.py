@@ -19,6 +19,7 @@ from graphs.errors import MeshcastError
 from graphs.limited_area import BoxWindow, CapWindow
 
 WindowConfig = Annotated[CapWindow | BoxWindow, Discriminator("kind")]
+NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
 
 
@@ -117,13 +118,21 @@ class TaskConfig:
 class TrainingConfig:
     """How the network is fitted.
 
-    updates: optimiser steps; or give minutes, turned into updates once by timing twenty steps.
+    updates: optimiser steps.
+    minutes: in their place, minutes of one core: turned into updates once, by the processor time of twenty steps (all
+        threads together, so that a busy machine shortens no training; on a GPU it is the clock's).
     batch_size: samples a process and update.
     learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
+    optimiser: `adamw`, or `muon` for the matrices inside the network and AdamW for all other weights, at one rate.
     gradient_clip: largest norm of the gradient.
     ema_decay: of the exponential moving average of the weights, which validation and the checkpoint use.
     noise: standard deviation of the noise added to the input history, in units of each variable's.
+    noise_kind: `white` at every node and time; `random_amplitude`, white too, but weaker by a factor of its own for
+        each sample, between 1 and 10, even in its logarithm.
+    pushforward: steps taken without a gradient before those of the loss, which then starts from the network's own
+        errors.
     unroll: steps of the rollout in the loss.
+    curriculum: in its place, shares of the updates and their unroll, in order: `[[0.8, 1], [0.2, 4]]`.
     num_workers: processes that load data; the result does not depend on it.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
     """
@@ -132,13 +141,17 @@ class TrainingConfig:
     updates: int = 10_000
     minutes: float | None = None
     batch_size: int = 20
+    optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
     warm_up: int = 500
     gradient_clip: float = 1.0
     ema_decay: float = 0.99
     noise: float = 0.01
+    noise_kind: NoiseKind = "white"
+    pushforward: int = 0
     unroll: int = 1
+    curriculum: tuple[tuple[float, int], ...] = ()
     num_workers: int = 0
     devices: int = 1
     num_nodes: int = 1
@@ -148,7 +161,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
-                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0}  # fmt: skip
+                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0}  # fmt: skip
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise MeshcastError(f"training.{name} must be at least {least}, but is {getattr(self, name)}.")
@@ -159,6 +172,40 @@ class TrainingConfig:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
         if self.minutes is not None and not self.minutes > 0:
             raise MeshcastError(f"training.minutes must be positive, but is {self.minutes}.")
+        self._check_curriculum()
+
+    def _check_curriculum(self) -> None:
+        if not self.curriculum:
+            return
+        if self.unroll != 1:
+            raise MeshcastError(
+                f"training.unroll is {self.unroll}, but training.curriculum says it too. Remove one of the two."
+            )
+        shares, steps = zip(*self.curriculum, strict=True)
+        if min(shares) <= 0 or min(steps) < 1 or abs(sum(shares) - 1) > 1e-6:
+            raise MeshcastError(
+                "training.curriculum lists [share of the updates, steps of the loss]: shares above 0 that sum to 1, "
+                f"and steps from 1, as [[0.8, 1], [0.2, 4]]; but it is {[list(stage) for stage in self.curriculum]}."
+            )
+
+    @property
+    def stages(self) -> tuple[tuple[float, int], ...]:
+        """Shares of the updates, and the unroll in each."""
+        return self.curriculum or ((1.0, self.unroll),)
+
+    @property
+    def window_steps(self) -> int:
+        """Steps a training window needs beyond its history."""
+        return self.pushforward + max(unroll for _, unroll in self.stages)
+
+    def unroll_at(self, update: int) -> int:
+        """Steps in the loss of an update, counted from 0: a function of it alone, whatever was interrupted."""
+        done = 0.0
+        for share, unroll in self.stages:
+            done += share
+            if update < round(done * self.updates):
+                return unroll
+        return unroll
 
 
 @dataclass(frozen=True)

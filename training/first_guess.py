@@ -22,7 +22,7 @@ from emulator.plugins import PluginConfig
 from emulator.solver_guess import SolverStep
 from emulator.task import Task
 from training.prepared import Prepared
-from training.windows import Batch, Windows
+from training.windows import NOISE_SIZE, Batch, Windows
 
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 
@@ -47,7 +47,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     torch.manual_seed(config.training.seed)
     emulator = build_network(section, task, prepared.train.mesh, num_statics)
     emulator.inputs.take(part, further)
-    set_first_guess(emulator, ridge, windows, config.training.noise)
+    set_first_guess(emulator, ridge, windows, config.training.noise * NOISE_SIZE[config.training.noise_kind])
     return emulator, section
 
 

@@ -17,6 +17,7 @@ from emulator.scores import ROUNDING, mse
 from emulator.state import State
 from inference.verification import case_scores
 from training.experiment import TrainingConfig, ValidationConfig
+from training.optimiser import optimiser_of
 from training.schedule import warm_up_cosine
 from training.windows import Batch, Windows
 
@@ -27,8 +28,6 @@ class EmulatorModule(L.LightningModule):
     emulator: its weights are what is trained; it starts as its first guess.
     averaged: the exponential moving average of it, which is validated and kept.
     """
-
-    areas: Tensor
 
     def __init__(
         self,
@@ -43,9 +42,8 @@ class EmulatorModule(L.LightningModule):
         self.averaged = deepcopy(emulator).requires_grad_(False)
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
-        self.register_buffer("areas", torch.from_numpy(emulator.mesh.weights).float(), persistent=False)
         self.score = math.inf  # of the last validation; lower is better
-        self.validation_loss = math.inf  # of the same, without noise, over the first `unroll` steps
+        self.validation_loss = math.inf  # of the same, without noise, over as many steps as the loss
         self.validated_cases = 0
         self._error_sums: Tensor | None = None
 
@@ -57,20 +55,24 @@ class EmulatorModule(L.LightningModule):
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
-        """Area-weighted mean square of the error over `unroll` steps, in units of what the first guess leaves."""
-        emulator, task = self.emulator, self.emulator.task
+        """Weighted mean square of the error over the unrolled steps, in units of what the first guess leaves."""
+        emulator, task, config = self.emulator, self.emulator.task, self.training_config
         state, forcings = self.windows.start_of(batch)
         if "noise" in batch:
             std = emulator.inputs.std[: emulator.inputs.num_prognostic]
-            noise = self.training_config.noise * batch["noise"] * std
+            noise = config.noise * batch["noise"] * std
             state = State(state.values + noise[:, None], state.valid_time)
+        if config.pushforward:
+            with torch.no_grad():
+                *_, (state, _) = rollout(emulator, state, forcings, config.pushforward)
         scale = emulator.inputs.std * emulator.correction_std
         terms = []
-        rolled = rollout(emulator, state, forcings, self.windows.steps)
-        for step, (following, diagnostic) in enumerate(rolled):
+        steps = config.unroll_at(self.global_step)
+        rolled = rollout(emulator, state, forcings, steps, start=config.pushforward)
+        for step, (following, diagnostic) in enumerate(rolled, start=config.pushforward):
             truth = batch["values"][:, None, task.history + step]  # [batch, member, node, predicted]
             predicted = following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)
-            terms.append(mse(predicted / scale, truth / scale, self.areas).mean())
+            terms.append(mse(predicted / scale, truth / scale, emulator.node_weights).mean())
         return torch.stack(terms).mean()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
@@ -84,9 +86,7 @@ class EmulatorModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.training_config
-        optimiser = torch.optim.AdamW(
-            self.emulator.parameters(), lr=config.learning_rate, betas=(0.9, 0.95), weight_decay=config.weight_decay
-        )
+        optimiser = optimiser_of(config.optimiser, self.emulator, config.learning_rate, config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda update: warm_up_cosine(update, config.warm_up, config.updates)
         )
@@ -102,14 +102,15 @@ class EmulatorModule(L.LightningModule):
             forecast = torch.stack(list(self._forecast(batch)), dim=2)  # [case, member, lead, node, variable]
         task = self.emulator.task
         truth = batch["values"][:, task.history :, :, : len(task.prognostic)]
-        scores = case_scores(forecast, truth, self.areas)
+        scores = case_scores(forecast, truth, self.averaged.node_weights[..., : len(task.prognostic)])
         if self.validation_config.score == "nrmse":
             errors = scores["nrmse"]  # [case, lead, variable]
         else:
             std = self.emulator.inputs.std[: len(task.prognostic)]
             errors = scores["mse"].sqrt() / std.double()
         scale = (self.emulator.inputs.std * self.emulator.correction_std)[: len(task.prognostic)].double()
-        losses = (scores["mse"][:, : self.windows.steps] / scale**2).mean(dim=(1, 2))  # [case]
+        steps = self.training_config.unroll_at(self.global_step)
+        losses = (scores["mse"][:, :steps] / scale**2).mean(dim=(1, 2))  # [case]
         sums = torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
         self._error_sums = sums if self._error_sums is None else self._error_sums + sums
 
@@ -120,7 +121,8 @@ class EmulatorModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         size = self.validation_windows.steps * len(self.emulator.task.prognostic) + 2
-        sums = self._error_sums if self._error_sums is not None else self.areas.new_zeros(size).double()
+        none = torch.zeros(size, dtype=torch.float64, device=self.device)
+        sums = self._error_sums if self._error_sums is not None else none
         sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         *errors, loss = sums[:-1] / sums[-1]
         score = torch.stack(errors).clamp_min(ROUNDING).log().mean().exp()

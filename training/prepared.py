@@ -77,9 +77,8 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     """Training windows with noise, and validation starts spread over the validation part."""
     config, task = prepared.config, prepared.task
     training, validation = config.training, config.validation
-    train = Windows(
-        prepared.train, task, training.unroll, prepared.part.provider, training.seed, noisy=training.noise > 0
-    )
+    noise = training.noise_kind if training.noise > 0 else None
+    train = Windows(prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise)
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts
 

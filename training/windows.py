@@ -18,10 +18,13 @@ from emulator.forcings import Forcings
 from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
+from training.experiment import NoiseKind
 
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
+# Root mean square over samples of what `noise` multiplies: of 10⁻ᵘ, u even in [0, 1], it is √(0.99 / (2 ln 10)).
+NOISE_SIZE: dict[NoiseKind, float] = {"white": 1.0, "random_amplitude": float(np.sqrt(0.99 / (2 * np.log(10))))}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ class Windows(Dataset[Batch]):
 
     values: [time, node, predicted], physical units, float32.
     forcing: [time, node, forcing], physical units.
-    noise: [history, node, prognostic] standard normal, absent where `noisy` is false.
+    noise: [history, node, prognostic] normal, of std one or of the sample's own amplitude; absent without noise.
     valid_time: int64 seconds of the last time of the history.
     """
 
@@ -60,11 +63,11 @@ class Windows(Dataset[Batch]):
         steps: int,
         forcings: Forcings,
         seed: int = 0,
-        noisy: bool = False,
+        noise: NoiseKind | None = None,
         most: int | None = None,
     ) -> None:
         self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
-        self.seed, self.noisy = seed, noisy
+        self.seed, self.noise = seed, noise
         self.names = names_of(task.predicted)
         self.window = task.time_step.frames(fields.time_step) * np.arange(task.history + steps)  # frames from its first
         starts = np.arange(0, len(fields.times) - self.window[-1])
@@ -75,7 +78,7 @@ class Windows(Dataset[Batch]):
         if len(starts) == 0:
             raise MeshcastError(
                 f"{fields.source} has {len(fields.times)} times and no window of {task.history} times of history and "
-                f"{steps} steps. Shorten training.unroll or validation.steps, or give longer series."
+                f"{steps} steps. Shorten training.unroll, its curriculum or validation.steps, or give longer series."
             )
         pairs = np.stack(np.meshgrid(np.arange(fields.ensemble_size), starts, indexing="ij"), axis=-1).reshape(-1, 2)
         if most is not None and len(pairs) > most:
@@ -102,12 +105,14 @@ class Windows(Dataset[Batch]):
             item["forcing"] = torch.from_numpy(forcing.astype(np.float32))
         else:
             item["forcing"] = torch.zeros(len(valid_time), num_nodes, 0)
-        if self.noisy:
+        if self.noise is not None:
             # Philox: counter-based, so any (epoch, sample) is one jump away.
             key = np.array([self.seed & 0xFFFFFFFFFFFFFFFF, (epoch << 32) + sample], dtype=np.uint64)
             generator = np.random.Generator(np.random.Philox(key=key))
             shape = (task.history, num_nodes, len(task.prognostic))
             item["noise"] = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+            if self.noise == "random_amplitude":
+                item["noise"] *= 10.0 ** -generator.uniform()
         return item
 
     def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:

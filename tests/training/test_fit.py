@@ -13,6 +13,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -343,6 +344,38 @@ def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(budget, "time_updates", None)  # not asked again
     fit(config, resume="auto", progress=False)
     assert updates_done(folder_of(config) / "last.ckpt") == 10
+
+
+def test_a_curriculum_with_muon_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"curriculum": ((0.5, 1), (0.5, 3)), "optimiser": "muon", "pushforward": 1}
+    whole = experiment(tmp_path, name="whole", training=settings)
+    fit(whole, progress=False)
+    config = replace(whole, name="in-two")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 8)
+        fit(config, progress=False)
+    fit(config, resume="auto", progress=False)
+    assert same(weights(folder_of(config)), weights(folder_of(whole)))
+    assert log(folder_of(config)) == log(folder_of(whole))
+    plain = replace(whole, name="plain", training=replace(whole.training, optimiser="adamw"))
+    fit(plain, progress=False)
+    assert not same(weights(folder_of(plain)), weights(folder_of(whole)))
+
+
+def test_a_budget_counts_the_dearer_steps_of_a_curriculum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from training import gradient_descent
+
+    config = experiment(tmp_path, training={"curriculum": ((0.75, 1), (0.25, 3))}, validation={"every": 10})
+    prepared = prepare(config)
+    windows, starts = windows_of(prepared)
+    emulator, _ = initial_network(prepared, windows)
+
+    def rehearse(config: ExperimentConfig, module: EmulatorModule, updates: int) -> Any:
+        unroll = module.training_config.unroll_at(0)
+        return SimpleNamespace(updates=[9.0, 9.0] + [float(unroll)] * (updates - 2), validation=5.0)
+
+    monkeypatch.setattr(gradient_descent, "rehearse", rehearse)
+    assert budget.time_updates(config, emulator, windows, starts) == 0.75 * 1 + 0.25 * 3 + 5.0 / 10
 
 
 def test_a_budget_is_what_was_timed(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
+from graphs.errors import MeshcastError
 from inference.verification import verify
 from tests.emulator.worlds import WEATHER, fitted, weather_fields
 from tests.training.worlds import PROCESSOR, experiment
@@ -88,6 +90,84 @@ def test_gradients_flow_through_all_unrolled_steps(tmp_path: Path) -> None:
     torch.testing.assert_close(whole, module.emulator.network.encoder.weight.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_a_pushed_forward_loss_starts_from_the_networks_own_step_without_its_gradient(tmp_path: Path) -> None:
+    module = module_of(tmp_path, training={"pushforward": 1, "noise": 0.0})
+    batch = first_batch(module)
+    values = batch["values"]
+    loss = module.loss(batch)
+    loss.backward()
+    pushed = module.emulator.network.encoder.weight.grad.clone()
+    first, _ = by_hand(module.emulator, values[:, 0], values[:, 1])
+    losses, gradients = [], []
+    for start in (first.detach(), first):
+        module.zero_grad()
+        _, error = by_hand(module.emulator, start, values[:, 2])
+        error.backward(retain_graph=True)
+        losses.append(error.detach())
+        gradients.append(module.emulator.network.encoder.weight.grad.clone())
+    torch.testing.assert_close(loss.detach(), losses[0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(pushed, gradients[0], rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(pushed, gradients[1], rtol=1e-2, atol=1e-4)  # a gradient through the push is another
+
+
+def test_in_mixed_precision_a_pushed_forward_loss_keeps_its_gradient(tmp_path: Path) -> None:
+    module = module_of(tmp_path, training={"pushforward": 1})
+    batch = first_batch(module)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = module.loss(batch)
+    loss.backward()
+    assert all(weight.grad is not None for weight in module.emulator.parameters())
+
+
+def test_a_curriculum_unrolls_further_in_its_last_updates(tmp_path: Path) -> None:
+    curriculum = ((0.5, 1), (0.25, 2), (0.25, 3))
+    module = module_of(tmp_path, training={"curriculum": curriculum, "noise": 0.0, "updates": 8})
+    assert module.windows.steps == 3
+    config = module.training_config
+    assert [config.unroll_at(update) for update in range(9)] == [1, 1, 1, 1, 2, 2, 3, 3, 3]
+    batch = first_batch(module)
+    for update, unroll in ((0, 1), (5, 2), (7, 3)):
+        module.trainer = SimpleNamespace(global_step=update)  # type: ignore[assignment]
+        errors, values = [], batch["values"][:, 0]
+        for step in range(unroll):
+            values, error = by_hand(module.emulator, values, batch["values"][:, step + 1])
+            errors.append(error)
+        torch.testing.assert_close(module.loss(batch), torch.stack(errors).mean(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("curriculum", [((0.5, 1),), ((0.5, 1), (0.5, 0)), ((1.5, 1), (-0.5, 2))])
+def test_a_curriculum_that_is_no_whole_is_refused(curriculum: tuple[tuple[float, int], ...]) -> None:
+    with pytest.raises(MeshcastError, match=r"training.curriculum lists .* but it is"):
+        TrainingConfig(curriculum=curriculum)
+
+
+def test_an_unroll_beside_a_curriculum_is_refused() -> None:
+    with pytest.raises(MeshcastError, match=r"Remove one of the two"):
+        TrainingConfig(unroll=2, curriculum=((1.0, 3),))
+
+
+def test_nodes_without_weight_carry_no_loss_and_no_score(tmp_path: Path) -> None:
+    module = module_of(tmp_path, training={"noise": 0.0})
+    unweighted = module.emulator.node_weights.clone()
+    for emulator in (module.emulator, module.averaged):
+        emulator.node_weights[:6] = 0.0
+    nn.init.zeros_(module.averaged.network.decoder[-1].weight)  # persistence, where no node hears of another
+    batch = first_batch(module)
+    inside = module.loss(batch).detach()
+    validate(module)
+    score = module.score
+    batch["values"][:, 1:, :6] += 100.0
+    torch.testing.assert_close(module.loss(batch).detach(), inside)
+    module.emulator.node_weights.copy_(unweighted)
+    assert module.loss(batch) > 10 * inside
+    module.validation_windows.fields.values[1:, :, :6] += 100.0
+    validate(module)
+    assert module.score == score
+    module.averaged.node_weights.copy_(unweighted)
+    validate(module)
+    assert module.score > 10 * score
+
+
 def test_noise_goes_on_the_input_and_not_on_the_target(tmp_path: Path) -> None:
     module = module_of(tmp_path, training={"noise": 0.5})
     batch = first_batch(module)
@@ -96,9 +176,10 @@ def test_noise_goes_on_the_input_and_not_on_the_target(tmp_path: Path) -> None:
     torch.testing.assert_close(module.loss(batch), error, rtol=1e-5, atol=1e-6)
 
 
-def test_untrained_on_its_noise_the_loss_is_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["white", "random_amplitude"])
+def test_untrained_on_its_noise_the_loss_is_one(tmp_path: Path, kind: str) -> None:
     """What the first guess leaves, noise included, is the unit of the loss."""
-    module = module_of(tmp_path, training={"noise": 0.3})
+    module = module_of(tmp_path, training={"noise": 0.3, "noise_kind": kind})
     torch.nn.init.zeros_(module.emulator.network.decoder[-1].weight)
     loss = module.loss(first_batch(module, size=len(module.windows))).detach()
     assert abs(float(loss) - 1.0) < 0.1
@@ -107,7 +188,7 @@ def test_untrained_on_its_noise_the_loss_is_one(tmp_path: Path) -> None:
 def test_masked_nodes_carry_no_loss_and_leave_gradients_finite() -> None:
     fields = weather_fields()
     emulator = fitted(WEATHER, fields).requires_grad_(True)
-    windows = Windows(fields, WEATHER, 2, forcings_of(WEATHER, fields.mesh, fields), noisy=True)
+    windows = Windows(fields, WEATHER, 2, forcings_of(WEATHER, fields.mesh, fields), noise="white")
     module = EmulatorModule(emulator, windows, windows, TrainingConfig(unroll=2), ValidationConfig())
     batch = next(iter(DataLoader(windows, batch_size=2)))
     # A node that the truth loses on the way, as sea ice would have it, next to those it never had.

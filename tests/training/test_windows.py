@@ -18,7 +18,7 @@ from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.ring import ring
 from tests.emulator.worlds import FRAME, WAVES, wave_fields
-from training.windows import Share, ShuffledStream, WindowForcings, Windows
+from training.windows import NOISE_SIZE, Share, ShuffledStream, WindowForcings, Windows
 
 # The forcing is the value itself, so that a forcing one step early or late is seen at once.
 MIRRORED = Task((Variable("u", "prognostic"), Variable("mirror", "forcing")), FRAME, history=2)
@@ -132,7 +132,7 @@ def test_a_longer_time_step_takes_every_third_frame_from_any_start() -> None:
 
 def test_a_series_without_a_whole_window_says_what_to_do() -> None:
     for fields, steps in ((mirrored_fields(), 9), (replace(mirrored_fields(), missing=frozenset(range(0, 10, 2))), 1)):
-        with pytest.raises(MeshcastError, match=r"Shorten training\.unroll or validation.steps"):
+        with pytest.raises(MeshcastError, match=r"Shorten training\.unroll, its curriculum or validation\.steps"):
             windows_on(fields, steps=steps)
 
 
@@ -143,7 +143,7 @@ def test_validation_starts_are_spread_over_the_part() -> None:
 
 def test_noise_is_a_function_of_seed_epoch_and_sample() -> None:
     def noise(seed: int, epoch: int, sample: int) -> torch.Tensor:
-        return windows_on(mirrored_fields(), seed=seed, noisy=True)[epoch, sample]["noise"]
+        return windows_on(mirrored_fields(), seed=seed, noise="white")[epoch, sample]["noise"]
 
     first = noise(0, 0, 0)
     assert first.shape == (2, 8, 1)
@@ -153,8 +153,22 @@ def test_noise_is_a_function_of_seed_epoch_and_sample() -> None:
     assert "noise" not in windows_on(mirrored_fields())[0]
 
 
+def test_a_random_amplitude_weakens_a_samples_noise_by_up_to_ten() -> None:
+    plain = windows_on(mirrored_fields(), noise="white")
+    windows = windows_on(mirrored_fields(), noise="random_amplitude")
+    factors = []
+    for epoch in range(60):
+        for sample in range(len(windows)):
+            ratio = windows[epoch, sample]["noise"] / plain[epoch, sample]["noise"]
+            torch.testing.assert_close(ratio, ratio.flatten()[0].expand_as(ratio))  # one factor for the whole sample
+            factors.append(float(ratio.flatten()[0]))
+    assert 0.1 <= min(factors) < 0.12 and 0.88 < max(factors) <= 1.0
+    assert abs(np.mean(np.log10(factors)) + 0.5) < 0.06
+    assert np.sqrt(np.mean(np.square(factors))) == pytest.approx(NOISE_SIZE["random_amplitude"], rel=0.1)
+
+
 def test_noise_is_standard_normal_and_independent() -> None:
-    windows = windows_on(mirrored_fields(), noisy=True)
+    windows = windows_on(mirrored_fields(), noise="white")
     drawn = torch.stack([windows[epoch, sample]["noise"].flatten() for epoch in range(60) for sample in range(6)])
     assert abs(float(drawn.mean())) < 0.05 and abs(float(drawn.std()) - 1.0) < 0.03
     correlation = torch.corrcoef(drawn.T)

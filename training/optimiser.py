@@ -1,0 +1,87 @@
+"""Optimisers: AdamW, and Muon for the matrices inside a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+BETAS = (0.9, 0.95)
+MOMENTUM = 0.95
+THINNEST = 8  # a matrix with fewer rows or columns joins a few variables or edge features to the network: AdamW's
+
+
+def optimiser_of(
+    kind: Literal["adamw", "muon"], module: nn.Module, learning_rate: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimiser of a module's weights. Both kinds take the same learning rates."""
+    if kind == "adamw":
+        return torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=BETAS, weight_decay=weight_decay)
+    return Muon(module, learning_rate, weight_decay)
+
+
+class Muon(torch.optim.Optimizer):
+    """Steps of equal size in every direction for the matrices inside a network, AdamW for all other weights.
+
+        M <- μ M + G,   W <- W (1 - η λ) - 0.2 η √max(rows, columns) orthogonal(G + μ M)
+
+    Jordan et al. (2024), https://kellerjordan.github.io/posts/muon/; the factor 0.2 √max makes the root mean square of
+    a step AdamW's (Liu et al. 2025, arXiv:2502.16982, eq. 4). Weights of more than two dimensions are matrices with
+    all but the last flattened.
+    """
+
+    def __init__(self, module: nn.Module, learning_rate: float, weight_decay: float) -> None:
+        weights = [weight for weight in module.parameters() if weight.requires_grad]
+        inside = [weight for weight in weights if _is_matrix(weight)]
+        others = [weight for weight in weights if not _is_matrix(weight)]
+        groups = [{"params": part, "matrices": part is inside} for part in (inside, others) if part]
+        super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            rate, decay = group["lr"], 1 - group["lr"] * group["weight_decay"]
+            change = self._muon if group["matrices"] else self._adam
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    weight.mul_(decay).sub_(rate * change(self.state[weight], weight.grad))
+        return loss
+
+    def _muon(self, state: dict[str, Any], gradient: Tensor) -> Tensor:
+        if not state:
+            state["momentum"] = torch.zeros_like(gradient)
+        state["momentum"].mul_(MOMENTUM).add_(gradient)
+        matrix = (gradient + MOMENTUM * state["momentum"]).flatten(0, -2)
+        return 0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix).view_as(gradient)
+
+    def _adam(self, state: dict[str, Any], gradient: Tensor) -> Tensor:
+        if not state:
+            state |= {"count": 0, "mean": torch.zeros_like(gradient), "square": torch.zeros_like(gradient)}
+        count = state["count"] = state["count"] + 1
+        state["mean"].lerp_(gradient, 1 - BETAS[0])
+        state["square"].lerp_(gradient.square(), 1 - BETAS[1])
+        mean, square = state["mean"] / (1 - BETAS[0] ** count), state["square"] / (1 - BETAS[1] ** count)
+        return mean / (square.sqrt() + 1e-8)
+
+
+def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
+    """U Vᵀ of the matrix U S Vᵀ, roughly: singular values come out between 0.7 and 1.2.
+
+    Newton-Schulz with the quintic of Jordan et al. (2024), which rises fastest from zero.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    x = wide / (wide.norm() + 1e-7)
+    for _ in range(iterations):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x if wide is matrix else x.T
+
+
+def _is_matrix(weight: Tensor) -> bool:
+    return weight.ndim >= 2 and min(weight.flatten(0, -2).shape) >= THINNEST
