@@ -65,5 +65,5 @@ class TrainingPart:
 
 
 def without_inputs(task: Task, *forcing: str) -> Task:
-    """The task of a baseline that looks at nothing but the predicted variables, and at the named forcings."""
-    return replace(task, variables=(*task.predicted, *(Variable(name, "forcing") for name in forcing)))
+    """The task of a baseline that looks at nothing but the newest predicted variables, and at the named forcings."""
+    return replace(task, variables=(*task.predicted, *(Variable(name, "forcing") for name in forcing)), history=1)

@@ -54,7 +54,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A comparison's YAML and its data: advection on a ring of 32 nodes, four cells a step."""
     folder = tmp_path_factory.mktemp("source")
     for name, seed, trajectories, frames in (("train", 0, 10, 9), ("test", 773, 6, 10)):
-        simulation = SimulationConfig(APEBENCH["diff_adv"], 1.0, RingConfig(32), trajectories, frames, seed=seed)
+        simulation = SimulationConfig(
+            APEBENCH["diff_adv"], 1.0, mesh=RingConfig(32), num_trajectories=trajectories, num_frames=frames, seed=seed
+        )
         np.save(folder / f"{name}.npy", simulate_arrays(simulation)[:, :, None].astype(np.float32))
     (folder / "compare.yaml").write_text(YAML.replace("SOURCE", str(folder)))
     return folder
