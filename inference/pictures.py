@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,26 @@ from emulator.data.forecast import Forecast
 from emulator.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-from inference.coastlines import Box, coastlines
+from inference.flow import harmonic_view, winds
+from inference.maps import (
+    degrees,
+    draw_map,
+    draw_wind,
+    draw_wind_key,
+    edges,
+    label_parallels,
+    map_box,
+    map_size,
+    raster,
+    wind_arrows,
+)
 from inference.matching import match
-from inference.plots import COLOURS, LineStyle, journal, lead_name, lead_ticks, new_figure
+from inference.plots import COLOURS, LineStyle, journal, lead_name, lead_ticks, new_figure, pretty_unit
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+__all__ = ["ColourScale", "animation", "draw_map", "hovmoeller", "map_box", "maps", "series", "truth_of"]
 
 Array = NDArray[np.floating]
 SEQUENTIAL, DIVERGING, ERROR = "viridis", "RdBu_r", "PuOr_r"
@@ -81,7 +94,7 @@ def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | 
         figure, (row,) = new_figure(1, len(panels), (2.5 if truth is not None else 4.2, 4.0), sharey=True)
         for number, (axes, (title, field)) in enumerate(zip(row, panels, strict=True)):
             shade = ColourScale.of_error(field) if number == 2 else scale
-            image = axes.pcolormesh(_ring_edges(forecast.mesh), _edges(lead), field, rasterized=True, **shade.options)
+            image = axes.pcolormesh(_ring_edges(forecast.mesh), edges(lead), field, rasterized=True, **shade.options)
             axes.set_title(title)
             axes.set_xlabel("position")
             axes.grid(False)
@@ -102,48 +115,116 @@ def maps(
 ) -> Figure:
     """Maps at several lead times, one row each: truth, forecast and error; or the forecast alone.
 
-    leads: steps, by default the first, the middle and the last (that have truth).
+    Where a wind is forecast on the whole sphere its arrows lie on the maps, on those of the error the wind's error, all
+    to one scale. Coasts are drawn where the data are of the Earth, not where they are simulated.
+
+    variable: one that is forecast, or `vorticity` or `divergence` of the wind; the first by default.
+    leads: steps, by default the first after a tenth of the forecast, the middle and the last (that have truth).
     """
     if forecast.mesh.domain.kind == "ring":
         raise MeshcastError("A ring has no map; draw its Hovmöller diagram.")
-    column, name, unit = _variable(forecast, variable)
-    own = forecast.values[case].mean(0)[..., column]
-    there = None if truth is None else truth_of(forecast, truth, case)[..., column]
-    usable = np.arange(len(own)) if there is None else np.flatnonzero(np.isfinite(there).any(1))
+    views = {forecast.name: _View.of(forecast, forecast.values[case].mean(0), variable)}
+    if truth is not None:
+        views = {"truth": _View.of(forecast, truth_of(forecast, truth, case), variable), **views}
+    usable = np.flatnonzero(np.isfinite(next(iter(views.values())).field).any(1))
     places = _places(forecast, leads, usable)
-    fields = [own[places]] if there is None else [there[places], own[places]]
-    scale = ColourScale.of(*fields)
-    error_scale = None if there is None else ColourScale.of_error(own[places] - there[places])
-    box = map_box(forecast.mesh)
+    views = {title: view.at(places) for title, view in views.items()}
+    scale, longest = ColourScale.of(*(view.field for view in views.values())), _longest(views.values())
+    if truth is not None:
+        views["forecast minus truth"] = views[forecast.name].minus(views["truth"])
     with journal():
-        rows, columns = (1, len(places)) if there is None else (len(places), 3)
-        width, height = _map_size(box, 3.0 if columns > 1 else 5.0)
-        extra = 0.5 if there is None else 1.0 / rows  # titles, and the colour bars below
-        figure, grid = new_figure(rows, columns, (width, height + 0.25 + extra), sharex=True, sharey=True)
-        for number, place in enumerate(places):
-            step = int(forecast.lead_steps[place])
-            valid = _date(forecast, forecast.valid_time[case, place])
-            if there is None or error_scale is None:
-                image = draw_map(grid[0][number], forecast.mesh, own[place], scale, box)
-                grid[0][number].set_title(f"{lead_name(forecast.time_step, step)}\n{valid}")
-                continue
-            titles = (
-                f"truth, {valid}",
-                f"{forecast.name}, {lead_name(forecast.time_step, step)}",
-                "forecast minus truth",
-            )
-            parts = (there[place], own[place], own[place] - there[place])
-            for axes, title, field, shade in zip(grid[number], titles, parts, (scale, scale, error_scale), strict=True):
-                drawn = draw_map(axes, forecast.mesh, field, shade, box)
-                axes.set_title(title)
-                image, error_image = (image, drawn) if shade is error_scale else (drawn, None)
-        if there is None:
-            _colour_bar(figure, image, list(grid.ravel()), name, unit)
+        figure, grid = _map_figure(forecast.mesh, *((1, len(places)) if truth is None else (len(places), 3)))
+        panels = grid.reshape(len(places), -1)
+        images, arrows = [], None
+        for row, place in enumerate(places):
+            step, valid = int(forecast.lead_steps[place]), _date(forecast, forecast.valid_time[case, place])
+            for axes, (title, view) in zip(panels[row], views.items(), strict=True):
+                shade = ColourScale.of_error(view.field) if view.is_error else scale
+                real = bool(forecast.trajectory[case] < 0)
+                images.append(draw_map(axes, forecast.mesh, view.field[row], shade, map_box(forecast.mesh), real))
+                if view.wind is not None:
+                    arrows = draw_wind(axes, forecast.mesh, view.wind[row], longest)
+                axes.set_title(_map_title(title, lead_name(forecast.time_step, step), valid, truth is not None))
+            if forecast.mesh.domain.kind == "sphere" and (truth is not None or row == 0):
+                label_parallels(panels[row][0])
+        if arrows is not None:
+            draw_wind_key(panels[-1][-1], arrows, *_round_speed(longest, forecast))
+        name, unit = view.name, view.unit
+        if truth is None:
+            _colour_bar(figure, images[0], list(grid.ravel()), name, unit)
         else:
-            _colour_bar(figure, image, list(grid[:, :2].ravel()), name, unit, "bottom")
-            _colour_bar(figure, error_image, list(grid[:, 2]), "error", unit, "bottom")
+            _colour_bar(figure, images[0], list(grid[:, :2].ravel()), name, unit, "bottom")
+            _colour_bar(figure, images[2], list(grid[:, 2]), f"error of {name}", unit, "bottom")
         figure.suptitle(f"{name} of {forecast.name}, {case_name(forecast, case)}", x=0.01, ha="left", fontsize=9)
     return figure
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What maps show of a forecast or its truth.
+
+    field: [lead, node]. wind: [lead, node, (east, north)], where there is one on the whole sphere.
+    """
+
+    name: str
+    unit: str
+    field: Array
+    wind: Array | None
+    is_error: bool = False
+
+    @classmethod
+    def of(cls, forecast: Forecast, values: Array, variable: str | None) -> _View:
+        """The view of values [lead, node, variable], variables as in the forecast."""
+        pairs = winds(forecast.variables, forecast.units) if forecast.mesh.domain.kind == "sphere" else []
+        wind = values[..., list(pairs[0])] if pairs else None
+        if wind is not None and variable in DERIVED and variable not in forecast.variables:
+            field = getattr(harmonic_view(forecast.mesh), variable)(wind[..., 0], wind[..., 1])
+            return cls(variable, "10⁻⁵ s-1", 1e5 * field, wind)
+        column, name, unit = _variable(forecast, variable)
+        # Arrows on the wind's own components would say the same twice.
+        return cls(name, unit, values[..., column], None if pairs and column in pairs[0] else wind)
+
+    def at(self, places: Sequence[int]) -> _View:
+        """The same at these leads."""
+        return replace(self, field=self.field[places], wind=None if self.wind is None else self.wind[places])
+
+    def minus(self, other: _View) -> _View:
+        wind = None if self.wind is None or other.wind is None else self.wind - other.wind
+        return replace(self, field=self.field - other.field, wind=wind, is_error=True)
+
+
+DERIVED = ("vorticity", "divergence")
+
+
+def _longest(views: Iterable[_View]) -> float:
+    """The speed of the longest arrow: one for all panels."""
+    speeds = [np.hypot(*np.moveaxis(view.wind, -1, 0)) for view in views if view.wind is not None]
+    finite = np.concatenate([speed[np.isfinite(speed)] for speed in speeds]) if speeds else np.zeros(0)
+    return max(float(np.quantile(finite, 0.99)), 1e-12) if finite.size else 1.0
+
+
+def _round_speed(longest: float, forecast: Forecast) -> tuple[float, str]:
+    """A speed for the key, 1, 2 or 5 times a power of ten, and its unit."""
+    power = 10.0 ** np.floor(np.log10(longest))
+    unit = forecast.units[winds(forecast.variables, forecast.units)[0][0]]
+    return max(power * digit for digit in (1.0, 2.0, 5.0) if power * digit <= longest), pretty_unit(unit)
+
+
+def _map_figure(mesh: Mesh, rows: int, columns: int) -> tuple[Figure, Any]:
+    alone = rows == 1
+    width, height = map_size(mesh, 3.0)
+    extra = 0.5 if alone else 1.0 / rows  # titles, and the colour bars below
+    shared = mesh.domain.kind != "sphere"
+    return new_figure(rows, columns, (width, height + 0.25 + extra), sharex=shared, sharey=shared)
+
+
+def _map_title(title: str, lead: str, valid: str, with_truth: bool) -> str:
+    """What a panel shows: of the truth its date, where there is one; of the forecast its lead time."""
+    if not with_truth:
+        return f"{lead}\n{valid}" if valid else lead
+    if title == "truth":
+        return f"truth, {valid}" if valid else f"truth, {lead}"
+    return title if title == "forecast minus truth" else f"{title}, {lead}"
 
 
 def series(
@@ -199,7 +280,7 @@ def animation(
         usable = np.flatnonzero(np.isfinite(there).any((1, 2)))
     while True:
         frames = usable[np.unique(np.linspace(0, len(usable) - 1, min(max_frames, len(usable))).round().astype(int))]
-        _write_animation(forecast, path, there, _variable(forecast, variable), case, frames)
+        _write_animation(forecast, path, there, variable, case, frames)
         if path.stat().st_size <= max_bytes or max_frames <= 4:
             return path
         max_frames = max(int(max_frames * 0.8 * max_bytes / path.stat().st_size), 4)
@@ -209,19 +290,19 @@ def _write_animation(
     forecast: Forecast,
     path: Path,
     truth: Array | None,
-    variable: tuple[int, str, str],
+    variable: str | None,
     case: int,
     frames: NDArray[np.int64],
 ) -> None:
     from matplotlib.animation import PillowWriter
 
-    column, name, unit = variable
-    own = forecast.values[case].mean(0)[..., column]
-    fields = {forecast.name: own} if truth is None else {"truth": truth[..., column], forecast.name: own}
-    scale = ColourScale.of(*(field[frames] for field in fields.values()))
+    views = {forecast.name: _View.of(forecast, forecast.values[case].mean(0), variable)}
+    if truth is not None:
+        views = {"truth": _View.of(forecast, truth, variable), **views}
+    scale = ColourScale.of(*(view.field[frames] for view in views.values()))
     with journal():
         figure, draw = (_ring_frames if forecast.mesh.domain.kind == "ring" else _map_frames)(
-            forecast, fields, scale, name, unit
+            forecast, views, scale, int(frames[0])
         )
         title = figure.suptitle(" ", x=0.01, ha="left", fontsize=9)
         figure.draw_without_rendering()
@@ -235,114 +316,52 @@ def _write_animation(
                 writer.grab_frame()
 
 
-def _ring_frames(forecast: Forecast, fields: Mapping[str, Array], scale: ColourScale, name: str, unit: str) -> Any:
+def _ring_frames(forecast: Forecast, views: Mapping[str, _View], scale: ColourScale, first: int) -> Any:
     """A line each for truth and forecast over the position."""
     figure, ((axes,),) = new_figure(1, 1, (5.2, 3.0))
     position = _ring_positions(forecast.mesh)
     styles = {"truth": LineStyle("black", "-", 3.0)}
     lines = {}
-    for label, field in fields.items():
+    for label, view in views.items():
         style = vars(styles.get(label, LineStyle(COLOURS[0])))
-        (lines[label],) = axes.plot(position, field[0], label=label, alpha=0.4 if label == "truth" else 1.0, **style)
+        (lines[label],) = axes.plot(
+            position, view.field[first], label=label, alpha=0.4 if label == "truth" else 1.0, **style
+        )
     margin = 0.08 * (scale.high - scale.low)
     axes.set_ylim(scale.low - margin, scale.high + margin)
     axes.set_xlabel("position")
-    axes.set_ylabel(_with_unit(name, unit))
+    axes.set_ylabel(_with_unit(view.name, view.unit))
     figure.legend(loc="outside lower center", ncols=2)
 
     def draw(frame: int) -> None:
-        for label, field in fields.items():
-            lines[label].set_ydata(field[frame])
+        for label, view in views.items():
+            lines[label].set_ydata(view.field[frame])
 
     return figure, draw
 
 
-def _map_frames(forecast: Forecast, fields: Mapping[str, Array], scale: ColourScale, name: str, unit: str) -> Any:
-    """A map each for truth and forecast."""
-    box = map_box(forecast.mesh)
-    width, height = _map_size(box, 3.2)
-    figure, (row,) = new_figure(1, len(fields), (width, height + 0.5), sharey=True)
-    images = {}
-    for axes, (label, field) in zip(row, fields.items(), strict=True):
-        images[label] = draw_map(axes, forecast.mesh, field[0], scale, box)
+def _map_frames(forecast: Forecast, views: Mapping[str, _View], scale: ColourScale, first: int) -> Any:
+    """A map each for truth and forecast, with the wind's arrows."""
+    mesh, box, longest = forecast.mesh, map_box(forecast.mesh), _longest(views.values())
+    width, height = map_size(mesh, 4.2 if mesh.domain.kind == "sphere" else 3.2)
+    figure, (row,) = new_figure(1, len(views), (width, height + 0.5), sharey=mesh.domain.kind != "sphere")
+    images, arrows = {}, {}
+    for axes, (label, view) in zip(row, views.items(), strict=True):
+        images[label] = draw_map(axes, mesh, view.field[first], scale, box, bool((forecast.trajectory < 0).all()))
+        if view.wind is not None:
+            arrows[label] = draw_wind(axes, mesh, view.wind[first], longest)
         axes.set_title(label)
-    _colour_bar(figure, images[forecast.name], list(row), name, unit)
+    if arrows:
+        draw_wind_key(row[-1], arrows[forecast.name], *_round_speed(longest, forecast))
+    _colour_bar(figure, images[forecast.name], list(row), view.name, view.unit)
 
     def draw(frame: int) -> None:
-        for label, field in fields.items():
-            images[label].set_array(_raster(forecast.mesh, field[frame], box)[2])
+        for label, view in views.items():
+            images[label].set_array(raster(mesh, view.field[frame], box))
+            if view.wind is not None:
+                arrows[label].set_UVC(*wind_arrows(mesh, view.wind[frame]))
 
     return figure, draw
-
-
-def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box) -> Any:
-    """One field [node] over its latitudes and longitudes, with coastlines; masked nodes are grey."""
-    from matplotlib.collections import LineCollection
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
-    longitude, latitude, raster = _raster(mesh, field, box)
-    image = axes.pcolormesh(longitude, latitude, raster, rasterized=True, **scale.options)
-    lines = coastlines(box)
-    fine = 0.6 if box[1] - box[0] > 90 else 1.0
-    axes.add_collection(LineCollection(lines, colors="white", linewidths=1.6 * fine, alpha=0.6))
-    axes.add_collection(LineCollection(lines, colors="black", linewidths=0.6 * fine))
-    west, east, south, north = box
-    axes.set(xlim=(west, east), ylim=(south, north), aspect=_stretch(box))
-    axes.grid(False)
-    steps = [1, 1.5, 3, 4.5, 6, 9, 10] if east - west > 90 else [1, 2, 2.5, 5, 10]
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=steps))
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=steps))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _degrees((value + 180) % 360 - 180, "E", "W")))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _degrees(value, "N", "S")))
-    return image
-
-
-def map_box(mesh: Mesh) -> Box:
-    """West, east, south and north [degrees] around a mesh; the whole sphere from 180 W."""
-    if mesh.domain.kind == "sphere":
-        return -180.0, 180.0, -90.0, 90.0
-    longitude = np.sort(mesh.longitudes)
-    gaps = np.diff(longitude, append=longitude[0] + 360.0)
-    start = (int(gaps.argmax()) + 1) % len(longitude)  # the widest gap lies outside the area
-    west = (longitude[start] + 180.0) % 360.0 - 180.0
-    width = 360.0 - gaps.max()
-    south, north = mesh.latitudes.min(), mesh.latitudes.max()
-    half = 0.5 * np.sqrt((width * (north - south)) / mesh.num_nodes) if not mesh.structured else None
-    east_half = half if half is not None else 0.5 * width / (mesh.shape[1] - 1)
-    north_half = half if half is not None else 0.5 * (north - south) / (mesh.shape[0] - 1)
-    return (
-        float(west - east_half),
-        float(west + width + east_half),
-        float(max(south - north_half, -90.0)),
-        float(min(north + north_half, 90.0)),
-    )
-
-
-def _raster(mesh: Mesh, field: Array, box: Box) -> tuple[Array, Array, Array]:
-    """Edges of longitude and latitude [degrees], and the field [latitude, longitude], masked where NaN.
-
-    Scattered nodes are shown by the nearest one; a grid as it is.
-    """
-    west = box[0]
-    if mesh.structured:
-        grid = field.reshape(mesh.shape)
-        longitude = west + (mesh.longitudes.reshape(mesh.shape)[0] - west) % 360.0
-        order = np.argsort(longitude)
-        latitude = mesh.latitudes.reshape(mesh.shape)[:, 0]
-        return _edges(longitude[order]), np.clip(_edges(latitude), -90, 90), np.ma.masked_invalid(grid[:, order])
-    from scipy.spatial import cKDTree
-
-    columns = 360
-    longitude = np.linspace(box[0], box[1], columns + 1)
-    latitude = np.linspace(box[2], box[3], max(int(columns * (box[3] - box[2]) / (box[1] - box[0])), 2) + 1)
-    lon, lat = np.meshgrid(*(np.radians((edges[1:] + edges[:-1]) / 2) for edges in (longitude, latitude)))
-    xyz = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
-    distance, nearest = cKDTree(mesh.positions).query(xyz)
-    shown = np.ma.masked_invalid(field[nearest])
-    if mesh.domain.kind == "limited_area":
-        spacing = cKDTree(mesh.positions).query(mesh.positions, k=2)[0][:, 1].max()
-        shown = np.ma.masked_where(distance > spacing, shown)
-    return longitude, latitude, shown
 
 
 def central_node(mesh: Mesh) -> int:
@@ -358,7 +377,7 @@ def place_name(mesh: Mesh, node: int) -> str:
     if mesh.domain.kind == "ring":
         return f"position {_ring_positions(mesh)[node]:g}"
     longitude = (mesh.longitudes[node] + 180) % 360 - 180
-    return f"{_degrees(round(mesh.latitudes[node], 2), 'N', 'S')} {_degrees(round(longitude, 2), 'E', 'W')}"
+    return f"{degrees(round(mesh.latitudes[node], 2), 'N', 'S')} {degrees(round(longitude, 2), 'E', 'W')}"
 
 
 def case_name(forecast: Forecast, case: int) -> str:
@@ -371,8 +390,8 @@ def case_name(forecast: Forecast, case: int) -> str:
 
 
 def _date(forecast: Forecast, time: np.int64) -> str:
-    """A valid time for a title; empty where the seconds are nominal."""
-    if forecast.time_step.true_length is not None:
+    """A valid time for a title; empty where it is nominal."""
+    if forecast.time_step.true_length is not None or (forecast.trajectory >= 0).all():
         return ""
     moment = str(to_datetime(np.asarray(time)))
     return moment[:7] if forecast.time_step.unit == "month" else f"{moment[:10]} {moment[11:16]} UTC"
@@ -390,7 +409,8 @@ def _variable(forecast: Forecast, variable: str | None) -> tuple[int, str, str]:
 def _places(forecast: Forecast, leads: Sequence[int] | None, usable: NDArray[np.int64]) -> list[int]:
     """Indices of the leads to draw."""
     if leads is None:
-        return sorted({int(usable[0]), int(usable[(len(usable) - 1) // 2]), int(usable[-1])})
+        last = len(usable) - 1
+        return sorted({int(usable[last // 10]), int(usable[last // 2]), int(usable[last])})
     places = [int(place) for lead in leads for place in np.flatnonzero(forecast.lead_steps == lead)]
     if not places:
         raise MeshcastError(f"{forecast.name} has none of the leads {list(leads)}; it has {list(forecast.lead_steps)}.")
@@ -403,39 +423,16 @@ def _ring_positions(mesh: Mesh) -> Array:
 
 
 def _ring_edges(mesh: Mesh) -> Array:
-    return _edges(_ring_positions(mesh))
-
-
-def _edges(centres: Array) -> Array:
-    """[n + 1] edges halfway between [n] centres."""
-    if len(centres) == 1:
-        return np.array([centres[0] - 0.5, centres[0] + 0.5])
-    middle = (centres[1:] + centres[:-1]) / 2
-    return np.concatenate([[2 * centres[0] - middle[0]], middle, [2 * centres[-1] - middle[-1]]])
-
-
-def _map_size(box: Box, width: float) -> tuple[float, float]:
-    """Width and height of a map panel [inch]."""
-    return width, float(np.clip(width * 0.8 * (box[3] - box[2]) / (box[1] - box[0]) * _stretch(box), 1.2, 4.5))
-
-
-def _stretch(box: Box) -> float:
-    """A degree of latitude over a degree of longitude, at the middle of an area; the whole sphere is drawn flat."""
-    if box[1] - box[0] >= 180:
-        return 1.0
-    return float(1 / max(np.cos(np.radians((box[2] + box[3]) / 2)), 0.2))
+    return edges(_ring_positions(mesh))
 
 
 def _colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right") -> None:
-    bar = figure.colorbar(image, ax=axes, location=side, shrink=0.9, aspect=30, pad=0.02, extend="both")
+    across = len({panel.get_subplotspec().colspan for panel in axes}) if isinstance(axes, list) else 1
+    aspect = 30 * (across if side == "bottom" else 1)  # bars beside each other are equally thick
+    bar = figure.colorbar(image, ax=axes, location=side, shrink=0.9, aspect=aspect, pad=0.02, extend="both")
     bar.set_label(_with_unit(name, unit))
     bar.outline.set_linewidth(0.5)
 
 
 def _with_unit(name: str, unit: str) -> str:
-    return f"{name} [{unit}]" if unit not in ("", "1") else name
-
-
-def _degrees(value: float, positive: str, negative: str) -> str:
-    hemisphere = "" if value in (0, 180, -180) else positive if value > 0 else negative
-    return f"{abs(value):g}°{hemisphere}"
+    return f"{name} [{pretty_unit(unit)}]" if unit not in ("", "1") else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 GREYS = ("#4d4d4d", "#808080", "#a6a6a6")
 DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PANEL = (3.8, 2.9)  # width and height of one panel [inch]
 DPI = 150
 MOST_LINEAR = 100.0  # largest over smallest error that a linear axis can still show
@@ -110,11 +112,12 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
                     axes, verification, steps, emulator.mean(metric)[:, column], styles[emulator.label], emulator.label
                 )
                 _band(axes, verification, steps, lower[:, column], upper[:, column], styles[emulator.label])
-            unit = f" [{verification.units[column]}]" if about.dimensional and verification.units[column] != "1" else ""
+            own = verification.units[column]
+            unit = f" [{pretty_unit(own)}]" if about.dimensional and own != "1" else ""
             axes.set_ylabel(about.title + unit)
             _reference_line(axes, metric, [emulator.mean(metric)[:, column] for emulator in shown])
             lead_ticks(axes, verification.time_step.lead_axis(shown[0].lead_steps)[1])
-        _legend(figure, panels[0])
+        legend(figure, panels[0])
     return figure
 
 
@@ -151,7 +154,7 @@ def skill_curves(verification: Verification) -> Figure:
                 axes.set_ylim(max(min(low), -1.0), min(max(*high, 0.1), 1.02))
                 axes.set_ylabel("skill in RMSE" if place % columns == 0 else "")
                 axes.set_xlabel(axes.get_xlabel() if place + columns >= count else "")
-        _legend(figure, grid[0][0])
+        legend(figure, grid[0][0])
     return figure
 
 
@@ -221,14 +224,14 @@ def spectrum_curves(verification: Verification, leads: Sequence[int] | None = No
                 _spectra_at(axes, shown, lead, waves, row, x, styles)
                 axes.set_title(f"{name}, {lead_name(verification.time_step, lead)}")
             panels[row][0].set_ylabel(
-                "power" + (f" [({unit})²]" if " " in unit else f" [{unit}²]" if unit != "1" else "")
+                "power" + (f" [({pretty_unit(unit)})²]" if " " in unit else f" [{unit}²]" if unit != "1" else "")
             )
             _spectral_limits(panels[row][0], shown, waves, row)
         for axes in panels[-1]:
             axes.set_xlabel(f"wavelength [{axis.length_units}]" if by_length else axis.label)
         if by_length:
             panels[0][0].invert_xaxis()
-        _legend(figure, panels[0][0])
+        legend(figure, panels[0][0])
     return figure
 
 
@@ -241,7 +244,7 @@ def drift_curves(verification: Verification) -> Figure:
         figure, panels = new_figure(len(verification.variables), columns, PANEL if columns == 2 else (5.0, 3.2))
         for row, (name, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
             titles = (
-                "change of the area mean" + (f" [{unit}]" if unit != "1" else ""),
+                "change of the area mean" + (f" [{pretty_unit(unit)}]" if unit != "1" else ""),
                 "relative change of the mean square",
             )
             for axes, metric, title in zip(panels[row], ("mean_drift", "mean_square_drift"), titles, strict=False):
@@ -258,8 +261,13 @@ def drift_curves(verification: Verification) -> Figure:
                     _curve(axes, verification, emulator.lead_steps, mean, styles[emulator.label], emulator.label)
                 axes.set_title(f"{name}, {title}")
                 lead_ticks(axes, axes.get_xlabel())
-        _legend(figure, panels[0][0])
+        legend(figure, panels[0][0])
     return figure
+
+
+def pretty_unit(unit: str) -> str:
+    """`m s-1` as it is printed: m s⁻¹."""
+    return re.sub(r"(?<=[A-Za-z])\*{0,2}\^?(-?\d+)", lambda power: power[1].translate(SUPERSCRIPTS), unit)
 
 
 def lead_name(time_step: TimeStep, step: int) -> str:
@@ -386,7 +394,7 @@ def _plain_decades(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def legend(figure: Figure, axes: Axes) -> None:
     """Below the panels, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if labels:

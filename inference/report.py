@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
-from inference import pictures, plots
+from inference import flow_plots, pictures, plots
 from inference.coastlines import ATTRIBUTION
+from inference.flow import winds
 from inference.page import Image, Story, page
 from inference.score_tables import sentence, table_leads
 from inference.scorecard import METRICS, Verification
@@ -69,6 +70,9 @@ def _draw(
     if verification.baselines and len(verification.baselines) < len(verification.emulators):
         caption = f"Skill, 1 - RMSE / RMSE of each baseline; above zero the emulator is better.{band}"
         draw("skill", "scores", caption, lambda: plots.skill_curves(verification))
+    if flows := flow_plots.wind_emulators(verification):
+        caption = "Left: error of the wind as a vector. Right: kinetic energy; below 1 the forecast is too smooth."
+        draw("wind", "scores", caption, lambda: flow_plots.wind_error_curves(verification))
     if story.log is not None:
         draw(
             "loss",
@@ -76,6 +80,13 @@ def _draw(
             "Training loss over epochs; below, the error of validation rollouts, by which the weights were chosen.",
             lambda: plots.loss_curves(story.log or Path()),
         )
+    if flows:
+        caption = (
+            "Kinetic energy by degree, fitted to the nodes of truth and forecasts in the same way, mean over cases."
+        )
+        draw("kinetic_energy", "physics", caption, lambda: flow_plots.energy_spectrum_curves(verification))
+    if any(flow.available is not None for _, flow in flows):
+        draw("conservation", "physics", _CONSERVED, lambda: flow_plots.conservation_curves(verification))
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
         caption = "Power spectra of truth and forecasts at three lead times, mean over cases."
         draw("spectra", "physics", caption, lambda: plots.spectrum_curves(verification))
@@ -92,6 +103,10 @@ def _draw(
     return images
 
 
+_CONSERVED = (
+    "What shallow water conserves: mass, and energy but for the diffusion of the smallest scales. Available energy is "
+    "h |v|²/2 + g (h - H)²/2, its area mean over that of the initial time."
+)
 _AMPLITUDE = "Spatial standard deviation of the forecast over the truth's: below 1 the forecast is too smooth."
 
 
@@ -109,13 +124,13 @@ def _draw_fields(
     own = [f for f in forecasts if f.name not in {verification[label].name for label in verification.baselines}]
     main = own[0] if own else forecasts[0]
     case = min(case, len(main.init_time) - 1)
-    for variable in verification.variables[:4]:
+    for variable in _pictured(main, verification):
         suffix = "" if len(verification.variables) == 1 else f"_{variable}"
         if main.mesh.domain.kind == "ring":
             caption = f"Hovmöller diagram of {variable}: position along the ring against lead time."
             draw(f"hovmoeller{suffix}", "fields", caption, partial(pictures.hovmoeller, main, truth, variable, case))
         else:
-            caption = f"{variable} of one case at three lead times. {ATTRIBUTION}"
+            caption = f"{sentence(variable)} of one case at three lead times{_map_notes(main, case)}"
             draw(f"maps{suffix}", "fields", caption, partial(pictures.maps, main, truth, variable, case))
     styles = plots.line_styles(names, [n for n in names if n not in {f.name for f in own}])
     beside = [f for f in forecasts if _same_case(f, main, case)]
@@ -127,6 +142,26 @@ def _draw_fields(
     )
     path = pictures.animation(main, output / "animation.gif", truth, verification.variables[0], case)
     images.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))
+
+
+def _pictured(forecast: Forecast, verification: Verification) -> list[str]:
+    """The first variables; of a wind on the whole sphere, whose arrows lie on the maps, its vorticity."""
+    names = list(verification.variables)
+    pairs = winds(forecast.variables, forecast.units) if verification.emulators[0].flow is not None else []
+    parts = [{forecast.variables[column] for column in pair} for pair in pairs[:1]]
+    if not parts or not parts[0] <= set(names):
+        return names[:4]
+    return [*[name for name in names if name not in parts[0]][:3], "vorticity"]
+
+
+def _map_notes(forecast: Forecast, case: int) -> str:
+    """The end of a map's caption: what its arrows are, and whose coasts."""
+    sphere = forecast.mesh.domain.kind == "sphere"
+    arrows = (
+        "; arrows: wind, and on the right its error" if sphere and winds(forecast.variables, forecast.units) else ""
+    )
+    projection = " Equal Earth projection." if sphere else ""
+    return f"{arrows}.{projection}{'' if forecast.trajectory[case] >= 0 else ' ' + ATTRIBUTION}"
 
 
 def _same_case(forecast: Forecast, main: Forecast, case: int) -> bool:

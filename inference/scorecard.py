@@ -13,6 +13,7 @@ from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference import bootstrap
+from inference.flow_scores import FlowScores
 from inference.spectra import WavenumberAxis, wavenumber_axis
 
 Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -67,6 +68,7 @@ class ForecastScores:
     verified: [case, lead, variable] where there is truth.
     member_mse: [case, member, lead, variable], or None without an ensemble.
     power, truth_power: [lead, wavenumber, variable], mean over the cases both are whole in, or None without spectrum.
+    flow: what was found of a wind on the whole sphere, where one is forecast.
     stable_steps: [case, variable] last step before the error first passes the threshold, the last verified step where
         it never does (`censored`), NaN without truth.
     """
@@ -85,6 +87,7 @@ class ForecastScores:
     attributes: Mapping[str, str] = field(default_factory=dict)
     stable_steps: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
     censored: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
+    flow: FlowScores | None = None
 
     @property
     def num_cases(self) -> int:
@@ -132,6 +135,7 @@ class ForecastScores:
             member_mse=None,
             power=None,
             truth_power=None,
+            flow=None,
             stable_steps=self.stable_steps[index],
             censored=self.censored[index],
         )

@@ -1,4 +1,4 @@
-"""Power by wavenumber: on the ring, along latitude circles, and over a limited area."""
+"""Power by wavenumber: on the ring, along latitude circles, over a limited area, and by degree on the sphere."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphs.mesh import EARTH_RADIUS, Mesh
+from inference.flow import harmonic_view, resolved_degree
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +16,7 @@ class WavenumberAxis:
     """The horizontal axis of a power spectrum.
 
     wavenumber: [wavenumber], from 0, waves around the ring or the latitude circle; on a limited area half waves across
-        its shorter side.
+        its shorter side; on the sphere's scattered or nested nodes the degree of spherical harmonics.
     wavelength: [wavenumber], infinite at wavenumber 0, in `length_units`.
     label: for a plot's axis.
     """
@@ -27,12 +28,12 @@ class WavenumberAxis:
 
 
 def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
-    """The axis `power_spectrum` uses on this mesh, or None where it has no spectrum (scattered or nested nodes)."""
+    """The axis `power_spectrum` uses on this mesh, or None where it has no spectrum (scattered nodes of an area)."""
     if mesh.domain.kind == "ring" and len(mesh.shape) == 1:
         wavenumber = np.arange(mesh.num_nodes // 2 + 1, dtype=np.float64)
         return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber", "")
     if not mesh.structured:
-        return None
+        return degree_axis(mesh)
     if mesh.domain.kind == "sphere":
         wavenumber = np.arange(mesh.shape[1] // 2 + 1, dtype=np.float64)
         equator = 2 * np.pi * mesh.domain.size / 1000.0
@@ -43,15 +44,31 @@ def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
     return WavenumberAxis(wavenumber, wavelength, "wavenumber [half waves across the shorter side]", "km")
 
 
+def degree_axis(mesh: Mesh) -> WavenumberAxis | None:
+    """Degrees of spherical harmonics as far as a mesh's nodes resolve them, or None where they do not cover the sphere.
+
+    The wavelength of degree l is 2 π a / sqrt(l (l + 1)) (Jeans 1923).
+    """
+    highest = resolved_degree(mesh)
+    if highest is None:
+        return None
+    degree = np.arange(highest + 1, dtype=np.float64)
+    length = _divide(2 * np.pi * mesh.domain.size / 1000.0, np.sqrt(degree * (degree + 1.0)))
+    return WavenumberAxis(degree, length, "degree (total wavenumber)", "km")
+
+
 def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float64]:
     """Power [..., wavenumber, variable] of fields [..., node, variable]; NaN where the field has a NaN.
 
     Power sums over wavenumbers to the area-weighted mean square (Parseval); on a limited area to the plain mean square
-    of the wavenumbers kept. On the ring and along latitude circles by Fourier transform; on a limited area by the
-    discrete cosine transform, which needs no window and no detrending (Denis et al. 2002,
+    of the wavenumbers kept, and by degree to that of the degrees resolved. On the ring and along latitude circles by
+    Fourier transform; on scattered or nested nodes of the sphere by least squares; on a limited area by the discrete
+    cosine transform, which needs no window and no detrending (Denis et al. 2002,
     doi:10.1175/1520-0493(2002)130<1812:SDOTDA>2.0.CO;2).
     """
     assert wavenumber_axis(mesh) is not None, "no spectrum on this mesh"
+    if mesh.domain.kind == "sphere" and not mesh.structured:
+        return harmonic_view(mesh).power(np.asarray(values, dtype=np.float64))
     fields = np.moveaxis(np.asarray(values, dtype=np.float64), -1, -2)  # [..., variable, node]
     if mesh.domain.kind == "ring":
         power = _fourier_power(fields)

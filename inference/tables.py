@@ -98,6 +98,7 @@ def to_json(verification: Verification) -> dict[str, Any]:
                 name: {"value": value, "lower": low, "upper": high}
                 for name, value, low, high in zip(verification.variables, emulator.score(), lower, upper, strict=True)
             },
+            "wind": _wind(emulator),
             "stable_steps": by_variable(verification, emulator.mean_stable_steps),
             "stable_to_the_end": by_variable(verification, emulator.censored.sum(0)),
             "skill": {
@@ -162,6 +163,21 @@ def _estimates(verification: Verification, emulator: ForecastScores, metric: str
     return {
         name: {"value": mean[:, k], "lower": lower[:, k], "upper": upper[:, k]}
         for k, name in enumerate(verification.variables)
+    }
+
+
+def _wind(emulator: ForecastScores) -> dict[str, Any] | None:
+    """Of a wind on the whole sphere its vector error and its energy by lead; see `FlowScores`."""
+    flow = emulator.flow
+    if flow is None:
+        return None
+    return {
+        "components": flow.names,
+        "units": flow.units,
+        "vector_rmse": flow.vector_rmse,
+        "energy_ratio": flow.energy_ratio,
+        "energy_by_degree": flow.spectrum,
+        "truth_energy_by_degree": flow.truth_spectrum,
     }
 
 

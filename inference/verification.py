@@ -16,6 +16,7 @@ from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
 from inference.conservation import area_integrals, drift, relative_drift
+from inference.flow_scores import FlowScorer
 from inference.matching import MatchedTruth, common_variables, match, without_truth
 from inference.scorecard import ForecastScores, Verification
 from inference.spectra import power_spectrum, wavenumber_axis
@@ -130,6 +131,7 @@ class _Scorer:
         self.member_mse = np.full((cases, self.members, *self.shape[1:]), np.nan) if self.members > 1 else None
         self.moments = np.zeros((3, len(self.columns)))  # fields seen, sum of area means, sum of mean squares
         self.axis = wavenumber_axis(forecast.mesh) if spectra else None
+        self.flow = FlowScorer.of(forecast, self.columns) if spectra else None
         if self.axis is not None:
             self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(self.columns)))
             self.num_power = np.zeros((leads, 1, len(self.columns)))
@@ -156,6 +158,7 @@ class _Scorer:
             power=power,
             truth_power=truth_power,
             attributes=dict(forecast.attributes),
+            flow=None if self.flow is None else self.flow.scores(),
         )
         return scored, self.moments
 
@@ -187,6 +190,9 @@ class _Scorer:
         self._integrals(values, truth, seen, cases, leads)
         if self.axis is not None:
             self._spectra(values.numpy(), observed, leads)
+        if self.flow is not None:
+            initial = self.found.initial(cases).astype(np.float64)
+            self.flow.add(values.numpy(), observed, initial, cases, slice(leads.start, leads.start + observed.shape[1]))
 
     def _keep(self, name: str, cases: slice, leads: slice, score: Tensor) -> None:
         self.values.setdefault(name, np.full(self.shape, np.nan))[cases, leads] = score.numpy()

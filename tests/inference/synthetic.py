@@ -1,12 +1,15 @@
-"""Small worlds with a known answer: a wave on the ring, and a field over the British Isles."""
+"""Small worlds with a known answer: waves on the ring, weather over the British Isles, and a flow on the sphere."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.forecast import Forecast
 from emulator.time_step import TimeStep
+from graphs.harmonics import Degrees, Evaluation, SphericalTransform
+from graphs.icosphere import icosphere
 from graphs.latlon import latlon
 from graphs.ring import ring
 
@@ -101,4 +104,48 @@ def isles_forecast(
         trajectory=np.full(len(starts), -1),
         lead_steps=lead,
         attributes={"seed": str(seed), "licence": "CC0-1.0", "attribution": "Made for tests."},
+    )
+
+
+def sphere_truth(level: int = 2, trajectories: int = 3, times: int = 9) -> ArrayFields:
+    """A depth h [m] and a wind u, v [m s-1] of degrees 1 to 5 that drift east, six-hourly: [time, trajectory, node]."""
+    mesh, transform, random = icosphere(level), SphericalTransform(5), np.random.default_rng(3)
+    kept = torch.from_numpy(Degrees(5).kept)[..., None]
+    real, imaginary = (torch.from_numpy(random.normal(size=(6, 6, trajectories))) for _ in range(2))
+    imaginary[0] = 0.0
+    start = torch.complex(real, imaginary) * kept
+    start[0, 0] = 0.0
+    degree = torch.from_numpy(Degrees(5).degree).clamp(min=1)[..., None]
+    order = torch.from_numpy(Degrees(5).order)[..., None]
+    nodes, values = Evaluation(mesh, 5), []
+    for time in range(times):
+        now = start * torch.exp(-0.08j * order * time)
+        u, v = nodes.wind(20.0 * now, 0.0 * now, transform)
+        h = 10_000.0 + nodes.field(100.0 * now / degree)
+        values.append(torch.stack([h, u, v], dim=-1).numpy())  # [trajectory, node, variable]
+    step = TimeStep.parse("6h")
+    seconds = 6 * 3600 * np.arange(times)
+    units = ("m", "m s-1", "m s-1")
+    return ArrayFields(np.stack(values).astype(np.float32), ("h", "u", "v"), units, mesh, step, seconds)
+
+
+def sphere_forecast(truth: ArrayFields, name: str = "GNN", lag: int = 1, fade: float = 0.0, **other: str) -> Forecast:
+    """The truth of some steps before, its wind faded [a step], one case a trajectory."""
+    leads = np.arange(1, len(truth.times))
+    values = np.moveaxis(truth.values[np.maximum(leads - lag, 0)], 1, 0).astype(
+        np.float64
+    )  # [case, lead, node, variable]
+    values[..., 1:] *= np.exp(-fade * leads)[:, None, None]
+    cases = len(values)
+    return Forecast(
+        name=name,
+        values=values[:, None].astype(np.float32),
+        variables=truth.variables,
+        units=truth.units,
+        mesh=truth.mesh,
+        time_step=truth.time_step,
+        init_time=np.zeros(cases, dtype=np.int64),
+        trajectory=np.arange(cases),
+        lead_steps=leads,
+        attributes=other,
     )

@@ -1,5 +1,6 @@
 """The report: whole, alone, and drawn without fault for every kind of mesh."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,14 @@ from inference.coastlines import coastlines
 from inference.report import Story, table_leads, write_report
 from inference.score_tables import _correlation, _error
 from inference.verification import verify
-from tests.inference.synthetic import isles_forecast, isles_truth, ring_forecast, ring_truth
+from tests.inference.synthetic import (
+    isles_forecast,
+    isles_truth,
+    ring_forecast,
+    ring_truth,
+    sphere_forecast,
+    sphere_truth,
+)
 
 
 def test_the_ring_report_stands_alone(tmp_path: Path) -> None:
@@ -88,10 +96,25 @@ def test_scattered_nodes_and_all_their_fields_have_a_map(tmp_path: Path) -> None
     truth = ArrayFields(values, ("t",), ("K",), mesh, step, np.array([0, 21600]), "member")
     pictures.maps(forecast, truth).savefig(tmp_path / "map.png")
     found = verify([forecast], truth, num_resamples=50)
-    assert found.wavenumbers is None
+    assert found.wavenumbers is not None and "degree" in found.wavenumbers.label
     page = write_report(found, tmp_path / "report", forecasts=[forecast], truth=truth).read_text()
     assert "No intervals" in page
-    assert not (tmp_path / "report" / "spectra.png").exists()
+    assert (tmp_path / "report" / "spectra.png").exists() and "GSHHG" in page
+    assert not (tmp_path / "report" / "wind.png").exists()
+
+
+def test_a_flow_on_a_simulated_sphere_is_shown_with_its_wind_and_without_coasts(tmp_path: Path) -> None:
+    truth = sphere_truth()
+    forecasts = [sphere_forecast(truth), sphere_forecast(truth, "persistence", lag=9)]
+    found = verify(forecasts, truth, baselines=["persistence"], num_resamples=50)
+    page = write_report(found, tmp_path, forecasts=forecasts, truth=truth).read_text()
+    names = {path.stem for path in tmp_path.iterdir()}
+    assert {"maps_h", "maps_vorticity", "wind", "kinetic_energy", "conservation", "animation"} <= names
+    assert "maps_u" not in names
+    assert "arrows: wind" in page and "Equal Earth" in page and "GSHHG" not in page
+    stored = json.loads((tmp_path / "scores.json").read_text())["emulators"]["GNN"]["wind"]
+    assert stored["components"] == ["u", "v"] and stored["vector_rmse"][0] > 0
+    assert stored["energy_ratio"] == pytest.approx([1.0] * 8, rel=0.2)
 
 
 def test_coastlines_pass_where_they_should() -> None:
