@@ -12,6 +12,7 @@ from emulator.baselines.ridge import RidgeConfig
 from emulator.departures import DeparturesConfig, build_inputs
 from emulator.inputs import Inputs
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.flux_decoder import FluxDecoder
 from emulator.neural import NeuralEmulator
 from emulator.solver_guess import SolverGuess, SolverStep, num_seen
 from emulator.task import Task
@@ -40,6 +41,8 @@ class GNNConfig:
     processor: the message passing.
     first_guess: what the network corrects: persistence, ridge regression, whose radius and penalty are chosen by
         rollout within the training part, or a coarse solver.
+    conserving: how the network keeps the variables of task.conserved. `fixer`: the predicted change less its area mean;
+        `flux`: by fluxes along the finest edges, so that every region changes by what flows across its rim alone.
     node_statistics: give each node its own mean, variability and variability of change over the training part, which
         tell land from sea and coast from inland; binds the weights to the mesh.
     departures: what the network sees and predicts, in place of the states: how they depart from a climatology, and
@@ -50,6 +53,7 @@ class GNNConfig:
     graph: GraphConfig | None = None
     processor: ProcessorConfig = field(default_factory=ProcessorConfig)
     first_guess: FirstGuess = field(default_factory=PersistenceGuess)
+    conserving: Literal["fixer", "flux"] = "fixer"
     node_statistics: bool = False
     departures: DeparturesConfig | None = None
 
@@ -80,7 +84,29 @@ def build_gnn(
         winds += [(num_features + east, num_features + north) for east, north in guess.winds]
     num_features += num_seen(guess)
     network = EncodeProcessDecode(num_features, num_outputs, graphs, config.processor, winds)
+    if config.conserving == "flux":
+        network.fluxes = _flux_decoder(config, task, mesh, graphs)
+        network.flux_columns = inputs.conservation.columns
     return NeuralEmulator(task, mesh, inputs, network, guess)
+
+
+def _flux_decoder(config: GNNConfig, task: Task, mesh: Mesh, graphs: ModelGraphs) -> FluxDecoder:
+    """The decoder of the conserved variables. Raises MeshcastError where there are none, or no edges between them."""
+    count = sum(variable.conserved for variable in task.variables)
+    if count == 0:
+        raise MeshcastError("conserving: flux needs variables to conserve. Name them in task.conserved.")
+    if graphs.encoder is not None:
+        raise MeshcastError(
+            "Fluxes pass between the nodes the data live on, but this graph has a mesh of its own. Use data on the "
+            "mesh itself, or conserving: fixer."
+        )
+    if not isinstance(config.first_guess, PersistenceGuess) or config.departures is not None:
+        raise MeshcastError(
+            "In flux form the whole change is a flux, so the first guess must be persistence, and of the state itself. "
+            "Remove first_guess and departures, or use conserving: fixer."
+        )
+    processor = config.processor
+    return FluxDecoder(processor.latent_size, processor.hidden_size, count, graphs.processor, mesh)
 
 
 def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emulator.baselines.part import TrainingPart
 from emulator.boundary import boundary_mask
+from emulator.conservation import Conservation
 from emulator.forcings import STATIC_FEATURES
 from emulator.normalise import Moments
 from emulator.state import State
@@ -28,6 +29,7 @@ class Inputs(nn.Module):
     lower, upper: [predicted] the bounds of the task, infinite where open.
 
     num_fields: features of a node that come from the prognostic history; they come first.
+    conservation: what the next state is held to; its `correction` is what the last step took off.
     num_own: all others, forcings at the history's and the target's times, then statics; where the task has a boundary,
         then by how much it is about to change, and where it is.
     """
@@ -53,6 +55,7 @@ class Inputs(nn.Module):
             bounds = [v.bounds[side] if v.bounds else None for v in task.predicted]
             values = [limit if bound is None else bound for bound in bounds]
             self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+        self.conservation = Conservation(task, mesh)
         self.num_fields = task.history * len(task.prognostic)
         self.num_boundary = len(task.prognostic) + 1 if task.boundary else 0
         self.num_own = (task.history + 1) * len(task.forcing) + num_statics + self.num_boundary
@@ -135,8 +138,9 @@ class Inputs(nn.Module):
         """The next state and the diagnostic variables, from normalised values [batch · member, node, predicted]."""
         values = normalised * self.std + self.base(state)
         values = values.clamp(self.lower.to(values.dtype), self.upper.to(values.dtype))
-        values = values.reshape(*state.now.shape[:-1], -1).to(state.values.dtype)
-        now, diagnostic = values[..., : self.num_prognostic], values[..., self.num_prognostic :]
+        values = values.reshape(*state.now.shape[:-1], -1)
+        now = self.conservation(state.now, values[..., : self.num_prognostic])
+        diagnostic = values[..., self.num_prognostic :].to(state.values.dtype)
         now = torch.where(torch.isnan(state.now), state.now, now)  # masked nodes stay masked
         following = state.followed_by(now, self.task.time_step.advance(state.valid_time))
         return following, diagnostic if self.task.diagnostic else None

@@ -20,7 +20,7 @@ class Variable:
     units: as in the dataset.
     partner: the other component of a horizontal vector; both share one std and have mean zero.
     bounds: lowest and highest value a prediction may take, None where open.
-    conserved: True where the area mean never changes.
+    conserved: True where the area mean never changes, which every prediction is held to.
     """
 
     name: str
@@ -63,6 +63,11 @@ class Task:
         if self.bundle != 1:
             raise MeshcastError(f"bundle must be 1 (one state a call), but is {self.bundle}.")
         for variable in self.variables:
+            if variable.conserved and variable.role != "prognostic":
+                raise MeshcastError(
+                    f"{variable.name} is {variable.role}, but only a prognostic variable can be conserved from one "
+                    "state to the next."
+                )
             if variable.partner is not None and variable.partner not in names:
                 raise MeshcastError(
                     f"{variable.name} names the partner {variable.partner!r}, which is not in the task: {names}."

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.forcings import ForcingWindows
+from emulator.protocol import Emulator, rollout
 from emulator.scores import weighted_mean
+from emulator.state import State
 
 
 def area_integrals(fields: Tensor, areas: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
@@ -28,3 +33,22 @@ def drift(series: Tensor, initial: Tensor) -> Tensor:
 def relative_drift(series: Tensor, initial: Tensor) -> Tensor:
     """Change of a series [case, lead, variable] since the initial time [case, variable], over its value then."""
     return drift(series, initial) / initial[:, None]
+
+
+@torch.no_grad()
+def corrections(
+    emulator: Emulator, state: State, forcings: ForcingWindows, steps: int
+) -> dict[str, NDArray[np.float64]]:
+    """By conserved variable, what conservation took off the area mean at each step [step], in physical units.
+
+    Root mean square over cases and members. Empty where nothing is conserved: a network that needs large corrections
+    has not learned the conservation law, and its forecasts pay for it everywhere.
+    """
+    conservation = getattr(getattr(emulator, "inputs", None), "conservation", None)
+    if conservation is None or not conservation.names:
+        return {}
+    sizes = []
+    for _ in rollout(emulator, state, forcings, steps):
+        assert conservation.correction is not None
+        sizes.append(conservation.correction.square().mean(dim=(0, 1)).sqrt().cpu().numpy())
+    return dict(zip(conservation.names, np.stack(sizes, axis=1), strict=True))

@@ -77,6 +77,7 @@ class TaskConfig:
     history: states the emulator sees.
     partners: of a vector component, the other one.
     bounds: of a variable, the lowest and the highest value a prediction may take.
+    conserved: variables whose area mean every step keeps exactly.
     """
 
     prognostic: tuple[str, ...]
@@ -87,6 +88,7 @@ class TaskConfig:
     history: int = 1
     partners: dict[str, str] = field(default_factory=dict)
     bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    conserved: tuple[str, ...] = ()
 
     def build(self, fields: Fields) -> Task:
         """The task, with the units of the data.
@@ -101,7 +103,12 @@ class TaskConfig:
                 if name not in units and role not in given:
                     absent.append(name)
                 partner = self.partners.get(name)
-                variables.append(Variable(name, role, units.get(name, "1"), partner, self.bounds.get(name)))
+                bounds, conserved = self.bounds.get(name), name in self.conserved
+                variables.append(Variable(name, role, units.get(name, "1"), partner, bounds, conserved))
+        if strangers := sorted(set(self.conserved) - {variable.name for variable in variables}):
+            raise MeshcastError(
+                f"task.conserved names {', '.join(strangers)}, but prognostic are {', '.join(self.prognostic)}."
+            )
         if absent:
             raise MeshcastError(
                 f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "

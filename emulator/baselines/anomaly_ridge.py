@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from emulator.baselines.climatology import Period, PeriodicMean
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
+from emulator.conservation import Conservation
 from emulator.data.fields import Fields
 from emulator.state import State
 from emulator.task import Task
@@ -37,6 +38,7 @@ class AnomalyRidge(nn.Module):
         super().__init__()
         self.config, self.task, self.mesh = config, task, mesh
         self.mean = PeriodicMean(config.period, task, mesh)
+        self.conservation = Conservation(task, mesh)
         self.ridge = Ridge(config.ridge, _of_anomalies(task), mesh)
 
     @classmethod
@@ -60,7 +62,8 @@ class AnomalyRidge(nn.Module):
         )  # [batch, 1, time, node, var]
         anomaly = State(state.values - climatology[:, :, :history], state.valid_time)
         later, departure = self.ridge.step(anomaly, forcing, generator)
-        following = state.followed_by(later.now + climatology[:, :, history], later.valid_time)
+        now = self.conservation(state.now, later.now + climatology[:, :, history])
+        following = state.followed_by(now, later.valid_time)
         if departure is None:
             return following, None
         return following, departure + diagnostic.reshape(len(times), history + 1, *diagnostic.shape[2:])[:, -1:]
@@ -98,5 +101,5 @@ class Anomalies:
 
 
 def _of_anomalies(task: Task) -> Task:
-    """The same task without bounds, which hold for the values and not for their anomalies."""
-    return replace(task, variables=tuple(replace(variable, bounds=None) for variable in task.variables))
+    """The same task without bounds and conservation, which hold for the values and not for their anomalies."""
+    return replace(task, variables=tuple(replace(v, bounds=None, conserved=False) for v in task.variables))

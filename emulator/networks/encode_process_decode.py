@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emulator.networks.angular_kernels import AngularKernelLayer, AngularKernels
+from emulator.networks.flux_decoder import FluxDecoder
 from emulator.networks.frames import NodeEmbedding, has_frames
 from emulator.networks.graph_buffers import GraphBuffers
 from emulator.networks.mlp import mlp
@@ -81,6 +82,8 @@ class EncodeProcessDecode(nn.Module):
             NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
         )
         self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
+        self.fluxes: FluxDecoder | None = None  # of the columns `flux_columns`, in place of the decoder's
+        self.flux_columns: list[int] = []
         if positions is not None:
             self.register_buffer("table", positions)
             layers: list[nn.Module] = [
@@ -106,13 +109,21 @@ class EncodeProcessDecode(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         latent = self.encoder(features)  # [batch, grid node, latent]
         if self.mesh is None:
-            return self.decoder(self._process(latent))
+            return self._decoded(self._process(latent))
         on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
         on_mesh = self.to_mesh(
             self.encoder_kernels or self.encoder_graph.graph, latent, on_mesh
         )  # [batch, mesh node, latent]
         on_mesh = self._process(on_mesh)
-        return self.decoder(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
+        return self._decoded(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
+
+    def _decoded(self, latent: Tensor) -> Tensor:
+        """[batch, grid node, output], the conserved columns in flux form where that is asked for."""
+        output = self.decoder(latent)
+        if self.fluxes is None:
+            return output
+        columns = torch.tensor(self.flux_columns, device=output.device)
+        return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
 
     def _process(self, latent: Tensor) -> Tensor:
         """[batch, mesh node, latent] after all rounds of messages on the mesh."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from graphs.errors import MeshcastError
 from tests.emulator.worlds import weather_fields
+from training.experiment import TaskConfig
 from training.prepared import _valid
 
 
@@ -19,3 +22,10 @@ def test_a_node_is_valid_that_has_a_value_at_any_season() -> None:
     assert valid is not None and valid[:, 0].all()
     np.testing.assert_array_equal(valid[:, 1], ~land)
     assert _valid(fields, ("2t", "tp")) is None
+
+
+def test_a_variable_named_as_conserved_is_so_in_the_task() -> None:
+    task = TaskConfig(prognostic=("2t", "sst"), diagnostic=("tp",), conserved=("sst",)).build(weather_fields())
+    assert [variable.conserved for variable in task.variables] == [False, True, False]
+    with pytest.raises(MeshcastError, match=r"task.conserved names q, but prognostic are 2t, sst"):
+        TaskConfig(prognostic=("2t", "sst"), conserved=("q",)).build(weather_fields())

@@ -1,0 +1,96 @@
+"""Exact conservation: the area mean of a variable declared conserved never changes, whatever a network says."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emulator.task import Task, names_of
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+
+class Conservation:
+    """Gives a predicted state the area means of the state before it, in every conserved variable.
+
+    With the predicted change Δ and the area mean ⟨·⟩ over the nodes that have values,
+
+        x(t + 1) = x + Δ - ⟨Δ⟩ r / ⟨r⟩
+
+    where r, the room a node has, is 1 without bounds. Bounded, a variable is first held to its bounds; what is too much
+    is then taken in proportion to the distance from the lower bound, and what lacks is given in proportion to that from
+    the upper one, or from the lower where there is no upper: a tracer that never goes negative is scaled, and its zeros
+    stay zeros. Sums are of float64; what the rounding of a float32 state leaves is repaired by the last digit of a few
+    nodes, so that nothing adds up over a long forecast.
+
+    names: the conserved variables.
+    correction: [batch, member, conserved] ⟨Δ⟩ of the last step in physical units, which was taken off; None before.
+    """
+
+    def __init__(self, task: Task, mesh: Mesh) -> None:
+        conserved = [(column, v) for column, v in enumerate(task.with_role("prognostic")) if v.conserved]
+        self.columns = [column for column, _ in conserved]
+        self.names = names_of([variable for _, variable in conserved])
+        if conserved and mesh.boundary is not None:
+            raise MeshcastError(
+                f"{', '.join(self.names)} cannot be conserved in a limited area: what flows through its boundary "
+                "changes the mean. Leave task.conserved empty."
+            )
+        bounds = [variable.bounds or (None, None) for _, variable in conserved]
+        self._lower, self._upper = (
+            torch.tensor([limit if pair[side] is None else pair[side] for pair in bounds], dtype=torch.float64)
+            for side, limit in ((0, -np.inf), (1, np.inf))
+        )
+        self._areas = torch.from_numpy(mesh.areas)[:, None]
+        self.correction: Tensor | None = None
+
+    def __call__(self, before: Tensor, after: Tensor) -> Tensor:
+        """[..., node, prognostic] the state `after`, in the type of the state `before`, with its area means.
+
+        NaN in the state before is a masked node: it counts nowhere.
+        """
+        after = after.to(before.dtype) if not self.columns else after
+        if not self.columns:
+            return after
+        device = before.device
+        lower, upper = self._lower.to(device), self._upper.to(device)
+        old, new = before[..., self.columns].double(), after[..., self.columns].double().clamp(lower, upper)
+        there = ~torch.isnan(old)
+        old, new = torch.where(there, old, 0.0), torch.where(there, new, 0.0)
+        weights = torch.where(there, self._areas.to(device), 0.0)
+        weights = weights / weights.sum(-2, keepdim=True)
+        excess = (weights * (new - old)).sum(-2, keepdim=True)
+        self.correction = excess.detach().squeeze(-2)
+        fixed = (new - excess * _share(new, excess, weights, lower, upper)).clamp(lower, upper)
+        kept = _repaired(fixed.to(before.dtype), old, weights, lower, upper)
+        result = after.to(before.dtype).clone()
+        result[..., self.columns] = kept
+        return result
+
+
+def _share(new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Of a correction by one, each node's part [..., node, conserved]; its area mean is one."""
+    below, above = (new - lower).clamp_min(0.0), (upper - new).clamp_min(0.0)
+    room = torch.where((excess < 0) & torch.isfinite(upper), above, below)
+    room = torch.where(torch.isfinite(room), room, 1.0)
+    mean = (weights * room).sum(-2, keepdim=True)
+    return torch.where(mean > 0, room / torch.where(mean > 0, mean, 1.0), 1.0)
+
+
+def _repaired(rounded: Tensor, old: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """`rounded` with its area mean back at that of `old`, by moving the first few nodes to the next number.
+
+    Nodes at a bound or at zero stay. What is left is less than half of one node's last digit.
+    """
+    if rounded.dtype == torch.float64:
+        return rounded
+    with torch.no_grad():
+        left = (weights * (rounded.double() - old)).sum(-2, keepdim=True)
+        towards = torch.full_like(left, torch.inf).copysign(-left).to(rounded.dtype).expand_as(rounded)
+        moved = torch.nextafter(rounded, towards)
+        free = (rounded > lower.to(rounded.dtype)) & (rounded < upper.to(rounded.dtype)) & (rounded != 0)
+        step = torch.where(free, weights * (moved.double() - rounded.double()).abs(), 0.0)
+        chosen = free & (step.cumsum(-2) - step / 2 <= left.abs())
+        change = torch.where(chosen, moved - rounded, 0.0)  # exact, by Sterbenz's lemma
+    return rounded + change
