@@ -77,7 +77,7 @@ class EncodeProcessDecode(nn.Module):
         self.processor_graph = GraphBuffers(graph)
         positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
         self.on_positions = positions is not None
-        num_vectors = latent // 4 if winds and has_frames(graph) and not self.on_positions else 0
+        num_vectors = latent // 8 if winds and has_frames(graph) and not self.on_positions else 0
         self.encoder = (
             NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
         )
