@@ -127,7 +127,7 @@ class Inputs(nn.Module):
         return torch.cat([given, self.statics.expand(batch * member, -1, -1)], dim=-1)
 
     def base(self, state: State) -> Tensor:
-        """What the next state is normalised relative to, broadcasting to [batch · member, node, predicted]: the mean."""
+        """The mean: what the next state is normalised relative to; broadcasts to [batch · member, node, predicted]."""
         return self.mean
 
     def targets(self, state: State, values: Tensor) -> Tensor:
