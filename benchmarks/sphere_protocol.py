@@ -1,0 +1,182 @@
+"""Shallow water on the sphere: a graph network beside coarse solvers, as JSON.
+
+    meshcast simulate simulate-shallow-water
+    python benchmarks/sphere_protocol.py configs/shallow-water.yaml --seeds 0 1 2 > shallow-water.json
+    python benchmarks/sphere_protocol.py configs/shallow-water.yaml training.minutes=60 --seeds 0 > an-hour.json
+
+Each seed is trained on the configuration's training part, whose `training.minutes` are minutes of one core, and its
+forecasts from the first frame of every test trajectory are scored beside those of coarse solvers: the error is the root
+of the mean, over cases, area and the four channels depth and Cartesian wind, of squared error over variance, so that
+the climatology scores one. Stopped and started again, the script skips the seeds that are finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emulator.baselines.coarse_solver import CoarseSolverConfig
+from emulator.baselines.persistence import PersistenceConfig
+from emulator.build import TrainedEmulator, load_emulator, package_versions
+from emulator.configuration import load
+from emulator.data.fields import Fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.data.starts import spread_starts, states_at
+from emulator.physics.shallow_water import ShallowWaterConfig
+from graphs.atomic_file import atomic_file
+from inference.equivalent_truncation import equivalent
+from inference.forecast import forecast
+from training.experiment import ExperimentConfig
+from training.study import Run, run_study
+
+DAY = 86_400
+TRUNCATIONS = (10, 15, 18, 21)  # beyond T21 the 642 nodes of level 3 hold too little to fit
+LABEL = "network"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", type=Path, help="YAML of an experiment on h, u and v")
+    parser.add_argument("overrides", nargs="*", help="key=value, e.g. training.minutes=60")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--days", type=int, nargs="+", default=[1, 2, 5, 10])
+    parser.add_argument("--results", type=Path, default=Path("results"), help="one file a finished run")
+    parser.add_argument("--output", type=Path, help="write the JSON here too")
+    options = parser.parse_intermixed_args(arguments)
+
+    config = load(ExperimentConfig, options.config, options.overrides)
+    assert config.data.test is not None, "the experiment names no test part"
+    test = config.data.test.open()
+    runs = [
+        *(Run(LABEL, config, seed) for seed in options.seeds),
+        Run("persistence", replace(config, emulator=PersistenceConfig())),
+        *(
+            Run(f"T{truncation}", replace(config, emulator=CoarseSolverConfig(equation=_coarse(truncation))))
+            for truncation in TRUNCATIONS
+        ),
+    ]
+    with redirect_stdout(sys.stderr):  # standard output is for the result alone
+        results = run_study(runs, options.results, emulators=True, say=print)
+    train = config.data.train.open()
+    rows = []
+    for result in results:
+        if result.status == "failed":
+            rows.append({"label": result.label, "seed": result.seed, "status": "failed", "reason": result.reason})
+            continue
+        trained = load_emulator(result.emulator_path(options.results))
+        row = {"label": result.label, "seed": result.seed, **measured(trained, train, test, options.days)}
+        if result.update is not None:
+            row |= {
+                "fit_seconds": result.seconds,
+                "updates": result.config["training"]["updates"],
+                "parameters": result.parameters,
+                "validation_score": result.validation_score,
+            }
+        rows.append(row)
+    text = json.dumps(summary(rows, options.days), indent=1)
+    print(text)
+    if options.output is not None:
+        with atomic_file(options.output) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+
+
+def _coarse(truncation: int) -> ShallowWaterConfig:
+    return ShallowWaterConfig(truncation=truncation)
+
+
+def measured(trained: TrainedEmulator, train: Fields, test: Fields, days: Sequence[int]) -> dict[str, Any]:
+    """Error and share of the truth's kinetic energy at each lead, and the cost of a day and trajectory."""
+    emulator = trained.emulator
+    step = int(emulator.task.time_step.advance(np.zeros(1, dtype=np.int64))[0])  # [s]
+    steps = max(days) * DAY // step
+    init_time, trajectory = spread_starts(test, emulator.task, steps)
+    initial = states_at(test, emulator.task, init_time, trajectory)
+    started = time.process_time()
+    free, _ = forecast(trained, initial, forcings_of(emulator.task, emulator.mesh, test), steps)
+    cost = (time.process_time() - started) / len(init_time) / max(days)
+    names = emulator.task.prognostic
+    columns = [names.index(name) for name in ("h", "u", "v")]
+    error, energy = {}, {}
+    variance = variances(train)
+    areas = emulator.mesh.areas
+    for day in days:
+        place = day * DAY // step
+        found = free.values[:, 0, place - 1][..., columns].astype(np.float64)  # [case, node, variable]
+        when = np.searchsorted(test.times, init_time + place * step)
+        truth = np.stack(
+            [test.read([at], ("h", "u", "v"), row)[0, 0] for at, row in zip(when, trajectory.tolist(), strict=True)]
+        ).astype(np.float64)
+        error[str(day)] = number(np.sqrt(np.mean((np.square(found - truth) / variance).sum(axis=-1) @ areas)))
+        energy[str(day)] = number(_kinetic(found, areas) / _kinetic(truth, areas))
+    return {
+        "error_by_day": error,
+        "kinetic_energy_by_day": energy,
+        "cases": len(init_time),
+        "seconds_per_day_and_trajectory": number(cost),
+    }
+
+
+def variances(train: Fields) -> NDArray[np.float64]:
+    """[3] what the squared errors of h, u and v are divided by, the four channels' mean included.
+
+    The three Cartesian components of a wind share one variance, a third of that of the vector.
+    """
+    values = train.read(slice(0, len(train.times)), ("h", "u", "v")).astype(np.float64)
+    depth = values[..., 0].var()
+    wind = (np.square(values[..., 1]).mean() + np.square(values[..., 2]).mean()) / 3.0
+    return np.array([4.0 * depth, 4.0 * wind, 4.0 * wind])
+
+
+def _kinetic(values: NDArray[np.float64], areas: NDArray[np.float64]) -> float:
+    return float(np.mean(np.square(values[..., 1:]).sum(axis=-1) @ areas))
+
+
+def summary(rows: list[dict[str, Any]], days: Sequence[int]) -> dict[str, Any]:
+    """The rows, the network's median over seeds and what it is worth as a solver."""
+    solvers: dict[str, dict[int, float]] = {str(day): {} for day in days}
+    for row in rows:
+        if row["label"].startswith("T") and "error_by_day" in row:
+            for day, error in row["error_by_day"].items():
+                solvers[day][int(row["label"][1:])] = error
+    ours = [row for row in rows if row["label"] == LABEL and "error_by_day" in row]
+    return {
+        "median_over_seeds": _medians(ours, "error_by_day", days),
+        "kinetic_energy": _medians(ours, "kinetic_energy_by_day", days),
+        "equivalent_truncation": {
+            day: str(equivalent(error, solvers[day]))
+            for day, error in _medians(ours, "error_by_day", days).items()
+            if error is not None
+        },
+        "rows": rows,
+        "threads": torch.get_num_threads(),
+        "processors": os.cpu_count(),
+        "versions": package_versions(),
+    }
+
+
+def _medians(rows: Sequence[Mapping[str, Any]], key: str, days: Sequence[int]) -> dict[str, float | None]:
+    if not rows:
+        return {}
+    values = {str(day): [np.inf if row[key][str(day)] is None else row[key][str(day)] for row in rows] for day in days}
+    return {day: number(np.median(found)) for day, found in values.items()}
+
+
+def number(value: float | np.floating[Any]) -> float | None:
+    """A finite number with the digits that mean something; JSON knows no infinity."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    main()
