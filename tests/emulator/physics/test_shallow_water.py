@@ -203,6 +203,23 @@ def test_the_climate_restores_a_resting_fluid_towards_its_jets() -> None:
     assert float(left) == pytest.approx(np.exp(-4.0), rel=0.3)
 
 
+@pytest.mark.slow
+def test_the_climate_is_steady_and_its_eddies_live() -> None:
+    """Over 125 days after 40: kinetic energy within 10 % of its mean, at least a fifth of it with the eddies."""
+    equation = ShallowWater(replace(T42, truncation=31, climate=Climate()))
+    state = equation.advance(sphere_states(BalancedFlow(), equation, 2, seed=6), 40 * DAY)
+    total, eddies = [], []
+    for _ in range(25):
+        state = equation.advance(state, 5 * DAY)
+        _, u, v = equation.to_grid(state)
+        total.append(area_mean(equation, u**2 + v**2).mean())
+        means = u.mean(dim=2, keepdim=True), v.mean(dim=2, keepdim=True)
+        eddies.append(area_mean(equation, (u - means[0]) ** 2 + (v - means[1]) ** 2).mean())
+    energy, share = torch.stack(total), torch.stack(eddies) / torch.stack(total)
+    assert (energy / energy.mean() - 1).abs().max() < 0.1, energy
+    assert share.min() > 0.2, share
+
+
 def test_what_cannot_be_is_refused() -> None:
     for fault in ({"truncation": 0}, {"mean_depth": -1.0}, {"longest_step": 0.0}):
         with pytest.raises(MeshcastError, match="must be positive"):
