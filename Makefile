@@ -14,7 +14,7 @@ help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 demo: $(STAMPS)/core ## the whole path on data made here: simulate, train, forecast, verify, report under runs/
-	$(MESHCAST) demo ring
+	$(MESHCAST) demo
 
 test: $(STAMPS)/test ## the tests, but for the slow ones
 	$(PYTEST) -m "not slow"

@@ -24,6 +24,7 @@ from training.experiment import ExperimentConfig, TaskConfig
 CONFIGS = shipped_configs()
 KINDS = {
     "simulate-shallow-water": SphereSimulationConfig,
+    "simulate-demo-sphere": SphereSimulationConfig,
     "simulate-": SimulationConfig,
     "compare-": CompareConfig,
 }
