@@ -44,6 +44,7 @@ from training.study import Run, run_study
 DAY = 86_400
 TRUNCATIONS = (10, 15, 18, 21)  # beyond T21 the 642 nodes of level 3 hold too little to fit
 LABEL = "network"
+NAMES = ("h", "u", "v")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,34 +99,43 @@ def _coarse(truncation: int) -> ShallowWaterConfig:
 
 def measured(trained: TrainedEmulator, train: Fields, test: Fields, days: Sequence[int]) -> dict[str, Any]:
     """Error and share of the truth's kinetic energy at each lead, and the cost of a day and trajectory."""
+    started = time.process_time()
+    found, truth = forecast_and_truth(trained, test, days)
+    cost = (time.process_time() - started) / len(found) / max(days)
+    areas = trained.emulator.mesh.areas
+    error = np.sqrt(squared_errors(found, truth, variances(train), areas).mean(axis=0))
+    energy = [_kinetic(found[:, place], areas) / _kinetic(truth[:, place], areas) for place in range(len(days))]
+    return {
+        "error_by_day": {str(day): number(value) for day, value in zip(days, error, strict=True)},
+        "kinetic_energy_by_day": {str(day): number(value) for day, value in zip(days, energy, strict=True)},
+        "cases": len(found),
+        "seconds_per_day_and_trajectory": number(cost),
+    }
+
+
+def forecast_and_truth(
+    trained: TrainedEmulator, test: Fields, days: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[case, day, node, 3] depth and wind of both, from the first frame of every trajectory."""
     emulator = trained.emulator
     step = int(emulator.task.time_step.advance(np.zeros(1, dtype=np.int64))[0])  # [s]
     steps = max(days) * DAY // step
     init_time, trajectory = spread_starts(test, emulator.task, steps)
     initial = states_at(test, emulator.task, init_time, trajectory)
-    started = time.process_time()
     free, _ = forecast(trained, initial, forcings_of(emulator.task, emulator.mesh, test), steps)
-    cost = (time.process_time() - started) / len(init_time) / max(days)
-    names = emulator.task.prognostic
-    columns = [names.index(name) for name in ("h", "u", "v")]
-    error, energy = {}, {}
-    variance = variances(train)
-    areas = emulator.mesh.areas
-    for day in days:
-        place = day * DAY // step
-        found = free.values[:, 0, place - 1][..., columns].astype(np.float64)  # [case, node, variable]
-        when = np.searchsorted(test.times, init_time + place * step)
-        truth = np.stack(
-            [test.read([at], ("h", "u", "v"), row)[0, 0] for at, row in zip(when, trajectory.tolist(), strict=True)]
-        ).astype(np.float64)
-        error[str(day)] = number(np.sqrt(np.mean((np.square(found - truth) / variance).sum(axis=-1) @ areas)))
-        energy[str(day)] = number(_kinetic(found, areas) / _kinetic(truth, areas))
-    return {
-        "error_by_day": error,
-        "kinetic_energy_by_day": energy,
-        "cases": len(init_time),
-        "seconds_per_day_and_trajectory": number(cost),
-    }
+    columns = [emulator.task.prognostic.index(name) for name in NAMES]
+    places = [day * DAY // step - 1 for day in days]
+    found = free.values[:, 0, places][..., columns].astype(np.float64)
+    frames = np.searchsorted(test.times, init_time[0] + np.array(days) * DAY)
+    truth = test.read(frames, NAMES)[:, trajectory].swapaxes(0, 1).astype(np.float64)
+    return found, truth
+
+
+def squared_errors(
+    found: NDArray[np.float64], truth: NDArray[np.float64], variance: NDArray[np.float64], areas: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """[case, day] mean over area and the four channels of squared error over variance."""
+    return (np.square(found - truth) / variance).sum(axis=-1) @ areas
 
 
 def variances(train: Fields) -> NDArray[np.float64]:
@@ -133,7 +143,7 @@ def variances(train: Fields) -> NDArray[np.float64]:
 
     The three Cartesian components of a wind share one variance, a third of that of the vector.
     """
-    values = train.read(slice(0, len(train.times)), ("h", "u", "v")).astype(np.float64)
+    values = train.read(slice(0, len(train.times)), NAMES).astype(np.float64)
     depth = values[..., 0].var()
     wind = (np.square(values[..., 1]).mean() + np.square(values[..., 2]).mean()) / 3.0
     return np.array([4.0 * depth, 4.0 * wind, 4.0 * wind])

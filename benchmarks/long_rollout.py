@@ -1,0 +1,143 @@
+"""Is a forecast of a thousand steps still alive? Its climate beside the truth's, as JSON.
+
+    meshcast simulate simulate-shallow-water-forced
+    meshcast train shallow-water-forced
+    python benchmarks/long_rollout.py configs/shallow-water-forced.yaml runs/shallow-water-forced > alive.json
+
+The emulator is rolled out from the first frame of every test trajectory. At every 100th step three things are compared
+with the truth, each a mean over the starts: the kinetic energy, the power of the depth and of the wind by degree, both
+by one fit of harmonics to the nodes, and the standard deviation of the change over the last day. The truth is taken at
+the same step, and over all times of the test part: a mean over few trajectories at one time has an error of its own,
+which the spread of that ratio for the truth itself shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.build import load_emulator
+from emulator.configuration import load
+from emulator.data.fields import Fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.data.starts import spread_starts, states_at
+from graphs.atomic_file import atomic_file
+from graphs.mesh import Mesh
+from inference.flow import harmonic_view
+from inference.forecast import GuardedRollout
+from training.experiment import ExperimentConfig
+
+DAY = 86_400
+NAMES = ("h", "u", "v")
+Array = NDArray[np.float64]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("config", type=Path, help="YAML of an experiment on h, u and v")
+    parser.add_argument("run", type=Path, help="folder of its run, or an emulator.safetensors")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--degrees", type=int, default=16)
+    parser.add_argument("--output", type=Path, help="write the JSON here too")
+    options = parser.parse_args(arguments)
+
+    config = load(ExperimentConfig, options.config, [])
+    assert config.data.test is not None, "the experiment names no test part"
+    test = config.data.test.open()
+    path = options.run / "emulator.safetensors" if options.run.is_dir() else options.run
+    emulator = load_emulator(path).emulator
+    day = DAY // int(emulator.task.time_step.advance(np.zeros(1, dtype=np.int64))[0])  # steps
+    init_time, trajectory = spread_starts(test, emulator.task, options.steps)
+    initial = states_at(test, emulator.task, init_time, trajectory)
+    forcings = forcings_of(emulator.task, emulator.mesh, test)
+    columns = [emulator.task.prognostic.index(name) for name in NAMES]
+
+    recent: list[Array] = [initial.state.now[:, 0][..., columns].double().numpy()]
+    mass = [mean_depth(recent[0], emulator.mesh)]
+    forecast = []
+    rollout = GuardedRollout(emulator, initial.state, forcings)
+    for step, values in enumerate(rollout.steps(options.steps), 1):
+        recent = [*recent[-day:], values[:, 0][..., columns].astype(np.float64)]
+        if step % options.every == 0:
+            forecast.append(climate(recent[-1], recent[0], emulator.mesh, options.degrees))
+            mass.append(mean_depth(recent[-1], emulator.mesh))
+    first = int(np.searchsorted(test.times, init_time[0]))
+    steps = range(options.every, options.steps + 1, options.every)
+    truth = [truth_at(test, first + step, day, trajectory, emulator.mesh, options.degrees) for step in steps]
+    mean = {key: np.mean([one[key] for one in truth], axis=0) for key in truth[0]}
+    drift = np.abs(np.stack(mass[1:]) / mass[0] - 1.0).max()
+    report = {
+        "starts": len(init_time),
+        "against_truth_at_the_same_step": judged(forecast, truth, steps),
+        "against_truth_of_all_steps": judged(forecast, [mean] * len(truth), steps),
+        "truth_at_a_step_against_all_steps": judged(truth, [mean] * len(truth), steps),
+        "largest_relative_mass_drift": float(f"{drift:.2g}"),
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if options.output is not None:
+        with atomic_file(options.output) as part:
+            part.write_text(text + "\n", encoding="utf-8")
+
+
+def climate(now: Array, yesterday: Array, mesh: Mesh, degrees: int) -> dict[str, Array]:
+    """Kinetic energy, power by degree of depth and wind, and std of the one-day change, of states [case, node, 3]."""
+    view = harmonic_view(mesh)
+    kinetic = 0.5 * np.mean(np.square(now[..., 1:]).sum(axis=-1) @ mesh.areas)
+    change = np.square(now - yesterday)
+    return {
+        "kinetic_energy": np.asarray(kinetic),
+        "depth_power": view.power(now[..., :1])[..., 1 : degrees + 1, 0].mean(axis=0),
+        "wind_power": view.kinetic_energy(now[..., 1], now[..., 2])[..., 1 : degrees + 1].mean(axis=0),
+        "change_of_depth": np.sqrt(np.mean(change[..., 0] @ mesh.areas)),
+        "change_of_wind": np.sqrt(np.mean(change[..., 1:].sum(axis=-1) @ mesh.areas)),
+    }
+
+
+def truth_at(
+    test: Fields, frame: int, day: int, trajectory: NDArray[np.int64], mesh: Mesh, degrees: int
+) -> dict[str, Array]:
+    """The same of the truth at a frame, over the same trajectories."""
+    now, yesterday = (test.read(np.array([at]), NAMES)[0][trajectory].astype(np.float64) for at in (frame, frame - day))
+    return climate(now, yesterday, mesh, degrees)
+
+
+def mean_depth(values: Array, mesh: Mesh) -> Array:
+    """[case]."""
+    return values[..., 0] @ mesh.areas
+
+
+def judged(found: Sequence[dict[str, Array]], truth: Sequence[dict[str, Array]], steps: range) -> dict[str, Any]:
+    """Ratios to the truth at each step, and their extremes: of power, over degrees."""
+    rows = []
+    for step, ours, theirs in zip(steps, found, truth, strict=False):
+        ratio = {key: ours[key] / theirs[key] for key in ours}
+        rows.append(
+            {"step": step}
+            | {key: number(value) for key, value in ratio.items() if value.ndim == 0}
+            | {
+                f"{key}_{side}": number(extreme)
+                for key, value in ratio.items()
+                if value.ndim
+                for side, extreme in (("lowest", value.min()), ("highest", value.max()))
+            }
+        )
+    keys = [key for key in rows[0] if key != "step"] if rows else []
+    worst = {key: [number(pick([row[key] for row in rows])) for pick in (np.min, np.max)] for key in keys}
+    return {"steps_reached": rows[-1]["step"] if rows else 0, "lowest_and_highest": worst, "rows": rows}
+
+
+def number(value: float | np.floating[Any] | Array) -> float:
+    """With the digits that mean something."""
+    return float(f"{float(value):.4g}")
+
+
+if __name__ == "__main__":
+    main()
