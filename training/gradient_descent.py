@@ -22,6 +22,7 @@ from graphs.errors import MeshcastError
 from training.callbacks import CsvLog, KeepCheckpoints, Progress, Stopwatch
 from training.datamodule import WindowData
 from training.experiment import ExperimentConfig
+from training.heap import keep_freed_memory
 from training.module import EmulatorModule
 from training.prepared import Prepared, describe_training
 from training.run_folder import updates_done
@@ -71,6 +72,7 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
     Raises MeshcastError where this machine has no such devices, or Lightning no such strategy or precision.
     """
     training = config.training
+    keep_freed_memory()
     try:
         return L.Trainer(
             max_steps=training.updates,
