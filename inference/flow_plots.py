@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,9 +17,9 @@ from inference.plots import (
     lead_name,
     lead_ticks,
     legend,
-    line_styles,
     new_figure,
     pretty_unit,
+    styles_of,
 )
 from inference.scorecard import ForecastScores, Verification
 
@@ -64,9 +64,12 @@ def wind_error_curves(verification: Verification) -> Figure:
 def energy_spectrum_curves(verification: Verification, leads: Sequence[int] | None = None) -> Figure:
     """Kinetic energy by degree at several lead times, truth and emulators, fitted to the nodes in the same way.
 
+    Baselines, which are blurred by design, are left out.
+
     leads: steps, by default the first after a tenth of the forecast, the middle and the last with truth.
     """
     shown, styles = _shown(verification)
+    shown = _without_baselines(verification, shown)
     first, flow = shown[0]
     steps = first.lead_steps[np.isfinite(flow.truth_spectrum).all(1)]
     if leads is None:
@@ -95,9 +98,9 @@ def energy_spectrum_curves(verification: Verification, leads: Sequence[int] | No
 
 
 def conservation_curves(verification: Verification) -> Figure:
-    """Mass and available energy of shallow water since the initial time, of truth and emulators."""
+    """Mass and available energy of shallow water since the initial time, of truth and emulators, baselines left out."""
     shown, styles = _shown(verification)
-    shown = [(emulator, flow) for emulator, flow in shown if flow.available is not None]
+    shown = _without_baselines(verification, [pair for pair in shown if pair[1].available is not None])
     if not shown:
         raise MeshcastError("Mass and energy are those of shallow water: a depth h [m] beside a wind u, v.")
     column = verification.variables.index("h")
@@ -114,10 +117,10 @@ def conservation_curves(verification: Verification) -> Figure:
                 energy.plot(lead, 100 * truth, alpha=TRUTH_ALPHA, **vars(TRUTH))
             mass.plot(lead, change[""], label=emulator.label, **style)
             energy.plot(lead, 100 * own, **style)
-        mass.set_title("mass: change of the mean depth")
-        mass.set_ylabel("m")
-        energy.set_title("change of available energy")
-        energy.set_ylabel("%")
+        mass.set_title("mass: mean depth")
+        mass.set_ylabel("change [m]")
+        energy.set_title("available energy")
+        energy.set_ylabel("change [%]")
         for axes in (mass, energy):
             axes.set_xlabel(label)
             lead_ticks(axes, label)
@@ -125,11 +128,18 @@ def conservation_curves(verification: Verification) -> Figure:
     return figure
 
 
-def _shown(verification: Verification) -> tuple[list[tuple[ForecastScores, FlowScores]], dict[str, LineStyle]]:
+def _shown(verification: Verification) -> tuple[list[tuple[ForecastScores, FlowScores]], Mapping[str, LineStyle]]:
     shown = wind_emulators(verification)
     if not shown:
         raise MeshcastError(f"No wind on the whole sphere: these are fields on a {verification.mesh.describe()}.")
-    return shown, line_styles([e.label for e in verification.emulators], verification.baselines)
+    return shown, styles_of(verification)
+
+
+def _without_baselines(
+    verification: Verification, shown: list[tuple[ForecastScores, FlowScores]]
+) -> list[tuple[ForecastScores, FlowScores]]:
+    """Those that are no baseline, or all where every one is."""
+    return [pair for pair in shown if pair[0].label not in verification.baselines] or shown
 
 
 def _from_zero(change: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -108,7 +108,7 @@ def wind_arrows(mesh: Mesh, wind: Array) -> tuple[Array, Array]:
 def draw_wind_key(axes: Axes, arrows: Quiver, speed: float, unit: str) -> None:
     """What an arrow's length means, in the empty corner of a globe's panel."""
     axes.quiverkey(
-        arrows, 0.965, 0.03, speed, f"{speed:g} {unit}", labelpos="W", labelsep=0.05, fontproperties={"size": 7}
+        arrows, 0.97, -0.01, speed, f"{speed:g} {unit}", labelpos="W", labelsep=0.05, fontproperties={"size": 7}
     )
 
 

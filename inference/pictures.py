@@ -29,7 +29,7 @@ from inference.maps import (
     wind_arrows,
 )
 from inference.matching import match
-from inference.plots import COLOURS, LineStyle, journal, lead_name, lead_ticks, new_figure, pretty_unit
+from inference.plots import COLOURS, LineStyle, journal, lead_name, lead_ticks, legend, new_figure, pretty_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -259,7 +259,7 @@ def series(
         axes.set_ylabel(_with_unit(name, unit))
         lead_ticks(axes, label)
         axes.set_title(f"{place_name(first.mesh, node)}, {case_name(first, case)}")
-        figure.legend(loc="outside lower center", ncols=min(4, len(axes.get_legend_handles_labels()[1])))
+        legend(figure, axes)
     return figure
 
 

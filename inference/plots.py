@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emulator.scores import ROUNDING
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
+from inference.equivalent_truncation import solver_truncations
 from inference.scorecard import METRICS, ForecastScores, Verification
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Okabe and Ito (2008), Color universal design: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 GREYS = ("#4d4d4d", "#808080", "#a6a6a6")
+BROWNS = ("#fec44f", "#fe9929", "#d95f0e", "#993404", "#662506")  # Brewer (2003), YlOrBr
 DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PANEL = (3.8, 2.9)  # width and height of one panel [inch]
@@ -40,11 +42,17 @@ class LineStyle:
     linewidth: float = 1.6
 
 
-def line_styles(labels: Sequence[str], baselines: Sequence[str]) -> dict[str, LineStyle]:
-    """Emulators in colour and solid, baselines in grey and dashed, the same in every plot."""
+def line_styles(labels: Sequence[str], baselines: Sequence[str], solvers: Sequence[str] = ()) -> dict[str, LineStyle]:
+    """Emulators in colour and solid, baselines in grey and dashed, the same in every plot.
+
+    solvers: one equation's at rising truncation, in browns from light to dark.
+    """
     styles, shade, colour = {}, 0, 0
     for label in labels:
-        if label in baselines:
+        if label in solvers:
+            darkness = solvers.index(label) / max(len(solvers) - 1, 1)
+            styles[label] = LineStyle(BROWNS[round(darkness * (len(BROWNS) - 1))], "-", 1.3)
+        elif label in baselines:
             styles[label] = LineStyle(GREYS[shade % len(GREYS)], DASHES[shade % len(DASHES)], 1.3)
             shade += 1
         else:
@@ -99,7 +107,7 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
     if not shown:
         raise MeshcastError(f"No emulator has the score {metric}.")
     about = METRICS[metric]
-    styles = _styles(verification)
+    styles = styles_of(verification)
     with journal():
         figure, panels = _variable_panels(verification)
         for column, axes in enumerate(panels):
@@ -124,12 +132,15 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
 def skill_curves(verification: Verification) -> Figure:
     """Skill 1 - RMSE / RMSE of each baseline against lead time, with its paired interval; one panel a baseline.
 
-    Variables below each other. Above zero the emulator is better.
+    Variables below each other. Above zero the emulator is better. Solvers of the truth's own equation are left out.
     """
     if not verification.baselines:
         raise MeshcastError("Skill needs a baseline to be measured against.")
-    styles = _styles(verification)
-    rivals = [e.label for e in verification.emulators if e.label not in verification.baselines]
+    styles = styles_of(verification)
+    known = {*verification.baselines, *solver_truncations(verification)}
+    rivals = [e.label for e in verification.emulators if e.label not in known] or [
+        e.label for e in verification.emulators if e.label not in verification.baselines
+    ]
     with journal():
         count = len(verification.baselines)
         columns = min(count, 3)
@@ -200,9 +211,12 @@ def loss_curves(log: Path) -> Figure:
     return figure
 
 
-def spectrum_curves(verification: Verification, leads: Sequence[int] | None = None) -> Figure:
+def spectrum_curves(
+    verification: Verification, leads: Sequence[int] | None = None, variables: Sequence[str] | None = None
+) -> Figure:
     """Power against wavenumber at several lead times, truth and emulators; one row a variable, one column a lead.
 
+    variables: all by default.
     leads: steps, by default the first, the last and one between.
     """
     axis = verification.wavenumbers
@@ -213,20 +227,23 @@ def spectrum_curves(verification: Verification, leads: Sequence[int] | None = No
     leads = (
         list(leads) if leads is not None else sorted({int(steps[0]), int(steps[(len(steps) - 1) // 2]), int(steps[-1])})
     )
-    styles = _styles(verification)
+    styles = styles_of(verification)
     waves = axis.wavenumber > 0
     by_length = verification.mesh.domain.kind == "limited_area"
     x = (axis.wavelength if by_length else axis.wavenumber)[waves]
     with journal():
-        figure, panels = new_figure(len(verification.variables), len(leads), (2.9, 2.9), sharex=True, sharey="row")
-        for row, (name, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
+        names = verification.variables if variables is None else variables
+        figure, panels = new_figure(len(names), len(leads), (2.9, 2.9), sharex=True, sharey="row")
+        for row, name in enumerate(names):
+            column = verification.variables.index(name)
+            unit = verification.units[column]
             for axes, lead in zip(panels[row], leads, strict=True):
-                _spectra_at(axes, shown, lead, waves, row, x, styles)
+                _spectra_at(axes, shown, lead, waves, column, x, styles)
                 axes.set_title(f"{name}, {lead_name(verification.time_step, lead)}")
             panels[row][0].set_ylabel(
                 "power" + (f" [({pretty_unit(unit)})²]" if " " in unit else f" [{unit}²]" if unit != "1" else "")
             )
-            _spectral_limits(panels[row][0], shown, waves, row)
+            _spectral_limits(panels[row][0], shown, waves, column)
         for axes in panels[-1]:
             axes.set_xlabel(f"wavelength [{axis.length_units}]" if by_length else axis.label)
         if by_length:
@@ -237,7 +254,7 @@ def spectrum_curves(verification: Verification, leads: Sequence[int] | None = No
 
 def drift_curves(verification: Verification) -> Figure:
     """Drift of the area mean since the initial time, and of the mean square of fields about zero, with the truth's."""
-    styles = _styles(verification)
+    styles = styles_of(verification)
     shown = [e for e in verification.emulators if "mean_drift" in e.metrics]
     with journal():
         columns = 2 if verification.about_zero.any() else 1
@@ -291,8 +308,11 @@ def lead_ticks(axes: Axes, label: str) -> None:
                 break
 
 
-def _styles(verification: Verification) -> Mapping[str, LineStyle]:
-    return line_styles([e.label for e in verification.emulators], verification.baselines)
+def styles_of(verification: Verification) -> Mapping[str, LineStyle]:
+    """The style of each emulator, by label."""
+    truncations = solver_truncations(verification)
+    solvers = sorted(truncations, key=truncations.__getitem__)
+    return line_styles([e.label for e in verification.emulators], verification.baselines, solvers)
 
 
 def _variable_panels(verification: Verification) -> tuple[Figure, list[Axes]]:

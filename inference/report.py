@@ -89,14 +89,14 @@ def _draw(
         draw("conservation", "physics", _CONSERVED, lambda: flow_plots.conservation_curves(verification))
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
         caption = "Power spectra of truth and forecasts at three lead times, mean over cases."
-        draw("spectra", "physics", caption, lambda: plots.spectrum_curves(verification))
+        wind = {name for _, flow in flows for name in flow.names}  # whose energy by degree is above
+        scalars = [name for name in verification.variables if name not in wind]
+        if scalars:
+            draw("spectra", "physics", caption, lambda: plots.spectrum_curves(verification, variables=scalars))
     draw("amplitude", "physics", _AMPLITUDE, lambda: plots.metric_curves(verification, "amplitude_ratio"))
-    draw(
-        "drift",
-        "physics",
-        "Change since the start of the area mean, and of the mean square of fields about zero.",
-        lambda: plots.drift_curves(verification),
-    )
+    if not any(flow.available is not None for _, flow in flows):
+        caption = "Change since the start of the area mean, and of the mean square of fields about zero."
+        draw("drift", "physics", caption, lambda: plots.drift_curves(verification))
     if forecasts:
         _draw_fields(verification, output, forecasts, truth, case, draw, images)
     images += [Image(path, caption, "more") for caption, path in story.figures.items()]
@@ -105,7 +105,8 @@ def _draw(
 
 _CONSERVED = (
     "What shallow water conserves: mass, and energy but for the diffusion of the smallest scales. Available energy is "
-    "h |v|²/2 + g (h - H)²/2, its area mean over that of the initial time."
+    "h |v|²/2 + g (h - H)²/2. Both are area means over the nodes, which are not quite the integrals: hence the little "
+    "mass that the truth seems to gain or lose."
 )
 _AMPLITUDE = "Spatial standard deviation of the forecast over the truth's: below 1 the forecast is too smooth."
 
@@ -120,7 +121,6 @@ def _draw_fields(
     images: list[Image],
 ) -> None:
     """One case of the first emulator that is no baseline: fields and their error, a series, an animation."""
-    names = [f.name for f in forecasts]
     own = [f for f in forecasts if f.name not in {verification[label].name for label in verification.baselines}]
     main = own[0] if own else forecasts[0]
     case = min(case, len(main.init_time) - 1)
@@ -132,7 +132,7 @@ def _draw_fields(
         else:
             caption = f"{sentence(variable)} of one case at three lead times{_map_notes(main, case)}"
             draw(f"maps{suffix}", "fields", caption, partial(pictures.maps, main, truth, variable, case))
-    styles = plots.line_styles(names, [n for n in names if n not in {f.name for f in own}])
+    styles = {scores.name: plots.styles_of(verification)[scores.label] for scores in verification.emulators}
     beside = [f for f in forecasts if _same_case(f, main, case)]
     draw(
         "series",
