@@ -454,10 +454,10 @@ def _pseudo_inverse(matrix: Array) -> Array:
     try:
         diagonal = np.diag(np.linalg.cholesky(gram))
     except np.linalg.LinAlgError:
-        return np.linalg.pinv(matrix)
+        return np.asarray(np.linalg.pinv(matrix), np.float64)
     if diagonal.min() < 0.1 * diagonal.max():
-        return np.linalg.pinv(matrix)
-    return np.linalg.solve(gram, matrix.T)
+        return np.asarray(np.linalg.pinv(matrix), np.float64)
+    return np.asarray(np.linalg.solve(gram, matrix.T), np.float64)
 
 
 def _next_even(number: float) -> int:
