@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if result.update is not None:
             row |= {
                 "fit_seconds": result.seconds,
-                "updates": result.config["training"]["updates"],
+                "kept_after_updates": result.update,
                 "parameters": result.parameters,
                 "validation_score": result.validation_score,
             }
