@@ -180,9 +180,7 @@ def _read_places(file: Any, description: str) -> Mesh:
     mesh = mesh_from_coordinates(latitudes, longitudes, description)
     levels = tuple(json.loads(description).get("levels", ()))
     boundary = boundary_from_json(description, mesh.num_nodes)
-    return replace(
-        mesh, areas=np.asarray(file["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary
-    )
+    return replace(mesh, areas=np.asarray(file["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary)
 
 
 def _cell_shape(mesh: Mesh) -> tuple[int, ...]:
