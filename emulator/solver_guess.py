@@ -61,8 +61,8 @@ class SolverStep(nn.Module):
     @property
     def winds(self) -> list[tuple[int, int]]:
         """(eastward, northward) columns of `seen`."""
-        east, north = self.back[1], self.back[2]
-        return [(east, north), (len(self.back) + east, len(self.back) + north)]
+        _, east, north = self.order
+        return [(east, north), (len(self.order) + east, len(self.order) + north)]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised next values [batch, node, predicted], and what the network sees of the solver besides.

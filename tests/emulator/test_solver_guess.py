@@ -17,6 +17,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.departures import DeparturesConfig
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.gnn import GNNConfig
+from emulator.inputs import Inputs
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.physics.shallow_water import ShallowWaterConfig
@@ -144,6 +145,15 @@ def test_what_lies_beyond_the_truncation_persists_and_is_seen() -> None:
     _, beyond = guess(following)
     torch.testing.assert_close(beyond[..., 3:], rest, atol=2e-4, rtol=0)
     assert rest.abs().max() > 0.05
+
+
+@pytest.mark.parametrize("task", [FLOW, IN_ORDER])
+def test_the_winds_among_what_is_seen_are_found_in_any_order_of_the_task(task: Task) -> None:
+    east, north = task.prognostic.index("u"), task.prognostic.index("v")
+    assert SolverStep(SolverGuess(equation=COARSE), Inputs(task, MESH), MESH).winds == [
+        (east, north),
+        (3 + east, 3 + north),
+    ]
 
 
 def test_gradients_pass_through_the_solver_as_differences_say() -> None:
