@@ -34,7 +34,7 @@ FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, Discriminat
 
 @dataclass(frozen=True)
 class GNNConfig:
-    """An encode-process-decode graph network on the mesh of its data.
+    """An encode-process-decode graph network, on the mesh of its data or on one of its own.
 
     graph: the edges messages pass along; by default several scales on a ring or an icosphere, the eight neighbours
         elsewhere.
@@ -112,7 +112,8 @@ def _flux_decoder(config: GNNConfig, task: Task, mesh: Mesh, graphs: ModelGraphs
 def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, int]]:
     """(eastward, northward) columns of the features that are the two components of a wind, for every time of history.
 
-    Of two prognostic partners the task lists the eastward one first. With `inputs`, so is the change of a boundary.
+    Of two prognostic partners the task lists the eastward one first. With `inputs`, of the times these show only, and
+    the change of a boundary too.
     Raises MeshcastError where the names say that it is the other way round.
     """
     names, columns = task.prognostic, dict[tuple[int, int], None]()
@@ -125,7 +126,8 @@ def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, in
                     f"{names[east]} and {names[north]} are partners in this order, but the eastward component of a "
                     f"vector comes first. List {names[north]} before {names[east]}."
                 )
-    first = [time * len(names) for time in range(task.history)]
+    shown = task.history if inputs is None else inputs.num_fields // len(names)
+    first = [time * len(names) for time in range(shown)]
     if inputs is not None and task.boundary:
         first.append(inputs.num_fields + inputs.num_own - inputs.num_boundary)
     return [(column + east, column + north) for column in first for east, north in columns]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from emulator.departures import DeparturesConfig, build_inputs
 from emulator.gnn import wind_columns
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
+from graphs.icosphere import icosphere
 
 
 def task_of(*variables: Variable, history: int = 1) -> Task:
@@ -24,6 +26,14 @@ def test_the_components_of_every_wind_are_found_at_every_time_of_the_history() -
         history=2,
     )
     assert wind_columns(task) == [(1, 2), (3, 4), (6, 7), (8, 9)]
+
+
+def test_of_departures_only_the_winds_that_are_shown_are_features() -> None:
+    wind = (Variable("u", "prognostic", partner="v"), Variable("v", "prognostic", partner="u"))
+    task = task_of(*wind, Variable("co2", "forcing"), history=3)
+    for shown, expected in ((1, [(0, 1)]), (2, [(0, 1), (2, 3)]), (None, [(0, 1), (2, 3), (4, 5)])):
+        inputs = build_inputs(DeparturesConfig("none", shown=shown), task, icosphere(0))
+        assert wind_columns(task, inputs) == expected
 
 
 def test_scalars_and_diagnostic_winds_are_no_wind_among_the_features() -> None:
