@@ -17,7 +17,6 @@ from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
 from emulator.configuration import dump, load, resolve
-from emulator.data.dataset_fields import open_fields
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
 from emulator.data.starts import spread_starts
@@ -128,9 +127,9 @@ def compare(
     """
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
-    test, train = config.data.test.open(), open_fields(config.data.train.source)
-    if not train.mesh.same_nodes(test.mesh):
-        raise MeshcastError(f"Training data on a {train.mesh.describe()} but test data on a {test.mesh.describe()}.")
+    test, mesh = config.data.test.open(), config.data.train.mesh
+    if not mesh.same_nodes(test.mesh):
+        raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
     task = config.task.build(test)
     loaded = {
         label: _load(label, row, test, task.time_step) for label, row in config.emulators.items() if _is_checkpoint(row)

@@ -17,6 +17,7 @@ from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.limited_area import BoxWindow, CapWindow
+from graphs.mesh import Mesh
 
 WindowConfig = Annotated[CapWindow | BoxWindow, Discriminator("kind")]
 NoiseKind = Literal["white", "random_amplitude"]
@@ -43,6 +44,12 @@ class DataPart:
         if self.window is None:
             return open_fields(self.source, part, keep_in_memory=True)
         return in_memory(in_window(open_fields(self.source, part), self.window))
+
+    @property
+    def mesh(self) -> Mesh:
+        """Where the fields lie, none of them read."""
+        fields = open_fields(self.source)
+        return fields.mesh if self.window is None else in_window(fields, self.window).mesh
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConf
     experiment = load(ExperimentConfig, path, overrides)
     if not isinstance(experiment.emulator, GNNConfig):
         raise MeshcastError(f"An emulator of kind {experiment.emulator.kind} has no graph. Use kind: gnn.")
-    mesh = experiment.data.train.open().mesh
+    mesh = experiment.data.train.mesh
     return mesh, experiment.emulator.graph or default_config(mesh)
 
 

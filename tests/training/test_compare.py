@@ -17,6 +17,7 @@ from emulator.build import load_emulator
 from emulator.configuration import load
 from emulator.data.arrays import ArrayFields
 from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
+from emulator.data.window import in_window
 from emulator.gnn import GNNConfig
 from emulator.physics.ring_equations import APEBENCH
 from emulator.plugins import find_plugin, load_plugins
@@ -24,6 +25,7 @@ from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.latlon import latlon
 from meshcast.commands.compare import compare as command
+from tests.emulator.test_boundary import WINDOW, globe
 from training.compare import CompareConfig, Comparison, compare, study_runs
 
 PLUGINS = [
@@ -235,8 +237,7 @@ def test_real_data_start_every_so_many_steps(
     mesh = latlon(np.linspace(55, 50, 3), np.linspace(0, 6, 4))
     weather = 280 + np.cos(2 * np.pi * hours[:, None, None, None] / 24 + mesh.longitudes[:, None] / 9)
     fields = ArrayFields(weather.astype(np.float32), ("2t",), ("K",), mesh, TimeStep(3600), 3600 * hours, "member")
-    for module in ("training.experiment", "training.compare"):
-        monkeypatch.setattr(f"{module}.open_fields", lambda *arguments, **options: fields)
+    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
     rows = "emulators={hourly: {kind: climatology, period: hour}, ridge: {kind: ridge, radii: [0]}}"
     overrides = [rows, "own_training={}", "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
     config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
@@ -248,6 +249,21 @@ def test_real_data_start_every_so_many_steps(
     comparison = compare(config, progress=False)  # the row with the longest history decides
     for scores in comparison.verification.emulators:
         assert scores.init_time.tolist() == [3600 * hour for hour in (9, 21, 33, 45)]
+
+
+def test_a_window_is_cut_out_of_every_part_of_a_comparison(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = globe(times=8, rows=2)
+    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
+    rows = "emulators={climatology: {kind: climatology, period: none}}"
+    window = f"data.window={{kind: cap, centre: {list(WINDOW.centre)}, radius_km: {WINDOW.radius_km}, " + (
+        f"boundary_km: {WINDOW.boundary_km}}}"
+    )
+    overrides = [rows, window, "own_training={}", "task.prognostic=[h, u, v]", "validation.score=rmse"]
+    comparison = compare(config_in(tmp_path, source, *overrides, "forecast={steps: 3}"), progress=False)
+    trained = load_emulator(comparison.rows[0].result.emulator_path(tmp_path / "results"))  # type: ignore[union-attr]
+    assert trained.emulator.mesh.same_nodes(in_window(fields, WINDOW).mesh)
 
 
 def test_what_does_not_fit_together_is_refused_before_any_training(source: Path, tmp_path: Path) -> None:
