@@ -53,12 +53,17 @@ def memory_estimate(level: int) -> int:
     return BYTES_PER_NODE * num_nodes(level)
 
 
-def refuse_level(level: int) -> None:
-    """Raise MeshcastError where `level` is no level, or too fine for the memory left."""
+def check_level(level: int) -> None:
+    """Raise MeshcastError where `level` is no level of an icosphere on Earth."""
     if isinstance(level, bool) or not isinstance(level, int | np.integer) or level < 0:
         raise MeshcastError(f"The level of an icosphere is a whole number from 0 (12 nodes), not {level!r}.")
     if level > 20:  # 30 m on Earth; numbers beyond would not fit a message, let alone a memory
         raise MeshcastError(f"An icosphere of level {level} is finer than 10 m on Earth. Choose a level of at most 12.")
+
+
+def refuse_level(level: int) -> None:
+    """Raise MeshcastError where `level` is no level, or too fine for the memory left."""
+    check_level(level)
     refuse_too_large(
         memory_estimate(int(level)),
         f"An icosphere of level {level}, {num_nodes(int(level)):,} nodes,",

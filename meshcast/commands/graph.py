@@ -40,7 +40,10 @@ def graph(
         if target is not None:
             _refuse(target, ending)
     mesh, chosen = _mesh_and_edges(config, overrides or [])
-    say(estimate(chosen, mesh.num_nodes).describe())
+    expected = estimate(chosen, mesh.num_nodes)
+    say(expected.describe())
+    if mesh.domain.kind == "sphere":  # of a limited area only the mesh is built whole, which looks at memory itself
+        expected.refuse_too_large()
     graphs = build_graphs(chosen, mesh)
     if as_json:
         print_json(summary(graphs, mesh))

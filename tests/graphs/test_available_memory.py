@@ -81,3 +81,17 @@ def test_the_estimate_is_near_what_is_built(config: GraphConfig, mesh) -> None:
     assert expected.num_nodes == graphs.processor.num_receivers
     assert expected.num_edges == pytest.approx(sum(graph.num_edges for graph in graphs.named().values()), rel=0.25)
     assert f"{expected.num_edges:,} edges" in expected.describe()
+
+
+@pytest.mark.parametrize("level", [-1, 40])
+def test_a_level_that_no_icosphere_has_gets_no_estimate(level: int) -> None:
+    with pytest.raises(MeshcastError, match=f"level.*{level}"):
+        estimate(GraphConfig(MultiMeshEdges(), IcosphereMesh(level=level)), 100)
+
+
+def test_mesh_and_edges_together_are_refused_before_the_mesh_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = estimate(GraphConfig(MultiMeshEdges(), IcosphereMesh(level=5)), 2592)
+    expected.refuse_too_large()
+    monkeypatch.setattr(module, "available_memory", lambda: expected.num_bytes - 1)
+    with pytest.raises(MeshcastError, match=r"about 10,242 nodes and [0-9,]+ edges needs about .* lower level"):
+        expected.refuse_too_large()
