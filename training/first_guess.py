@@ -21,6 +21,7 @@ from emulator.normalise import read_in_chunks
 from emulator.plugins import PluginConfig
 from emulator.solver_guess import SolverStep
 from emulator.task import Task
+from training.memory import refuse_too_large_network
 from training.prepared import Prepared
 from training.windows import NOISE_SIZE, Batch, Windows
 
@@ -30,12 +31,15 @@ MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, GNNConfig | PluginConfig]:
     """The untrained emulator of an experiment, and its configuration with the first guess resolved.
 
-    Its weights are drawn from the seed; scales and first guess are fitted on the training part.
+    Its weights are drawn from the seed; scales and first guess are fitted on the training part. Raises MeshcastError
+    where it would not fit in memory.
     """
     config, task = prepared.config, prepared.task
     section = config.emulator
     assert isinstance(section, GNNConfig | PluginConfig)
     part = prepared.part
+    if isinstance(section, GNNConfig):
+        refuse_too_large_network(section, part.fields.mesh, config.training)
     ridge = None
     if isinstance(section.first_guess, RidgeConfig):
         ridge = Ridge.fit(section.first_guess, replace(task, boundary=False), part)
