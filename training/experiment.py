@@ -100,7 +100,8 @@ class TaskConfig:
     def build(self, fields: Fields) -> Task:
         """The task, with the units of the data.
 
-        Raises MeshcastError where the data lack a variable, or the time step is no multiple of theirs.
+        Raises MeshcastError where the data lack a variable, where the task speaks of one it does not name, or where the
+        time step is no multiple of theirs.
         """
         units = dict(zip(fields.variables, fields.units, strict=True))
         given = {"forcing", "static"}
@@ -112,10 +113,7 @@ class TaskConfig:
                 partner = self.partners.get(name)
                 bounds, conserved = self.bounds.get(name), name in self.conserved
                 variables.append(Variable(name, role, units.get(name, "1"), partner, bounds, conserved))
-        if strangers := sorted(set(self.conserved) - {variable.name for variable in variables}):
-            raise MeshcastError(
-                f"task.conserved names {', '.join(strangers)}, but prognostic are {', '.join(self.prognostic)}."
-            )
+        self._refuse_strangers()
         if absent:
             raise MeshcastError(
                 f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
@@ -123,6 +121,15 @@ class TaskConfig:
             )
         boundary = fields.mesh.boundary is not None
         return Task(tuple(variables), self._time_step(fields.time_step), self.history, boundary=boundary)
+
+    def _refuse_strangers(self) -> None:
+        """Raise where conserved, bounds or partners speak of a variable that the task does not name."""
+        named = (*self.prognostic, *self.diagnostic, *self.forcing, *self.static)
+        for key, names in (("conserved", self.conserved), ("bounds", self.bounds), ("partners", self.partners)):
+            if strangers := sorted(set(names) - set(named)):
+                raise MeshcastError(
+                    f"task.{key} names {', '.join(strangers)}, but the task's variables are {', '.join(named)}."
+                )
 
     def _time_step(self, own: TimeStep) -> TimeStep:
         return own if self.time_step is None else own.times(own.steps_in(self.time_step, "task.time_step"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,5 +28,12 @@ def test_a_node_is_valid_that_has_a_value_at_any_season() -> None:
 def test_a_variable_named_as_conserved_is_so_in_the_task() -> None:
     task = TaskConfig(prognostic=("2t", "sst"), diagnostic=("tp",), conserved=("sst",)).build(weather_fields())
     assert [variable.conserved for variable in task.variables] == [False, True, False]
-    with pytest.raises(MeshcastError, match=r"task.conserved names q, but prognostic are 2t, sst"):
-        TaskConfig(prognostic=("2t", "sst"), conserved=("q",)).build(weather_fields())
+
+
+@pytest.mark.parametrize(
+    "named", [{"conserved": ("q",)}, {"partners": {"q": "2t", "2t": "sst"}}, {"bounds": {"q": (0.0, None)}}], ids=list
+)
+def test_what_is_said_of_a_variable_the_task_does_not_name_is_refused(named: dict[str, Any]) -> None:
+    key = next(iter(named))
+    with pytest.raises(MeshcastError, match=rf"task.{key} names q, but the task's variables are 2t, sst\."):
+        TaskConfig(prognostic=("2t", "sst"), **named).build(weather_fields())
