@@ -332,8 +332,9 @@ class Evaluation:
     def _sum(self, coefficients: Tensor) -> Tensor:
         truncation = coefficients.shape[0] - 1
         real = torch.view_as_real(coefficients.flatten(2) if coefficients.ndim > 2 else coefficients[..., None])
-        index = torch.as_tensor(Degrees(truncation).kept, device=real.device)
-        columns = torch.cat([real[index][..., 0], real[index][..., 1]])  # [coefficient * 2, column]
+        index = torch.as_tensor(np.flatnonzero(Degrees(truncation).kept), device=real.device)
+        kept = real.flatten(0, 1).index_select(0, index)
+        columns = torch.cat([kept[..., 0], kept[..., 1]])  # [coefficient * 2, column]
         parts = [torch.from_numpy(basis).to(columns) @ columns for basis in self._basis(truncation)]
         return torch.cat(parts).T.reshape(*coefficients.shape[2:], self.mesh.num_nodes)
 
@@ -348,13 +349,6 @@ class Evaluation:
 def evaluate(coefficients: Tensor, mesh: Mesh) -> Tensor:
     """Values [..., node] at a mesh's nodes of coefficients [order, offset, ...], once; see `Evaluation`."""
     return Evaluation(mesh, coefficients.shape[0] - 1, cached=False).field(coefficients)
-
-
-def evaluate_wind(
-    vorticity: Tensor, divergence: Tensor, mesh: Mesh, transform: SphericalTransform
-) -> tuple[Tensor, Tensor]:
-    """East and north components [..., node] at a mesh's nodes, once; see `Evaluation.wind`."""
-    return Evaluation(mesh, transform.truncation, cached=False).wind(vorticity, divergence, transform)
 
 
 def real_basis(positions: Array, truncation: int) -> Array:
@@ -399,7 +393,7 @@ class NodeProjection:
         shape, size = values.shape[:-1], self.truncation + 1
         fitted = self.matrix.to(values) @ values.reshape(-1, values.shape[-1]).T  # [coefficient * 2, column]
         real, imaginary = fitted.tensor_split(2)
-        kept = torch.as_tensor(Degrees(self.truncation).kept, device=values.device).flatten().nonzero().squeeze(1)
+        kept = torch.as_tensor(np.flatnonzero(Degrees(self.truncation).kept), device=values.device)
         full = torch.zeros(
             size * size, fitted.shape[1], dtype=torch.complex(real, imaginary).dtype, device=values.device
         )
