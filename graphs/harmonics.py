@@ -18,11 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 from graphs.latlon import latlon
 from graphs.mesh import EARTH_RADIUS, Mesh
 
 Array = NDArray[np.float64]
+
+TABLES = 6  # of Legendre functions that a transform holds at the peak, of both parities together
 
 
 def legendre(mu: Array, truncation: int, offsets: int | None = None, cosine: Array | None = None) -> Array:
@@ -145,6 +148,11 @@ class SphericalTransform:
                 f"T{truncation} needs an even number of at least {truncation + 1} latitudes and at least "
                 f"{2 * truncation + 1} longitudes, but the grid has {self.num_latitudes} x {self.num_longitudes}."
             )
+        refuse_too_large(
+            8 * TABLES * (self.num_latitudes // 2) * (truncation + 1) * (truncation + 2),
+            f"The transform of T{truncation} on {self.num_latitudes:,} x {self.num_longitudes:,} points",
+            "Choose a lower truncation.",
+        )
         self.truncation, self.dtype, self.device = truncation, dtype, torch.device(device)
         self.latitudes, weights = gaussian_latitudes(self.num_latitudes)
         self.longitudes = 360.0 * np.arange(self.num_longitudes) / self.num_longitudes

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from graphs import available_memory
 from graphs.errors import MeshcastError
 from graphs.harmonics import (
     Degrees,
@@ -149,3 +150,12 @@ def test_what_cannot_be_transformed_is_refused() -> None:
         Evaluation(ring(8), 3)
     with pytest.raises(MeshcastError, match="at least 120 nodes"):
         WindProjection(icosphere(1), SphericalTransform(10))
+
+
+def test_a_truncation_that_does_not_fit_in_memory_is_refused_before_its_grid_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(available_memory, "available_memory", lambda: 2**30)
+    SphericalTransform(42)
+    with pytest.raises(MeshcastError, match=r"transform of T20000 on 30,\d+ x 61,\d+ points needs .* lower truncation"):
+        SphericalTransform(20_000)
