@@ -58,7 +58,7 @@ def _coordinates(latitudes: ArrayLike, longitudes: ArrayLike) -> tuple[Array, Ar
         if wrong.size:
             raise MeshcastError(
                 f"{wrong.size} of {values.size} nodes have a {name} outside -{limit:g} to {limit:g} degrees; the first "
-                f"is node {wrong[0]} with {values[wrong[0]]:g}."
+                f"is node {wrong[0]} with {values[wrong[0]]:g}. Give degrees north and east, in this order."
             )
     return np.clip(latitude, -90.0, 90.0), longitude
 
@@ -68,9 +68,9 @@ def _refuse_duplicates(positions: Array, latitude: Array, longitude: Array) -> N
     if len(pairs):
         first, second = min((int(a), int(b)) for a, b in pairs)
         raise MeshcastError(
-            f"{len(pairs)} pairs of nodes stand on the same place; the first are nodes {first} and {second} at "
-            f"{latitude[first]:g} N, {longitude[first]:g} E. Drop one of each pair (a grid with rows on the poles can "
-            "keep them through graphs.latlon.latlon)."
+            f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of nodes stand on the same place; the first are nodes {first} "
+            f"and {second} at {latitude[first]:g} N, {longitude[first]:g} E. Drop one of each pair; only a whole grid "
+            "of latitudes and longitudes may hold a pole more than once."
         )
 
 

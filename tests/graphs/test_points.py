@@ -73,12 +73,16 @@ def test_known_areas_are_taken() -> None:
 @pytest.mark.parametrize(
     ("latitudes", "longitudes", "message"),
     [
-        ([0, 91, 92], [0, 0, 0], "2 of 3 nodes have a latitude outside -90 to 90 degrees; the first is node 1 with 91"),
-        ([0, np.nan], [0, 0], "1 of 2 nodes have a latitude"),
+        (
+            [0, 91, 92],
+            [0, 0, 0],
+            "2 of 3 nodes have a latitude outside -90 to 90 degrees; the first is node 1 with 91",
+        ),
+        ([0, np.nan], [0, 0], "1 of 2 nodes have a latitude.* Give degrees north"),
         ([0, 1], [0, 500], "longitude outside -360 to 360"),
         ([0, 1], [0], "one latitude and one longitude, but there are 2 and 1"),
-        ([5, 1, 5], [10, 0, 370 - 360], "1 pairs of nodes stand on the same place; the first are nodes 0 and 2"),
-        ([90, 0, 90], [10, 0, 20], "same place"),
+        ([5, 1, 5], [10, 0, 370 - 360], "1 pair of nodes stand on the same place; the first are nodes 0 and 2"),
+        ([90, 0, 90], [10, 0, 20], "1 pair of nodes .* nodes 0 and 2 at 90 N, 10 E. Drop one of each"),
     ],
 )
 def test_impossible_points_are_refused(latitudes, longitudes, message) -> None:
