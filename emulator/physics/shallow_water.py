@@ -88,7 +88,15 @@ class Climate:
 
     def __post_init__(self) -> None:
         if min(self.jet_width, self.relaxation_days, self.drag_days) <= 0:
-            raise MeshcastError("A climate needs jet_width, relaxation_days and drag_days > 0.")
+            raise MeshcastError(
+                "A climate needs jet_width, relaxation_days and drag_days > 0, but they are "
+                f"{self.jet_width:g}, {self.relaxation_days:g} and {self.drag_days:g}."
+            )
+        if not 0 < self.jet_latitude < 90:
+            raise MeshcastError(
+                f"A climate's jet_latitude lies between 0 and 90 degrees, for one jet in each hemisphere, but is "
+                f"{self.jet_latitude:g}."
+            )
 
 
 @dataclass(frozen=True)

@@ -227,3 +227,15 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(MeshcastError, match="e_folding > 0 and an even order"):
         Hyperdiffusion(order=3)
     assert Degrees(4).kept.sum() == 15
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"jet_latitude": 120.0}, "between 0 and 90.* is 120"),
+        ({"relaxation_days": -3.0}, "> 0.* 6, -3 and 10"),
+    ],
+)
+def test_a_climate_that_cannot_be_is_refused(wrong: dict[str, float], words: str) -> None:
+    with pytest.raises(MeshcastError, match=words):
+        Climate(**wrong)
