@@ -219,7 +219,10 @@ def _placement(
     among = nodes_among(source.mesh, boundary)
     if among is not None:
         return lambda values: values[:, among]
-    remapping = bilinear(source.mesh, boundary)
+    try:
+        remapping = bilinear(source.mesh, boundary)
+    except MeshcastError as error:
+        raise MeshcastError(f"The boundary, {source.name}, does not surround the area: {error}") from None
     winds = wind_columns(replace(task, history=1))
     notices.append(f"The boundary was remapped: {remapping.describe()}.")
 

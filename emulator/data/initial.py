@@ -121,18 +121,22 @@ def open_source_fields(
         given = [str(source) if isinstance(source, Path) else source for source in listed]
         return open_fields(given[0] if len(given) == 1 else given, trajectories), []
     read = read_files(listed, rename, units)
-    names = tuple(map(str, read.data_vars))
+    names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, listed))
+    try:
+        mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
+    except MeshcastError as error:
+        raise MeshcastError(f"The nodes of {source} cannot be: {error}") from None
     kept = ("title", "institution", "source", "references", "licence", "attribution", "calendar", "notices")
     fields = ArrayFields(
         values=np.stack([read[name].values for name in names], axis=-1),
         variables=names,
         units=tuple(str(read[name].attrs["units"]) for name in names),
-        mesh=mesh_from_coordinates(read["latitude"].values, read["longitude"].values),
+        mesh=mesh,
         time_step=time_step_of(read) or TimeStep(1),
         times=to_seconds(read["time"].values),
         ensemble_axis="member",
         attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
-        source=", ".join(map(str, listed)),
+        source=source,
     )
     # what a file lacks in units is a fault of the variables a task needs, reported with them
     notices = [line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line]
@@ -354,5 +358,6 @@ def _check_finite(
             on = mesh if wrong.shape[2] == mesh.num_nodes else fields.mesh
             faults.append(
                 f"{theirs} has {int(wrong.sum())} values that are NaN or infinite where the emulator needs them; the "
-                f"first is node {node}, at {on.latitudes[node]:.2f} N {on.longitudes[node]:.2f} E"
+                f"first is node {node}, at {on.latitudes[node]:.2f} N {on.longitudes[node]:.2f} E. Fill them, or "
+                "choose another initial time"
             )

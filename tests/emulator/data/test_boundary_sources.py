@@ -149,6 +149,9 @@ def test_what_cannot_be_the_boundary_is_refused() -> None:
     one = replace(GLOBE, values=GLOBE.values[:, :1])
     with pytest.raises(MeshcastError, match="no trajectory 1"):
         given(one)
+    europe = latlon([70, 60, 50], [0, 10, 20])
+    with pytest.raises(MeshcastError, match=r"The boundary, .*, does not surround the area: .* nodes lie beyond"):
+        given(replace(GLOBE, mesh=europe, values=GLOBE.values[:, :, : europe.num_nodes]))
     later = replace(GLOBE, values=GLOBE.values[4:], times=GLOBE.times[4:])
     with pytest.raises(MeshcastError, match="begins too late"):
         given(later)

@@ -229,3 +229,9 @@ def test_a_source_that_does_not_cover_the_emulators_nodes_cannot_be_remapped(wri
 def test_rings_are_not_remapped(write_netcdf):
     with pytest.raises(MeshcastError, match="Take a source of the same equation"):
         initial_conditions(write_netcdf(), TASK, ring(18), "latest", regrid="bilinear")
+
+
+def test_nodes_that_cannot_be_are_told_with_the_name_of_their_file(write_netcdf):
+    path = write_netcdf("far-north.nc", latitudes=[95.0, 50.0, 40.0])
+    with pytest.raises(MeshcastError, match=r"far-north.nc cannot be: Latitudes must lie in -90 to 90 .* one is 95"):
+        initial_conditions(path, TASK, MESH, "latest")
