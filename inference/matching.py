@@ -75,6 +75,14 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
     if not found.has_truth.any():
         first, last = map(truth.time_step.moment, truth.times[[0, -1]])
         start, end = map(forecast.time_step.moment, (times[:, 1:].min(), times.max()))
+        if not known.any():
+            theirs = sorted({int(number) for number in forecast.trajectory})
+            begun = "from states of no trajectory" if theirs == [-1] else f"from trajectory {_listed(theirs)}"
+            raise MeshcastError(
+                f"{label} begins {begun}, but the truth {truth.source} holds trajectories 0 to "
+                f"{truth.ensemble_size - 1}, and which is meant cannot be told: nothing to verify. Forecast from the "
+                "simulated dataset itself, with --trajectories, or give a truth of one trajectory."
+            )
         raise MeshcastError(
             f"{label} is valid from {start} to {end}, but the truth {truth.source} covers {first} to {last} every "
             f"{truth.time_step}, with {truth.ensemble_size} trajectories or members: nothing to verify. Give a truth "
@@ -145,6 +153,11 @@ def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]
             start = f"trajectory {forecast.trajectory[case]} from {start}"
         sentences.setdefault(leads, []).append(start)
     return [f"no truth at {leads} of {', '.join(starts)}" for leads, starts in sentences.items()]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """The first few of some numbers."""
+    return ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
 
 
 def _ranges(steps: NDArray[np.int64]) -> str:

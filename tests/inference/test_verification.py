@@ -192,6 +192,10 @@ def test_what_cannot_be_verified_is_refused_with_a_reason() -> None:
     forecast = ring_forecast(truth)
     with pytest.raises(MeshcastError, match="nothing to verify"):
         verify([forecast], replace(truth, times=truth.times + 1000))
+    with pytest.raises(MeshcastError, match=r"begins from states of no trajectory, .* trajectories 0 to 5.* --traj"):
+        verify([replace(forecast, trajectory=np.full_like(forecast.trajectory, -1))], truth)
+    with pytest.raises(MeshcastError, match=r"begins from trajectory 6, 7, 8, 9, 10, \.\.\., but"):
+        verify([replace(forecast, trajectory=forecast.trajectory + 6)], truth)
     with pytest.raises(MeshcastError, match="same nodes"):
         other = ring(32)
         verify([replace(forecast, mesh=other, values=forecast.values[:, :, :, :32])], truth)
