@@ -203,7 +203,7 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
         for item in error.errors():
             location = locate(content, item["loc"][1:], item["type"])
             origins = [text for at, text in overridden.items() if at[: len(location)] == location[: len(at)]]
-            origin = f" (from {origins[0]})" if location and origins else ""
+            origin = f" (from {', '.join(origins)})" if location and origins else ""
             faults[describe(cls, content, item, location) + origin] = None
         raise MeshcastError(_report(source, list(faults))) from None
 

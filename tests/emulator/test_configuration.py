@@ -203,3 +203,8 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
     with pytest.raises(MeshcastError, match="not valid YAML: line 1"):
         load(Experiment, path)
     assert not (tmp_path / "made").exists()
+
+
+def test_a_fault_of_a_section_names_every_override_that_may_have_made_it() -> None:
+    fault = "training: seed must be at least 0, but is -5. (from training.noise=0.1, training.seed=-5)"
+    assert faults_of(MINIMAL, "training.noise=0.1", "training.seed=-5") == [fault]
