@@ -88,10 +88,10 @@ class DepartureInputs(Inputs):
     def base(self, state: State) -> Tensor:
         """[batch · member, node, predicted] the climatology of the next state, with the mean anomaly of the last."""
         following = self.task.time_step.advance(state.valid_time)
+        every = (-1, state.values.shape[1], -1, -1)  # every member, where none has a mean anomaly of its own too
         prognostic, diagnostic = self.climatology.at(following, self.mean.dtype)
-        prognostic = prognostic + self._recent(state)
-        diagnostic = diagnostic.expand(-1, state.values.shape[1], -1, -1)
-        return torch.cat([prognostic, diagnostic], dim=-1).flatten(0, 1)
+        prognostic = (prognostic + self._recent(state)).expand(every)
+        return torch.cat([prognostic, diagnostic.expand(every)], dim=-1).flatten(0, 1)
 
     def _recent(self, state: State) -> Tensor:
         """[batch, member, node, prognostic] the mean anomaly of the last states; zeros [1, 1, 1, 1] where unused."""

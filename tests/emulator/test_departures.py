@@ -16,6 +16,7 @@ from emulator.forcings import ComputedForcings, Forcings
 from emulator.gnn import GNNConfig, PersistenceGuess
 from emulator.inputs import Inputs
 from emulator.protocol import rollout
+from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
@@ -111,6 +112,18 @@ def test_a_network_of_departures_runs_with_everything_a_task_can_have(departures
         masked = np.arange(24) % 6 >= 4
         np.testing.assert_array_equal(np.isnan(following.now[..., 1]), np.broadcast_to(masked, (2, 1, 24)))
         assert torch.isfinite(following.now[..., 0]).all() and rain is not None and torch.isfinite(rain).all()
+
+
+@pytest.mark.parametrize("recent", [0, 24])
+def test_members_of_an_ensemble_are_forecast_as_each_alone(recent: int) -> None:
+    fields = months()
+    config = GNNConfig(processor=SMALL, departures=DeparturesConfig("month", recent, 1))
+    emulator = fitted(TASK, fields, config, part=TrainingPart(fields, slice(0, 240)))
+    one, other = (starting_from(fields, TASK, [start]) for start in (250, 262))  # of the same month
+    together = State(torch.cat([one.values, other.values], dim=1), one.valid_time)
+    provider = Forcings(ComputedForcings(fields.mesh))
+    both, *alone = (next(rollout(emulator, state, provider, 1))[0].now for state in (together, one, other))
+    torch.testing.assert_close(both, torch.cat(alone, dim=1), rtol=0, atol=0.01)  # a leap year's sun, and rounding [K]
 
 
 def test_an_untrained_network_of_departures_forecasts_that_they_persist() -> None:
