@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistence, AnomalyPersistenceConfig
-from emulator.baselines.anomaly_ridge import AnomalyRidge, AnomalyRidgeConfig
 from emulator.baselines.climatology import Climatology, ClimatologyConfig
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
@@ -27,19 +26,10 @@ BaselineConfig = (
     | RecentMeanConfig
     | LinearInverseConfig
     | RidgeConfig
-    | AnomalyRidgeConfig
     | CoarseSolverConfig
 )
 Baseline = (
-    Persistence
-    | Climatology
-    | AnomalyPersistence
-    | DampedAnomaly
-    | RecentMean
-    | LinearInverse
-    | Ridge
-    | AnomalyRidge
-    | CoarseSolver
+    Persistence | Climatology | AnomalyPersistence | DampedAnomaly | RecentMean | LinearInverse | Ridge | CoarseSolver
 )
 
 
@@ -69,8 +59,6 @@ def _class_of(config: BaselineConfig) -> Any:
             return LinearInverse
         case RidgeConfig():
             return Ridge
-        case AnomalyRidgeConfig():
-            return AnomalyRidge
         case CoarseSolverConfig():
             return CoarseSolver
         case _:

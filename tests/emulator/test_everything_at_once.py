@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
-from emulator.baselines.anomaly_ridge import AnomalyRidgeConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverseConfig
@@ -22,6 +21,7 @@ from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, fit_closed_form, load_emulator, save_emulator
 from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
+from emulator.departures import DeparturesConfig
 from emulator.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
@@ -130,7 +130,7 @@ def emulators(fields: ArrayFields, part: TrainingPart) -> dict[str, tuple[Emulat
         "recent mean": RecentMeanConfig(period="none", steps=2),
         "linear inverse": LinearInverseConfig(period="none", modes=3),
         "ridge": ridge,
-        "anomaly ridge": AnomalyRidgeConfig("anomaly_ridge", "none", ridge),
+        "anomaly ridge": replace(ridge, departures=DeparturesConfig("none")),
     }
     made: dict[str, tuple[Emulator, Any]] = {}
     for name, config in networks.items():
