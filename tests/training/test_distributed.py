@@ -66,7 +66,7 @@ def test_two_processes_train_validate_each_start_once_and_write_one_checkpoint(t
     emulator = load_emulator(tmp_path / "pair" / "emulator.safetensors").emulator
     prepared = prepare(alone)
     state = starting_from(prepared.validation, prepared.task, [0])  # type: ignore[arg-type]
-    states = [following for following, _ in rollout(emulator, state, prepared.forcings, 5)]
+    states = [following for following, _ in rollout(emulator, state, prepared.validation_forcings, 5)]
     assert torch.isfinite(states[-1].values).all()
 
 
