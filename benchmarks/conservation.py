@@ -4,7 +4,8 @@
 
 Each emulator forecasts the same test trajectories. Its errors are compared with the first one's, case by case, with a
 bootstrap interval over the trajectories; a further row takes the fixer off the first emulator's own weights. The mass
-drift is the largest relative change of the area-mean depth over a rollout of a thousand steps.
+drift is the largest relative change of the area-mean depth over a rollout of a thousand steps, while the guard lets a
+case go on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sphere_protocol import DAY, forecast_and_truth, number, squared_errors, variances
 
@@ -27,10 +27,11 @@ from emulator.conservation import Conservation
 from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts, states_at
-from emulator.protocol import rollout
 from graphs.atomic_file import atomic_file
 from inference.bootstrap import interval, resample_cases, resampled_mean
 from inference.conservation import corrections
+from inference.forecast import GuardedRollout
+from inference.guard import Guard
 from training.experiment import ExperimentConfig
 
 LONG = 1000  # steps of the rollout whose mass is weighed
@@ -90,22 +91,24 @@ def without_fixer(path: Path) -> TrainedEmulator:
     return trained
 
 
-@torch.no_grad()
 def mass(trained: TrainedEmulator, test: Fields) -> dict[str, Any]:
-    """Of a long rollout of all test trajectories: the drift of the mean depth, and what conservation took off it."""
+    """Of a long rollout of the test trajectories: the drift of the mean depth while the guard lets a case go on, how
+    many it stops, and what conservation took off the mean at a step of the first day."""
     emulator = trained.emulator
-    init_time, trajectory = spread_starts(test, emulator.task, 1)
+    init_time, trajectory = spread_starts(test, emulator.task, 1, most=8)
     initial = states_at(test, emulator.task, init_time, trajectory)
     forcings = forcings_of(emulator.task, emulator.mesh, test)
-    areas, depth = torch.from_numpy(emulator.mesh.areas), emulator.task.prognostic.index("h")
-    before = areas @ initial.state.now[:, 0, :, depth].double().T
+    areas, depth = emulator.mesh.areas, emulator.task.prognostic.index("h")
+    before = initial.state.now[:, 0, :, depth].double().numpy() @ areas
+    guarded = GuardedRollout(emulator, initial.state, forcings, Guard(trained.statistics, emulator.mesh))
     largest = 0.0
-    for state, _ in rollout(emulator, initial.state, forcings, LONG):
-        now = areas @ state.now[:, 0, :, depth].double().T
-        largest = max(largest, float((now / before - 1).abs().max()))
+    for values in guarded.steps(LONG):
+        drift = np.abs(values[:, 0, :, depth].astype(np.float64) @ areas / before - 1.0)
+        largest = max(largest, float(np.nanmax(drift, initial=0.0)))
     taken = corrections(emulator, initial.state, forcings, DAY // 10_800)
     return {
         f"relative_mass_drift_within_{LONG}_steps": number(largest),
+        "stopped_by_guard_at_steps": sorted(stop.step for stop in guarded.stops),
         "correction_of_a_step_on_the_first_day": {name: number(np.median(size)) for name, size in taken.items()},
     }
 
