@@ -43,8 +43,8 @@ class AngularKernels(nn.Module):
         self.num_vectors, self.num_kernels = num_vectors, 2 * num_harmonics + 1
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
         parts = [
-            _Octave(receivers, scalars, vectors if num_vectors else None)
-            for receivers, scalars, vectors in _octaves(graph, num_harmonics, most_octaves)
+            _Octave(receivers, scalars, vectors)
+            for receivers, scalars, vectors in _octaves(graph, num_harmonics, num_vectors, most_octaves)
         ]
         self.octaves = nn.ModuleList(parts)
 
@@ -182,11 +182,11 @@ def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
 
 
 def _octaves(
-    graph: Graph, num_harmonics: int, most_octaves: int | None
-) -> list[tuple[NDArray[np.int64], csr_matrix, csr_matrix]]:
-    """Of each octave of edge length: its receivers, and the matrices that sum scalars and vectors.
+    graph: Graph, num_harmonics: int, num_vectors: int, most_octaves: int | None
+) -> list[tuple[NDArray[np.int64], csr_matrix, csr_matrix | None]]:
+    """Of each octave of edge length: its receivers, and the matrices that sum scalars and, if any, vectors.
 
-    Rows are [kernel, receiver], columns senders; for vectors each place is a 2 x 2 rotation.
+    Rows are [kernel, receiver], columns senders.
     """
     east, north = (_column(graph, f"displacement_{name}") for name in ("east", "north"))
     length, angle = np.hypot(east, north), np.arctan2(north, east)
@@ -210,20 +210,30 @@ def _octaves(
         columns, values = np.tile(senders[chosen], len(kernels)), np.concatenate(kernels)
         shape = len(kernels) * len(reached), graph.num_senders
         scalars = csr_matrix((values, (rows, columns)), shape)
-        turn = [np.tile(part[chosen], len(kernels)) for part in (cosine, -sine, sine, cosine)]
-        places = [(0, 0), (0, 1), (1, 0), (1, 1)]
-        vectors = csr_matrix(
-            (
-                np.concatenate([part * values for part in turn]),
-                (
-                    np.concatenate([2 * rows + i for i, _ in places]),
-                    np.concatenate([2 * columns + j for _, j in places]),
-                ),
-            ),
-            (2 * shape[0], 2 * shape[1]),
-        )
+        vectors = None
+        if num_vectors:
+            c, s = (np.tile(part[chosen], len(kernels)) for part in (cosine, sine))
+            vectors = _turning(rows, columns, values, c, s, shape)
         parts.append((reached.astype(np.int64), scalars, vectors))
     return parts
+
+
+def _turning(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    values: Array,
+    cosine: Array,
+    sine: Array,
+    shape: tuple[int, int],
+) -> csr_matrix:
+    """The matrix of these values, each a 2 x 2 rotation: it turns vectors as it sums them."""
+    block = [(0, 0, cosine), (0, 1, -sine), (1, 0, sine), (1, 1, cosine)]
+    places = [
+        np.concatenate([2 * rows + i for i, _, _ in block]),
+        np.concatenate([2 * columns + j for _, j, _ in block]),
+    ]
+    turned = np.concatenate([part * values for _, _, part in block])
+    return csr_matrix((turned, (places[0], places[1])), (2 * shape[0], 2 * shape[1]))
 
 
 def _octave_numbers(length: Array) -> NDArray[np.int64]:
