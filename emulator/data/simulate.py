@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from emulator.configuration import load_one_of, resolve
 from emulator.data.create import check_output, create_dataset
-from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays, sphere_mesh, written_variables
+from emulator.data.sphere_simulation import (
+    SphereSimulationConfig,
+    check_counts,
+    sphere_arrays,
+    sphere_mesh,
+    written_variables,
+)
 from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.ring_solver import RingSolver
@@ -70,11 +76,7 @@ class SimulationConfig:
     licence: str = "CC0-1.0"
 
     def __post_init__(self) -> None:
-        if self.num_trajectories < 1 or self.num_frames < 2 or self.warm_up < 0:
-            raise MeshcastError(
-                "A simulation needs num_trajectories >= 1, num_frames >= 2 and warm_up >= 0, but they are "
-                f"{self.num_trajectories}, {self.num_frames} and {self.warm_up}."
-            )
+        check_counts(self.num_trajectories, self.num_frames, self.warm_up)
 
 
 def solver(config: SimulationConfig) -> RingSolver:

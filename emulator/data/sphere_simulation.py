@@ -102,17 +102,22 @@ class SphereSimulationConfig:
     licence: str = "CC0-1.0"
 
     def __post_init__(self) -> None:
-        if self.num_trajectories < 1 or self.num_frames < 2 or self.warm_up < 0:
-            raise MeshcastError(
-                "A simulation needs num_trajectories >= 1, num_frames >= 2 and warm_up >= 0, but they are "
-                f"{self.num_trajectories}, {self.num_frames} and {self.warm_up}."
-            )
+        check_counts(self.num_trajectories, self.num_frames, self.warm_up)
         try:
             np.datetime64(self.start_date, "s")
         except ValueError:
             raise MeshcastError(
                 f"start_date must be a date such as 2000-01-01T00:00:00, but is {self.start_date!r}."
             ) from None
+
+
+def check_counts(num_trajectories: int, num_frames: int, warm_up: int) -> None:
+    """Raise where a simulation, on the sphere or on a ring, has too few trajectories or frames."""
+    if num_trajectories < 1 or num_frames < 2 or warm_up < 0:
+        raise MeshcastError(
+            "A simulation needs num_trajectories >= 1, num_frames >= 2 and warm_up >= 0, but they are "
+            f"{num_trajectories}, {num_frames} and {warm_up}."
+        )
 
 
 def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:
