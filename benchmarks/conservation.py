@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sphere_protocol import DAY, forecast_and_truth, number, squared_errors, variances
+from sphere_protocol import forecast_and_truth, number, squared_errors, variances
 
 from emulator.build import TrainedEmulator, load_emulator
 from emulator.configuration import load
@@ -105,7 +105,7 @@ def mass(trained: TrainedEmulator, test: Fields) -> dict[str, Any]:
     for values in guarded.steps(LONG):
         drift = np.abs(values[:, 0, :, depth].astype(np.float64) @ areas / before - 1.0)
         largest = max(largest, float(np.nanmax(drift, initial=0.0)))
-    taken = corrections(emulator, initial.state, forcings, DAY // 10_800)
+    taken = corrections(emulator, initial.state, forcings, emulator.task.time_step.steps_in("1d"))
     return {
         f"relative_mass_drift_within_{LONG}_steps": number(largest),
         "stopped_by_guard_at_steps": sorted(stop.step for stop in guarded.stops),

@@ -34,7 +34,6 @@ from inference.flow import harmonic_view
 from inference.forecast import GuardedRollout
 from training.experiment import ExperimentConfig
 
-DAY = 86_400
 NAMES = ("h", "u", "v")
 Array = NDArray[np.float64]
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     test = config.data.test.open()
     path = options.run / "emulator.safetensors" if options.run.is_dir() else options.run
     emulator = load_emulator(path).emulator
-    day = DAY // int(emulator.task.time_step.advance(np.zeros(1, dtype=np.int64))[0])  # steps
+    day = emulator.task.time_step.steps_in("1d")
     rows = np.arange(test.ensemble_size)
     frames = day + np.linspace(0, len(test.times), options.frames, endpoint=False).round().astype(int)
     frame, trajectory = (part.ravel() for part in np.meshgrid(frames, rows, indexing="ij"))

@@ -118,13 +118,13 @@ def forecast_and_truth(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[case, day, node, 3] depth and wind of both, from the first frame of every trajectory."""
     emulator = trained.emulator
-    step = int(emulator.task.time_step.advance(np.zeros(1, dtype=np.int64))[0])  # [s]
-    steps = max(days) * DAY // step
+    day = emulator.task.time_step.steps_in("1d")
+    steps = max(days) * day
     init_time, trajectory = spread_starts(test, emulator.task, steps)
     initial = states_at(test, emulator.task, init_time, trajectory)
     free, _ = forecast(trained, initial, forcings_of(emulator.task, emulator.mesh, test), steps)
     columns = [emulator.task.prognostic.index(name) for name in NAMES]
-    places = [day * DAY // step - 1 for day in days]
+    places = [number * day - 1 for number in days]
     found = free.values[:, 0, places][..., columns].astype(np.float64)
     frames = np.searchsorted(test.times, init_time[0] + np.array(days) * DAY)
     truth = test.read(frames, NAMES)[:, trajectory].swapaxes(0, 1).astype(np.float64)
