@@ -21,13 +21,14 @@ from emulator.checkpoint import read, save
 from emulator.configuration import load as load_configuration
 from emulator.configuration import resolve
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
-from emulator.gnn import GNNConfig, build_first_guess, build_gnn
+from emulator.first_guess import build_first_guess
+from emulator.gnn import GNNConfig, build_gnn
 from emulator.inputs import Inputs
-from emulator.networks.encode_process_decode import EncodeProcessDecode
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
+from emulator.rival_networks import RivalConfig, build_rival
 from emulator.solver_guess import num_seen
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
@@ -35,7 +36,8 @@ from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 from graphs.storage import StoredGraphs, pack, unpack
 
-EmulatorConfig = GNNConfig | BaselineConfig | PluginConfig
+LearnedConfig = GNNConfig | RivalConfig | PluginConfig  # fitted by gradient descent, but for closed-form plug-ins
+EmulatorConfig = GNNConfig | RivalConfig | BaselineConfig | PluginConfig
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def is_closed_form(config: EmulatorConfig) -> bool:
     """True where fitting is a formula, false where it is gradient descent."""
     if isinstance(config, PluginConfig):
         return not is_network(find_plugin(config.name))
-    return not isinstance(config, GNNConfig)
+    return not isinstance(config, LearnedConfig)
 
 
 def fit_closed_form(config: BaselineConfig | PluginConfig, task: Task, part: TrainingPart) -> Emulator:
@@ -85,7 +87,7 @@ def fit_closed_form(config: BaselineConfig | PluginConfig, task: Task, part: Tra
 
 
 def build_network(
-    config: GNNConfig | PluginConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
+    config: LearnedConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
 ) -> NeuralEmulator:
     """A network emulator with weights drawn at random, scales and first guess still to be set.
 
@@ -93,6 +95,8 @@ def build_network(
     """
     if isinstance(config, GNNConfig):
         return build_gnn(config, task, mesh, num_statics, graphs)
+    if isinstance(config, RivalConfig):
+        return build_rival(config, task, mesh, num_statics, graphs)
     inputs = Inputs(task, mesh, num_statics)
     plugin = find_plugin(config.name)
     guess = build_first_guess(config.first_guess, inputs, mesh)
@@ -151,15 +155,14 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
 
 def graphs_of(emulator: Emulator) -> ModelGraphs | None:
     """The graphs a network emulator passes messages on; None where it passes none."""
-    network = getattr(emulator, "network", None)
-    return network.graphs if isinstance(network, EncodeProcessDecode) else None
+    return getattr(getattr(emulator, "network", None), "graphs", None)
 
 
 def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: dict[str, Tensor]) -> Emulator:
     mesh = stored.mesh
     if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
         return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
-    if isinstance(config, GNNConfig | PluginConfig):
+    if isinstance(config, LearnedConfig):
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
             module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1], stored.graphs)
     else:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from pydantic import Discriminator
-
-from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.baselines.ridge import RidgeConfig
 from emulator.departures import DeparturesConfig, build_inputs
-from emulator.inputs import Inputs
+from emulator.first_guess import FirstGuess, PersistenceGuess, build_first_guess, of_departures
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.features import wind_columns
 from emulator.networks.flux_decoder import FluxDecoder
 from emulator.neural import NeuralEmulator
-from emulator.solver_guess import SolverGuess, SolverStep, num_seen
+from emulator.solver_guess import SolverStep, num_seen
 from emulator.task import Task
 from graphs.build import GraphConfig, build_graphs, default_config
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
-
-
-@dataclass(frozen=True)
-class PersistenceGuess:
-    """The network corrects the present state, scaled by the training tendencies."""
-
-    kind: Literal["persistence"] = "persistence"
-
-
-FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, Discriminator("kind")]
 
 
 @dataclass(frozen=True)
@@ -58,14 +45,7 @@ class GNNConfig:
     departures: DeparturesConfig | None = None
 
     def __post_init__(self) -> None:
-        guess = self.first_guess
-        if isinstance(guess, RidgeConfig) and guess.departures != self.departures:
-            if guess.departures is not None:
-                raise MeshcastError(
-                    f"A network and its first guess see the same departures, but first_guess.departures is "
-                    f"{guess.departures} and departures is {self.departures}. Give departures alone."
-                )
-            object.__setattr__(self, "first_guess", replace(guess, departures=self.departures))
+        object.__setattr__(self, "first_guess", of_departures(self.first_guess, self.departures))
 
 
 def build_gnn(
@@ -107,46 +87,3 @@ def _flux_decoder(config: GNNConfig, task: Task, mesh: Mesh, graphs: ModelGraphs
         )
     processor = config.processor
     return FluxDecoder(processor.latent_size, processor.hidden_size, count, graphs.processor, mesh)
-
-
-def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, int]]:
-    """(eastward, northward) columns of the features that are the two components of a wind, for every time of history.
-
-    Of two prognostic partners the task lists the eastward one first. With `inputs`, of the times these show only, and
-    the change of a boundary too.
-    Raises MeshcastError where the names say that it is the other way round.
-    """
-    names, columns = task.prognostic, dict[tuple[int, int], None]()
-    for variable in task.with_role("prognostic"):
-        if variable.partner in names:
-            east, north = sorted((names.index(variable.name), names.index(variable.partner)))
-            columns[east, north] = None  # declared by one partner or by both
-            if _northward_first(names[east], names[north]):
-                raise MeshcastError(
-                    f"{names[east]} and {names[north]} are partners in this order, but the eastward component of a "
-                    f"vector comes first. List {names[north]} before {names[east]}."
-                )
-    shown = task.history if inputs is None else inputs.num_fields // len(names)
-    first = [time * len(names) for time in range(shown)]
-    if inputs is not None and task.boundary:
-        first.append(inputs.num_fields + inputs.num_own - inputs.num_boundary)
-    return [(column + east, column + north) for column in first for east, north in columns]
-
-
-def _northward_first(first: str, second: str) -> bool:
-    """Whether two names are the same but for one letter, v in the first and u in the second."""
-    differing = [pair for pair in zip(first.lower(), second.lower(), strict=False) if pair[0] != pair[1]]
-    return len(first) == len(second) and differing == [("v", "u")]
-
-
-def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | SolverStep | None:
-    """The map of a ridge regression, its weights still zero; a solver's step; None for persistence."""
-    match config:
-        case SolverGuess():
-            return SolverStep(config, inputs, mesh)
-        case RidgeConfig():
-            return NeighbourhoodMap(
-                mesh, max(config.radii), inputs.num_fields, inputs.num_own, len(inputs.task.predicted)
-            )
-        case _:
-            return None

@@ -14,11 +14,10 @@ from torch.utils.data import DataLoader, Subset
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
-from emulator.build import build_network
+from emulator.build import LearnedConfig, build_network
 from emulator.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
-from emulator.plugins import PluginConfig
 from emulator.solver_guess import SolverStep
 from emulator.task import Task
 from training.memory import refuse_too_large_network
@@ -28,7 +27,7 @@ from training.windows import NOISE_SIZE, Batch, Windows
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 
 
-def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, GNNConfig | PluginConfig]:
+def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, LearnedConfig]:
     """The untrained emulator of an experiment, and its configuration with the first guess resolved.
 
     Its weights are drawn from the seed; scales and first guess are fitted on the training part. Raises MeshcastError
@@ -36,7 +35,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     """
     config, task = prepared.config, prepared.task
     section = config.emulator
-    assert isinstance(section, GNNConfig | PluginConfig)
+    assert isinstance(section, LearnedConfig)
     part = prepared.part
     if isinstance(section, GNNConfig):
         refuse_too_large_network(section, part.fields.mesh, config.training)

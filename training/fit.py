@@ -9,6 +9,7 @@ import torch
 
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
 from emulator.gnn import GNNConfig
+from emulator.rival_networks import RivalConfig
 from training.budget import dry_run, with_budget
 from training.experiment import ExperimentConfig
 from training.first_guess import initial_network
@@ -48,7 +49,7 @@ def fit(
 
 def _fit_closed_form(prepared: Prepared) -> TrainedEmulator:
     config = prepared.config
-    assert not isinstance(config.emulator, GNNConfig)
+    assert not isinstance(config.emulator, GNNConfig | RivalConfig)
     emulator = fit_closed_form(config.emulator, prepared.task, prepared.part)
     metadata = describe_training(prepared)
     return TrainedEmulator(config.name, emulator, config.emulator, prepared.statistics, metadata, prepared.valid)

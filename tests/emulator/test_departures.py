@@ -12,8 +12,9 @@ from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.data.arrays import ArrayFields
 from emulator.departures import DepartureInputs, DeparturesConfig, build_inputs
+from emulator.first_guess import PersistenceGuess
 from emulator.forcings import ComputedForcings, Forcings
-from emulator.gnn import GNNConfig, PersistenceGuess
+from emulator.gnn import GNNConfig
 from emulator.inputs import Inputs
 from emulator.protocol import rollout
 from emulator.state import State

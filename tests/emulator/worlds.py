@@ -10,7 +10,8 @@ from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import RidgeConfig
 from emulator.data.arrays import ArrayFields
-from emulator.gnn import GNNConfig, PersistenceGuess, build_gnn
+from emulator.first_guess import PersistenceGuess
+from emulator.gnn import GNNConfig, build_gnn
 from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.neural import NeuralEmulator
 from emulator.state import State

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from emulator.departures import DeparturesConfig, build_inputs
-from emulator.gnn import wind_columns
+from emulator.networks.features import wind_columns
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError

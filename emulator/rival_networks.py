@@ -1,0 +1,40 @@
+"""The rival networks: from a configuration to an emulator, with the inputs and first guess of the graph network."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from emulator.departures import build_inputs
+from emulator.first_guess import build_first_guess
+from emulator.networks.features import FeatureLayout
+from emulator.networks.ffnn import FFNNConfig, WholeFFNN
+from emulator.neural import NeuralEmulator
+from emulator.solver_guess import num_seen
+from emulator.task import Task
+from graphs.graph import ModelGraphs
+from graphs.mesh import Mesh
+
+RivalConfig = FFNNConfig
+
+
+def build_rival(
+    config: RivalConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
+) -> NeuralEmulator:
+    """An emulator with weights drawn at random, scales and first guess still to be set.
+
+    num_statics: columns of static features, the task's own and the nodes' statistics.
+    graphs: those of a checkpoint, for the networks that pass messages; built from the configuration where None.
+    """
+    inputs = build_inputs(config.departures, task, mesh, num_statics)
+    guess = build_first_guess(config.first_guess, inputs, mesh)
+    layout = FeatureLayout.of(task, inputs, num_seen(guess))
+    return NeuralEmulator(task, mesh, inputs, build_rival_network(config, layout, mesh, graphs), guess)
+
+
+def build_rival_network(
+    config: RivalConfig, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None
+) -> nn.Module:
+    """The network alone: [batch, node, input] to [batch, node, output], its last layer zero."""
+    match config:
+        case FFNNConfig():
+            return WholeFFNN(config, layout, mesh)
