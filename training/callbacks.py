@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable
@@ -15,9 +14,8 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
 from graphs.atomic_file import atomic_file
+from training.metrics_log import MetricsLog
 from training.module import EmulatorModule
-
-COLUMNS = ("update", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 
 
 class Progress(RichProgressBar):
@@ -64,22 +62,15 @@ class Stopwatch(L.Callback):
 
 
 class CsvLog(L.Callback):
-    """Appends one row a validation to metrics.csv: the mean training loss since the last, validation's, its score.
-
-    epoch counts passes through the training windows. Rows from beyond the resumed update `start` are dropped first.
-    """
+    """A row of metrics.csv a validation; rows from beyond the resumed update `start` are dropped first."""
 
     def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
         self.path, self.samples_per_epoch, self.start = path, samples_per_epoch, start
-        self._rows: list[list[str]] = []
+        self._log: MetricsLog | None = None
         self._losses: list[torch.Tensor] = []
-        self._earlier, self._start = 0.0, time.perf_counter()
 
     def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        kept = [row for row in read_log(self.path) if 0 < self.start >= row["update"]]
-        self._rows = [[_cell(row[name]) for name in COLUMNS] for row in kept]
-        self._earlier = kept[-1]["seconds"] if kept else 0.0
-        self._start = time.perf_counter()
+        self._log = MetricsLog(self.path, self.samples_per_epoch, self.start)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -87,40 +78,14 @@ class CsvLog(L.Callback):
         self._losses.append(outputs["loss"].detach())  # a tensor still: reading it would wait for the device
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, EmulatorModule)
+        assert isinstance(module, EmulatorModule) and self._log is not None
         if not trainer.is_global_zero:
             return
         samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
-        loss = float(torch.stack(self._losses).double().mean()) if self._losses else math.nan
+        losses = torch.stack(self._losses).double().tolist() if self._losses else []
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
-        row: list[float] = [
-            trainer.global_step,
-            samples / self.samples_per_epoch,
-            loss,
-            module.validation_loss,
-            module.score,
-            rate,
-            self._earlier + time.perf_counter() - self._start,
-        ]
-        self._rows.append([_cell(value) for value in row])
+        self._log.append(trainer.global_step, samples, losses, module.validation_loss, module.score, rate)
         self._losses = []
-        with atomic_file(self.path) as part, part.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *self._rows])
-
-
-def _cell(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.8g}"
-
-
-def read_log(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.csv, numbers by column; none where there is no log yet."""
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        rows = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-    for row in rows:
-        row["update"] = int(row["update"])
-    return rows
 
 
 class KeepCheckpoints(L.Callback):

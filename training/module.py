@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -13,12 +12,12 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import ROUNDING, mse
+from emulator.scores import mse
 from emulator.state import State
-from inference.verification import case_scores
 from training.experiment import TrainingConfig, ValidationConfig
 from training.optimiser import optimiser_of
 from training.schedule import warm_up_cosine
+from training.validation import error_sums, num_sums, validated
 from training.windows import Batch, Windows
 
 
@@ -99,35 +98,19 @@ class EmulatorModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
-            forecast = torch.stack(list(self._forecast(batch)), dim=2)  # [case, member, lead, node, variable]
-        task = self.emulator.task
-        truth = batch["values"][:, task.history :, :, : len(task.prognostic)]
-        scores = case_scores(forecast, truth, self.averaged.node_weights[..., : len(task.prognostic)])
-        if self.validation_config.score == "nrmse":
-            errors = scores["nrmse"]  # [case, lead, variable]
-        else:
-            std = self.emulator.inputs.std[: len(task.prognostic)]
-            errors = scores["mse"].sqrt() / std.double()
-        scale = (self.emulator.inputs.std * self.emulator.correction_std)[: len(task.prognostic)].double()
-        steps = self.training_config.unroll_at(self.global_step)
-        losses = (scores["mse"][:, :steps] / scale**2).mean(dim=(1, 2))  # [case]
-        sums = torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
+            sums = error_sums(
+                self.averaged,
+                self.validation_windows,
+                batch,
+                self.validation_config.score,
+                self.training_config.unroll_at(self.global_step),
+            )
         self._error_sums = sums if self._error_sums is None else self._error_sums + sums
 
-    def _forecast(self, batch: Batch) -> Iterator[Tensor]:
-        state, forcings = self.validation_windows.start_of(batch)
-        for following, _ in rollout(self.averaged, state, forcings, self.validation_windows.steps):
-            yield following.now
-
     def on_validation_epoch_end(self) -> None:
-        size = self.validation_windows.steps * len(self.emulator.task.prognostic) + 2
-        none = torch.zeros(size, dtype=torch.float64, device=self.device)
+        none = torch.zeros(num_sums(self.validation_windows), dtype=torch.float64, device=self.device)
         sums = self._error_sums if self._error_sums is not None else none
-        sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        *errors, loss = sums[:-1] / sums[-1]
-        score = torch.stack(errors).clamp_min(ROUNDING).log().mean().exp()
-        self.score = float(score) if torch.isfinite(score) else math.inf
-        self.validation_loss = float(loss)
-        self.validated_cases = int(sums[-1])
+        result = validated(self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.score, self.validation_loss, self.validated_cases = result.score, result.loss, result.cases
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
         self.log("validation_score", self.score, prog_bar=True, logger=False, sync_dist=False)

@@ -195,14 +195,14 @@ def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: b
 
 def _seconds_logged(folder: Path) -> float:
     """What an interrupted run had taken by its last checkpoint."""
-    from training.callbacks import read_log
+    from training.metrics_log import read_log
 
     log = read_log(folder / "metrics.csv")
     return log[-1]["seconds"] if log else 0.0
 
 
 def _with_outcome(result: Result, trained: TrainedEmulator, folder: Path, seconds: float) -> Result:
-    from training.callbacks import read_log
+    from training.metrics_log import read_log
 
     log = read_log(folder / "metrics.csv")
     score = trained.metadata.get("validation_score")

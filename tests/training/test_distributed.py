@@ -18,9 +18,9 @@ from emulator.protocol import rollout
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import starting_from
 from tests.training.worlds import experiment
-from training.callbacks import read_log
 from training.datamodule import WindowData
 from training.fit import fit
+from training.metrics_log import read_log
 from training.prepared import prepare, windows_of
 from training.run_folder import is_first_process
 

@@ -32,10 +32,11 @@ from graphs.errors import MeshcastError
 from tests.training.worlds import PROCESSOR, experiment
 from training import budget
 from training import fit as fitting
-from training.callbacks import KeepCheckpoints, read_log
+from training.callbacks import KeepCheckpoints
 from training.experiment import DataPart, ExperimentConfig
 from training.first_guess import initial_network
 from training.fit import dry_run, fit
+from training.metrics_log import read_log
 from training.module import EmulatorModule
 from training.prepared import prepare, windows_of
 from training.run_folder import updates_done

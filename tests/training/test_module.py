@@ -25,6 +25,7 @@ from training.first_guess import initial_network
 from training.module import EmulatorModule
 from training.prepared import prepare, windows_of
 from training.schedule import warm_up_cosine
+from training.validation import validation_forecast
 from training.windows import Windows
 
 
@@ -246,7 +247,9 @@ def test_validation_is_what_verify_says_of_the_same_forecasts(tmp_path: Path, sc
     validate(module)
     with torch.no_grad():
         everything = next(iter(DataLoader(starts, batch_size=len(starts))))
-        values = torch.stack(list(module._forecast(everything)), dim=2).numpy()
+        values = torch.stack(
+            list(validation_forecast(module.averaged, module.validation_windows, everything)), dim=2
+        ).numpy()
     assert module.validated_cases == len(starts) == 5
 
     forecast = Forecast(

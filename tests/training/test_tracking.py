@@ -20,9 +20,9 @@ from emulator.data.forcing_sources import forcings_of
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER, fitted, weather_fields
 from tests.training.worlds import experiment
-from training.callbacks import read_log
 from training.experiment import TrackingConfig, TrainingConfig, ValidationConfig
 from training.fit import fit
+from training.metrics_log import read_log
 from training.module import EmulatorModule
 from training.pictures import draw, first_forecast
 from training.windows import Windows
