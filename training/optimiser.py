@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 BETAS = (0.9, 0.95)
 MOMENTUM = 0.95
 THINNEST = 8  # a matrix with fewer rows or columns joins a few variables or edge features to the network: AdamW's
@@ -28,15 +29,19 @@ class Muon(torch.optim.Optimizer):
         M <- μ M + G,   W <- W (1 - η λ) - 0.2 η √max(rows, columns) orthogonal(G + μ M)
 
     Jordan et al. (2024), https://kellerjordan.github.io/posts/muon/; the factor 0.2 √max makes the root mean square of
-    a step AdamW's (Liu et al. 2025, arXiv:2502.16982, eq. 4). Weights of more than two dimensions are matrices with
-    all but the last flattened.
+    a step AdamW's (Liu et al. 2025, arXiv:2502.16982, eq. 4). Weights of more than two dimensions are matrices from
+    what a node hears to what it makes of it: with all but the last flattened, or, of a convolution, whose outputs come
+    first, with all but the first.
     """
 
     def __init__(self, module: nn.Module, learning_rate: float, weight_decay: float) -> None:
         weights = [weight for weight in module.parameters() if weight.requires_grad]
-        inside = [weight for weight in weights if _is_matrix(weight)]
-        others = [weight for weight in weights if not _is_matrix(weight)]
-        groups = [{"params": part, "matrices": part is inside} for part in (inside, others) if part]
+        convolutions = {id(layer.weight) for layer in module.modules() if isinstance(layer, CONVOLUTIONS)}
+        parts: dict[int | None, list[nn.Parameter]] = {-2: [], 0: [], None: []}
+        for weight in weights:
+            last_row = 0 if id(weight) in convolutions else -2
+            parts[last_row if _is_matrix(weight, last_row) else None].append(weight)
+        groups = [{"params": part, "last_row": last_row} for last_row, part in parts.items() if part]
         super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -47,17 +52,22 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             rate, decay = group["lr"], 1 - group["lr"] * group["weight_decay"]
-            change = self._muon if group["matrices"] else self._adam
+            last_row = group["last_row"]
             for weight in group["params"]:
                 if weight.grad is not None:
-                    weight.mul_(decay).sub_(rate * change(self.state[weight], weight.grad))
+                    state = self.state[weight]
+                    if last_row is None:
+                        change = self._adam(state, weight.grad)
+                    else:
+                        change = self._muon(state, weight.grad, last_row)
+                    weight.mul_(decay).sub_(rate * change)
         return loss
 
-    def _muon(self, state: dict[str, Any], gradient: Tensor) -> Tensor:
+    def _muon(self, state: dict[str, Any], gradient: Tensor, last_row: int) -> Tensor:
         if not state:
             state["momentum"] = torch.zeros_like(gradient)
         state["momentum"].mul_(MOMENTUM).add_(gradient)
-        matrix = (gradient + MOMENTUM * state["momentum"]).flatten(0, -2)
+        matrix = _matrix(gradient + MOMENTUM * state["momentum"], last_row)
         return 0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix).view_as(gradient)
 
     def _adam(self, state: dict[str, Any], gradient: Tensor) -> Tensor:
@@ -83,5 +93,10 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
     return x if wide is matrix else x.T
 
 
-def _is_matrix(weight: Tensor) -> bool:
-    return weight.ndim >= 2 and min(weight.flatten(0, -2).shape) >= THINNEST
+def _matrix(weight: Tensor, last_row: int) -> Tensor:
+    """Two-dimensional: dimensions up to `last_row` are its rows, the others its columns."""
+    return weight.flatten(0, -2) if last_row == -2 else weight.flatten(1)
+
+
+def _is_matrix(weight: Tensor, last_row: int) -> bool:
+    return weight.ndim >= 2 and min(_matrix(weight, last_row).shape) >= THINNEST

@@ -55,6 +55,17 @@ def test_muon_moves_matrices_by_steps_of_adams_size() -> None:
     assert [len(group["params"]) for group in optimiser.param_groups] == [1, 5]
 
 
+def test_muon_moves_all_that_an_output_of_a_convolution_hears_as_one_row() -> None:
+    torch.manual_seed(0)
+    module = nn.Conv1d(12, 10, 3)
+    before = module.weight.detach().clone()
+    optimiser = Muon(module, 0.01, 0.0)
+    module(torch.randn(8, 12, 20)).square().mean().backward()
+    optimiser.step()
+    sizes = torch.linalg.svdvals((module.weight.detach() - before).flatten(1)) / (0.2 * 0.01 * 36**0.5)
+    assert sizes.min() > 0.5 and sizes.max() < 1.3
+
+
 def test_the_weights_that_are_no_matrices_take_torchs_adamw() -> None:
     ours, theirs = nn.Linear(3, 5), nn.Linear(3, 5)
     theirs.load_state_dict(ours.state_dict())
