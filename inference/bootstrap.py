@@ -39,12 +39,14 @@ class Resamples:
     num_blocks: independent pieces the cases amount to.
     unit: what was drawn, for the report.
     persistence: correlation of one block's mean score with the next one's, NaN where unknown.
+    shortfall: share of the mean's variance that blocks of this length miss, were the scores AR(1); at most a half.
     """
 
     counts: NDArray[np.float64]
     num_blocks: float
     unit: str
     persistence: float = np.nan
+    shortfall: float = 0.0
 
     def describe(self) -> str:
         """One sentence for the report on how the intervals were made and what they are worth."""
@@ -93,8 +95,10 @@ def resample_cases(
     counts = np.empty((num_resamples, num_cases))
     counts[:, order] = _multiplicity(cases)
     unit = f"blocks of {length} consecutive initial times" if length > 1 else "initial times"
-    persistence = np.nan if series is None else _block_persistence(series[order], length)
-    return Resamples(counts, num_cases / length, unit, persistence)
+    if series is None:
+        return Resamples(counts, num_cases / length, unit)
+    persistence = _block_persistence(series[order], length)
+    return Resamples(counts, num_cases / length, unit, persistence, _shortfall(series[order], length))
 
 
 def block_length(init_time: NDArray[np.int64], series: NDArray[np.float64] | None = None, min_blocks: int = 7) -> int:
@@ -151,6 +155,15 @@ def resampled_mean(
     if failed.any():
         mean[np.tensordot(counts, failed.astype(np.float64), axes=1) > 0] = np.nan
     return mean
+
+
+def _shortfall(series: NDArray[np.float64], length: int) -> float:
+    """Share of the mean's variance in covariances beyond a block's ends: 2φ / (1 - φ²) / length of AR(1) scores.
+
+    To first order Σ |k| γₖ / length over Σ γₖ (Künsch 1989, theorem 3.3), with φ the lag-1 correlation.
+    """
+    phi = float(np.clip(_lag_one(series), 0.0, 0.99))
+    return float(min(2 * phi / (1 - phi**2) / length, 0.5))
 
 
 def _multiplicity(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
