@@ -76,7 +76,7 @@ def test_crps_by_hand_with_two_members() -> None:
 
 
 def test_scores_agree_with_the_scores_library() -> None:
-    from scores.continuous import additive_bias, correlation, mae, mse
+    from scores.continuous import additive_bias, correlation, mae, mse, rmse
     from scores.probability import crps_for_ensemble
 
     random = np.random.default_rng(0)
@@ -98,6 +98,7 @@ def test_scores_agree_with_the_scores_library() -> None:
 
     keep = ["case", "variable"]
     same(scores.mse(f, t, a), mse(forecast, y, preserve_dims=keep, weights=w))
+    same(scores.mse(f, t, a).sqrt(), rmse(forecast, y, preserve_dims=keep, weights=w))
     same(scores.mae(f, t, a), mae(forecast, y, preserve_dims=keep, weights=w))
     same(scores.bias(f, t, a), additive_bias(forecast, y, preserve_dims=keep, weights=w))
     for ours, method in ((scores.crps, "ecdf"), (scores.fair_crps, "fair")):
@@ -108,3 +109,21 @@ def test_scores_agree_with_the_scores_library() -> None:
         scores.centred_acc(f, t, torch.zeros((), dtype=torch.float64), even),
         correlation.pearsonr(forecast, y, preserve_dims=keep),
     )
+
+
+def test_anomaly_correlation_equals_ten_lines_of_numpy() -> None:
+    random = np.random.default_rng(1)
+    forecast, truth, climatology = random.normal(size=(3, 4, 40, 2))  # case, node, variable
+    areas = random.random(40)
+    expected = np.empty((2, 4, 2))
+    for case in range(4):
+        for variable in range(2):
+            f = forecast[case, :, variable] - climatology[case, :, variable]
+            t = truth[case, :, variable] - climatology[case, :, variable]
+            w = areas / areas.sum()
+            expected[0, case, variable] = (w * f * t).sum() / np.sqrt((w * f**2).sum() * (w * t**2).sum())
+            f, t = f - (w * f).sum(), t - (w * t).sum()
+            expected[1, case, variable] = (w * f * t).sum() / np.sqrt((w * f**2).sum() * (w * t**2).sum())
+    tensors = [torch.from_numpy(array) for array in (forecast, truth, climatology, areas)]
+    np.testing.assert_allclose(scores.acc(*tensors).numpy(), expected[0], atol=1e-12)
+    np.testing.assert_allclose(scores.centred_acc(*tensors).numpy(), expected[1], atol=1e-12)

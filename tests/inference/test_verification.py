@@ -220,3 +220,24 @@ def test_a_climatology_emulator_gives_the_anomalies() -> None:
     mean = np.stack([truth.values[hours == hour, 0].mean(0) for hour in range(24)])
     by_function = verify([forecast], truth, climatology=lambda time: mean[time // 3600 % 24])["GNN"].mean("acc")
     np.testing.assert_allclose(by_emulator, by_function, atol=1e-4)
+
+
+def test_means_over_cases_agree_with_the_scores_library() -> None:
+    """RMSE, MAE and CRPS of random ensembles on a grid of unequal areas, from forecast to mean over cases."""
+    import xarray as xr
+    from scores.continuous import mae, rmse
+    from scores.probability import crps_for_ensemble
+
+    truth, random = isles_truth(days=1, rows=9, columns=7), np.random.default_rng(0)
+    one = isles_forecast(truth, leads=3, every=4)
+    members = one.values + random.normal(size=(len(one.init_time), 5, *one.values.shape[2:])).astype(np.float32)
+    found = verify([replace(one, values=members)], truth)["GNN"]
+    hours = (one.init_time[:, None] - truth.times[0]) // 3600 + one.lead_steps
+    x = xr.DataArray(members[..., 0].astype(float), dims=("case", "member", "lead", "node"))
+    y = xr.DataArray(truth.values[hours, 0, :, 0].astype(float), dims=("case", "lead", "node"))
+    weights = xr.DataArray(truth.mesh.weights, dims="node")
+    assert truth.mesh.weights.std() > 0.05 * truth.mesh.weights.mean(), "areas differ"
+    options = {"preserve_dims": ["lead"], "weights": weights}
+    np.testing.assert_allclose(found.mean("rmse")[:, 0], rmse(x.mean("member"), y, **options), atol=1e-6)
+    np.testing.assert_allclose(found.mean("mae")[:, 0], mae(x.mean("member"), y, **options), atol=1e-6)
+    np.testing.assert_allclose(found.mean("crps")[:, 0], crps_for_ensemble(x, y, "member", **options), atol=1e-6)
