@@ -8,13 +8,15 @@ from emulator.departures import build_inputs
 from emulator.first_guess import build_first_guess
 from emulator.networks.features import FeatureLayout
 from emulator.networks.ffnn import FFNNConfig, WholeFFNN
+from emulator.networks.lstm import LSTMConfig, NodeLSTM, WholeLSTM
+from emulator.networks.transformer import Transformer, TransformerConfig
 from emulator.neural import NeuralEmulator
 from emulator.solver_guess import num_seen
 from emulator.task import Task
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
-RivalConfig = FFNNConfig
+RivalConfig = FFNNConfig | LSTMConfig | TransformerConfig
 
 
 def build_rival(
@@ -38,3 +40,7 @@ def build_rival_network(
     match config:
         case FFNNConfig():
             return WholeFFNN(config, layout, mesh)
+        case LSTMConfig():
+            return (WholeLSTM if config.scope == "whole" else NodeLSTM)(config, layout, mesh)
+        case TransformerConfig():
+            return Transformer(config, layout, mesh)

@@ -60,6 +60,13 @@ class FeatureLayout:
         """Columns that belong to no time."""
         return self.num_inputs - self.num_fields - (self.times + 1) * self.num_forcing
 
+    @property
+    def sequence_winds(self) -> tuple[tuple[int, int], ...]:
+        """(eastward, northward) channels of `sequence`: the winds of a time, then those that belong to none."""
+        gone = self.num_inputs - self.num_each  # columns before the rest, less channels before it
+        still = [(east - gone, north - gone) for east, north in self.winds if east >= self.num_fields]
+        return (*(pair for pair in self.winds if max(pair) < self.num_prognostic), *still)
+
     def sequence(self, features: Tensor) -> Tensor:
         """[batch, time, node, channel]: at each time its fields and forcings, the target's forcings, and the rest."""
         batch, node, _ = features.shape
