@@ -6,17 +6,22 @@ from torch import nn
 
 from emulator.departures import build_inputs
 from emulator.first_guess import build_first_guess
+from emulator.networks.cnn import CNNConfig
 from emulator.networks.features import FeatureLayout
 from emulator.networks.ffnn import FFNNConfig, WholeFFNN
+from emulator.networks.fno import FNOConfig
+from emulator.networks.grid_networks import GridNetworkConfig, build_grid_network
 from emulator.networks.lstm import LSTMConfig, NodeLSTM, WholeLSTM
+from emulator.networks.resnet import ResNetConfig
 from emulator.networks.transformer import Transformer, TransformerConfig
+from emulator.networks.unet import UNetConfig
 from emulator.neural import NeuralEmulator
 from emulator.solver_guess import num_seen
 from emulator.task import Task
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
-RivalConfig = FFNNConfig | LSTMConfig | TransformerConfig
+RivalConfig = FFNNConfig | GridNetworkConfig | LSTMConfig | TransformerConfig
 
 
 def build_rival(
@@ -44,3 +49,5 @@ def build_rival_network(
             return (WholeLSTM if config.scope == "whole" else NodeLSTM)(config, layout, mesh)
         case TransformerConfig():
             return Transformer(config, layout, mesh)
+        case CNNConfig() | ResNetConfig() | UNetConfig() | FNOConfig():
+            return build_grid_network(config, layout, mesh)

@@ -1,0 +1,58 @@
+"""Convolutional networks: layer upon layer of the same small kernel, plain or dilated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from emulator.networks.config import NetworkConfig
+from emulator.networks.structured import Edges, PaddedConvolution, zero
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+
+@dataclass(frozen=True, kw_only=True)
+class CNNConfig(NetworkConfig):
+    """A convolutional network; ConvNet 34 x 10 of APEBench as it stands (Koehler et al. 2024, arXiv:2411.00180).
+
+    width: channels of every hidden layer; num_layers: hidden layers, each a convolution and a ReLU.
+    kernel_size: nodes along each axis, odd.
+    dilations: of the hidden layers in turn, from the first again where there are more layers.
+    """
+
+    kind: Literal["cnn"] = "cnn"
+    width: int = 34
+    num_layers: int = 10
+    kernel_size: int = 3
+    dilations: tuple[int, ...] = (1,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kernel_size % 2 == 0:
+            raise MeshcastError(
+                f"emulator.kernel_size must be odd, so that a node stands in the middle, but is {self.kernel_size}."
+            )
+        if not self.dilations or min(self.dilations) < 1:
+            raise MeshcastError(f"emulator.dilations must be whole numbers from 1 on, but is {list(self.dilations)}.")
+
+
+class ConvolutionalNetwork(nn.Module):
+    """[batch, input, row, column] to [batch, output, row, column] by convolutions; every node alike."""
+
+    def __init__(self, config: CNNConfig, num_inputs: int, num_outputs: int, mesh: Mesh) -> None:
+        super().__init__()
+        edges, size = Edges.of(mesh), config.kernel_size
+        layers: list[nn.Module] = []
+        channels = num_inputs
+        for index in range(config.num_layers):
+            dilation = config.dilations[index % len(config.dilations)]
+            layers += [PaddedConvolution(channels, config.width, edges, size, dilation), nn.ReLU()]
+            channels = config.width
+        last = PaddedConvolution(channels, num_outputs, edges, size)
+        zero(last.convolution)
+        self.layers = nn.Sequential(*layers, last)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.layers(values)

@@ -1,0 +1,171 @@
+"""Fields on a ring or a grid of latitudes and longitudes, for networks that convolve: what lies beyond each edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emulator.networks.features import FeatureLayout
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+RowEdge = Literal["none", "replicate", "cap", "pole"]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """What a convolution finds beyond a field's four edges. A field is [batch, channel, row, column], a ring one row.
+
+    wraps: the last column's neighbour is the first.
+    first, last: beyond the first and the last row. `none`: a ring has no rows to go to. `replicate`: the row itself
+        again. Across a pole rows go on from the pole with longitudes shifted by half a circle: `cap`, where the pole
+        lies between rows, from the edge row; `pole`, where the edge row is the pole, from the row before it.
+    """
+
+    wraps: bool
+    first: RowEdge
+    last: RowEdge
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> Edges:
+        """Of a ring, or of a grid of latitudes and longitudes, global or limited."""
+        if mesh.domain.kind == "ring":
+            return cls(wraps=True, first="none", last="none")
+        if not mesh.domain.periodic:
+            return cls(wraps=False, first="replicate", last="replicate")
+        latitudes = np.abs(mesh.latitudes.reshape(mesh.shape)[:, 0])
+        if len(latitudes) < 2:
+            return cls(wraps=True, first="replicate", last="replicate")
+        steps = np.abs(np.diff(mesh.latitudes.reshape(mesh.shape)[:, 0]))
+        return cls(True, _row_edge(latitudes[0], steps[0]), _row_edge(latitudes[-1], steps[-1]))
+
+    @property
+    def has_rows(self) -> bool:
+        return self.first != "none"
+
+    def halved(self, rows: int) -> Edges:
+        """Of every second row, from the first on, out of `rows`: the last pole may fall between rows."""
+        return self if rows % 2 or self.last != "pole" else replace(self, last="cap")
+
+    def pad(self, values: Tensor, reach: int) -> Tensor:
+        """[batch, channel, row + 2 · reach, column + 2 · reach], of a ring its one row."""
+        rows, columns = values.shape[2:]
+        least = max(reach + (edge == "pole") if edge in ("cap", "pole") else 1 for edge in (self.first, self.last))
+        if least > rows or (self.wraps and reach > columns):
+            grid = f"ring of {columns} nodes" if not self.has_rows else f"grid of {rows} x {columns}"
+            raise MeshcastError(
+                f"A kernel reaches {reach} nodes to each side, more than the {grid} has at this level of the network. "
+                "Use smaller dilations, or fewer levels."
+            )
+        if self.has_rows:
+            before, after = _beyond(values, reach, self.first), _beyond(values.flip(2), reach, self.last).flip(2)
+            values = torch.cat([before, values, after], dim=2)
+        if self.wraps:
+            return torch.cat([values[..., columns - reach :], values, values[..., :reach]], dim=3)
+        sides = (values[..., :1], values[..., -1:])
+        west, east = (side.expand(*side.shape[:3], reach) for side in sides)
+        return torch.cat([west, values, east], dim=3)
+
+
+def _row_edge(latitude: float, step: float) -> RowEdge:
+    if 90.0 - latitude < 1e-3:  # degrees
+        return "pole"
+    return "cap" if 90.0 - latitude < step else "replicate"
+
+
+def _beyond(values: Tensor, reach: int, edge: RowEdge) -> Tensor:
+    """The `reach` rows before the first, farthest first."""
+    if edge == "replicate":
+        return values[:, :, :1].expand(-1, -1, reach, -1)
+    first = 1 if edge == "pole" else 0
+    return values[:, :, first : first + reach].flip(2).roll(values.shape[3] // 2, dims=3)
+
+
+class PaddedConvolution(nn.Module):
+    """A convolution over what `Edges` put around a field: [batch, channel, row, column] to the same rows and columns.
+
+    On a ring the kernel is one row high.
+
+    stride: 2 keeps every second row and column, from the first on; an odd number n of them becomes (n + 1) / 2.
+    """
+
+    def __init__(
+        self, num_inputs: int, num_outputs: int, edges: Edges, kernel_size: int = 3, dilation: int = 1, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.edges, self.reach = edges, dilation * (kernel_size // 2)
+        self.convolution = nn.Conv2d(
+            num_inputs,
+            num_outputs,
+            _both(edges, kernel_size),
+            dilation=_both(edges, dilation),
+            stride=_both(edges, stride),
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = self.convolution(self.edges.pad(values, self.reach) if self.reach else values)
+        # Channels last in memory, where convolutions run a third faster; after one input they are not by themselves.
+        return values.contiguous(memory_format=torch.channels_last)
+
+
+class PaddedUpsampling(nn.Module):
+    """The transpose of a convolution of kernel 3 and stride 2: twice as many rows and columns, cut to a given size."""
+
+    def __init__(self, num_inputs: int, num_outputs: int, edges: Edges) -> None:
+        super().__init__()
+        self.edges = edges
+        self.convolution = nn.ConvTranspose2d(num_inputs, num_outputs, _both(edges, 3), stride=_both(edges, 2))
+
+    def forward(self, values: Tensor, rows: int, columns: int) -> Tensor:
+        """[batch, channel, row, column] of that many; node i of the input is node 2 i of the output."""
+        wide = self.convolution(self.edges.pad(values, 1))
+        first = 3 if self.edges.has_rows else 0  # what the padding adds at twice the resolution, and the kernel's arm
+        return wide[:, :, first : first + rows, 3 : 3 + columns]
+
+
+def _both(edges: Edges, size: int) -> tuple[int, int]:
+    return (size if edges.has_rows else 1), size
+
+
+def zero(layer: nn.Conv2d | nn.Linear) -> None:
+    """Start at nothing: the untrained emulator is its first guess."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
+class GridNetwork(nn.Module):
+    """A network on fields [batch, channel, row, column], its inputs and outputs [batch, node, feature].
+
+    The transpose at the door moves no number: features stay last in memory, as convolutions like it on processors.
+
+    build: of (inputs, outputs, mesh) the network inside.
+    """
+
+    def __init__(
+        self, name: str, layout: FeatureLayout, mesh: Mesh, build: Callable[[int, int, Mesh], nn.Module]
+    ) -> None:
+        super().__init__()
+        refuse_unstructured(name, mesh)
+        self.shape = mesh.shape if mesh.structured else (1, mesh.num_nodes)
+        self.inside = build(layout.num_inputs, layout.num_outputs, mesh)
+
+    def forward(self, features: Tensor) -> Tensor:
+        field = features.transpose(1, 2).unflatten(2, self.shape)  # [batch, input, row, column]
+        return self.inside(field).flatten(2).transpose(1, 2)  # [batch, node, output]
+
+
+def refuse_unstructured(name: str, mesh: Mesh) -> None:
+    """Raise MeshcastError where a mesh is neither a ring nor a grid of latitudes and longitudes."""
+    if mesh.domain.kind == "ring" or mesh.structured:
+        return
+    kind = "icosphere" if mesh.levels else "mesh"
+    raise MeshcastError(
+        f"{name} needs a structured mesh, but this {kind} has shape {mesh.shape}. Give grid: {{kind: gaussian, "
+        "number: 16}, which regrids there and back, or use kind: gnn."
+    )
