@@ -24,7 +24,8 @@ class Conservation:
     stay zeros. Sums are of float64; what the rounding of a float32 state leaves is repaired by the last digit of a few
     nodes, so that nothing adds up over a long forecast.
 
-    names: the conserved variables.
+    names, columns: the conserved variables, and where they stand among the prognostic ones.
+    areas: [node, 1] of the mesh.
     correction: [batch, member, conserved] ⟨Δ⟩ of the last step in physical units, which was taken off; None before.
     """
 
@@ -42,7 +43,7 @@ class Conservation:
             torch.tensor([limit if pair[side] is None else pair[side] for pair in bounds], dtype=torch.float64)
             for side, limit in ((0, -np.inf), (1, np.inf))
         )
-        self._areas = torch.from_numpy(mesh.areas)[:, None]
+        self.areas = torch.from_numpy(mesh.areas)[:, None]
         self.correction: Tensor | None = None
 
     def __call__(self, before: Tensor, after: Tensor) -> Tensor:
@@ -58,7 +59,7 @@ class Conservation:
         old, new = before[..., self.columns].double(), after[..., self.columns].double().clamp(lower, upper)
         there = ~torch.isnan(old)
         old, new = torch.where(there, old, 0.0), torch.where(there, new, 0.0)
-        weights = torch.where(there, self._areas.to(device), 0.0)
+        weights = torch.where(there, self.areas.to(device), 0.0)
         weights = weights / weights.sum(-2, keepdim=True)
         excess = (weights * (new - old)).sum(-2, keepdim=True)
         self.correction = excess.detach().squeeze(-2)

@@ -65,11 +65,18 @@ class NeuralEmulator(nn.Module):
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
         return nn.functional.pad(now, (0, len(self.task.diagnostic))), features  # a diagnostic variable is its mean
 
+    def guess_and_features(self, state: State, forcing: Tensor) -> tuple[Tensor, Tensor]:
+        """What a step starts from: the first guess of the normalised next values, and the features the network sees.
+
+        [batch · member, node, predicted] and [batch · member, node, input]; arguments as of `step`.
+        """
+        return self._guess(self.inputs.features(state, forcing))
+
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None
     ) -> tuple[State, Tensor | None]:
         """The state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
-        guess, features = self._guess(self.inputs.features(state, forcing))
+        guess, features = self.guess_and_features(state, forcing)
         normalised = guess + self.correction_std * self.network(features)
         following, diagnostic = self.inputs.advance(state, normalised)
         if self.task.boundary:

@@ -1,0 +1,84 @@
+"""The door of TensorFlow: imported only when a Keras network is asked for, quietly, with as many threads as torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import torch
+
+from graphs.errors import MeshcastError
+
+
+def tensorflow(kind: str = "keras_cnn") -> ModuleType:
+    """TensorFlow.
+
+    kind: of the emulator that needs it, for the message. Raises MeshcastError where it is absent.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        with _standard_error_closed():
+            import tensorflow
+    except ImportError as error:
+        raise _absent(kind, "TensorFlow", error) from None
+    _share_the_machine(tensorflow)
+    return tensorflow
+
+
+def keras(kind: str = "keras_cnn") -> ModuleType:
+    """Keras on TensorFlow.
+
+    Raises MeshcastError where either is absent, or where Keras is in use already on another library.
+    """
+    tensorflow(kind)
+    try:
+        import keras
+    except ImportError as error:
+        raise _absent(kind, "Keras", error) from None
+    if keras.backend.backend() != "tensorflow":
+        raise MeshcastError(
+            f"kind: {kind} needs Keras on TensorFlow, but this process has it on {keras.backend.backend()}. "
+            "Set KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+    return keras
+
+
+def _absent(kind: str, library: str, error: ImportError) -> MeshcastError:
+    broken = "" if error.name == library.lower() else f" (it is there, but cannot be imported: {error})"
+    return MeshcastError(f"kind: {kind} needs {library}: pip install 'meshcast[tensorflow]'{broken}.")
+
+
+def _share_the_machine(tensorflow: ModuleType) -> None:
+    """Take as many threads as torch takes, and of a GPU the memory that is needed, where nothing is running yet."""
+    config = tensorflow.config
+    try:
+        config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())
+        config.threading.set_inter_op_parallelism_threads(1)
+        for device in config.list_physical_devices("GPU"):
+            config.experimental.set_memory_growth(device, True)
+    except RuntimeError:
+        pass  # whoever started TensorFlow before us has chosen
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """Importing TensorFlow writes to standard error before any setting can keep it from it."""
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
