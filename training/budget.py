@@ -38,11 +38,22 @@ def with_budget(
     if stored.is_file():
         updates = json.loads(stored.read_text())["updates"]
     else:
-        seconds = time_updates(config, emulator, windows, starts)
-        updates = max(1, int(config.training.minutes * 60 / seconds))
-        with atomic_file(stored) as part:
-            part.write_text(json.dumps({"updates": updates, "seconds_per_update": seconds}))
+        updates = keep_budget(folder, config, time_updates(config, emulator, windows, starts))
     return replace(config, training=replace(config.training, updates=updates))
+
+
+def keep_budget(folder: Path, config: ExperimentConfig, seconds_per_update: float) -> int:
+    """Write the updates that a budget of minutes comes to into a run folder, where none are written yet; their number.
+
+    So that the seeds of one row get the same number, it is measured once and kept for each.
+    """
+    assert config.training.minutes is not None
+    stored = folder / "budget.json"
+    if not stored.is_file():
+        updates = max(1, int(config.training.minutes * 60 / seconds_per_update))
+        with atomic_file(stored) as part:
+            part.write_text(json.dumps({"updates": updates, "seconds_per_update": seconds_per_update}))
+    return int(json.loads(stored.read_text())["updates"])
 
 
 def time_updates(

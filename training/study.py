@@ -24,6 +24,7 @@ from emulator.plugins import PluginConfig, find_plugin
 from emulator.protocol import Emulator
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
+from training.budget import keep_budget
 from training.experiment import DataConfig, ExperimentConfig
 from training.fit import fingerprint, fit
 
@@ -92,6 +93,8 @@ def run_study(
     progress: bool = True,
     say: Callable[[str], None] = lambda text: None,
     emulators: bool = False,
+    fingerprints: Fingerprints | None = None,
+    timed: Callable[[Run], float] | None = None,
 ) -> list[Result]:
     """Fit every run that is not finished, and return the results of all, in the order of `runs`.
 
@@ -101,15 +104,12 @@ def run_study(
     results: folder of the result files; the files of run L with seed S go to OUTPUT/NAME/L-seedS-HASH.
     progress: a bar along each fit; say: takes one line a run.
     emulators: fit a finished run again whose emulator is no longer there.
+    fingerprints: those taken before; timed: seconds an update of a run takes, for a budget of minutes, which is else
+        measured for each run by itself.
     """
     results = Path(results)
-    for run in runs:
-        if run.config.training.devices * run.config.training.num_nodes > 1:
-            raise MeshcastError(
-                f"A study fits on one device, but {run} asks for {run.config.training.devices} devices on "
-                f"{run.config.training.num_nodes} nodes. Fit it with `meshcast train` and compare its checkpoint."
-            )
-    fingerprints = _Fingerprints()
+    refuse_several_devices(runs)
+    fingerprints = fingerprints or Fingerprints()
     finished = []
     for number, run in enumerate(runs, 1):
         place = f"[{number}/{len(runs)}] {run}"
@@ -121,12 +121,52 @@ def run_study(
             finished.append(replace(result, label=run.label))
             continue
         say(f"{place} ...")
+        if timed is not None and run.config.training.minutes is not None:
+            keep_budget(_folder(run, key), run.config, timed(run))
         result = _fitted(run, key, data, results, progress)
         with atomic_file(results / f"{key}.json") as part:
             part.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
         say(f"{place}: {_summary(result)}")
         finished.append(result)
     return finished
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    result: of the run, where it is finished.
+    updates: that its last checkpoint has behind it.
+    """
+
+    run: Run
+    result: Result | None
+    updates: int = 0
+
+
+def progress_of(
+    runs: Sequence[Run], results: Path | str, fingerprints: Fingerprints, *, emulators: bool = False
+) -> list[Progress]:
+    """How far each run has come, in the order of `runs`: what `run_study` would skip, continue and start."""
+    results, found = Path(results), []
+    for run in runs:
+        key = run_hash(run, fingerprints.of(run.config.data))
+        result = read_result(results / f"{key}.json")
+        if result is not None and _stands(result, results, emulators):
+            found.append(Progress(run, replace(result, label=run.label)))
+        else:
+            found.append(Progress(run, None, _updates_logged(_folder(run, key))))
+    return found
+
+
+def refuse_several_devices(runs: Sequence[Run]) -> None:
+    """Raise MeshcastError where a run asks for more than a study can give it."""
+    for run in runs:
+        if run.config.training.devices * run.config.training.num_nodes > 1:
+            raise MeshcastError(
+                f"A study fits on one device, but {run} asks for {run.config.training.devices} devices on "
+                f"{run.config.training.num_nodes} nodes. Fit it with `meshcast train` and compare its checkpoint."
+            )
 
 
 def run_hash(run: Run, data: dict[str, str]) -> str:
@@ -168,9 +208,7 @@ def _stands(result: Result, results: Path, emulators: bool) -> bool:
 
 
 def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: bool) -> Result:
-    experiment = run.experiment
-    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in run.label)
-    folder = Path(run.config.output) / run.config.name / f"{name}-seed{run.seed}-{key[:8]}"
+    experiment, folder = run.experiment, _folder(run, key)
     result = Result(
         hash=key,
         label=run.label,
@@ -193,12 +231,26 @@ def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: b
     return _with_outcome(result, trained, folder, earlier + time.perf_counter() - start)
 
 
+def _folder(run: Run, key: str) -> Path:
+    """Where a run's files go; its label is cut where a file system would not take it, the hash tells it apart."""
+    name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in run.label)[:120]
+    return Path(run.config.output) / run.config.name / f"{name}-seed{run.seed}-{key[:8]}"
+
+
 def _seconds_logged(folder: Path) -> float:
     """What an interrupted run had taken by its last checkpoint."""
     from training.metrics_log import read_log
 
     log = read_log(folder / "metrics.csv")
     return log[-1]["seconds"] if log else 0.0
+
+
+def _updates_logged(folder: Path) -> int:
+    """Updates an interrupted run goes on from."""
+    from training.metrics_log import read_log
+
+    log = read_log(folder / "metrics.csv") if (folder / "last.ckpt").is_file() else []
+    return int(log[-1]["update"]) if log else 0
 
 
 def _with_outcome(result: Result, trained: TrainedEmulator, folder: Path, seconds: float) -> Result:
@@ -237,7 +289,7 @@ def _plugin_source(config: ExperimentConfig) -> str:
         return ""
 
 
-class _Fingerprints:
+class Fingerprints:
     """Fingerprints of data parts, each taken once however many runs share it."""
 
     def __init__(self) -> None:
