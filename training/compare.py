@@ -1,227 +1,250 @@
-"""Comparisons: several emulators trained or loaded, forecasting the same starts of the test part, in one report."""
+"""Comparisons: emulators trained, loaded or run by others, from the same starts of the test part, in one report."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeGuard, get_args
-
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Discriminator
+from typing import TypeGuard, get_args
 
 from emulator.baselines.build import BaselineConfig, build_baseline
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.baselines.persistence import PersistenceConfig
-from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
-from emulator.configuration import dump, load, resolve
+from emulator.build import TrainedEmulator, load_emulator
 from emulator.data.fields import Fields
-from emulator.data.forecast import Forecast
-from emulator.data.starts import spread_starts
 from emulator.task import Task
 from emulator.time_step import TimeStep
-from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from inference.report import Story, write_report
+from inference.comparison import ComparisonStory, Trial
+from inference.comparison_report import write_comparison
 from inference.scorecard import Verification
 from inference.verification import verify
-from training.experiment import DataConfig, ExperimentConfig, TaskConfig, TrainingConfig, ValidationConfig
-from training.ranking import Row, by_lead, ranked
-from training.references import same_starts
-from training.study import Result, Run, count_parameters, run_study
+from training.compare_config import (
+    CheckpointConfig,
+    CompareConfig,
+    ForecastFileConfig,
+    RowConfig,
+    StartsConfig,
+    TuningConfig,
+)
+from training.comparison_files import claim, story_of, to_plain, write_files
+from training.comparison_rows import Made, describe_rows, entries_of, named
+from training.comparison_runs import experiments, runs_of, study_runs
+from training.comparison_starts import forecasts_of, refuse_long_history, spread
+from training.effort import Effort, Timings, effort_of
+from training.experiment import ExperimentConfig
+from training.foreign_rows import ForeignRow, Starts, common_starts, read_row
+from training.grid import expanded
+from training.ranking import Line, Row, lines_of, ranked
+from training.study import Fingerprints, Result, progress_of, refuse_several_devices, run_study
+from training.tracking import track_table
+from training.tuning import Candidate, candidates, trials, with_chosen
 
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """An emulator trained before.
-
-    path: its emulator.safetensors, or the run folder that holds it.
-    """
-
-    path: str
-    kind: Literal["checkpoint"] = "checkpoint"
-
-
-RowConfig = Annotated[EmulatorConfig | CheckpointConfig, Discriminator("kind")]
-
-
-@dataclass(frozen=True)
-class StartsConfig:
-    """Which forecasts are made of the test part.
-
-    steps: lead times.
-    every: steps between initial times of real data; simulated trajectories start once, at their first state.
-    cases: at most so many starts, evenly spread; all by default.
-    """
-
-    steps: int = 20
-    every: int = 1
-    cases: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "every", "cases"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise MeshcastError(f"forecast.{name} must be at least 1, but is {value}.")
-
-
-@dataclass(frozen=True)
-class CompareConfig:
-    """Everything a comparison needs; `meshcast compare` reads it from one YAML.
-
-    emulators: by label, the first is the one others are measured against; persistence is always added.
-    own_training: of a label, the keys of `training` that differ.
-    seeds: of the networks; closed forms are fitted once.
-    validation: its score chooses checkpoints, and over the test part's lead times it ranks the rows.
-    output: the report goes to OUTPUT/NAME, runs to folders in it; results: one file a finished run.
-    """
-
-    name: str
-    data: DataConfig
-    task: TaskConfig
-    emulators: dict[str, RowConfig]
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    own_training: dict[str, dict[str, Any]] = field(default_factory=dict)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    seeds: tuple[int, ...] = (0,)
-    forecast: StartsConfig = field(default_factory=StartsConfig)
-    output: str = "runs"
-    results: str = "results"
-
-    def __post_init__(self) -> None:
-        if not self.emulators:
-            raise MeshcastError("A comparison needs at least one emulator: emulators: {LABEL: {kind: gnn}}.")
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
-            raise MeshcastError(f"seeds must be different numbers from 0, but are {list(self.seeds)}.")
-        if strangers := sorted(set(self.own_training) - set(self.emulators)):
-            raise MeshcastError(
-                f"own_training names {', '.join(strangers)}, but emulators are {', '.join(self.emulators)}."
-            )
+__all__ = [
+    "CheckpointConfig", "CompareConfig", "Comparison", "ForecastFileConfig", "StartsConfig", "TuningConfig",
+    "compare", "expect", "study_runs", "to_plain",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """What a comparison found.
 
-    rows: best first, those without a score last.
-    reference: label of the row that differences are taken to.
+    rows: a line a seed, best first, those without a score last; lines: a line a label, in the same way.
+    reference: label of the seed, and story.reference of the row, that differences are taken to.
+    starts: from which all rows forecast.
     """
 
     rows: tuple[Row, ...]
+    lines: tuple[Line, ...]
     reference: str
     verification: Verification
+    story: ComparisonStory
+    starts: Starts
     folder: Path
 
 
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """A comparison checked against its data, nothing trained yet.
+
+    notices: for the report, a sentence each.
+    """
+
+    config: CompareConfig
+    test: Fields
+    task: Task
+    loaded: Mapping[str, TrainedEmulator]
+    foreign: Mapping[str, ForeignRow]
+    starts: Starts
+    experiments: Mapping[str, ExperimentConfig]
+    candidates: Sequence[Candidate]
+    notices: tuple[str, ...]
+
+
 def compare(
-    config: CompareConfig, *, progress: bool = True, say: Callable[[str], None] = lambda text: None, command: str = ""
+    config: CompareConfig,
+    *,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+    command: str = "",
+    overwrite: bool = False,
 ) -> Comparison:
     """Train or load every row, forecast the same starts of the test part, verify, rank, and write one report.
 
-    Started again, finished runs are not repeated.
+    Settings are tuned and checkpoints chosen on the validation part; the test part is forecast once, when all runs are
+    finished. Started again, finished runs are not repeated.
 
     progress: a bar along each fit; say: takes notices, a line each; command: for the report to quote.
+    overwrite: the report of another comparison in the same folder.
     Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
     """
+    plan = _planned(config, say)
+    folder = claim(config, overwrite)
+    fingerprints, timings = Fingerprints(), Timings(config.results, say)
+    say(f"{_effort(plan, fingerprints, timings)}.")
+    tuned, made_trials, results = _run(plan, fingerprints, timings, progress, say)
+    entries = entries_of(plan.config, plan.loaded, plan.foreign, results)
+    able = [entry for entry in entries if entry.can_forecast]
+    if not able:
+        raise MeshcastError("No row can forecast: " + "; ".join(f"{e.label}: {e.reason}" for e in entries) + ".")
+    say(f"forecasting {plan.starts.steps} steps of {plan.task.time_step} with {len(able)} emulators ...")
+    made = forecasts_of(able, plan.test, plan.starts, plan.task.time_step, plan.config.data.forcing_tables)
+    verification = _verified(made, plan.test)
+    by_member = named(made, [scores.label for scores in verification.emulators])
+    infos = describe_rows(plan.config, tuned, entries, by_member, made_trials)
+    rows = ranked(verification, config.validation.score, {label: _row(item) for label, item in by_member.items()})
+    rows += [Row(e.label, e.status, e.reason, result=e.result) for e in entries if not e.can_forecast]
+    story = ComparisonStory(
+        name=config.name,
+        score=config.validation.score,
+        reference=made[0].entry.label,
+        rows=tuple(infos),
+        trials=tuple(made_trials),
+        notes=(*plan.notices, *(f"{info.label}: {text}" for info in infos for text in info.differences)),
+        command=command,
+    )
+    lines = lines_of(verification, story)
+    reference = verification.emulators[0].label
+    comparison = Comparison(tuple(rows), tuple(lines), reference, verification, story, plan.starts, folder)
+    forecasts = [item.forecast for item in made]
+    write_comparison(
+        verification, story, folder, forecasts=forecasts, truth=plan.test, story=story_of(config, comparison, command)
+    )
+    write_files(config, comparison)
+    track_table(config.tracking, config.name, folder, [vars(line) for line in lines])
+    return comparison
+
+
+def expect(config: CompareConfig, *, say: Callable[[str], None] = lambda text: None) -> Effort:
+    """What is left to train and about how long it takes; nothing is trained.
+
+    Raises MeshcastError as `compare` does.
+    """
+    return _effort(_planned(config, say), Fingerprints(), Timings(config.results, say))
+
+
+def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
+    """All that can be wrong is found here."""
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
+    plain = expanded(config)
     test, mesh = config.data.test.open(), config.data.train.mesh
     if not mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
     task = config.task.build(test)
     loaded = {
-        label: _load(label, row, test, task.time_step) for label, row in config.emulators.items() if _is_checkpoint(row)
+        label: _load(label, row, test, task.time_step)
+        for label, row in plain.emulators.items()
+        if isinstance(row, CheckpointConfig)
     }
-    runs = study_runs(config)
-    own = [build_baseline(row, task, test.mesh).task for row in config.emulators.values() if _is_baseline(row)]
-    starts = _starts(config, [task, *own, *(trained.emulator.task for trained in loaded.values())], test)
-    results = run_study(runs, config.results, progress=progress, say=say, emulators=True)
-    entries = _in_order(config, loaded, results)
-    made = [entry for entry in entries if entry.trained is not None]
-    if not made:
-        raise MeshcastError("No row can forecast: " + "; ".join(f"{e.label}: {e.reason}" for e in entries) + ".")
-    say(f"forecasting {config.forecast.steps} steps of {task.time_step} with {len(made)} emulators ...")
-    forecasts = _forecasts(config, made, test, starts)
-    climatologies = [e.trained.emulator for e in made if e.trained and isinstance(e.trained.config, ClimatologyConfig)]
-    verification = verify(
-        forecasts,
+    planned = experiments(plain)
+    refuse_long_history(plain.data, planned)
+    refuse_several_devices(runs_of(plain, planned))
+    tasks = [experiment.task.build(test) for experiment in planned.values()]
+    tasks += [build_baseline(row, task, test.mesh).task for row in plain.emulators.values() if _is_baseline(row)]
+    tasks += [trained.emulator.task for trained in loaded.values()]
+    starts = spread(plain.forecast, [task, *tasks], test)
+    foreign = {
+        label: read_row(label, row, test, task)
+        for label, row in plain.emulators.items()
+        if isinstance(row, ForecastFileConfig)
+    }
+    starts, notices = common_starts(list(foreign.values()), starts, task.time_step)
+    notices += [text for row in foreign.values() for text in row.notices]
+    tried = candidates(plain.tuning, planned)
+    for text in notices:
+        say(f"{text}.")
+    return _Plan(plain, test, task, loaded, foreign, starts, planned, tried, tuple(notices))
+
+
+def _effort(plan: _Plan, fingerprints: Fingerprints, timings: Timings) -> Effort:
+    """Trials and runs that are left; the runs of a row whose trials are not finished are."""
+    results = plan.config.results
+    tried = progress_of([candidate.run for candidate in plan.candidates], results, fingerprints)
+    done = [(c, p.result) for c, p in zip(plan.candidates, tried, strict=True) if p.result is not None]
+    complete = {c.label for c in plan.candidates} - {
+        c.label for c, p in zip(plan.candidates, tried, strict=True) if p.result is None
+    }
+    finished = [(candidate, result) for candidate, result in done if candidate.label in complete]
+    chosen = with_chosen(plan.experiments, trials([c for c, _ in finished], [r for _, r in finished]))
+    runs = progress_of(runs_of(plan.config, chosen), results, fingerprints, emulators=True)
+    waiting = {candidate.label for candidate in plan.candidates} - complete
+    runs = [replace(run, result=None, updates=0) if run.run.label in waiting else run for run in runs]
+    return effort_of([*tried, *runs], timings)
+
+
+def _run(
+    plan: _Plan, fingerprints: Fingerprints, timings: Timings, progress: bool, say: Callable[[str], None]
+) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result]]:
+    """All trials and then all runs, those finished taken from their files: experiments as tuned, trials, results."""
+    results = plan.config.results
+    tried = run_study(
+        [candidate.run for candidate in plan.candidates],
+        results,
+        progress=progress,
+        say=say,
+        fingerprints=fingerprints,
+        timed=timings.of_run,
+    )
+    made = trials(plan.candidates, tried)
+    tuned = with_chosen(plan.experiments, made)
+    for trial in made:
+        if trial.chosen:
+            say(f"{trial.label}: {', '.join(f'{path}={value}' for path, value in trial.settings.items())} chosen")
+    runs = runs_of(plan.config, tuned)
+    return tuned, made, run_study(
+        runs, results, progress=progress, say=say, emulators=True, fingerprints=fingerprints, timed=timings.of_run
+    )  # fmt: skip
+
+
+def _verified(made: Sequence[Made], test: Fields) -> Verification:
+    climatologies = [
+        item.entry.trained.emulator
+        for item in made
+        if item.entry.trained is not None and isinstance(item.entry.trained.config, ClimatologyConfig)
+    ]
+    return verify(
+        [item.forecast for item in made],
         test,
         climatology=climatologies[0] if climatologies else None,
-        baselines=[e.label for e in made if e.trained and isinstance(e.trained.config, get_args(BaselineConfig))],
+        baselines=[
+            item.entry.label
+            for item in made
+            if item.entry.trained is not None and isinstance(item.entry.trained.config, get_args(BaselineConfig))
+        ],
     )
-    labels = [scores.label for scores in verification.emulators]
-    rows = ranked(verification, config.validation.score, dict(zip(labels, map(_row, made), strict=True)))
-    rows += [_row(entry) for entry in entries if entry.trained is None]
-    folder = Path(config.output) / config.name
-    comparison = Comparison(tuple(rows), labels[0], verification, folder)
-    write_report(verification, folder, forecasts=forecasts, truth=test, story=_story(config, comparison, command))
-    dump(config, folder / "compare.yaml")
-    with atomic_file(folder / "comparison.json") as part:
-        part.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
-    return comparison
 
 
-def study_runs(config: CompareConfig) -> list[Run]:
-    """The runs a comparison trains: networks once a seed, closed forms once, persistence always."""
-    rows = dict(config.emulators)
-    if not any(isinstance(row, PersistenceConfig) for row in rows.values()):
-        if "persistence" in rows:
-            raise MeshcastError("The label persistence is kept for persistence. Name that emulator otherwise.")
-        rows["persistence"] = PersistenceConfig()
-    runs = []
-    for label, row in rows.items():
-        if isinstance(row, CheckpointConfig):
-            continue
-        experiment = ExperimentConfig(
-            name=config.name,
-            data=replace(config.data, test=None),  # no run sees it, and a longer test part repeats none
-            task=config.task,
-            emulator=row,
-            training=_training_of(config, label),
-            validation=config.validation,
-            output=config.output,
-        )
-        seeds = (0,) if is_closed_form(row) else config.seeds
-        runs += [Run(label, experiment, seed) for seed in seeds]
-    return runs
+def _row(made: Made) -> Row:
+    entry = made.entry
+    return Row(entry.label, entry.status, entry.reason, parameters=entry.parameters, result=entry.result)
 
 
-def _training_of(config: CompareConfig, label: str) -> TrainingConfig:
-    own = config.own_training.get(label, {})
-    if not own:
-        return config.training
-    try:
-        return load(TrainingConfig, {**resolve(config.training), **own})
-    except MeshcastError as error:
-        raise MeshcastError(f"own_training.{label}: {error}") from None
-
-
-# Rows -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """A row before it is ranked; without an emulator where its run failed."""
-
-    label: str
-    seed: int | None
-    trained: TrainedEmulator | None
-    status: str
-    reason: str = ""
-    result: Result | None = None
-
-
-def _is_checkpoint(row: Any) -> bool:
-    return isinstance(row, CheckpointConfig)
-
-
-def _is_baseline(row: Any) -> TypeGuard[BaselineConfig]:
+def _is_baseline(row: RowConfig) -> TypeGuard[BaselineConfig]:
     return isinstance(row, get_args(BaselineConfig))
 
 
-def _load(label: str, row: Any, test: Fields, time_step: TimeStep) -> TrainedEmulator:
+def _load(label: str, row: CheckpointConfig, test: Fields, time_step: TimeStep) -> TrainedEmulator:
     path = Path(row.path)
     trained = load_emulator(path / "emulator.safetensors" if path.is_dir() else path)
     _refuse_misfit(label, trained, test, time_step)
@@ -244,112 +267,3 @@ def _refuse_misfit(label: str, trained: TrainedEmulator, test: Fields, time_step
             faults.append(f"{variable.name} is in {variable.units}, in the test part in {units[variable.name]}")
     if faults:
         raise MeshcastError(f"{label} cannot forecast {test.source}: {'; '.join(faults)}.")
-
-
-def _in_order(config: CompareConfig, loaded: dict[str, TrainedEmulator], results: Sequence[Result]) -> list[_Entry]:
-    """All rows, in the order of the configuration, persistence last where it was added."""
-    labels = list(dict.fromkeys([*config.emulators, *(result.label for result in results)]))
-    entries = []
-    for label in labels:
-        if label in loaded:
-            entries.append(_Entry(label, None, loaded[label], "loaded"))
-        for result in (result for result in results if result.label == label):
-            trained = None
-            if result.status != "failed":
-                trained = load_emulator(result.emulator_path(Path(config.results)))
-            seed = None if trained is not None and is_closed_form(trained.config) else result.seed
-            entries.append(_Entry(label, seed, trained, result.status, result.reason, result))
-    return entries
-
-
-def _row(entry: _Entry) -> Row:
-    parameters = {} if entry.trained is None else count_parameters(entry.trained.emulator)
-    return Row(entry.label, entry.status, entry.reason, parameters=parameters, result=entry.result)
-
-
-Starts = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-
-def _starts(config: CompareConfig, tasks: Sequence[Task], test: Fields) -> Starts:
-    """Initial times and trajectories [case] from which every row can start, the longest history deciding."""
-    wanted = config.forecast
-    longest = max(tasks, key=lambda task: task.history)
-    init_time, trajectory = spread_starts(test, longest, wanted.steps)
-    if test.ensemble_axis != "trajectory":
-        step = np.searchsorted(test.times, init_time)
-        kept = (step - step[0]) % (wanted.every * longest.time_step.frames(test.time_step)) == 0
-        init_time, trajectory = init_time[kept], trajectory[kept]
-    if wanted.cases is not None and wanted.cases < len(init_time):
-        chosen = np.linspace(0, len(init_time) - 1, wanted.cases).round().astype(int)
-        init_time, trajectory = init_time[chosen], trajectory[chosen]
-    return init_time, trajectory
-
-
-def _forecasts(config: CompareConfig, entries: Sequence[_Entry], test: Fields, starts: Starts) -> list[Forecast]:
-    """One forecast a row, all from the same starts; a row that blew up ends in NaN."""
-    rows = [replace(entry.trained, name=entry.label) for entry in entries if entry.trained is not None]
-    forecasts = same_starts(rows, test, *starts, config.forecast.steps, config.data.forcing_tables)
-    return [
-        replace(
-            forecast,
-            values=np.where(np.isfinite(forecast.values), forecast.values, np.float32(np.nan)),
-            attributes={**forecast.attributes} | ({} if entry.seed is None else {"seed": str(entry.seed)}),
-        )
-        for forecast, entry in zip(forecasts, entries, strict=True)
-    ]
-
-
-# Files ----------------------------------------------------------------------------------------------------------------
-
-
-def _story(config: CompareConfig, comparison: Comparison, command: str) -> Story:
-    """What the report tells beside the scores: the ranking, and the loss of the first network."""
-    level = f"{100 * comparison.verification.level:g} %"
-    facts = {}
-    for number, row in enumerate(comparison.rows, 1):
-        words = [f"{row.label}: {row.status}{': ' * bool(row.reason)}{row.reason}"]
-        if row.score is not None:
-            words.append(f"score {row.score:.4g}{_between(row.interval)}")
-        if row.difference is not None:
-            words.append(f"{row.difference:+.4g}{_between(row.difference_interval)} against {comparison.reference}")
-        if row.result is not None and row.result.update is not None:
-            words.append(f"kept after {row.result.update} updates, {row.result.seconds:.0f} s")
-        words += [f"{count} {kind} weights" for kind, count in row.parameters.items() if count]
-        facts[f"rank {number}"] = ", ".join(words)
-    folders = [Path(config.results) / row.result.folder for row in comparison.rows if row.result is not None]
-    logs = [folder / "metrics.csv" for folder in folders if (folder / "metrics.csv").is_file()]
-    best = comparison.rows[0]
-    score = f"the geometric mean over lead times of {config.validation.score}"
-    found = f"{best.label} is best by {score}" if best.score is not None else f"No emulator has a finite {score[4:]}"
-    return Story(
-        title=f"{config.name}: {len(comparison.rows)} emulators compared",
-        summary=(
-            f"{found}, from the same {comparison.verification.emulators[0].num_cases} starts. Intervals are of {level}."
-        ),
-        command=command,
-        log=logs[0] if logs else None,
-        facts=facts,
-    )
-
-
-def _between(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" ({interval[0]:.3g} to {interval[1]:.3g})"
-
-
-def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
-    """The comparison for machines: the ranking, and RMSE by lead time with paired differences to the first row."""
-    verification = comparison.verification
-    return {
-        "name": config.name,
-        "score": f"geometric mean over lead times of {config.validation.score}",
-        "reference": comparison.reference,
-        "level": verification.level,
-        "rows": [asdict(row) for row in comparison.rows],
-        "lead_steps": verification.emulators[0].lead_steps.tolist(),
-        "time_step": str(verification.time_step),
-        "variables": dict(zip(verification.variables, verification.units, strict=True)),
-        "rmse": {
-            scores.label: by_lead(verification, scores, comparison.reference) for scores in verification.emulators
-        },
-        "left_out": list(verification.left_out),
-    }

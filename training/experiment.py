@@ -48,8 +48,13 @@ class DataPart:
     @property
     def mesh(self) -> Mesh:
         """Where the fields lie, none of them read."""
+        return self.unread.mesh
+
+    @property
+    def unread(self) -> Fields:
+        """The fields with all their trajectories, none of them read: for what mesh, times and names say."""
         fields = open_fields(self.source)
-        return fields.mesh if self.window is None else in_window(fields, self.window).mesh
+        return fields if self.window is None else in_window(fields, self.window)
 
 
 @dataclass(frozen=True)

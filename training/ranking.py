@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
 from inference import bootstrap
+from inference.bootstrap import Resamples
+from inference.comparison import ComparisonStory
 from inference.scorecard import ForecastScores, Verification, common_cases
+from inference.seed_bootstrap import Estimate, SeedSamples, estimate
 from training.study import Result
 
 
@@ -36,6 +39,31 @@ class Row:
     difference_interval: tuple[float, float] | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     result: Result | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One label of the ranking, its seeds together.
+
+    status: the worst of its seeds'.
+    seeds: how many forecast.
+    score: geometric mean over seeds of the score of a `Row`, None where a seed's forecast failed; interval: of it, over
+        starts and seeds, see `inference.seed_bootstrap`.
+    median, lowest, highest: over seeds.
+    ratio: score over the reference's, with its interval, and p of its being 1.
+    """
+
+    label: str
+    status: str
+    seeds: int = 0
+    score: float | None = None
+    interval: tuple[float, float] | None = None
+    median: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
+    ratio: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    p: float | None = None
 
 
 def ranking_score(
@@ -79,6 +107,51 @@ def ranked(verification: Verification, kind: Literal["nrmse", "rmse"], rows: Map
             )
         found.append(row)
     return sorted(found, key=lambda row: math.inf if row.score is None else row.score)
+
+
+def lines_of(verification: Verification, story: ComparisonStory) -> list[Line]:
+    """A line a label, best first, those without a score last."""
+    groups = story.groups(verification)
+    reference = groups[story.reference]
+    lines = []
+    for info in story.rows:
+        if info.label not in groups:
+            lines.append(Line(info.label, info.status))
+            continue
+        own, other = groups[info.label], reference if info.label != story.reference else None
+        draws = verification.resamples(own[0], None if other is None else other[0])
+        scale, kind, level = verification.scale, story.score, verification.level
+        samples = _log_samples(own, scale, kind, draws)
+        alone = estimate(samples, draws, level).exponential()
+        scores = np.exp(samples.values)
+        line = Line(
+            info.label,
+            info.status,
+            len(own),
+            _finite(alone.value),
+            _pair(alone),
+            median=_finite(np.median(scores)),
+            lowest=_finite(scores.min()),
+            highest=_finite(scores.max()),
+        )
+        if other is not None:
+            contrast = estimate(samples, draws, level, _log_samples(other, scale, kind, draws)).exponential()
+            line = replace(line, ratio=_finite(contrast.value), ratio_interval=_pair(contrast), p=_finite(contrast.p))
+        lines.append(line)
+    return sorted(lines, key=lambda line: math.inf if line.score is None else line.score)
+
+
+def _log_samples(
+    seeds: Sequence[ForecastScores], scale: NDArray[np.float64], kind: Literal["nrmse", "rmse"], draws: Resamples
+) -> SeedSamples:
+    """Logarithms of the ranking score of each seed, over all starts and resampled ones."""
+    values = np.array([ranking_score(scores, scale, kind) for scores in seeds])
+    samples = np.array([ranking_score(scores, scale, kind, draws.counts) for scores in seeds])
+    return SeedSamples(np.log(values), np.log(samples))
+
+
+def _pair(found: Estimate) -> tuple[float, float] | None:
+    return (float(found.lower), float(found.upper)) if np.isfinite([found.lower, found.upper]).all() else None
 
 
 def _bounds(samples: NDArray[np.float64], num_blocks: float, level: float) -> tuple[float, float] | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from emulator.configuration import resolve
 from graphs.errors import MeshcastError
-from training.experiment import ExperimentConfig
+from training.experiment import ExperimentConfig, TrackingConfig
 
 
 @contextmanager
@@ -30,6 +31,23 @@ def tracking(config: ExperimentConfig, folder: Path) -> Iterator[tuple[Any, list
         failed = False
     finally:
         logger.experiment.finish(exit_code=int(failed))
+
+
+def track_table(config: TrackingConfig, name: str, folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The final table of a comparison as a record of its own, each row's score in its summary; nothing where off."""
+    if config.wandb == "off" or not rows:
+        return
+    try:
+        import wandb
+    except ImportError as error:
+        raise MeshcastError(f"tracking.wandb={config.wandb} needs the package wandb: {error}.") from None
+    columns: list[str | int] = list(rows[0])
+    with wandb.init(
+        name=f"{name}, table", project=config.project, dir=str(folder), mode=config.wandb, job_type="comparison"
+    ) as record:
+        cells = [[json.dumps(row[str(column)]) for column in columns] for row in rows]
+        record.log({"comparison": wandb.Table(columns=columns, data=cells)})
+        record.summary.update({f"score/{row['label']}": row["score"] for row in rows if row["score"] is not None})
 
 
 def _logger(config: ExperimentConfig, folder: Path) -> Any:

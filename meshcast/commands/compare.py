@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from training.ranking import Row
+    from inference.comparison import RowInfo
+    from training.ranking import Line
 
 
 def compare(
@@ -16,6 +17,10 @@ def compare(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value, e.g. training.updates=500 'seeds=[0, 1, 2]'.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say how many runs are left and how long they take.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report of another comparison.")] = False,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with EMULATORS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
@@ -28,40 +33,54 @@ def compare(
     import shlex
     import sys
     from contextlib import redirect_stdout
+    from dataclasses import asdict
 
     from emulator.configuration import load
     from emulator.plugins import load_plugins
     from meshcast.console import print_json, print_table, say
     from meshcast.shipped import config_path
-    from training.compare import CompareConfig, to_plain
+    from training.compare import CompareConfig, expect, to_plain
     from training.compare import compare as run_comparison
 
     load_plugins(plugin or [])
     settings = load(CompareConfig, config_path(config), overrides or [])
     with redirect_stdout(sys.stderr):  # standard output is for the result alone
-        comparison = run_comparison(settings, say=say, command=shlex.join(["meshcast", *sys.argv[1:]]))
+        if dry_run:
+            effort = expect(settings, say=say)
+            say(f"{effort}.")
+        else:
+            command = shlex.join(["meshcast", *sys.argv[1:]])
+            comparison = run_comparison(settings, say=say, command=command, overwrite=overwrite)
+    if dry_run:
+        if as_json:
+            print_json(asdict(effort))
+        return
     if as_json:
         print_json(to_plain(settings, comparison))
     else:
+        infos = {info.label: info for info in comparison.story.rows}
+        against = f"over {comparison.story.reference} [95 %]"
         print_table(
             f"{settings.name}: {settings.validation.score} over {settings.forecast.steps} steps, lower is better",
-            ["", "emulator", "score [95 %]", f"minus {comparison.reference} [95 %]", "weights", "seconds"],
-            [_cells(number, row) for number, row in enumerate(comparison.rows, 1)],
+            ["", "emulator", "score [95 %]", "seeds", against, "weights", "seconds"],
+            [_cells(number, line, infos[line.label]) for number, line in enumerate(comparison.lines, 1)],
         )
     for sentence in comparison.verification.left_out:
         say(f"Not verified: {sentence}.")
     say(f"Wrote {comparison.folder / 'report.html'}.")
 
 
-def _cells(number: int, row: Row) -> list[str]:
-    status = "" if row.status in ("done", "loaded") else f" {row.status}: {row.reason}"
+def _cells(number: int, line: Line, info: RowInfo) -> list[str]:
+    status = "" if line.status in ("done", "loaded") else f" {line.status}: {'; '.join(info.reasons)}"
+    seconds = info.training_seconds
     return [
         str(number),
-        row.label + status,
-        _estimate(row.score, row.interval, ""),
-        _estimate(row.difference, row.difference_interval, "+"),
-        " + ".join(str(count) + note for count, note in _weights(row.parameters)) or "0",
-        "" if row.result is None or row.result.seconds is None else f"{row.result.seconds:.0f}",
+        line.label + status,
+        _estimate(line.score, line.interval),
+        f"{line.lowest:.3g} to {line.highest:.3g}" if line.seeds > 1 and line.lowest is not None else "",
+        _estimate(line.ratio, line.ratio_interval),
+        " + ".join(str(count) + note for count, note in _weights(dict(info.parameters))) or "0",
+        f"{sum(seconds) / len(seconds):.0f}" if seconds else "",
     ]
 
 
@@ -70,8 +89,8 @@ def _weights(parameters: dict[str, int]) -> list[tuple[int, str]]:
     return [(parameters[kind], note) for kind, note in notes if parameters.get(kind)]
 
 
-def _estimate(value: float | None, interval: tuple[float, float] | None, sign: str) -> str:
+def _estimate(value: float | None, interval: tuple[float, float] | None) -> str:
     if value is None:
         return "-"
-    between = "" if interval is None else f" [{interval[0]:{sign}.3g}, {interval[1]:{sign}.3g}]"
-    return f"{value:{sign}.3g}{between}"
+    between = "" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]"
+    return f"{value:.3g}{between}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -16,59 +17,22 @@ import training.compare
 from emulator.build import load_emulator
 from emulator.configuration import load
 from emulator.data.arrays import ArrayFields
-from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.data.window import in_window
 from emulator.gnn import GNNConfig
-from emulator.physics.ring_equations import APEBENCH
 from emulator.plugins import find_plugin, load_plugins
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.latlon import latlon
 from meshcast.commands.compare import compare as command
 from tests.emulator.test_boundary import WINDOW, globe
+from tests.training.comparisons import PLUGINS, config_in, write_source
 from training.compare import CompareConfig, Comparison, compare, study_runs
-
-PLUGINS = [
-    Path(__file__).parent.parent / "plugins" / name for name in ("circular_convolution.py", "spectral_regression.py")
-]
-YAML = """
-name: tiny
-data:
-  train: {source: SOURCE/train.npy, trajectories: [0, 8]}
-  validation: {source: SOURCE/train.npy, trajectories: [8, 10]}
-  test: {source: SOURCE/test.npy}
-task: {prognostic: [u]}
-emulators:
-  gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}
-  ridge: {kind: ridge}
-  convolution: {kind: plugin, name: circular convolution, options: {width: 4}}
-  spectral: {kind: plugin, name: spectral regression}
-training: {updates: 4, batch_size: 4, warm_up: 1}
-own_training: {convolution: {updates: 5}}
-validation: {every: 2, steps: 4, cases: 2, score: nrmse}
-seeds: [0, 1]
-forecast: {steps: 6, cases: 5}
-"""
+from training.comparison_files import claim
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A comparison's YAML and its data: advection on a ring of 32 nodes, four cells a step."""
-    folder = tmp_path_factory.mktemp("source")
-    for name, seed, trajectories, frames in (("train", 0, 10, 9), ("test", 773, 6, 10)):
-        simulation = SimulationConfig(
-            APEBENCH["diff_adv"], 1.0, mesh=RingConfig(32), num_trajectories=trajectories, num_frames=frames, seed=seed
-        )
-        np.save(folder / f"{name}.npy", simulate_arrays(simulation)[:, :, None].astype(np.float32))
-    (folder / "compare.yaml").write_text(YAML.replace("SOURCE", str(folder)))
-    return folder
-
-
-def config_in(folder: Path, source: Path, *overrides: str) -> CompareConfig:
-    """The comparison of the YAML, with its files under `folder`."""
-    load_plugins(PLUGINS)
-    places = [f"output={folder / 'runs'}", f"results={folder / 'results'}"]
-    return load(CompareConfig, source / "compare.yaml", [*places, *overrides])
+    return write_source(tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +44,7 @@ def compared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Co
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports take seconds; one test of them is enough."""
-    monkeypatch.setattr(training.compare, "write_report", lambda verification, output, **told: output)
+    monkeypatch.setattr(training.compare, "write_comparison", lambda *given, **told: None)
 
 
 def test_plugins_are_ranked_beside_ridge_and_persistence(compared: tuple[CompareConfig, Comparison]) -> None:
@@ -145,7 +109,8 @@ def test_an_interrupted_comparison_ends_with_the_same_table(
         compare(config, progress=False, say=killed)
     said: list[str] = []
     resumed = compare(config, progress=False, say=said.append)
-    assert said[0].startswith("[1/7] gnn, seed 0: done") and said[1] == "[2/7] gnn, seed 1 ..."
+    assert said[0] == "6 of 7 runs left, a moment each."
+    assert said[1].startswith("[1/7] gnn, seed 0: done") and said[2] == "[2/7] gnn, seed 1 ..."
 
     def table(comparison: Comparison) -> list[object]:
         return [replace(row, result=None) for row in comparison.rows]
@@ -160,6 +125,19 @@ def test_one_report_tells_it_all(compared: tuple[CompareConfig, Comparison]) -> 
     assert "rank 1" in page and "loss.png" not in page and (comparison.folder / "loss.png").is_file()
     written = json.loads((comparison.folder / "comparison.json").read_text())
     assert [row["label"] for row in written["rows"]] == [row.label for row in comparison.rows]
+    lines = {line["label"]: line for line in written["lines"]}
+    assert next(iter(lines)) == "spectral" and lines["gnn"]["seeds"] == 2
+    scores = {row["label"]: row["score"] for row in written["rows"]}
+    seeds = [scores[f"gnn (seed {seed})"] for seed in (0, 1)]
+    assert lines["gnn"]["score"] == pytest.approx(np.sqrt(seeds[0] * seeds[1]))
+    assert (lines["gnn"]["lowest"], lines["gnn"]["highest"]) == (min(seeds), max(seeds))
+    assert lines["spectral"]["ratio"] == pytest.approx(scores["spectral"] / lines["gnn"]["score"])
+    about = written["about"]
+    assert about["convolution"]["differences"] == ["training.updates 5 where the others have 4"]
+    assert about["gnn"]["inference_seconds"] > 0 and len(about["gnn"]["training_seconds"]) == 2
+    assert set(about["ridge"]["settings"]) == {"radius", "penalty"}
+    table = (comparison.folder / "rows.csv").read_text().splitlines()
+    assert len(table) == 1 + 5 + 7 and table[0].startswith("label,seed,status,score")
     ridge = written["rmse"]["ridge"]["u"]
     assert ridge["difference_lower"][0] <= ridge["difference_estimate"][0] <= ridge["difference_upper"][0] < 0
     assert load(CompareConfig, comparison.folder / "compare.yaml").seeds == (0, 1)
@@ -178,6 +156,8 @@ def test_the_command_takes_plugins_and_prints_for_machines(
     assert finished.exit_code == 0, finished.output
     assert {row["label"] for row in json.loads(finished.stdout)["rows"]} == {"spectral", "net", "persistence"}
     assert "persistence" in CliRunner().invoke(app, arguments).stdout
+    dry = CliRunner().invoke(app, [*arguments, "seeds=[0, 1]", "--dry-run"])
+    assert "1 of 4 runs left" in dry.output and "Wrote" not in dry.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "runs"]
 
 
@@ -245,7 +225,7 @@ def test_real_data_start_every_so_many_steps(
     assert comparison.verification.emulators[0].init_time.tolist() == [3600 * hour for hour in (2, 14, 26, 38, 50)]
     assert "acc" in comparison.verification.emulators[0].metrics
     overrides[0] = "emulators={recent: {kind: recent_mean, period: hour, steps: 10}, ridge: {kind: ridge, radii: [0]}}"
-    config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
+    config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}", "name=recent")
     comparison = compare(config, progress=False)  # the row with the longest history decides
     for scores in comparison.verification.emulators:
         assert scores.init_time.tolist() == [3600 * hour for hour in (9, 21, 33, 45)]
@@ -276,6 +256,15 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
     refuse("own_training names cnn", "own_training={cnn: {updates: 3}}")
     refuse("(?s)own_training.gnn: .*did you mean learning_rate", "own_training={gnn: {learning_rat: 3}}")
     refuse("seeds must be different", "seeds=[1, 1]")
+    refuse("parameters must be at least 1", "parameters=0")
+    refuse("tuning needs something to try", "tuning={seed: 3}")
+    refuse("tuning.axes has the path training.seed", "tuning={axes: {training.seed: [1, 2]}}")
+    refuse("(?s)tuning of gnn: .*did you mean emulator.processor", "tuning={axes: {emulator.procesor.width: [1]}}")
+    refuse("(?s)grid of gnn: .*did you mean emulator.processor.kind", "grid={processor.knd: [kernel]}")
+    refuse("(?s)own_training.gnn, training.noisy=1: .*did you mean noise", "grid={training.noisy: [1]}")
+    refuse("grid_of names cnn", "grid_of=cnn", "grid={processor.kind: [kernel]}")
+    refuse("task.history is 9 for gnn.* training 9 times, validation 9 times, test 10 times", "task.history=9")
+    refuse("task.history is 12 for gnn", "own_history={gnn: 12}")
     refuse("forecast.steps must be at least 1", "forecast.steps=0")
     refuse("give data.test.source", "data.test=null")
     refuse("too few for 1 of history and 50 steps", "forecast.steps=50")
@@ -307,3 +296,40 @@ def test_a_change_of_the_test_part_trains_nothing_anew(source: Path, tmp_path: P
     one, other = (study_runs(config_in(tmp_path, source, f"data.test.source={name}")) for name in ("a.npy", "b.npy"))
     assert [run.experiment for run in one] == [run.experiment for run in other]
     assert isinstance(one[0].config.emulator, GNNConfig)
+
+
+def test_two_comparisons_under_one_name_are_told_apart(
+    compared: tuple[CompareConfig, Comparison], source: Path
+) -> None:
+    config, comparison = compared
+    other = replace(config, seeds=(0,), tracking=replace(config.tracking, project="elsewhere"))
+    with pytest.raises(MeshcastError, match=r"tiny holds another comparison; seeds differs\. Choose another name"):
+        compare(other, progress=False)
+    assert claim(other, overwrite=True) == claim(other) == comparison.folder
+    with pytest.raises(MeshcastError, match="seeds differs"):
+        claim(config)
+    claim(config, overwrite=True)
+
+
+def test_values_of_the_test_part_reach_no_run_and_no_choice(
+    source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    """Leakage: with other values in the test part every hash, choice and weight is as it was; the scores are not."""
+    tuning = "tuning={learning_rate: [1.0e-3, 1.0e-1], updates: 2}"
+    rows = ["emulators={gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}", tuning]
+    rows += ["own_training={}", "seeds=[0]"]
+    np.save(tmp_path / "other.npy", np.load(source / "test.npy")[::-1] ** 2)
+    first = compare(config_in(tmp_path / "first", source, *rows), progress=False)
+    second = compare(
+        config_in(tmp_path / "second", source, *rows, f"data.test.source={tmp_path / 'other.npy'}"), progress=False
+    )
+    assert [trial.score for trial in first.story.trials] == [trial.score for trial in second.story.trials]
+    results = [{row.label: row.result for row in comparison.rows} for comparison in (first, second)]
+    for label in ("gnn", "persistence"):
+        one, other = (found[label] for found in results)
+        assert one is not None and other is not None and one.hash == other.hash
+    files = [found["gnn"].emulator_path(tmp_path / name / "results")  # type: ignore[union-attr]
+             for found, name in zip(results, ("first", "second"), strict=True)]  # fmt: skip
+    weights = [dict(load_emulator(path).emulator.named_parameters()) for path in files]  # type: ignore[attr-defined]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert first.lines[0].score != second.lines[0].score

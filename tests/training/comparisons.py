@@ -1,0 +1,53 @@
+"""A small comparison: its YAML and its data, advection on a ring of 32 nodes, four cells a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from emulator.configuration import load
+from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
+from emulator.physics.ring_equations import APEBENCH
+from emulator.plugins import load_plugins
+from training.compare_config import CompareConfig
+
+PLUGINS = [
+    Path(__file__).parent.parent / "plugins" / name for name in ("circular_convolution.py", "spectral_regression.py")
+]
+YAML = """
+name: tiny
+data:
+  train: {source: SOURCE/train.npy, trajectories: [0, 8]}
+  validation: {source: SOURCE/train.npy, trajectories: [8, 10]}
+  test: {source: SOURCE/test.npy}
+task: {prognostic: [u]}
+emulators:
+  gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}
+  ridge: {kind: ridge}
+  convolution: {kind: plugin, name: circular convolution, options: {width: 4}}
+  spectral: {kind: plugin, name: spectral regression}
+training: {updates: 4, batch_size: 4, warm_up: 1}
+own_training: {convolution: {updates: 5}}
+validation: {every: 2, steps: 4, cases: 2, score: nrmse}
+seeds: [0, 1]
+forecast: {steps: 6, cases: 5}
+"""
+
+
+def write_source(folder: Path) -> Path:
+    """train.npy, test.npy and compare.yaml in a folder."""
+    for name, seed, trajectories, frames in (("train", 0, 10, 9), ("test", 773, 6, 10)):
+        simulation = SimulationConfig(
+            APEBENCH["diff_adv"], 1.0, mesh=RingConfig(32), num_trajectories=trajectories, num_frames=frames, seed=seed
+        )
+        np.save(folder / f"{name}.npy", simulate_arrays(simulation)[:, :, None].astype(np.float32))
+    (folder / "compare.yaml").write_text(YAML.replace("SOURCE", str(folder)))
+    return folder
+
+
+def config_in(folder: Path, source: Path, *overrides: str) -> CompareConfig:
+    """The comparison of the YAML, with its files under `folder`."""
+    load_plugins(PLUGINS)
+    places = [f"output={folder / 'runs'}", f"results={folder / 'results'}"]
+    return load(CompareConfig, source / "compare.yaml", [*places, *overrides])

@@ -1,0 +1,79 @@
+"""What is left is counted, and timed once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from graphs.errors import MeshcastError
+from tests.training.comparisons import config_in, write_source
+from training import effort
+from training.comparison_runs import study_runs
+from training.effort import Effort, Timings, effort_of
+from training.study import Fingerprints, Progress, Result, Run, progress_of, run_study
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    return study_runs(config_in(tmp_path, write_source(tmp_path), "training.updates=100", "own_training={}"))
+
+
+def finished(run: Run) -> Progress:
+    return Progress(run, Result("hash", run.label, run.seed, "done", "folder", {}, {}))
+
+
+def test_updates_left_are_counted_and_timed_once(
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def measured(experiment: object, updates: int) -> float:
+        asked.append(experiment.emulator.kind)  # type: ignore[attr-defined]
+        return {"gnn": 2.0, "plugin": 1.0}[asked[-1]]
+
+    monkeypatch.setattr(effort, "measured", measured)
+    progress = [finished(runs[0]), Progress(runs[1], None, 40), *(Progress(run, None) for run in runs[2:])]
+    said: list[str] = []
+    found = effort_of(progress, Timings(tmp_path, said.append))
+    assert (found.runs, found.left, found.seconds) == (7, 6, 60 * 2.0 + 2 * 100 * 1.0)  # closed forms take no updates
+    assert str(found) == "6 of 7 runs left, about 5 core-minutes"
+    assert asked == ["gnn", "plugin"] and said == ["timing gnn ...", "timing convolution ..."]
+    again = effort_of(progress, Timings(tmp_path))
+    assert again == found and asked == ["gnn", "plugin"]
+    assert str(effort_of([finished(run) for run in runs], Timings(tmp_path))) == "All 7 runs are finished"
+
+
+def test_a_row_that_cannot_be_timed_is_named(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(experiment: object, updates: int) -> float:
+        raise MeshcastError("too large.")
+
+    monkeypatch.setattr(effort, "measured", measured)
+    found = effort_of([Progress(run, None) for run in runs[:2]], Timings(tmp_path))
+    assert found == Effort(2, 2, 0.0, ("gnn (too large.)",))
+
+
+def test_minutes_become_the_same_updates_for_every_seed(
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed = [
+        replace(run, config=replace(run.config, training=replace(run.config.training, minutes=0.001)))
+        for run in runs
+        if run.label == "convolution"
+    ]
+    measurements = iter([0.02, 0.5])  # 0.06 s are three updates; a second measurement would say otherwise
+    monkeypatch.setattr(effort, "measured", lambda experiment, updates: next(measurements))
+    found = run_study(timed, tmp_path / "results", progress=False, timed=Timings(tmp_path / "results").of_run)
+    budgets = [json.loads((r.emulator_path(tmp_path / "results").parent / "budget.json").read_text()) for r in found]
+    assert [budget["updates"] for budget in budgets] == [3, 3]
+    assert all(p.result is not None for p in progress_of(timed, tmp_path / "results", Fingerprints()))
+
+
+def test_a_timing_is_of_the_processor_and_trains_nothing(runs: list[Run], tmp_path: Path) -> None:
+    seconds = Timings(tmp_path / "results").seconds_per_update("convolution", runs[-3].config)
+    assert 0 < seconds < 5
+    (kept,) = (tmp_path / "results" / "timings").iterdir()
+    assert json.loads(kept.read_text())["label"] == "convolution"
+    assert not (tmp_path / "runs").exists()
