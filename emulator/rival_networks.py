@@ -10,7 +10,9 @@ from emulator.networks.cnn import CNNConfig
 from emulator.networks.features import FeatureLayout
 from emulator.networks.ffnn import FFNNConfig, WholeFFNN
 from emulator.networks.fno import FNOConfig
+from emulator.networks.graph_convolution import GraphConvolution, GraphConvolutionConfig
 from emulator.networks.grid_networks import GridNetworkConfig, build_grid_network
+from emulator.networks.interaction_network import InteractionNetwork, InteractionNetworkConfig
 from emulator.networks.lstm import LSTMConfig, NodeLSTM, WholeLSTM
 from emulator.networks.resnet import ResNetConfig
 from emulator.networks.transformer import Transformer, TransformerConfig
@@ -21,7 +23,9 @@ from emulator.task import Task
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
-RivalConfig = FFNNConfig | GridNetworkConfig | LSTMConfig | TransformerConfig
+RivalConfig = (
+    FFNNConfig | GridNetworkConfig | LSTMConfig | TransformerConfig | GraphConvolutionConfig | InteractionNetworkConfig
+)
 
 
 def build_rival(
@@ -49,5 +53,9 @@ def build_rival_network(
             return (WholeLSTM if config.scope == "whole" else NodeLSTM)(config, layout, mesh)
         case TransformerConfig():
             return Transformer(config, layout, mesh)
+        case GraphConvolutionConfig():
+            return GraphConvolution(config, layout, mesh, graphs)
+        case InteractionNetworkConfig():
+            return InteractionNetwork(config, layout, mesh, graphs)
         case CNNConfig() | ResNetConfig() | UNetConfig() | FNOConfig():
             return build_grid_network(config, layout, mesh)

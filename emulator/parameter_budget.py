@@ -1,0 +1,81 @@
+"""Networks of equal size: the width at which a configuration has nearly a given number of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from emulator.build import LearnedConfig
+from emulator.gnn import GNNConfig
+from emulator.plugins import PluginConfig
+from graphs.errors import MeshcastError
+
+WIDEST = 1 << 20  # where no network of a sane count is
+
+
+def with_parameters(config: LearnedConfig, count: int, num_parameters: Callable[[LearnedConfig], int]) -> LearnedConfig:
+    """The configuration whose width makes its trainable weights come nearest to `count`, all else as it was.
+
+    The width of a graph network is `processor.latent_size`, and `hidden_size` with it at the ratio they had; that of
+    a network with heads stays a multiple of them. Depth, reach and first guess are not touched. Of two widths as near
+    the narrower is taken.
+
+    num_parameters: trainable weights of the network a configuration builds; it must grow with the width, and is asked
+        some five to ten times.
+    Raises MeshcastError for plug-ins, whose options are their own, and where even the narrowest is larger.
+    """
+    if isinstance(config, PluginConfig):
+        raise MeshcastError(
+            f"The plug-in {config.name} cannot be scaled to {count:,} parameters, since only its author knows which "
+            "option does that. Set its options by hand, and leave it out of the budget of parameters."
+        )
+    unit = getattr(config, "num_heads", 1)
+    counts: dict[int, int] = {}
+
+    def size(width: int) -> int:
+        if width not in counts:
+            counts[width] = num_parameters(with_width(config, unit * width))
+        return counts[width]
+
+    width = _nearest_width(size, count, max(1, round(width_of(config) / unit)))
+    if width is None:
+        raise MeshcastError(
+            f"{count:,} parameters are too few for this {config.kind}: with a width of {unit} it has {size(1):,}. "
+            f"Allow at least that many, or use fewer layers."
+        )
+    return with_width(config, unit * width)
+
+
+def width_of(config: LearnedConfig) -> int:
+    """Channels of a network's hidden layers."""
+    return config.processor.latent_size if isinstance(config, GNNConfig) else config.width  # type: ignore[union-attr]
+
+
+def with_width(config: LearnedConfig, width: int) -> LearnedConfig:
+    """The configuration with another width."""
+    if not isinstance(config, GNNConfig):
+        return replace(config, width=width)  # type: ignore[call-arg]
+    processor = config.processor
+    hidden = max(1, round(width * processor.hidden_size / processor.latent_size))
+    return replace(config, processor=replace(processor, latent_size=width, hidden_size=hidden))
+
+
+def _nearest_width(size: Callable[[int], int], count: int, first: int) -> int | None:
+    """The width whose size is nearest to `count`; None where width 1 is larger already.
+
+    Sizes grow with something between width and its square, so that guesses by the square home in in a few steps;
+    where a guess falls out of the bracket it is halved.
+    """
+    if size(1) > count:
+        return None
+    low, high, guess = 1, WIDEST, first
+    while high - low > 1:
+        guess = min(max(guess, low + 1), high - 1)
+        if high < WIDEST and min(guess - low, high - guess) * 8 < high - low:
+            guess = (low + high) // 2
+        if size(guess) > count:
+            high = guess
+        else:
+            low = guess
+        guess = round(guess * (count / size(guess)) ** 0.5)
+    return low if high == WIDEST or count - size(low) <= size(high) - count else high
