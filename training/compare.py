@@ -35,6 +35,7 @@ from training.experiment import ExperimentConfig
 from training.foreign_rows import ForeignRow, Starts, common_starts, read_row
 from training.grid import expanded
 from training.ranking import Line, Row, lines_of, ranked
+from training.row_sizes import equally_large
 from training.study import Fingerprints, Result, progress_of, refuse_several_devices, run_study
 from training.tracking import track_table
 from training.tuning import Candidate, candidates, trials, with_chosen
@@ -171,6 +172,7 @@ def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
     }
     starts, notices = common_starts(list(foreign.values()), starts, task.time_step)
     notices += [text for row in foreign.values() for text in row.notices]
+    planned = equally_large(plain, planned)
     tried = candidates(plain.tuning, planned)
     for text in notices:
         say(f"{text}.")
