@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import logging
 import math
 import os
 import time
@@ -27,6 +28,8 @@ from graphs.errors import MeshcastError
 from training.budget import keep_budget
 from training.experiment import DataConfig, ExperimentConfig
 from training.fit import fingerprint, fit
+
+log = logging.getLogger(__name__)
 
 PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
 
@@ -224,9 +227,8 @@ def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: b
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))
     except Exception as error:
-        # A plug-in may raise anything, and the other rows of a night's study should not be lost with it.
-        if not isinstance(run.config.emulator, PluginConfig):
-            raise
+        # Whatever a network raises on strange data, the other rows of a night's study should not be lost with it.
+        log.exception("%s failed", run)
         return replace(result, status="failed", reason=f"{type(error).__name__}: {error}")
     return _with_outcome(result, trained, folder, earlier + time.perf_counter() - start)
 
