@@ -17,6 +17,7 @@ from meshcast.commands.forecast import forecast
 from meshcast.commands.graph import graph
 from meshcast.commands.inspect import inspect
 from meshcast.commands.plot import plot
+from meshcast.commands.reproduce import reproduce
 from meshcast.commands.simulate import simulate
 from meshcast.commands.train import train
 from meshcast.commands.verify import verify
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, compare, inspect):
+for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, compare, reproduce, inspect):
     app.command()(command)
 app.add_typer(configs_app, name="configs")
 
