@@ -8,11 +8,12 @@ from emulator.departures import build_inputs
 from emulator.first_guess import build_first_guess
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.features import FeatureLayout
-from emulator.networks.ffnn import FFNNConfig, WholeFFNN
+from emulator.networks.ffnn import FFNNConfig, LocalFFNN, WholeFFNN
 from emulator.networks.fno import FNOConfig
 from emulator.networks.graph_convolution import GraphConvolution, GraphConvolutionConfig
 from emulator.networks.grid_networks import GridNetworkConfig, build_grid_network
 from emulator.networks.interaction_network import InteractionNetwork, InteractionNetworkConfig
+from emulator.networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig, build_keras_network
 from emulator.networks.lstm import LSTMConfig, NodeLSTM, WholeLSTM
 from emulator.networks.resnet import ResNetConfig
 from emulator.networks.transformer import Transformer, TransformerConfig
@@ -24,7 +25,13 @@ from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
 RivalConfig = (
-    FFNNConfig | GridNetworkConfig | LSTMConfig | TransformerConfig | GraphConvolutionConfig | InteractionNetworkConfig
+    FFNNConfig
+    | GridNetworkConfig
+    | LSTMConfig
+    | TransformerConfig
+    | KerasConfig
+    | GraphConvolutionConfig
+    | InteractionNetworkConfig
 )
 
 
@@ -48,11 +55,13 @@ def build_rival_network(
     """The network alone: [batch, node, input] to [batch, node, output], its last layer zero."""
     match config:
         case FFNNConfig():
-            return WholeFFNN(config, layout, mesh)
+            return (WholeFFNN if config.scope == "whole" else LocalFFNN)(config, layout, mesh)
         case LSTMConfig():
             return (WholeLSTM if config.scope == "whole" else NodeLSTM)(config, layout, mesh)
         case TransformerConfig():
             return Transformer(config, layout, mesh)
+        case KerasCNNConfig() | KerasLSTMConfig():
+            return build_keras_network(config, layout, mesh)
         case GraphConvolutionConfig():
             return GraphConvolution(config, layout, mesh, graphs)
         case InteractionNetworkConfig():

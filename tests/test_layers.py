@@ -19,8 +19,11 @@ ONLY_DOOR = {
     "torch_scatter": "emulator/networks/aggregate.py",
     "torch_geometric": "graphs/storage.py",
     "yaml": "emulator/configuration.py",
+    "tensorflow": "emulator/networks/tensorflow_library.py",
+    "keras": "emulator/networks/tensorflow_library.py",
 }
 HEAVY = ("lightning", "pytorch_lightning", "wandb", "matplotlib", "anemoi", "earthkit")
+OPTIONAL = ("tensorflow", "keras")
 
 
 def modules(root: Path, packages: tuple[str, ...] = LAYERS) -> list[Path]:
@@ -108,6 +111,12 @@ def test_importing_meshcast_loads_no_library() -> None:
 @pytest.mark.skipif(not (ROOT / "meshcast/main.py").exists(), reason="there is no command line yet")
 def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     assert packages_loaded_by("import meshcast.main") & set(HEAVY) == set()
+
+
+def test_nothing_loads_tensorflow_before_it_is_asked_for() -> None:
+    loaded = packages_loaded_by("import meshcast, emulator.build, training.fit, training.keras_training")
+    assert "torch" in loaded
+    assert loaded & set(OPTIONAL) == set()
 
 
 def test_every_public_name_is_there() -> None:

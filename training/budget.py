@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from emulator.build import is_closed_form
+from emulator.networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
@@ -63,6 +64,11 @@ def time_updates(
 
     Processor seconds of all threads, or the clock's on a GPU; the mean over the stages of a curriculum.
     """
+    if isinstance(config.emulator, KerasConfig):
+        from training import keras_training
+
+        laps, validation = keras_training.rehearse(config, emulator, windows, starts, updates + WARM_UP)
+        return float(np.median(laps[WARM_UP:])) + validation / config.validation.every
     from training.gradient_descent import rehearse
     from training.module import EmulatorModule
 

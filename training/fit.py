@@ -9,6 +9,7 @@ import torch
 
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
 from emulator.gnn import GNNConfig
+from emulator.networks.keras_models import KerasConfig
 from emulator.rival_networks import RivalConfig
 from training.budget import dry_run, with_budget
 from training.experiment import ExperimentConfig
@@ -56,14 +57,19 @@ def _fit_closed_form(prepared: Prepared) -> TrainedEmulator:
 
 
 def _fit_network(prepared: Prepared, folder: Path, progress: bool) -> TrainedEmulator:
-    # Lightning takes seconds to import, which a closed form should not wait for.
-    from training.gradient_descent import train
-    from training.module import EmulatorModule
-
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
         emulator, section = initial_network(prepared, windows)
-        config = with_budget(prepared, emulator, windows, starts, folder)
-        module = EmulatorModule(emulator, windows, starts, config.training, config.validation)
-        train(prepared, replace(config, emulator=section), module, folder, progress)
+        config = replace(with_budget(prepared, emulator, windows, starts, folder), emulator=section)
+        # Either library takes seconds to import, which a closed form should not wait for.
+        if isinstance(section, KerasConfig):
+            from training import keras_training
+
+            keras_training.train(prepared, config, emulator, windows, starts, folder, progress)
+        else:
+            from training import gradient_descent
+            from training.module import EmulatorModule
+
+            module = EmulatorModule(emulator, windows, starts, config.training, config.validation)
+            gradient_descent.train(prepared, config, module, folder, progress)
     return load_emulator(folder / "emulator.safetensors")

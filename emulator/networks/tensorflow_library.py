@@ -37,7 +37,8 @@ def keras(kind: str = "keras_cnn") -> ModuleType:
     """
     tensorflow(kind)
     try:
-        import keras
+        with _standard_error_closed():
+            import keras
     except ImportError as error:
         raise _absent(kind, "Keras", error) from None
     if keras.backend.backend() != "tensorflow":
@@ -67,7 +68,7 @@ def _share_the_machine(tensorflow: ModuleType) -> None:
 
 @contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """Importing TensorFlow writes to standard error before any setting can keep it from it."""
+    """Importing the two writes to standard error before any setting can keep them from it."""
     try:
         sys.stderr.flush()
         kept = os.dup(2)
