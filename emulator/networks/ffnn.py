@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from emulator.networks.config import NetworkConfig
 from emulator.networks.features import FeatureLayout
 from emulator.networks.mlp import mlp
+from emulator.networks.surroundings import Surroundings
 from graphs.mesh import Mesh
 
 
@@ -19,12 +20,15 @@ class FFNNConfig(NetworkConfig):
 
     scope: `whole`, all nodes' features at once, weights bound to the mesh; `local`, a node and its neighbours, shared.
     width: of every hidden layer; num_layers: hidden layers.
+    radius: of the neighbours heard: hops on a ring or a mesh of triangles, rows and columns on a grid. On a mesh of
+        triangles, whose neighbours have no order, angular moments of each hop's values. Of no meaning to scope `whole`.
     """
 
     kind: Literal["ffnn"] = "ffnn"
     scope: Literal["whole", "local"] = "whole"
     width: int = 64
     num_layers: int = 3
+    radius: int = 1
 
 
 class WholeFFNN(nn.Module):
@@ -40,3 +44,18 @@ class WholeFFNN(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features.flatten(1)).unflatten(1, self.shape)
+
+
+class LocalFFNN(nn.Module):
+    """A node's features and those of its surroundings, the same weights at every node: [batch, node, input] to [batch,
+    node, output]."""
+
+    def __init__(self, config: FFNNConfig, layout: FeatureLayout, mesh: Mesh) -> None:
+        super().__init__()
+        self.surroundings = Surroundings(mesh, config.radius, layout.winds)
+        inside = [config.width] * config.num_layers
+        sizes = [self.surroundings.num_heard * layout.num_inputs, *inside, layout.num_outputs]
+        self.layers = mlp(sizes, zero_last=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.layers(self.surroundings(features))
