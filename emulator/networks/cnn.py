@@ -7,14 +7,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from emulator.networks.config import NetworkConfig
-from emulator.networks.structured import Edges, PaddedConvolution, zero
+from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig, zero
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
-class CNNConfig(NetworkConfig):
+class CNNConfig(StructuredConfig):
     """A convolutional network; ConvNet 34 x 10 of APEBench as it stands (Koehler et al. 2024, arXiv:2411.00180).
 
     width: channels of every hidden layer; num_layers: hidden layers, each a convolution and a ReLU.

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.config import NetworkConfig
-from emulator.networks.structured import zero
-from graphs.errors import MeshcastError
+from emulator.networks.structured import StructuredConfig, zero
+from emulator.networks.waves import Waves, waves_of
 from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
-class FNOConfig(NetworkConfig):
+class FNOConfig(StructuredConfig):
     """A Fourier neural operator (Li et al. 2021, arXiv:2010.08895); FNO 12 x 18 x 4 of APEBench (Koehler et al. 2024,
     arXiv:2411.00180).
 
     width: channels; num_layers: spectral layers.
-    modes: waves that have weights, the mean among them.
+    modes: waves that have weights, the mean among them: around a ring; on the sphere degrees of spherical harmonics on
+        a Gaussian grid (Bonev et al. 2023, arXiv:2306.03838); of a limited area along each side.
     """
 
     kind: Literal["fno"] = "fno"
     width: int = 18
     num_layers: int = 4
     modes: int = 12
-
-
-class Waves(Protocol):
-    """A transform between values at nodes and coefficients, grouped by the weight they share.
-
-    num_weights: groups.
-    analysis: [batch, node, channel] to [group, member, 2 · channel], real parts before imaginary ones.
-    synthesis: back, of those waves alone.
-    """
-
-    num_weights: int
-
-    def analysis(self, values: Tensor) -> Tensor: ...
-
-    def synthesis(self, coefficients: Tensor, batch: int) -> Tensor: ...
 
 
 class FourierOperator(nn.Module):
@@ -85,42 +69,3 @@ class SpectralLayer(nn.Module):
             matrix = torch.cat([torch.cat([real, imaginary], 2), torch.cat([-imaginary, real], 2)], 1)
             spectral = waves.synthesis(torch.bmm(waves.analysis(wide), matrix), len(values))
         return nn.functional.gelu(spectral + self.bypass(values))
-
-
-def waves_of(mesh: Mesh, modes: int) -> RingWaves:
-    """The waves of a mesh that have weights."""
-    return RingWaves(mesh.num_nodes, modes)
-
-
-class RingWaves(nn.Module):
-    """The first `modes` waves around a ring, c_m = (1/N) Σ_n x_n exp(-2πi m n / N).
-
-    A matrix product: for a dozen of a hundred waves it takes a fifth of a fast transform's time.
-    """
-
-    forwards: Tensor
-    backwards: Tensor
-
-    def __init__(self, num_nodes: int, modes: int) -> None:
-        super().__init__()
-        if modes > num_nodes // 2 + 1:
-            raise MeshcastError(
-                f"A ring of {num_nodes} nodes carries {num_nodes // 2 + 1} waves, fewer than modes: {modes}."
-            )
-        self.num_weights = modes
-        wave, node = np.arange(modes), np.arange(num_nodes)
-        angle = 2.0 * np.pi * (wave[:, None] * node % num_nodes) / num_nodes  # exact for high waves too
-        once = (wave == 0) | (2 * wave == num_nodes)  # others stand for their conjugates too
-        share = np.where(once, 1.0, 2.0)[:, None]
-        forwards = np.concatenate([np.cos(angle), -np.sin(angle)]) / num_nodes  # [2 · wave, node]
-        backwards = np.concatenate([share * np.cos(angle), -share * np.sin(angle)]).T  # [node, 2 · wave]
-        self.register_buffer("forwards", torch.from_numpy(forwards).float(), persistent=False)
-        self.register_buffer("backwards", torch.from_numpy(np.ascontiguousarray(backwards)).float(), persistent=False)
-
-    def analysis(self, values: Tensor) -> Tensor:
-        parts = (self.forwards.to(values.dtype) @ values).unflatten(1, (2, self.num_weights))
-        return parts.permute(2, 0, 1, 3).flatten(2)  # [wave, batch, 2 · channel]
-
-    def synthesis(self, coefficients: Tensor, batch: int) -> Tensor:
-        parts = coefficients.unflatten(2, (2, -1)).permute(1, 2, 0, 3).flatten(1, 2)  # [batch, 2 · wave, channel]
-        return self.backwards.to(parts.dtype) @ parts

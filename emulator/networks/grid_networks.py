@@ -29,4 +29,4 @@ def build_grid_network(config: GridNetworkConfig, layout: FeatureLayout, mesh: M
             case FNOConfig():
                 return FourierOperator(config, num_inputs, num_outputs, grid)
 
-    return GridNetwork(config.kind, layout, mesh, inside)
+    return GridNetwork(config.kind, layout, mesh, config.grid, inside)

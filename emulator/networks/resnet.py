@@ -7,14 +7,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from emulator.networks.config import NetworkConfig
-from emulator.networks.structured import Edges, PaddedConvolution, zero
+from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig, zero
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNetConfig(NetworkConfig):
+class ResNetConfig(StructuredConfig):
     """A residual network; Res 26 x 8 and, dilated, Dil 2 x 32 x 2 of APEBench (Koehler et al. 2024, arXiv:2411.00180).
 
     width: channels; num_blocks: residual blocks.

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import Discriminator
 from torch import Tensor, nn
 
+from emulator.networks.config import NetworkConfig
 from emulator.networks.features import FeatureLayout
+from emulator.networks.regridding import Regridding
 from graphs.errors import MeshcastError
+from graphs.grids import GaussianGrid, LatLonGrid, build_grid
 from graphs.mesh import Mesh
 
+StructuredGrid = Annotated[GaussianGrid | LatLonGrid, Discriminator("kind")]
 RowEdge = Literal["none", "replicate", "cap", "pole"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructuredConfig(NetworkConfig):
+    """A network that needs a ring or a grid of latitudes and longitudes.
+
+    grid: of latitudes and longitudes to interpolate to and back from, for data on another mesh; none by default.
+    """
+
+    grid: StructuredGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,7 @@ class Edges:
                 "Use smaller dilations, or fewer levels."
             )
         if self.has_rows:
-            before, after = _beyond(values, reach, self.first), _beyond(values.flip(2), reach, self.last).flip(2)
+            before, after = _beyond(values, reach, self.first, "before"), _beyond(values, reach, self.last, "after")
             values = torch.cat([before, values, after], dim=2)
         if self.wraps:
             return torch.cat([values[..., columns - reach :], values, values[..., :reach]], dim=3)
@@ -78,12 +94,14 @@ def _row_edge(latitude: float, step: float) -> RowEdge:
     return "cap" if 90.0 - latitude < step else "replicate"
 
 
-def _beyond(values: Tensor, reach: int, edge: RowEdge) -> Tensor:
-    """The `reach` rows before the first, farthest first."""
+def _beyond(values: Tensor, reach: int, edge: RowEdge, side: Literal["before", "after"]) -> Tensor:
+    """The `reach` rows before the first row or after the last."""
+    rows, columns = values.shape[2:]
     if edge == "replicate":
-        return values[:, :, :1].expand(-1, -1, reach, -1)
-    first = 1 if edge == "pole" else 0
-    return values[:, :, first : first + reach].flip(2).roll(values.shape[3] // 2, dims=3)
+        return values[:, :, : 1 if side == "before" else None][:, :, -1:].expand(-1, -1, reach, -1)
+    skipped = 1 if edge == "pole" else 0
+    nearest = slice(skipped, skipped + reach) if side == "before" else slice(rows - skipped - reach, rows - skipped)
+    return values[:, :, nearest].flip(2).roll(columns // 2, dims=3)
 
 
 class PaddedConvolution(nn.Module):
@@ -143,29 +161,57 @@ class GridNetwork(nn.Module):
     """A network on fields [batch, channel, row, column], its inputs and outputs [batch, node, feature].
 
     The transpose at the door moves no number: features stay last in memory, as convolutions like it on processors.
+    Where a grid is given, fields are interpolated to it first and the answer back. Winds go as eastward and northward
+    components of the grid's own frames, so that weights mean the same at every longitude.
 
+    grid: to regrid to, or None.
     build: of (inputs, outputs, mesh) the network inside.
     """
 
     def __init__(
-        self, name: str, layout: FeatureLayout, mesh: Mesh, build: Callable[[int, int, Mesh], nn.Module]
+        self,
+        kind: str,
+        layout: FeatureLayout,
+        mesh: Mesh,
+        grid: StructuredGrid | None,
+        build: Callable[[int, int, Mesh], nn.Module],
     ) -> None:
         super().__init__()
-        refuse_unstructured(name, mesh)
-        self.shape = mesh.shape if mesh.structured else (1, mesh.num_nodes)
-        self.inside = build(layout.num_inputs, layout.num_outputs, mesh)
+        inner = mesh if grid is None else _target(kind, mesh, grid)
+        refuse_unstructured(kind, inner)
+        self.there: Regridding | None = None
+        self.back: Regridding | None = None
+        self.regridding = ""
+        if grid is not None and inner is not mesh:
+            self.there, self.back = Regridding(mesh, inner, layout.winds), Regridding(inner, mesh, layout.output_winds)
+            name = f"icosphere of {mesh.num_nodes} nodes" if mesh.levels else mesh.describe()
+            rows, columns = inner.shape
+            self.regridding = f"regridded from {name} to {rows} x {columns} {grid.kind} grid and back, bilinear"
+        self.shape = inner.shape if inner.structured else (1, inner.num_nodes)
+        self.inside = build(layout.num_inputs, layout.num_outputs, inner)
 
     def forward(self, features: Tensor) -> Tensor:
+        features = features if self.there is None else self.there(features)
         field = features.transpose(1, 2).unflatten(2, self.shape)  # [batch, input, row, column]
-        return self.inside(field).flatten(2).transpose(1, 2)  # [batch, node, output]
+        output = self.inside(field).flatten(2).transpose(1, 2)  # [batch, node, output]
+        return output if self.back is None else self.back(output)
 
 
-def refuse_unstructured(name: str, mesh: Mesh) -> None:
+def _target(kind: str, mesh: Mesh, grid: StructuredGrid) -> Mesh:
+    """The mesh of a grid, or the mesh itself where it is that grid already."""
+    if mesh.domain.kind == "ring":
+        raise MeshcastError(f"{kind} needs no grid on a {mesh.describe()}. Leave emulator.grid out.")
+    target = build_grid(grid)
+    return mesh if mesh.same_nodes(target) else target
+
+
+def refuse_unstructured(kind: str, mesh: Mesh) -> None:
     """Raise MeshcastError where a mesh is neither a ring nor a grid of latitudes and longitudes."""
     if mesh.domain.kind == "ring" or mesh.structured:
         return
-    kind = "icosphere" if mesh.levels else "mesh"
+    name = "icosphere" if mesh.levels else "mesh"
+    number = 8 * -(-math.isqrt(mesh.num_nodes) // 16)  # twice as many points as nodes, or some more
     raise MeshcastError(
-        f"{name} needs a structured mesh, but this {kind} has shape {mesh.shape}. Give grid: {{kind: gaussian, "
-        "number: 16}, which regrids there and back, or use kind: gnn."
+        f"{kind} needs a structured mesh, but this {name} has shape {mesh.shape}. Give grid: {{kind: gaussian, number: "
+        f"{number}}}, which regrids there and back, or use kind: gnn."
     )

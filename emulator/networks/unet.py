@@ -8,14 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.config import NetworkConfig
-from emulator.networks.structured import Edges, PaddedConvolution, PaddedUpsampling, zero
+from emulator.networks.structured import Edges, PaddedConvolution, PaddedUpsampling, StructuredConfig, zero
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNetConfig(NetworkConfig):
+class UNetConfig(StructuredConfig):
     """A U-Net (Ronneberger et al. 2015, arXiv:1505.04597); UNet 12 x 2 of APEBench (Koehler et al. 2024,
     arXiv:2411.00180).
 
