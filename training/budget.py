@@ -64,11 +64,19 @@ def time_updates(
 
     Processor seconds of all threads, or the clock's on a GPU; the mean over the stages of a curriculum.
     """
+    update, validation = time_parts(config, emulator, windows, starts, updates)
+    return update + validation / config.validation.every
+
+
+def time_parts(
+    config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
+) -> tuple[float, float]:
+    """Seconds of an update and of a validation; see `time_updates`."""
     if isinstance(config.emulator, KerasConfig):
         from training import keras_training
 
         laps, validation = keras_training.rehearse(config, emulator, windows, starts, updates + WARM_UP)
-        return float(np.median(laps[WARM_UP:])) + validation / config.validation.every
+        return float(np.median(laps[WARM_UP:])), validation
     from training.gradient_descent import rehearse
     from training.module import EmulatorModule
 
@@ -78,7 +86,7 @@ def time_updates(
         module = EmulatorModule(deepcopy(emulator), windows, starts, training, config.validation)
         stopwatch = rehearse(replace(config, training=training), module, updates + WARM_UP)
         seconds += share * float(np.median(stopwatch.updates[WARM_UP:]))
-    return seconds + stopwatch.validation / config.validation.every
+    return seconds, stopwatch.validation
 
 
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:

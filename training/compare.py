@@ -192,7 +192,7 @@ def _effort(plan: _Plan, fingerprints: Fingerprints, timings: Timings) -> Effort
     runs = progress_of(runs_of(plan.config, chosen), results, fingerprints, emulators=True)
     waiting = {candidate.label for candidate in plan.candidates} - complete
     runs = [replace(run, result=None, updates=0) if run.run.label in waiting else run for run in runs]
-    return effort_of([*tried, *runs], timings)
+    return effort_of([*runs, *tried], timings)
 
 
 def _run(

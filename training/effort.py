@@ -15,7 +15,7 @@ from emulator.build import is_closed_form
 from emulator.configuration import resolve
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from training.budget import TIMED_UPDATES, time_updates
+from training.budget import TIMED_UPDATES, time_parts
 from training.experiment import ExperimentConfig
 from training.first_guess import initial_network
 from training.prepared import prepare, windows_of
@@ -62,26 +62,29 @@ class Timings:
         updates = TIMED if experiment.training.minutes is None else TIMED_UPDATES
         path = self.folder / f"{_key(experiment, updates)}.json"
         if path.is_file():
-            return float(json.loads(path.read_text(encoding="utf-8"))["seconds_per_update"])
-        self.say(f"timing {label} ...")
-        seconds = measured(experiment, updates)
-        with atomic_file(path) as part:
-            part.write_text(json.dumps({"label": label, "seconds_per_update": seconds}) + "\n", encoding="utf-8")
-        return seconds
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            update, validation = kept["update"], kept["validation"]
+        else:
+            self.say(f"timing {label} ...")
+            update, validation = measured(experiment, updates)
+            with atomic_file(path) as part:
+                content = {"label": label, "update": update, "validation": validation}
+                part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        return float(update + validation / experiment.validation.every)
 
     def of_run(self, run: Run) -> float:
         """As a study asks for it."""
         return self.seconds_per_update(run.label, run.config)
 
 
-def measured(experiment: ExperimentConfig, updates: int) -> float:
-    """Seconds an update takes, by some updates of a copy that is thrown away."""
+def measured(experiment: ExperimentConfig, updates: int) -> tuple[float, float]:
+    """Seconds an update and a validation take, by some updates of a copy that is thrown away."""
     prepared = prepare(experiment)
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
         emulator, section = initial_network(prepared, windows)
         config = replace(experiment, emulator=section)
-        return time_updates(config, emulator, windows, starts, updates)
+        return time_parts(config, emulator, windows, starts, updates)
 
 
 def effort_of(runs: Sequence[Progress], timings: Timings) -> Effort:
@@ -108,9 +111,10 @@ def effort_of(runs: Sequence[Progress], timings: Timings) -> Effort:
 
 
 def _key(experiment: ExperimentConfig, updates: int) -> str:
-    """A hash of what the time of an update depends on: not the seed, the rates, nor how many there are."""
+    """A hash of what the times depend on: not the seed, the rates, nor how many updates and validations there are."""
     alike: dict[str, Any] = {"seed": 0, "minutes": None, "learning_rate": 1.0, "warm_up": 0}
     training = replace(experiment.training, updates=updates, noise=0.0, weight_decay=0.0, **alike)
-    plain = resolve(replace(experiment, training=training))
+    validation = replace(experiment.validation, every=1)
+    plain = resolve(replace(experiment, training=training, validation=validation))
     content = {name: value for name, value in plain.items() if name not in PLACES}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

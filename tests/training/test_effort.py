@@ -30,15 +30,16 @@ def test_updates_left_are_counted_and_timed_once(
 ) -> None:
     asked: list[str] = []
 
-    def measured(experiment: object, updates: int) -> float:
+    def measured(experiment: object, updates: int) -> tuple[float, float]:
         asked.append(experiment.emulator.kind)  # type: ignore[attr-defined]
-        return {"gnn": 2.0, "plugin": 1.0}[asked[-1]]
+        return {"gnn": (1.5, 1.0), "plugin": (1.0, 0.0)}[asked[-1]]
 
     monkeypatch.setattr(effort, "measured", measured)
     progress = [finished(runs[0]), Progress(runs[1], None, 40), *(Progress(run, None) for run in runs[2:])]
     said: list[str] = []
     found = effort_of(progress, Timings(tmp_path, said.append))
-    assert (found.runs, found.left, found.seconds) == (7, 6, 60 * 2.0 + 2 * 100 * 1.0)  # closed forms take no updates
+    # A validation every second update; closed forms take none.
+    assert (found.runs, found.left, found.seconds) == (7, 6, 60 * 2.0 + 2 * 100 * 1.0)
     assert str(found) == "6 of 7 runs left, about 5 core-minutes"
     assert asked == ["gnn", "plugin"] and said == ["timing gnn ...", "timing convolution ..."]
     again = effort_of(progress, Timings(tmp_path))
@@ -47,7 +48,7 @@ def test_updates_left_are_counted_and_timed_once(
 
 
 def test_a_row_that_cannot_be_timed_is_named(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(experiment: object, updates: int) -> float:
+    def measured(experiment: object, updates: int) -> tuple[float, float]:
         raise MeshcastError("too large.")
 
     monkeypatch.setattr(effort, "measured", measured)
@@ -63,7 +64,7 @@ def test_minutes_become_the_same_updates_for_every_seed(
         for run in runs
         if run.label == "convolution"
     ]
-    measurements = iter([0.02, 0.5])  # 0.06 s are three updates; a second measurement would say otherwise
+    measurements = iter([(0.02, 0.0), (0.5, 0.0)])  # 0.06 s are three updates; a second measurement would say otherwise
     monkeypatch.setattr(effort, "measured", lambda experiment, updates: next(measurements))
     found = run_study(timed, tmp_path / "results", progress=False, timed=Timings(tmp_path / "results").of_run)
     budgets = [json.loads((r.emulator_path(tmp_path / "results").parent / "budget.json").read_text()) for r in found]
