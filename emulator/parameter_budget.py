@@ -8,8 +8,10 @@ from dataclasses import replace
 from emulator.build import LearnedConfig
 from emulator.gnn import GNNConfig
 from emulator.plugins import PluginConfig
+from emulator.rival_networks import RivalConfig
 from graphs.errors import MeshcastError
 
+ScalableConfig = GNNConfig | RivalConfig
 WIDEST = 1 << 20  # where no network of a sane count is
 
 
@@ -46,15 +48,15 @@ def with_parameters(config: LearnedConfig, count: int, num_parameters: Callable[
     return with_width(config, unit * width)
 
 
-def width_of(config: LearnedConfig) -> int:
+def width_of(config: ScalableConfig) -> int:
     """Channels of a network's hidden layers."""
-    return config.processor.latent_size if isinstance(config, GNNConfig) else config.width  # type: ignore[union-attr]
+    return config.processor.latent_size if isinstance(config, GNNConfig) else config.width
 
 
-def with_width(config: LearnedConfig, width: int) -> LearnedConfig:
+def with_width(config: ScalableConfig, width: int) -> ScalableConfig:
     """The configuration with another width."""
     if not isinstance(config, GNNConfig):
-        return replace(config, width=width)  # type: ignore[call-arg]
+        return replace(config, width=width)
     processor = config.processor
     hidden = max(1, round(width * processor.hidden_size / processor.latent_size))
     return replace(config, processor=replace(processor, latent_size=width, hidden_size=hidden))

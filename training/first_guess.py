@@ -18,9 +18,10 @@ from emulator.build import LearnedConfig, build_network
 from emulator.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
+from emulator.plugins import PluginConfig
 from emulator.solver_guess import SolverStep
 from emulator.task import Task
-from training.memory import refuse_too_large_network
+from training.memory import refuse_too_large_network, refuse_too_large_rival
 from training.prepared import Prepared
 from training.windows import NOISE_SIZE, Batch, Windows
 
@@ -39,6 +40,8 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     part = prepared.part
     if isinstance(section, GNNConfig):
         refuse_too_large_network(section, part.fields.mesh, config.training)
+    elif not isinstance(section, PluginConfig):
+        refuse_too_large_rival(section, part.fields.mesh, task.history, config.training)
     ridge = None
     if isinstance(section.first_guess, RidgeConfig):
         ridge = Ridge.fit(section.first_guess, replace(task, boundary=False), part)

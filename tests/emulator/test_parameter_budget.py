@@ -12,14 +12,14 @@ from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.lstm import LSTMConfig
 from emulator.networks.transformer import TransformerConfig
-from emulator.parameter_budget import width_of, with_parameters, with_width
+from emulator.parameter_budget import ScalableConfig, width_of, with_parameters, with_width
 from emulator.plugins import PluginConfig
 from graphs.errors import MeshcastError
 from graphs.ring import ring
 from tests.emulator.worlds import WAVES
 
 MESH = ring(32)
-CONFIGS = {
+CONFIGS: dict[str, ScalableConfig] = {
     "gnn": GNNConfig(processor=ProcessorConfig(num_layers=2, latent_size=12, hidden_size=24)),
     "ffnn": FFNNConfig(width=3),
     "lstm": LSTMConfig(),
@@ -36,13 +36,15 @@ def num_parameters(config: LearnedConfig) -> int:
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_other_width_comes_nearer(name: str) -> None:
-    config, asked = CONFIGS[name], []
+    asked: list[LearnedConfig] = []
+    config = CONFIGS[name]
 
     def count(candidate: LearnedConfig) -> int:
         asked.append(candidate)
         return num_parameters(candidate)
 
     found = with_parameters(config, 5_000, count)
+    assert not isinstance(found, PluginConfig)
     width, unit = width_of(found), getattr(config, "num_heads", 1)
     assert width % unit == 0 and len(asked) <= 12
     off = abs(num_parameters(found) - 5_000)
@@ -65,7 +67,8 @@ SIZES = {"square": lambda w: w * w, "line": lambda w: 3 * w, "steps": lambda w: 
 def test_the_search_is_exact_on_sizes_of_any_shape(count: int, name: str) -> None:
     size = SIZES[name]
     nearest = min(range(1, count + 1), key=lambda width: abs(size(width) - count))
-    assert with_parameters(LSTMConfig(), count, lambda config: size(width_of(config))) == LSTMConfig(width=nearest)
+    found = with_parameters(LSTMConfig(), count, lambda config: size(config.width))  # type: ignore[union-attr]
+    assert found == LSTMConfig(width=nearest)
 
 
 def test_too_few_parameters_are_refused_with_the_least() -> None:
