@@ -156,3 +156,11 @@ class CompareConfig:
                 raise MeshcastError(
                     f"{key} names {', '.join(strangers)}, but emulators are {', '.join(self.emulators)}."
                 )
+        self._refuse_what_is_set_twice()
+
+    def _refuse_what_is_set_twice(self) -> None:
+        """Raise where trials would undo what the grid sets."""
+        tried = set() if self.tuning is None else set(self.tuning.all_axes)
+        varied = {path if path.startswith("training.") else f"emulator.{path}" for path in self.grid}
+        if twice := sorted(tried & varied):
+            raise MeshcastError(f"tuning and grid both set {', '.join(twice)}. Leave it to one of the two.")

@@ -136,6 +136,26 @@ def test_a_killed_training_continues_to_the_same_weights(ring_world, whole_run):
     assert all(np.array_equal(array.numpy(), whole_run[name]) for name, array in arrays.items())
 
 
+@pytest.mark.slow
+def test_a_killed_comparison_ends_with_the_same_table(ring_world):
+    """Killed in a trial, and again in a run: scores, choices and trials are those of one that ran through."""
+    head, training = Path("ring.yaml").read_text().replace("name: ring", "name: table").split("emulator:")
+    network = "{kind: gnn, processor: {kind: kernel, num_layers: 1, latent_size: 8, hidden_size: 8}}"
+    Path("compare.yaml").write_text(
+        f"{head}emulators: {{network: {network}}}\ntuning: {{learning_rate: [1.0e-3, 1.0e-2], updates: 4}}\n"
+        f"training:{training.split('training:')[1]}seeds: [0, 1]\nforecast: {{steps: 4}}\n"
+    )
+    whole = done("compare", "compare.yaml", "--json").json
+    again = ("compare", "compare.yaml", "output=again", "results=results-again")
+    for call in (6, 5):  # the second trial's second update, and the first run's after a trial's last two
+        code, _ = break_off("training.module:EmulatorModule:training_step", call, "SIGKILL", *again)
+        assert code == -signal.SIGKILL
+    found = done(*again, "--json").json
+    assert found["lines"] == whole["lines"] and found["rmse"] == whole["rmse"]
+    chosen = [[(t["settings"], t["score"], t["chosen"]) for t in table["tuning"]] for table in (whole, found)]
+    assert chosen[0] == chosen[1]
+
+
 def test_a_killed_forecast_is_resumed_bit_for_bit(weather_world):
     done(*FORECAST, "whole.nc")
     code, _ = break_off("emulator.data.forecast_file:ForecastWriter:append", 4, "SIGKILL", *FORECAST, "new.nc")

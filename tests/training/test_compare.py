@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 import training.compare
 from emulator.build import load_emulator
+from emulator.checkpoint import read
 from emulator.configuration import load
 from emulator.data.arrays import ArrayFields
 from emulator.data.window import in_window
@@ -258,6 +259,8 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
     refuse("seeds must be different", "seeds=[1, 1]")
     refuse("parameters must be at least 1", "parameters=0")
     refuse("tuning needs something to try", "tuning={seed: 3}")
+    both = ("tuning={learning_rate: [1.0e-3]}", "grid={training.learning_rate: [0.1]}")
+    refuse("tuning and grid both set training.learning_rate", *both)
     refuse("tuning.axes has the path training.seed", "tuning={axes: {training.seed: [1, 2]}}")
     refuse("(?s)tuning of gnn: .*did you mean emulator.processor", "tuning={axes: {emulator.procesor.width: [1]}}")
     refuse("(?s)grid of gnn: .*did you mean emulator.processor.kind", "grid={processor.knd: [kernel]}")
@@ -333,3 +336,85 @@ def test_values_of_the_test_part_reach_no_run_and_no_choice(
     weights = [dict(load_emulator(path).emulator.named_parameters()) for path in files]  # type: ignore[attr-defined]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert first.lines[0].score != second.lines[0].score
+
+
+TUNED = (
+    "emulators={gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}",
+    "tuning={learning_rate: [1.0e-3, 1.0e-2], updates: 2}",
+    "own_training={}",
+    "seeds=[0, 1]",
+)
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def tuned(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompareConfig, Comparison]:
+    """The comparison nobody killed."""
+    config = config_in(tmp_path_factory.mktemp("tuned"), source, *TUNED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.compare, "write_comparison", lambda *given, **told: None)
+        return config, compare(config, progress=False)
+
+
+@pytest.mark.parametrize("update", [3, 9])  # in the second trial, and in the first run past its first validation
+def test_killed_between_updates_it_ends_with_the_same_table_bit_for_bit(
+    tuned: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None,
+    monkeypatch: pytest.MonkeyPatch, update: int,
+) -> None:  # fmt: skip
+    from training.module import EmulatorModule
+
+    whole, config = tuned[1], config_in(tmp_path, source, *TUNED)
+    step, done = EmulatorModule.training_step, []
+
+    def killed(module: EmulatorModule, batch: object, index: int) -> torch.Tensor:
+        done.append(module.global_step)
+        if len(done) == update + 1:
+            raise _Killed
+        return step(module, batch, index)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EmulatorModule, "training_step", killed)
+    with pytest.raises(_Killed):
+        compare(config, progress=False)
+    resumed = compare(config, progress=False)
+    assert 2 * 2 + 2 * 4 + 1 <= len(done) <= 2 * 2 + 2 * 4 + 2  # the updates since the last validation are taken again
+    assert resumed.lines == whole.lines
+    assert [replace(row, result=None) for row in resumed.rows] == [replace(row, result=None) for row in whole.rows]
+    assert [replace(trial, seconds=0) for trial in resumed.story.trials] == [
+        replace(trial, seconds=0) for trial in whole.story.trials
+    ]
+    weights = [
+        read(row.result.emulator_path(Path(place.results)))[0]  # type: ignore[union-attr]
+        for place, found in (tuned, (config, resumed))
+        for row in found.rows
+        if row.label == "gnn (seed 0)"
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_row_that_diverges_stays_in_the_table(source: Path, tmp_path: Path, without_pictures: None) -> None:
+    overrides = [TUNED[0], "own_training={gnn: {learning_rate: 1.0e+30}}", "seeds=[0]"]
+    comparison = compare(config_in(tmp_path, source, *overrides), progress=False)
+    assert {line.label: line.status for line in comparison.lines} == {"gnn": "diverged", "persistence": "done"}
+    (info,) = [info for info in comparison.story.rows if info.label == "gnn"]
+    assert info.reasons == ("seed 0: loss or score not finite by update 4",) and info.members == ("gnn",)
+    written = json.loads((comparison.folder / "comparison.json").read_text())
+    assert [row["status"] for row in written["rows"] if row["label"] == "gnn"] == ["diverged"]
+
+
+def test_the_table_of_a_tracked_comparison_is_a_record_of_its_own(
+    source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    from tests.training.test_tracking import read_back, records
+
+    rows = "emulators={ridge: {kind: ridge}}"
+    config = config_in(tmp_path, source, rows, "own_training={}", "tracking={wandb: offline, project: rings}")
+    comparison = compare(config, progress=False)
+    (path,) = comparison.folder.glob("wandb/offline-run-*/*.wandb")
+    assert read_back(path).name == "tiny, table"
+    summaries = [record.summary for record in records(path) if record.WhichOneof("record_type") == "summary"]
+    told = {"/".join(item.nested_key) or item.key: item.value_json for found in summaries for item in found.update}
+    scores = {line.label: line.score for line in comparison.lines}
+    assert json.loads(told["score/ridge"]) == scores["ridge"] < scores["persistence"]  # type: ignore[operator]
