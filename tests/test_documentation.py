@@ -137,6 +137,7 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     from emulator.build import EmulatorSection
     from emulator.configuration import load
     from training.compare import CompareConfig
+    from training.grid import expanded
 
     (comparison,) = blocks(README, "yaml")
     (tmp_path / "ranking.yaml").write_text(comparison)
@@ -146,6 +147,14 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     load(EmulatorSection, tmp_path / "single.yaml")
     (tmp_path / "several.yaml").write_text(comparison.split("emulators:")[0] + several)
     load(CompareConfig, tmp_path / "several.yaml")
+    tuning, grid, foreign = blocks(ROOT / "docs/comparisons.md", "yaml")
+    network = "emulators: {network: {kind: gnn}}\n"
+    (tmp_path / "tuned.yaml").write_text(comparison.split("emulators:")[0] + network + tuning)
+    load(CompareConfig, tmp_path / "tuned.yaml")
+    (tmp_path / "ablation.yaml").write_text(comparison.split("emulators:")[0] + network + grid)
+    assert len(expanded(load(CompareConfig, tmp_path / "ablation.yaml")).emulators) == 4
+    (tmp_path / "foreign.yaml").write_text(comparison.split("emulators:")[0] + foreign)
+    load(CompareConfig, tmp_path / "foreign.yaml")
     (tmp_path / "misspelt.yaml").write_text(comparison.replace("penalties", "penalty").replace("radii", "radius"))
     with pytest.raises(MeshcastError, match="radi"):
         load(CompareConfig, tmp_path / "misspelt.yaml")

@@ -108,7 +108,7 @@ class CompareConfig:
     parameters: trainable weights of every network row: its width is scaled to come nearest; as configured by default.
     keep_size: labels whose width stays as it is.
     tuning: short fits that choose each network row's learning rate; none by default.
-    grid: an ablation: values by dotted path, as `{processor.kind: [kernel, attention], training.noise: [0, 0.01]}`;
+    grid: an ablation: values by dotted path, as `{processor.kind: [kernel, interaction], training.noise: [0, 0.01]}`;
         every combination becomes a row in place of one. Paths lead into the row's section, or into `training`.
     grid_of: label of that row; the first network by default.
     seeds: of the networks; closed forms are fitted once.
