@@ -16,6 +16,7 @@ from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.build import LearnedConfig, build_network
 from emulator.gnn import GNNConfig
+from emulator.networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
 from emulator.plugins import PluginConfig
@@ -41,7 +42,8 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     if isinstance(section, GNNConfig):
         refuse_too_large_network(section, part.fields.mesh, config.training)
     elif not isinstance(section, PluginConfig):
-        refuse_too_large_rival(section, part.fields.mesh, task.history, config.training)
+        twin = section.twin if isinstance(section, KerasConfig) else section
+        refuse_too_large_rival(twin, part.fields.mesh, task.history, config.training)
     ridge = None
     if isinstance(section.first_guess, RidgeConfig):
         ridge = Ridge.fit(section.first_guess, replace(task, boundary=False), part)

@@ -21,7 +21,8 @@ from emulator.networks.features import FeatureLayout
 from emulator.networks.grid_networks import build_grid_network
 from emulator.networks.keras_network import KerasNetwork
 from emulator.networks.lstm import LSTM, LSTMConfig, NodeLSTM, WholeLSTM
-from emulator.networks.structured import Edges, GridNetwork, PaddedConvolution
+from emulator.networks.regridding import Regridding
+from emulator.networks.structured import Edges, GridNetwork, PaddedConvolution, StructuredConfig
 from emulator.networks.surroundings import Surroundings
 from emulator.networks.tensorflow_library import keras
 from graphs.mesh import Mesh
@@ -30,7 +31,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class KerasCNNConfig(NetworkConfig):
+class KerasCNNConfig(StructuredConfig):
     """A convolutional network in Keras on TensorFlow, which the extra `tensorflow` brings; the twin of kind `cnn`.
 
     width: channels of every hidden layer; num_layers: hidden layers, each a convolution and a ReLU.
@@ -115,7 +116,7 @@ def keras_network_of(twin: nn.Module, layout: FeatureLayout, mesh: Mesh, kind: s
             output = _whole_lstm(twin, features, weights)
         case _:
             raise AssertionError(f"{type(twin).__name__} has no Keras twin")
-    return KerasNetwork(library.Model(features, output, name=kind), weights)
+    return KerasNetwork(library.Model(features, output, name=kind), weights, getattr(twin, "regridding", ""))
 
 
 # Convolution ----------------------------------------------------------------------------------------------------------
@@ -124,9 +125,39 @@ def keras_network_of(twin: nn.Module, layout: FeatureLayout, mesh: Mesh, kind: s
 def _grid_network(twin: GridNetwork, features: Any, weights: Weights) -> Any:
     ops = keras().ops
     assert isinstance(twin.inside, ConvolutionalNetwork)
+    features = features if twin.there is None else _regridded(twin.there, features)
     field = ops.reshape(features, (-1, *twin.shape, features.shape[-1]))  # [batch, row, column, input]
     field = _convolutions(twin.inside, field, weights)
-    return ops.reshape(field, (-1, features.shape[1], field.shape[-1]))
+    output = ops.reshape(field, (-1, features.shape[1], field.shape[-1]))
+    return output if twin.back is None else _regridded(twin.back, output)
+
+
+def _regridded(twin: Regridding, values: Any) -> Any:
+    """[batch, target node, channel] as `Regridding` interpolates, a few senders for each target."""
+    ops = keras().ops
+    senders, tables = _by_target(twin)
+    heard = ops.take(values, senders, axis=1)  # [batch, target, place, channel]
+    scalar, cosine, sine = tables
+    sent = ops.einsum("btpc,tp->btc", heard, scalar)
+    columns = [sent[..., column] for column in range(values.shape[-1])]
+    for east, north in zip(twin.get_buffer("east").tolist(), twin.get_buffer("north").tolist(), strict=True):
+        u, v = heard[..., east], heard[..., north]
+        columns[east] = ops.sum(u * cosine - v * sine, axis=-1)
+        columns[north] = ops.sum(u * sine + v * cosine, axis=-1)
+    return ops.stack(columns, axis=-1)
+
+
+def _by_target(twin: Regridding) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The senders [target, place] of each target, and their weights [3, target, place], zero where there is none."""
+    receivers = twin.receivers.numpy()
+    order = np.argsort(receivers, kind="stable")
+    counts = np.bincount(receivers, minlength=twin.num_targets)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    senders = np.zeros((twin.num_targets, counts.max()), np.int64)
+    tables = np.zeros((3, *senders.shape), np.float32)
+    senders[receivers[order], place] = twin.senders.numpy()[order]
+    tables[:, receivers[order], place] = twin.weights.numpy()[:, order, 0]
+    return senders, tables
 
 
 def _convolutions(twin: ConvolutionalNetwork, field: Any, weights: Weights) -> Any:

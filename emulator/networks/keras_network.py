@@ -22,10 +22,12 @@ class KerasNetwork(nn.Module):
 
     model: a built Keras model; copies share it.
     weights: initial values by `layer.variable`.
+    regridding: what the model does to fields before and after, in words; empty where nothing.
     """
 
-    def __init__(self, model: Any, weights: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(self, model: Any, weights: Mapping[str, NDArray[np.float32]], regridding: str = "") -> None:
         super().__init__()
+        self.regridding = regridding
         self._compiled = _Compiled(model)
         self.names = [name_of(variable) for variable in model.trainable_variables]
         assert set(self.names) == set(weights), (self.names, list(weights))

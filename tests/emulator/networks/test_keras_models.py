@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from emulator.networks.keras_models import (
     keras_network_of,
     torch_twin,
 )
+from graphs.grids import GaussianGrid
 from graphs.mesh import Mesh
 from tests.emulator.networks.rivals import MESHES, drawn, task_on
 
@@ -43,6 +45,7 @@ def layout_on(mesh: Mesh) -> FeatureLayout:
     ("config", "where"),
     [
         *((SMALL_CNN, where) for where in ("ring", "area", "globe")),
+        (replace(SMALL_CNN, grid=GaussianGrid(number=4)), "icosphere"),
         *((config, where) for config in SMALL_LSTMS for where in MESHES),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value.kind}-{getattr(value, 'scope', '')}",
