@@ -13,6 +13,7 @@ from meshcast.commands.compare import compare
 from meshcast.commands.configs import app as configs_app
 from meshcast.commands.dataset import dataset
 from meshcast.commands.demo import demo
+from meshcast.commands.export import export
 from meshcast.commands.forecast import forecast
 from meshcast.commands.graph import graph
 from meshcast.commands.inspect import inspect
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, compare, reproduce, inspect):
+for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, compare, reproduce, export, inspect):
     app.command()(command)
 app.add_typer(configs_app, name="configs")
 

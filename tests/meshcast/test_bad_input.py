@@ -138,6 +138,7 @@ def test_uneven_times_are_told_with_the_place(weather_world):
         (*FORECAST, "weather.nc", "--forcing", "gone.csv"),
         ("forecast", "gone", "--lead-time", "2h", "--output", "new.nc", "--initial", "weather.nc"),
         ("inspect", "gone.nc"),
+        ("export", "gone", "--output", "new"),
         ("plot", "gone.nc"),
         ("verify", "gone.nc", "--truth", "weather.zarr"),
         ("train", "weather.yaml", "name=gone", "data.train.source=gone.zarr"),
@@ -148,6 +149,10 @@ def test_uneven_times_are_told_with_the_place(weather_world):
 )
 def test_a_missing_file_is_named(weather_world, command):
     refused(*command, says=("gone",), leaves=("runs/gone",))
+
+
+def test_an_emulator_that_is_not_in_tensorflow_is_not_exported(weather_world):
+    refused("export", "runs/weather", "--output", "new", says=("kind gnn", "keras_cnn", "keras_lstm"))
 
 
 def test_truncated_and_foreign_files_are_told_apart(weather_world):

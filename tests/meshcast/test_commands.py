@@ -21,7 +21,7 @@ from tests.meshcast.command_line import done, interrupting, meshcast
 from tests.meshcast.conftest import weather
 
 COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "forecast", "verify", "plot", "compare", "reproduce",
-            "inspect", "configs list", "configs copy")  # fmt: skip
+            "export", "inspect", "configs list", "configs copy")  # fmt: skip
 RING = ("forecast", "runs/ring", "--initial", "ring.zarr", "--trajectories", "6:8", "--lead-time", "0.2", "--output")
 WEATHER = ("forecast", "runs/weather", "--initial", "weather.nc", "--output")
 

@@ -1,0 +1,210 @@
+"""A Keras emulator as TensorFlow's SavedModel, which loads and forecasts without Meshcast.
+
+Layout and signature are those TensorFlow Serving asks for: FOLDER/1/ with `serving_default`. It takes and gives
+physical units; scales, statics, the first guess and the bounds are constants in it:
+
+    model = tf.saved_model.load("FOLDER/1").signatures["serving_default"]
+    following = model(state=state, forcing=forcing)["next"]
+    state = tf.concat([state[:, 1:], following[:, None, :, :num_prognostic]], axis=1)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from emulator.baselines.neighbourhood import NeighbourhoodMap
+from emulator.build import TrainedEmulator
+from emulator.departures import DepartureInputs
+from emulator.inputs import Inputs
+from emulator.networks.keras_network import KerasNetwork
+from emulator.networks.tensorflow_library import tensorflow
+from emulator.neural import NeuralEmulator
+from emulator.task import names_of
+from graphs.errors import MeshcastError
+
+DESCRIPTION = "assets.extra/meshcast.json"  # assets.extra is where a SavedModel keeps what TensorFlow does not read
+
+
+def export_saved_model(trained: TrainedEmulator, folder: str | Path) -> Path:
+    """Write FOLDER/1, whole or not at all; its path.
+
+        serving_default(state [batch, history, node, prognostic], forcing [batch, history + 1, node, forcing])
+            -> {"next": [batch, node, predicted]}
+
+    all float32 in physical units, variables in the order that assets.extra/meshcast.json names them in. NaN in the
+    newest state is a masked node, and stays one. The forcing of a task without any has no columns; that of a limited
+    area ends in the boundary's values.
+
+    Raises MeshcastError for an emulator that is not in Keras, for what this export cannot say in TensorFlow, and where
+    something is in the way.
+    """
+    emulator, network = _exportable(trained)
+    tf = tensorflow()
+    final = Path(folder) / "1"
+    if final.exists():
+        raise MeshcastError(f"{final} is there already. Choose another folder, or remove it first.")
+    module = tf.Module(name="meshcast")
+    module.weights = [
+        tf.Variable(value, name=name.replace(".", "_"))
+        for name, value in zip(network.names, network.arrays(), strict=True)
+    ]
+    task, node = emulator.task, emulator.mesh.num_nodes
+    num_forcing = len(task.forcing) + (len(task.prognostic) if task.boundary else 0)
+    kinds = [
+        tf.TensorSpec((None, task.history, node, len(task.prognostic)), tf.float32, "state"),
+        tf.TensorSpec((None, task.history + 1, node, num_forcing), tf.float32, "forcing"),
+    ]
+
+    def step(state: Any, forcing: Any) -> dict[str, Any]:
+        return {"next": _next(emulator, network.model, module.weights, state, forcing)}
+
+    module.step = tf.function(step, input_signature=kinds)
+    part = final.with_name(f".1.{os.getpid()}.part")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        tf.saved_model.save(module, str(part), signatures={"serving_default": module.step})
+        (part / DESCRIPTION).parent.mkdir()
+        (part / DESCRIPTION).write_text(json.dumps(_description(trained, emulator), indent=1) + "\n", encoding="utf-8")
+        os.replace(part, final)
+    except (OSError, tf.errors.OpError) as error:
+        raise MeshcastError(f"Cannot write {final}: {error}. Choose another folder.") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return final
+
+
+def _exportable(trained: TrainedEmulator) -> tuple[NeuralEmulator, KerasNetwork]:
+    emulator = trained.emulator
+    if not isinstance(emulator, NeuralEmulator) or not isinstance(emulator.network, KerasNetwork):
+        kind = getattr(trained.config, "kind", type(emulator).__name__)
+        raise MeshcastError(
+            f"A SavedModel is TensorFlow's, but {trained.name} is of kind {kind}. Train one of kind keras_cnn or "
+            "keras_lstm to export it."
+        )
+    if isinstance(emulator.inputs, DepartureInputs):
+        raise MeshcastError(
+            f"{trained.name} sees departures from a climatology that depends on the date, which a SavedModel without "
+            "dates cannot compute. Train one with departures=null to export it."
+        )
+    if not isinstance(emulator.first_guess, NeighbourhoodMap | None):
+        raise MeshcastError(
+            f"{trained.name} corrects a solver's step, which is no part of a SavedModel. Train one with "
+            "first_guess={kind: persistence} to export it."
+        )
+    return emulator, emulator.network
+
+
+def _description(trained: TrainedEmulator, emulator: NeuralEmulator) -> dict[str, Any]:
+    """What the numbers mean, for who has no checkpoint beside the SavedModel."""
+    task, mesh = emulator.task, emulator.mesh
+    return {
+        "name": trained.name,
+        "prognostic": list(names_of(task.with_role("prognostic"))),
+        "predicted": list(names_of(task.predicted)),
+        "units": [variable.units for variable in task.predicted],
+        "forcing": list(task.forcing),
+        "boundary": task.boundary,
+        "history": task.history,
+        "time_step": str(task.time_step),
+        "mesh": mesh.describe(),
+    }
+
+
+def _next(emulator: NeuralEmulator, model: Any, weights: list[Any], state: Any, forcing: Any) -> Any:
+    """[batch, node, predicted] as `NeuralEmulator.step` computes it; the Keras model's weights are given."""
+    tf, inputs, task, count = tensorflow(), emulator.inputs, emulator.task, emulator.inputs.num_prognostic
+    features = _features(inputs, state, forcing)
+    fields = features[..., : inputs.num_fields]
+    if emulator.first_guess is None:
+        guess = tf.pad(fields[..., inputs.num_fields - count :], [[0, 0], [0, 0], [0, len(task.diagnostic)]])
+    else:
+        assert isinstance(emulator.first_guess, NeighbourhoodMap)
+        guess = _linear_map(emulator.first_guess, fields, features[..., inputs.num_fields :])
+    # What is not trained are seeds of a dropout that is off.
+    seeds = [tf.zeros(variable.shape, variable.dtype) for variable in model.non_trainable_variables]
+    correction = model.stateless_call(weights, seeds, features)[0]
+    values = (guess + _constant(emulator.correction_std) * correction) * _constant(inputs.std) + _constant(inputs.mean)
+    values = tf.clip_by_value(values, _constant(inputs.lower), _constant(inputs.upper))
+    before = state[:, -1]
+    now = _conserved(inputs, before, values[..., :count])
+    if task.boundary:
+        at = tf.constant(inputs.boundary.numpy())[:, None]
+        now = tf.where(at, forcing[:, -1, :, len(task.forcing) :], now)
+    now = tf.where(tf.math.is_nan(before), before, now)
+    return tf.concat([now, values[..., count:]], axis=-1)
+
+
+def _features(inputs: Inputs, state: Any, forcing: Any) -> Any:
+    """[batch, node, feature] as `Inputs.features` orders them."""
+    tf, count = tensorflow(), inputs.num_prognostic
+    num_nodes, num_forcing = state.shape[2], len(inputs.task.forcing)
+    given, beyond = forcing[..., :num_forcing], forcing[..., num_forcing:]
+    scale = _constant(inputs.std[:count])
+    fields = _number((state - _constant(inputs.mean[:count])) / scale)
+    given = _number((given - _constant(inputs.forcing_mean)) / _constant(inputs.forcing_std))
+    parts = [_by_node(fields), _by_node(given)]
+    statics = _constant(inputs.statics)
+    parts.append(tf.broadcast_to(statics, (tf.shape(state)[0], num_nodes, statics.shape[1])))
+    if inputs.task.boundary:
+        at = tf.constant(inputs.boundary.numpy())[:, None]
+        change = tf.where(at, _number((beyond[:, -1] - state[:, -1]) / scale), 0.0)
+        parts += [change, tf.broadcast_to(tf.cast(at, tf.float32), (tf.shape(state)[0], num_nodes, 1))]
+    return tf.concat(parts, axis=-1)
+
+
+def _by_node(values: Any) -> Any:
+    """[batch, node, time · variable] from [batch, time, node, variable]."""
+    tf, (_, time, node, variables) = tensorflow(), values.shape
+    return tf.reshape(tf.transpose(values, (0, 2, 1, 3)), (tf.shape(values)[0], node, time * variables))
+
+
+def _linear_map(guess: NeighbourhoodMap, fields: Any, own: Any) -> Any:
+    """[batch, node, output] as `NeighbourhoodMap.combine` computes it."""
+    tf = tensorflow()
+    weights, heard = _constant(guess.weights), len(guess.neighbours) * guess.num_fields
+    around = tf.gather(fields, guess.neighbours.T.numpy(), axis=1)  # [batch, node, position, field]
+    around = tf.reshape(around, (-1, fields.shape[1], heard))
+    return (
+        _constant(guess.intercept)
+        + tf.einsum("bnf,fo->bno", around, weights[:heard])
+        + tf.einsum("bnf,fo->bno", own, weights[heard:])
+    )
+
+
+def _conserved(inputs: Inputs, before: Any, after: Any) -> Any:
+    """`Conservation` but for its repair of the last digit: the state after with the area means of the state before."""
+    tf, rule = tensorflow(), inputs.conservation
+    if not rule.columns:
+        return after
+    lower, upper = (_constant(limit[: inputs.num_prognostic], tf.float64) for limit in (inputs.lower, inputs.upper))
+    old, new = tf.cast(before, tf.float64), tf.cast(after, tf.float64)
+    there = ~tf.math.is_nan(old)
+    old, new = tf.where(there, old, 0.0), tf.where(there, new, 0.0)
+    areas = tf.where(there, tf.constant(rule.areas.numpy()), 0.0)
+    areas /= tf.reduce_sum(areas, axis=1, keepdims=True)
+    excess = tf.reduce_sum(areas * (new - old), axis=1, keepdims=True)
+    room = tf.where((excess < 0) & tf.math.is_finite(upper), tf.maximum(upper - new, 0.0), tf.maximum(new - lower, 0.0))
+    room = tf.where(tf.math.is_finite(room), room, 1.0)
+    mean = tf.reduce_sum(areas * room, axis=1, keepdims=True)
+    share = tf.where(mean > 0, room / tf.where(mean > 0, mean, 1.0), 1.0)
+    fixed = tf.cast(tf.clip_by_value(new - excess * share, lower, upper), tf.float32)
+    columns = np.isin(np.arange(inputs.num_prognostic), rule.columns)
+    return tf.where(tf.constant(columns), fixed, after)
+
+
+def _number(values: Any) -> Any:
+    """NaN, a masked node, is its mean."""
+    tf = tensorflow()
+    return tf.where(tf.math.is_nan(values), tf.zeros_like(values), values)
+
+
+def _constant(values: Tensor, kind: Any = None) -> Any:
+    tf = tensorflow()
+    return tf.constant(values.numpy(), kind or tf.float32)
