@@ -127,11 +127,11 @@ def compare(
     lines = lines_of(verification, story)
     reference = verification.emulators[0].label
     comparison = Comparison(tuple(rows), tuple(lines), reference, verification, story, plan.starts, folder)
+    write_files(config, comparison)  # before the pictures, which take longest
     forecasts = [item.forecast for item in made]
     write_comparison(
         verification, story, folder, forecasts=forecasts, truth=plan.test, story=story_of(config, comparison, command)
     )
-    write_files(config, comparison)
     track_table(config.tracking, config.name, folder, [vars(line) for line in lines])
     return comparison
 
