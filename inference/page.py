@@ -64,12 +64,17 @@ def page(verification: Verification, story: Story, images: Sequence[Image]) -> s
         body.append(f"<p class=lead>{escape(story.summary)}</p>")
     body += [_findings(verification), summary_table(verification)]
     for section, title in SECTIONS.items():
-        figures = [_figure(image) for image in images if image.section == section]
+        figures = [picture(image) for image in images if image.section == section]
         tables = [equivalent_table(verification), lead_tables(verification)] if section == "scores" else []
         if figures or tables:
             body += [f"<h2>{title}</h2>", *figures, *tables]
-    body += [_left_out(verification), _provenance(verification, story)]
-    return _PAGE.format(title=escape(story.title), style=_STYLE, body="\n".join(body))
+    body += [left_out(verification), _provenance(verification, story)]
+    return document(story.title, body)
+
+
+def document(title: str, body: Sequence[str], style: str = "") -> str:
+    """A whole HTML file in the report's type; `style` adds to its sheet."""
+    return _PAGE.format(title=escape(title), style=_STYLE + style, body="\n".join(body))
 
 
 def _findings(verification: Verification) -> str:
@@ -115,7 +120,8 @@ def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
     return label + ": " + ", ".join(words) + (" ..." if len(runs) > 6 else "")
 
 
-def _left_out(verification: Verification) -> str:
+def left_out(verification: Verification) -> str:
+    """What was not verified, and why."""
     if not verification.left_out:
         return "<h2>Left out</h2><p>Nothing: every lead of every case was verified.</p>"
     items = [sentence if len(sentence) < 600 else sentence[:600] + " ..." for sentence in verification.left_out[:40]]
@@ -132,16 +138,26 @@ def _left_out(verification: Verification) -> str:
 
 def _provenance(verification: Verification, story: Story) -> str:
     """Which data, whose, how the intervals were made, and with which software."""
-    rows = [("truth", verification.truth.get("source", ""))]
-    rows += [(name, value) for name, value in verification.truth.items() if name != "source" and len(str(value)) < 500]
-    rows += [("mesh", verification.mesh.describe()), ("time step", str(verification.time_step))]
+    rows = data_facts(verification)
     rows += [("intervals", verification.resamples(verification.emulators[0]).describe())]
     for emulator in verification.emulators:
         kept = {k: v for k, v in emulator.attributes.items() if str(v) not in ("", "[]") and len(str(v)) < 300}
         same = {name for name, value in kept.items() if verification.truth.get(name) == value}
         if text := "; ".join(f"{name}: {value}" for name, value in kept.items() if name not in same):
             rows.append((f"forecast {emulator.label}", text))
-    rows += [(name, str(value)) for name, value in story.facts.items()]
+    return facts_table(rows, story)
+
+
+def data_facts(verification: Verification) -> list[tuple[str, str]]:
+    """Name and value of what is known of the truth, the mesh and the time step."""
+    rows = [("truth", verification.truth.get("source", ""))]
+    rows += [(name, value) for name, value in verification.truth.items() if name != "source" and len(str(value)) < 500]
+    return [*rows, ("mesh", verification.mesh.describe()), ("time step", str(verification.time_step))]
+
+
+def facts_table(rows: Sequence[tuple[str, str]], story: Story) -> str:
+    """The page's last part: these facts, the story's, its command and the software."""
+    rows = [*rows, *((name, str(value)) for name, value in story.facts.items())]
     if story.command:
         rows.append(("command", story.command))
     rows.append(("software", _versions()))
@@ -159,13 +175,14 @@ def _versions() -> str:
     return ", ".join(found)
 
 
-def _figure(image: Image) -> str:
+def picture(image: Image) -> str:
+    """The file itself within the page, and its caption."""
     kind = "gif" if image.path.suffix == ".gif" else "png"
     data = base64.b64encode(image.path.read_bytes()).decode()
     caption = escape(image.caption)
     size = f' width="{_width(image.path) * 105 // plots.DPI}"' if kind == "png" else ""  # type of one size throughout
-    picture = f'<img alt="{caption}"{size} src="data:image/{kind};base64,{data}">'
-    return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
+    shown = f'<img alt="{caption}"{size} src="data:image/{kind};base64,{data}">'
+    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
 
 
 def _width(png: Path) -> int:

@@ -94,13 +94,13 @@ def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | 
         figure, (row,) = new_figure(1, len(panels), (2.5 if truth is not None else 4.2, 4.0), sharey=True)
         for number, (axes, (title, field)) in enumerate(zip(row, panels, strict=True)):
             shade = ColourScale.of_error(field) if number == 2 else scale
-            image = axes.pcolormesh(_ring_edges(forecast.mesh), edges(lead), field, rasterized=True, **shade.options)
+            image = axes.pcolormesh(ring_edges(forecast.mesh), edges(lead), field, rasterized=True, **shade.options)
             axes.set_title(title)
             axes.set_xlabel("position")
             axes.grid(False)
             if number == len(panels) - 1 or number == 1:
                 beside = list(row[:2]) if number == 1 else axes
-                _colour_bar(figure, image, beside, "error" if number == 2 else name, unit, "bottom")
+                colour_bar(figure, image, beside, "error" if number == 2 else name, unit, "bottom")
         row[0].set_ylabel(label)
         figure.suptitle(case_name(forecast, case), x=0.01, ha="left", fontsize=9)
     return figure
@@ -151,10 +151,10 @@ def maps(
             draw_wind_key(panels[-1][-1], arrows, *_round_speed(longest, forecast))
         name, unit = view.name, view.unit
         if truth is None:
-            _colour_bar(figure, images[0], list(grid.ravel()), name, unit)
+            colour_bar(figure, images[0], list(grid.ravel()), name, unit)
         else:
-            _colour_bar(figure, images[0], list(grid[:, :2].ravel()), name, unit, "bottom")
-            _colour_bar(figure, images[2], list(grid[:, 2]), f"error of {name}", unit, "bottom")
+            colour_bar(figure, images[0], list(grid[:, :2].ravel()), name, unit, "bottom")
+            colour_bar(figure, images[2], list(grid[:, 2]), f"error of {name}", unit, "bottom")
         figure.suptitle(f"{name} of {forecast.name}, {case_name(forecast, case)}", x=0.01, ha="left", fontsize=9)
     return figure
 
@@ -353,7 +353,7 @@ def _map_frames(forecast: Forecast, views: Mapping[str, _View], scale: ColourSca
         axes.set_title(label)
     if arrows:
         draw_wind_key(row[-1], arrows[forecast.name], *_round_speed(longest, forecast))
-    _colour_bar(figure, images[forecast.name], list(row), view.name, view.unit)
+    colour_bar(figure, images[forecast.name], list(row), view.name, view.unit)
 
     def draw(frame: int) -> None:
         for label, view in views.items():
@@ -422,11 +422,11 @@ def _ring_positions(mesh: Mesh) -> Array:
     return mesh.longitudes / 360.0 * mesh.domain.size
 
 
-def _ring_edges(mesh: Mesh) -> Array:
+def ring_edges(mesh: Mesh) -> Array:
     return edges(_ring_positions(mesh))
 
 
-def _colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right") -> None:
+def colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right") -> None:
     across = len({panel.get_subplotspec().colspan for panel in axes}) if isinstance(axes, list) else 1
     aspect = 30 * (across if side == "bottom" else 1)  # bars beside each other are equally thick
     bar = figure.colorbar(image, ax=axes, location=side, shrink=0.9, aspect=aspect, pad=0.02, extend="both")

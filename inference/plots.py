@@ -101,6 +101,19 @@ def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **op
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
+    """PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
+    from matplotlib import rc_context
+
+    png = path.with_name(f"{path.name}.png")
+    figure.savefig(png)
+    if vector:
+        figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
+        with rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
+    return png
+
+
 def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequence[str] | None = None) -> Figure:
     """A metric against lead time, one panel a variable, with its interval as a band."""
     shown = [e for e in verification.emulators if metric in e.metrics and (labels is None or e.label in labels)]
@@ -204,7 +217,7 @@ def loss_curves(log: Path) -> Figure:
             axes.set_ylabel(label)
             if np.nanmin(means[names].to_numpy()) > 0:
                 axes.set_yscale("log")
-                _plain_decades(axes)
+                plain_decades(axes)
             axes.legend()
         grid[-1, 0].set_xlabel("epoch")
         grid[-1, 0].xaxis.get_major_locator().set_params(integer=True)
@@ -368,7 +381,7 @@ def _reference_line(axes: Axes, metric: str, means: Sequence[NDArray[np.float64]
         if values.size and values.max() > MOST_LINEAR * values.min():
             axes.set_yscale("log")
             axes.set_ylim(bottom=values.min() / 1.5)
-            _plain_decades(axes)
+            plain_decades(axes)
         else:
             axes.set_ylim(bottom=0.0)
 
@@ -403,7 +416,7 @@ def _spectral_limits(axes: Axes, shown: Sequence[ForecastScores], waves: NDArray
         axes.set_ylim(max(every.min(), every.max() * 1e-12) / 2, every.max() * 3)
 
 
-def _plain_decades(axes: Axes) -> None:
+def plain_decades(axes: Axes) -> None:
     """A logarithmic axis labelled 0.02, 0.05, 0.1 rather than by powers, where it spans few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

@@ -58,8 +58,7 @@ def _draw(
     images: list[Image] = []
 
     def draw(name: str, section: str, caption: str, figure: Callable[[], Figure]) -> None:
-        figure().savefig(output / f"{name}.png")
-        images.append(Image(output / f"{name}.png", caption, section))
+        images.append(Image(plots.save(figure(), output / name), caption, section))
 
     held = {metric for emulator in verification.emulators for metric in emulator.metrics}
     band = "" if not _has_bands(verification) else f" Bands: {100 * verification.level:g} % intervals."

@@ -144,7 +144,7 @@ def sentence(title: str) -> str:
     return title if title[1:2].isupper() else title[0].upper() + title[1:]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     if not np.isfinite(value):
         return "–"
     return f"{value:.3g}" if 1e-3 <= abs(value) < 1e4 or value == 0 else f"{value:.2e}"
@@ -152,15 +152,15 @@ def _number(value: float) -> str:
 
 def _error(value: float, rounding: float) -> str:
     """An error, or nothing but float32's rounding."""
-    return "≈ 0" if abs(value) <= rounding else _number(value)
+    return "≈ 0" if abs(value) <= rounding else number(value)
 
 
 def _correlation(value: float) -> str:
     """A correlation; near one, by how much it falls short."""
-    return f"1 − {1.0 - value:.0e}" if 0.9995 <= value < 1.0 else _number(value)
+    return f"1 − {1.0 - value:.0e}" if 0.9995 <= value < 1.0 else number(value)
 
 
-def _with_interval(value: float, lower: float, upper: float, show: Callable[[float], str] = _number) -> str:
+def _with_interval(value: float, lower: float, upper: float, show: Callable[[float], str] = number) -> str:
     """The number, and below it in small type its interval."""
     bounds = np.isfinite(lower) and np.isfinite(upper) and show(lower) != show(upper)
     return show(value) + (f"<br><small>{show(lower)} to {show(upper)}</small>" if bounds else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -295,18 +296,18 @@ class Difference:
         return (self.lower > 0) | (self.upper < 0)
 
 
-def common_cases(first: ForecastScores, second: ForecastScores) -> tuple[ForecastScores, ForecastScores]:
-    """Both reduced to the cases and leads both have, in the same order; verified where both are."""
-    keys = [list(zip(e.init_time.tolist(), e.trajectory.tolist(), strict=True)) for e in (first, second)]
-    place = [{key: index for index, key in enumerate(own)} for own in keys]
-    shared = [key for key in keys[0] if key in place[1]]
-    leads, *places = np.intersect1d(first.lead_steps, second.lead_steps, return_indices=True)
+def common_cases(*emulators: ForecastScores) -> tuple[ForecastScores, ...]:
+    """All reduced to the cases and leads that all have, in the order of the first; verified where all are."""
+    keys = [list(zip(e.init_time.tolist(), e.trajectory.tolist(), strict=True)) for e in emulators]
+    places = [{key: index for index, key in enumerate(own)} for own in keys]
+    shared = [key for key in keys[0] if all(key in place for place in places)]
+    leads = reduce(np.intersect1d, [emulator.lead_steps for emulator in emulators])
     if not shared or leads.size == 0:
-        raise MeshcastError(f"{first.label} and {second.label} have no case and lead in common: nothing to compare.")
+        labels = " and ".join(emulator.label for emulator in emulators)
+        raise MeshcastError(f"{labels} have no case and lead in common: nothing to compare.")
     reduced = [
-        emulator.cases(np.array([index[key] for key in shared]), at)
-        for emulator, index, at in zip((first, second), place, places, strict=True)
+        emulator.cases(np.array([place[key] for key in shared]), np.searchsorted(emulator.lead_steps, leads))
+        for emulator, place in zip(emulators, places, strict=True)
     ]
-    verified = reduced[0].verified & reduced[1].verified
-    one, two = (replace(emulator, verified=verified) for emulator in reduced)
-    return one, two
+    verified = np.logical_and.reduce([emulator.verified for emulator in reduced])
+    return tuple(replace(emulator, verified=verified) for emulator in reduced)

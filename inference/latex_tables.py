@@ -1,0 +1,101 @@
+"""Tables for a paper: booktabs LaTeX, text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "—": "---",
+    "−": "$-$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "±": r"$\pm$",
+    "°": r"$^\circ$",
+    "∗": r"$^{*}$",
+    "†": r"$^{\dagger}$",
+    "α": r"$\alpha$",
+    "λ": r"$\lambda$",
+    "σ": r"$\sigma$",
+    "μ": r"$\mu$",
+    "²": r"$^2$",
+    "³": r"$^3$",
+    "⁻": r"$^-$",
+    "¹": r"$^1$",
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text that LaTeX prints as it stands; a letter that pdfTeX has no glyph for becomes a question mark."""
+    return "".join(SPECIAL.get(letter, letter if _printable(letter) else "?") for letter in text)
+
+
+def booktabs(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    caption: str,
+    label: str,
+    columns: str | None = None,
+    bold: Sequence[tuple[int, int]] = (),
+) -> str:
+    """A floating table; cells and caption are text, not LaTeX.
+
+    columns: of the tabular, by default one to the left and the others to the right.
+    bold: places (row, column) in bold.
+    """
+    columns = columns or "l" + "r" * (len(head) - 1)
+    lines = [
+        r"\begin{table}",
+        r"  \centering\small",
+        rf"  \caption{{{escaped(caption)}}}",
+        rf"  \label{{{label}}}",
+        rf"  \begin{{tabular}}{{{columns}}}",
+        r"    \toprule",
+        f"    {_row(head)}",
+        r"    \midrule",
+    ]
+    for place, row in enumerate(rows):
+        assert len(row) == len(head)
+        cells = [escaped(cell) for cell in row]
+        cells = [rf"\textbf{{{cell}}}" if (place, k) in bold else cell for k, cell in enumerate(cells)]
+        lines.append(f"    {' & '.join(cells)} \\\\")
+    lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def document(tables: Sequence[str]) -> str:
+    """Tables as a file that a paper may \\input, with what it needs said in comments."""
+    return "% Needs \\usepackage{booktabs}.\n" + "\n".join(tables)
+
+
+def standalone(tables: str) -> str:
+    """A whole document around tables, to see whether they compile."""
+    return (
+        "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n"
+        f"\\begin{{document}}\n{tables}\\end{{document}}\n"
+    )
+
+
+def _row(cells: Sequence[str]) -> str:
+    return " & ".join(escaped(cell) for cell in cells) + r" \\"
+
+
+def _printable(letter: str) -> bool:
+    """ASCII, or Latin-1 as the T1 encoding has it."""
+    return " " <= letter <= "~" or "À" <= letter <= "ÿ"
