@@ -208,9 +208,8 @@ def examples(emulator: NeuralEmulator, windows: Windows, training: TrainingConfi
     """Batches of the shuffled stream from update `start` on, read ahead by `tf.data` while the network works."""
     tf = tensorflow()
     stream = ShuffledStream(len(windows), training.batch_size, training.updates, training.seed, start)
-    loader: DataLoader[Batch] = DataLoader(
-        windows, batch_size=training.batch_size, sampler=stream, num_workers=training.num_workers
-    )
+    # No workers: tf.data reads ahead itself, and a process with TensorFlow's threads in it should not fork.
+    loader: DataLoader[Batch] = DataLoader(windows, batch_size=training.batch_size, sampler=stream)
     failures: list[Exception] = []
 
     def generate() -> Iterator[Example]:
