@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from torch import Tensor
 from emulator import checkpoint
 from emulator.networks.sequence_autoencoder import SequenceAutoencoder
 from graphs.errors import MeshcastError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOOL = "plausibility"
 LEAST = 1e-4  # mean square, in squared deviations of normal errors, below which an error is none
@@ -103,6 +106,10 @@ class Plausibility:
         p_value = (1 + above).double() / (1 + len(self.normal))
         return Plausible(score.double().numpy(), p_value.numpy(), tuple(SCANS[index] for index in place.tolist()))
 
+    def threshold(self, p_value: float) -> float:
+        """The score above which so small a share of normal histories lies."""
+        return float(torch.quantile(self.normal, 1 - p_value))
+
     @torch.no_grad()
     def errors(self, histories: Tensor) -> Tensor:
         """[history, part, time, node, variable] in standard deviations of the fields: what is not reconstructed."""
@@ -176,6 +183,21 @@ def scans(standardised: Tensor) -> Tensor:
         standardised.square().amax(dim=(2, 3, 4)),
     ]
     return torch.stack(by_part, dim=2).flatten(1).clamp(min=LEAST).log()
+
+
+def verdicts(judge: Plausibility, histories: Mapping[str, ArrayLike], p_value: float = 0.05) -> pd.DataFrame:
+    """A row for each kind of histories: the share flagged, the median score, and where the fault mostly shows."""
+    import pandas as pd
+
+    rows = {}
+    for name, some in histories.items():
+        found = judge.score(some)
+        rows[name] = {
+            f"flagged at {p_value:g}": float((found.p_value <= p_value).mean()),
+            "median score": round(float(np.median(found.score)), 1),
+            "most often by": max(SCANS, key=found.worst.count),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from inference.anomaly import (
     reconstruction_errors,
 )
 from training.descent import DescentConfig, Losses, descend, seeded
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DESCENT = DescentConfig(epochs=25, batch_size=64, learning_rate=1e-2)
 NUM_TRAINING, NUM_CALIBRATION = 2560, 1000
@@ -112,6 +115,27 @@ def areas(
     """
     config = config or SensorConfig()
     return _areas(detector, readings(config, 2 * count, UNSEEN + seed), faults(config, count, UNSEEN + 1 + seed, size))
+
+
+def table(detectors: Mapping[str, Detector], seed: int = 0) -> pd.DataFrame:
+    """AUROC of several detectors, a row each, by kind of anomaly and pooled, to three digits."""
+    import pandas as pd
+
+    return pd.DataFrame({name: areas(detector, seed=seed) for name, detector in detectors.items()}).T.round(3)
+
+
+@torch.no_grad()
+def examples(
+    fitted: FittedAutoencoder, config: SensorConfig | None = None, seed: int = 0
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """One unseen sequence [time] of each kind, two normal ones first, and what the autoencoder gives back."""
+    config = config or SensorConfig()
+    normal = readings(config, 2, UNSEEN + seed)
+    shown = {"normal": normal[0], "normal, another speed": normal[1]}
+    shown |= {kind: sequences[0] for kind, sequences in faults(config, 1, UNSEEN + 1 + seed).items()}
+    given = torch.as_tensor(np.stack(list(shown.values())), dtype=torch.float32).unsqueeze(-1)
+    returned = fitted.network(given).squeeze(-1).double().numpy()
+    return shown, dict(zip(shown, returned, strict=True))
 
 
 def _areas(detector: Detector, normal: Array, anomalous: Mapping[str, Array]) -> dict[str, float]:

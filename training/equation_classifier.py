@@ -102,6 +102,15 @@ def accuracy(classifier: EquationClassifier, values: NDArray[np.float64], equati
     return float((classifier.probabilities(values).argmax(axis=1) == equations).mean())
 
 
+def confusion(
+    classifier: EquationClassifier, values: NDArray[np.float64], equations: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """[true equation, named equation] counts."""
+    counts = np.zeros((len(EQUATIONS), len(EQUATIONS)), dtype=np.int64)
+    np.add.at(counts, (equations, classifier.probabilities(values).argmax(axis=1)), 1)
+    return counts
+
+
 def _varied(task: Difficulty, factors: NDArray[np.float64], backwards: bool) -> Difficulty:
     sign = -1.0 if backwards else 1.0
     gamma = tuple(sign * number * float(factor) for number, factor in zip(task.gamma, factors, strict=False))

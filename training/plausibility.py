@@ -29,7 +29,7 @@ class PlausibilityConfig:
     """
 
     length: int = 12
-    stride: int = 4
+    stride: int = 2
     num_modes: int = 10
     width: int = 48
     code: int = 16
@@ -73,6 +73,31 @@ def histories(trajectories: NDArray[np.floating], length: int, stride: int) -> T
     """[history, time, node, variable]: runs of `length` frames of each trajectory, starts `stride` frames apart."""
     values = torch.as_tensor(np.asarray(trajectories, np.float32))
     return values.unfold(1, length, stride).movedim(-1, 2).flatten(0, 1).contiguous()
+
+
+def doubtful_histories(
+    trajectories: NDArray[np.floating], length: int = 12, seed: int = 0
+) -> dict[str, NDArray[np.float32]]:
+    """Histories [history, time, node, variable] of trajectories, as they are and with one fault each.
+
+    shuffled: times in another order. backwards: in reverse. louder: departures from the mean times 1.5. stuck node: one
+    node keeps its first value. frozen half-way: all nodes keep the value in the middle.
+    """
+    normal = histories(trajectories, length, length).numpy()
+    draws = np.random.default_rng(seed)
+    mean = normal.mean(axis=(0, 1, 2))
+    stuck, frozen = normal.copy(), normal.copy()
+    place = int(draws.integers(normal.shape[2]))
+    stuck[:, :, place] = stuck[:, :1, place]
+    frozen[:, length // 2 :] = frozen[:, length // 2 - 1, None]
+    return {
+        "normal": normal,
+        "shuffled": np.stack([history[draws.permutation(length)] for history in normal]),
+        "backwards": normal[:, ::-1],
+        "louder by half": mean + 1.5 * (normal - mean),
+        "one node stuck": stuck,
+        "frozen half-way": frozen,
+    }
 
 
 def _split(trajectories: NDArray[np.float32], config: PlausibilityConfig) -> tuple[NDArray[np.float32], ...]:

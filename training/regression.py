@@ -16,7 +16,7 @@ from training.descent import DescentConfig, Losses, descend, num_parameters, see
 CURVE = (1, 16, 16, 1)  # f(x), 321 parameters
 SURFACE = (2, 16, 16, 1)  # f(x, t), 337 parameters
 NOISE = 0.1
-DESCENT = DescentConfig(epochs=2000, learning_rate=2e-2)  # full batch: an epoch is an update
+DESCENT = DescentConfig(epochs=2500, learning_rate=4e-2)  # full batch: an epoch is an update
 
 Function = Callable[[Tensor], Tensor]
 

@@ -40,6 +40,11 @@ def with_noise(values: Tensor, deviation: float, generator: torch.Generator) -> 
     return values + deviation * torch.randn(values.shape, generator=generator, dtype=values.dtype)
 
 
+def sample_points() -> Tensor:
+    """[sample], where `random_functions` are sampled."""
+    return torch.linspace(-1.0, 1.0, NUM_SAMPLES)
+
+
 def random_functions(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """[function, sample] without noise, of amplitude one, at 50 even points of [-1, 1]; and which of `KINDS` each is.
 
@@ -47,7 +52,7 @@ def random_functions(count: int, generator: torch.Generator) -> tuple[Tensor, Te
     [0.08, 0.25]. Polynomial: of degree 3, its coefficients of Legendre's polynomials normal, divided by its largest
     value. Square wave: the sign of such a sine.
     """
-    x = torch.linspace(-1.0, 1.0, NUM_SAMPLES)
+    x = sample_points()
     kinds = torch.randint(len(KINDS), (count,), generator=generator)
     drawn = torch.rand(count, 3, 1, generator=generator)
     sine = torch.sin(torch.pi * (1.5 + 2.5 * drawn[:, 0]) * x + 2 * torch.pi * drawn[:, 1])
