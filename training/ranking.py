@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.scores import ROUNDING
 from inference import bootstrap
-from inference.bootstrap import Resamples
 from inference.comparison import ComparisonStory
+from inference.label_scores import LabelScores, ranking_score
 from inference.scorecard import ForecastScores, Verification, common_cases
-from inference.seed_bootstrap import Estimate, SeedSamples, estimate
+from inference.seed_bootstrap import Estimate
 from training.study import Result
 
 
@@ -66,21 +65,6 @@ class Line:
     p: float | None = None
 
 
-def ranking_score(
-    scores: ForecastScores,
-    scale: NDArray[np.float64],
-    kind: Literal["nrmse", "rmse"],
-    counts: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
-    """Geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std `scale` [variable].
-
-    Errors below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect
-    lead time would else outweigh all others. A number, or [resample] with `counts` [resample, case].
-    """
-    errors = scores.mean("nrmse", counts) if kind == "nrmse" else scores.mean("rmse", counts) / scale
-    return np.exp(np.log(np.maximum(errors, ROUNDING)).mean(axis=(-2, -1)))
-
-
 def ranked(verification: Verification, kind: Literal["nrmse", "rmse"], rows: Mapping[str, Row]) -> list[Row]:
     """Rows with their scores, best first, and their differences from the verification's first emulator.
 
@@ -111,43 +95,28 @@ def ranked(verification: Verification, kind: Literal["nrmse", "rmse"], rows: Map
 
 def lines_of(verification: Verification, story: ComparisonStory) -> list[Line]:
     """A line a label, best first, those without a score last."""
-    groups = story.groups(verification)
-    reference = groups[story.reference]
+    scores = LabelScores.of(verification, story)
     lines = []
     for info in story.rows:
-        if info.label not in groups:
+        if info.label not in scores.labels:
             lines.append(Line(info.label, info.status))
             continue
-        own, other = groups[info.label], reference if info.label != story.reference else None
-        draws = verification.resamples(own[0], None if other is None else other[0])
-        scale, kind, level = verification.scale, story.score, verification.level
-        samples = _log_samples(own, scale, kind, draws)
-        alone = estimate(samples, draws, level).exponential()
-        scores = np.exp(samples.values)
+        found, seeds = scores.ranking(info.label), scores.by_seed(info.label)
         line = Line(
             info.label,
             info.status,
-            len(own),
-            _finite(alone.value),
-            _pair(alone),
-            median=_finite(np.median(scores)),
-            lowest=_finite(scores.min()),
-            highest=_finite(scores.max()),
+            len(seeds),
+            _finite(found.value),
+            _pair(found),
+            median=_finite(np.asarray(np.median(seeds))),
+            lowest=_finite(seeds.min()),
+            highest=_finite(seeds.max()),
         )
-        if other is not None:
-            contrast = estimate(samples, draws, level, _log_samples(other, scale, kind, draws)).exponential()
-            line = replace(line, ratio=_finite(contrast.value), ratio_interval=_pair(contrast), p=_finite(contrast.p))
+        if info.label != story.reference:
+            ratio = scores.ranking_ratio(info.label, story.reference)
+            line = replace(line, ratio=_finite(ratio.value), ratio_interval=_pair(ratio), p=_finite(ratio.p))
         lines.append(line)
     return sorted(lines, key=lambda line: math.inf if line.score is None else line.score)
-
-
-def _log_samples(
-    seeds: Sequence[ForecastScores], scale: NDArray[np.float64], kind: Literal["nrmse", "rmse"], draws: Resamples
-) -> SeedSamples:
-    """Logarithms of the ranking score of each seed, over all starts and resampled ones."""
-    values = np.array([ranking_score(scores, scale, kind) for scores in seeds])
-    samples = np.array([ranking_score(scores, scale, kind, draws.counts) for scores in seeds])
-    return SeedSamples(np.log(values), np.log(samples))
 
 
 def _pair(found: Estimate) -> tuple[float, float] | None:

@@ -19,6 +19,7 @@ from emulator.checkpoint import read
 from emulator.configuration import load
 from emulator.data.forecast import Forecast
 from graphs.errors import MeshcastError
+from inference.label_scores import ranking_score
 from inference.verification import verify
 from training.compare_config import CompareConfig
 from training.comparison_rows import Entry
@@ -26,7 +27,6 @@ from training.comparison_starts import forecasts_of
 from training.experiment import ExperimentConfig
 from training.fit import fit
 from training.foreign_rows import Starts
-from training.ranking import ranking_score
 from training.study import Fingerprints, Result
 
 ROUNDING = 1e-6  # relative, of a score without an interval to lie in
