@@ -13,6 +13,8 @@ from emulator.data.simulate import SimulationConfig, load_simulation, simulate_a
 from emulator.data.simulate import mesh_of as mesh_of_simulation
 from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays
 from emulator.gnn import GNNConfig
+from emulator.networks.keras_models import KerasConfig
+from emulator.rival_networks import RivalConfig
 from emulator.task import Task, Variable
 from emulator.time_step import TimeStep
 from graphs.latlon import latlon
@@ -54,13 +56,14 @@ def mesh_of(config: ExperimentConfig | CompareConfig) -> Mesh:
 
 def task_of(config: TaskConfig) -> Task:
     names = {role: getattr(config, role) for role in ("prognostic", "diagnostic", "forcing", "static")}
-    return Task(
-        tuple(Variable(name, role) for role, group in names.items() for name in group), TimeStep(3600), config.history
-    )  # type: ignore[arg-type]
+    variables = [
+        Variable(name, role, partner=config.partners.get(name)) for role, group in names.items() for name in group
+    ]
+    return Task(tuple(variables), TimeStep(3600), config.history)  # type: ignore[arg-type]
 
 
 def build(emulator: EmulatorConfig, task: Task, mesh: Mesh) -> None:
-    if isinstance(emulator, GNNConfig):
+    if isinstance(emulator, GNNConfig | RivalConfig) and not isinstance(emulator, KerasConfig):
         network = build_network(emulator, task, mesh, len(task.static))
         assert sum(weight.numel() for weight in network.parameters()) > 0
 
