@@ -10,7 +10,7 @@ from inference.comparison import ComparisonStory
 from inference.comparison_tables import BETTER, WORSE, lead_html, ranking_html, tuning_html
 from inference.label_scores import LabelScores
 from inference.page import Image, Story, data_facts, document, facts_table, left_out, picture
-from inference.score_tables import html_table, sentence
+from inference.score_tables import equivalent_table, html_table, sentence
 from inference.scorecard import METRICS
 
 SECTIONS = {
@@ -35,7 +35,7 @@ def page(scores: LabelScores, comparison: ComparisonStory, story: Story, images:
     body += [_differences(comparison), _tuning(comparison)]
     for section, title in SECTIONS.items():
         pictures = [picture(image) for image in images if image.section == section]
-        tables = [_lead_tables(scores, comparison)] if section == "error" else []
+        tables = [_lead_tables(scores, comparison), equivalent_table(scores.verification)] if section == "error" else []
         if pictures or tables:
             body += [f"<h2>{title}</h2>", *pictures, *tables]
     body += [left_out(scores.verification), facts_table(_facts(scores, comparison), story)]

@@ -117,24 +117,20 @@ def latex(scores: LabelScores, story: ComparisonStory) -> str:
     """The ranking and, for each variable, RMSE by lead time, as booktabs tables."""
     level = f"{100 * scores.verification.level:g} %"
     rows = ranking_rows(scores, story)
-    chosen = (1, 2, 4, 6, 7, 8)
-    head = ["row", "score", f"over {story.reference}'s", "weights", "training [s]", "inference [ms]"]
-    cells = [[" ".join(row[k].split("\n")) for k in chosen] for row in rows]
     caption = (
         f"{story.name}: geometric mean over lead times of {'nRMSE' if story.score == 'nrmse' else 'RMSE / std'}, mean "
         f"over seeds with {level} interval, and its ratio to that of {story.reference}."
     )
+    head = ["row", f"score ({level})", "median", f"over {story.reference}'s ({level})"]
+    cells = [[row[1], _in_brackets(row[2]), row[3].split("\n")[0], _in_brackets(row[4])] for row in rows]
     tables = [booktabs(head, cells, caption, "tab:ranking")]
-    settings = [[row[1], *row[9:13]] for row in rows]
-    tables.append(
-        booktabs(
-            ["row", "updates", "learning rate", "history", "status"],
-            [[" ".join(cell.split("\n")) for cell in row] for row in settings],
-            f"{story.name}: how each row was made.",
-            "tab:settings",
-            "lrrrl",
-        )
+    head = ["row", "weights", "train [s]", "infer [ms]", "updates", "rate", "history", "status"]
+    cells = [[row[1], *(cell.split("\n")[0] for cell in row[6:13])] for row in rows]
+    caption = (
+        f"{story.name}: weights, seconds to train one seed, milliseconds of one step of one case, updates, learning "
+        "rate, frames of history."
     )
+    tables.append(booktabs(head, cells, caption, "tab:costs"))
     for column, variable in enumerate(scores.verification.variables):
         head, cells = lead_rows(scores, story, "rmse", column, most=6)
         unit = scores.verification.units[column]
@@ -144,6 +140,12 @@ def latex(scores: LabelScores, story: ComparisonStory) -> str:
         )
         tables.append(booktabs(["row", *head[1:]], cells, caption, f"tab:rmse-{column + 1}"))
     return document(tables)
+
+
+def _in_brackets(cell: str) -> str:
+    """An interval below its value in brackets behind it."""
+    first, *more = cell.split("\n")
+    return f"{first} ({more[0].replace(' to ', ', ')})" if more else first
 
 
 def tidy(scores: LabelScores, story: ComparisonStory) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def booktabs(
     columns = columns or "l" + "r" * (len(head) - 1)
     lines = [
         r"\begin{table}",
-        r"  \centering\small",
+        r"  \centering\footnotesize\setlength{\tabcolsep}{4pt}",
         rf"  \caption{{{escaped(caption)}}}",
         rf"  \label{{{label}}}",
         rf"  \begin{{tabular}}{{{columns}}}",
@@ -86,10 +86,7 @@ def document(tables: Sequence[str]) -> str:
 
 def standalone(tables: str) -> str:
     """A whole document around tables, to see whether they compile."""
-    return (
-        "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage[T1]{fontenc}\n\\usepackage{booktabs}\n"
-        f"\\begin{{document}}\n{tables}\\end{{document}}\n"
-    )
+    return f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{tables}\\end{{document}}\n"
 
 
 def _row(cells: Sequence[str]) -> str:

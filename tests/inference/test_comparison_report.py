@@ -11,10 +11,12 @@ import pytest
 
 from inference import latex_tables
 from inference.comparison_report import write_comparison
+from inference.comparison_samples import samples
 from inference.page import Story
 from tests.inference.comparisons import ring_comparison
+from tests.inference.synthetic import isles_forecast, isles_truth
 
-LABELS = ("GNN", "CNN", "UNet", "LSTM, per node", "their_forecast_2024", "persistence")
+LABELS = ("GNN", "UNet", "their_forecast_2024", "persistence")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,18 @@ def test_every_picture_is_also_a_vector_with_truetype_fonts(report: Path) -> Non
     for name in pictures:
         data = (report / f"{name}.pdf").read_bytes()
         assert data.startswith(b"%PDF") and b"/Type3" not in data and b"/FontFile2" in data, name
+
+
+def test_samples_on_a_map_share_one_scale_with_the_truth() -> None:
+    truth = isles_truth(days=1, rows=9, columns=7)
+    rows = {"good": isles_forecast(truth, error=0.1, leads=3), "bad": isles_forecast(truth, error=3.0, leads=3)}
+    figure = samples(rows, truth, "2t")
+    panels = [axes for axes in figure.axes if axes.get_title("left")]
+    assert [axes.get_title("left") for axes in panels] == ["truth", "good", "bad"]
+    drawn = [
+        next(item for item in [*axes.images, *axes.collections] if item.get_array() is not None) for axes in panels
+    ]
+    assert len({item.get_clim() for item in drawn}) == 1
 
 
 def test_the_table_of_rows_has_each_lead_once(report: Path) -> None:
