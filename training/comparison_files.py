@@ -128,7 +128,7 @@ def story_of(config: CompareConfig, comparison: Comparison, command: str) -> Sto
     for number, text in enumerate(comparison.story.notes, 1):
         facts[f"note {number}"] = text
     logs = [log for info in comparison.story.rows for log in info.logs]
-    best = comparison.rows[0]
+    best = comparison.lines[0]
     score = f"the geometric mean over lead times of {config.validation.score}"
     found = f"{best.label} is best by {score}" if best.score is not None else f"No emulator has a finite {score[4:]}"
     return Story(
