@@ -17,6 +17,7 @@ from inference.comparison_samples import first_seeds, samples
 from inference.comparison_tables import latex, tidy
 from inference.label_scores import LabelScores
 from inference.page import Image, Story
+from inference.score_tables import sentence
 from inference.scorecard import METRICS, Verification
 from inference.tables import write_tables
 
@@ -74,7 +75,7 @@ def _draw(scene: Scene, output: Path, forecasts: Sequence[Forecast], truth: Fiel
         for metric in dict.fromkeys((scene.story.score, "rmse", "acc")):
             doubled = metric == "rmse" and scene.story.score == "nrmse" and verification.about_zero[place]
             if not doubled and any(scores.holds(label, metric) for label in scores.labels):
-                caption = f"{METRICS[metric].title} with {level} intervals over starts and seeds. {others}"
+                caption = f"{sentence(METRICS[metric].title)} with {level} intervals over starts and seeds. {others}"
                 draw(
                     f"{metric}{end}", "error", caption, partial(comparison_plots.error_curves, scene, metric, variable)
                 )
