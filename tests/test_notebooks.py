@@ -14,7 +14,7 @@ from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONG = {"03_architectures"}  # a minute of one core
+LONG = {"03_architectures", "model_evaluation"}  # a minute of one core
 RUN = [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in NOTEBOOKS]
 OURS = {*LAYERS, "numpy", "IPython"} | set(sys.stdlib_module_names)
 ARITHMETIC = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.MatMult, ast.Mod)

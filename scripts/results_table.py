@@ -1,0 +1,73 @@
+"""Prints a comparison's ranking and its trials as Markdown, for docs/results.md and docs/experiments.md.
+
+python scripts/results_table.py results/compare-ring/comparison.json [--trials]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("comparison", type=Path, help="comparison.json of a finished comparison")
+    parser.add_argument("--trials", action="store_true", help="the trials of the tuning in place of the ranking")
+    options = parser.parse_args()
+    found = json.loads(options.comparison.read_text(encoding="utf-8"))
+    print("\n".join(trials(found) if options.trials else ranking(found)))
+
+
+def ranking(found: dict[str, Any]) -> list[str]:
+    """A line a row: its score with the interval over starts and seeds, the seeds' range, size, effort and cost."""
+    reference = found["reference"].split(" (seed")[0]
+    lines = [
+        f"| | emulator | score [95 %] | seeds: median (lowest to highest) | over {reference} [95 %] | p | weights | "
+        "updates | learning rate | fit [s] | step and case [ms] |",
+        "|" + "---|" * 11,
+    ]
+    for place, line in enumerate(found["lines"], 1):
+        about = found["about"][line["label"]]
+        seconds = about["training_seconds"]
+        spread = f"{line['median']:.3g} ({line['lowest']:.3g} to {line['highest']:.3g})" if line.get("seeds") else "-"
+        cells = [
+            str(place) if line["score"] is not None else "-",
+            line["label"] + ("" if line["status"] in ("done", "loaded") else f" ({line['status']})"),
+            _between(line["score"], line["interval"]),
+            spread,
+            "-" if line["label"] == reference else _between(line["ratio"], line["ratio_interval"]),
+            "-" if line.get("p") is None else f"{line['p']:.2g}",
+            str(about["parameters"].get("trainable", 0) or f"{about['parameters'].get('fixed', 0)} fixed"),
+            str(about["updates"] or "-"),
+            "-" if about["learning_rate"] is None else f"{about['learning_rate']:g}",
+            f"{sum(seconds) / len(seconds):.0f}" if seconds else "-",
+            "-" if about["inference_seconds"] is None else f"{1e3 * about['inference_seconds']:.2g}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def trials(found: dict[str, Any]) -> list[str]:
+    """A line a row: the validation score of each of its trials, the chosen one in bold."""
+    tried: dict[str, dict[str, str]] = {}
+    for trial in found["tuning"]:
+        name = ", ".join(f"{path.split('.')[-1]} {value:g}" for path, value in trial["settings"].items())
+        score = trial["status"] if trial["score"] is None else f"{trial['score']:.3g}"
+        tried.setdefault(trial["label"], {})[name] = f"**{score}**" if trial["chosen"] else score
+    names = list(dict.fromkeys(name for scores in tried.values() for name in scores))
+    lines = ["| emulator | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    return lines + [
+        f"| {label} | " + " | ".join(scores.get(name, "-") for name in names) + " |" for label, scores in tried.items()
+    ]
+
+
+def _between(value: float | None, interval: list[float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" + ("" if interval is None else f" [{interval[0]:.3g}, {interval[1]:.3g}]")
+
+
+if __name__ == "__main__":
+    main()
