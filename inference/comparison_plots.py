@@ -232,7 +232,8 @@ def ranking_plot(scene: Scene) -> Figure:
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.yaxis.grid(False)
         if finite:
-            axes.set_xlim(min(finite) / 1.15, min(max(finite), 1e3 * min(finite)) * 1.15)
+            most = max(MOST_STANDARD_DEVIATIONS, min(finite))  # beyond, how useless a row is says nothing
+            axes.set_xlim(min(finite) / 1.15, min(max(finite), most) * 1.15)
         _plain_log_x(axes)
         axes.set_xlabel(score_title(scene.story))
         axes.set_title(f"Ranking; dashed: {scene.reference}")

@@ -1,0 +1,21 @@
+"""Pictures of a comparison show every row that means something."""
+
+from __future__ import annotations
+
+from inference.comparison import ComparisonStory, RowInfo
+from inference.comparison_plots import Scene, ranking_plot
+from inference.label_scores import LabelScores
+from inference.verification import verify
+from tests.inference.synthetic import ring_forecast, ring_truth
+
+
+def test_a_row_that_is_nearly_perfect_leaves_the_others_in_the_ranking() -> None:
+    truth = ring_truth(32, 4, 9)
+    forecasts = [ring_forecast(truth, "ridge", 1e-6, 0.0, 8), ring_forecast(truth, "persistence", 1.0, 0.0, 8)]
+    verification = verify(forecasts, truth)
+    rows = tuple(RowInfo(name, name, "done", members=(name,)) for name in ("ridge", "persistence"))
+    scores = LabelScores.of(verification, story := ComparisonStory("two", "nrmse", "ridge", rows))
+    values = {label: float(scores.ranking(label).value) for label in scores.labels}
+    assert values["persistence"] > 1e3 * values["ridge"]
+    low, high = ranking_plot(Scene.of(scores, story)).axes[0].get_xlim()
+    assert low < values["ridge"] < values["persistence"] < high
