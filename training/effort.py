@@ -99,8 +99,8 @@ def effort_of(runs: Sequence[Progress], timings: Timings) -> Effort:
             continue
         try:
             per_update = timings.seconds_per_update(label, config)
-        except MeshcastError as error:  # the run itself will fail and be reported
-            unknown[label] = str(error)
+        except Exception as error:  # whatever it is, the run itself will fail of it and be reported
+            unknown[label] = str(error) if isinstance(error, MeshcastError) else f"{type(error).__name__}: {error}"
             continue
         done = progress.updates * per_update
         whole = (

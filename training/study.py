@@ -124,9 +124,7 @@ def run_study(
             finished.append(replace(result, label=run.label))
             continue
         say(f"{place} ...")
-        if timed is not None and run.config.training.minutes is not None:
-            keep_budget(_folder(run, key), run.config, timed(run))
-        result = _fitted(run, key, data, results, progress)
+        result = _fitted(run, key, data, results, progress, timed)
         with atomic_file(results / f"{key}.json") as part:
             part.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
         say(f"{place}: {_summary(result)}")
@@ -210,7 +208,14 @@ def _stands(result: Result, results: Path, emulators: bool) -> bool:
     return result.status != "failed" and (not emulators or result.emulator_path(results).is_file())
 
 
-def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: bool) -> Result:
+def _fitted(
+    run: Run,
+    key: str,
+    data: dict[str, str],
+    results: Path,
+    progress: bool,
+    timed: Callable[[Run], float] | None,
+) -> Result:
     experiment, folder = run.experiment, _folder(run, key)
     result = Result(
         hash=key,
@@ -223,6 +228,8 @@ def _fitted(run: Run, key: str, data: dict[str, str], results: Path, progress: b
     )
     start, earlier = time.perf_counter(), _seconds_logged(folder)
     try:
+        if timed is not None and experiment.training.minutes is not None:
+            keep_budget(folder, experiment, timed(run))
         trained = fit(experiment, folder, resume="auto", progress=progress)
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))

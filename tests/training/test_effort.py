@@ -47,13 +47,22 @@ def test_updates_left_are_counted_and_timed_once(
     assert str(effort_of([finished(run) for run in runs], Timings(tmp_path))) == "All 7 runs are finished"
 
 
-def test_a_row_that_cannot_be_timed_is_named(runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "told"), [(MeshcastError("too large."), "too large."), (RuntimeError("shapes"), "RuntimeError: shapes")]
+)
+def test_a_row_that_cannot_be_timed_is_named_and_fails_alone(
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+) -> None:
     def measured(experiment: object, updates: int) -> tuple[float, float]:
-        raise MeshcastError("too large.")
+        raise error
 
     monkeypatch.setattr(effort, "measured", measured)
-    found = effort_of([Progress(run, None) for run in runs[:2]], Timings(tmp_path))
-    assert found == Effort(2, 2, 0.0, ("gnn (too large.)",))
+    timings = Timings(tmp_path)
+    found = effort_of([Progress(run, None) for run in runs[:2]], timings)
+    assert found == Effort(2, 2, 0.0, (f"gnn ({told})",))
+    minutes = replace(runs[0].config, training=replace(runs[0].config.training, minutes=0.1))
+    results = run_study([replace(runs[0], config=minutes), runs[-1]], tmp_path, progress=False, timed=timings.of_run)
+    assert [(result.status, result.reason) for result in results] == [("failed", told), ("done", "")]
 
 
 def test_minutes_become_the_same_updates_for_every_seed(
