@@ -16,13 +16,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator
 from emulator.departures import DepartureInputs
 from emulator.inputs import Inputs
+from emulator.networks.keras_conservation import with_means_kept
 from emulator.networks.keras_network import KerasNetwork
 from emulator.networks.tensorflow_library import tensorflow
 from emulator.neural import NeuralEmulator
@@ -133,7 +133,11 @@ def _next(emulator: NeuralEmulator, model: Any, weights: list[Any], state: Any, 
     values = (guess + _constant(emulator.correction_std) * correction) * _constant(inputs.std) + _constant(inputs.mean)
     values = tf.clip_by_value(values, _constant(inputs.lower), _constant(inputs.upper))
     before = state[:, -1]
-    now = _conserved(inputs, before, values[..., :count])
+    columns, lower, upper = inputs.conservation.columns, inputs.lower[:count], inputs.upper[:count]
+    kept = tf.gather(before, columns, axis=-1) if columns else before
+    now = with_means_kept(
+        kept, values[..., :count], _constant(lower), _constant(upper), inputs.conservation.areas.numpy(), columns
+    )
     if task.boundary:
         at = tf.constant(inputs.boundary.numpy())[:, None]
         now = tf.where(at, forcing[:, -1, :, len(task.forcing) :], now)
@@ -176,27 +180,6 @@ def _linear_map(guess: NeighbourhoodMap, fields: Any, own: Any) -> Any:
         + tf.einsum("bnf,fo->bno", around, weights[:heard])
         + tf.einsum("bnf,fo->bno", own, weights[heard:])
     )
-
-
-def _conserved(inputs: Inputs, before: Any, after: Any) -> Any:
-    """`Conservation` but for its repair of the last digit: the state after with the area means of the state before."""
-    tf, rule = tensorflow(), inputs.conservation
-    if not rule.columns:
-        return after
-    lower, upper = (_constant(limit[: inputs.num_prognostic], tf.float64) for limit in (inputs.lower, inputs.upper))
-    old, new = tf.cast(before, tf.float64), tf.cast(after, tf.float64)
-    there = ~tf.math.is_nan(old)
-    old, new = tf.where(there, old, 0.0), tf.where(there, new, 0.0)
-    areas = tf.where(there, tf.constant(rule.areas.numpy()), 0.0)
-    areas /= tf.reduce_sum(areas, axis=1, keepdims=True)
-    excess = tf.reduce_sum(areas * (new - old), axis=1, keepdims=True)
-    room = tf.where((excess < 0) & tf.math.is_finite(upper), tf.maximum(upper - new, 0.0), tf.maximum(new - lower, 0.0))
-    room = tf.where(tf.math.is_finite(room), room, 1.0)
-    mean = tf.reduce_sum(areas * room, axis=1, keepdims=True)
-    share = tf.where(mean > 0, room / tf.where(mean > 0, mean, 1.0), 1.0)
-    fixed = tf.cast(tf.clip_by_value(new - excess * share, lower, upper), tf.float32)
-    columns = np.isin(np.arange(inputs.num_prognostic), rule.columns)
-    return tf.where(tf.constant(columns), fixed, after)
 
 
 def _number(values: Any) -> Any:
