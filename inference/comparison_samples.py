@@ -9,7 +9,7 @@ import numpy as np
 
 from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
-from inference.comparison_plots import Scene
+from inference.family_panels import Scene
 from inference.maps import draw_map, edges, map_box, map_size
 from inference.pictures import Array, ColourScale, case_name, colour_bar, ring_edges, truth_of
 from inference.plots import journal, lead_name, new_figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +202,7 @@ def _about(info: RowInfo) -> list[str]:
         f"{weights:,}" + (f"\n{fixed:,} fitted" if fixed else "") if weights else NONE,
         seconds,
         milliseconds,
-        *(NONE if value is None else f"{value:g}" if value < 1 else f"{value:,}" for value in (info.updates,)),
+        NONE if info.updates is None else f"{info.updates:,}",
         NONE if info.learning_rate is None else f"{info.learning_rate:g}",
         NONE if info.history is None else str(info.history),
         info.status + "".join(f"\n{reason}" for reason in info.reasons[:3]),
@@ -219,8 +218,3 @@ def _bounded(value: float | np.ndarray, lower: float | np.ndarray, upper: float 
 
 def _or_failed(value: float) -> str:
     return number(float(value)) if np.isfinite(value) else "failed"
-
-
-__all__: Sequence[str] = [
-    "latex", "lead_html", "lead_rows", "ranking_head", "ranking_html", "ranking_rows", "tidy", "tuning_html",
-]  # fmt: skip

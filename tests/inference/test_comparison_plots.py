@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from inference.comparison import ComparisonStory, RowInfo
-from inference.comparison_plots import Scene, ranking_plot
+from inference.comparison_plots import ranking_plot
+from inference.family_panels import Scene
 from inference.label_scores import LabelScores
 from inference.verification import verify
 from tests.inference.synthetic import ring_forecast, ring_truth

@@ -63,7 +63,7 @@ def test_samples_on_a_map_share_one_scale_with_the_truth() -> None:
 
 
 def test_the_table_of_rows_has_each_lead_once(report: Path) -> None:
-    table = pd.read_parquet(report / "rows.parquet")
+    table = pd.read_parquet(report / "leads.parquet")
     assert not table.duplicated(["row", "metric", "variable", "lead"]).any()
     rmse = table[(table.metric == "rmse") & (table.row == "persistence")]
     assert (rmse.lower <= rmse.value).all() and (rmse.p_holm >= rmse.p).all() and len(rmse) == 12
