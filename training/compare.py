@@ -36,7 +36,8 @@ from training.foreign_rows import ForeignRow, Starts, common_starts, read_row
 from training.grid import expanded
 from training.ranking import Line, Row, lines_of, ranked
 from training.row_sizes import equally_large
-from training.study import Fingerprints, Result, progress_of, refuse_several_devices, run_study
+from training.run_hash import Fingerprints
+from training.study import Result, progress_of, refuse_several_devices, run_study
 from training.tracking import track_table
 from training.tuning import Candidate, candidates, trials, with_chosen
 
@@ -183,14 +184,11 @@ def _effort(plan: _Plan, fingerprints: Fingerprints, timings: Timings) -> Effort
     """Trials and runs that are left; the runs of a row whose trials are not finished are."""
     results = plan.config.results
     tried = progress_of([candidate.run for candidate in plan.candidates], results, fingerprints)
-    done = [(c, p.result) for c, p in zip(plan.candidates, tried, strict=True) if p.result is not None]
-    complete = {c.label for c in plan.candidates} - {
-        c.label for c, p in zip(plan.candidates, tried, strict=True) if p.result is None
-    }
-    finished = [(candidate, result) for candidate, result in done if candidate.label in complete]
-    chosen = with_chosen(plan.experiments, trials([c for c, _ in finished], [r for _, r in finished]))
-    runs = progress_of(runs_of(plan.config, chosen), results, fingerprints, emulators=True)
-    waiting = {candidate.label for candidate in plan.candidates} - complete
+    every = [(candidate, progress.result) for candidate, progress in zip(plan.candidates, tried, strict=True)]
+    waiting = {candidate.label for candidate, result in every if result is None}
+    finished = [(c, result) for c, result in every if result is not None and c.label not in waiting]
+    made = trials([candidate for candidate, _ in finished], [result for _, result in finished], results)
+    runs = progress_of(runs_of(plan.config, with_chosen(plan.experiments, made)), results, fingerprints, emulators=True)
     runs = [replace(run, result=None, updates=0) if run.run.label in waiting else run for run in runs]
     return effort_of([*runs, *tried], timings)
 
@@ -208,7 +206,7 @@ def _run(
         fingerprints=fingerprints,
         timed=timings.of_run,
     )
-    made = trials(plan.candidates, tried)
+    made = trials(plan.candidates, tried, results)
     tuned = with_chosen(plan.experiments, made)
     for trial in made:
         if trial.chosen:

@@ -15,7 +15,7 @@ from inference.comparison import RowInfo, Status, Trial
 from training.compare_config import CompareConfig
 from training.experiment import ExperimentConfig
 from training.foreign_rows import ForeignRow
-from training.study import Result, count_parameters
+from training.study import Result, count_parameters, updates_taken
 
 WORST_FIRST: tuple[Status, ...] = ("failed", "diverged", "done", "loaded")
 TUNED_OR_SEED = ("learning_rate", "seed")  # that these differ between rows is meant, and stands in columns of its own
@@ -120,7 +120,7 @@ def _row(
         members=tuple(members),
         seeds=tuple(item.entry.seed for item in members.values() if item.entry.seed is not None),
         parameters={} if first is None else first.parameters,
-        updates=_updates(logs, training),
+        updates=None if training is None else _updates(own, Path(config.results)),
         learning_rate=None if training is None else training.learning_rate,
         history=None if trained is None else trained.emulator.task.history,
         batch_size=None if training is None else training.batch_size,
@@ -139,14 +139,11 @@ def _reason(entry: Entry) -> str:
     return f"{f'seed {entry.seed}: ' if entry.seed is not None else ''}{entry.reason}"
 
 
-def _updates(logs: Sequence[Path], training: Any) -> int | None:
-    """Those taken, since a budget of minutes does not say how many they are."""
-    from training.metrics_log import read_log
-
-    if training is None:
-        return None
-    rows = read_log(logs[0]) if logs else []
-    return int(rows[-1]["update"]) if rows else int(training.updates)
+def _updates(own: Sequence[Entry], results: Path) -> int | None:
+    """Of the first seed that was trained to its end, or of the first where none was."""
+    runs = [entry.result for entry in own if entry.result is not None]
+    runs.sort(key=lambda result: result.status == "failed")
+    return updates_taken(runs[0], results) if runs else None
 
 
 def _regridding(own: Sequence[Entry]) -> str:

@@ -19,7 +19,8 @@ from training.budget import TIMED_UPDATES, time_parts
 from training.experiment import ExperimentConfig
 from training.first_guess import initial_network
 from training.prepared import prepare, windows_of
-from training.study import PLACES, Progress, Run
+from training.run_hash import PLACES
+from training.study import Progress, Run
 
 FEW_UPDATES = 20  # of a run that takes no longer than measuring it would
 TIMED = 4  # enough to tell a minute from an hour; where minutes become updates, more are timed

@@ -14,10 +14,10 @@ from emulator.rival_networks import RivalConfig
 from training.budget import dry_run, with_budget
 from training.experiment import ExperimentConfig
 from training.first_guess import initial_network
-from training.prepared import Prepared, describe_training, fingerprint, prepare, windows_of
+from training.prepared import Prepared, describe_training, prepare, windows_of
 from training.run_folder import Resume, claim, is_first_process, mark_done, run_folder
 
-__all__ = ["dry_run", "fingerprint", "fit", "is_first_process", "run_folder"]
+__all__ = ["dry_run", "fit", "is_first_process", "run_folder"]
 
 
 def fit(

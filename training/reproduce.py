@@ -27,7 +27,8 @@ from training.comparison_starts import forecasts_of
 from training.experiment import ExperimentConfig
 from training.fit import fit
 from training.foreign_rows import Starts
-from training.study import Fingerprints, Result
+from training.run_hash import Fingerprints
+from training.study import Result
 
 ROUNDING = 1e-6  # relative, of a score without an interval to lie in
 

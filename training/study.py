@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import logging
 import math
@@ -21,17 +19,16 @@ from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator, package_versions
 from emulator.configuration import resolve
 from emulator.neural import NeuralEmulator
-from emulator.plugins import PluginConfig, find_plugin
 from emulator.protocol import Emulator
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.budget import keep_budget
-from training.experiment import DataConfig, ExperimentConfig
-from training.fit import fingerprint, fit
+from training.experiment import ExperimentConfig
+from training.fit import fit
+from training.metrics_log import read_log
+from training.run_hash import Fingerprints, run_hash
 
 log = logging.getLogger(__name__)
-
-PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def run_study(
     for number, run in enumerate(runs, 1):
         place = f"[{number}/{len(runs)}] {run}"
         data = fingerprints.of(run.config.data)
-        key = run_hash(run, data)
+        key = run_hash(run.experiment, data)
         result = read_result(results / f"{key}.json")
         if result is not None and _stands(result, results, emulators):
             say(f"{place}: {_summary(result)}, from {results / key}.json")
@@ -151,7 +148,7 @@ def progress_of(
     """How far each run has come, in the order of `runs`: what `run_study` would skip, continue and start."""
     results, found = Path(results), []
     for run in runs:
-        key = run_hash(run, fingerprints.of(run.config.data))
+        key = run_hash(run.experiment, fingerprints.of(run.config.data))
         result = read_result(results / f"{key}.json")
         if result is not None and _stands(result, results, emulators):
             found.append(Progress(run, replace(result, label=run.label)))
@@ -170,16 +167,6 @@ def refuse_several_devices(runs: Sequence[Run]) -> None:
             )
 
 
-def run_hash(run: Run, data: dict[str, str]) -> str:
-    """What the numbers of a run depend on, in 16 hexadecimal digits: equal for equal science, wherever it is put.
-
-    data: fingerprints of the parts.
-    """
-    config = {key: value for key, value in resolve(run.experiment).items() if key not in PLACES}
-    content = [{**config, "data": data}, _plugin_source(run.config)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def read_result(path: Path) -> Result | None:
     """A result file; None where there is none yet."""
     if not path.is_file():
@@ -188,6 +175,12 @@ def read_result(path: Path) -> Result | None:
         return Result(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise MeshcastError(f"{path} is no result of a study: {error}. Remove it to fit its run again.") from None
+
+
+def updates_taken(result: Result, results: Path | str) -> int:
+    """Updates of a run, from its log, since a budget of minutes does not say how many; as configured without a log."""
+    rows = read_log(Path(results) / result.folder / "metrics.csv")
+    return int(rows[-1]["update"]) if rows else int(result.config["training"]["updates"])
 
 
 def count_parameters(emulator: Emulator) -> dict[str, int]:
@@ -248,23 +241,17 @@ def _folder(run: Run, key: str) -> Path:
 
 def _seconds_logged(folder: Path) -> float:
     """What an interrupted run had taken by its last checkpoint."""
-    from training.metrics_log import read_log
-
     log = read_log(folder / "metrics.csv")
     return log[-1]["seconds"] if log else 0.0
 
 
 def _updates_logged(folder: Path) -> int:
     """Updates an interrupted run goes on from."""
-    from training.metrics_log import read_log
-
     log = read_log(folder / "metrics.csv") if (folder / "last.ckpt").is_file() else []
     return int(log[-1]["update"]) if log else 0
 
 
 def _with_outcome(result: Result, trained: TrainedEmulator, folder: Path, seconds: float) -> Result:
-    from training.metrics_log import read_log
-
     log = read_log(folder / "metrics.csv")
     score = trained.metadata.get("validation_score")
     # Row 0 comes before any update and so has no loss.
@@ -286,39 +273,3 @@ def _summary(result: Result) -> str:
     seconds = "" if result.seconds is None else f", {result.seconds:.0f} s"
     reason = f" ({result.reason})" if result.reason else ""
     return f"{result.status}{reason}{score}{seconds}"
-
-
-def _plugin_source(config: ExperimentConfig) -> str:
-    """The text of a plug-in's file, which its numbers depend on; empty for our own emulators."""
-    if not isinstance(config.emulator, PluginConfig):
-        return ""
-    try:
-        return Path(inspect.getfile(find_plugin(config.emulator.name))).read_text(encoding="utf-8")
-    except (OSError, TypeError):  # made in memory
-        return ""
-
-
-class Fingerprints:
-    """Fingerprints of data parts, each taken once however many runs share it."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, str] = {}
-
-    def of(self, data: DataConfig) -> dict[str, str]:
-        parts = {"train": data.train, "validation": data.validation}
-        tables = {  # by number, since a hash must not tell where a table lies
-            f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
-            for number, table in enumerate(data.forcing_tables)
-        }
-        for part in parts.values():
-            text = json.dumps(resolve(part))
-            if text not in self._found:
-                self._found[text] = fingerprint(part.open())
-        return {name: self._found[json.dumps(resolve(part))] for name, part in parts.items()} | tables
-
-
-def _bytes_of(table: str) -> bytes:
-    try:
-        return Path(table).read_bytes()
-    except OSError as error:
-        raise MeshcastError(f"Cannot read the forcing table {table}: {error.strerror}.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from inference.comparison import Trial
@@ -12,7 +13,7 @@ from training.compare_config import TuningConfig
 from training.comparison_runs import networks, varied
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.grid import combinations, spelt
-from training.study import Result, Run
+from training.study import Result, Run, updates_taken
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,12 @@ def shortened(training: TrainingConfig, tuning: TuningConfig) -> TrainingConfig:
     return replace(training, updates=updates, minutes=minutes, warm_up=round(share * training.warm_up))
 
 
-def trials(found: Sequence[Candidate], results: Sequence[Result]) -> list[Trial]:
+def trials(found: Sequence[Candidate], results: Sequence[Result], folder: Path | str) -> list[Trial]:
     """What came of the candidates, the best of each row marked; one that diverged or failed is infinitely bad.
 
     Of equals the first is taken; where all of a row diverged, none.
+
+    folder: of the results.
     """
     scores = [_score(result) for result in results]
     best: dict[str, int] = {}
@@ -67,7 +70,7 @@ def trials(found: Sequence[Candidate], results: Sequence[Result]) -> list[Trial]
         Trial(
             label=candidate.label,
             settings=dict(candidate.settings),
-            updates=_updates(result),
+            updates=updates_taken(result, folder),
             score=scores[number] if math.isfinite(scores[number]) else None,
             seconds=result.seconds,
             status=result.status,
@@ -91,7 +94,3 @@ def _score(result: Result) -> float:
     if result.status != "done" or result.validation_score is None:
         return math.inf
     return result.validation_score
-
-
-def _updates(result: Result) -> int:
-    return int(result.config["training"]["updates"])

@@ -13,7 +13,8 @@ from tests.training.comparisons import config_in, write_source
 from training import effort
 from training.comparison_runs import study_runs
 from training.effort import Effort, Timings, effort_of
-from training.study import Fingerprints, Progress, Result, Run, progress_of, run_study
+from training.run_hash import Fingerprints
+from training.study import Progress, Result, Run, progress_of, run_study, updates_taken
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_minutes_become_the_same_updates_for_every_seed(
     found = run_study(timed, tmp_path / "results", progress=False, timed=Timings(tmp_path / "results").of_run)
     budgets = [json.loads((r.emulator_path(tmp_path / "results").parent / "budget.json").read_text()) for r in found]
     assert [budget["updates"] for budget in budgets] == [3, 3]
+    assert [updates_taken(result, tmp_path / "results") for result in found] == [3, 3]  # where the runs ask for 100
     assert all(p.result is not None for p in progress_of(timed, tmp_path / "results", Fingerprints()))
 
 

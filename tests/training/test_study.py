@@ -26,7 +26,8 @@ from training.experiment import (
     ValidationConfig,
 )
 from training.fit import fit
-from training.study import Fingerprints, Result, Run, count_parameters, run_hash, run_study
+from training.run_hash import Fingerprints, run_hash
+from training.study import Result, Run, count_parameters, run_study
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_hash_tells_what_the_data_are_and_not_where_they_lie(tmp_path: Path, e
         source.write_bytes((tmp_path / "waves.npy").read_bytes())
         data = DataConfig(DataPart(str(source), (0, 4)), DataPart(str(source), (4, 6)), forcing_tables=(str(table),))
         run = Run("gnn", replace(experiment, data=data))
-        return run_hash(run, Fingerprints().of(data))
+        return run_hash(run.experiment, Fingerprints().of(data))
 
     here = hashed("year,co2\n2000,370\n", "here")
     assert hashed("year,co2\n2000,370\n", "there") == here

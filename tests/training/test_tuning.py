@@ -48,20 +48,22 @@ def test_a_trial_is_the_whole_training_in_small() -> None:
     assert (minutes.minutes, minutes.warm_up) == (2.0, 25)
 
 
-def test_the_best_validation_score_chooses_and_a_diverged_trial_is_infinitely_bad(config: CompareConfig) -> None:
+def test_the_best_validation_score_chooses_and_a_diverged_trial_is_infinitely_bad(
+    config: CompareConfig, tmp_path: Path
+) -> None:
     planned = experiments(config)
     found = candidates(config.tuning, planned)
     scores = [0.5, 0.4, 0.1, 0.3, 0.3, math.nan] + [0.2] * 6
     results = [result(candidate, score) for candidate, score in zip(found, scores, strict=True)]
     results[2] = replace(results[2], status="diverged", reason="loss not finite")
-    made = trials(found, results)
+    made = trials(found, results, tmp_path)
     assert [number for number, trial in enumerate(made) if trial.chosen] == [3, 6]  # of equals the first
     assert made[2].score is None and made[2].status == "diverged" and made[5].score is None
     tuned = with_chosen(planned, made)
     assert (tuned["gnn"].training.learning_rate, tuned["gnn"].training.noise) == (1e-2, 0.1)
     assert tuned["convolution"].training.updates == 5  # its own, not the trial's
     assert tuned["ridge"] == planned["ridge"]
-    lost = trials(found, [replace(entry, status="diverged") for entry in results])
+    lost = trials(found, [replace(entry, status="diverged") for entry in results], tmp_path)
     assert not any(trial.chosen for trial in lost) and with_chosen(planned, lost) == planned
 
 
