@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,8 +13,10 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
 from graphs.atomic_file import atomic_file
+from training.clock import working_seconds
 from training.metrics_log import MetricsLog
 from training.module import EmulatorModule
+from training.validation import is_better
 
 
 class Progress(RichProgressBar):
@@ -29,10 +30,7 @@ class Progress(RichProgressBar):
 
 
 class Stopwatch(L.Callback):
-    """Seconds of each update, from batch to batch so that reading counts, and of the last validation.
-
-    Of the processor, all threads together, which a busy machine does not change; of the clock where a GPU works.
-    """
+    """Working seconds of each update, from batch to batch so that reading counts, and of the last validation."""
 
     def __init__(self) -> None:
         self.updates: list[float] = []
@@ -54,10 +52,9 @@ class Stopwatch(L.Callback):
         self.updates.append(self._lap())
 
     def _lap(self) -> float:
-        if torch.cuda.is_initialized():
+        if on_gpu := torch.cuda.is_initialized():
             torch.cuda.synchronize()  # an update is queued before it is done
-        clock = time.perf_counter if torch.cuda.is_initialized() else time.process_time
-        before, self._last = self._last, clock()
+        before, self._last = self._last, working_seconds(on_gpu)
         return self._last - before
 
 
@@ -107,8 +104,7 @@ class KeepCheckpoints(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
         score = module.score
-        # The untrained emulator, before update 1, counts too: where its first guess is best, it is kept.
-        if score < self.best or not math.isfinite(self.best):
+        if is_better(score, self.best):
             self.best = min(score, self.best)
             if trainer.is_global_zero:
                 self.keep(module, score, trainer.global_step)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from emulator.data.starts import spread_starts
 from emulator.task import Task
 from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
+from training.clock import working_seconds
 from training.compare_config import StartsConfig
 from training.comparison_rows import Entry, Made
 from training.experiment import DataConfig, ExperimentConfig
@@ -70,9 +70,10 @@ def forecasts_of(
             continue
         assert entry.trained is not None
         trained = replace(entry.trained, name=entry.label)
-        begun = _now()
+        on_gpu = torch.cuda.is_initialized()
+        begun = working_seconds(on_gpu)
         (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, forcing_tables)
-        seconds = (_now() - begun) / (starts.steps * len(starts))
+        seconds = (working_seconds(on_gpu) - begun) / (starts.steps * len(starts))
         leads = starts.lead_steps - 1
         values = forecast.values if len(leads) == starts.steps else forecast.values[:, :, leads]
         forecast = replace(
@@ -83,8 +84,3 @@ def forecasts_of(
         )
         made.append(Made(entry, forecast, seconds))
     return made
-
-
-def _now() -> float:
-    """Seconds of the processor, all threads together, which a busy machine does not change; the clock's with a GPU."""
-    return time.perf_counter() if torch.cuda.is_initialized() else time.process_time()

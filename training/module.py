@@ -13,12 +13,11 @@ from torch import Tensor
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.scores import mse
-from emulator.state import State
 from training.experiment import TrainingConfig, ValidationConfig
 from training.optimiser import optimiser_of
-from training.schedule import warm_up_cosine
+from training.schedule import averaging_decay, warm_up_cosine
 from training.validation import error_sums, num_sums, validated
-from training.windows import Batch, Windows
+from training.windows import Batch, Windows, noisy
 
 
 class EmulatorModule(L.LightningModule):
@@ -57,10 +56,7 @@ class EmulatorModule(L.LightningModule):
         """Weighted mean square of the error over the unrolled steps, in units of what the first guess leaves."""
         emulator, task, config = self.emulator, self.emulator.task, self.training_config
         state, forcings = self.windows.start_of(batch)
-        if "noise" in batch:
-            std = emulator.inputs.std[: emulator.inputs.num_prognostic]
-            noise = config.noise * batch["noise"] * std
-            state = State(state.values + noise[:, None], state.valid_time)
+        state = noisy(state, batch, config.noise, emulator.inputs)
         if config.pushforward:
             with torch.no_grad():
                 *_, (state, _) = rollout(emulator, state, forcings, config.pushforward)
@@ -75,8 +71,7 @@ class EmulatorModule(L.LightningModule):
         return torch.stack(terms).mean()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        # A short average at first, so that it does not drag the untrained weights along.
-        decay = min(self.training_config.ema_decay, (1 + self.global_step) / (10 + self.global_step))
+        decay = averaging_decay(self.training_config.ema_decay, self.global_step)
         with torch.no_grad():
             for average, weight in zip(self.averaged.parameters(), self.emulator.parameters(), strict=True):
                 average.lerp_(weight, 1.0 - decay)

@@ -1,4 +1,4 @@
-"""Learning rates over updates."""
+"""Learning rates, and how fast averages of the weights forget, over updates."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def warm_up_cosine(update: int, warm_up: int, updates: int) -> float:
         return (update + 1) / warm_up
     progress = (update - warm_up) / max(updates - warm_up, 1)
     return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def averaging_decay(ema_decay: float, update: int) -> float:
+    """Share that the moving average of the weights keeps of itself after `update` updates, from 1.
+
+    A short average at first, so that it does not drag the untrained weights along.
+    """
+    return min(ema_decay, (1 + update) / (10 + update))

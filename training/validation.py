@@ -65,6 +65,15 @@ def validated(sums: Tensor) -> Validated:
     return Validated(float(score) if torch.isfinite(score) else math.inf, float(loss), int(sums[-1]))
 
 
+def is_better(score: float, best: float) -> bool:
+    """Whether an emulator is kept in place of the best so far.
+
+    The untrained one, before update 1, counts too: where its first guess is best, it is kept. While none had a finite
+    score the newest is.
+    """
+    return score < best or not math.isfinite(best)
+
+
 def validation_forecast(emulator: NeuralEmulator, windows: Windows, batch: Batch) -> Iterator[Tensor]:
     """The prognostic fields [case, member, node, variable] at each lead time."""
     state, forcings = windows.start_of(batch)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 from emulator.boundary import with_boundary
 from emulator.data.fields import Fields
 from emulator.forcings import Forcings
+from emulator.inputs import Inputs
 from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
@@ -124,6 +125,14 @@ class Windows(Dataset[Batch]):
         values = batch["values"][:, None, :history, :, :count]  # [batch, member, time, node, prognostic]
         forcing = with_boundary(batch["forcing"], batch["values"], self.task, self.fields.mesh)
         return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(forcing)
+
+
+def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
+    """A batch's initial state with the noise its windows brought, `size` times each variable's standard deviation."""
+    if "noise" not in batch:
+        return state
+    noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, time, node, prognostic]
+    return State(state.values + noise[:, None], state.valid_time)
 
 
 class ShuffledStream(Sampler[tuple[int, int]]):

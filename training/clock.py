@@ -1,0 +1,13 @@
+"""The clock that fits and forecasts are timed by."""
+
+from __future__ import annotations
+
+import time
+
+
+def working_seconds(on_gpu: bool) -> float:
+    """Seconds since some moment: of the processor, all threads together, which a busy machine does not change.
+
+    on_gpu: of the wall clock instead, since the processor only waits there.
+    """
+    return time.perf_counter() if on_gpu else time.process_time()
