@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig, zero
+from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig
+from emulator.networks.zero_start import zeroed
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -50,7 +51,7 @@ class ConvolutionalNetwork(nn.Module):
             layers += [PaddedConvolution(channels, config.width, edges, size, dilation), nn.ReLU()]
             channels = config.width
         last = PaddedConvolution(channels, num_outputs, edges, size)
-        zero(last.convolution)
+        zeroed(last.convolution)
         self.layers = nn.Sequential(*layers, last)
 
     def forward(self, values: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.structured import StructuredConfig, zero
+from emulator.networks.structured import StructuredConfig
 from emulator.networks.waves import Waves, waves_of
+from emulator.networks.zero_start import zeroed
 from graphs.mesh import Mesh
 
 
@@ -40,7 +41,7 @@ class FourierOperator(nn.Module):
             SpectralLayer(config.width, self.waves.num_weights) for _ in range(config.num_layers)
         )
         self.projection = nn.Linear(config.width, num_outputs)
-        zero(self.projection)
+        zeroed(self.projection)
 
     def forward(self, values: Tensor) -> Tensor:
         shape = values.shape[2:]

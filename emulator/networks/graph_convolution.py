@@ -14,6 +14,7 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.features import FeatureLayout
 from emulator.networks.graph_buffers import GraphBuffers
 from emulator.networks.message_graphs import data_graphs
+from emulator.networks.zero_start import zeroed
 from graphs.build import GraphConfig
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
@@ -62,8 +63,7 @@ class GraphConvolution(nn.Module):
         with torch.no_grad():
             for layer in layers:
                 layer.weight.div_(terms**0.5)
-        nn.init.zeros_(self.decoder.weight)
-        nn.init.zeros_(self.decoder.bias)
+        zeroed(self.decoder)
 
     def forward(self, features: Tensor) -> Tensor:
         graph = self.graph.graph

@@ -15,6 +15,7 @@ from emulator.networks.features import FeatureLayout
 from emulator.networks.graph_buffers import GraphBuffers
 from emulator.networks.message_graphs import data_graphs
 from emulator.networks.mlp import mlp
+from emulator.networks.zero_start import zeroed
 from graphs.build import GraphConfig
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
@@ -59,8 +60,7 @@ class InteractionNetwork(nn.Module):
         for layer in layers:
             layer.start(graph.num_edges / mesh.num_nodes)
         self.decoder = nn.Linear(config.width, inside.num_outputs)
-        nn.init.zeros_(self.decoder.weight)
-        nn.init.zeros_(self.decoder.bias)
+        zeroed(self.decoder)
 
     def forward(self, features: Tensor) -> Tensor:
         latent = self.encoder(self.winds.enter(features))

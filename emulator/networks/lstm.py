@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from emulator.networks.config import NetworkConfig
 from emulator.networks.features import FeatureLayout
 from emulator.networks.surroundings import Surroundings
+from emulator.networks.zero_start import zeroed
 from graphs.mesh import Mesh
 
 RING_RADIUS, SPHERE_RADIUS = 8, 1
@@ -54,8 +55,7 @@ class LSTM(nn.Module):
                 second.zero_()
                 first[width : 2 * width] = 1.0
         self.decoder = nn.Linear(width, num_outputs)
-        nn.init.zeros_(self.decoder.weight)
-        nn.init.zeros_(self.decoder.bias)
+        zeroed(self.decoder)
 
     def forward(self, sequence: Tensor) -> Tensor:
         """[sample, output] from [sample, time, input]."""

@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import nn
 
+from emulator.networks.zero_start import zeroed
+
 
 def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
     """Linear layers of the given sizes with SiLU between them.
@@ -20,6 +22,5 @@ def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
     if zero_last:
         last = layers[-1]
         assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        zeroed(last)
     return nn.Sequential(*layers)

@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig, zero
+from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig
+from emulator.networks.zero_start import zeroed
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -43,7 +44,7 @@ class ResidualNetwork(nn.Module):
         self.lifting = PaddedConvolution(num_inputs, config.width, edges, kernel_size=1)
         self.blocks = nn.Sequential(*(block(config, edges) for _ in range(config.num_blocks)))
         self.projection = nn.Conv2d(config.width, num_outputs, 1)
-        zero(self.projection)
+        zeroed(self.projection)
 
     def forward(self, values: Tensor) -> Tensor:
         return self.projection(self.blocks(self.lifting(values)))

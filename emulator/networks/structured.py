@@ -150,13 +150,6 @@ def _both(edges: Edges, size: int) -> tuple[int, int]:
     return (size if edges.has_rows else 1), size
 
 
-def zero(layer: nn.Conv2d | nn.Linear) -> None:
-    """Start at nothing: the untrained emulator is its first guess."""
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-
-
 class GridNetwork(nn.Module):
     """A network on fields [batch, channel, row, column], its inputs and outputs [batch, node, feature].
 

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.structured import Edges, PaddedConvolution, PaddedUpsampling, StructuredConfig, zero
+from emulator.networks.structured import Edges, PaddedConvolution, PaddedUpsampling, StructuredConfig
+from emulator.networks.zero_start import zeroed
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -50,7 +51,7 @@ class UNet(nn.Module):
             self.right.append(double_convolution(2 * width, width, fine))
             width *= 2
         self.projection = nn.Conv2d(config.width, num_outputs, 1)
-        zero(self.projection)
+        zeroed(self.projection)
 
     def forward(self, values: Tensor) -> Tensor:
         values = self.lifting(values)
