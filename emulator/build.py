@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from emulator.baselines.build import BaselineConfig, build_baseline, fit_baseline
 from emulator.baselines.part import TrainingPart
-from emulator.checkpoint import read, save
+from emulator.checkpoint import part, read, save
 from emulator.configuration import load as load_configuration
 from emulator.configuration import resolve
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
@@ -139,7 +139,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         name, task = metadata["name"], _task_from_plain(metadata["task"])
         stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
-        section, weights = {"emulator": metadata["emulator"]}, _part(arrays, "emulator.")
+        section, weights = {"emulator": metadata["emulator"]}, part(arrays, "emulator.")
     except MeshcastError as error:
         raise MeshcastError(f"{path} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -169,10 +169,6 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
         module = build_baseline(config, task, mesh)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)  # type: ignore[return-value]
-
-
-def _part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _task_to_plain(task: Task) -> dict[str, Any]:

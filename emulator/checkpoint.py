@@ -70,6 +70,11 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The arrays whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def fingerprint(arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> str:
     """Digest of a checkpoint's whole content, equal before saving and after reading: 64 hexadecimal digits."""
     return _digest({name: _as_tensor(array) for name, array in arrays.items()}, json.dumps(metadata))

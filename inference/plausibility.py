@@ -142,8 +142,8 @@ class Plausibility:
             )
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
             network = SequenceAutoencoder(**metadata["network"])
-        network.load_state_dict(_part(arrays, "network."))
-        basis = Basis(**_part(arrays, "basis."))
+        network.load_state_dict(checkpoint.part(arrays, "network."))
+        basis = Basis(**checkpoint.part(arrays, "basis."))
         variables = tuple(metadata["variables"])
         return cls(network.eval(), basis, arrays["deviation"], arrays["usual"], arrays["normal"], variables)
 
@@ -198,7 +198,3 @@ def verdicts(judge: Plausibility, histories: Mapping[str, ArrayLike], p_value: f
             "most often by": max(SCANS, key=found.worst.count),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
