@@ -16,7 +16,7 @@ from typing import Any, Literal
 from torch import nn
 
 from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.build import TrainedEmulator, package_versions
+from emulator.build import TrainedEmulator, is_closed_form, package_versions
 from emulator.configuration import resolve
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
@@ -221,7 +221,7 @@ def _fitted(
     )
     start, earlier = time.perf_counter(), _seconds_logged(folder)
     try:
-        if timed is not None and experiment.training.minutes is not None:
+        if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
             keep_budget(folder, experiment, timed(run))
         trained = fit(experiment, folder, resume="auto", progress=progress)
     except MeshcastError as error:
@@ -236,6 +236,7 @@ def _fitted(
 def _folder(run: Run, key: str) -> Path:
     """Where a run's files go; its label is cut where a file system would not take it, the hash tells it apart."""
     name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in run.label)[:120]
+    name = name.encode()[:120].decode(errors="ignore")  # file systems count bytes
     return Path(run.config.output) / run.config.name / f"{name}-seed{run.seed}-{key[:8]}"
 
 

@@ -204,3 +204,20 @@ def test_what_a_study_cannot_do_is_said_first(tmp_path: Path, experiment: Experi
     (tmp_path / f"{result.hash}.json").write_text("{}")
     with pytest.raises(MeshcastError, match="no result of a study"):
         run_study([Run("p", replace(experiment, emulator=PersistenceConfig()))], tmp_path, progress=False)
+
+
+def test_a_long_label_of_any_alphabet_has_a_folder(tmp_path: Path, experiment: ExperimentConfig) -> None:
+    runs = [Run("波" * 200, replace(experiment, emulator=PersistenceConfig()))]
+    (result,) = run_study(runs, tmp_path / "results", progress=False)
+    assert result.status == "done", result.reason
+    assert result.emulator_path(tmp_path / "results").is_file()
+
+
+def test_a_closed_form_needs_no_minutes(tmp_path: Path, experiment: ExperimentConfig) -> None:
+    config = replace(experiment, emulator=PersistenceConfig(), training=replace(experiment.training, minutes=1.0))
+    (result,) = run_study([Run("persistence", config)], tmp_path / "results", progress=False, timed=_never)
+    assert result.status == "done", result.reason
+
+
+def _never(run: Run) -> float:
+    raise AssertionError(f"{run} was timed")
