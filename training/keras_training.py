@@ -1,15 +1,14 @@
 """Gradient descent in TensorFlow for Keras networks, under the windows, budget, schedule and selection of all others.
 
 What an update computes is what `training.module` does for torch: noise on the history, the mean squared error of one
-step in units of what the first guess leaves, held to the task's bounds, the gradient clipped, AdamW, and the moving
-average of the weights that validation and the checkpoint use. The first guess has no weights to train, so batches bring
-it along as part of the target. One thing differs: what is conserved is held to its mean in forecasts, not in the loss.
+step in units of what the first guess leaves, held to the task's bounds and to what it conserves, the gradient clipped,
+AdamW, and the moving average of the weights that validation and the checkpoint use. The first guess has no weights to
+train, so batches bring it along as part of the target.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -25,23 +24,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import DataLoader
 
 from emulator.build import TrainedEmulator, save_emulator
+from emulator.networks.keras_conservation import with_means_kept
 from emulator.networks.keras_network import KerasNetwork
 from emulator.networks.tensorflow_library import keras, tensorflow
 from emulator.neural import NeuralEmulator
-from emulator.state import State
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
+from training.clock import working_seconds
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
 from training.metrics_log import MetricsLog
 from training.optimiser import BETAS
 from training.prepared import Prepared, describe_training
 from training.run_folder import updates_done
-from training.schedule import warm_up_cosine
+from training.schedule import averaging_decay, warm_up_cosine
 from training.tracking import tracking
-from training.validation import Validated, error_sums, validated
-from training.windows import Batch, ShuffledStream, Windows
+from training.validation import Validated, error_sums, is_better, validated
+from training.windows import Batch, ShuffledStream, Windows, noisy
 
-Example = tuple[NDArray[np.float32], ...]  # features, target, lower and upper bound, each [batch, node, column]
+# Features, target, lower and upper bound, and the conserved variables of the state before, each [batch, node, column].
+Example = tuple[NDArray[np.float32], ...]
 LOG_EVERY = 10  # updates
 
 
@@ -73,7 +74,7 @@ def train(
         averaged = fit.averaged_emulator()
         result = validation_of(averaged, starts, config.validation, training)
         score, rate = result.score, learning_rate_at(training, fit.update)
-        if score < fit.best or not math.isfinite(fit.best):  # the untrained emulator counts too
+        if is_better(score, fit.best):
             fit.best = min(score, fit.best)
             said = {"validation_score": score if math.isfinite(score) else None, "update": fit.update}
             best = TrainedEmulator(
@@ -85,7 +86,7 @@ def train(
         losses.clear()
         if fit.update:
             fit.save(last)
-        for logger in loggers or ():
+        for logger in loggers:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, fit.update)
 
     with tracking(config, folder) as (logger, _), _bar(training.updates, progress) as advance:
@@ -106,20 +107,17 @@ def train(
 def rehearse(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int
 ) -> tuple[list[float], float]:
-    """Seconds of each of some updates, reading included, and of a validation; nothing is written.
-
-    Of the processor, all threads together; of the clock where a GPU works.
-    """
+    """Working seconds of each of some updates, reading included, and of a validation; nothing is written."""
     refuse_what_torch_alone_does(config.training)
     training = replace(config.training, updates=updates)
-    clock = time.perf_counter if tensorflow().config.list_physical_devices("GPU") else time.process_time
+    on_gpu = bool(tensorflow().config.list_physical_devices("GPU"))
     fit = KerasFit(deepcopy(emulator), training)
-    laps = [clock()]
+    laps = [working_seconds(on_gpu)]
     for example in examples(emulator, windows, training, 0):
         float(fit.step(example))
-        laps.append(clock())
+        laps.append(working_seconds(on_gpu))
     validation_of(fit.averaged_emulator(), starts, config.validation, training)
-    return np.diff(laps).tolist(), clock() - laps[-1]
+    return np.diff(laps).tolist(), working_seconds(on_gpu) - laps[-1]
 
 
 class KerasFit:
@@ -152,8 +150,7 @@ class KerasFit:
         tf = tensorflow()
         rate = learning_rate_at(self.training, self.update)
         self.update += 1
-        # A short average at first, so that it does not drag the untrained weights along.
-        decay = min(self.training.ema_decay, (1 + self.update) / (10 + self.update))
+        decay = averaging_decay(self.training.ema_decay, self.update)
         self.optimiser.learning_rate.assign(rate)
         return self._step(*example, tf.constant(1.0 - decay, tf.float32))
 
@@ -188,10 +185,13 @@ class KerasFit:
         weights, averages, optimiser = self.weights, self.averages, self.optimiser
         clip = float(self.training.gradient_clip)
         areas = tf.constant(self.emulator.node_weights.numpy())
+        conservation = self.emulator.inputs.conservation
+        shares, columns = conservation.areas.numpy(), conservation.columns
 
-        def step(features: Any, target: Any, lower: Any, upper: Any, forgetting: Any) -> Any:
+        def step(features: Any, target: Any, lower: Any, upper: Any, before: Any, forgetting: Any) -> Any:
             with tf.GradientTape() as tape:
-                error = tf.clip_by_value(model(features, training=True), lower, upper) - target
+                said = tf.clip_by_value(model(features, training=True), lower, upper)
+                error = with_means_kept(before, said, lower, upper, shares, columns) - target
                 there = tf.math.is_finite(target)
                 squares = tf.reduce_sum(tf.where(there, areas * tf.square(tf.where(there, error, 0.0)), 0.0), axis=1)
                 loss = tf.reduce_mean(squares / tf.reduce_sum(tf.where(there, areas, 0.0), axis=1))
@@ -222,7 +222,8 @@ def examples(emulator: NeuralEmulator, windows: Windows, training: TrainingConfi
 
     node, num_outputs = emulator.mesh.num_nodes, len(emulator.task.predicted)
     assert isinstance(emulator.network, KerasNetwork)
-    columns = (emulator.network.model.input_shape[-1], *[num_outputs] * 3)
+    conserved = len(emulator.inputs.conservation.columns)
+    columns = (emulator.network.model.input_shape[-1], *[num_outputs] * 3, conserved)
     kinds = tuple(tf.TensorSpec((None, node, count), tf.float32) for count in columns)
     try:
         yield from tf.data.Dataset.from_generator(generate, output_signature=kinds).prefetch(2)
@@ -236,21 +237,20 @@ def examples(emulator: NeuralEmulator, windows: Windows, training: TrainingConfi
 def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingConfig, batch: Batch) -> Example:
     """What the network sees of a batch, and what it should say: what the first guess leaves, over `correction_std`.
 
-    The target is NaN where the truth is. The bounds are those of the task, seen from the first guess; infinite without.
+    The target is NaN where the truth is. Bounds and the state before are seen from the first guess, as the target is.
     """
     state, forcings = windows.start_of(batch)
-    inputs = emulator.inputs
-    if "noise" in batch:
-        noise = training.noise * batch["noise"] * inputs.std[: inputs.num_prognostic]
-        state = State(state.values + noise[:, None], state.valid_time)
-    task = emulator.task
+    inputs, task = emulator.inputs, emulator.task
+    state = noisy(state, batch, training.noise, inputs)
     guess, features = emulator.guess_and_features(state, forcings.window(state, task, 0))
     truth = batch["values"][:, task.history]
-    seen_from_guess = [
+    before = torch.nn.functional.pad(state.now[:, 0], (0, len(task.diagnostic)))  # no diagnostic is conserved
+    *others, before = (
         (inputs.targets(state, values) - guess) / emulator.correction_std
-        for values in (truth, inputs.lower, inputs.upper)
-    ]
-    return tuple(part.float().numpy() for part in (features, *seen_from_guess))
+        for values in (truth, inputs.lower, inputs.upper, before)
+    )
+    parts = (features, *others, before[..., inputs.conservation.columns])
+    return tuple(part.float().numpy() for part in parts)
 
 
 def validation_of(
