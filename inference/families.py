@@ -10,9 +10,9 @@ from inference.comparison import RowInfo
 from inference.plots import COLOURS, DASHES, LineStyle
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "closed forms": (
+    "closed forms, solvers": (
         "persistence", "anomaly_persistence", "damped_anomaly", "recent_mean", "climatology", "linear_inverse", "ridge",
-        "solver",
+        "shallow_water",
     ),
     "convolutional, spectral": ("cnn", "resnet", "unet", "fno"),
     "feed-forward, recurrent, attention": ("ffnn", "lstm", "transformer"),
