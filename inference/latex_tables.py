@@ -74,7 +74,8 @@ def booktabs(
         assert len(row) == len(head)
         cells = [escaped(cell) for cell in row]
         cells = [rf"\textbf{{{cell}}}" if (place, k) in bold else cell for k, cell in enumerate(cells)]
-        lines.append(f"    {' & '.join(cells)} \\\\")
+        guard = "{}" if row[0].startswith(("[", "*")) else ""  # which \\ and \midrule would take for options
+        lines.append(f"    {guard}{' & '.join(cells)} \\\\")
     lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
     return "\n".join(lines) + "\n"
 
