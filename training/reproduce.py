@@ -140,9 +140,18 @@ def _published(place: Path, folder: Path) -> dict[str, Any]:
             "its runs. Give OUTPUT/NAME of `meshcast compare`."
         )
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise MeshcastError(f"{path} cannot be read: {error}.") from None
+        published = dict(json.loads(path.read_text(encoding="utf-8")))
+        for row in published["rows"]:
+            if row["result"] is not None:
+                Result(**row["result"])
+        for name in ("name", "reference", "starts", "lead_steps", "variables", "scale"):
+            published[name]
+    except (ValueError, TypeError, KeyError) as error:
+        raise MeshcastError(
+            f"{path} is not as `meshcast compare` wrote it: {type(error).__name__}: {error}. Start the comparison "
+            "again: finished runs are kept, and the file is written anew."
+        ) from None
+    return published
 
 
 def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run: Path | None) -> dict[str, Any]:

@@ -82,3 +82,14 @@ def test_what_cannot_be_reproduced_is_refused(published: Path, tmp_path: Path) -
             reproduce(published, "ridge", progress=False)
     finally:
         np.save(data, values)
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "{}", '{"rows": [{"result": {"hash": "x"}}]}'])
+def test_a_damaged_comparison_is_told_and_nothing_is_trained(published: Path, tmp_path: Path, text: str) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    shutil.copy(published / "compare.yaml", moved)
+    (moved / "comparison.json").write_text(text)
+    with pytest.raises(MeshcastError, match=r"comparison.json is not as `meshcast compare` wrote it.*again"):
+        reproduce(moved, progress=False)
+    assert {path.name for path in moved.iterdir()} == {"compare.yaml", "comparison.json"}
