@@ -62,15 +62,13 @@ class Timings:
         """Of one core, validation's share included."""
         updates = TIMED if experiment.training.minutes is None else TIMED_UPDATES
         path = self.folder / f"{_key(experiment, updates)}.json"
-        if path.is_file():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            update, validation = kept["update"], kept["validation"]
-        else:
+        if (kept := _read(path)) is None:
             self.say(f"timing {label} ...")
-            update, validation = measured(experiment, updates)
+            kept = measured(experiment, updates)
             with atomic_file(path) as part:
-                content = {"label": label, "update": update, "validation": validation}
+                content = {"label": label, "update": kept[0], "validation": kept[1]}
                 part.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        update, validation = kept
         return float(update + validation / experiment.validation.every)
 
     def of_run(self, run: Run) -> float:
@@ -109,6 +107,15 @@ def effort_of(runs: Sequence[Progress], timings: Timings) -> Effort:
         )
         seconds += max(whole - done, 0.0)
     return Effort(len(runs), len(left), seconds, tuple(f"{label} ({reason})" for label, reason in unknown.items()))
+
+
+def _read(path: Path) -> tuple[float, float] | None:
+    """Seconds of an update and of a validation; None where they are not there, or not readable any more."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return float(kept["update"]), float(kept["validation"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _key(experiment: ExperimentConfig, updates: int) -> str:

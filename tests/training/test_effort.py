@@ -45,6 +45,10 @@ def test_updates_left_are_counted_and_timed_once(
     assert asked == ["gnn", "plugin"] and said == ["timing gnn ...", "timing convolution ..."]
     again = effort_of(progress, Timings(tmp_path))
     assert again == found and asked == ["gnn", "plugin"]
+    damaged = sorted((tmp_path / "timings").iterdir())[0]
+    damaged.write_text(damaged.read_text()[:9])
+    assert effort_of(progress, Timings(tmp_path)) == found and len(asked) == 3  # timed again, and whole again
+    assert effort_of(progress, Timings(tmp_path)) == found and len(asked) == 3
     assert str(effort_of([finished(run) for run in runs], Timings(tmp_path))) == "All 7 runs are finished"
 
 
