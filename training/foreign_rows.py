@@ -73,7 +73,8 @@ def read_row(label: str, row: ForecastFileConfig, test: Fields, task: Task) -> F
         convert = conversion(units, ours[name].units)
         if convert is None:
             raise MeshcastError(
-                f"{label}: {row.path} has {name} in {units or 'no units'}, which cannot become {ours[name].units}."
+                f"{label}: {row.path} has {name} in {units or 'no units'}, which cannot become {ours[name].units}. "
+                f"Correct the file's units, or rename another of its variables: {', '.join(forecast.variables)}."
             )
         if convert.needed:
             notices.append(f"{label}: {name} was converted from {units} to {ours[name].units}")

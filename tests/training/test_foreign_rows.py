@@ -122,7 +122,7 @@ def test_names_and_units_that_cannot_be_ours_are_refused(test_part: ArrayFields,
     assert read_row("theirs", renamed, test_part, task).forecast.variables == ("2t",)
     file["2m_temperature"].attrs["units"] = "Pa"
     file.to_netcdf(tmp_path / "pressure.nc")
-    with pytest.raises(MeshcastError, match="has 2t in Pa, which cannot become K"):
+    with pytest.raises(MeshcastError, match=r"has 2t in Pa, which cannot become K\. Correct the file's units"):
         read_row("theirs", ForecastFileConfig(str(tmp_path / "pressure.nc")), test_part, task)
 
 
