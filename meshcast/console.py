@@ -38,7 +38,11 @@ def _finite(value: Any) -> Any:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A result for people."""
-    table = Table(*map(escape, columns), title=escape(title), title_justify="left")  # [K] is a unit, no style
+    table = Table(title=escape(title), title_justify="left")
+    for column in columns:
+        table.add_column(
+            escape(column), overflow="fold"
+        )  # [K] is a unit, no style; what is cut off may tell rows apart
     for row in rows:
         table.add_row(*map(escape, row))
     out.print(table)

@@ -59,5 +59,5 @@ def run() -> None:
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             say("Interrupted. No half-written file has a final name; resume=auto goes on with a training, --resume "
-                "with a forecast.")  # fmt: skip
+                "with a forecast, and a comparison when it is started again.")  # fmt: skip
         raise

@@ -13,6 +13,7 @@ from emulator.build import TrainedEmulator, load_emulator
 from emulator.data.fields import Fields
 from emulator.task import Task
 from emulator.time_step import TimeStep
+from graphs.atomic_file import refuse_unwritable
 from graphs.errors import MeshcastError
 from inference.comparison import ComparisonStory, Trial
 from inference.comparison_report import write_comparison
@@ -101,6 +102,7 @@ def compare(
     Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
     """
     plan = _planned(config, say)
+    refuse_unwritable(Path(config.results) / "timings")
     folder = claim(config, overwrite)
     fingerprints, timings = Fingerprints(), Timings(config.results, say)
     say(f"{_effort(plan, fingerprints, timings)}.")

@@ -13,6 +13,7 @@ from graphs.errors import MeshcastError
 from training.experiment import DataConfig, TaskConfig, TrackingConfig, TrainingConfig, ValidationConfig
 
 RATE = "training.learning_rate"
+WIDTHS = ("width", "processor.latent_size")  # what `parameters` scales
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class TuningConfig:
             raise MeshcastError(f"tuning.share must lie above 0 and at most at 1, but is {self.share}.")
         if self.updates is not None and self.updates < 1:
             raise MeshcastError(f"tuning.updates must be at least 1, but is {self.updates}.")
+        if not _is_seed(self.seed):
+            raise MeshcastError(f"tuning.seed must be a number from 0 to 2^32 - 1, but is {self.seed}.")
         for path in self.axes:
             if path.split(".")[0] not in ("training", "emulator") or path in (RATE, "training.seed"):
                 raise MeshcastError(
@@ -139,8 +142,14 @@ class CompareConfig:
     def __post_init__(self) -> None:
         if not self.emulators:
             raise MeshcastError("A comparison needs at least one emulator: emulators: {LABEL: {kind: gnn}}.")
-        if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) != len(self.seeds):
-            raise MeshcastError(f"seeds must be different numbers from 0, but are {list(self.seeds)}.")
+        for label in self.emulators:
+            if not label.strip() or not label.isprintable() or label.count("$") > 1:
+                raise MeshcastError(
+                    f"emulators has the label {label!r}. A label is one line of text, with at most one $: pictures "
+                    "read what stands between two as mathematics."
+                )
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or any(not _is_seed(seed) for seed in self.seeds):
+            raise MeshcastError(f"seeds must be different numbers from 0 to 2^32 - 1, but are {list(self.seeds)}.")
         if self.parameters is not None and self.parameters < 1:
             raise MeshcastError(f"parameters must be at least 1, but is {self.parameters}.")
         if low := sorted(label for label, history in self.own_history.items() if history < 1):
@@ -156,11 +165,28 @@ class CompareConfig:
                 raise MeshcastError(
                     f"{key} names {', '.join(strangers)}, but emulators are {', '.join(self.emulators)}."
                 )
+        if empty := [path for path, values in self.grid.items() if not values]:
+            raise MeshcastError(f"grid.{empty[0]} has no values to vary over. Give some, or leave it out.")
         self._refuse_what_is_set_twice()
 
     def _refuse_what_is_set_twice(self) -> None:
-        """Raise where trials would undo what the grid sets."""
+        """Raise where one key would undo what another sets."""
         tried = set() if self.tuning is None else set(self.tuning.all_axes)
         varied = {path if path.startswith("training.") else f"emulator.{path}" for path in self.grid}
         if twice := sorted(tried & varied):
             raise MeshcastError(f"tuning and grid both set {', '.join(twice)}. Leave it to one of the two.")
+        seeded = [f"own_training.{label}.seed" for label, own in self.own_training.items() if "seed" in own]
+        seeded += ["grid's training.seed"] * ("training.seed" in self.grid)
+        if seeded:
+            raise MeshcastError(
+                f"{seeded[0]} would be without effect: every network has the same seeds. Give them under seeds."
+            )
+        if self.parameters is not None and (widths := sorted(tried & {f"emulator.{path}" for path in WIDTHS})):
+            raise MeshcastError(
+                f"parameters scales every width, and tuning.axes sets {widths[0]} to others. Leave one of the two out."
+            )
+
+
+def _is_seed(seed: int) -> bool:
+    """Whether torch, numpy and Keras all take it."""
+    return 0 <= seed < 2**32

@@ -11,6 +11,7 @@ from emulator.baselines.ridge import RidgeConfig
 from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
 from emulator.configuration import resolve
 from emulator.data.forecast import Forecast
+from graphs.errors import MeshcastError
 from inference.comparison import RowInfo, Status, Trial
 from training.compare_config import CompareConfig
 from training.experiment import ExperimentConfig
@@ -68,10 +69,18 @@ def entries_of(
         for result in (result for result in results if result.label == label):
             trained = None
             if result.status != "failed":
-                trained = load_emulator(result.emulator_path(Path(config.results)))
+                trained = _kept(result.emulator_path(Path(config.results)))
             seed = None if trained is not None and is_closed_form(trained.config) else result.seed
             entries.append(Entry(label, seed, result.status, trained, None, result.reason, result))
     return entries
+
+
+def _kept(path: Path) -> TrainedEmulator:
+    """The emulator of a finished run."""
+    try:
+        return load_emulator(path)
+    except MeshcastError as error:
+        raise MeshcastError(f"{error} Remove it and start the comparison again: that run alone is made anew.") from None
 
 
 def describe_rows(

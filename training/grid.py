@@ -11,7 +11,7 @@ from typing import Any
 from emulator.build import EmulatorSection, is_closed_form
 from emulator.configuration import load, resolve
 from graphs.errors import MeshcastError
-from training.compare_config import CheckpointConfig, CompareConfig, ForecastFileConfig
+from training.compare_config import WIDTHS, CheckpointConfig, CompareConfig, ForecastFileConfig
 
 
 def expanded(config: CompareConfig) -> CompareConfig:
@@ -22,6 +22,12 @@ def expanded(config: CompareConfig) -> CompareConfig:
     if not config.grid:
         return config
     label = config.grid_of or _first_network(config)
+    widths = sorted(set(config.grid) & set(WIDTHS))
+    if widths and config.parameters is not None and label not in config.keep_size:
+        raise MeshcastError(
+            f"grid varies {widths[0]} of {label}, which parameters scales back to one size. Name {label} under "
+            "keep_size, or leave parameters out."
+        )
     rows: dict[str, Any] = {}
     training, history, kept = dict(config.own_training), dict(config.own_history), set(config.keep_size)
     for name, row in config.emulators.items():

@@ -65,13 +65,16 @@ def compare(
             ["", "emulator", "score [95 %]", "seeds", against, "weights", "seconds"],
             [_cells(number, line, infos[line.label]) for number, line in enumerate(comparison.lines, 1)],
         )
+    for info in comparison.story.rows:
+        for reason in info.reasons:
+            say(f"{info.label} {info.status}: {reason}")
     for sentence in comparison.verification.left_out:
         say(f"Not verified: {sentence}.")
     say(f"Wrote {comparison.folder / 'report.html'}.")
 
 
 def _cells(number: int, line: Line, info: RowInfo) -> list[str]:
-    status = "" if line.status in ("done", "loaded") else f" {line.status}: {'; '.join(info.reasons)}"
+    status = "" if line.status in ("done", "loaded") else f" ({line.status})"
     seconds = info.training_seconds
     return [
         str(number),

@@ -199,6 +199,13 @@ def test_a_row_that_fails_is_named_and_the_others_are_ranked(
     assert [(row.label, row.status) for row in comparison.rows] == [("persistence", "done"), ("half", "failed")]
     assert comparison.rows[1].reason == "RuntimeError: singular matrix"
     assert comparison.reference == "persistence"
+    app = Typer()
+    app.command()(command)
+    places = [f"output={config.output}", f"results={config.results}", "own_training={}"]
+    rows = "emulators={half: {kind: plugin, name: half}}"
+    told = CliRunner().invoke(app, [str(source / "compare.yaml"), rows, *places, "--plugin", str(tmp_path / "half.py")])
+    assert told.exit_code == 0 and "(failed)" in told.output
+    assert "half failed: seed 0: RuntimeError: singular matrix" in " ".join(told.output.split())
 
 
 def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, without_pictures: None) -> None:
@@ -257,14 +264,22 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
     refuse("own_training names cnn", "own_training={cnn: {updates: 3}}")
     refuse("(?s)own_training.gnn: .*did you mean learning_rate", "own_training={gnn: {learning_rat: 3}}")
     refuse("seeds must be different", "seeds=[1, 1]")
+    refuse("seeds must be different numbers from 0 to", "seeds=[4294967296]")
+    refuse("tuning.seed must be a number from 0", "tuning={learning_rate: [1.0e-3], seed: -1}")
     refuse("parameters must be at least 1", "parameters=0")
     refuse("tuning needs something to try", "tuning={seed: 3}")
     both = ("tuning={learning_rate: [1.0e-3]}", "grid={training.learning_rate: [0.1]}")
     refuse("tuning and grid both set training.learning_rate", *both)
     refuse("tuning.axes has the path training.seed", "tuning={axes: {training.seed: [1, 2]}}")
+    refuse("own_training.gnn.seed would be without effect.* under seeds", "own_training={gnn: {seed: 3}}")
+    refuse("grid's training.seed would be without effect", "grid={training.seed: [0, 1]}")
+    wide = "tuning={axes: {emulator.width: [8]}}"
+    refuse("parameters scales every width, and tuning.axes sets emulator.width", wide, "parameters=500")
+    refuse("grid varies processor.latent_size of gnn", "grid={processor.latent_size: [8, 16]}", "parameters=500")
     refuse("(?s)tuning of gnn: .*did you mean emulator.processor", "tuning={axes: {emulator.procesor.width: [1]}}")
     refuse("(?s)grid of gnn: .*did you mean emulator.processor.kind", "grid={processor.knd: [kernel]}")
     refuse("(?s)own_training.gnn, training.noisy=1: .*did you mean noise", "grid={training.noisy: [1]}")
+    refuse("grid.processor.kind has no values", "grid={processor.kind: []}")
     refuse("grid_of names cnn", "grid_of=cnn", "grid={processor.kind: [kernel]}")
     refuse("task.history is 9 for gnn.* training 9 times, validation 9 times, test 10 times", "task.history=9")
     refuse("task.history is 12 for gnn", "own_history={gnn: 12}")
@@ -272,6 +287,9 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
     refuse("give data.test.source", "data.test=null")
     refuse("too few for 1 of history and 50 steps", "forecast.steps=50")
     refuse("has no v; it holds u", "task.prognostic=[v]")
+    for label in ("", "two\\nlines", "$\\\\foo$"):
+        refuse("A label is one line of text", f'emulators={{"{label}": {{kind: ridge}}}}', "own_training={}")
+    refuse("Cannot write .*compare.yaml", f"results={source / 'compare.yaml'}")
     refuse("label persistence is kept", "emulators={persistence: {kind: ridge}}", "own_training={}")
     refuse("Expected a checkpoint", "emulators={old: {kind: checkpoint, path: nowhere}}", "own_training={}")
     assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
@@ -392,6 +410,18 @@ def test_killed_between_updates_it_ends_with_the_same_table_bit_for_bit(
         if row.label == "gnn (seed 0)"
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_truncated_emulator_is_told_and_made_anew(source: Path, tmp_path: Path, without_pictures: None) -> None:
+    config = config_in(tmp_path, source, "emulators={ridge: {kind: ridge}}", "own_training={}")
+    whole = compare(config, progress=False)
+    (result,) = [row.result for row in whole.rows if row.label == "ridge"]
+    path = result.emulator_path(Path(config.results))  # type: ignore[union-attr]
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(MeshcastError, match=r"truncated.* Remove it and start the comparison again"):
+        compare(config, progress=False)
+    path.unlink()
+    assert compare(config, progress=False).lines == whole.lines
 
 
 def test_a_row_that_diverges_stays_in_the_table(source: Path, tmp_path: Path, without_pictures: None) -> None:
