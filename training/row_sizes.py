@@ -9,12 +9,14 @@ import torch
 
 from emulator.build import LearnedConfig, build_network, graphs_of
 from emulator.parameter_budget import with_parameters
+from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from training.compare_config import CompareConfig
 from training.comparison_runs import networks
 from training.experiment import ExperimentConfig
 from training.first_guess import mask_flags
+from training.memory import BYTES_PER_WEIGHT
 from training.prepared import Prepared, prepare
 
 
@@ -25,6 +27,11 @@ def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentCon
     """
     if config.parameters is None:
         return dict(experiments)
+    refuse_too_large(
+        BYTES_PER_WEIGHT * config.parameters,
+        f"A network of parameters: {config.parameters:,}",
+        "Ask for fewer parameters.",
+    )
     sized = dict(experiments)
     for label, experiment in networks(experiments).items():
         if label not in config.keep_size:

@@ -36,3 +36,9 @@ def test_a_row_that_cannot_be_scaled_is_told_how_to_stay(tmp_path: Path) -> None
     config = config_in(tmp_path, write_source(tmp_path), "parameters=3000", "keep_size=[gnn]")
     with pytest.raises(MeshcastError, match=r"convolution: .*cannot be scaled.* Or name it under keep_size"):
         equally_large(config, experiments(config))
+
+
+def test_more_weights_than_memory_holds_are_refused_before_any_is_made(tmp_path: Path) -> None:
+    config = config_in(tmp_path, write_source(tmp_path), ROWS, "own_training={}", "parameters=1000000000000")
+    with pytest.raises(MeshcastError, match=r"1,000,000,000,000.* Ask for fewer parameters"):
+        equally_large(config, experiments(config))
