@@ -198,6 +198,10 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
         # Strict, so that "3" is no number and true no seed; through JSON, so that a list may still become a tuple.
         text = pydantic_core.to_json([content], inf_nan_mode="constants")
         return validator.validate_json(text, strict=True)[0]
+    except pydantic_core.PydanticSerializationError:
+        raise MeshcastError(
+            f"{source} holds \\u escapes that are halves of a character. Write the character itself, in UTF-8."
+        ) from None
     except pydantic.ValidationError as error:
         faults: dict[str, None] = {}
         for item in error.errors():

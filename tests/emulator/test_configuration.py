@@ -205,6 +205,13 @@ def test_yaml_cannot_make_objects(tmp_path: Path) -> None:
     assert not (tmp_path / "made").exists()
 
 
+def test_half_a_character_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "smile.yaml"
+    path.write_text('name: "\\ud83d\\ude42"\nmodel: {kind: gnn}\n')
+    with pytest.raises(MeshcastError, match=r"smile.yaml holds .* halves of a character.* in UTF-8"):
+        load(Experiment, path)
+
+
 def test_a_fault_of_a_section_names_every_override_that_may_have_made_it() -> None:
     fault = "training: seed must be at least 0, but is -5. (from training.noise=0.1, training.seed=-5)"
     assert faults_of(MINIMAL, "training.noise=0.1", "training.seed=-5") == [fault]
