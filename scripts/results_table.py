@@ -31,7 +31,8 @@ def ranking(found: dict[str, Any]) -> list[str]:
     for place, line in enumerate(found["lines"], 1):
         about = found["about"][line["label"]]
         seconds = about["training_seconds"]
-        spread = f"{line['median']:.3g} ({line['lowest']:.3g} to {line['highest']:.3g})" if line.get("seeds") else "-"
+        median, lowest, highest = (_number(line[part]) for part in ("median", "lowest", "highest"))
+        spread = f"{median} ({lowest} to {highest})" if (line.get("seeds") or 0) > 1 else "-"
         cells = [
             str(place) if line["score"] is not None else "-",
             line["label"] + ("" if line["status"] in ("done", "loaded") else f" ({line['status']})"),
@@ -61,6 +62,10 @@ def trials(found: dict[str, Any]) -> list[str]:
     return lines + [
         f"| {label} | " + " | ".join(scores.get(name, "-") for name in names) + " |" for label, scores in tried.items()
     ]
+
+
+def _number(value: float | None) -> str:
+    return "blown up" if value is None else f"{value:.3g}"
 
 
 def _between(value: float | None, interval: list[float] | None) -> str:
