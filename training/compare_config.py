@@ -140,6 +140,11 @@ class CompareConfig:
     results: str = "results"
 
     def __post_init__(self) -> None:
+        if not self.name.strip(". ") or set(self.name) & set("/\\"):
+            raise MeshcastError(
+                f"name must be that of one folder, which output holds, but is {self.name!r}. Leave out / and \\, or "
+                "set output=FOLDER."
+            )
         if not self.emulators:
             raise MeshcastError("A comparison needs at least one emulator: emulators: {LABEL: {kind: gnn}}.")
         for label in self.emulators:

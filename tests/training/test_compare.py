@@ -261,6 +261,8 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
 
     refuse("did you mean emulators.gnn.processor", "emulators={gnn: {kind: gnn, procesor: {}}}")
     refuse("expected one of gnn, .*checkpoint", "emulators={gnn: {kind: gn}}")
+    refuse("name must be that of one folder", "name=../elsewhere")
+    refuse("name must be that of one folder", "name='..'")
     refuse("own_training names cnn", "own_training={cnn: {updates: 3}}")
     refuse("(?s)own_training.gnn: .*did you mean learning_rate", "own_training={gnn: {learning_rat: 3}}")
     refuse("seeds must be different", "seeds=[1, 1]")
