@@ -85,11 +85,6 @@ def document(tables: Sequence[str]) -> str:
     return "% Needs \\usepackage{booktabs}.\n" + "\n".join(tables)
 
 
-def standalone(tables: str) -> str:
-    """A whole document around tables, to see whether they compile."""
-    return f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{tables}\\end{{document}}\n"
-
-
 def _row(cells: Sequence[str]) -> str:
     return " & ".join(escaped(cell) for cell in cells) + r" \\"
 

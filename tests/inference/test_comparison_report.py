@@ -77,7 +77,7 @@ def test_the_latex_is_well_formed(report: Path, tmp_path: Path) -> None:
     assert r"their\_forecast\_2024" in text and r"plain RNN \& more\_\%" in text
     compiler = next((name for name in ("tectonic", "pdflatex", "lualatex") if shutil.which(name)), None)
     if compiler is not None:
-        (tmp_path / "all.tex").write_text(latex_tables.standalone(text), encoding="utf-8")
+        (tmp_path / "all.tex").write_text(_whole_document(text), encoding="utf-8")
         batch = [] if compiler == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
         done = subprocess.run([compiler, *batch, "all.tex"], cwd=tmp_path, capture_output=True, timeout=120)
         assert done.returncode == 0, done.stdout.decode()[-2000:]
@@ -89,6 +89,10 @@ def test_a_cell_that_is_not_escaped_is_found() -> None:
     for text, broken in ((r"\%", "%"), (r"\&", "&"), (r"\_", "_"), (r"\{", "{"), (r"\$", "$")):
         with pytest.raises(AssertionError):
             _check_structure(table.replace(text, broken))
+
+
+def _whole_document(tables: str) -> str:
+    return f"\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{tables}\\end{{document}}\n"
 
 
 def _check_structure(text: str) -> None:
