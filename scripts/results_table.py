@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -22,7 +24,8 @@ def main() -> None:
 
 def ranking(found: dict[str, Any]) -> list[str]:
     """A line a row: its score with the interval over starts and seeds, the seeds' range, size, effort and cost."""
-    reference = found["reference"].split(" (seed")[0]
+    scores = {row["label"]: row["score"] for row in found["rows"]}
+    reference = next(label for label, about in found["about"].items() if found["reference"] in about["members"])
     lines = [
         f"| | emulator | score [95 %] | seeds: median (lowest to highest) | over {reference} [95 %] | p | weights | "
         "updates | learning rate | fit [s] | step and case [ms] |",
@@ -31,8 +34,8 @@ def ranking(found: dict[str, Any]) -> list[str]:
     for place, line in enumerate(found["lines"], 1):
         about = found["about"][line["label"]]
         seconds = about["training_seconds"]
-        median, lowest, highest = (_number(line[part]) for part in ("median", "lowest", "highest"))
-        spread = f"{median} ({lowest} to {highest})" if (line.get("seeds") or 0) > 1 else "-"
+        seeds = sorted(math.inf if scores[member] is None else scores[member] for member in about["members"])
+        spread = f"{_number(median(seeds))} ({_number(seeds[0])} to {_number(seeds[-1])})" if len(seeds) > 1 else "-"
         cells = [
             str(place) if line["score"] is not None else "-",
             line["label"] + ("" if line["status"] in ("done", "loaded") else f" ({line['status']})"),
@@ -64,8 +67,8 @@ def trials(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _number(value: float | None) -> str:
-    return "blown up" if value is None else f"{value:.3g}"
+def _number(value: float) -> str:
+    return f"{value:.3g}" if math.isfinite(value) else "blown up"
 
 
 def _between(value: float | None, interval: list[float] | None) -> str:
