@@ -128,7 +128,10 @@ def spectrum_curves(scene: Scene, variable: str) -> Figure:
         shown,
         curve,
         title,
-        _power_limits([part[:, waves, column] for e in every for part in (e.power, e.truth_power) if part is not None]),
+        _power_limits(
+            [part[:, waves, column] for e in every for part in (e.power, e.truth_power) if part is not None],
+            [e.truth_power[:, waves, column] for e in every if e.truth_power is not None],
+        ),
         truth=(x, first.truth_power[place, waves, column]),
         along=Along(name, logarithmic=True, reverse=by_length),
     )
@@ -162,12 +165,15 @@ def _ratio_limits(curves: Sequence[Array], best: float) -> Limits:
     return low - margin, high + margin, False
 
 
-def _power_limits(powers: Sequence[Array]) -> Limits:
-    """Twelve decades at most: below lies rounding, not physics."""
+def _power_limits(powers: Sequence[Array], truths: Sequence[Array]) -> Limits:
+    """Twelve decades at most, below lies rounding, not physics; and no more than means anything beside the truth's."""
     every = np.concatenate([power[np.isfinite(power) & (power > 0)] for power in powers])
     if not every.size:
         return 1e-12, 1.0, True
-    return max(float(every.min()), 1e-12 * float(every.max())) / 2, 3 * float(every.max()), True
+    high = float(every.max())
+    if truths and (most := MOST_STANDARD_DEVIATIONS**2 * float(np.nanmax(np.concatenate(truths)))) > 0:
+        high = min(high, most)  # a row that blew up must not press all others to the ground
+    return max(float(every.min()), 1e-12 * high) / 2, 3 * high, True
 
 
 def _drift_limits(curves: Sequence[Array], whole: float) -> Limits:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from inference.comparison import ComparisonStory, RowInfo
+from inference.comparison_curves import spectrum_curves
 from inference.comparison_plots import ranking_plot
 from inference.family_panels import Scene
 from inference.label_scores import LabelScores
@@ -20,3 +25,15 @@ def test_a_row_that_is_nearly_perfect_leaves_the_others_in_the_ranking() -> None
     assert values["persistence"] > 1e3 * values["ridge"]
     low, high = ranking_plot(Scene.of(scores, story)).axes[0].get_xlim()
     assert low < values["ridge"] < values["persistence"] < high
+
+
+def test_a_row_that_blew_up_leaves_the_others_their_spectra() -> None:
+    truth = ring_truth(32, 4, 9)
+    good = ring_forecast(truth, "ridge", 1e-3, 0.0, 8)
+    wild = replace(good, name="wild", values=good.values * np.float32(1e6))
+    verification = verify([good, wild], truth)
+    rows = tuple(RowInfo(name, name, "done", members=(name,)) for name in ("ridge", "wild"))
+    scores = LabelScores.of(verification, story := ComparisonStory("two", "nrmse", "ridge", rows))
+    assert verification["ridge"].truth_power is not None
+    _, high = spectrum_curves(Scene.of(scores, story), "u").axes[0].get_ylim()
+    assert 1 < high / verification["ridge"].truth_power.max() < 1e3
