@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from sphere_protocol import forecast_and_truth, number, squared_errors, variances
 
 from emulator.build import TrainedEmulator, load_emulator
-from emulator.configuration import load
-from emulator.conservation import Conservation
-from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts, states_at
+from emulator.features.conservation import Conservation
+from emulator.fields import Fields
+from emulator.foundation.configuration import load
 from graphs.atomic_file import atomic_file
-from inference.bootstrap import interval, resample_cases, resampled_mean
-from inference.conservation import corrections
-from inference.forecast import GuardedRollout
-from inference.guard import Guard
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Guard
+from inference.scores.bootstrap import interval, resample_cases, resampled_mean
+from inference.scores.conservation import corrections
 from training.experiment import ExperimentConfig
 
 LONG = 1000  # steps of the rollout whose mass is weighed

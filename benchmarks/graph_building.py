@@ -30,9 +30,9 @@ Part = tuple[dict[str, Any], Callable[[], object]]
 
 def multi_mesh(level: int, spacing: float) -> Part:
     """An icosphere of this level with its multi-mesh and its features."""
-    from graphs import icosphere as levels
-    from graphs.build import GraphConfig, MultiMeshEdges, build_graphs
-    from graphs.icosphere import icosphere
+    from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
+    from graphs.meshes import icosphere as levels
+    from graphs.meshes.icosphere import icosphere
 
     def build() -> object:
         levels._refined.cache_clear()  # from nothing every time
@@ -44,9 +44,9 @@ def multi_mesh(level: int, spacing: float) -> Part:
 
 def grid_to_mesh_and_back(level: int, spacing: float) -> Part:
     """A grid of latitudes and longitudes with encoder, processor and decoder."""
-    from graphs import icosphere as levels
-    from graphs.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
-    from graphs.grids import LatLonGrid, build_grid
+    from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
+    from graphs.meshes import icosphere as levels
+    from graphs.meshes.grids import LatLonGrid, build_grid
 
     grid = LatLonGrid(spacing=spacing)
     config = GraphConfig(MultiMeshEdges(), IcosphereMesh(level=level))
@@ -77,8 +77,8 @@ def sklearn_neighbours(level: int, spacing: float) -> Part:
 
 
 def _positions(level: int, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    from graphs.grids import LatLonGrid, build_grid
-    from graphs.icosphere import icosphere
+    from graphs.meshes.grids import LatLonGrid, build_grid
+    from graphs.meshes.icosphere import icosphere
 
     return icosphere(level).positions, build_grid(LatLonGrid(spacing=spacing)).positions
 
@@ -90,8 +90,8 @@ def measure(name: str, level: int, spacing: float, repeat: int) -> dict[str, Any
     """One part, in this process, so that the peak of memory is its own."""
     import torch  # noqa: F401, before the first look at memory
 
-    import graphs.build
-    import graphs.grids  # noqa: F401
+    import graphs.edges.build
+    import graphs.meshes.grids  # noqa: F401
 
     before = _peak_mib()
     about, build = PARTS[name](level, spacing)

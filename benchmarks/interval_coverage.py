@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from inference.bootstrap import Resamples, resample_cases
-from inference.seed_bootstrap import SeedSamples, estimate
+from inference.comparison.seed_bootstrap import SeedSamples, estimate
+from inference.scores.bootstrap import Resamples, resample_cases
 
 HOUR, TOGETHER = 3600, 10  # trials that share one set of draws
 
@@ -87,7 +87,7 @@ def _samples(scores: NDArray[np.float64], draws: Resamples, skewed: bool) -> See
 
 
 def settings() -> Iterator[dict[str, Any]]:
-    """What the table in inference/seed_bootstrap.py shows."""
+    """What the table in inference/comparison/seed_bootstrap.py shows."""
     sizes = ((1, 0.0), (3, 0.0), (3, 1.0), (5, 0.0), (5, 1.0))
     for days in (40, 20, 10):
         for phi in (0.5, 0.8, 0.9, 0.95):

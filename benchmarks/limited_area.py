@@ -25,27 +25,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.baselines.build import fit_baseline
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import TrainedEmulator, load_emulator, package_versions
-from emulator.configuration import load
 from emulator.data.boundary_sources import boundary_forcings
-from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.data.simulate import load_simulation
-from emulator.data.sphere_simulation import SphereSimulationConfig
 from emulator.data.starts import spread_starts, states_at
 from emulator.data.window import forecast_on_area
+from emulator.fields import Fields
+from emulator.foundation.configuration import load
 from emulator.normalise import Statistics
+from emulator.physics.simulate import load_simulation
+from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.physics.sphere_solver import SphereSolver
+from emulator.training_part import TrainingPart
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from inference.forecast import forecast
-from inference.verification import verify
+from inference.forecasts.forecast import forecast
+from inference.scores.verification import verify
 from training.experiment import ExperimentConfig
-from training.fit import fit
-from training.references import same_starts
+from training.runs.fit import fit
+from training.runs.references import same_starts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

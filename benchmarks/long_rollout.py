@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.build import load_emulator
-from emulator.configuration import load
-from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import states_at
+from emulator.fields import Fields
+from emulator.foundation.configuration import load
 from graphs.atomic_file import atomic_file
 from graphs.mesh import Mesh
-from inference.flow import harmonic_view
-from inference.forecast import GuardedRollout
+from inference.forecasts.forecast import GuardedRollout
+from inference.scores.flow import harmonic_view
 from training.experiment import ExperimentConfig
 
 NAMES = ("h", "u", "v")

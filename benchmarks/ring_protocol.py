@@ -26,21 +26,21 @@ import torch
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, load_emulator, package_versions
-from emulator.configuration import load
 from emulator.data.arrays import open_arrays
-from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.data.starts import spread_starts, states_at
+from emulator.fields import Fields
+from emulator.foundation.configuration import load
 from emulator.physics.ring_equations import APEBENCH
+from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.scores import ROUNDING
 from graphs.atomic_file import atomic_file
-from inference.forecast import forecast
-from inference.guard import Guard, Stop
-from inference.verification import verify
+from inference.forecasts.forecast import forecast
+from inference.forecasts.guard import Guard, Stop
+from inference.scores.verification import verify
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
-from training.study import Result, Run, run_study
+from training.runs.study import Result, Run, run_study
 
 ARRAYS = {"train": (0, 50, 51), "test": (773, 30, 201)}  # seed, trajectories, frames
 TRAINING, VALIDATION = (0, 40), (40, 50)

@@ -24,12 +24,13 @@ import torch
 from numpy.typing import NDArray
 
 from emulator.build import package_versions
-from emulator.data.simulate import load_simulation
-from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_mesh
-from emulator.physics.shallow_water import DAY, ShallowWater, ShallowWaterConfig
+from emulator.foundation.constants import DAY
+from emulator.foundation.time_step import TimeStep
+from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
+from emulator.physics.simulate import load_simulation
+from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_mesh
 from emulator.physics.sphere_solver import sampled
 from emulator.physics.sphere_states import BalancedFlow, sphere_states
-from emulator.time_step import TimeStep
 from graphs.atomic_file import atomic_file
 from graphs.harmonics import Evaluation, truncated
 from graphs.mesh import Mesh

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
+from emulator.baselines.solver_guess import SolverStep
 from emulator.build import build_network
-from emulator.configuration import load
 from emulator.forcings import ComputedForcings, Forcings
+from emulator.foundation.configuration import load
+from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.protocol import Emulator, rollout
-from emulator.solver_guess import SolverStep
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
-from graphs.icosphere import icosphere
+from graphs.meshes.icosphere import icosphere
 from training.experiment import ExperimentConfig
 
 TRAJECTORIES = 16

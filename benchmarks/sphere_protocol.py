@@ -30,16 +30,16 @@ from numpy.typing import NDArray
 from emulator.baselines.coarse_solver import CoarseSolverConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import TrainedEmulator, load_emulator, package_versions
-from emulator.configuration import load
-from emulator.data.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts, states_at
+from emulator.fields import Fields
+from emulator.foundation.configuration import load
 from emulator.physics.shallow_water import ShallowWaterConfig
 from graphs.atomic_file import atomic_file
-from inference.equivalent_truncation import equivalent
-from inference.forecast import forecast
+from inference.forecasts.forecast import forecast
+from inference.scores.equivalent_truncation import equivalent
 from training.experiment import ExperimentConfig
-from training.study import Run, run_study
+from training.runs.study import Run, run_study
 
 DAY = 86_400
 TRUNCATIONS = (10, 15, 18, 21)  # beyond T21 the 642 nodes of level 3 hold too little to fit

@@ -16,21 +16,21 @@ from pydantic import Discriminator
 from torch import Tensor, nn
 
 from emulator.baselines.build import BaselineConfig, build_baseline, fit_baseline
-from emulator.baselines.part import TrainingPart
+from emulator.baselines.first_guess import build_first_guess
+from emulator.baselines.solver_guess import num_seen
 from emulator.checkpoint import part, read, save
-from emulator.configuration import load as load_configuration
-from emulator.configuration import resolve
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
-from emulator.first_guess import build_first_guess
+from emulator.features.inputs import Inputs
+from emulator.foundation.configuration import load as load_configuration
+from emulator.foundation.configuration import resolve
 from emulator.gnn import GNNConfig, build_gnn
-from emulator.inputs import Inputs
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
 from emulator.rival_networks import RivalConfig, build_rival
-from emulator.solver_guess import num_seen
 from emulator.task import Task, Variable
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emulator.physics.shallow_water import ROTATION
+from emulator.foundation.constants import ROTATION
+from emulator.foundation.time_step import to_datetime, to_seconds
 from emulator.state import State
 from emulator.task import Task
-from emulator.time_step import to_datetime, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

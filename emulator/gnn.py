@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from emulator.departures import DeparturesConfig, build_inputs
-from emulator.first_guess import FirstGuess, PersistenceGuess, build_first_guess, of_departures
+from emulator.baselines.first_guess import FirstGuess, PersistenceGuess, build_first_guess, of_departures
+from emulator.baselines.solver_guess import SolverStep, num_seen
+from emulator.features.departures import DeparturesConfig, build_inputs
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
-from emulator.networks.features import wind_columns
-from emulator.networks.flux_decoder import FluxDecoder
+from emulator.networks.layers.feature_layout import wind_columns
+from emulator.networks.layers.flux_decoder import FluxDecoder
 from emulator.neural import NeuralEmulator
-from emulator.solver_guess import SolverStep, num_seen
 from emulator.task import Task
-from graphs.build import GraphConfig, build_graphs, default_config
+from graphs.edges.build import GraphConfig, build_graphs, default_config
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from emulator.baselines.solver_guess import SolverStep
 from emulator.boundary import overwritten
-from emulator.inputs import Inputs
-from emulator.solver_guess import SolverStep
+from emulator.features.inputs import Inputs
 from emulator.state import State
 from emulator.task import Task
 from graphs.mesh import Mesh

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emulator.data.fields import Fields
+from emulator.fields import Fields
 from emulator.task import Task
 from graphs.errors import MeshcastError
 

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from emulator.first_guess import FirstGuess, PersistenceGuess
+from emulator.baselines.first_guess import FirstGuess, PersistenceGuess
 from graphs.errors import MeshcastError
 
 GROUP = "meshcast.emulators"

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from torch import nn
 
-from emulator.departures import build_inputs
-from emulator.first_guess import build_first_guess
+from emulator.baselines.first_guess import build_first_guess
+from emulator.baselines.solver_guess import num_seen
+from emulator.features.departures import build_inputs
 from emulator.networks.cnn import CNNConfig
-from emulator.networks.features import FeatureLayout
 from emulator.networks.ffnn import FFNNConfig, LocalFFNN, WholeFFNN
 from emulator.networks.fno import FNOConfig
 from emulator.networks.graph_convolution import GraphConvolution, GraphConvolutionConfig
 from emulator.networks.grid_networks import GridNetworkConfig, build_grid_network
 from emulator.networks.interaction_network import InteractionNetwork, InteractionNetworkConfig
-from emulator.networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig, build_keras_network
+from emulator.networks.keras_networks.keras_models import (
+    KerasCNNConfig,
+    KerasConfig,
+    KerasLSTMConfig,
+    build_keras_network,
+)
+from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.lstm import LSTMConfig, NodeLSTM, WholeLSTM
 from emulator.networks.resnet import ResNetConfig
 from emulator.networks.transformer import Transformer, TransformerConfig
 from emulator.networks.unet import UNetConfig
 from emulator.neural import NeuralEmulator
-from emulator.solver_guess import num_seen
 from emulator.task import Task
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 
 Role = Literal["prognostic", "diagnostic", "forcing", "static"]
@@ -109,3 +109,24 @@ class Task:
 def names_of(variables: Sequence[Variable]) -> tuple[str, ...]:
     """Their names, in order."""
     return tuple(variable.name for variable in variables)
+
+
+def wind_pairs(task: Task) -> list[tuple[int, int]]:
+    """(eastward, northward) places among the prognostic variables of the winds."""
+    names, pairs = task.prognostic, dict[tuple[int, int], None]()
+    for variable in task.with_role("prognostic"):
+        if variable.partner in names:
+            east, north = sorted((names.index(variable.name), names.index(variable.partner)))
+            pairs[east, north] = None  # declared by one partner or by both
+            if _northward_first(names[east], names[north]):
+                raise MeshcastError(
+                    f"{names[east]} and {names[north]} are partners in this order, but the eastward component of a "
+                    f"vector comes first. List {names[north]} before {names[east]}."
+                )
+    return list(pairs)
+
+
+def _northward_first(first: str, second: str) -> bool:
+    """Whether two names are the same but for one letter, v in the first and u in the second."""
+    differing = [pair for pair in zip(first.lower(), second.lower(), strict=False) if pair[0] != pair[1]]
+    return len(first) == len(second) and differing == [("v", "u")]

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
 from graphs.mesh import EARTH_RADIUS, Mesh
+from graphs.meshes.gaussian import gaussian_latitudes
+from graphs.meshes.latlon import latlon
 
 Array = NDArray[np.float64]
 
@@ -110,14 +111,6 @@ def truncated(coefficients: Tensor, truncation: int) -> Tensor:
     part = wide[: truncation + 1, : truncation + 1]
     kept = torch.as_tensor(Degrees(truncation).kept, device=part.device)
     return part * kept.reshape(kept.shape + (1,) * (part.ndim - 2))
-
-
-def gaussian_latitudes(num_latitudes: int) -> tuple[Array, Array]:
-    """Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
-    if num_latitudes < 2:
-        raise MeshcastError(f"A Gaussian grid needs at least 2 latitudes, not {num_latitudes}.")
-    nodes, weights = np.polynomial.legendre.leggauss(num_latitudes)
-    return np.degrees(np.arcsin(nodes)), weights / 2.0
 
 
 class SphericalTransform:

@@ -13,12 +13,12 @@ from scipy.sparse import coo_array, csr_array, kron
 from scipy.spatial import QhullError, cKDTree
 from torch import Tensor
 
-from graphs.connect import locate
+from graphs.edges.connect import locate
 from graphs.errors import MeshcastError
 from graphs.geometry import great_circle_distance, parallel_transport, to_xyz
-from graphs.healpix import healpix
-from graphs.latlon import latitude_bounds
 from graphs.mesh import Mesh
+from graphs.meshes.healpix import healpix
+from graphs.meshes.latlon import latitude_bounds
 from graphs.triangulation import delaunay
 
 Array = NDArray[np.float64]

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphs.atomic_file import atomic_file
-from graphs.edge_features import arc_lengths, edge_features
+from graphs.edges.edge_features import arc_lengths, edge_features
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_displacement, to_latlon
 from graphs.graph import Graph, ModelGraphs
-from graphs.icosphere import recognised
-from graphs.latlon import grid_axes, latlon
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.icosphere import recognised
+from graphs.meshes.latlon import grid_axes, latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData

@@ -1,0 +1,1 @@
+"""How an emulator is used: forecasts, verification, pictures and reports."""

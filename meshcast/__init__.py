@@ -20,12 +20,12 @@ _MODULE_OF = {
     "MeshcastError": "graphs.errors",
     "Variable": "emulator.task",
     "Task": "emulator.task",
-    "TimeStep": "emulator.time_step",
+    "TimeStep": "emulator.foundation.time_step",
     "State": "emulator.state",
     "Forcings": "emulator.forcings",
     "Emulator": "emulator.protocol",
     "rollout": "emulator.protocol",
-    "Fields": "emulator.data.fields",
+    "Fields": "emulator.fields",
     "Forecast": "emulator.data.forecast",
 }
 

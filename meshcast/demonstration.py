@@ -12,26 +12,26 @@ import numpy as np
 
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.build import TrainedEmulator
-from emulator.configuration import load
 from emulator.data.dataset_fields import open_fields
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import read_forecast
 from emulator.data.initial import InitialConditions
-from emulator.data.simulate import SimulationConfig, load_simulation, simulate
-from emulator.data.sphere_simulation import SphereSimulationConfig
 from emulator.data.starts import spread_starts, states_at
+from emulator.foundation.configuration import load
+from emulator.physics.simulate import SimulationConfig, load_simulation, simulate
+from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.task import Task
 from graphs.errors import MeshcastError
-from inference.conservation import corrections
-from inference.equivalent_truncation import equivalents
-from inference.scorecard import ForecastScores, Verification
-from inference.write_forecast import future_forcings, write_forecast
+from inference.forecasts.write_forecast import future_forcings, write_forecast
+from inference.scores.conservation import corrections
+from inference.scores.equivalent_truncation import equivalents
+from inference.scores.scorecard import ForecastScores, Verification
 from meshcast.console import progress, say
 from meshcast.shipped import shipped_configs
 from training.experiment import DataConfig, ExperimentConfig
-from training.fit import fit
-from training.references import same_starts
-from training.verify import verify_files
+from training.runs.fit import fit
+from training.runs.references import same_starts
+from training.runs.verify import verify_files
 
 NAME = "graph network"
 MARK = "demonstration"  # a file that says the folder is ours to make anew
@@ -148,7 +148,7 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
     verified = verify_files([read_forecast(forecast_path), *solvers], str(truth), notice=say)
 
     say("5/5 Writing the report ...")
-    from inference.report import Story, write_report
+    from inference.report.report import Story, write_report
 
     write_report(
         verified.verification,

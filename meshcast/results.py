@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.report import sentence, table_leads
-from inference.scorecard import METRICS, ForecastScores, Verification
+from inference.report.report import sentence, table_leads
+from inference.scores.scorecard import METRICS, ForecastScores, Verification
 from meshcast.console import counted, print_table, say
 
 

@@ -11,10 +11,10 @@ import types
 from itertools import zip_longest
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from emulator.data.simulate import SimulationConfig
-from emulator.data.sphere_simulation import SphereSimulationConfig
-from graphs.grids import GridGraphs
-from training.compare import CompareConfig
+from emulator.physics.simulate import SimulationConfig
+from emulator.physics.sphere_simulation import SphereSimulationConfig
+from graphs.edges.build import GridGraphs
+from training.comparison.compare import CompareConfig
 from training.experiment import ExperimentConfig
 
 TOP = {

@@ -135,9 +135,9 @@ def test_the_plugin_of_the_readme_is_the_one_tested() -> None:
 
 def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     from emulator.build import EmulatorSection
-    from emulator.configuration import load
-    from training.compare import CompareConfig
-    from training.grid import expanded
+    from emulator.foundation.configuration import load
+    from training.comparison.ablation import expanded
+    from training.comparison.compare import CompareConfig
 
     (comparison,) = blocks(README, "yaml")
     (tmp_path / "ranking.yaml").write_text(comparison)

@@ -10,14 +10,14 @@ from pydantic import Discriminator
 from emulator.build import EmulatorConfig
 from emulator.data.arrays import in_memory
 from emulator.data.dataset_fields import open_fields
-from emulator.data.fields import Fields
 from emulator.data.window import in_window
+from emulator.fields import Fields
+from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
-from graphs.limited_area import BoxWindow, CapWindow
 from graphs.mesh import Mesh
+from graphs.meshes.limited_area import BoxWindow, CapWindow
 
 WindowConfig = Annotated[CapWindow | BoxWindow, Discriminator("kind")]
 NoiseKind = Literal["white", "random_amplitude"]

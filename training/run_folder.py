@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 
 from emulator.build import TrainedEmulator, load_emulator
-from emulator.configuration import dump, load, resolve
+from emulator.foundation.configuration import dump, load, resolve
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig

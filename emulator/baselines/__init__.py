@@ -1,0 +1,1 @@
+"""Emulators that are fitted in closed form, without gradient descent, and the first guesses that networks correct."""

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emulator.baselines.climatology import FromClimatology, Period, for_members
+from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.features.periodic_mean import Period
 from emulator.state import State
 
 

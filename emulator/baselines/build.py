@@ -10,11 +10,11 @@ from emulator.baselines.climatology import Climatology, ClimatologyConfig
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import Persistence, PersistenceConfig
 from emulator.baselines.recent_mean import RecentMean, RecentMeanConfig
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.task import Task
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

@@ -9,13 +9,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.part import TrainingPart, without_inputs
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver
 from emulator.state import State
 from emulator.task import Task
+from emulator.training_part import TrainingPart, without_inputs
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+
+TRUNCATION_ATTRIBUTE = "truncation"  # of a forecast that a solver made
 
 
 @dataclass(frozen=True)
@@ -70,3 +72,8 @@ def fields_of_shallow_water(task: Task) -> list[int]:
 def inverse(order: Sequence[int]) -> list[int]:
     """The order that undoes an order."""
     return sorted(range(len(order)), key=order.__getitem__)
+
+
+def solver_attributes(config: object) -> dict[str, str]:
+    """What a forecast says of the solver that made it; nothing for any other emulator."""
+    return {TRUNCATION_ATTRIBUTE: str(config.equation.truncation)} if isinstance(config, CoarseSolverConfig) else {}

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.baselines.climatology import Period, PeriodicMean, for_members
-from emulator.baselines.part import TrainingPart, without_inputs
+from emulator.baselines.climatology import for_members
+from emulator.features.periodic_mean import Period, PeriodicMean
 from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task
+from emulator.training_part import TrainingPart, without_inputs
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from graphs.connect import neighbour_table, relative_positions, ring_hops, stencil
-from graphs.edge_features import edge_features
+from graphs.edges.connect import neighbour_table, relative_positions, ring_hops, stencil
+from graphs.edges.edge_features import edge_features
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 from graphs.mesh import Mesh

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.climatology import PeriodicMean, for_members
-from emulator.baselines.part import TrainingPart, without_inputs
+from emulator.baselines.climatology import for_members
+from emulator.features.periodic_mean import PeriodicMean
 from emulator.state import State
 from emulator.task import Task
+from emulator.training_part import TrainingPart, without_inputs
 from graphs.mesh import Mesh
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emulator.baselines.climatology import FromClimatology, Period, for_members
-from emulator.baselines.part import without_inputs
+from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.features.periodic_mean import Period
 from emulator.state import State
 from emulator.task import Task
+from emulator.training_part import without_inputs
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

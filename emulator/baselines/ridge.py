@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.baselines.part import TrainingPart
-from emulator.departures import DeparturesConfig, build_inputs
+from emulator.features.departures import DeparturesConfig, build_inputs
 from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task, names_of
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.fields import Fields
-from emulator.time_step import TimeStep, to_datetime
+from emulator.fields import Fields
+from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 
 
 @dataclass(frozen=True, eq=False)

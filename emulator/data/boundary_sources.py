@@ -10,21 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.boundary import BoundaryForcings, BoundarySeries
-from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import part_of, read_forecast
 from emulator.data.initial import open_source_fields
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.data.window import nodes_among
+from emulator.fields import Fields
 from emulator.forcings import ForcingWindows
-from emulator.gnn import wind_columns
+from emulator.foundation.time_step import TimeStep
 from emulator.state import State
-from emulator.task import Task
-from emulator.time_step import TimeStep
+from emulator.task import Task, wind_pairs
 from graphs.errors import MeshcastError
-from graphs.icosphere import trim
 from graphs.interpolate import bilinear
 from graphs.mesh import Mesh
+from graphs.meshes.icosphere import trim
 
 TIMES_AT_ONCE = 16  # whole fields of a source in memory at a time
 Values = NDArray[np.float32]
@@ -223,7 +222,7 @@ def _placement(
         remapping = bilinear(source.mesh, boundary)
     except MeshcastError as error:
         raise MeshcastError(f"The boundary, {source.name}, does not surround the area: {error}") from None
-    winds = wind_columns(replace(task, history=1))
+    winds = wind_pairs(task)
     notices.append(f"The boundary was remapped: {remapping.describe()}.")
 
     def place(values: Values) -> NDArray[np.floating]:

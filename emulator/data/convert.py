@@ -13,7 +13,7 @@ from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.create import check_output, create_dataset
 from emulator.data.files import read_files, time_step_of
 from emulator.data.names import nearest
-from emulator.time_step import TimeStep, to_datetime, to_seconds
+from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
-from graphs.icosphere import recognised
-from graphs.latlon import grid_axes, latlon
 from graphs.mesh import EARTH_RADIUS, Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.icosphere import recognised
+from graphs.meshes.latlon import grid_axes, latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 
 def mesh_from_coordinates(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from emulator.data.analytics import report_from_a_thread
 from emulator.data.arrays import columns_of, in_memory, open_arrays, refuse_missing
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
-from emulator.data.fields import Fields
-from emulator.time_step import TimeStep, to_seconds
+from emulator.fields import Fields
+from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

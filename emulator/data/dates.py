@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.time_step import TimeStep, to_datetime, to_seconds
+from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 
 GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")

@@ -15,7 +15,7 @@ from emulator.data.coordinates import time_step_from_json, time_step_to_json
 from emulator.data.dates import settle_dates
 from emulator.data.names import conversion, nearest
 from emulator.data.series import Grid, Series
-from emulator.time_step import TimeStep, to_datetime
+from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.fields import Fields
+from emulator.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings, ForcingSource, GivenForcings, TabulatedForcings
+from emulator.foundation.time_step import to_datetime
 from emulator.task import Task
-from emulator.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

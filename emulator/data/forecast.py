@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.mesh import Mesh
 
 

@@ -17,7 +17,7 @@ from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_ste
 from emulator.data.files import file_format
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import is_ours, read_netcdf_forecast, write_netcdf
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.atomic_file import system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh

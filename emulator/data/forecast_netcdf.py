@@ -21,7 +21,7 @@ from emulator.data.coordinates import (
 )
 from emulator.data.forecast import Forecast
 from emulator.data.names import split_level, standard_name_of
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.mesh import Mesh
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")

@@ -13,7 +13,7 @@ from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast
 from emulator.data.names import canonical_name, conversion
 from emulator.data.netcdf_file import find, horizontal, levels_of, open_netcdf, role, travelling_attributes
-from emulator.time_step import TimeStep, to_seconds
+from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from emulator.data.forecast import Forecast
 from emulator.data.grib_messages import MISSING, GribField, grib_fields, moment
 from emulator.data.names import Conversion, conversion, split_level
 from emulator.data.series import Series
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh

@@ -7,8 +7,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.fields import Fields
-from emulator.time_step import TimeStep
+from emulator.fields import Fields
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 
 NOT_A_TIME = int(np.iinfo(np.int64).min)

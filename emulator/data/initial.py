@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, same_places
 from emulator.data.dataset_fields import open_fields
-from emulator.data.fields import Fields
 from emulator.data.files import read_files, time_step_of
 from emulator.data.init_times import parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.data.window import on_area
+from emulator.fields import Fields
+from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task
-from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.interpolate import Interpolation, Method, interpolation
 from graphs.mesh import EARTH_RADIUS, Mesh

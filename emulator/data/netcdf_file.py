@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emulator.data.dates import GREGORIAN, gregorian, refuse_disorder
 from emulator.data.names import canonical_name, conversion
 from emulator.data.series import Grid, Series, settled_grid
-from emulator.time_step import to_seconds
+from emulator.foundation.time_step import to_seconds
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:

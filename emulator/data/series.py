@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from graphs.latlon import grid_axes
+from graphs.meshes.latlon import grid_axes
 
 
 @dataclass(frozen=True, eq=False)

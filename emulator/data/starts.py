@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emulator.data.fields import Fields
 from emulator.data.initial import InitialConditions
+from emulator.fields import Fields
 from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from emulator.data.fields import Fields
 from emulator.data.forecast import Forecast
-from emulator.time_step import TimeStep
-from graphs.limited_area import Window, limited_area
+from emulator.fields import Fields
+from emulator.foundation.time_step import TimeStep
 from graphs.mesh import Mesh
+from graphs.meshes.limited_area import Window, limited_area
 
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any grid here
 
 
 def in_window(fields: Fields, window: Window) -> Fields:
-    """The fields within a window and the boundary around it; see `graphs.limited_area`."""
+    """The fields within a window and the boundary around it; see `graphs.meshes.limited_area`."""
     mesh, nodes = limited_area(fields.mesh, window)
     return NodeFields(fields, nodes, mesh)
 

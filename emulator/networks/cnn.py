@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from emulator.networks.layers.zero_start import zeroed
 from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig
-from emulator.networks.zero_start import zeroed
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

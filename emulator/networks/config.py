@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from emulator.departures import DeparturesConfig
-from emulator.first_guess import FirstGuess, PersistenceGuess, of_departures
+from emulator.baselines.first_guess import FirstGuess, PersistenceGuess, of_departures
+from emulator.features.departures import DeparturesConfig
 from graphs.errors import MeshcastError
 
 

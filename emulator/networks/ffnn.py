@@ -8,9 +8,9 @@ from typing import Literal
 from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
-from emulator.networks.features import FeatureLayout
-from emulator.networks.mlp import mlp
-from emulator.networks.surroundings import Surroundings
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.mlp import mlp
+from emulator.networks.layers.surroundings import Surroundings
 from graphs.mesh import Mesh
 
 

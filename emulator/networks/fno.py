@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.layers.waves import Waves, waves_of
+from emulator.networks.layers.zero_start import zeroed
 from emulator.networks.structured import StructuredConfig
-from emulator.networks.waves import Waves, waves_of
-from emulator.networks.zero_start import zeroed
 from graphs.mesh import Mesh
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from emulator.networks.cnn import CNNConfig, ConvolutionalNetwork
-from emulator.networks.features import FeatureLayout
 from emulator.networks.fno import FNOConfig, FourierOperator
+from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.resnet import ResidualNetwork, ResNetConfig
 from emulator.networks.structured import GridNetwork
 from emulator.networks.unet import UNet, UNetConfig

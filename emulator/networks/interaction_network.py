@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.aggregate import at_receivers, at_senders, sum_by_receiver
-from emulator.networks.cartesian_winds import CartesianWinds
 from emulator.networks.config import NetworkConfig
-from emulator.networks.features import FeatureLayout
-from emulator.networks.graph_buffers import GraphBuffers
-from emulator.networks.message_graphs import data_graphs
-from emulator.networks.mlp import mlp
-from emulator.networks.zero_start import zeroed
-from graphs.build import GraphConfig
+from emulator.networks.layers.aggregate import at_receivers, at_senders, sum_by_receiver
+from emulator.networks.layers.cartesian_winds import CartesianWinds
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.graph_buffers import GraphBuffers
+from emulator.networks.layers.message_graphs import data_graphs
+from emulator.networks.layers.mlp import mlp
+from emulator.networks.layers.zero_start import zeroed
+from graphs.edges.build import GraphConfig
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
 

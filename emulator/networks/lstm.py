@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
-from emulator.networks.features import FeatureLayout
-from emulator.networks.surroundings import Surroundings
-from emulator.networks.zero_start import zeroed
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.surroundings import Surroundings
+from emulator.networks.layers.zero_start import zeroed
 from graphs.mesh import Mesh
 
 RING_RADIUS, SPHERE_RADIUS = 8, 1

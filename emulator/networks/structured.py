@@ -13,11 +13,11 @@ from pydantic import Discriminator
 from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
-from emulator.networks.features import FeatureLayout
-from emulator.networks.regridding import Regridding
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.regridding import Regridding
 from graphs.errors import MeshcastError
-from graphs.grids import GaussianGrid, LatLonGrid, build_grid
 from graphs.mesh import Mesh
+from graphs.meshes.grids import GaussianGrid, LatLonGrid, build_grid
 
 StructuredGrid = Annotated[GaussianGrid | LatLonGrid, Discriminator("kind")]
 RowEdge = Literal["none", "replicate", "cap", "pole"]

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.cartesian_winds import CartesianWinds
 from emulator.networks.config import NetworkConfig
-from emulator.networks.features import FeatureLayout
-from emulator.networks.mlp import mlp
-from emulator.networks.patches import Patches, centres, offsets_within, patches_of, place_encoding
+from emulator.networks.layers.cartesian_winds import CartesianWinds
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.mlp import mlp
+from emulator.networks.layers.patches import Patches, centres, offsets_within, patches_of, place_encoding
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

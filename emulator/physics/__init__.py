@@ -1,0 +1,1 @@
+"""The equations, their integrators and the simulations that make true trajectories live here."""

@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from emulator.foundation.time_step import TimeStep
 from emulator.physics.etdrk import Etdrk, etdrk, on_device
 from emulator.physics.ring_equations import EquationConfig, SpectralRing, ring_equation
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 

@@ -18,13 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.foundation.constants import DAY, GRAVITY, RADIUS, ROTATION
 from graphs.errors import MeshcastError
 from graphs.harmonics import Degrees, SphericalTransform
-
-RADIUS = 6.37122e6  # [m], Williamson et al. (1992), section 2
-ROTATION = 7.292e-5  # [s-1], the same
-GRAVITY = 9.80616  # [m s-2], the same
-DAY = 86_400.0  # [s]
 
 
 @dataclass(frozen=True)

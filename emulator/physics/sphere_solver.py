@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.foundation.time_step import TimeStep
 from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
 from emulator.physics.tracers import TracerTransport
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.harmonics import Evaluation, NodeProjection, SphericalTransform, WindProjection
 from graphs.mesh import Mesh

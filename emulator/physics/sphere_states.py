@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emulator.physics.shallow_water import DAY, ShallowWater
+from emulator.foundation.constants import DAY
+from emulator.physics.shallow_water import ShallowWater
 from graphs.errors import MeshcastError
 from graphs.harmonics import Degrees
 

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from graphs.harmonics import SphericalTransform, gaussian_latitudes
+from graphs.harmonics import SphericalTransform
 from graphs.mesh import Mesh
+from graphs.meshes.gaussian import gaussian_latitudes
 
 ITERATIONS = 3  # of the departure point's fixed-point equation; its error falls by dt · shear each
 

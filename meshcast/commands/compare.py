@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from inference.comparison import RowInfo
-    from training.ranking import Line
+    from inference.comparison.story import RowInfo
+    from training.comparison.ranking import Line
 
 
 def compare(
@@ -35,12 +35,12 @@ def compare(
     from contextlib import redirect_stdout
     from dataclasses import asdict
 
-    from emulator.configuration import load
+    from emulator.foundation.configuration import load
     from emulator.plugins import load_plugins
     from meshcast.console import print_json, print_table, say
     from meshcast.shipped import config_path
-    from training.compare import CompareConfig, expect, to_plain
-    from training.compare import compare as run_comparison
+    from training.comparison.compare import CompareConfig, expect, to_plain
+    from training.comparison.compare import compare as run_comparison
 
     load_plugins(plugin or [])
     settings = load(CompareConfig, config_path(config), overrides or [])

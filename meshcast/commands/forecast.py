@@ -60,7 +60,7 @@ def forecast(
     from emulator.data.boundary_sources import boundary_forcings, open_boundary
     from emulator.data.initial import initial_conditions
     from graphs.errors import MeshcastError
-    from inference.write_forecast import future_forcings, write_forecast
+    from inference.forecasts.write_forecast import future_forcings, write_forecast
     from meshcast.console import counted, pairs, print_json, progress, say
 
     path = emulator / "emulator.safetensors" if emulator.is_dir() else emulator
@@ -124,7 +124,7 @@ def forecast(
         say(f"Guard: {stop}")
     if plots:
         from emulator.data.forecast_file import read_forecast
-        from inference.forecast_pictures import write_pictures
+        from inference.pictures.forecast_pictures import write_pictures
 
         for picture in write_pictures(read_forecast(output), output.with_suffix("")):
             say(f"Wrote {picture}.")

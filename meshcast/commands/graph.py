@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from graphs.build import GraphConfig
+    from graphs.edges.build import GraphConfig
     from graphs.mesh import Mesh
 
 
@@ -30,10 +30,10 @@ def graph(
 
     Example: meshcast graph ring-advection --picture graph.png
     """
-    from graphs.build import build_graphs
-    from graphs.estimate import estimate
+    from graphs.edges.build import build_graphs
+    from graphs.edges.estimate import estimate
+    from graphs.edges.summary import describe, summary
     from graphs.storage import save
-    from graphs.summary import describe, summary
     from meshcast.console import out, print_json, say
 
     for target, ending in ((output, ".safetensors"), (picture, ".png")):
@@ -53,7 +53,7 @@ def graph(
         save(output, mesh, graphs)
         say(f"Wrote {output}.")
     if picture is not None:
-        from inference.graph_picture import draw_graphs
+        from inference.pictures.graph_picture import draw_graphs
 
         draw_graphs(graphs, mesh, picture)
         say(f"Wrote {picture}.")
@@ -61,11 +61,11 @@ def graph(
 
 def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConfig]:
     """The mesh of the data, and the graphs asked for, of either kind of file."""
-    from emulator.configuration import load, sections
+    from emulator.foundation.configuration import load, sections
     from emulator.gnn import GNNConfig
-    from graphs.build import default_config
+    from graphs.edges.build import GridGraphs, default_config
     from graphs.errors import MeshcastError
-    from graphs.grids import GridGraphs, build_grid
+    from graphs.meshes.grids import build_grid
     from meshcast.shipped import config_path
     from training.experiment import ExperimentConfig
 

@@ -45,7 +45,7 @@ def inspect(
 def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]) -> dict[str, Any]:
     from emulator.build import graphs_of, load_emulator
     from emulator.forcings import COMPUTED
-    from graphs.summary import describe
+    from graphs.edges.summary import describe
 
     trained = load_emulator(path, plugins)
     task, metadata = trained.emulator.task, trained.metadata

@@ -18,7 +18,7 @@ def plot(
     Example: meshcast plot forecast.nc --output plots
     """
     from emulator.data.forecast_file import read_forecast
-    from inference.forecast_pictures import write_pictures
+    from inference.pictures.forecast_pictures import write_pictures
     from meshcast.console import print_json, say
 
     written = write_pictures(read_forecast(forecast), output)

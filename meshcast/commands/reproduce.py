@@ -27,8 +27,8 @@ def reproduce(
 
     from emulator.plugins import load_plugins
     from meshcast.console import print_json, say
-    from training.reproduce import reproduce as reproduce_row
-    from training.reproduce import to_plain
+    from training.comparison.reproduce import reproduce as reproduce_row
+    from training.comparison.reproduce import to_plain
 
     load_plugins(plugin or [])
     with redirect_stdout(sys.stderr):  # standard output is for the result alone

@@ -18,8 +18,8 @@ def simulate(
 
     Example: meshcast simulate simulate-advection num_trajectories=20 output=data/advection.zarr
     """
-    from emulator.data.simulate import load_simulation, mesh_of
-    from emulator.data.simulate import simulate as run_solver
+    from emulator.physics.simulate import load_simulation, mesh_of
+    from emulator.physics.simulate import simulate as run_solver
     from meshcast.console import print_json, progress, say
     from meshcast.shipped import config_path
 

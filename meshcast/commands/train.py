@@ -23,14 +23,14 @@ def train(
 
     Example: meshcast train ring-advection training.updates=2000 resume=auto
     """
-    from emulator.configuration import load
+    from emulator.foundation.configuration import load
     from emulator.plugins import load_plugins
     from graphs.errors import MeshcastError
     from meshcast.console import print_json, say
     from meshcast.shipped import config_path
     from training.experiment import ExperimentConfig
-    from training.fit import dry_run as try_out
-    from training.fit import fit, is_first_process, run_folder
+    from training.runs.fit import dry_run as try_out
+    from training.runs.fit import fit, is_first_process, run_folder
 
     texts = overrides or []
     resumes = [text.removeprefix("resume=") for text in texts if text.startswith("resume=")]

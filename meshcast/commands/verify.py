@@ -28,10 +28,10 @@ def verify(
     """
     from emulator.data.forecast_file import read_forecast
     from graphs.atomic_file import output_folder
-    from inference.tables import to_json
+    from inference.scores.tables import to_json
     from meshcast.console import print_json, say
     from meshcast.results import print_scores
-    from training.verify import verify_files
+    from training.runs.verify import verify_files
 
     made = [read_forecast(path) for path in forecasts]
     if output is not None:
@@ -41,7 +41,7 @@ def verify(
         import shlex
         import sys
 
-        from inference.report import Story, write_report
+        from inference.report.report import Story, write_report
 
         story = Story(command=shlex.join(["meshcast", *sys.argv[1:]]))
         report = write_report(result.verification, output, forecasts=result.forecasts, truth=result.truth, story=story)

@@ -9,22 +9,22 @@ import pytest
 import torch
 
 from emulator.baselines.build import fit_baseline
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import RidgeConfig
 from emulator.boundary import BoundaryForcings, BoundarySeries, boundary_mask, with_boundary
 from emulator.data.arrays import ArrayFields
 from emulator.data.window import NodeFields, in_window, nodes_among, on_area
+from emulator.features.inputs import Inputs
 from emulator.forcings import Forcings
+from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig
-from emulator.inputs import Inputs
 from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
-from graphs.build import GraphConfig, NearestEdges
+from emulator.training_part import TrainingPart
+from graphs.edges.build import GraphConfig, NearestEdges
 from graphs.errors import MeshcastError
-from graphs.icosphere import icosphere
-from graphs.limited_area import CapWindow
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.limited_area import CapWindow
 from tests.emulator.worlds import SMALL, fitted, starting_from
 
 WINDOW = CapWindow(centre=(45.0, 10.0), radius_km=4500.0, boundary_km=2500.0)

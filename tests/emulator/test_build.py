@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import (
     TrainedEmulator,
@@ -27,7 +26,8 @@ from emulator.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator, rollout
-from graphs.build import GraphConfig, IcosphereMesh, MultiMeshEdges, NearestEdges, StencilEdges
+from emulator.training_part import TrainingPart
+from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, NearestEdges, StencilEdges
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge
 

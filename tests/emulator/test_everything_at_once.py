@@ -14,23 +14,23 @@ from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverseConfig
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, fit_closed_form, load_emulator, save_emulator
 from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
-from emulator.departures import DeparturesConfig
+from emulator.features.departures import DeparturesConfig
 from emulator.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
 from emulator.task import Task, Variable
-from graphs.build import GraphConfig, NearestEdges
-from graphs.latlon import latlon
+from emulator.training_part import TrainingPart
+from graphs.edges.build import GraphConfig, NearestEdges
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 from tests.emulator.worlds import HOUR, SMALL, fitted, starting_from
 
 EVERYTHING = Task(

@@ -11,12 +11,12 @@ import torch
 
 from emulator.data.forcing_sources import forcings_of
 from emulator.forcings import STATIC_FEATURES, ComputedForcings, Forcings, GivenForcings, TabulatedForcings
+from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
-from graphs.points import points
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
 from tests.emulator.worlds import HOUR, weather_fields
 
 

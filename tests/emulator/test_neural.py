@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.gnn import GNNConfig
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
+from emulator.training_part import TrainingPart
 from tests.emulator.worlds import (
     WAVES,
     WEATHER,

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from emulator.data.arrays import ArrayFields
+from emulator.foundation.time_step import TimeStep
 from emulator.normalise import ARRAYS, Statistics, read_in_chunks
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 
 
 def fields_of(values: np.ndarray, names: tuple[str, ...], missing: frozenset[int] = frozenset()) -> ArrayFields:

@@ -15,7 +15,7 @@ from emulator.networks.transformer import TransformerConfig
 from emulator.parameter_budget import ScalableConfig, width_of, with_parameters, with_width
 from emulator.plugins import PluginConfig
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 from tests.emulator.worlds import WAVES
 
 MESH = ring(32)

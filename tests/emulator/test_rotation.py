@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from emulator.baselines.part import TrainingPart
 from emulator.data.arrays import ArrayFields
 from emulator.forcings import Forcings
+from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig, build_gnn
 from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
-from graphs.build import GraphConfig, IcosphereMesh, MultiMeshEdges
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
+from emulator.training_part import TrainingPart
+from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges
 from graphs.mesh import Mesh
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
 
 MESHES = {
     "data on the icosphere": (icosphere(2), GraphConfig(MultiMeshEdges())),

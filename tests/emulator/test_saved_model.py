@@ -15,19 +15,19 @@ import torch
 from torch import nn
 
 from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, build_network
-from emulator.data.fields import Fields
-from emulator.departures import DeparturesConfig
+from emulator.features.departures import DeparturesConfig
+from emulator.fields import Fields
 from emulator.gnn import GNNConfig
-from emulator.networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig
-from emulator.networks.tensorflow_library import tensorflow
+from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig
+from emulator.networks.keras_networks.tensorflow_library import tensorflow
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.saved_model import DESCRIPTION, export_saved_model
 from emulator.state import State
 from emulator.task import Task, Variable
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from tests.emulator.networks.rivals import drawn
 from tests.emulator.test_boundary import WIND, globe, windowed

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from emulator.foundation.time_step import TimeStep
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 
 HOUR = TimeStep.parse("1h")

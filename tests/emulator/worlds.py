@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emulator.baselines.first_guess import PersistenceGuess
 from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import RidgeConfig
 from emulator.data.arrays import ArrayFields
-from emulator.first_guess import PersistenceGuess
+from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig, build_gnn
 from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.neural import NeuralEmulator
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
-from graphs.latlon import latlon
+from emulator.training_part import TrainingPart
 from graphs.mesh import Mesh
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 FRAME = TimeStep(1, "second", 1.0, "frame")
 HOUR = TimeStep.parse("1h")

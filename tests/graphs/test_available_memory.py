@@ -5,7 +5,7 @@ import pytest
 
 from graphs import available_memory as module
 from graphs.available_memory import available_memory, readable, refuse_too_large
-from graphs.build import (
+from graphs.edges.build import (
     GraphConfig,
     HopEdges,
     IcosphereMesh,
@@ -15,12 +15,12 @@ from graphs.build import (
     StencilEdges,
     build_graphs,
 )
-from graphs.connect import within
+from graphs.edges.connect import within
+from graphs.edges.estimate import estimate
 from graphs.errors import MeshcastError
-from graphs.estimate import estimate
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 
 @pytest.mark.parametrize(

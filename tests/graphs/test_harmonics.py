@@ -15,14 +15,14 @@ from graphs.harmonics import (
     SphericalTransform,
     WindProjection,
     evaluate,
-    gaussian_latitudes,
     legendre,
     power_by_degree,
     truncated,
 )
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
-from graphs.ring import ring
+from graphs.meshes.gaussian import gaussian_latitudes
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 
 def a_field(truncation: int, columns: int = 2, seed: int = 0) -> torch.Tensor:

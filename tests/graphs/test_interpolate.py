@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from graphs.errors import MeshcastError
-from graphs.gaussian import gaussian, octahedral
 from graphs.geometry import tangent_frames
-from graphs.healpix import healpix
-from graphs.icosphere import icosphere, trim
 from graphs.interpolate import Interpolation, bilinear, conservative, interpolation, nearest
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.gaussian import gaussian, octahedral
+from graphs.meshes.healpix import healpix
+from graphs.meshes.icosphere import icosphere, trim
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 MESHES = {
     "latlon": latlon(np.linspace(90, -90, 37), np.arange(72) * 5.0),

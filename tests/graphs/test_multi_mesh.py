@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from graphs.build import (
+from graphs.edges.build import (
     GraphConfig,
     IcosphereMesh,
     LinkConfig,
@@ -19,14 +19,14 @@ from graphs.build import (
     default_config,
     default_graphs,
 )
-from graphs.connect import containing_triangle, multi_mesh
+from graphs.edges.connect import containing_triangle, multi_mesh
 from graphs.errors import MeshcastError
 from graphs.geometry import great_circle_distance
-from graphs.icosphere import faces_by_level, icosphere, trim
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.icosphere import faces_by_level, icosphere, trim
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 TURN = np.array([[-0.5, -np.sqrt(0.75), 0.0], [np.sqrt(0.75), -0.5, 0.0], [0.0, 0.0, 1.0]])
 quick = settings(max_examples=25, deadline=None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from graphs.build import (
+from graphs.edges.build import (
     GraphConfig,
     IcosphereMesh,
     MultiMeshEdges,
@@ -19,16 +19,16 @@ from graphs.build import (
     connected,
     default_graphs,
 )
-from graphs.connect import nearest
+from graphs.edges.connect import nearest
+from graphs.edges.summary import describe, summary
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 from graphs.storage import from_heterodata, load, pack, save, to_heterodata, unpack
-from graphs.summary import describe, summary
 
 
 def scattered(num_nodes: int = 60) -> Mesh:

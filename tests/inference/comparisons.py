@@ -9,9 +9,9 @@ import numpy as np
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.forecast import Forecast
-from inference.comparison import ComparisonStory, RowInfo, Trial
-from inference.scorecard import Verification
-from inference.verification import verify
+from inference.comparison.story import ComparisonStory, RowInfo, Trial
+from inference.scores.scorecard import Verification
+from inference.scores.verification import verify
 from tests.inference.synthetic import ring_forecast, ring_truth
 
 # label, kind, lag [nodes a step], growth a step, trainable weights

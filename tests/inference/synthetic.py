@@ -7,11 +7,11 @@ import torch
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.forecast import Forecast
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.harmonics import Degrees, Evaluation, SphericalTransform
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 
 def ring_truth(num_nodes: int = 64, trajectories: int = 6, times: int = 41) -> ArrayFields:

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from emulator.build import EmulatorConfig, build_network
-from emulator.configuration import dump, load
-from emulator.data.simulate import SimulationConfig, load_simulation, simulate_arrays, solver
-from emulator.data.simulate import mesh_of as mesh_of_simulation
-from emulator.data.sphere_simulation import SphereSimulationConfig, sphere_arrays
+from emulator.foundation.configuration import dump, load
+from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig
-from emulator.networks.keras_models import KerasConfig
+from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.physics.simulate import SimulationConfig, load_simulation, simulate_arrays, solver
+from emulator.physics.simulate import mesh_of as mesh_of_simulation
+from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_arrays
 from emulator.rival_networks import RivalConfig
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
+from graphs.meshes.latlon import latlon
 from meshcast.shipped import shipped_configs
-from training.compare import CompareConfig, study_runs
+from training.comparison.compare import CompareConfig, study_runs
 from training.experiment import ExperimentConfig, TaskConfig
 
 CONFIGS = shipped_configs()

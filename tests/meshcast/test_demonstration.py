@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from emulator.configuration import load
-from emulator.data.simulate import load_simulation
-from inference.scorecard import ForecastScores
-from inference.verification import verify
+from emulator.foundation.configuration import load
+from emulator.physics.simulate import load_simulation
+from inference.scores.scorecard import ForecastScores
+from inference.scores.verification import verify
 from meshcast import demonstration
 from meshcast.main import app
 from meshcast.shipped import shipped_configs

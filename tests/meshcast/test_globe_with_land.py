@@ -12,8 +12,8 @@ from emulator.build import load_emulator
 from emulator.checkpoint import read
 from emulator.data.forecast_file import read_forecast
 from tests.meshcast.command_line import done, interrupting, meshcast
-from training.module import EmulatorModule
-from training.verify import verify_files
+from training.optimisation.module import EmulatorModule
+from training.runs.verify import verify_files
 
 EXPERIMENT = """
 name: globe

@@ -14,7 +14,7 @@ from emulator.checkpoint import read
 from emulator.data import create
 from emulator.data.forecast_file import ForecastWriter
 from tests.meshcast.command_line import contents, done, interrupting, meshcast, start
-from training.module import EmulatorModule
+from training.optimisation.module import EmulatorModule
 
 FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "8h", "--members", "3",
             "--perturb", "0.1", "--init-times", "2019-03-01T12, 2019-03-02T00", "--output")  # fmt: skip
@@ -128,7 +128,7 @@ def test_a_killed_simulation_leaves_no_dataset_and_is_made_anew(ring_world):
 
 def test_a_killed_training_continues_to_the_same_weights(ring_world, whole_run):
     shutil.rmtree("runs")
-    code, _ = break_off("training.module:EmulatorModule:training_step", 7, "SIGKILL", "train", "ring.yaml")
+    code, _ = break_off("training.optimisation.module:EmulatorModule:training_step", 7, "SIGKILL", "train", "ring.yaml")
     assert code == -signal.SIGKILL
     done("inspect", "runs/ring")
     done("train", "ring.yaml", "resume=auto")
@@ -148,7 +148,7 @@ def test_a_killed_comparison_ends_with_the_same_table(ring_world):
     whole = done("compare", "compare.yaml", "--json").json
     again = ("compare", "compare.yaml", "output=again", "results=results-again")
     for call in (6, 5):  # the second trial's second update, and the first run's after a trial's last two
-        code, _ = break_off("training.module:EmulatorModule:training_step", call, "SIGKILL", *again)
+        code, _ = break_off("training.optimisation.module:EmulatorModule:training_step", call, "SIGKILL", *again)
         assert code == -signal.SIGKILL
     found = done(*again, "--json").json
     assert found["lines"] == whole["lines"] and found["rmse"] == whole["rmse"]
@@ -166,6 +166,8 @@ def test_a_killed_forecast_is_resumed_bit_for_bit(weather_world):
 
 def test_ctrl_c_reaches_a_training_in_a_process_of_its_own(ring_world):
     shutil.rmtree("runs")
-    code, err = break_off("training.module:EmulatorModule:training_step", 6, "SIGINT", "train", "ring.yaml")
+    code, err = break_off(
+        "training.optimisation.module:EmulatorModule:training_step", 6, "SIGINT", "train", "ring.yaml"
+    )
     assert code == 130 and "Interrupted" in err and "Traceback" not in err, err
     assert not list(Path("runs/ring").glob("*part*"))

@@ -8,7 +8,7 @@ import numpy as np
 
 from emulator.data.forecast_file import read_forecast
 from tests.meshcast.command_line import done, refused
-from training.verify import verify_files
+from training.runs.verify import verify_files
 
 
 def test_a_longer_step_goes_through_training_forecast_and_verification(weather_world: Path) -> None:

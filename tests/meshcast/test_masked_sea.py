@@ -10,7 +10,7 @@ import xarray as xr
 
 from emulator.data.forecast_file import read_forecast
 from tests.meshcast.command_line import meshcast
-from training.verify import verify_files
+from training.runs.verify import verify_files
 
 EXPERIMENT = """
 name: sea

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.configuration import load
-from emulator.data.simulate import RingConfig, SimulationConfig, simulate_arrays
+from emulator.foundation.configuration import load
 from emulator.physics.ring_equations import APEBENCH
+from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.plugins import load_plugins
-from training.compare_config import CompareConfig
+from training.comparison.configuration import CompareConfig
 
 PLUGINS = [
     Path(__file__).parent.parent / "plugins" / name for name in ("circular_convolution.py", "spectral_regression.py")

@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from emulator.build import load_emulator
-from emulator.configuration import dump
+from emulator.foundation.configuration import dump
 from emulator.protocol import rollout
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import starting_from
 from tests.training.worlds import experiment
-from training.datamodule import WindowData
-from training.fit import fit
 from training.metrics_log import read_log
-from training.prepared import prepare, windows_of
+from training.preparation.datamodule import WindowData
+from training.preparation.prepared import prepare, windows_of
 from training.run_folder import is_first_process
+from training.runs.fit import fit
 
 ROOT = Path(__file__).parents[2]
 

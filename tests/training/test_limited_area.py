@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader
 
 from emulator.forcings import Forcings
 from emulator.protocol import rollout
-from inference.verification import verify
+from inference.scores.verification import verify
 from tests.emulator.data.test_boundary_sources import forecast_of
 from tests.emulator.test_boundary import NEIGHBOURS, WIND, WINDOW, globe, windowed
 from tests.emulator.worlds import fitted
 from training.experiment import DataConfig, DataPart, TrainingConfig, ValidationConfig
-from training.module import EmulatorModule
-from training.windows import Windows
+from training.optimisation.module import EmulatorModule
+from training.preparation.windows import Windows
 
 AREA = windowed(globe())
 INSIDE = torch.from_numpy(~AREA.mesh.boundary)

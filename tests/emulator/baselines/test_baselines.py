@@ -12,24 +12,25 @@ from numpy.typing import NDArray
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
 from emulator.baselines.build import Baseline, BaselineConfig, build_baseline, fit_baseline
-from emulator.baselines.climatology import ClimatologyConfig, bin_of
+from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMean, RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.checkpoint import read, save
-from emulator.configuration import load, resolve
 from emulator.data.arrays import ArrayFields
-from emulator.departures import DeparturesConfig
+from emulator.features.departures import DeparturesConfig
+from emulator.features.periodic_mean import bin_of
 from emulator.forcings import ComputedForcings, Forcings
+from emulator.foundation.configuration import load, resolve
+from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep, to_seconds
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 
 HOUR, MONTH = TimeStep(3600), TimeStep(1, "month")
 TASK = Task((Variable("t", "prognostic", "K"),), HOUR)
@@ -314,7 +315,7 @@ ERA5_RMSE = {  # [K] at 1, 3, 6, 12 and 24 h, from an independent prototype
 
 def test_a_week_of_real_temperatures_is_as_hard_as_measured_independently(data_folder: Path) -> None:
     from emulator.data.files import read_files
-    from graphs.latlon import latlon
+    from graphs.meshes.latlon import latlon
 
     data = read_files([data_folder / "era5-2mt-2019-03-uk.grib"])
     mesh = latlon(np.unique(data.latitude)[::-1], np.unique((data.longitude + 180.0) % 360.0) - 180.0)
@@ -346,7 +347,7 @@ NCEP_RMSE = {  # [K] at 1, 2, 3 and 6 months, from an independent prototype; of 
 @pytest.mark.slow
 def test_monthly_temperatures_of_the_globe_are_as_hard_as_measured_independently(data_folder: Path) -> None:
     from emulator.data.files import read_files
-    from graphs.latlon import latlon
+    from graphs.meshes.latlon import latlon
 
     data = read_files([data_folder / "ncep_t2m_eof20_monthly.nc"], units={"t2m": "degC"})
     mesh = latlon(np.unique(data.latitude)[::-1], np.unique(data.longitude % 360.0))

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from emulator.baselines.linear_regression import NormalEquations, fit_linear
 from emulator.baselines.neighbourhood import NeighbourhoodMap, surroundings
-from emulator.baselines.part import TrainingPart
 from emulator.baselines.ridge import Ridge, RidgeConfig, split, starts
 from emulator.data.arrays import ArrayFields
 from emulator.forcings import ComputedForcings, Forcings
+from emulator.foundation.time_step import TimeStep
 from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 STEP = TimeStep(1, "second", 1.0, "frame")
 TASK = Task((Variable("u", "prognostic"),), STEP)

@@ -15,11 +15,11 @@ from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import ForecastWriter, read_forecast
 from emulator.data.window import forecast_on_area
 from emulator.forcings import Forcings
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
 from tests.emulator.test_boundary import WIND, globe, windowed
 from tests.emulator.worlds import starting_from
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from emulator.data.coordinates import mesh_from_coordinates, mesh_to_json
-from graphs.icosphere import icosphere
 from graphs.mesh import EARTH_RADIUS
+from graphs.meshes.icosphere import icosphere
 
 
 def test_the_nodes_of_an_icosphere_come_back_with_faces_and_levels() -> None:

@@ -16,9 +16,9 @@ import xarray as xr
 from emulator.data import create
 from emulator.data.create import create_dataset
 from emulator.data.dataset_fields import open_fields
-from emulator.time_step import TimeStep, to_datetime
+from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 
 CELLS = 12
 

@@ -6,7 +6,7 @@ from anemoi.datasets import open_dataset
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.dataset_fields import open_fields
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 
 ROWS, COLUMNS = np.meshgrid(np.linspace(60, 50, 5), np.linspace(-5, 4, 10) % 360, indexing="ij")

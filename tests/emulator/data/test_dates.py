@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from emulator.data.dates import gregorian, refuse_disorder, settle_dates
-from emulator.time_step import TimeStep, to_seconds
+from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.files import read_files, time_step_of
-from emulator.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 
 SIX_HOURS = np.timedelta64(6, "h")

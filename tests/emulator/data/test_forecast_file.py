@@ -9,12 +9,12 @@ import pytest
 import xarray as xr
 
 from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast
-from emulator.time_step import TimeStep, to_seconds
+from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 INIT = to_seconds(np.array(["2019-03-25T00", "2019-03-25T06"], "M8[s]"))
 GRID = latlon([58.0, 57.0, 56.0], np.arange(-10.0, 5.0, 3.0))
@@ -153,7 +153,7 @@ def test_a_full_disk_is_said_and_whole_leads_are_kept(tmp_path, leads_that_fit):
         import resource, signal, sys
         import numpy as np
         from graphs.errors import MeshcastError
-        from graphs.latlon import latlon
+        from graphs.meshes.latlon import latlon
         from tests.emulator.data.test_forecast_file import start
         mesh = latlon(np.linspace(60, -60, 40), np.arange(0.0, 360.0, 6.0))
         lead = np.ones((2, 3, mesh.num_nodes, 2), np.float32)

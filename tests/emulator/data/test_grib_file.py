@@ -7,11 +7,11 @@ from emulator.data.files import read_files
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import read_forecast
 from emulator.data.grib_file import refuse_ungribbable, write_grib
-from emulator.time_step import TimeStep, to_seconds
+from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 INIT = to_seconds(np.array(["2019-03-25T00", "2019-03-25T06:30"], "M8[s]"))
 PACKING = 2e-5  # 24 bits over a range of some 100 units

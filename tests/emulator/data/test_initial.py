@@ -7,13 +7,13 @@ import xarray as xr
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.files import read_files
 from emulator.data.initial import initial_conditions
+from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
-from graphs.icosphere import icosphere
 from graphs.interpolate import interpolation
-from graphs.latlon import latlon
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 SIX_HOURS = TimeStep(6 * 3600)
 MESH = latlon([60.0, 0.0, -60.0], np.arange(6) * 60.0)

@@ -10,10 +10,10 @@ import pytest
 from emulator.data.dataset_fields import open_fields
 from emulator.data.initial import initial_conditions
 from emulator.data.starts import spread_starts, states_at
+from emulator.foundation.time_step import TimeStep
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 from tests.emulator.worlds import weather_fields
 
 SIX_HOURLY = Task((Variable("2t", "prognostic", "K"),), TimeStep.parse("6h"), history=2)

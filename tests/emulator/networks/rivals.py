@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from emulator.build import TrainedEmulator, load_emulator, save_emulator
-from emulator.networks.features import FeatureLayout
+from emulator.foundation.time_step import TimeStep
+from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.rival_networks import RivalConfig, build_rival, build_rival_network
 from emulator.task import Task, Variable
-from emulator.time_step import TimeStep
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 STEP = TimeStep.parse("6h")
 WAVE = Task((Variable("u", "prognostic"),), STEP, history=2)

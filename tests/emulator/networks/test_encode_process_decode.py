@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.networks.angular_kernels import AngularKernelLayer
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
-from emulator.networks.processors import InteractionLayer, PositionKernelLayer
-from graphs.build import (
+from emulator.networks.layers.angular_kernels import AngularKernelLayer
+from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer
+from graphs.edges.build import (
     GraphConfig,
     IcosphereMesh,
     MultiMeshEdges,
@@ -22,10 +22,10 @@ from graphs.build import (
 )
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.points import points
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.points import points
+from graphs.meshes.ring import ring
 
 
 def scattered(num: int = 60) -> Mesh:

@@ -10,9 +10,9 @@ import torch
 
 from emulator.networks.ffnn import FFNNConfig
 from emulator.rival_networks import RivalConfig
-from graphs.icosphere import icosphere
 from graphs.mesh import Mesh
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.ring import ring
 from tests.emulator.networks.rivals import (
     MESHES,
     QUESTIONS,

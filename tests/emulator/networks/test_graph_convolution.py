@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
-from emulator.networks.features import FeatureLayout
 from emulator.networks.graph_convolution import GraphConvolution, GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
-from graphs.build import GraphConfig, HopEdges, IcosphereMesh, MultiMeshEdges, default_graphs
+from emulator.networks.layers.feature_layout import FeatureLayout
+from graphs.edges.build import GraphConfig, HopEdges, IcosphereMesh, MultiMeshEdges, default_graphs
 from graphs.errors import MeshcastError
-from graphs.icosphere import icosphere
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.ring import ring
 from tests.emulator.networks.rivals import (
     MESHES,
     QUESTIONS,

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from emulator.networks.cnn import CNNConfig
-from emulator.networks.features import FeatureLayout
 from emulator.networks.fno import FNOConfig
 from emulator.networks.grid_networks import GridNetworkConfig, build_grid_network
+from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.resnet import ResNetConfig
 from emulator.networks.unet import UNetConfig
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 from tests.emulator.worlds import moving_waves
 
 DILATED = ResNetConfig(width=32, num_blocks=2, dilations=(1, 2, 4, 2, 1))

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from emulator.networks.interaction_network import Interaction, InteractionNetworkConfig
-from graphs.build import GraphConfig, NearestEdges, build_graphs
-from graphs.icosphere import icosphere
-from graphs.ring import ring
+from graphs.edges.build import GraphConfig, NearestEdges, build_graphs
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.ring import ring
 from tests.emulator.networks.rivals import (
     MESHES,
     QUESTIONS,

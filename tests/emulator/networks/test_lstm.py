@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from emulator.networks.lstm import LSTM, LSTMConfig, NodeLSTM, default_radius
-from graphs.icosphere import icosphere
-from graphs.ring import ring
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.ring import ring
 from tests.emulator.networks.rivals import (
     MESHES,
     QUESTIONS,

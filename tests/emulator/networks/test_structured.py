@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 
 from emulator.networks.cnn import CNNConfig
-from emulator.networks.features import FeatureLayout
 from emulator.networks.fno import FNOConfig
 from emulator.networks.grid_networks import GridNetworkConfig
-from emulator.networks.regridding import Regridding
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.regridding import Regridding
+from emulator.networks.layers.waves import AreaWaves, SphereWaves
 from emulator.networks.resnet import ResNetConfig
 from emulator.networks.structured import Edges
 from emulator.networks.unet import UNetConfig
-from emulator.networks.waves import AreaWaves, SphereWaves
 from graphs.errors import MeshcastError
-from graphs.gaussian import gaussian
 from graphs.geometry import tangent_frames, to_xyz
-from graphs.grids import GaussianGrid, LatLonGrid
-from graphs.icosphere import icosphere
-from graphs.latlon import latlon
 from graphs.mesh import Mesh
-from graphs.ring import ring
+from graphs.meshes.gaussian import gaussian
+from graphs.meshes.grids import GaussianGrid, LatLonGrid
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 from tests.emulator.networks.rivals import a_checkpoint_says_the_same, emulator_of, features_of, network_of
 
 SMALL = {

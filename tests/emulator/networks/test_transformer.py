@@ -11,7 +11,7 @@ import torch
 
 from emulator.networks.transformer import Attention, ClusterReader, TransformerConfig
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 from tests.emulator.networks.rivals import (
     MESHES,
     QUESTIONS,

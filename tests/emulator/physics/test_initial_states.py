@@ -7,7 +7,7 @@ import torch
 
 from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from graphs.errors import MeshcastError
-from graphs.ring import ring
+from graphs.meshes.ring import ring
 
 
 def draw(num_nodes: int, num_modes: int = 5, seed: int = 0) -> torch.Tensor:

@@ -25,8 +25,8 @@ from emulator.physics.ring_solver import RingSolver
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from graphs.errors import MeshcastError
-from graphs.latlon import latlon
-from graphs.ring import ring
+from graphs.meshes.latlon import latlon
+from graphs.meshes.ring import ring
 
 EQUATIONS: dict[str, EquationConfig] = {
     "advection": Advection(speed=0.7),

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from emulator.physics.shallow_water import DAY, Climate, Hyperdiffusion, Mountain, ShallowWater, ShallowWaterConfig
+from emulator.foundation.constants import DAY
+from emulator.physics.shallow_water import Climate, Hyperdiffusion, Mountain, ShallowWater, ShallowWaterConfig
 from emulator.physics.sphere_states import BalancedFlow, Jet, Williamson, sphere_states
 from graphs.errors import MeshcastError
-from graphs.harmonics import Degrees, gaussian_latitudes, power_by_degree
+from graphs.harmonics import Degrees, power_by_degree
+from graphs.meshes.gaussian import gaussian_latitudes
 
 T42 = ShallowWaterConfig(longest_step=3600.0)
 T21 = ShallowWaterConfig(truncation=21)

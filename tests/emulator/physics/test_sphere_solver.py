@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from emulator.foundation.time_step import TimeStep
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver, sampled
 from emulator.protocol import Emulator
 from emulator.state import State
-from emulator.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.harmonics import Degrees, Evaluation
-from graphs.icosphere import icosphere
+from graphs.meshes.icosphere import icosphere
 
 THREE_HOURS = TimeStep(10_800)
 T10 = ShallowWaterConfig(truncation=10)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.physics.shallow_water import DAY, RADIUS, ShallowWaterConfig
+from emulator.foundation.constants import DAY, RADIUS
+from emulator.foundation.time_step import TimeStep
+from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver
 from emulator.physics.sphere_states import BalancedFlow, sphere_states
 from emulator.physics.tracers import TracerTransport
 from emulator.state import State
-from emulator.time_step import TimeStep
 from graphs.harmonics import SphericalTransform
-from graphs.icosphere import icosphere
+from graphs.meshes.icosphere import icosphere
 
 
 def bell(transform: SphericalTransform, longitude: float, latitude: float = 0.0) -> torch.Tensor:

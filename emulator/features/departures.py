@@ -1,0 +1,135 @@
+"""Departures: a network sees how a state differs from the climate of its place and season, and predicts no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emulator.features.inputs import Inputs
+from emulator.features.periodic_mean import Period, PeriodicMean
+from emulator.normalise import partners_of, read_in_chunks
+from emulator.state import State
+from emulator.task import Task, names_of
+from emulator.training_part import TrainingPart
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+
+
+@dataclass(frozen=True)
+class DeparturesConfig:
+    """What states are taken relative to: the training part's climatology, and the mean anomaly of the last states.
+
+    period: of the climatology.
+    recent: states whose mean anomaly is taken off too, at most the task's history; 0 for none. A climate that drifts
+        leaves the training part, and carries its own recent mean along.
+    shown: of the history, the newest states that become features; all where null.
+    """
+
+    period: Period = "month"
+    recent: int = 0
+    shown: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.recent < 0:
+            raise MeshcastError(f"departures.recent must be a number of states from 0, but is {self.recent}.")
+        if self.shown is not None and self.shown < 1:
+            raise MeshcastError(f"departures.shown must be at least 1 state, but is {self.shown}.")
+
+
+def build_inputs(departures: DeparturesConfig | None, task: Task, mesh: Mesh, num_statics: int | None = None) -> Inputs:
+    """The features of states as they are, or of their departures."""
+    if departures is None:
+        return Inputs(task, mesh, num_statics)
+    return DepartureInputs(departures, task, mesh, num_statics)
+
+
+class DepartureInputs(Inputs):
+    """Features that are departures d = x − c − m from the climatology c and the mean anomaly m of the last states.
+
+    The target is the departure of the next state from c then and m now. Of the next state's diagnostic variables,
+    which have no history, it is the anomaly alone. `mean` is not used; `std` is that of the targets.
+    """
+
+    def __init__(self, config: DeparturesConfig, task: Task, mesh: Mesh, num_statics: int | None = None) -> None:
+        super().__init__(task, mesh, num_statics)
+        for name, count in (("recent", config.recent), ("shown", config.shown or 1)):
+            if count > task.history:
+                raise MeshcastError(
+                    f"departures.{name} asks for {count} states, but the task's history holds {task.history}. Set "
+                    f"task.history to {count} or more."
+                )
+        self.config, self.shown = config, config.shown or task.history
+        self.climatology = PeriodicMean(config.period, task, mesh)
+        self.num_fields = self.shown * len(task.prognostic)
+        self.num_own = (self.shown + 1) * len(task.forcing) + self.statics.shape[1] + self.num_boundary
+
+    def take(self, part: TrainingPart, further_statics: NDArray[np.float64] | None = None) -> None:
+        super().take(part, further_statics)
+        self.climatology.fit(part)
+        self.std.copy_(torch.from_numpy(self._std_of_targets(part)))
+
+    def fields(self, state: State) -> Tensor:
+        batch, member, _, node, variables = state.values.shape
+        dtype, count = self.mean.dtype, self.num_prognostic
+        times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - self.shown, 1)[None])
+        climatology = self.climatology.at(times.ravel(), dtype)[0].reshape(batch, 1, self.shown, node, variables)
+        departures = state.values[:, :, -self.shown :].to(dtype) - climatology - self._recent(state).unsqueeze(2)
+        departures = torch.nan_to_num(departures / self.std[:count])  # a masked node does not depart
+        return departures.permute(0, 1, 3, 2, 4).reshape(batch * member, node, self.num_fields)
+
+    def own(self, forcing: Tensor, member: int) -> Tensor:
+        return super().own(forcing[:, -self.shown - 1 :], member)
+
+    def base(self, state: State) -> Tensor:
+        """[batch · member, node, predicted] the climatology of the next state, with the mean anomaly of the last."""
+        following = self.task.time_step.advance(state.valid_time)
+        every = (-1, state.values.shape[1], -1, -1)  # every member, where none has a mean anomaly of its own too
+        prognostic, diagnostic = self.climatology.at(following, self.mean.dtype)
+        prognostic = (prognostic + self._recent(state)).expand(every)
+        return torch.cat([prognostic, diagnostic.expand(every)], dim=-1).flatten(0, 1)
+
+    def _recent(self, state: State) -> Tensor:
+        """[batch, member, node, prognostic] the mean anomaly of the last states; zeros [1, 1, 1, 1] where unused."""
+        recent = self.config.recent
+        if recent == 0:
+            return self.mean.new_zeros(1, 1, 1, 1)
+        times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - recent, 1)[None])
+        return state.values[:, :, -recent:].to(self.mean.dtype).mean(dim=2) - self.climatology.over(
+            times, self.mean.dtype
+        )
+
+    def _std_of_targets(self, part: TrainingPart) -> NDArray[np.float64]:
+        """[predicted] root mean square over the training part; shared by the two components of a vector."""
+        squares, count = np.zeros(len(self.task.predicted)), np.zeros(len(self.task.predicted))
+        for state, values in self._steps(part):
+            departures = (values - self.base(state)).numpy()
+            squares += np.nansum(departures**2, axis=(0, 1))
+            count += (~np.isnan(departures)).sum(axis=(0, 1))
+        if not count.all():
+            raise MeshcastError(
+                f"The training part of {part.fields.source} has no {self.task.history + 1} consecutive dates, which a "
+                "history and its next state need. Train on a longer part, or shorten task.history."
+            )
+        variance = squares / count
+        names = names_of(self.task.predicted)
+        for name, partner in partners_of(self.task).items():
+            pair = [names.index(name), names.index(partner)]
+            variance[pair] = variance[pair].mean()
+        return np.where(variance > 0, np.sqrt(variance), 1.0)
+
+    def _steps(self, part: TrainingPart) -> Iterator[tuple[State, Tensor]]:
+        """Every state of the part, all members of a date at a time, and what followed [member, node, predicted]."""
+        history, count = self.task.history, self.num_prognostic
+        names, stride = names_of(self.task.predicted), part.frames(self.task)
+        for index, block, known in read_in_chunks(
+            part.fields, names, part.available, part.rows, overlap=history, stride=stride
+        ):
+            values = torch.from_numpy(block)  # [time, member, node, predicted]
+            for after in range(max(known, history), len(values)):
+                window = values[after - history : after, ..., :count].transpose(0, 1)[None]
+                yield State(window, part.fields.times[index[after - 1 : after]]), values[after]

@@ -1,0 +1,1 @@
+"""What every emulator stands on: constants, time steps and configurations."""

@@ -1,0 +1,1 @@
+"""Layers and operators that several networks share."""

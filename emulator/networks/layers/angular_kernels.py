@@ -1,0 +1,258 @@
+"""Kernel messages with fixed angular kernels: what a node hears from each direction, at each distance.
+
+A graph's edges are sorted into octaves of their length: on a multi-mesh these are its levels. In each octave the
+neighbours' features are summed with the weights 1, r cos kθ, r sin kθ of the direction θ and relative length r in which
+they stand, which is all that the six neighbours of an icosphere's node can tell for k <= 2 but one number. A learned
+matrix for each weight then mixes the channels. The sums are products with constant sparse matrices, many times faster
+than gathering edges, and a layer without learned edge weights has nothing else to differentiate.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from torch import Tensor, nn
+
+from emulator.networks.layers.aggregate import WEIGHT
+from graphs.errors import MeshcastError
+from graphs.graph import Graph
+
+Array = NDArray[np.float64]
+FEWEST_EDGES = 24  # of an octave; fewer would learn their few places by heart
+
+
+class AngularKernels(nn.Module):
+    """The constant part of kernel messages over one graph, shared by all layers that use it.
+
+    num_harmonics: highest k; an octave has 2 k + 1 kernels.
+    num_vectors: see `frames.turned`; the senders' first 2 · num_vectors channels are turned on each edge.
+    most_octaves: the shortest edges join the last; 1 for links between a grid and a mesh, which are all of one scale.
+
+    Each kernel is scaled so that the squares of its weights at a receiver sum to one on average.
+    """
+
+    def __init__(
+        self, graph: Graph, num_harmonics: int = 2, num_vectors: int = 0, most_octaves: int | None = None
+    ) -> None:
+        super().__init__()
+        self.num_vectors, self.num_kernels = num_vectors, 2 * num_harmonics + 1
+        self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
+        parts = [
+            _Octave(receivers, scalars, vectors)
+            for receivers, scalars, vectors in _octaves(graph, num_harmonics, num_vectors, most_octaves)
+        ]
+        self.octaves = nn.ModuleList(parts)
+
+    def heard(self, octave: int, senders: Tensor) -> Tensor:
+        """[kernel, receiver · batch, channel] the sums over an octave's edges of senders [node, batch, channel]."""
+        part = self.octaves[octave]
+        assert isinstance(part, _Octave)
+        num_receivers, batch, count = len(part.receivers), senders.shape[1], self.num_vectors
+        if count == 0:
+            return _times(part.scalars, senders.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
+        assert part.vectors is not None
+        still = senders[..., 2 * count :]
+        heard = _times(part.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
+        # East and north of one node are rows 2 i and 2 i + 1 of a matrix that turns as it sums.
+        winds = senders[..., : 2 * count].unflatten(2, (2, count)).transpose(1, 2)  # [node, 2, batch, vector]
+        turned = _times(part.vectors, winds.reshape(2 * self.num_senders, -1))
+        turned = turned.view(self.num_kernels, num_receivers, 2, batch, count).transpose(2, 3)
+        return torch.cat([turned.reshape(self.num_kernels, num_receivers * batch, 2 * count), heard], dim=-1)
+
+
+class AngularKernelLayer(nn.Module):
+    """Kernel messages over octaves and directions, then a node MLP.
+
+        h_i <- h_i + V σ(U h_i + Σ_o Σ_k W_ok Σ_{e: j -> i in octave o} φ_k(e) T_e h_j + b)
+
+    φ: the angular kernels; T: parallel transport of vectors into the receiver's frame. Linear in the senders, as
+    transport is linear in the field.
+    """
+
+    def __init__(self, latent_size: int, kernels: AngularKernels, hidden_size: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(latent_size, hidden_size)
+        shape = (len(kernels.octaves), kernels.num_kernels, latent_size, hidden_size)
+        self.neighbours = nn.Parameter(torch.randn(shape) * (0.5 / (kernels.num_kernels * latent_size)) ** 0.5)
+        self.out = nn.Linear(hidden_size, latent_size)
+
+    def forward(self, kernels: AngularKernels, senders: Tensor, receivers: Tensor) -> Tensor:
+        """[batch, receiver, latent] from senders [batch, sender, latent] and receivers [batch, receiver, latent].
+
+        Works node by node, batch inside, as the sparse products want it; the transposes are views and cost nothing
+        from the second layer on.
+        """
+        sent, own = senders.transpose(0, 1).contiguous(), receivers.transpose(0, 1).contiguous()
+        total = self.own(own)  # [receiver, batch, hidden]
+        batch = own.shape[1]
+        for octave, part in enumerate(kernels.octaves):
+            assert isinstance(part, _Octave)
+            heard = kernels.heard(octave, sent)
+            mine = part.take(total).flatten(0, 1)
+            mixed = torch.addbmm(mine, heard.to(mine.dtype), self.neighbours[octave].to(mine.dtype))
+            total = part.put(total, mixed.unflatten(0, (-1, batch)))
+        return (own + self.out(nn.functional.silu(total))).transpose(0, 1)
+
+
+class _Octave(nn.Module):
+    """The sparse matrices of one octave, and which receivers it reaches."""
+
+    receivers: Tensor
+
+    def __init__(self, receivers: NDArray[np.int64], scalars: csr_matrix, vectors: csr_matrix | None) -> None:
+        super().__init__()
+        self.register_buffer("receivers", torch.from_numpy(receivers), persistent=False)
+        self.leading = bool(np.array_equal(receivers, np.arange(len(receivers))))  # a slice will do
+        self.scalars = _Sparse(scalars)
+        self.vectors = None if vectors is None else _Sparse(vectors)
+
+    def take(self, values: Tensor) -> Tensor:
+        """The rows of this octave's receivers."""
+        return values[: len(self.receivers)] if self.leading else values.index_select(0, self.receivers)
+
+    def put(self, values: Tensor, rows: Tensor) -> Tensor:
+        """`values` with those rows in place of its own."""
+        if len(self.receivers) == len(values) and self.leading:
+            return rows
+        if self.leading:
+            return torch.cat([rows, values[len(rows) :]])
+        return values.index_copy(0, self.receivers, rows)
+
+
+class _Sparse(nn.Module):
+    """A constant sparse matrix and its transpose, moved and cast with the module; not part of its state."""
+
+    def __init__(self, matrix: csr_matrix) -> None:
+        super().__init__()
+        self.shape = matrix.shape
+        for name, part in (("forward", matrix), ("backward", matrix.T.tocsr())):
+            part.sort_indices()
+            self.register_buffer(f"{name}_rows", torch.from_numpy(part.indptr.astype(np.int64)), persistent=False)
+            self.register_buffer(f"{name}_columns", torch.from_numpy(part.indices.astype(np.int64)), persistent=False)
+            self.register_buffer(f"{name}_values", torch.from_numpy(part.data), persistent=False)
+        self._made: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+
+    def pair(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The matrix and its transpose as torch's CSR tensors."""
+        if dtype not in self._made:
+            rows, columns = self.shape
+            self._made[dtype] = (
+                self._csr("forward", (rows, columns), dtype),
+                self._csr("backward", (columns, rows), dtype),
+            )
+        return self._made[dtype]
+
+    def _csr(self, name: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        rows, columns, values = (getattr(self, f"{name}_{part}") for part in ("rows", "columns", "values"))
+        with warnings.catch_warnings():  # torch calls its CSR support beta, once a process
+            warnings.filterwarnings("ignore", "Sparse", UserWarning)
+            return torch.sparse_csr_tensor(rows, columns, values.to(dtype), shape, check_invariants=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._made = {}  # stale: the buffers move
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": {}}  # sparse tensors are not copied, but made again
+
+
+class _Product(torch.autograd.Function):
+    """matrix @ dense for a constant sparse matrix; its gradient is the transpose's product."""
+
+    @staticmethod
+    def forward(ctx: Any, dense: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
+        ctx.transpose = transpose
+        return matrix @ dense
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.transpose @ gradient.contiguous(), None, None
+
+
+def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
+    """The product in single precision at least: sparse matrices know no other under autocast."""
+    dense = dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense
+    with torch.autocast(dense.device.type, enabled=False):
+        return _Product.apply(dense.contiguous(), *matrix.pair(dense.dtype))
+
+
+def _octaves(
+    graph: Graph, num_harmonics: int, num_vectors: int, most_octaves: int | None
+) -> list[tuple[NDArray[np.int64], csr_matrix, csr_matrix | None]]:
+    """Of each octave of edge length: its receivers, and the matrices that sum scalars and, if any, vectors.
+
+    Rows are [kernel, receiver], columns senders.
+    """
+    east, north = (_column(graph, f"displacement_{name}") for name in ("east", "north"))
+    length, angle = np.hypot(east, north), np.arctan2(north, east)
+    octave = _octave_numbers(length)
+    if most_octaves is not None:
+        octave = np.minimum(octave, octave.min(initial=0) + most_octaves - 1)
+    cosine, sine = (_column(graph, f"rotation_{name}") for name in ("cos", "sin"))
+    share = _column(graph, WEIGHT) if WEIGHT in graph.feature_names else np.ones(graph.num_edges)
+    senders, receivers = (row.cpu().numpy() for row in graph.edge_index)
+    parts = []
+    for number in np.unique(octave):
+        chosen = octave == number
+        reached, row = np.unique(receivers[chosen], return_inverse=True)
+        relative = length[chosen] / max(length[chosen].mean(), 1e-300)
+        kernels = [np.ones(len(row))]
+        for k in range(1, num_harmonics + 1):
+            kernels += [relative * np.cos(k * angle[chosen]), relative * np.sin(k * angle[chosen])]
+        kernels = [share[chosen] * kernel for kernel in kernels]
+        kernels = [kernel * np.sqrt(len(reached) / max(np.sum(kernel**2), 1e-300)) for kernel in kernels]
+        rows = np.concatenate([k * len(reached) + row for k in range(len(kernels))])
+        columns, values = np.tile(senders[chosen], len(kernels)), np.concatenate(kernels)
+        shape = len(kernels) * len(reached), graph.num_senders
+        scalars = csr_matrix((values, (rows, columns)), shape)
+        vectors = None
+        if num_vectors:
+            c, s = (np.tile(part[chosen], len(kernels)) for part in (cosine, sine))
+            vectors = _turning(rows, columns, values, c, s, shape)
+        parts.append((reached.astype(np.int64), scalars, vectors))
+    return parts
+
+
+def _turning(
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    values: Array,
+    cosine: Array,
+    sine: Array,
+    shape: tuple[int, int],
+) -> csr_matrix:
+    """The matrix of these values, each a 2 x 2 rotation: it turns vectors as it sums them."""
+    block = [(0, 0, cosine), (0, 1, -sine), (1, 0, sine), (1, 1, cosine)]
+    places = [
+        np.concatenate([2 * rows + i for i, _, _ in block]),
+        np.concatenate([2 * columns + j for _, j, _ in block]),
+    ]
+    turned = np.concatenate([part * values for _, _, part in block])
+    return csr_matrix((turned, (places[0], places[1])), (2 * shape[0], 2 * shape[1]))
+
+
+def _octave_numbers(length: Array) -> NDArray[np.int64]:
+    """[edge] 0 for the longest edges, one more each time the length halves; too small a class joins the one before."""
+    number = np.zeros(length.shape, dtype=np.int64)
+    some = length > 0
+    number[some] = np.round(np.log2(length.max(initial=0.0) / length[some]))
+    number[~some] = number.max(initial=0)  # a grid point on a mesh node stands with its nearest company
+    classes, counts = np.unique(number, return_counts=True)
+    home, kept = {}, classes[counts >= FEWEST_EDGES]
+    for one in classes:
+        home[int(one)] = int(kept[np.abs(kept - one).argmin()]) if kept.size else int(classes[0])
+    return np.array([home[int(one)] for one in classes])[np.searchsorted(classes, number)]
+
+
+def _column(graph: Graph, name: str) -> Array:
+    if name not in graph.feature_names:
+        raise MeshcastError(
+            f"Angular kernels need the edge feature {name}, but the graph has {', '.join(graph.feature_names)}. Use "
+            "them on a sphere; a ring's positions are few enough to have a map each."
+        )
+    return graph.edge_features[:, graph.feature_names.index(name)].cpu().numpy()

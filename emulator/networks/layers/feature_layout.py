@@ -1,0 +1,95 @@
+"""Where a node's features stand, for networks that tell times, places and winds apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emulator.features.inputs import Inputs
+from emulator.task import Task, wind_pairs
+
+
+@dataclass(frozen=True)
+class FeatureLayout:
+    """The columns of [batch, node, feature] as `Inputs.features` orders them, and of the network's output.
+
+    times: states of the history that are shown, the last is now.
+    num_prognostic, num_forcing: columns of each time; forcings are there at the target's time too.
+    num_inputs: all columns; what follows fields and forcings (statics, boundary) belongs to no time.
+    num_outputs: predicted variables.
+    winds: (eastward, northward) columns of the features that are one vector; output_winds: those of the output.
+    """
+
+    times: int
+    num_prognostic: int
+    num_forcing: int
+    num_inputs: int
+    num_outputs: int
+    winds: tuple[tuple[int, int], ...] = ()
+    output_winds: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, task: Task, inputs: Inputs, num_seen: int = 0) -> FeatureLayout:
+        """Of a task's inputs, with `num_seen` columns that a first guess adds at the end."""
+        count = len(task.prognostic)
+        return cls(
+            times=inputs.num_fields // count,
+            num_prognostic=count,
+            num_forcing=len(task.forcing),
+            num_inputs=inputs.num_fields + inputs.num_own + num_seen,
+            num_outputs=len(task.predicted),
+            winds=tuple(wind_columns(task, inputs)),
+            output_winds=tuple(wind_pairs(task)),
+        )
+
+    @property
+    def num_fields(self) -> int:
+        """Columns that hold the fields of all times shown; they come first."""
+        return self.times * self.num_prognostic
+
+    @property
+    def num_each(self) -> int:
+        """Channels of one time in `sequence`."""
+        return self.num_prognostic + 2 * self.num_forcing + self.num_rest
+
+    @property
+    def num_rest(self) -> int:
+        """Columns that belong to no time."""
+        return self.num_inputs - self.num_fields - (self.times + 1) * self.num_forcing
+
+    @property
+    def sequence_winds(self) -> tuple[tuple[int, int], ...]:
+        """(eastward, northward) channels of `sequence`: the winds of a time, then those that belong to none."""
+        gone = self.num_inputs - self.num_each  # columns before the rest, less channels before it
+        still = [(east - gone, north - gone) for east, north in self.winds if east >= self.num_fields]
+        return (*(pair for pair in self.winds if max(pair) < self.num_prognostic), *still)
+
+    def sequence(self, features: Tensor) -> Tensor:
+        """[batch, time, node, channel]: at each time its fields and forcings, the target's forcings, and the rest."""
+        batch, node, _ = features.shape
+        sizes = [self.num_fields, self.times * self.num_forcing, self.num_forcing, self.num_rest]
+        fields, forcings, target, rest = features.split(sizes, dim=-1)
+        by_time = [
+            part.reshape(batch, node, self.times, -1).transpose(1, 2)
+            for part, count in ((fields, self.num_prognostic), (forcings, self.num_forcing))
+            if count
+        ]
+        still = [part.unsqueeze(1).expand(-1, self.times, -1, -1) for part in (target, rest)]
+        return torch.cat([*by_time, *still], dim=-1)
+
+
+def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, int]]:
+    """(eastward, northward) columns of the features that are the two components of a wind, for every time of history.
+
+    Of two prognostic partners the task lists the eastward one first. With `inputs`, of the times these show only, and
+    the change of a boundary too.
+    Raises MeshcastError where the names say that it is the other way round.
+    """
+    names = task.prognostic
+    shown = task.history if inputs is None else inputs.num_fields // len(names)
+    first = [time * len(names) for time in range(shown)]
+    if inputs is not None and task.boundary:
+        first.append(inputs.num_fields + inputs.num_own - inputs.num_boundary)
+    return [(column + east, column + north) for column in first for east, north in wind_pairs(task)]

@@ -1,0 +1,26 @@
+"""Multi-layer perceptrons, applied to each node alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from emulator.networks.layers.zero_start import zeroed
+
+
+def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
+    """Linear layers of the given sizes with SiLU between them.
+
+    zero_last: start the last layer at zero, so that what the network adds is nothing until it has learned something.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.SiLU()]
+    layers.pop()
+    if zero_last:
+        last = layers[-1]
+        assert isinstance(last, nn.Linear)
+        zeroed(last)
+    return nn.Sequential(*layers)

@@ -1,0 +1,85 @@
+"""Message-passing layers: what a node learns from its neighbours.
+
+A layer is bipartite: it takes the senders' and the receivers' latent features, [batch, node, latent], and returns the
+receivers'. Where both are one mesh the caller passes the same tensor twice. Messages count by the graph's edge weights,
+where it has some. The first 2 · num_vectors channels of a latent are vectors, which every edge turns from the sender's
+frame into the receiver's: see `frames.turned`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from emulator.networks.layers.aggregate import at_receivers, at_senders, edge_weights, sum_by_receiver, zeros_beyond
+from emulator.networks.layers.frames import rotation
+from emulator.networks.layers.mlp import mlp
+from graphs.graph import Graph
+
+
+class PositionKernelLayer(nn.Module):
+    """Kernel messages with one linear map per relative position, then a node MLP.
+
+        h_i <- h_i + V σ(U h_i + Σ_k W_k h_j(i, k) + b)
+
+    The message is linear in the sender and its weight knows where the sender sits, so that transport, which is linear
+    in the field, is learned exactly. For graphs whose edges have few relative positions: rings and regular grids.
+    """
+
+    def __init__(self, latent_size: int, num_positions: int, hidden_size: int) -> None:
+        super().__init__()
+        self.own = nn.Linear(latent_size, hidden_size)
+        self.neighbours = nn.Linear(num_positions * latent_size, hidden_size, bias=False)
+        self.out = nn.Linear(hidden_size, latent_size)
+
+    def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+        """table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
+        heard = zeros_beyond(senders).index_select(-2, table.reshape(-1))
+        heard = heard.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
+        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))
+
+
+class InteractionLayer(nn.Module):
+    """The interaction network of Battaglia et al. (2016), as GraphCast stacks it, without edge state.
+
+        m_e = V σ(S h_j + R h_i + E x_e),   h_i <- h_i + MLP(h_i, Σ_e LayerNorm(m_e))
+
+    The first linear map of the edge MLP is applied to nodes before the gather, not to each edge's concatenation.
+    """
+
+    def __init__(self, latent_size: int, num_edge_features: int, hidden_size: int, num_vectors: int = 0) -> None:
+        super().__init__()
+        self.num_vectors = num_vectors
+        self.from_sender = nn.Linear(latent_size, hidden_size)
+        self.from_receiver = nn.Linear(latent_size, hidden_size, bias=False)
+        self.from_edge = nn.Linear(num_edge_features, hidden_size, bias=False)
+        self.message = nn.Linear(hidden_size, latent_size)
+        self.norm = nn.LayerNorm(latent_size)
+        self.update = mlp([2 * latent_size, hidden_size, latent_size])
+
+    def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
+        edge = (
+            self._heard(graph, senders)
+            + at_receivers(self.from_receiver(receivers), graph)
+            + self.from_edge(graph.edge_features.to(senders.dtype))
+        )
+        messages = self.norm(self.message(nn.functional.silu(edge)))
+        if (share := edge_weights(graph, messages.dtype)) is not None:
+            messages = messages * share
+        return receivers + self.update(torch.cat([receivers, sum_by_receiver(messages, graph)], dim=-1))
+
+    def _heard(self, graph: Graph, senders: Tensor) -> Tensor:
+        """[batch, edge, hidden] S h_j, with the vectors of h_j turned: S R h = S (cos h + sin J h) + S h's scalars.
+
+        J is a quarter turn, so both products are taken once a node and not once an edge.
+        """
+        if self.num_vectors == 0:
+            return at_senders(self.from_sender(senders), graph)
+        count = self.num_vectors
+        u, v, scalars = senders.split([count, count, senders.shape[-1] - 2 * count], dim=-1)
+        weight = self.from_sender.weight
+        as_sent = torch.cat([u, v], dim=-1) @ weight[:, : 2 * count].T
+        quarter = torch.cat([-v, u], dim=-1) @ weight[:, : 2 * count].T
+        rest = nn.functional.linear(scalars, weight[:, 2 * count :], self.from_sender.bias)
+        cosine, sine = rotation(graph, senders.dtype)
+        return cosine * at_senders(as_sent, graph) + sine * at_senders(quarter, graph) + at_senders(rest, graph)

@@ -1,0 +1,129 @@
+"""What a node hears of its surroundings, in one row: the same columns at every node, so that weights can be shared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+
+from emulator.baselines.neighbourhood import surroundings
+from graphs.edges.connect import nearest
+from graphs.geometry import parallel_transport, tangent_displacement
+from graphs.mesh import Mesh
+
+NEIGHBOURS = 6  # of a node on a mesh of triangles, but for twelve
+MOMENTS = 5  # of 1, cos θ, sin θ, cos 2θ, sin 2θ
+
+
+class Surroundings(nn.Module):
+    """[..., node, channel] to [..., node, num_heard · channel]: a node's own values and those around it.
+
+    On a ring and on a grid, values of the neighbour at every relative position within `radius`; see
+    `emulator.baselines.neighbourhood.surroundings`. Elsewhere neighbours have no common order, and a first one, such
+    as the most eastern, would jump from node to node. So a node i hears itself and, of the n nodes exactly r hops away,
+    r = 1 ... radius, their mean and angular moments over their bearing θ in its tangent frame, which jump nowhere:
+
+        (1/n) Σ_j h_j,   (√2/n) Σ_j (h_j - h_i) (cos θ_j, sin θ_j, cos 2θ_j, sin 2θ_j)
+
+    of which cos θ and sin θ give a gradient. Hops go along the sides of the mesh's faces; on a mesh
+    without faces to the six nearest nodes. Winds are turned from the sender's east-north frame into the receiver's.
+
+    winds: (eastward, northward) channels that are a vector.
+    """
+
+    senders: Tensor
+    moments: Tensor | None
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, mesh: Mesh, radius: int, winds: Sequence[tuple[int, int]] = ()) -> None:
+        super().__init__()
+        if mesh.domain.kind == "ring" or mesh.structured:
+            senders = surroundings(mesh, radius)[0].T.numpy()  # [node, position]
+            moments = None
+            self.num_heard = senders.shape[1]
+        else:
+            senders, moments = angular_moments(mesh, radius)
+            self.num_heard = moments.shape[2]
+        self.winds = tuple(winds) if mesh.domain.kind != "ring" else ()
+        self.register_buffer("senders", torch.from_numpy(np.ascontiguousarray(senders)), persistent=False)
+        table = None if moments is None else torch.from_numpy(moments).float()
+        self.register_buffer("moments", table, persistent=False)
+        if self.winds:
+            cosine, sine = parallel_transport(mesh.positions[senders], mesh.positions[:, None])
+            for name, values in (("cosine", cosine), ("sine", sine)):  # [node, position]
+                self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        node, position = self.senders.shape
+        heard = values.index_select(-2, self.senders.reshape(-1)).unflatten(-2, (node, position))
+        if self.winds:
+            heard = self._turned(heard)
+        if self.moments is not None:
+            heard = torch.einsum("...npc,npm->...nmc", heard, self.moments.to(heard.dtype))
+        return heard.flatten(-2)
+
+    def _turned(self, heard: Tensor) -> Tensor:
+        """[..., node, position, channel] with its winds in the receivers' frames."""
+        cosine, sine = self.cosine.to(heard.dtype), self.sine.to(heard.dtype)
+        columns = list(heard.unbind(-1))
+        for east, north in self.winds:
+            u, v = columns[east], columns[north]
+            columns[east], columns[north] = cosine * u - sine * v, sine * u + cosine * v
+        return torch.stack(columns, dim=-1)
+
+
+def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The senders [node, place] at most `radius` hops away, the node itself first, and what each counts in every
+    moment [node, place, 1 + 5 · radius]. A place without a sender holds the node itself and counts nothing."""
+    by_hop = _nodes_by_hop(mesh, radius)
+    own = np.arange(mesh.num_nodes)
+    senders, weights = [own[:, None]], [np.ones((mesh.num_nodes, 1))]
+    for pairs in by_hop:
+        receivers, others = pairs
+        counts = np.bincount(receivers, minlength=mesh.num_nodes)
+        place = np.arange(len(receivers)) - (np.cumsum(counts) - counts)[receivers]
+        table = np.repeat(own[:, None], counts.max(initial=1), axis=1)
+        share = np.zeros((*table.shape, MOMENTS))
+        east, north = tangent_displacement(mesh.positions[receivers], mesh.positions[others])
+        bearing = np.arctan2(north, east)
+        waves = [np.cos(bearing), np.sin(bearing), np.cos(2 * bearing), np.sin(2 * bearing)]
+        table[receivers, place] = others
+        share[receivers, place] = np.stack([np.ones_like(bearing), *(np.sqrt(2.0) * wave for wave in waves)], axis=1)
+        senders.append(table)
+        weights.append(share / np.maximum(counts, 1)[:, None, None])
+    moments = np.zeros((mesh.num_nodes, sum(table.shape[1] for table in senders), 1 + MOMENTS * radius))
+    moments[:, 0, 0] = 1.0
+    first = 1
+    for hop, share in enumerate(weights[1:]):
+        column = 1 + MOMENTS * hop
+        moments[:, first : first + share.shape[1], column : column + MOMENTS] = share
+        moments[:, 0, column + 1 : column + MOMENTS] = -share[..., 1:].sum(axis=1)  # less the node's own value
+        first += share.shape[1]
+    return np.concatenate(senders, axis=1), moments
+
+
+def _nodes_by_hop(mesh: Mesh, radius: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """For 1 to `radius` hops, the pairs (receiver, sender) so many apart and no fewer, sorted by receiver."""
+    if mesh.faces is not None:
+        sides = np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    else:
+        sides = nearest(mesh, mesh, min(NEIGHBOURS, mesh.num_nodes - 1)).numpy().T
+    sides = np.concatenate([sides, sides[:, ::-1]])
+    shape = (mesh.num_nodes, mesh.num_nodes)
+    step = csr_array((np.ones(len(sides), dtype=np.int8), (sides[:, 0], sides[:, 1])), shape=shape).astype(bool)
+    identity = csr_array((np.ones(mesh.num_nodes, dtype=bool), (np.arange(mesh.num_nodes),) * 2), shape=shape)
+    within, rings = identity, []
+    for _ in range(radius):
+        wider = (within.astype(np.int64) @ (step + identity).astype(np.int64)).astype(bool)
+        ring = (wider.astype(np.int8) - within.astype(np.int8)).tocsr()
+        ring.eliminate_zeros()
+        ring.sort_indices()
+        receivers = np.repeat(np.arange(mesh.num_nodes), np.diff(ring.indptr))
+        rings.append((receivers, ring.indices.astype(np.int64)))
+        within = wider
+    return rings

@@ -1,0 +1,187 @@
+"""Truth made here: a reference solver's trajectories, as arrays or as an anemoi dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emulator.data.create import check_output, create_dataset
+from emulator.foundation.configuration import load_one_of, resolve
+from emulator.foundation.time_step import TimeStep, to_datetime
+from emulator.physics.initial_states import RandomFourierSeries, initial_states
+from emulator.physics.ring_equations import EquationConfig
+from emulator.physics.ring_solver import RingSolver
+from emulator.physics.sphere_simulation import (
+    SphereSimulationConfig,
+    check_counts,
+    sphere_arrays,
+    sphere_mesh,
+    written_variables,
+)
+from emulator.task import Variable
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+from graphs.meshes.ring import ring
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+START = np.datetime64("1970-01-01T00:00:00", "s")  # nominal, so that times count from 0: an equation knows no dates
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class RingConfig:
+    """An even mesh of a periodic ring.
+
+    length: once around, in the equation's unit.
+    """
+
+    num_nodes: int = 160
+    length: float = 1.0
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Independent trajectories of one ring equation from random initial states.
+
+    time_step: between two frames, in the equation's own time; taken in `substeps` steps of the integrator.
+    warm_up: steps taken and thrown away before the first frame.
+    order: of the integrator.
+    seed: of the initial states.
+    output: name of the dataset, ending in .zarr.
+    """
+
+    equation: EquationConfig
+    time_step: float
+    kind: Literal["ring"] = "ring"
+    mesh: RingConfig = field(default_factory=RingConfig)
+    num_trajectories: int = 50
+    num_frames: int = 51
+    warm_up: int = 0
+    substeps: int = 1
+    order: Literal[2, 4] = 4
+    initial_states: RandomFourierSeries = field(default_factory=RandomFourierSeries)
+    seed: int = 0
+    output: str = "data/ring.zarr"
+    title: str = "trajectories of a ring equation"
+    licence: str = "CC0-1.0"
+
+    def __post_init__(self) -> None:
+        check_counts(self.num_trajectories, self.num_frames, self.warm_up)
+
+
+def solver(config: SimulationConfig) -> RingSolver:
+    """The reference solver of a simulation."""
+    mesh = ring(config.mesh.num_nodes, config.mesh.length)
+    return RingSolver(config.equation, mesh, config.time_step, config.substeps, config.order)
+
+
+def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) -> NDArray[np.float64]:
+    """[trajectory, frame, node] of a simulation, in float64.
+
+    progress: called with the steps done and their total.
+    Raises MeshcastError where the solution is no longer finite.
+    """
+    emulator = solver(config)
+    generator = torch.Generator().manual_seed(config.seed)
+    u = initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)
+    frames = np.empty((config.num_trajectories, config.num_frames, emulator.mesh.num_nodes))
+    last = config.warm_up + config.num_frames - 1
+    for step in range(last + 1):
+        u = emulator.advance(u) if step else u
+        if not torch.isfinite(u).all():
+            raise MeshcastError(
+                f"The solution is no longer finite after {step} of {last} steps. Take more than {config.substeps} "
+                "substeps, a shorter time_step, or more nodes."
+            )
+        if step >= config.warm_up:
+            frames[:, step - config.warm_up] = u.numpy()
+        if progress:
+            progress(step, last)
+    return frames
+
+
+def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> SimulationConfig | SphereSimulationConfig:
+    """The configuration of a simulation: `kind: sphere`, or of a ring where it is `ring` or not given."""
+    return load_one_of((SimulationConfig, SphereSimulationConfig), path, overrides)
+
+
+def mesh_of(config: SimulationConfig | SphereSimulationConfig) -> Mesh:
+    """The mesh that a simulation writes its fields on."""
+    return solver(config).mesh if isinstance(config, SimulationConfig) else sphere_mesh(config.mesh)
+
+
+def simulate(
+    config: SimulationConfig | SphereSimulationConfig,
+    output: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Run a simulation and write it as an anemoi dataset, trajectories on the ensemble axis.
+
+    On a ring one step is a nominal second; on the sphere dates are real, from the configuration's start on.
+
+    output: in place of the configuration's.
+    Returns where the dataset is. Raises MeshcastError where the output exists or cannot be written, before any step is
+    taken, and where the solution is no longer finite.
+    """
+    path = Path(config.output if output is None else output)
+    check_output(path, overwrite)
+    truth = _on_a_ring(config, progress) if isinstance(config, SimulationConfig) else _on_the_sphere(config, progress)
+    create_dataset(
+        path,
+        truth.fields(),
+        mesh=truth.mesh,
+        time_step=truth.time_step,
+        ensemble_axis="trajectory",
+        attributes={
+            "title": config.title,
+            "licence": config.licence,
+            "attribution": "simulated with Meshcast",
+            "simulation": json.dumps(resolve(config)),
+        },
+        overwrite=overwrite,
+    )
+    return path
+
+
+@dataclass(frozen=True, eq=False)
+class _Truth:
+    """What a simulation made: values [trajectory, frame, node, variable], from `start` on."""
+
+    values: NDArray[np.floating]
+    variables: tuple[Variable, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    start: np.datetime64
+
+    def fields(self) -> xr.Dataset:
+        import xarray as xr
+
+        first = self.start.astype("datetime64[s]").astype(np.int64)
+        times = first + self.time_step.count * np.arange(self.values.shape[1])
+        values = self.values.transpose(1, 0, 2, 3)  # [time, number, cell, variable]
+        columns = {
+            variable.name: (("time", "number", "cell"), values[..., column], {"units": variable.units})
+            for column, variable in enumerate(self.variables)
+        }
+        return xr.Dataset(columns, coords={"time": to_datetime(times)})
+
+
+def _on_a_ring(config: SimulationConfig, progress: Progress | None) -> _Truth:
+    values, emulator = simulate_arrays(config, progress), solver(config)
+    return _Truth(values[..., None], emulator.task.variables, emulator.mesh, emulator.task.time_step, START)
+
+
+def _on_the_sphere(config: SphereSimulationConfig, progress: Progress | None) -> _Truth:
+    values, start = sphere_arrays(config, progress), np.datetime64(config.start_date, "s")
+    return _Truth(values, written_variables(config), mesh_of(config), TimeStep.parse(config.time_step), start)

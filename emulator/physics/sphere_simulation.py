@@ -1,0 +1,194 @@
+"""Truth on the sphere: trajectories of the shallow-water solver, sampled onto any mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emulator.foundation.time_step import TimeStep
+from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
+from emulator.physics.sphere_solver import SphereSolver, sampled
+from emulator.physics.sphere_states import BalancedFlow, SphereStates, sphere_states
+from emulator.physics.tracers import TracerBell, TracerTransport
+from emulator.task import Variable
+from graphs.edges.build import IcosphereMesh
+from graphs.errors import MeshcastError
+from graphs.harmonics import Evaluation
+from graphs.mesh import Mesh
+from graphs.meshes.gaussian import gaussian_latitudes
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+
+Progress = Callable[[int, int], None]
+TOGETHER = 8  # trajectories advanced at once: their fields still fit a cache
+
+
+@dataclass(frozen=True)
+class LatLonMesh:
+    """A regular grid, latitudes from north to south and longitudes from 0 eastward.
+
+    poles: whether the first and last latitudes are the poles, else half a spacing from them.
+    """
+
+    kind: Literal["latlon"] = "latlon"
+    num_latitudes: int = 36
+    num_longitudes: int = 72
+    poles: bool = False
+
+
+@dataclass(frozen=True)
+class GaussianMesh:
+    """A full Gaussian grid, latitudes from north to south; 64 and 128 free T42 of aliasing."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    num_latitudes: int = 64
+    num_longitudes: int = 128
+
+
+SphereMesh = IcosphereMesh | LatLonMesh | GaussianMesh
+
+
+def sphere_mesh(config: SphereMesh) -> Mesh:
+    """The mesh of a configuration."""
+    match config:
+        case IcosphereMesh():
+            return icosphere(config.level)
+        case LatLonMesh():
+            if config.num_latitudes < 2 or config.num_longitudes < 4:
+                raise MeshcastError(
+                    f"A regular grid needs at least 2 x 4 nodes, not {config.num_latitudes} x {config.num_longitudes}."
+                )
+            spacing = 180.0 / (config.num_latitudes - config.poles)
+            first = 90.0 if config.poles else 90.0 - spacing / 2
+            latitudes = first - spacing * np.arange(config.num_latitudes)
+        case GaussianMesh():
+            latitudes = gaussian_latitudes(config.num_latitudes)[0][::-1]
+    return latlon(latitudes, 360.0 / config.num_longitudes * np.arange(config.num_longitudes), periodic=True)
+
+
+@dataclass(frozen=True)
+class SphereSimulationConfig:
+    """Independent trajectories of shallow water on a rotating sphere.
+
+    A trajectory depends on the equation, the initial states, the seed and its own number; neither the mesh nor the
+    number of trajectories changes it, so the same truth can be written on a second mesh.
+
+    time_step: between two frames.
+    mesh: where the fields are written, by summing their harmonics at its nodes.
+    warm_up: steps taken and thrown away before the first frame.
+    tracers: passive mixing ratios and where they start, variables beside h, u and v.
+    start_date: of the first frame, nominal.
+    seed: of the initial states.
+    output: name of the dataset, ending in .zarr.
+    """
+
+    kind: Literal["sphere"] = "sphere"
+    equation: ShallowWaterConfig = field(default_factory=ShallowWaterConfig)
+    initial_states: SphereStates = field(default_factory=BalancedFlow)
+    time_step: str = "3h"
+    mesh: SphereMesh = field(default_factory=lambda: IcosphereMesh(level=3))
+    num_trajectories: int = 48
+    num_frames: int = 81
+    warm_up: int = 0
+    tracers: tuple[TracerBell, ...] = ()
+    start_date: str = "2000-01-01T00:00:00"
+    seed: int = 0
+    output: str = "data/shallow-water.zarr"
+    title: str = "rotating shallow water on the sphere"
+    licence: str = "CC0-1.0"
+
+    def __post_init__(self) -> None:
+        check_counts(self.num_trajectories, self.num_frames, self.warm_up)
+        try:
+            np.datetime64(self.start_date, "s")
+        except ValueError:
+            raise MeshcastError(
+                f"start_date must be a date such as 2000-01-01T00:00:00, but is {self.start_date!r}."
+            ) from None
+
+
+def check_counts(num_trajectories: int, num_frames: int, warm_up: int) -> None:
+    """Raise where a simulation, on the sphere or on a ring, has too few trajectories or frames."""
+    if num_trajectories < 1 or num_frames < 2 or warm_up < 0:
+        raise MeshcastError(
+            "A simulation needs num_trajectories >= 1, num_frames >= 2 and warm_up >= 0, but they are "
+            f"{num_trajectories}, {num_frames} and {warm_up}."
+        )
+
+
+def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:
+    """The reference solver of a simulation, on its Gaussian grid."""
+    names = tuple(tracer.name for tracer in config.tracers)
+    return SphereSolver(config.equation, TimeStep.parse(config.time_step), tracers=names)
+
+
+def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
+    """What a simulation writes: h, u, v, the tracers, and the ground's height where it has mountains."""
+    ground = (Variable("orography", "static", "m"),) if config.equation.mountains else ()
+    return sphere_solver(config).task.variables + ground
+
+
+def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = None) -> NDArray[np.float32]:
+    """[trajectory, frame, node, variable] of a simulation, variables as `written_variables` has them.
+
+    progress: called with the steps done and their total.
+    Raises MeshcastError where the solution is no longer finite.
+    """
+    solver, mesh = sphere_solver(config), sphere_mesh(config.mesh)
+    equation, sampler = solver.equation(), _Sampler(solver, mesh)
+    starts = sphere_states(config.initial_states, equation, config.num_trajectories, config.seed)
+    shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
+    frames = np.empty(shape, np.float32)
+    last = config.warm_up + config.num_frames - 1
+    parts = starts.split(TOGETHER, dim=-1)
+    for part, spectral in enumerate(parts):
+        rows = slice(part * TOGETHER, part * TOGETHER + spectral.shape[-1])
+        tracers = _tracers_at_the_start(config, equation, spectral.shape[-1])
+        for step in range(last + 1):
+            if step:
+                spectral, tracers = solver.advance(spectral, tracers)
+            _refuse_overflow(spectral, step, equation)
+            if step >= config.warm_up:
+                frames[rows, step - config.warm_up] = sampler(spectral, tracers).numpy()
+            if progress:
+                progress(part * (last + 1) + step, len(parts) * (last + 1) - 1)
+    return frames
+
+
+def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater, count: int) -> torch.Tensor:
+    """[row, node, tracer]."""
+    bells = [tracer.on_grid(equation.transform).flatten() for tracer in config.tracers]
+    none = torch.zeros(equation.transform.mesh.num_nodes, 0, dtype=equation.transform.dtype)
+    return (torch.stack(bells, dim=-1) if bells else none).expand(count, -1, -1)
+
+
+class _Sampler:
+    """All written variables [row, node, variable] at the nodes of a mesh."""
+
+    def __init__(self, solver: SphereSolver, mesh: Mesh) -> None:
+        self.equation, self.mesh = solver.equation(), mesh
+        self.nodes = Evaluation(mesh, solver.config.truncation)
+        self.transport = TracerTransport(self.equation.transform, solver.config.radius)
+        self.ground: torch.Tensor | None = None
+        if self.equation.ground is not None:
+            self.ground = self.nodes.field(self.equation.ground)[..., None] / solver.config.gravity  # [1, node, 1]
+
+    def __call__(self, spectral: torch.Tensor, tracers: torch.Tensor) -> torch.Tensor:
+        flow = sampled(spectral, self.nodes, self.equation)
+        shape = (self.equation.transform.num_latitudes, self.equation.transform.num_longitudes)
+        fields = [self.transport.sampled(q.unflatten(1, shape), self.mesh)[..., None] for q in tracers.unbind(-1)]
+        ground = [] if self.ground is None else [self.ground.expand(len(flow), -1, -1)]
+        return torch.cat([flow, *fields, *ground], dim=-1)
+
+
+def _refuse_overflow(spectral: torch.Tensor, step: int, equation: ShallowWater) -> None:
+    if not torch.isfinite(torch.view_as_real(spectral)).all():
+        raise MeshcastError(
+            f"The solution is no longer finite after {step} steps. Shorten equation.longest_step, now "
+            f"{equation.config.longest_step:g} s."
+        )

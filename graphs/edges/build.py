@@ -1,0 +1,287 @@
+"""From a configuration to the graphs of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from graphs.available_memory import refuse_too_large
+from graphs.edges.connect import (
+    BYTES_PER_EDGE,
+    containing_triangle,
+    induced,
+    multi_mesh,
+    nearest,
+    refuse_unreached,
+    ring_hops,
+    stencil,
+    within,
+)
+from graphs.edges.edge_features import edge_features
+from graphs.errors import MeshcastError
+from graphs.graph import Graph, ModelGraphs
+from graphs.mesh import Mesh
+from graphs.meshes.grids import GridConfig
+from graphs.meshes.icosphere import icosphere, trim
+from graphs.meshes.stretched import StretchedMesh, stretched
+
+
+@dataclass(frozen=True)
+class HopEdges:
+    """Edges over a ring, `hops` nodes to either side; (1, 2, 4, 8) spans several scales."""
+
+    kind: Literal["hops"] = "hops"
+    hops: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class StencilEdges:
+    """Edges over a latitude-longitude grid, at most `radius` rows and columns away."""
+
+    kind: Literal["stencil"] = "stencil"
+    radius: int = 1
+    shape: Literal["square", "disc"] = "square"
+    self_edges: bool = False
+
+
+@dataclass(frozen=True)
+class NearestEdges:
+    """Edges from the nearest `neighbours` nodes."""
+
+    kind: Literal["nearest"] = "nearest"
+    neighbours: int = 8
+
+
+@dataclass(frozen=True)
+class RadiusEdges:
+    """Edges from all nodes at most `distance` away along the great circle [m], on a ring in the unit of its length."""
+
+    kind: Literal["radius"] = "radius"
+    distance: float = 500e3
+
+
+@dataclass(frozen=True)
+class MultiMeshEdges:
+    """The sides of the triangles of several levels of an icosphere, near and far; all `levels` where null."""
+
+    kind: Literal["multi_mesh"] = "multi_mesh"
+    levels: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TriangleEdges:
+    """Three edges a grid point: between it and the corners of the mesh's triangle around it, barycentric weights as a
+    feature."""
+
+    kind: Literal["triangle"] = "triangle"
+
+
+@dataclass(frozen=True)
+class IcosphereMesh:
+    """The icosahedron refined `level` times, 10 · 4^level + 2 nodes; on limited-area data, the nodes these reach."""
+
+    kind: Literal["icosphere"] = "icosphere"
+    level: int = 4
+
+
+EdgeConfig = HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges
+LinkConfig = TriangleEdges | NearestEdges | RadiusEdges
+MeshConfig = IcosphereMesh | StretchedMesh
+
+STRETCHED = 1.5  # longest side over shortest beyond which a mesh is; an icosphere's are below 1.2
+ENCODER_REACH = 0.6  # of the longest side of a triangle; its corners are at most 0.58 sides from any point inside
+
+
+@dataclass(frozen=True)
+class GraphConfig:
+    """Which graphs a network runs on.
+
+    processor: edges along which messages pass.
+    mesh: where messages pass; null where that is the mesh of the data, without encoder and decoder.
+    encoder: edges from grid to mesh; null for all grid points within 0.6 of the longest side of a triangle, or the
+        nearest one.
+    decoder: edges from mesh to grid; null for the corners of the triangle around each grid point.
+    """
+
+    processor: EdgeConfig
+    mesh: MeshConfig | None = None
+    encoder: LinkConfig | None = None
+    decoder: LinkConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.mesh is None and (self.encoder is not None or self.decoder is not None):
+            raise MeshcastError(
+                "An encoder or a decoder needs a mesh to lead to. Add mesh: {kind: icosphere, level: 4}, or leave "
+                "both out for data on the mesh itself."
+            )
+
+
+def build_graphs(config: GraphConfig, mesh: Mesh) -> ModelGraphs:
+    """The graphs of a network for data on `mesh`.
+
+    Raises MeshcastError where a node would hear nothing, or a grid point lies in no triangle.
+    """
+    if config.mesh is None:
+        return ModelGraphs(processor=connected(mesh, mesh, connect(config.processor, mesh), "the processor"))
+    hidden, edge_index = message_mesh(config.mesh, config.processor, mesh)
+    return ModelGraphs(
+        processor=connected(hidden, hidden, edge_index, "the processor"),
+        encoder=_encoder(config.encoder, mesh, hidden),
+        decoder=_decoder(config.decoder, mesh, hidden),
+        mesh=hidden,
+    )
+
+
+def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mesh, Tensor]:
+    """The mesh where messages pass for data on `grid`, and the processor's edges [2, edge] on it.
+
+    For limited-area data the mesh is trimmed to the corners of triangles that hold a grid point and the nodes within
+    the encoder's reach of one; of a multi-mesh the edges between kept nodes stay.
+    """
+    if grid.domain.kind == "ring":
+        raise MeshcastError(f"An icosphere cannot carry the messages of a {grid.describe()}. Leave out graph.mesh.")
+    size = grid.domain.size
+    whole = stretched(config, size) if isinstance(config, StretchedMesh) else icosphere(config.level, size)
+    if grid.domain.kind == "sphere":
+        return whole, connect(edges, whole)
+    keep = np.zeros(whole.num_nodes, dtype=bool)
+    keep[containing_triangle(whole, grid)[0][0].numpy()] = True
+    keep[_within_reach(grid, whole)[1].numpy()] = True
+    trimmed = trim(whole, keep)
+    if isinstance(edges, MultiMeshEdges):
+        return trimmed, induced(multi_mesh(whole, edges.levels), keep)
+    return trimmed, connect(edges, trimmed)
+
+
+def encoder_reach(mesh: Mesh) -> float:
+    """How far [m] a mesh's nodes listen to grid points by default: 0.6 of the longest side of a face."""
+    assert mesh.faces is not None
+    sides = mesh.positions[mesh.faces] - mesh.positions[np.roll(mesh.faces, -1, axis=1)]
+    chord = float(np.linalg.norm(sides, axis=-1).max())
+    return ENCODER_REACH * 2.0 * float(np.arcsin(chord / 2.0)) * mesh.domain.size
+
+
+def _within_reach(grid: Mesh, hidden: Mesh) -> Tensor:
+    """[2, edge] to each mesh node all grid points within the encoder's reach, of a stretched mesh its own."""
+    assert hidden.faces is not None
+    sides = np.stack([hidden.faces, np.roll(hidden.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+    lengths = np.linalg.norm(hidden.positions[sides[:, 0]] - hidden.positions[sides[:, 1]], axis=1)
+    if lengths.max() < STRETCHED * lengths.min():
+        return within(grid, hidden, encoder_reach(hidden))
+    longest = np.zeros(hidden.num_nodes)  # chord of a node's longest side
+    np.maximum.at(longest, sides.ravel(), np.repeat(lengths, 2))
+    reach = 2.0 * np.sin(ENCODER_REACH * np.arcsin(longest / 2.0))
+    found = cKDTree(grid.positions).query_ball_point(hidden.positions, reach, return_sorted=True)
+    receivers = np.repeat(np.arange(hidden.num_nodes), [len(senders) for senders in found])
+    return torch.from_numpy(np.stack([np.concatenate(found).astype(np.int64), receivers]))
+
+
+def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
+    barycentric = None
+    match config:
+        case None:
+            edge_index = _within_reach(grid, hidden)
+            unheard = np.flatnonzero(np.bincount(edge_index[1].numpy(), minlength=hidden.num_nodes) == 0)
+            edge_index = torch.cat([edge_index, nearest(grid, hidden, 1)[:, unheard]], dim=1)
+        case TriangleEdges():
+            edge_index, barycentric = containing_triangle(hidden, grid)
+            edge_index = edge_index.flip(0)
+        case _:
+            edge_index = _links(config, grid, hidden)
+    return connected(grid, hidden, edge_index, "the encoder", _area_shares(grid, hidden, edge_index, barycentric))
+
+
+def _area_shares(grid: Mesh, hidden: Mesh, edge_index: Tensor, weights: Tensor | None) -> Tensor:
+    """[edge] the share of each sender in the area its receiver hears; weighted, they sum to one at every receiver.
+
+    A sum over senders would grow with their number, which on a grid of latitudes and longitudes is tens of times
+    larger near a pole than at the equator.
+    """
+    senders, receivers = edge_index
+    areas = torch.from_numpy(grid.areas)[senders] * (1.0 if weights is None else weights)
+    heard = areas.new_zeros(hidden.num_nodes).index_add_(0, receivers, areas)
+    return areas / heard.clamp_min(1e-300)[receivers]  # of corners that hear weights of zero only, nothing
+
+
+def _decoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
+    if config is None or isinstance(config, TriangleEdges):
+        edge_index, weights = containing_triangle(hidden, grid)
+        return connected(hidden, grid, edge_index, "the decoder", weights)
+    return connected(hidden, grid, _links(config, hidden, grid), "the decoder")
+
+
+def _links(config: LinkConfig, senders: Mesh, receivers: Mesh) -> Tensor:
+    match config:
+        case NearestEdges():
+            return nearest(senders, receivers, config.neighbours)
+        case RadiusEdges():
+            return within(senders, receivers, config.distance)
+        case _:
+            raise MeshcastError(f"Links are of kind triangle, nearest or radius, not {config!r}.")
+
+
+def default_config(mesh: Mesh) -> GraphConfig:
+    """A fair first choice: hops of several scales on a ring or an icosphere, the eight neighbours elsewhere."""
+    if mesh.domain.kind == "ring":
+        hops = tuple(hop for hop in (1, 2, 4, 8) if 2 * hop < mesh.num_nodes)
+        return GraphConfig(HopEdges(hops=hops))
+    if mesh.structured:
+        return GraphConfig(StencilEdges(radius=1))
+    if mesh.faces is not None and mesh.levels:
+        return GraphConfig(MultiMeshEdges())
+    return GraphConfig(NearestEdges(neighbours=min(8, mesh.num_nodes - 1)))
+
+
+@dataclass(frozen=True)
+class GridGraphs:
+    """A grid and the graphs of a network on it, without data.
+
+    grid: where data would live.
+    graph: the edges; by default several scales on a ring or an icosphere, the eight neighbours elsewhere.
+    """
+
+    grid: GridConfig
+    graph: GraphConfig | None = None
+
+
+def default_graphs(mesh: Mesh) -> ModelGraphs:
+    """The graphs of `default_config`."""
+    return build_graphs(default_config(mesh), mesh)
+
+
+def connect(config: EdgeConfig, mesh: Mesh) -> Tensor:
+    """[2, edge] the edges a configuration asks for, inside one mesh."""
+    match config:
+        case HopEdges():
+            return ring_hops(mesh, config.hops)
+        case StencilEdges():
+            return stencil(mesh, config.radius, config.shape, config.self_edges)
+        case NearestEdges():
+            return nearest(mesh, mesh, config.neighbours)
+        case RadiusEdges():
+            return within(mesh, mesh, config.distance)
+        case MultiMeshEdges():
+            return multi_mesh(mesh, config.levels)
+        case _:
+            raise MeshcastError(f"Edges are of kind hops, stencil, nearest, radius or multi_mesh, not {config!r}.")
+
+
+def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, weights: Tensor | None = None) -> Graph:
+    """A graph with its edge features, every receiver reached.
+
+    weights: [edge], appended to the features as `weight` where given.
+    """
+    refuse_unreached(edge_index, receivers, what)
+    count = edge_index.shape[1]
+    refuse_too_large(
+        BYTES_PER_EDGE * count, f"A graph of {count:,} edges for {what}", "Choose a coarser mesh or fewer edges."
+    )
+    features, names = edge_features(senders, receivers, edge_index)
+    if weights is not None:
+        features, names = torch.cat([features, weights[:, None]], dim=1), (*names, "weight")
+    return Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)

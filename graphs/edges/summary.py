@@ -1,0 +1,67 @@
+"""What a person wants to know of a graph before training on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from graphs.edges.connect import arc_radius, relative_positions
+from graphs.edges.edge_features import arc_lengths
+from graphs.graph import Graph, ModelGraphs
+from graphs.mesh import Mesh
+
+
+def summary(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> dict[str, Any]:
+    """Counts, degrees, edge lengths and memory of each graph, as plain numbers for JSON.
+
+    Lengths are in metres, on a ring in the unit of its length.
+
+    hidden: where messages pass; that of `graphs` where None.
+    """
+    hidden = graphs.mesh if hidden is None else hidden
+    inner = mesh if hidden is None else hidden
+    ends = {"encoder": (mesh, inner), "processor": (inner, inner), "decoder": (inner, mesh)}
+    meshes = {"data": mesh.describe()} | ({} if hidden is None else {"hidden": hidden.describe()})
+    return {
+        "meshes": meshes,
+        "length_unit": "1" if mesh.domain.kind == "ring" else "m",
+        "graphs": {name: _graph_summary(graph, *ends[name]) for name, graph in graphs.named().items()},
+    }
+
+
+def describe(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> str:
+    """The summary as a few lines of text."""
+    content = summary(graphs, mesh, hidden)
+    lines = [f"{name} mesh: {text}" for name, text in content["meshes"].items()]
+    scale, unit = (1.0, "") if content["length_unit"] == "1" else (1e-3, " km")
+    for name, about in content["graphs"].items():
+        degree, length = about["in_degree"], about["length"]
+        ends = f"{about['num_senders']:,} senders to {about['num_receivers']:,} receivers"
+        lines.append(f"{name}: {about['num_edges']:,} edges, {ends}")
+        lines.append(
+            f"  edges a receiver {degree['min']} to {degree['max']}, mean {degree['mean']:.2f}; "
+            f"receivers without any {about['unreached']}"
+        )
+        lines.append(
+            f"  length {length['min'] * scale:.4g} to {length['max'] * scale:.4g}{unit}, "
+            f"mean {length['mean'] * scale:.4g}{unit}; relative positions {about['relative_positions']:,}"
+        )
+        lines.append(f"  features {', '.join(about['features'])}; memory {about['bytes'] / 2**20:.2f} MiB")
+    return "\n".join(lines)
+
+
+def _graph_summary(graph: Graph, senders: Mesh, receivers: Mesh) -> dict[str, Any]:
+    degrees = graph.in_degrees
+    lengths = torch.from_numpy(arc_lengths(senders, receivers, graph.edge_index)) * arc_radius(receivers)
+    return {
+        "num_senders": graph.num_senders,
+        "num_receivers": graph.num_receivers,
+        "num_edges": graph.num_edges,
+        "unreached": int((degrees == 0).sum()),
+        "in_degree": {"min": int(degrees.min()), "mean": float(degrees.double().mean()), "max": int(degrees.max())},
+        "length": {"min": float(lengths.min()), "mean": float(lengths.mean()), "max": float(lengths.max())},
+        "relative_positions": len(relative_positions(graph)[1]),
+        "features": list(graph.feature_names),
+        "bytes": sum(part.nelement() * part.element_size() for part in (graph.edge_index, graph.edge_features)),
+    }

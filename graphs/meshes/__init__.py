@@ -1,0 +1,1 @@
+"""The meshes: rings, grids, icospheres, points, and windows of them."""

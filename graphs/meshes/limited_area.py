@@ -1,0 +1,180 @@
+"""Limited areas: a window of a mesh with a ring of boundary nodes around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from graphs.errors import MeshcastError
+from graphs.geometry import great_circle_distance, to_xyz
+from graphs.mesh import Domain, Mesh
+from graphs.meshes.icosphere import trim
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CapWindow:
+    """All places at most `radius_km` from a centre, with a boundary around them.
+
+    centre: latitude and longitude [degrees].
+    radius_km: of what is forecast, along the great circle.
+    boundary_km: width of the ring around it, whose nodes are given at every step.
+    """
+
+    centre: tuple[float, float]
+    radius_km: float
+    boundary_km: float
+    kind: Literal["cap"] = "cap"
+
+    def __post_init__(self) -> None:
+        latitude, longitude = self.centre
+        _refuse_latitudes(latitude)
+        _refuse_longitudes(longitude)
+        _refuse_widths(radius_km=self.radius_km, boundary_km=self.boundary_km)
+
+
+@dataclass(frozen=True)
+class BoxWindow:
+    """All places between two latitudes and two meridians, with a boundary around them.
+
+    north, south: latitudes [degrees].
+    west, east: longitudes [degrees]; the box reaches from west eastward to east, across the date line too.
+    boundary_km: width of the ring around it, whose nodes are given at every step.
+    """
+
+    north: float
+    west: float
+    south: float
+    east: float
+    boundary_km: float
+    kind: Literal["box"] = "box"
+
+    def __post_init__(self) -> None:
+        _refuse_latitudes(self.north, self.south)
+        _refuse_longitudes(self.west, self.east)
+        _refuse_widths(boundary_km=self.boundary_km)
+        if not self.south < self.north:
+            raise MeshcastError(f"A window's north, {self.north:g}, must lie north of its south, {self.south:g}.")
+        if self.west % 360.0 == self.east % 360.0:
+            raise MeshcastError(f"A window's west and east must differ, but are {self.west:g} and {self.east:g}.")
+
+
+Window = CapWindow | BoxWindow
+
+
+def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, NDArray[np.int64]]:
+    """The part of a mesh within a window and its boundary, and which nodes of the mesh those are.
+
+    Nodes keep their order, so that levels stay nested; of a grid, a box keeps whole rows and columns and stays a grid.
+    Raises MeshcastError where nothing lies inside, or the boundary has no node or is thinner than the mesh's spacing,
+    so that what lies inside would hear of nothing beyond it.
+    """
+    if mesh.domain.kind == "ring":
+        raise MeshcastError(f"A window is cut out of the sphere, but this is a {mesh.describe()}.")
+    beyond = distance_beyond(window, mesh) / 1e3
+    inside, within = beyond <= 0.0, beyond <= window.boundary_km
+    about = f"{_describe(window)} of a {mesh.describe()}"
+    if inside.sum() < 3:
+        raise MeshcastError(
+            f"The window {about} has {int(inside.sum())} nodes inside. Make it wider, or take finer data."
+        )
+    spacing = _spacing_km(mesh, within)
+    if window.boundary_km < spacing:
+        raise MeshcastError(
+            f"The boundary of the window {about} is {window.boundary_km:g} km wide, but its nodes are {spacing:.0f} km "
+            f"apart, so that it has holes. Set boundary_km to {1.5 * spacing:.0f} or more."
+        )
+    if within.all() and not np.any(within & ~inside):
+        raise MeshcastError(f"The window {about} holds all its nodes and needs no boundary. Leave the window away.")
+    block = _rows_and_columns(mesh, within) if isinstance(window, BoxWindow) else None
+    if block is None:
+        return replace(trim(mesh, within), boundary=~inside[within]), np.flatnonzero(within)
+    nodes = block.ravel()
+    areas = mesh.areas[nodes]
+    domain = Domain("limited_area", mesh.domain.size)
+    area = Mesh(mesh.positions[nodes], areas / areas.sum(), block.shape, domain, boundary=~inside[nodes])
+    return area, nodes
+
+
+def distance_beyond(window: Window, mesh: Mesh) -> Array:
+    """[node] how far nodes lie outside what a window forecasts [m], zero inside."""
+    positions, radius = mesh.positions, mesh.domain.size
+    if isinstance(window, CapWindow):
+        distance = great_circle_distance(positions, to_xyz(*window.centre)) * radius
+        return np.maximum(distance - window.radius_km * 1e3, 0.0)
+    latitude = np.degrees(np.arctan2(positions[:, 2], np.hypot(positions[:, 0], positions[:, 1])))
+    longitude = np.degrees(np.arctan2(positions[:, 1], positions[:, 0]))
+    width = (window.east - window.west) % 360.0
+    # Coordinates stored in float32 must not push a row on the edge outside.
+    slack = 1e-4
+    among = (longitude - window.west + slack) % 360.0 <= width + 2.0 * slack
+    beside = np.maximum(np.maximum(latitude - window.north, window.south - latitude) - slack, 0.0)
+    edges = [_to_meridian(positions, side, window.south, window.north) for side in (window.west, window.east)]
+    return np.where(among, np.radians(beside), np.minimum(*edges)) * radius
+
+
+def _to_meridian(positions: Array, longitude: float, south: float, north: float) -> Array:
+    """[node] the angle to the nearest place of a meridian between two latitudes [degrees].
+
+    The foot of the perpendicular where it lies between them, else the nearer end.
+    """
+    along, across = to_xyz(0.0, longitude), to_xyz(0.0, longitude + 90.0)
+    foot = np.degrees(np.arctan2(positions[:, 2], positions @ along))
+    ends = [great_circle_distance(positions, to_xyz(latitude, longitude)) for latitude in (south, north)]
+    perpendicular = np.abs(np.arcsin(np.clip(positions @ across, -1.0, 1.0)))
+    return np.where((foot >= south) & (foot <= north), perpendicular, np.minimum(*ends))
+
+
+def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+    """[row, column] all nodes of the rows and columns of a grid that hold nodes of a window, eastward.
+
+    None where the mesh is no grid, or the columns close the circle.
+    """
+    if not mesh.structured:
+        return None
+    held = within.reshape(mesh.shape)
+    rows, columns = np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))
+    if (len(columns) == mesh.shape[1] and mesh.domain.periodic) or min(len(rows), len(columns)) < 2:
+        return None
+    breaks = np.flatnonzero(np.diff(columns) > 1)
+    if len(breaks):  # across the seam of the longitudes: begin after the gap
+        columns = np.roll(columns, -(int(breaks[0]) + 1))
+    return rows[:, None] * mesh.shape[1] + columns
+
+
+def _spacing_km(mesh: Mesh, within: NDArray[np.bool_]) -> float:
+    """The usual distance of a node of the window to its nearest neighbour."""
+    chord = np.median(cKDTree(mesh.positions).query(mesh.positions[within], k=2)[0][:, 1])
+    return float(2.0 * np.arcsin(chord / 2.0) * mesh.domain.size / 1e3)
+
+
+def _describe(window: Window) -> str:
+    match window:
+        case CapWindow():
+            latitude, longitude = window.centre
+            return f"within {window.radius_km:g} km of {latitude:g} N, {longitude:g} E"
+        case _:
+            return f"{window.south:g} to {window.north:g} N, {window.west:g} to {window.east:g} E"
+
+
+def _refuse_latitudes(*latitudes: float) -> None:
+    for latitude in latitudes:
+        if not -90.0 <= latitude <= 90.0:
+            raise MeshcastError(f"A window's latitudes must lie in -90 to 90 degrees, but one is {latitude:g}.")
+
+
+def _refuse_longitudes(*longitudes: float) -> None:
+    for longitude in longitudes:
+        if not -360.0 <= longitude <= 360.0:
+            raise MeshcastError(f"A window's longitudes must lie in -360 to 360 degrees, but one is {longitude:g}.")
+
+
+def _refuse_widths(**widths: float) -> None:
+    for name, width in widths.items():
+        if not (np.isfinite(width) and width > 0):
+            raise MeshcastError(f"A window's {name} must be positive, but is {width:g}.")

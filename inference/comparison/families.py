@@ -1,0 +1,72 @@
+"""Families of emulators, and how the rows of a comparison look in every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inference.comparison.story import RowInfo
+from inference.pictures.plots import COLOURS, DASHES, LineStyle
+
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "closed forms, solvers": (
+        "persistence", "anomaly_persistence", "damped_anomaly", "recent_mean", "climatology", "linear_inverse", "ridge",
+        "shallow_water",
+    ),
+    "convolutional, spectral": ("cnn", "resnet", "unet", "fno"),
+    "feed-forward, recurrent, attention": ("ffnn", "lstm", "transformer"),
+    "graph": ("gnn", "graph_convolution", "interaction_network"),
+    "TensorFlow": ("keras_cnn", "keras_lstm"),
+}  # fmt: skip
+OTHERS = "others"  # checkpoints, forecasts of others, plug-ins
+MOST = 6  # curves in one panel, beside the reference: as many as there are colours
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The rows that share a panel.
+
+    family: their family; title: with a number where a family needs several panels.
+    """
+
+    title: str
+    family: str
+    labels: tuple[str, ...]
+
+
+def family_of(kind: str) -> str:
+    """The family of an emulator's kind."""
+    return next((family for family, kinds in FAMILIES.items() if kind in kinds), OTHERS)
+
+
+def panels_of(rows: Sequence[RowInfo], shown: Sequence[str]) -> list[Panel]:
+    """The rows `shown` by family, in the order of FAMILIES; a large family in several panels."""
+    panels = []
+    for family in (*FAMILIES, OTHERS):
+        labels = [row.label for row in rows if row.label in shown and family_of(row.kind) == family]
+        parts = -(-len(labels) // MOST)
+        size = -(-len(labels) // parts) if parts else 0
+        for part in range(parts):
+            title = family if parts == 1 else f"{family} ({part + 1})"
+            panels.append(Panel(title, family, tuple(labels[part * size : (part + 1) * size])))
+    return panels
+
+
+def row_styles(panels: Sequence[Panel], reference: str) -> dict[str, LineStyle]:
+    """A colour and a dash of its own within a panel for each row, the same in every picture; the reference black."""
+    dashes: tuple[Any, ...] = ("-", *DASHES)
+    styles = {
+        label: LineStyle(COLOURS[place], dashes[place], 1.5)
+        for panel in panels
+        for place, label in enumerate(panel.labels)
+    }
+    return {**styles, reference: LineStyle("#000000", "-", 2.4)}
+
+
+def family_marks(panels: Sequence[Panel]) -> Mapping[str, tuple[str, str]]:
+    """Colour and marker of each family, for pictures where a row is a point."""
+    families = list(dict.fromkeys(panel.family for panel in panels))
+    every = [*FAMILIES, OTHERS]
+    return {family: (COLOURS[every.index(family)], MARKERS[every.index(family)]) for family in families}

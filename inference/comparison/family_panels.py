@@ -1,0 +1,184 @@
+"""Small multiples of a comparison: a panel a family, the reference in each, all other rows behind in grey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inference.comparison.families import Panel, panels_of, row_styles
+from inference.comparison.label_scores import LabelScores
+from inference.comparison.story import ComparisonStory, RowInfo
+from inference.pictures.direct_labels import End, label_ends
+from inference.pictures.plots import LineStyle, journal, lead_ticks, new_figure, plain_decades
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.float64]
+Curve = tuple[Array, Array]  # along the axis, values
+Limits = tuple[float, float, bool]  # low, high, logarithmic
+GREY = "#d4d4d4"
+MOST_STANDARD_DEVIATIONS = 10.0  # errors beyond say no more than that the forecast is useless
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What every picture of one comparison shares: its rows, their panels and their styles."""
+
+    scores: LabelScores
+    story: ComparisonStory
+    panels: Sequence[Panel]
+    styles: dict[str, LineStyle]
+
+    @classmethod
+    def of(cls, scores: LabelScores, story: ComparisonStory) -> Scene:
+        panels = panels_of(story.rows, scores.labels)
+        return cls(scores, story, panels, row_styles(panels, story.reference))
+
+    @property
+    def reference(self) -> str:
+        return self.story.reference
+
+    def leads(self, label: str) -> Array:
+        """Lead times of a row, in the unit of `lead_label`."""
+        return self.scores.verification.time_step.lead_axis(self.scores.lead_steps(label))[0]
+
+    @property
+    def lead_label(self) -> str:
+        return self.scores.verification.time_step.lead_axis(self.scores.lead_steps(self.scores.labels[0]))[1]
+
+    def info(self, label: str) -> RowInfo:
+        return next(row for row in self.story.rows if row.label == label)
+
+    def in_panel(self, panel: Panel) -> list[str]:
+        """The rows drawn in colour, the reference among them."""
+        return list(dict.fromkeys([*panel.labels, self.reference]))
+
+
+@dataclass(frozen=True)
+class Along:
+    """An axis that is not the lead time."""
+
+    label: str
+    logarithmic: bool = False
+    reverse: bool = False
+
+
+def by_family(
+    scene: Scene,
+    shown: Sequence[str],
+    curve: Callable[[str], Curve],
+    title: str,
+    limits: Limits,
+    band: Callable[[str], tuple[Array, Array]] | None = None,
+    level: float | None = None,
+    truth: Curve | None = None,
+    along: Along | None = None,
+) -> Figure:
+    """Curves against lead time, or `along` something else, a panel a family, names at their ends.
+
+    title: VARIABLE: QUANTITY [UNIT]; band: bounds by label; level: a horizontal line; truth: the broad grey line.
+    """
+    panels = [panel for panel in scene.panels if set(panel.labels) & set(shown)]
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    curves = {label: curve(label) for label in shown}
+    with journal():
+        figure, grid = new_figure(rows, columns, sharex=True, sharey=True)
+        _lay_out(figure, rows, columns, max(len(label) for label in shown))
+        every = list(grid.ravel())
+        for axes in every[len(panels) :]:
+            axes.set_visible(False)
+        for place, (axes, panel) in enumerate(zip(every, panels, strict=False)):
+            _set_limits(axes, limits)
+            if truth is not None:
+                axes.plot(*truth, color="black", linewidth=3.5, alpha=0.25)
+            if level is not None:
+                axes.axhline(level, color="black", linewidth=0.6)
+            coloured = scene.in_panel(panel)
+            for label in shown:
+                if label not in coloured:
+                    axes.plot(*curves[label], color=GREY, linewidth=0.6, zorder=1)
+                else:
+                    _coloured(axes, scene, label, curves[label], None if band is None else band(label))
+            axes.set_title(panel.title)
+            axes.set_ylabel(title.split(": ", 1)[1] if place % columns == 0 else "")
+            if place + columns >= len(panels):
+                axes.set_xlabel(scene.lead_label if along is None else along.label)
+                axes.tick_params(labelbottom=True)
+        ends = [float(x[side]) for x, _ in curves.values() for side in (0, -1)]
+        if along is None:
+            lead_ticks(every[0], scene.lead_label)
+            every[0].set_xlim(right=max(ends))
+        else:
+            every[0].set_xscale("log" if along.logarithmic else "linear")
+            every[0].set_xlim(*sorted((min(ends), max(ends)), reverse=along.reverse))
+            plain_log_x(every[0])
+        figure.suptitle(title, x=0.01, y=1 - 0.06 / figure.get_figheight(), ha="left", va="top", fontsize=9)
+        for axes, panel in zip(every, panels, strict=False):
+            found = [_last_end(e, *curves[e], scene.styles[e]) for e in scene.in_panel(panel) if e in shown]
+            label_ends(axes, [end for end in found if end is not None])
+    return figure
+
+
+def _lay_out(figure: Figure, rows: int, columns: int, letters: int) -> None:
+    """Panels of one size, with room on their right for names of so many letters.
+
+    By hand: a layout engine measures every tick label of every panel, several times, which takes longer than to draw.
+    """
+    width, height, names = 3.0, 2.1, 0.25 + 0.057 * letters  # [inch]
+    left, top, bottom, between = 0.75, 0.55, 0.45, 0.38
+    whole = left + columns * (width + names), top + rows * height + (rows - 1) * between + bottom
+    figure.set_layout_engine(None)
+    figure.set_size_inches(*whole)
+    figure.subplots_adjust(
+        left=left / whole[0],
+        right=1 - names / whole[0],
+        top=1 - top / whole[1],
+        bottom=bottom / whole[1],
+        wspace=names / width,
+        hspace=between / height,
+    )
+
+
+def _coloured(axes: Axes, scene: Scene, label: str, curve: Curve, band: tuple[Array, Array] | None) -> None:
+    """A row of the panel's own family, or the reference, which lies below; crossed where its forecasts stopped."""
+    style, (x, values) = scene.styles[label], curve
+    axes.plot(x, values, zorder=2 if label == scene.reference else 3, **vars(style))
+    if band is not None and np.isfinite(band[0]).any():
+        axes.fill_between(x, *band, color=style.color, alpha=0.15, linewidth=0)
+    there = np.flatnonzero(np.isfinite(values))
+    if 0 < len(there) < len(values):
+        axes.plot(x[there[-1]], values[there[-1]], "x", color=style.color, markersize=5)
+
+
+def _last_end(label: str, x: Array, values: Array, style: LineStyle) -> End | None:
+    there = np.flatnonzero(np.isfinite(values))
+    return End(label, float(x[there[-1]]), float(values[there[-1]]), style.color) if there.size else None
+
+
+def _set_limits(axes: Axes, limits: Limits) -> None:
+    low, high, logarithmic = limits
+    if logarithmic:
+        axes.set_yscale("log", nonpositive="clip")
+    axes.set_ylim(low, high)
+    if logarithmic:
+        plain_decades(axes)
+
+
+def plain_log_x(axes: Axes) -> None:
+    """0.02, 0.05, 0.1 along a logarithmic axis of few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    low, high = min(low, high), max(low, high)
+    subs: Any = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
+    subs = tuple(range(1, 10)) if high / low < 5 else subs
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,182 @@
+"""Pictures of a comparison as a whole: its ranking, errors relative to the reference, and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphs.errors import MeshcastError
+from inference.comparison.families import family_marks, family_of
+from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Scene, plain_log_x
+from inference.comparison.story import ComparisonStory, RowInfo
+from inference.pictures.direct_labels import label_points
+from inference.pictures.plots import journal, new_figure, plain_decades
+from inference.scores.scorecard import METRICS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def ranking_plot(scene: Scene) -> Figure:
+    """The score that ranks: a line a row, best on top, its interval, and each seed as a small ring."""
+    scores = scene.scores
+    ranked = scores.ranked()
+    lost = [row for row in scene.story.rows if row.label not in ranked]
+    marks = family_marks(scene.panels)
+    by_label = {label: panel.family for panel in scene.panels for label in panel.labels}
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (6.6, 0.9 + 0.21 * (len(ranked) + len(lost))))
+        axes.set_xscale("log")
+        seen: set[str] = set()
+        finite = []
+        for place, label in enumerate(ranked):
+            colour, marker = marks[by_label[label]]
+            found, seeds = scores.ranking(label), scores.by_seed(label)
+            finite += [float(value) for value in (*seeds, found.lower, found.upper) if np.isfinite(value)]
+            if np.isfinite(found.lower):
+                axes.hlines(place, found.lower, found.upper, color=colour, linewidth=1.6)
+            if len(seeds) > 1:
+                rings = {"color": colour, "fillstyle": "none", "alpha": 0.6}
+                axes.plot(seeds, np.full(len(seeds), place), "o", markersize=6, **rings)
+            family = by_label[label]
+            axes.plot(found.value, place, marker, color=colour, markersize=5, linestyle="none",
+                      label=family if family not in seen else None)  # fmt: skip
+            seen.add(family)
+            if not np.isfinite(found.value):
+                rest = seeds[np.isfinite(seeds)]
+                _note(axes, float(rest.max()) if rest.size else None, place, scene.info(label))
+        for place, row in enumerate(lost, len(ranked)):
+            _note(axes, None, place, row)
+        if np.isfinite(level := float(scores.ranking(scene.reference).value)):
+            axes.axvline(level, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
+        names = [*ranked, *(row.label for row in lost)]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.yaxis.grid(False)
+        if finite:
+            most = max(MOST_STANDARD_DEVIATIONS, min(finite))  # beyond, how useless a row is says nothing
+            axes.set_xlim(min(finite) / 1.15, min(max(finite), most) * 1.15)
+        plain_log_x(axes)
+        axes.set_xlabel(score_title(scene.story))
+        axes.set_title(f"Ranking; dashed: {scene.reference}")
+        handles, titles = axes.get_legend_handles_labels()
+        by_title = dict(zip(titles, handles, strict=True))
+        titles = [family for family in marks if family in by_title]
+        figure.legend([by_title[t] for t in titles], titles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def score_title(story: ComparisonStory) -> str:
+    """The score that ranks, for axes and table heads."""
+    return f"geometric mean over lead times of {'nRMSE' if story.score == 'nrmse' else 'RMSE / std of the truth'}"
+
+
+def relative_errors(scene: Scene, variable: str, metric: str = "rmse") -> Figure:
+    """Each row's error over the reference's, rows by rank and lead times along: blue is better, red is worse.
+
+    A dot where the two do not differ significantly after Holm's adjustment over the lead times.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import Normalize
+
+    scores, verification = scene.scores, scene.scores.verification
+    column = verification.variables.index(variable)
+    rows = [label for label in scores.ranked() if label != scene.reference]
+    if not rows:
+        raise MeshcastError("There is no row beside the reference.")
+    steps = scores.lead_steps(scene.reference)
+    steps = steps[scores.members[scene.reference][0].verified[..., column].any(0)]
+    chosen = steps[np.unique(np.linspace(0, len(steps) - 1, 20).round().astype(int))]
+    ratios, clear = (np.full((len(rows), len(chosen)), np.nan) for _ in range(2))
+    for place, label in enumerate(rows):
+        found = scores.contrast(label, scene.reference, metric)
+        at = np.isin(chosen, found.lead_steps)
+        index = np.searchsorted(found.lead_steps, chosen[at])
+        ratios[place, at] = found.ratio.value[index, column]
+        clear[place, at] = (found.better | found.worse)[index, column]
+    lead, label_of_axis = verification.time_step.lead_axis(chosen)
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (7.2, 1.1 + 0.2 * len(rows)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = np.clip(np.log10(ratios), -1.0, 1.0)
+        colours = colormaps["RdBu_r"].with_extremes(bad="#bbbbbb")
+        image = axes.pcolormesh(np.arange(len(chosen) + 1), np.arange(len(rows) + 1), logs, cmap=colours,
+                                norm=Normalize(-1, 1), edgecolors="white", linewidth=0.5)  # fmt: skip
+        unclear = np.argwhere((clear == 0) & np.isfinite(ratios))
+        if len(unclear):
+            dark = np.abs(logs[tuple(unclear.T)]) > 0.6
+            shades = np.where(dark, "#ffffff", "#333333")
+            axes.scatter(unclear[:, 1] + 0.5, unclear[:, 0] + 0.5, s=3, c=shades, linewidths=0)
+        axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
+        axes.set_xticks(np.arange(len(chosen))[::2] + 0.5, [f"{value:.4g}" for value in lead[::2]])
+        axes.set_ylim(len(rows), 0)
+        axes.grid(False)
+        axes.set_xlabel(label_of_axis)
+        about = f"{variable}: {METRICS[metric].title} over that of {scene.reference}"
+        axes.set_title(f"{about}; dot: no significant difference")
+        bar = figure.colorbar(image, ax=axes, ticks=np.log10([0.1, 0.2, 0.5, 1, 2, 5, 10]), fraction=0.05, pad=0.02)
+        bar.ax.set_yticklabels(["≤ 1/10", "1/5", "1/2", "1", "2", "5", "≥ 10"])
+        bar.ax.grid(False)
+    return figure
+
+
+def cost_plot(scene: Scene) -> Figure:
+    """The score that ranks against weights, training time and inference time, a point a row."""
+    scores = scene.scores
+    every: list[tuple[str, Callable[[RowInfo], float]]] = [
+        ("weights, trained and fitted", lambda row: float(sum(row.parameters.values()))),
+        ("training of one seed [s]", lambda row: float(np.median(row.training_seconds or (0.0,)))),
+        ("inference [ms per step and case]", lambda row: 1e3 * (row.inference_seconds or 0.0)),
+    ]
+    values = {label: float(scores.ranking(label).value) for label in scores.labels}
+    marks = family_marks(scene.panels)
+    columns = []
+    for title, cost in every:
+        found = {label: cost(scene.info(label)) for label in scores.labels}
+        points = {label: (x, values[label]) for label, x in found.items() if x > 0 and np.isfinite(values[label])}
+        if points:
+            columns.append((title, points))
+    if not columns:
+        raise MeshcastError("No row says what it costs.")
+    with journal():
+        figure, grid = new_figure(len(columns), 1, (6.8, 3.4))
+        for axes, (title, points) in zip(grid[:, 0], columns, strict=True):
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            for label, (x, y) in points.items():
+                colour, marker = marks[family_of(scene.info(label).kind)]
+                axes.plot(x, y, marker, color=colour, markersize=5.5, alpha=0.85)
+                if label == scene.reference:
+                    axes.plot(x, y, "o", color="black", markersize=11, fillstyle="none", zorder=4)
+            axes.margins(x=0.12, y=0.12)
+            axes.set_xlabel(title)
+            axes.set_ylabel("score")
+            plain_decades(axes)
+            plain_log_x(axes)
+        for family, (colour, marker) in marks.items():
+            grid[0, 0].plot([], [], marker, color=colour, markersize=5.5, linestyle="none", label=family)
+        figure.suptitle(f"Score ({score_title(scene.story)}) against costs", x=0.01, ha="left", fontsize=9)
+        figure.legend(loc="outside lower center", ncols=3)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        for axes, (_, points) in zip(grid[:, 0], columns, strict=True):
+            label_points(axes, list(points), *zip(*points.values(), strict=True))
+    return figure
+
+
+def _note(axes: Axes, after: float | None, place: int, row: RowInfo) -> None:
+    """Why a row has no score, to the right of its seeds, or at the left edge."""
+    text = f"{row.status}{': ' * bool(row.reasons)}{row.reasons[0] if row.reasons else ''}"
+    text = text if len(text) < 70 else text[:67] + "..."
+    x, coords = (0.0, axes.get_yaxis_transform()) if after is None else (after, axes.transData)
+    options: dict[str, Any] = {
+        "xycoords": coords,
+        "textcoords": "offset points",
+        "va": "center",
+        "fontsize": 7,
+        "color": "#555555",
+    }
+    axes.annotate(text, (x, place), (7, 0), **options)

@@ -1,0 +1,1 @@
+"""Detectors live here: the plausibility of a history, the equation of a trajectory, mirror symmetry."""

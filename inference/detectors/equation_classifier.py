@@ -1,0 +1,117 @@
+"""Which equation made a trajectory on a ring: advection, Burgers, Korteweg-de Vries or Kuramoto-Sivashinsky."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from emulator import checkpoint
+from graphs.errors import MeshcastError
+from inference.detectors.trajectory_classifier import TrajectoryCNN
+
+EQUATIONS = ("advection", "Burgers", "Korteweg-de Vries", "Kuramoto-Sivashinsky")
+TOOL = "equation_classifier"
+MOST_PIECES = 16  # spread evenly over a trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class EquationClassifier:
+    """A fitted classifier of trajectories.
+
+    num_nodes: of the ring it was trained on; another resolution has other equations per step.
+    training: what it was trained on, in words and numbers.
+    """
+
+    network: TrajectoryCNN
+    num_nodes: int
+    training: Mapping[str, Any]
+
+    @property
+    def num_frames(self) -> int:
+        """Consecutive frames it looks at together, the fewest a trajectory must have."""
+        return self.network.num_frames
+
+    def name(self, trajectory: ArrayLike) -> dict[str, float]:
+        """The probability of each equation for one trajectory [frame, node], likeliest first."""
+        values = np.asarray(trajectory)
+        if values.ndim != 2:
+            raise MeshcastError(
+                f"One trajectory has the shape [frame, node], but {_shape(values)} came. Give several to "
+                "`probabilities`."
+            )
+        shares = zip(EQUATIONS, self.probabilities(values[None])[0].tolist(), strict=True)
+        return dict(sorted(shares, key=lambda pair: -pair[1]))
+
+    @torch.no_grad()
+    def probabilities(self, trajectories: ArrayLike) -> NDArray[np.float64]:
+        """[trajectory, equation] of trajectories [trajectory, frame, node] of one variable, in any unit.
+
+        Logits are averaged over pieces spread over the trajectory, which takes their evidence as wholly dependent.
+        Raises MeshcastError for another shape, for values that are no numbers, and for a field that never varies.
+        """
+        values = self._checked(np.asarray(trajectories))
+        pieces = pieces_of(torch.from_numpy(np.ascontiguousarray(values, np.float32)), self.num_frames)
+        logits = self.network(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
+        return logits.double().mean(dim=1).softmax(dim=-1).numpy()
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint that executes nothing."""
+        metadata = {
+            "tool": TOOL,
+            "equations": list(EQUATIONS),
+            "num_nodes": self.num_nodes,
+            "num_frames": self.num_frames,
+            "width": self.network.output.in_features // 2,
+            "training": dict(self.training),
+        }
+        checkpoint.save(path, self.network.state_dict(), metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> EquationClassifier:
+        """Raises MeshcastError where the file is no equation classifier's checkpoint."""
+        weights, metadata = checkpoint.read(path)
+        if metadata.get("tool") != TOOL or metadata.get("equations") != list(EQUATIONS):
+            raise MeshcastError(
+                f"{path} is a Meshcast checkpoint, but not of an equation classifier of {', '.join(EQUATIONS)}. "
+                "Give a file that EquationClassifier.save wrote."
+            )
+        with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
+            network = TrajectoryCNN(metadata["num_frames"], len(EQUATIONS), metadata["width"])
+        network.load_state_dict(weights)
+        return cls(network.eval(), metadata["num_nodes"], metadata["training"])
+
+    def _checked(self, values: NDArray[Any]) -> NDArray[Any]:
+        expected = f"[trajectory, frame, {self.num_nodes}] with at least {self.num_frames} frames"
+        if values.ndim != 3 or values.shape[1] < self.num_frames or values.shape[2] != self.num_nodes:
+            raise MeshcastError(
+                f"The equation classifier takes trajectories {expected}, but {_shape(values)} came. Interpolate to "
+                f"{self.num_nodes} nodes, or train one for your ring with training.equation_classifier."
+            )
+        if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
+            raise MeshcastError(
+                "A trajectory holds values that are no finite numbers. Cut it where it diverges or is missing."
+            )
+        still = values.reshape(len(values), -1).std(axis=1) <= 1e-12 * np.abs(values).max(axis=(1, 2), initial=1e-300)
+        if still.any():
+            raise MeshcastError(
+                f"Trajectory {int(np.flatnonzero(still)[0])} is one constant, which every one of these equations "
+                "keeps. Give one that varies."
+            )
+        return values
+
+
+def pieces_of(trajectories: torch.Tensor, num_frames: int, most: int = MOST_PIECES) -> torch.Tensor:
+    """[trajectory, piece, frame, node]: runs of consecutive frames, at most so many, spread from first to last."""
+    starts = trajectories.shape[1] - num_frames + 1
+    chosen = np.unique(np.linspace(0, starts - 1, min(most, starts)).round().astype(int))
+    return torch.stack([trajectories[:, start : start + num_frames] for start in chosen], dim=1)
+
+
+def _shape(values: NDArray[Any]) -> str:
+    return f"an array of shape {list(values.shape)}"

@@ -1,0 +1,200 @@
+"""How plausible a history of states is: what an autoencoder of normal histories fails to reconstruct.
+
+A history is written by the leading empirical orthogonal functions (EOFs) of its fields, whose amplitudes pass an LSTM
+autoencoder as a sequence. Two errors remain on all nodes: of the pattern, what the EOFs leave, as where one node is
+stuck, and of the course, what the autoencoder does not give back, as where the order in time is wrong. Any mesh
+will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from emulator import checkpoint
+from graphs.errors import MeshcastError
+from inference.detectors.sequence_autoencoder import SequenceAutoencoder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOOL = "plausibility"
+LEAST = 1e-4  # mean square, in squared deviations of normal errors, below which an error is none
+PARTS = ("pattern", "course")
+STRETCHES = ("the whole history", "one time", "one node", "one value")
+SCANS = tuple(f"{part} of {stretch}" for part in PARTS for stretch in STRETCHES)
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Empirical orthogonal functions of normalised fields.
+
+    mean, scale: [variable] of all training fields, or of each node where the mesh binds them.
+    patterns: [mode, node, variable], orthonormal over nodes and variables.
+    amplitude: the standard deviation of the leading mode, which all amplitudes are divided by.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    patterns: Tensor
+    amplitude: Tensor
+
+    def normalised(self, histories: Tensor) -> Tensor:
+        """[history, time, node, variable] in standard deviations."""
+        return (histories - self.mean) / self.scale
+
+    def amplitudes(self, normalised: Tensor) -> Tensor:
+        """[history, time, mode]."""
+        return torch.einsum("htnv,mnv->htm", normalised, self.patterns) / self.amplitude
+
+    def fields(self, amplitudes: Tensor) -> Tensor:
+        """[history, time, node, variable], normalised."""
+        return torch.einsum("htm,mnv->htnv", amplitudes * self.amplitude, self.patterns)
+
+
+@dataclass(frozen=True)
+class Plausible:
+    """What was found of each history.
+
+    score: [history] standard deviations by which the most telling error exceeds that of normal histories.
+    p_value: [history] share of normal histories with a score as high, (1 + count) / (1 + all): at least 1 / (1 + all).
+    worst: [history] where the error is most telling, one of `SCANS`.
+    """
+
+    score: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    worst: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plausibility:
+    """A fitted judge of histories.
+
+    deviation: [part, time, node, variable] of the errors of normal histories.
+    usual: [2, scan] mean and standard deviation of the scans of normal histories, logarithms.
+    normal: [normal history] scores of histories that fitted nothing, sorted.
+    """
+
+    network: SequenceAutoencoder
+    basis: Basis
+    deviation: Tensor
+    usual: Tensor
+    normal: Tensor
+    variables: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(time, node, variable) of a history."""
+        return tuple(self.deviation.shape[1:])
+
+    def score(self, histories: ArrayLike) -> Plausible:
+        """Judge histories [history, time, node, variable], or one of them.
+
+        Raises MeshcastError for another shape and for values that are no numbers.
+        """
+        given = self._checked(np.asarray(histories))
+        z = self.telling(scans(self.errors(given) / self.deviation))
+        score, place = z.max(dim=1)
+        above = len(self.normal) - torch.searchsorted(self.normal, score)
+        p_value = (1 + above).double() / (1 + len(self.normal))
+        return Plausible(score.double().numpy(), p_value.numpy(), tuple(SCANS[index] for index in place.tolist()))
+
+    def threshold(self, p_value: float) -> float:
+        """The score above which so small a share of normal histories lies."""
+        return float(torch.quantile(self.normal, 1 - p_value))
+
+    @torch.no_grad()
+    def errors(self, histories: Tensor) -> Tensor:
+        """[history, part, time, node, variable] in standard deviations of the fields: what is not reconstructed."""
+        return reconstruction_errors(self.network, self.basis, histories)
+
+    def telling(self, logarithms: Tensor) -> Tensor:
+        """[history, scan] in standard deviations about those of normal histories."""
+        return (logarithms - self.usual[0]) / self.usual[1]
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint that executes nothing."""
+        arrays = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        arrays |= {f"basis.{name}": value for name, value in vars(self.basis).items()}
+        arrays |= {"deviation": self.deviation, "usual": self.usual, "normal": self.normal}
+        sizes = {
+            "num_channels": self.network.output.out_features,
+            "width": self.network.reader.hidden_size,
+            "code": self.network.code.out_features,
+        }
+        checkpoint.save(path, arrays, {"tool": TOOL, "variables": list(self.variables), "network": sizes})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plausibility:
+        """Raises MeshcastError where the file is no such checkpoint."""
+        arrays, metadata = checkpoint.read(path)
+        if metadata.get("tool") != TOOL:
+            raise MeshcastError(
+                f"{path} is a Meshcast checkpoint, but not of a judge of histories. Give a file that Plausibility.save "
+                "wrote."
+            )
+        with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
+            network = SequenceAutoencoder(**metadata["network"])
+        network.load_state_dict(checkpoint.part(arrays, "network."))
+        basis = Basis(**checkpoint.part(arrays, "basis."))
+        variables = tuple(metadata["variables"])
+        return cls(network.eval(), basis, arrays["deviation"], arrays["usual"], arrays["normal"], variables)
+
+    def _checked(self, histories: NDArray[Any]) -> Tensor:
+        times, nodes, variables = self.shape
+        several = histories[None] if histories.ndim == 3 else histories
+        if several.ndim != 4 or several.shape[1:] != self.shape:
+            raise MeshcastError(
+                f"Histories must have the shape [history, {times} times, {nodes} nodes, {variables} variables] "
+                f"({', '.join(self.variables)}), but came as {list(histories.shape)}. Cut windows of {times} frames, "
+                "on the mesh and with the variables that were fitted, or fit on yours with training.plausibility."
+            )
+        if not np.isfinite(several).all():
+            raise MeshcastError("A history holds values that are no finite numbers. Fill or leave out what is missing.")
+        return torch.from_numpy(np.ascontiguousarray(several, np.float32))
+
+
+@torch.no_grad()
+def reconstruction_errors(network: SequenceAutoencoder, basis: Basis, histories: Tensor) -> Tensor:
+    """[history, part, time, node, variable]: what the EOFs leave, and what the autoencoder leaves of the EOFs."""
+    normalised = basis.normalised(histories)
+    amplitudes = basis.amplitudes(normalised)
+    projected = basis.fields(amplitudes)
+    return torch.stack([normalised - projected, projected - basis.fields(network(amplitudes))], dim=1)
+
+
+def scans(standardised: Tensor) -> Tensor:
+    """[history, scan] logarithms of mean squares: of the whole history, and the largest of a time, a node and a value.
+
+    standardised: [history, part, time, node, variable].
+    """
+    squares = standardised.square().mean(dim=-1)  # [history, part, time, node]
+    by_part = [
+        squares.mean(dim=(2, 3)),
+        squares.mean(dim=3).amax(dim=2),
+        squares.mean(dim=2).amax(dim=2),
+        standardised.square().amax(dim=(2, 3, 4)),
+    ]
+    return torch.stack(by_part, dim=2).flatten(1).clamp(min=LEAST).log()
+
+
+def verdicts(judge: Plausibility, histories: Mapping[str, ArrayLike], p_value: float = 0.05) -> pd.DataFrame:
+    """A row for each kind of histories: the share flagged, the median score, and where the fault mostly shows."""
+    import pandas as pd
+
+    rows = {}
+    for name, some in histories.items():
+        found = judge.score(some)
+        rows[name] = {
+            f"flagged at {p_value:g}": float((found.p_value <= p_value).mean()),
+            "median score": round(float(np.median(found.score)), 1),
+            "most often by": max(SCANS, key=found.worst.count),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,134 @@
+"""Forecasts: a rollout from many initial conditions at once, guarded, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emulator.baselines.coarse_solver import solver_attributes
+from emulator.build import TrainedEmulator
+from emulator.data.forecast import Forecast
+from emulator.data.initial import InitialConditions
+from emulator.forcings import ForcingWindows
+from emulator.protocol import Emulator
+from emulator.state import State
+from emulator.task import names_of
+from inference.forecasts.guard import Guard, Stop
+
+BATCH_VALUES = 4_000_000  # of the state that pass through the emulator at a time; activations take some hundredfold
+
+
+@dataclass(eq=False)
+class GuardedRollout:
+    """A rollout of many cases and members; a member the guard stops turns to NaN, the others go on.
+
+    emulator: what advances the states.
+    state: the initial states, [case, member, history, node, prognostic].
+    forcings: at any future time.
+    guard: None leaves every member alone, as a comparison of baselines does.
+    start: steps already done, where a forecast is taken up again.
+    alive: [case, member] which have not been stopped; stops: why the others were.
+    """
+
+    emulator: Emulator
+    state: State
+    forcings: ForcingWindows
+    guard: Guard | None = None
+    start: int = 0
+    generator: torch.Generator | None = None
+    alive: NDArray[np.bool_] = field(init=False)
+    stops: list[Stop] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.alive = np.isfinite(self.state.now.cpu().numpy()).any(axis=(2, 3))  # NaN throughout: stopped before
+
+    @torch.no_grad()
+    def steps(self, count: int) -> Iterator[NDArray[np.float32]]:
+        """`count` more steps, [case, member, node, predicted] each; ends early once every member has been stopped."""
+        for step in range(self.start + 1, self.start + count + 1):
+            if not self.alive.any():
+                return
+            self.state, diagnostic = self._advance(step - 1)
+            fields = self.state.now if diagnostic is None else torch.cat([self.state.now, diagnostic], dim=-1)
+            values = fields.float().cpu().numpy()
+            if self.guard is not None:
+                stops = self.guard.check(values, step, self.alive)
+                self.stops += stops
+                for stop in stops:
+                    self.alive[stop.case, stop.member] = False
+            if not self.alive.all():
+                values = np.where(self.alive[:, :, None, None], values, np.float32(np.nan))
+            yield values
+
+    def _advance(self, done: int) -> tuple[State, Tensor | None]:
+        """One step of all cases, a part of them at a time."""
+        per_case = self.state.values[0].numel()
+        size = max(1, BATCH_VALUES // per_case)
+        states, diagnostics = [], []
+        for first in range(0, len(self.state.valid_time), size):
+            some = slice(first, first + size)
+            part = self.state.rows(some)
+            forcing = self.forcings.rows(some).window(part, self.emulator.task, done)
+            following, diagnostic = self.emulator.step(part, forcing, self.generator)
+            states.append(following)
+            diagnostics.append(diagnostic)
+        times = np.concatenate([state.valid_time for state in states])
+        together = State(torch.cat([state.values for state in states]), times)
+        kept = [diagnostic for diagnostic in diagnostics if diagnostic is not None]
+        return together, torch.cat(kept) if kept else None
+
+
+def with_members(state: State, members: int, perturb: float, std: Sequence[float], seed: int) -> State:
+    """An ensemble around each state: member 0 as it is, the others with independent noise at each node.
+
+    All times of the history get the same noise, so that it is a displacement of the state and no spurious tendency.
+
+    perturb: standard deviation of the noise, in units of `std` [prognostic].
+    Where the states already hold several members, `members` must be 1, and each is kept.
+    """
+    if members == 1:
+        return state
+    assert state.values.shape[1] == 1
+    generator = torch.Generator().manual_seed(seed)
+    values = state.values.repeat(1, members, 1, 1, 1)
+    noise = torch.randn(values[:, 1:, :1].shape, generator=generator)
+    values[:, 1:] += perturb * torch.as_tensor(std, dtype=values.dtype) * noise
+    return State(values, state.valid_time)
+
+
+def forecast(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    forcings: ForcingWindows,
+    steps: int,
+    guard: Guard | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> tuple[Forecast, list[Stop]]:
+    """A forecast kept in memory, for verification and for notebooks; see `write_forecast` for one kept in a file."""
+    emulator, state = trained.emulator, initial.state
+    predicted = emulator.task.predicted
+    shape = (*state.values.shape[:2], steps, emulator.mesh.num_nodes, len(predicted))
+    values = np.full(shape, np.nan, dtype=np.float32)
+    rolled = GuardedRollout(emulator, state, forcings, guard)
+    for step, fields in enumerate(rolled.steps(steps)):
+        values[:, :, step] = fields
+        if on_step is not None:
+            on_step(step + 1)
+    made = Forecast(
+        name=trained.name,
+        values=values,
+        variables=names_of(predicted),
+        units=tuple(variable.units for variable in predicted),
+        mesh=emulator.mesh,
+        time_step=emulator.task.time_step,
+        init_time=state.valid_time,
+        trajectory=initial.trajectory,
+        lead_steps=np.arange(1, steps + 1),
+        attributes={**initial.attributes, **solver_attributes(trained.config)},
+    )
+    return made, rolled.stops

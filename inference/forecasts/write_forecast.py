@@ -1,0 +1,235 @@
+"""A forecast straight into its file, lead by lead; taken up again where it was broken off."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emulator.baselines.coarse_solver import solver_attributes
+from emulator.build import TrainedEmulator
+from emulator.data.dataset_fields import open_fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast, refuse_existing
+from emulator.data.grib_file import refuse_ungribbable, write_grib
+from emulator.data.initial import InitialConditions
+from emulator.data.window import on_area
+from emulator.forcings import Forcings, ForcingWindows
+from emulator.protocol import Emulator
+from emulator.state import State
+from emulator.task import Task, names_of
+from graphs.errors import MeshcastError
+from inference.forecasts.forecast import GuardedRollout, with_members
+from inference.forecasts.guard import Guard, Stop
+
+GRIB_ENDINGS = (".grib", ".grib2", ".grb", ".grb2")
+NETCDF_ENDINGS = (".nc", ".nc4")
+
+
+def guard_of(trained: TrainedEmulator) -> Guard:
+    """The guard with the ranges an emulator was trained on."""
+    return Guard(trained.statistics, trained.emulator.mesh, trained.valid)
+
+
+def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Sequence[str] = ()) -> Forcings:
+    """Forcings at future times: from tables (.csv) and datasets the user gives, else from those of the training or
+    the initial conditions' dataset, else computed."""
+    task, mesh = trained.emulator.task, trained.emulator.mesh
+    data = trained.metadata.get("experiment", {}).get("data", {})
+    tables = [path for path in given if path.endswith(".csv")]
+    datasets = [path for path in given if not path.endswith(".csv")]
+    if not tables:
+        tables = [path for path in data.get("forcing_tables", ()) if Path(path).is_file()]
+    if not datasets and task.forcing:
+        datasets = [path for path in initial if path.rstrip("/").endswith(".zarr")]
+    if len(datasets) > 1:
+        raise MeshcastError(f"Forcings come from one dataset, but {len(datasets)} are given: {', '.join(datasets)}.")
+    fields = on_area(open_fields(datasets[0]), mesh) if datasets else None
+    if fields is not None and not fields.mesh.same_nodes(mesh):
+        raise MeshcastError(f"The forcings are on a {fields.mesh.describe()}, the emulator on a {mesh.describe()}.")
+    return forcings_of(task, mesh, fields, tables)
+
+
+def write_forecast(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    forcings: ForcingWindows,
+    steps: int,
+    output: Path,
+    *,
+    members: int = 1,
+    perturb: float = 0.0,
+    seed: int = 0,
+    guarded: bool = True,
+    overwrite: bool = False,
+    resume: bool = False,
+    device: str = "cpu",
+    on_step: Callable[[int], None] | None = None,
+) -> list[Stop]:
+    """Roll out from all initial conditions and members at once; the guard's stops, none where all went well.
+
+    output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
+    members, perturb, seed: see `with_members`.
+    resume: continue the partial file of the same forecast, bit for bit.
+    device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
+    Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
+    """
+    as_grib = _is_grib(output)
+    if as_grib:  # before the rollout, not after it
+        refuse_existing(output, overwrite)
+        predicted = trained.emulator.task.predicted
+        refuse_ungribbable(
+            trained.emulator.mesh,
+            names_of(predicted),
+            tuple(variable.units for variable in predicted),
+            initial.state.valid_time,
+        )
+    target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
+    state = _ensemble(trained, initial.state, members, perturb, seed)
+    guard = guard_of(trained) if guarded else None
+    last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
+    forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is told now
+    emulator = _on_device(trained.emulator, device)
+    writer = _writer(trained, initial, state, target, perturb, seed, overwrite, resume)
+    try:
+        stops = _stored_stops(writer, state, emulator, device, forcings, guard)
+        done = writer.leads_done
+        rolled = GuardedRollout(
+            emulator,
+            _state_after(writer, done, state, emulator.task).to(device),
+            forcings,
+            guard,
+            start=done,
+            generator=torch.Generator(device).manual_seed(seed),
+        )
+        for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
+            writer.append(values)
+            if on_step is not None:
+                on_step(step)
+    except BaseException:
+        writer.close()
+        raise
+    stops = stops + rolled.stops
+    shape = (len(initial.trajectory), state.values.shape[1], trained.emulator.mesh.num_nodes, len(writer.variables))
+    while writer.leads_done < steps:  # every member was stopped
+        writer.append(np.full(shape, np.nan, dtype=np.float32))
+    writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
+    if as_grib:
+        try:
+            write_grib(read_forecast(target), output, overwrite)
+        except MeshcastError as error:
+            raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
+        target.unlink()
+    return stops
+
+
+def _on_device(emulator: Emulator, device: str) -> Emulator:
+    """The emulator where it is to run; raises where it, or this machine, cannot."""
+    if device == "cpu":
+        return emulator
+    if not isinstance(emulator, torch.nn.Module):
+        raise MeshcastError(f"This emulator runs on the CPU only, not on {device}: it is no torch module.")
+    try:
+        return emulator.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise MeshcastError(f"Cannot run on --device {device}: {reason}. Use cpu, or see what torch offers.") from None
+
+
+def _is_grib(output: Path) -> bool:
+    """Whether a forecast file is to be GRIB; raises where its name says neither that nor NetCDF."""
+    if output.suffix.lower() not in (*NETCDF_ENDINGS, *GRIB_ENDINGS):
+        raise MeshcastError(
+            f"A forecast is written as NetCDF (.nc) or GRIB (.grib), but the output is {output}. Let its name end so."
+        )
+    return output.suffix.lower() in GRIB_ENDINGS
+
+
+def _ensemble(trained: TrainedEmulator, state: State, members: int, perturb: float, seed: int) -> State:
+    held = state.values.shape[1]
+    if members > 1 and held > 1:
+        raise MeshcastError(
+            f"The initial conditions hold {held} members already; leave --members away, or start from one of them."
+        )
+    if members > 1 and perturb == 0.0:
+        raise MeshcastError(f"{members} members from one state need a perturbation: give --perturb, e.g. 0.05.")
+    std = trained.statistics.select(trained.emulator.task.prognostic).std
+    return with_members(state, members, perturb, std.tolist(), seed)
+
+
+def _writer(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    state: State,
+    target: Path,
+    perturb: float,
+    seed: int,
+    overwrite: bool,
+    resume: bool,
+) -> ForecastWriter:
+    task = trained.emulator.task
+    attributes = {
+        **initial.attributes,
+        **solver_attributes(trained.config),
+        "seed": str(seed),
+        "perturb": str(perturb),
+        "validation_score": str(trained.metadata.get("validation_score")),
+        "training": json.dumps(trained.metadata.get("experiment", {})),
+        "training_fingerprint": str(trained.metadata.get("dataset", {}).get("fingerprint", "")),
+    }
+    arguments: dict[str, Any] = {
+        "path": target,
+        "name": trained.name,
+        "mesh": trained.emulator.mesh,
+        "time_step": task.time_step,
+        "variables": names_of(task.predicted),
+        "units": tuple(variable.units for variable in task.predicted),
+        "init_time": state.valid_time,
+        "trajectory": initial.trajectory,
+        "num_members": state.values.shape[1],
+        "attributes": {name: str(value) for name, value in attributes.items()},
+        "overwrite": overwrite,
+    }
+    if resume:
+        return ForecastWriter.start_or_resume(**arguments)
+    if part_of(target).exists() and not overwrite:
+        raise MeshcastError(
+            f"{part_of(target)} is an interrupted forecast. Continue it with --resume, or start anew with --overwrite."
+        )
+    return ForecastWriter(**arguments)
+
+
+def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) -> State:
+    """The state after `done` leads of a partial file, its history reaching back into the initial state."""
+    count = min(task.history, done)
+    if count == 0:
+        return initial
+    written = torch.from_numpy(writer.leads(done - count, done)[..., : len(task.prognostic)])
+    values = torch.cat([initial.values[:, :, count:], written], dim=2)
+    return State(values, task.time_step.advance(initial.valid_time, done))
+
+
+def _stored_stops(
+    writer: ForecastWriter,
+    initial: State,
+    emulator: Emulator,
+    device: str,
+    forcings: ForcingWindows,
+    guard: Guard | None,
+) -> list[Stop]:
+    """Why members had been stopped when the forecast was broken off: each step that stopped some is taken again."""
+    stops: list[Stop] = []
+    before = 0
+    for step in range(1, writer.leads_done + 1) if guard is not None else ():
+        gone = int((~np.isfinite(writer.leads(step - 1, step)).any(axis=(2, 3, 4))).sum())
+        if gone > before:
+            state = _state_after(writer, step - 1, initial, emulator.task).to(device)
+            again = GuardedRollout(emulator, state, forcings, guard, start=step - 1)
+            list(again.steps(1))
+            stops += again.stops
+        before = gone
+    return stops

@@ -1,0 +1,1 @@
+"""Pictures of scores, fields, maps and graphs are drawn here."""

@@ -1,0 +1,1 @@
+"""The report of a verification is written here: one page and its tables."""

@@ -1,0 +1,1 @@
+"""Verification lives here: forecasts are matched with the truth, scored, resampled and written as files."""

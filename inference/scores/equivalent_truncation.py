@@ -1,0 +1,84 @@
+"""Equivalent truncation: what an emulator is worth as a solver, the truncation T whose error equals the emulator's.
+
+On smooth truth a coarse solver is a strong and cheap rival; an RMSE alone does not say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.baselines.coarse_solver import TRUNCATION_ATTRIBUTE
+from inference.scores.scorecard import ForecastScores, Verification
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """A truncation between those of the solvers at hand, or a bound where the error is beyond theirs.
+
+    truncation: T, a whole number for a solver, any for what lies between two.
+    bound: `below` where the coarsest solver errs less, `above` where the finest one errs more.
+    """
+
+    truncation: float
+    bound: str = ""
+
+    def __str__(self) -> str:
+        if not np.isfinite(self.truncation):
+            return "–"
+        return f"{self.bound} T{self.truncation:.0f}" if self.bound else f"T{self.truncation:.1f}"
+
+
+def equivalent(error: float, solvers: Mapping[int, float]) -> Equivalent:
+    """The truncation with this error, the logarithm of the solvers' errors taken as linear between neighbours.
+
+    solvers: error by truncation. Where they do not fall throughout, the finest pair that encloses the error counts.
+    """
+    known = sorted((truncation, float(found)) for truncation, found in solvers.items() if np.isfinite(found))
+    if not known or not np.isfinite(error):
+        return Equivalent(np.nan)
+    for (coarse, larger), (fine, smaller) in reversed(list(pairwise(known))):
+        if larger >= error >= smaller and larger > smaller:
+            if error <= 0 or smaller <= 0:
+                return Equivalent(float(fine))
+            share = np.log(larger / error) / np.log(larger / smaller)
+            return Equivalent(coarse + share * (fine - coarse))
+    if error <= known[-1][1]:
+        return Equivalent(known[-1][0], "" if error == known[-1][1] else "above")
+    return Equivalent(known[0][0], "" if error == known[0][1] else "below")
+
+
+def equivalents(verification: Verification) -> dict[str, dict[int, Equivalent]]:
+    """By label and lead step, for every emulator that is no solver; empty with fewer than two solvers."""
+    truncations = solver_truncations(verification)
+    if len(set(truncations.values())) < 2:
+        return {}
+    errors = {emulator.label: relative_error(verification, emulator) for emulator in verification.emulators}
+    leads = {e.label: {int(step): k for k, step in enumerate(e.lead_steps)} for e in verification.emulators}
+    found: dict[str, dict[int, Equivalent]] = {}
+    for emulator in verification.emulators:
+        if emulator.label in truncations:
+            continue
+        found[emulator.label] = {}
+        for step, place in leads[emulator.label].items():
+            solvers = {t: errors[label][leads[label][step]] for label, t in truncations.items() if step in leads[label]}
+            found[emulator.label][step] = equivalent(float(errors[emulator.label][place]), solvers)
+    return found
+
+
+def solver_truncations(verification: Verification) -> dict[str, int]:
+    """Truncation by label, of those forecasts that a solver made."""
+    return {
+        e.label: int(e.attributes[TRUNCATION_ATTRIBUTE])
+        for e in verification.emulators
+        if e.attributes.get(TRUNCATION_ATTRIBUTE)
+    }
+
+
+def relative_error(verification: Verification, emulator: ForecastScores) -> NDArray[np.float64]:
+    """[lead] root mean square over variables of RMSE over the truth's standard deviation."""
+    return np.asarray(np.sqrt(np.mean((emulator.mean("rmse") / verification.scale) ** 2, axis=-1)))

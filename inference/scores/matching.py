@@ -1,0 +1,167 @@
+"""Matching: the truth valid at each initial time plus lead time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.forecast import Forecast
+from emulator.fields import Fields
+from graphs.errors import MeshcastError
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedTruth:
+    """Where in the truth a forecast's fields are found.
+
+    variables: those verified.
+    time_index: [case, 1 + lead] of the initial time and every valid time, -1 without truth.
+    row: [case] on the truth's ensemble axis.
+    """
+
+    truth: Fields
+    variables: tuple[str, ...]
+    time_index: NDArray[np.int64]
+    row: NDArray[np.int64]
+
+    @property
+    def has_truth(self) -> NDArray[np.bool_]:
+        """[case, lead]."""
+        return self.time_index[:, 1:] >= 0
+
+    def read(self, cases: slice, leads: slice) -> NDArray[np.float32]:
+        """[case, lead, node, variable] at the leads' valid times, NaN without truth."""
+        return self._read(self.time_index[cases, 1:][:, leads], self.row[cases])
+
+    def initial(self, cases: slice) -> NDArray[np.float32]:
+        """[case, node, variable] at the initial times, NaN without truth."""
+        return self._read(self.time_index[cases, :1], self.row[cases])[:, 0]
+
+    def _read(self, index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        values = np.full((*index.shape, self.truth.mesh.num_nodes, len(self.variables)), np.nan, dtype=np.float32)
+        for row in np.unique(rows):
+            cases = np.flatnonzero(rows == row)
+            wanted = index[cases]
+            times, place = np.unique(wanted, return_inverse=True)
+            there = times[times >= 0]
+            if there.size == 0:
+                continue
+            fields = np.full((len(times), *values.shape[2:]), np.nan, dtype=np.float32)
+            fields[times >= 0] = self.truth.read(there, self.variables, int(row))[:, 0]
+            values[cases] = fields[place.reshape(wanted.shape)]
+        return values
+
+
+def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, ...]) -> MatchedTruth:
+    """Find the truth of a forecast.
+
+    Raises MeshcastError where the meshes differ, or where no lead of any case has truth.
+    """
+    if not forecast.mesh.same_nodes(truth.mesh):
+        raise MeshcastError(
+            f"{label} lives on a {forecast.mesh.describe()}, the truth {truth.source} on a {truth.mesh.describe()}. "
+            "Forecast and truth must have the same nodes; regrid one of them first."
+        )
+    times = np.concatenate([forecast.init_time[:, None], forecast.valid_time], axis=1)
+    index = np.searchsorted(truth.times, times).clip(0, len(truth.times) - 1)
+    index[truth.times[index] != times] = -1
+    index[np.isin(index, sorted(truth.missing))] = -1
+    rows, known = _rows(forecast, truth)
+    index[~known] = -1
+    found = MatchedTruth(truth, variables, index, rows)
+    if not found.has_truth.any():
+        first, last = map(truth.time_step.moment, truth.times[[0, -1]])
+        start, end = map(forecast.time_step.moment, (times[:, 1:].min(), times.max()))
+        if not known.any():
+            theirs = sorted({int(number) for number in forecast.trajectory})
+            begun = "from states of no trajectory" if theirs == [-1] else f"from trajectory {_listed(theirs)}"
+            raise MeshcastError(
+                f"{label} begins {begun}, but the truth {truth.source} holds trajectories 0 to "
+                f"{truth.ensemble_size - 1}, and which is meant cannot be told: nothing to verify. Forecast from the "
+                "simulated dataset itself, with --trajectories, or give a truth of one trajectory."
+            )
+        raise MeshcastError(
+            f"{label} is valid from {start} to {end}, but the truth {truth.source} covers {first} to {last} every "
+            f"{truth.time_step}, with {truth.ensemble_size} trajectories or members: nothing to verify. Give a truth "
+            "that covers the forecast."
+        )
+    return found
+
+
+def common_variables(
+    forecasts: Sequence[Forecast], labels: Sequence[str], truth: Fields, left_out: list[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and units of the variables that every forecast and the truth have in the same units.
+
+    Others are named in `left_out`. Raises MeshcastError where nothing remains.
+    """
+    units = dict(zip(truth.variables, truth.units, strict=True))
+    kept = []
+    for name in dict.fromkeys(name for forecast in forecasts for name in forecast.variables):
+        without = [label for label, forecast in zip(labels, forecasts, strict=True) if name not in forecast.variables]
+        if name not in units:
+            left_out.append(f"variable {name}: the truth {truth.source} does not have it")
+        elif without:
+            left_out.append(f"variable {name}: {', '.join(without)} does not forecast it")
+        elif other := _other_units(forecasts, labels, name, units[name]):
+            left_out.append(f"variable {name}: the truth is in {units[name]}, {other}")
+        else:
+            kept.append(name)
+    if not kept:
+        raise MeshcastError("No variable can be verified: " + "; ".join(left_out) + ".")
+    return tuple(kept), tuple(units[name] for name in kept)
+
+
+def _other_units(forecasts: Sequence[Forecast], labels: Sequence[str], name: str, unit: str) -> str:
+    """`label in unit` for each forecast whose unit is not the truth's, apart from spelling."""
+    found = []
+    for label, forecast in zip(labels, forecasts, strict=True):
+        theirs = forecast.units[forecast.variables.index(name)]
+        if _spelling(theirs) != _spelling(unit):
+            found.append(f"{label} in {theirs}")
+    return ", ".join(found)
+
+
+def _spelling(unit: str) -> str:
+    """GRIB writes m s**-1 where CF writes m s-1."""
+    return unit.replace("**", "").replace("^", "").strip()
+
+
+def _rows(forecast: Forecast, truth: Fields) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Each case's row on the truth's ensemble axis, and whether the truth has it; real data verify on the first."""
+    if truth.ensemble_axis == "member" or truth.ensemble_size == 1:
+        alone = truth.ensemble_axis == "member"
+        return np.zeros_like(forecast.trajectory), np.full(len(forecast.trajectory), True) if alone else (
+            forecast.trajectory <= 0
+        )
+    known = (forecast.trajectory >= 0) & (forecast.trajectory < truth.ensemble_size)
+    return np.where(known, forecast.trajectory, 0), known
+
+
+def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]:
+    """One sentence for each set of leads that lacks truth, naming the cases by `has_truth` [case, lead]."""
+    sentences: dict[str, list[str]] = {}
+    for case, there in enumerate(has_truth):
+        if there.all():
+            continue
+        leads = "all leads" if not there.any() else _ranges(forecast.lead_steps[~there])
+        start = forecast.time_step.moment(forecast.init_time[case])
+        if forecast.trajectory[case] >= 0:
+            start = f"trajectory {forecast.trajectory[case]} from {start}"
+        sentences.setdefault(leads, []).append(start)
+    return [f"no truth at {leads} of {', '.join(starts)}" for leads, starts in sentences.items()]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """The first few of some numbers."""
+    return ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
+
+
+def _ranges(steps: NDArray[np.int64]) -> str:
+    """`steps 1 to 4, 7`: consecutive steps as one range."""
+    parts = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
+    ranges = ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
+    return f"{'step' if len(steps) == 1 else 'steps'} {ranges}"

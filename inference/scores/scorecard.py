@@ -1,0 +1,313 @@
+"""The scorecard: what verification found, case by case, and its means, differences, skill and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.foundation.time_step import TimeStep
+from emulator.scores import ROUNDING
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+from inference.scores import bootstrap
+from inference.scores.flow_scores import FlowScores
+from inference.scores.spectra import WavenumberAxis, wavenumber_axis
+
+Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+CONTRASTS: dict[str, Contrast] = {"difference": np.subtract, "skill": lambda own, theirs: 1.0 - own / theirs}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score as tables and plots show it.
+
+    source: the case score it averages.
+    root: whether the square root is taken after the mean over cases.
+    dimensional: whether it carries the variable's units.
+    best: the value of a perfect forecast.
+    """
+
+    name: str
+    title: str
+    source: str
+    root: bool = False
+    dimensional: bool = False
+    best: float = 0.0
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("rmse", "RMSE", "mse", root=True, dimensional=True),
+        Metric("mae", "MAE", "mae", dimensional=True),
+        Metric("bias", "bias", "bias", dimensional=True),
+        Metric("nrmse", "nRMSE", "nrmse"),
+        Metric("acc", "anomaly correlation", "acc", best=1.0),
+        Metric("amplitude_ratio", "amplitude ratio", "amplitude_ratio", best=1.0),
+        Metric("spread", "ensemble spread", "ensemble_variance", root=True, dimensional=True),
+        Metric("crps", "CRPS", "crps", dimensional=True),
+        Metric("fair_crps", "fair CRPS", "fair_crps", dimensional=True),
+        Metric("mean_drift", "drift of the area mean", "mean_drift", dimensional=True),
+        Metric("mean_square_drift", "relative drift of the mean square", "mean_square_drift"),
+        Metric("truth_mean_drift", "truth's drift of the area mean", "truth_mean_drift", dimensional=True),
+        Metric("truth_mean_square_drift", "truth's relative drift of the mean square", "truth_mean_square_drift"),
+    )
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ForecastScores:
+    """Scores of one emulator's forecasts, case by case.
+
+    values: [case, lead, variable] by case score; NaN where the truth is absent or the forecast failed.
+    verified: [case, lead, variable] where there is truth.
+    member_mse: [case, member, lead, variable], or None without an ensemble.
+    power, truth_power: [lead, wavenumber, variable], mean over the cases both are whole in, or None without spectrum.
+    flow: what was found of a wind on the whole sphere, where one is forecast.
+    stable_steps: [case, variable] last step before the error first passes the threshold, the last verified step where
+        it never does (`censored`), NaN without truth.
+    """
+
+    label: str
+    name: str
+    seed: str
+    init_time: NDArray[np.int64]
+    trajectory: NDArray[np.int64]
+    lead_steps: NDArray[np.int64]
+    values: Mapping[str, NDArray[np.float64]]
+    verified: NDArray[np.bool_]
+    member_mse: NDArray[np.float64] | None
+    power: NDArray[np.float64] | None
+    truth_power: NDArray[np.float64] | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    stable_steps: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+    censored: NDArray[np.bool_] = field(default_factory=lambda: np.empty((0, 0), dtype=bool))
+    flow: FlowScores | None = None
+
+    @property
+    def num_cases(self) -> int:
+        return len(self.init_time)
+
+    @property
+    def failed(self) -> NDArray[np.int64]:
+        """[lead, variable] cases that have truth but no finite forecast."""
+        return (self.verified & ~np.isfinite(self.values["mse"])).sum(0)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics these scores hold."""
+        return tuple(name for name, metric in METRICS.items() if metric.source in self.values)
+
+    @property
+    def mean_stable_steps(self) -> NDArray[np.float64]:
+        """[variable] mean over cases of the stable steps; NaN without truth."""
+        there = ~np.isnan(self.stable_steps)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.where(there, self.stable_steps, 0.0).sum(0) / there.sum(0))
+
+    def with_stable_steps(self, scale: NDArray[np.float64], threshold: float) -> ForecastScores:
+        """The same scores with the steps each case stayed within the threshold; a failed forecast is past it."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            past = self.verified & ~(np.sqrt(self.values["mse"]) / scale <= threshold)
+        # Step of the last verified lead before each lead, and after the last: 0 before the first.
+        steps = np.where(self.verified, self.lead_steps[None, :, None], 0)
+        reached = np.maximum.accumulate(np.concatenate([np.zeros_like(steps[:, :1]), steps], axis=1), axis=1)
+        censored = np.asarray(~past.any(1))
+        first = np.where(censored, past.shape[1], past.argmax(1))
+        stable = np.take_along_axis(reached, first[:, None], axis=1)[:, 0].astype(np.float64)
+        stable[~self.verified.any(1)] = np.nan
+        return replace(self, stable_steps=stable, censored=censored & self.verified.any(1))
+
+    def cases(self, index: NDArray[np.int64], leads: NDArray[np.int64]) -> ForecastScores:
+        """The part with these cases and leads; spectra, which are means over all cases, are dropped."""
+        return replace(
+            self,
+            init_time=self.init_time[index],
+            trajectory=self.trajectory[index],
+            lead_steps=self.lead_steps[leads],
+            values={name: values[np.ix_(index, leads)] for name, values in self.values.items()},
+            verified=self.verified[np.ix_(index, leads)],
+            member_mse=None,
+            power=None,
+            truth_power=None,
+            flow=None,
+            stable_steps=self.stable_steps[index],
+            censored=self.censored[index],
+        )
+
+    def mean(self, metric: str, counts: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """A metric over cases: [lead, variable], or [resample, lead, variable] with `counts` [resample, case].
+
+        NaN from the lead at which any case failed: leaving such a case out would flatter the emulator.
+        """
+        values = self.values[METRICS[metric].source]
+        weights = np.ones((1, len(self.init_time))) if counts is None else counts
+        present = self.verified
+        if metric in ("mean_drift", "mean_square_drift"):
+            # Drift needs the truth at the initial time only; beyond the truth's end all cases count.
+            started = (~np.isnan(values)).any(1, keepdims=True)
+            present = started & (self.verified | ~self.verified.any(0))
+        mean = bootstrap.resampled_mean(values, present, weights)
+        mean = np.sqrt(mean) if METRICS[metric].root else mean
+        return mean[0] if counts is None else mean
+
+    def score(self, counts: NDArray[np.float64] | None = None, steps: int = 100) -> NDArray[np.float64]:
+        """APEBench's score, [variable]: the geometric mean over leads 1 to `steps` of the mean nRMSE.
+
+        Koehler et al. (2024), arXiv:2411.00180. Leads beyond the last verified one are not there to be scored. Errors
+        below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect lead
+        time would else outweigh all others.
+        """
+        nrmse = np.maximum(self.mean("nrmse", counts), ROUNDING)
+        return np.exp(np.log(nrmse[..., self.scored_leads(steps), :]).mean(-2))
+
+    def scored_leads(self, steps: int = 100) -> NDArray[np.bool_]:
+        """[lead] which leads `score` averages over."""
+        return np.asarray((self.lead_steps <= steps) & self.verified.any((0, 2)))
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """Scores of several emulators against one truth.
+
+    scale: [variable] the truth's standard deviation in space and time about its mean, over the cases verified.
+    magnitude: [variable] the truth's root mean square, what nRMSE divides by on average.
+    threshold: RMSE over `scale` past which a forecast no longer counts as stable.
+    baselines: labels of the emulators that skill is measured against.
+    left_out: what was not verified, and why, one sentence each.
+    truth: title, source, licence and attribution of the truth.
+    level: of the intervals.
+    """
+
+    emulators: tuple[ForecastScores, ...]
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    scale: NDArray[np.float64]
+    magnitude: NDArray[np.float64]
+    threshold: float
+    baselines: tuple[str, ...]
+    left_out: tuple[str, ...]
+    truth: Mapping[str, str]
+    level: float = 0.95
+    num_resamples: int = 4000
+    block_cases: int | None = None
+    bootstrap_seed: int = 0
+    _intervals: dict[tuple[str, str], Interval] = field(default_factory=dict, init=False, repr=False)
+    _contrasts: dict[tuple[str, str, str], dict[str, Difference]] = field(default_factory=dict, init=False, repr=False)
+    _draws: dict[tuple[str, ...], bootstrap.Resamples] = field(default_factory=dict, init=False, repr=False)
+
+    def __getitem__(self, label: str) -> ForecastScores:
+        for emulator in self.emulators:
+            if emulator.label == label:
+                return emulator
+        raise MeshcastError(f"No scores of {label!r}; there are {', '.join(e.label for e in self.emulators)}.")
+
+    def rivals_of(self, label: str) -> list[str]:
+        """The baselines an emulator is measured against."""
+        return [baseline for baseline in self.baselines if baseline != label]
+
+    @property
+    def wavenumbers(self) -> WavenumberAxis | None:
+        """The axis of the spectra, None where the mesh has none."""
+        return wavenumber_axis(self.mesh)
+
+    @property
+    def about_zero(self) -> NDArray[np.bool_]:
+        """[variable] whether ‖truth‖ says something of the variability; of a temperature in kelvin it is the mean."""
+        return np.asarray(self.scale > 0.3 * self.magnitude)
+
+    def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
+        """Draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference of the two."""
+        error = np.sqrt(emulator.values["mse"])
+        return bootstrap.resample_cases(
+            emulator.init_time,
+            emulator.trajectory,
+            np.random.default_rng(self.bootstrap_seed),
+            series=error if other is None else error - np.sqrt(other.values["mse"]),
+            block_cases=self.block_cases,
+            num_resamples=self.num_resamples,
+        )
+
+    def interval(self, label: str, metric: str) -> Interval:
+        """Lower and upper bound of a metric, [lead, variable]; of `score`, [variable]."""
+        if (label, metric) not in self._intervals:
+            emulator = self[label]
+            draws = self._latest_draws((label,), emulator)
+            samples = emulator.score(draws.counts) if metric == "score" else emulator.mean(metric, draws.counts)
+            self._intervals[label, metric] = bootstrap.interval(samples, draws.num_blocks, self.level)
+        return self._intervals[label, metric]
+
+    def difference(self, label: str, other: str, metric: str = "rmse") -> Difference:
+        """`label` minus `other`, paired: both scored on the same cases in every resample."""
+        return self._paired(label, other, metric)["difference"]
+
+    def skill(self, label: str, reference: str, metric: str = "rmse") -> Difference:
+        """1 - score / score of the reference, paired; for errors, where zero is perfect."""
+        return self._paired(label, reference, metric)["skill"]
+
+    def _paired(self, label: str, other: str, metric: str) -> dict[str, Difference]:
+        """Difference and skill, from one set of draws: table, JSON, curves and findings all ask for them."""
+        if (label, other, metric) not in self._contrasts:
+            first, second = common_cases(self[label], self[other])
+            draws = self._latest_draws((label, other), first, second)
+            own, theirs = ((part.mean(metric), part.mean(metric, draws.counts)) for part in (first, second))
+            found = {}
+            for name, contrast in CONTRASTS.items():
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    estimate, samples = (contrast(*pair) for pair in zip(own, theirs, strict=True))
+                lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
+                found[name] = Difference(label, other, metric, first.lead_steps, estimate, lower, upper)
+            self._contrasts[label, other, metric] = found
+        return self._contrasts[label, other, metric]
+
+    def _latest_draws(
+        self, key: tuple[str, ...], emulator: ForecastScores, other: ForecastScores | None = None
+    ) -> bootstrap.Resamples:
+        """`resamples`, kept until others are asked for: [resample, case] of every pair would be much to hold."""
+        if key not in self._draws:
+            self._draws.clear()
+            self._draws[key] = self.resamples(emulator, other)
+        return self._draws[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A paired difference (or skill) of two emulators in one metric, [lead, variable], with its interval."""
+
+    label: str
+    other: str
+    metric: str
+    lead_steps: NDArray[np.int64]
+    estimate: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+
+    @property
+    def significant(self) -> NDArray[np.bool_]:
+        """Where the interval excludes zero."""
+        return (self.lower > 0) | (self.upper < 0)
+
+
+def common_cases(*emulators: ForecastScores) -> tuple[ForecastScores, ...]:
+    """All reduced to the cases and leads that all have, in the order of the first; verified where all are."""
+    keys = [list(zip(e.init_time.tolist(), e.trajectory.tolist(), strict=True)) for e in emulators]
+    places = [{key: index for index, key in enumerate(own)} for own in keys]
+    shared = [key for key in keys[0] if all(key in place for place in places)]
+    leads = reduce(np.intersect1d, [emulator.lead_steps for emulator in emulators])
+    if not shared or leads.size == 0:
+        labels = " and ".join(emulator.label for emulator in emulators)
+        raise MeshcastError(f"{labels} have no case and lead in common: nothing to compare.")
+    reduced = [
+        emulator.cases(np.array([place[key] for key in shared]), np.searchsorted(emulator.lead_steps, leads))
+        for emulator, place in zip(emulators, places, strict=True)
+    ]
+    verified = np.logical_and.reduce([emulator.verified for emulator in reduced])
+    return tuple(replace(emulator, verified=verified) for emulator in reduced)

@@ -1,0 +1,123 @@
+"""Power by wavenumber: on the ring, along latitude circles, over a limited area, and by degree on the sphere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphs.mesh import EARTH_RADIUS, Mesh
+from inference.scores.flow import harmonic_view, resolved_degree
+
+
+@dataclass(frozen=True, eq=False)
+class WavenumberAxis:
+    """The horizontal axis of a power spectrum.
+
+    wavenumber: [wavenumber], from 0, waves around the ring or the latitude circle; on a limited area half waves across
+        its shorter side; on the sphere's scattered or nested nodes the degree of spherical harmonics.
+    wavelength: [wavenumber], infinite at wavenumber 0, in `length_units`.
+    label: for a plot's axis.
+    """
+
+    wavenumber: NDArray[np.float64]
+    wavelength: NDArray[np.float64]
+    label: str
+    length_units: str
+
+
+def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
+    """The axis `power_spectrum` uses on this mesh, or None where it has no spectrum (scattered nodes of an area)."""
+    if mesh.domain.kind == "ring" and len(mesh.shape) == 1:
+        wavenumber = np.arange(mesh.num_nodes // 2 + 1, dtype=np.float64)
+        return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber", "")
+    if not mesh.structured:
+        return degree_axis(mesh)
+    if mesh.domain.kind == "sphere":
+        wavenumber = np.arange(mesh.shape[1] // 2 + 1, dtype=np.float64)
+        equator = 2 * np.pi * mesh.domain.size / 1000.0
+        return WavenumberAxis(wavenumber, _divide(equator, wavenumber), "zonal wavenumber", "km")
+    side = min(mesh.shape[0] * _spacing(mesh)[0], mesh.shape[1] * _spacing(mesh)[1])
+    wavenumber = np.arange(min(mesh.shape), dtype=np.float64)
+    wavelength = _divide(2 * side / 1000.0, wavenumber)
+    return WavenumberAxis(wavenumber, wavelength, "wavenumber [half waves across the shorter side]", "km")
+
+
+def degree_axis(mesh: Mesh) -> WavenumberAxis | None:
+    """Degrees of spherical harmonics as far as a mesh's nodes resolve them, or None where they do not cover the sphere.
+
+    The wavelength of degree l is 2 π a / sqrt(l (l + 1)) (Jeans 1923).
+    """
+    highest = resolved_degree(mesh)
+    if highest is None:
+        return None
+    degree = np.arange(highest + 1, dtype=np.float64)
+    length = _divide(2 * np.pi * mesh.domain.size / 1000.0, np.sqrt(degree * (degree + 1.0)))
+    return WavenumberAxis(degree, length, "degree (total wavenumber)", "km")
+
+
+def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float64]:
+    """Power [..., wavenumber, variable] of fields [..., node, variable]; NaN where the field has a NaN.
+
+    Power sums over wavenumbers to the area-weighted mean square (Parseval); on a limited area to the plain mean square
+    of the wavenumbers kept, and by degree to that of the degrees resolved. On the ring and along latitude circles by
+    Fourier transform; on scattered or nested nodes of the sphere by least squares; on a limited area by the discrete
+    cosine transform, which needs no window and no detrending (Denis et al. 2002,
+    doi:10.1175/1520-0493(2002)130<1812:SDOTDA>2.0.CO;2).
+    """
+    assert wavenumber_axis(mesh) is not None, "no spectrum on this mesh"
+    if mesh.domain.kind == "sphere" and not mesh.structured:
+        return harmonic_view(mesh).power(np.asarray(values, dtype=np.float64))
+    fields = np.moveaxis(np.asarray(values, dtype=np.float64), -1, -2)  # [..., variable, node]
+    if mesh.domain.kind == "ring":
+        power = _fourier_power(fields)
+    elif mesh.domain.kind == "sphere":
+        rows = _fourier_power(fields.reshape(*fields.shape[:-1], *mesh.shape))
+        power = np.einsum("...lk,l->...k", rows, mesh.areas.reshape(mesh.shape).sum(1))
+    else:
+        power = _cosine_power(fields.reshape(*fields.shape[:-1], *mesh.shape), mesh)
+    return np.moveaxis(power, -1, -2)
+
+
+def _fourier_power(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[..., wavenumber] of periodic rows [..., point]: both signs of a wavenumber together."""
+    num = x.shape[-1]
+    power = np.abs(np.fft.rfft(x, axis=-1) / num) ** 2
+    power[..., 1 : (num + 1) // 2] *= 2.0  # the mean and, for an even number, the Nyquist wave stand alone
+    return power
+
+
+def _cosine_power(x: NDArray[np.float64], mesh: Mesh) -> NDArray[np.float64]:
+    """[..., wavenumber] of [..., latitude, longitude]: variance in rings of equal total wavenumber.
+
+    Denis et al. (2002), eqs. 8 to 13, in physical wavenumber instead of grid counts, since the spacings differ. The
+    corners, shorter than two grid lengths along either side alone, are left out as there.
+    """
+    from scipy.fft import dctn
+
+    power = dctn(x, type=2, axes=(-2, -1), norm="ortho") ** 2 / (x.shape[-2] * x.shape[-1])
+    sides = np.array(mesh.shape) * _spacing(mesh)
+    half_waves = np.hypot(
+        *np.meshgrid(*(np.arange(n) / side for n, side in zip(mesh.shape, sides, strict=True)), indexing="ij")
+    )
+    ring = np.rint(half_waves * sides.min()).astype(np.int64)
+    rings = np.zeros((*x.shape[:-2], min(mesh.shape)))
+    for wavenumber in range(min(mesh.shape)):
+        rings[..., wavenumber] = power[..., ring == wavenumber].sum(-1)
+    return rings
+
+
+def _spacing(mesh: Mesh) -> NDArray[np.float64]:
+    """Grid lengths along latitude and longitude [m], the latter at the mean latitude."""
+    latitude, longitude = mesh.latitudes.reshape(mesh.shape), mesh.longitudes.reshape(mesh.shape)
+    east = (longitude[0, 1:] - longitude[0, :-1] + 180.0) % 360.0 - 180.0
+    north = np.abs(np.diff(latitude[:, 0])).mean()
+    shrink = np.cos(np.radians(latitude.mean()))
+    radius = mesh.domain.size if mesh.domain.size > 1e3 else EARTH_RADIUS
+    return np.radians(np.array([north, np.abs(east).mean() * shrink])) * radius
+
+
+def _divide(length: float, wavenumber: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return length / wavenumber

@@ -1,0 +1,284 @@
+"""Verification: forecasts against the truth at their valid times, by case, lead time and variable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emulator import scores
+from emulator.data.forecast import Forecast
+from emulator.fields import Fields
+from emulator.protocol import Emulator
+from emulator.state import State
+from graphs.errors import MeshcastError
+from inference.scores.conservation import area_integrals, drift, relative_drift
+from inference.scores.flow_scores import FlowScorer
+from inference.scores.matching import MatchedTruth, common_variables, match, without_truth
+from inference.scores.scorecard import ForecastScores, Verification
+from inference.scores.spectra import power_spectrum, wavenumber_axis
+
+Climatology = Callable[[NDArray[np.int64]], NDArray[np.floating]]
+CHUNK_VALUES = 4_000_000  # forecast values scored at once: 32 MB in float64
+
+
+def verify(
+    forecasts: Sequence[Forecast],
+    truth: Fields,
+    *,
+    climatology: Emulator | Climatology | NDArray[np.floating] | None = None,
+    baselines: Sequence[str] = (),
+    threshold: float = 0.5,
+    spectra: bool = True,
+    level: float = 0.95,
+    num_resamples: int = 4000,
+    block_cases: int | None = None,
+    bootstrap_seed: int = 0,
+) -> Verification:
+    """Score forecasts against the truth valid at init_time + lead_time.
+
+    Baselines are forecasts like any other. Cases, leads and variables without truth are left out and named in
+    `left_out`; a forecast with none at all is refused. Fields pass through in chunks of cases.
+
+    climatology: for the anomaly correlation: an emulator that forecasts it, a function from valid times [time] to
+        [time, node, variable], or an array that broadcasts to [time, node, variable], variables as in the result.
+    baselines: names of the forecasts that skill is measured against.
+    threshold: RMSE over the truth's standard deviation past which a forecast no longer counts as stable.
+    spectra: whether to compute power spectra.
+    level, num_resamples, block_cases, bootstrap_seed: of the intervals, see `inference.scores.bootstrap`.
+    """
+    if not forecasts:
+        raise MeshcastError("Nothing to verify: give at least one forecast.")
+    labels = _labels(forecasts)
+    unknown = set(baselines) - set(labels) - {forecast.name for forecast in forecasts}
+    if unknown:
+        raise MeshcastError(f"No forecast of the baseline {', '.join(sorted(unknown))}; there are {', '.join(labels)}.")
+    left_out: list[str] = []
+    variables, units = common_variables(forecasts, labels, truth, left_out)
+    parts = []
+    unverified: dict[str, list[str]] = {}
+    for forecast, label in zip(forecasts, labels, strict=True):
+        found = match(forecast, label, truth, variables)
+        for sentence in without_truth(forecast, found.has_truth):
+            unverified.setdefault(sentence, []).append(label)
+        parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), spectra).run())
+    for sentence, those in unverified.items():
+        left_out.append(f"{sentence} ({'all forecasts' if len(those) == len(labels) else ', '.join(those)})")
+    scale, magnitude = _scales([moments for _, moments in parts])
+    emulators = tuple(scored.with_stable_steps(scale, threshold) for scored, _ in parts)
+    return Verification(
+        emulators=emulators,
+        variables=variables,
+        units=units,
+        mesh=truth.mesh,
+        time_step=forecasts[0].time_step,
+        scale=scale,
+        magnitude=magnitude,
+        threshold=threshold,
+        baselines=tuple(e.label for e in emulators if e.label in baselines or e.name in baselines),
+        left_out=tuple(left_out),
+        truth={"source": truth.source, **truth.attributes},
+        level=level,
+        num_resamples=num_resamples,
+        block_cases=block_cases,
+        bootstrap_seed=bootstrap_seed,
+    )
+
+
+def case_scores(forecast: Tensor, truth: Tensor, areas: Tensor, climatology: Tensor | None = None) -> dict[str, Tensor]:
+    """Scores of each case, [case, lead, variable] in float64: what training validates with and `verify` averages.
+
+    forecast: [case, member, lead, node, variable]. The ensemble mean is scored; amplitude is the members' average.
+    truth: [case, lead, node, variable], NaN where masked.
+    areas: [node].
+    climatology: broadcasts to `truth`; without it there is no anomaly correlation.
+    """
+    forecast, truth, areas = forecast.double(), truth.double(), areas.double()
+    mean = forecast.mean(1)
+    result = {
+        "mse": scores.mse(mean, truth, areas),
+        "mae": scores.mae(mean, truth, areas),
+        "bias": scores.bias(mean, truth, areas),
+        "nrmse": scores.nrmse(mean, truth, areas),
+        "amplitude_ratio": scores.amplitude_ratio(forecast, truth[:, None].expand_as(forecast), areas).mean(1),
+    }
+    if climatology is not None:
+        result["acc"] = scores.acc(mean, truth, climatology.double(), areas)
+    if forecast.shape[1] > 1:
+        ensemble = forecast.transpose(1, 2)  # [case, lead, member, node, variable]
+        result["ensemble_variance"] = scores.ensemble_variance(ensemble, truth, areas)
+        result["crps"] = scores.crps(ensemble, truth, areas)
+        result["fair_crps"] = scores.fair_crps(ensemble, truth, areas)
+    return result
+
+
+class _Scorer:
+    """Walks through one forecast in chunks of cases and leads, and keeps scores and sums, never fields."""
+
+    def __init__(
+        self, forecast: Forecast, label: str, found: MatchedTruth, climatology: Climatology | None, spectra: bool
+    ) -> None:
+        self.forecast, self.label, self.found, self.climatology = forecast, label, found, climatology
+        self.columns = [forecast.variables.index(name) for name in found.variables]
+        self.areas = torch.from_numpy(forecast.mesh.weights)
+        cases, self.members, leads = forecast.values.shape[:3]
+        self.shape = (cases, leads, len(self.columns))
+        self.values: dict[str, NDArray[np.float64]] = {}
+        self.verified = np.zeros(self.shape, dtype=bool)
+        self.member_mse = np.full((cases, self.members, *self.shape[1:]), np.nan) if self.members > 1 else None
+        self.moments = np.zeros((3, len(self.columns)))  # fields seen, sum of area means, sum of mean squares
+        self.axis = wavenumber_axis(forecast.mesh) if spectra else None
+        self.flow = FlowScorer.of(forecast, self.columns) if spectra else None
+        if self.axis is not None:
+            self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(self.columns)))
+            self.num_power = np.zeros((leads, 1, len(self.columns)))
+
+    def run(self) -> tuple[ForecastScores, NDArray[np.float64]]:
+        """The scores, and the truth's moments for its standard deviation."""
+        for cases, leads in self._chunks():
+            self._score(cases, leads)
+        power, truth_power = None, None
+        if self.axis is not None:
+            with np.errstate(invalid="ignore"):
+                power, truth_power = (total / self.num_power for total in self.power)
+        forecast = self.forecast
+        scored = ForecastScores(
+            label=self.label,
+            name=forecast.name,
+            seed=str(forecast.attributes.get("seed", "")),
+            init_time=forecast.init_time,
+            trajectory=forecast.trajectory,
+            lead_steps=forecast.lead_steps,
+            values=self.values,
+            verified=self.verified,
+            member_mse=self.member_mse,
+            power=power,
+            truth_power=truth_power,
+            attributes=dict(forecast.attributes),
+            flow=None if self.flow is None else self.flow.scores(),
+        )
+        return scored, self.moments
+
+    def _chunks(self) -> Iterator[tuple[slice, slice]]:
+        num_cases, num_members, num_leads, num_nodes, num_variables = self.forecast.values.shape
+        field = num_members * num_nodes * num_variables
+        leads = min(max(CHUNK_VALUES // field, 1), num_leads)
+        cases = max(CHUNK_VALUES // (field * leads), 1)
+        for case in range(0, num_cases, cases):
+            for lead in range(0, num_leads, leads):
+                yield slice(case, case + cases), slice(lead, lead + leads)
+
+    def _score(self, cases: slice, leads: slice) -> None:
+        values = torch.from_numpy(
+            np.asarray(self.forecast.values[cases, :, leads][..., self.columns], dtype=np.float64)
+        )
+        observed = self.found.read(cases, leads).astype(np.float64)
+        truth = torch.from_numpy(observed)
+        seen = ~np.isnan(observed)
+        self.verified[cases, leads] = seen.any(2)
+        climatology = None
+        if self.climatology is not None:
+            climatology = torch.from_numpy(self._climatology(self.forecast.valid_time[cases, leads]))
+        for name, score in case_scores(values, truth, self.areas, climatology).items():
+            self._keep(name, cases, leads, score)
+        if self.member_mse is not None:
+            member = scores.mse(values, truth[:, None].expand_as(values), self.areas)
+            self.member_mse[cases, :, leads] = member.numpy()
+        self._integrals(values, truth, seen, cases, leads)
+        if self.axis is not None:
+            self._spectra(values.numpy(), observed, leads)
+        if self.flow is not None:
+            initial = self.found.initial(cases).astype(np.float64)
+            self.flow.add(values.numpy(), observed, initial, cases, slice(leads.start, leads.start + observed.shape[1]))
+
+    def _keep(self, name: str, cases: slice, leads: slice, score: Tensor) -> None:
+        self.values.setdefault(name, np.full(self.shape, np.nan))[cases, leads] = score.numpy()
+
+    def _integrals(self, values: Tensor, truth: Tensor, seen: NDArray[np.bool_], cases: slice, leads: slice) -> None:
+        """Drift of the forecast and of the truth from the initial time, on the nodes the truth ever has."""
+        ever = torch.from_numpy(seen.any((0, 1)) | ~seen.any())
+        initial = area_integrals(torch.from_numpy(self.found.initial(cases)), self.areas, ever)
+        for prefix, fields in (("", values), ("truth_", truth[:, None])):
+            for name, series in area_integrals(fields, self.areas, ever).items():
+                series = series.mean(1)
+                change = (drift if name == "mean" else relative_drift)(series, initial[name])
+                self._keep(f"{prefix}{name}_drift", cases, leads, change)
+                if prefix:
+                    there = torch.isfinite(series)
+                    self.moments[1 if name == "mean" else 2] += series.where(there, 0.0).sum((0, 1)).numpy()
+        self.moments[0] += there.sum((0, 1)).numpy()
+
+    def _spectra(self, values: NDArray[np.float64], truth: NDArray[np.float64], leads: slice) -> None:
+        # [case, lead, variable]
+        whole = np.logical_and(np.isfinite(values).all((1, 3)), np.isfinite(truth).all(2))
+        mesh = self.forecast.mesh
+        for place, fields in enumerate((values, truth[:, None])):
+            power = power_spectrum(fields, mesh).mean(1)
+            self.power[place, leads] += np.where(whole[:, :, None], power, 0.0).sum(0)
+        self.num_power[leads] += whole.sum(0)[:, None]
+
+    def _climatology(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        """[case, lead, node, variable]; each valid time is asked for once."""
+        assert self.climatology is not None
+        times, place = np.unique(valid_time, return_inverse=True)
+        given = np.asarray(self.climatology(times), dtype=np.float64)
+        fields = np.broadcast_to(given, (len(times), self.forecast.mesh.num_nodes, len(self.columns)))
+        return np.asarray(fields[place.reshape(valid_time.shape)])
+
+
+def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
+    """Names, with the seed where one emulator comes with several, and a number where that does not tell them apart."""
+    names = [forecast.name for forecast in forecasts]
+    labels: list[str] = []
+    for forecast in forecasts:
+        label, seed = forecast.name, forecast.attributes.get("seed")
+        if names.count(label) > 1 and seed is not None:
+            label = f"{label} (seed {seed})"
+        number = 2
+        unique = label
+        while unique in labels:
+            unique, number = f"{label} #{number}", number + 1
+        labels.append(unique)
+    return tuple(labels)
+
+
+def _as_function(
+    climatology: Emulator | Climatology | NDArray[np.floating] | None, variables: tuple[str, ...]
+) -> Climatology | None:
+    """Whatever form the climatology came in, as a function of valid time."""
+    if climatology is None:
+        return None
+    if isinstance(climatology, Emulator):
+        return lambda valid_time: _forecast_climatology(climatology, variables, valid_time)
+    if callable(climatology):
+        return climatology
+    fixed = np.asarray(climatology, dtype=np.float64)
+    return lambda valid_time: fixed
+
+
+def _forecast_climatology(
+    emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """[time, node, variable] of a climatology, which forecasts the same from any state: here from zeros."""
+    task = emulator.task
+    shape = (len(valid_time), 1, task.history, emulator.mesh.num_nodes, len(task.prognostic))
+    state = State(torch.zeros(shape), task.time_step.advance(valid_time, -1))
+    forcing = torch.zeros(len(valid_time), task.history + 1, emulator.mesh.num_nodes, len(task.forcing))
+    with torch.no_grad():
+        state, diagnostic = emulator.step(state, forcing)
+    fields = state.now if diagnostic is None else torch.cat([state.now, diagnostic], dim=-1)
+    names = [variable.name for variable in task.predicted]
+    absent = [name for name in variables if name not in names]
+    if absent:
+        raise MeshcastError(f"The climatology has no {', '.join(absent)}; it has {', '.join(names)}.")
+    return fields[:, 0][..., [names.index(name) for name in variables]].double().numpy()
+
+
+def _scales(moments: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[variable] the truth's standard deviation and root mean square in space and time, from summed moments."""
+    number, mean, square = np.sum(moments, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.sqrt(np.maximum(square / number - (mean / number) ** 2, 0.0)), np.sqrt(square / number)

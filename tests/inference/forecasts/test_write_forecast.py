@@ -1,0 +1,71 @@
+"""Forecasts into files: broken off and taken up again, with members and stops, wherever the emulator runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from emulator.build import TrainedEmulator
+from emulator.data.forecast_file import part_of, read_forecast
+from emulator.data.initial import InitialConditions
+from emulator.forcings import Forcings
+from emulator.gnn import GNNConfig
+from emulator.normalise import Statistics
+from emulator.state import State
+from emulator.task import Task
+from graphs.mesh import Mesh
+from inference.forecasts.write_forecast import write_forecast
+from tests.emulator.worlds import WAVES, starting_from, wave_fields
+
+
+class Growing(nn.Module):
+    """Waves that grow by two fifths a step: the guard stops the larger first. It refuses states of another place."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        super().__init__()
+        self.task: Task = WAVES
+        self.mesh = mesh
+        self.place = torch.float32
+
+    def step(self, state: State, forcing: torch.Tensor, generator: torch.Generator | None = None):
+        assert state.values.dtype == self.place, "a state that is not where the emulator runs"
+        return state.followed_by(1.4 * state.now, self.task.time_step.advance(state.valid_time)), None
+
+
+def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_included(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = wave_fields()
+    state = starting_from(fields, WAVES, [0, 3])
+    state = State(state.values * torch.tensor([1.0, 0.3])[:, None, None, None, None], state.valid_time)
+    initial = InitialConditions(state, np.full(2, -1), {})
+    emulator = Growing(fields.mesh)
+    trained = TrainedEmulator("growing", emulator, GNNConfig(), Statistics.of(fields, ("u",)))
+    # Double precision stands for another device, which the machine of a test may not have.
+    monkeypatch.setattr(State, "to", lambda self, device: State(self.values.double(), self.valid_time))
+    emulator.place = torch.float64
+    options = dict(members=3, perturb=0.02, device="cpu:0")
+
+    def forecast(name: str, resume: bool = False, until: int = 99) -> list[str]:
+        def interrupt(step: int) -> None:
+            if step == until:
+                raise KeyboardInterrupt
+
+        output = tmp_path / name
+        stops = write_forecast(trained, initial, Forcings(), 6, output, resume=resume, on_step=interrupt, **options)
+        return [str(stop) for stop in stops]
+
+    whole = forecast("whole.nc")
+    with pytest.raises(KeyboardInterrupt):
+        forecast("broken.nc", until=4)
+    assert part_of(tmp_path / "broken.nc").exists() and not (tmp_path / "broken.nc").exists()
+    steps = {int(text.split("step ")[1].split(":")[0]) for text in whole}
+    assert min(steps) <= 4 < max(steps)  # some before the break, some after it
+    assert sorted(forecast("broken.nc", resume=True)) == sorted(whole)
+    first, second = (read_forecast(tmp_path / name).values for name in ("whole.nc", "broken.nc"))
+    np.testing.assert_array_equal(first, second)
+    assert not part_of(tmp_path / "broken.nc").exists()

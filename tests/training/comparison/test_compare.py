@@ -1,0 +1,452 @@
+"""A comparison ranks ours, closed forms and a researcher's own models on the same starts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer import Typer
+from typer.testing import CliRunner
+
+from emulator.build import load_emulator
+from emulator.checkpoint import read
+from emulator.data.arrays import ArrayFields
+from emulator.data.window import in_window
+from emulator.foundation.configuration import load
+from emulator.foundation.time_step import TimeStep
+from emulator.gnn import GNNConfig
+from emulator.plugins import find_plugin, load_plugins
+from graphs.errors import MeshcastError
+from graphs.meshes.latlon import latlon
+from meshcast.commands.compare import compare as command
+from tests.emulator.test_boundary import WINDOW, globe
+from tests.training.comparisons import PLUGINS, config_in, write_source
+from training.comparison import compare as comparing
+from training.comparison.compare import CompareConfig, Comparison, compare, study_runs
+from training.comparison.files import claim
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_source(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def compared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompareConfig, Comparison]:
+    config = config_in(tmp_path_factory.mktemp("compared"), source)
+    return config, compare(config, progress=False)
+
+
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports take seconds; one test of them is enough."""
+    monkeypatch.setattr(comparing, "write_comparison", lambda *given, **told: None)
+
+
+def test_plugins_are_ranked_beside_ridge_and_persistence(compared: tuple[CompareConfig, Comparison]) -> None:
+    _, comparison = compared
+    rows = {row.label: row for row in comparison.rows}
+    seeded = {f"{network} (seed {seed})" for network in ("gnn", "convolution") for seed in (0, 1)}
+    assert set(rows) == seeded | {"ridge", "spectral", "persistence"}
+    scores = [row.score for row in comparison.rows]
+    assert scores == sorted(scores)  # type: ignore[type-var]
+    assert comparison.rows[0].label == "spectral"  # exact for advection, where ridge at radius 3 cannot reach
+    assert rows["spectral"].score < 1e-4 < rows["ridge"].score < rows["persistence"].score  # type: ignore[operator]
+    assert rows["spectral"].parameters == {"trainable": 0, "fixed": 2 * 17}
+    assert rows["convolution (seed 0)"].result.config["training"]["updates"] == 5  # type: ignore[union-attr]
+    assert comparison.reference == "gnn (seed 0)" and rows["gnn (seed 0)"].difference is None
+    difference = rows["spectral"].score - rows["gnn (seed 0)"].score  # type: ignore[operator]
+    assert rows["spectral"].difference == pytest.approx(difference)
+    lower, upper = rows["spectral"].difference_interval  # type: ignore[misc]
+    assert lower < difference < upper < 0
+
+
+def test_every_row_starts_from_the_same_states(compared: tuple[CompareConfig, Comparison], source: Path) -> None:
+    _, comparison = compared
+    emulators = comparison.verification.emulators
+    assert len(emulators) == 7
+    for scores in emulators:
+        assert scores.trajectory.tolist() == [0, 1, 2, 4, 5]  # five of six, spread
+        assert np.array_equal(scores.init_time, emulators[0].init_time)
+        assert scores.verified.all() and scores.lead_steps.tolist() == list(range(1, 7))
+    truth = np.load(source / "test.npy")[[0, 1, 2, 4, 5], :7, 0]
+    error = np.linalg.norm(truth[:, :1] - truth[:, 1:], axis=2) / np.linalg.norm(truth[:, 1:], axis=2)
+    persistence = next(row for row in comparison.rows if row.label == "persistence")
+    assert persistence.score == pytest.approx(np.exp(np.log(error.mean(0)).mean()), rel=1e-5)
+
+
+def test_a_plugin_loads_from_its_checkpoint_and_forecasts_the_same(
+    compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    config, comparison = compared
+    paths = {
+        row.label: row.result.emulator_path(Path(config.results)) for row in comparison.rows if row.result is not None
+    }
+    chosen = {"spectral": paths["spectral"], "convolution": paths["convolution (seed 1)"].parent}
+    rows = ", ".join(f"{label}: {{kind: checkpoint, path: {path}}}" for label, path in chosen.items())
+    again = compare(config_in(tmp_path, source, f"emulators={{{rows}}}", "own_training={}"), progress=False)
+    scores = {row.label: row.score for row in comparison.rows}
+    found = {row.label: row.score for row in again.rows}
+    assert found["spectral"] == scores["spectral"]
+    assert found["convolution"] == scores["convolution (seed 1)"]
+    assert found["persistence"] == scores["persistence"]
+
+
+def test_an_interrupted_comparison_ends_with_the_same_table(
+    compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    config = config_in(tmp_path, source)
+
+    def killed(text: str) -> None:
+        if text.startswith("[2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(config, progress=False, say=killed)
+    said: list[str] = []
+    resumed = compare(config, progress=False, say=said.append)
+    assert said[0] == "6 of 7 runs left, a moment each."
+    assert said[1].startswith("[1/7] gnn, seed 0: done") and said[2] == "[2/7] gnn, seed 1 ..."
+
+    def table(comparison: Comparison) -> list[object]:
+        return [replace(row, result=None) for row in comparison.rows]
+
+    assert table(resumed) == table(compared[1])
+
+
+def test_one_report_tells_it_all(compared: tuple[CompareConfig, Comparison]) -> None:
+    _, comparison = compared
+    page = (comparison.folder / "report.html").read_text()
+    assert all(row.label in page for row in comparison.rows)
+    assert "rank 1" in page and "loss.png" not in page and (comparison.folder / "loss.png").is_file()
+    written = json.loads((comparison.folder / "comparison.json").read_text())
+    assert [row["label"] for row in written["rows"]] == [row.label for row in comparison.rows]
+    lines = {line["label"]: line for line in written["lines"]}
+    assert next(iter(lines)) == "spectral" and lines["gnn"]["seeds"] == 2
+    scores = {row["label"]: row["score"] for row in written["rows"]}
+    seeds = [scores[f"gnn (seed {seed})"] for seed in (0, 1)]
+    assert lines["gnn"]["score"] == pytest.approx(np.sqrt(seeds[0] * seeds[1]))
+    assert (lines["gnn"]["lowest"], lines["gnn"]["highest"]) == (min(seeds), max(seeds))
+    assert lines["spectral"]["ratio"] == pytest.approx(scores["spectral"] / lines["gnn"]["score"])
+    about = written["about"]
+    assert about["convolution"]["differences"] == ["training.updates 5 where the others have 4"]
+    assert about["gnn"]["inference_seconds"] > 0 and len(about["gnn"]["training_seconds"]) == 2
+    assert set(about["ridge"]["settings"]) == {"radius", "penalty"}
+    table = (comparison.folder / "rows.csv").read_text().splitlines()
+    assert len(table) == 1 + 5 + 7 and table[0].startswith("label,seed,status,score")
+    ridge = written["rmse"]["ridge"]["u"]
+    assert ridge["difference_lower"][0] <= ridge["difference_estimate"][0] <= ridge["difference_upper"][0] < 0
+    assert load(CompareConfig, comparison.folder / "compare.yaml").seeds == (0, 1)
+
+
+def test_the_command_takes_plugins_and_prints_for_machines(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = Typer()
+    app.command()(command)
+    rows = "{spectral: {kind: plugin, name: spectral regression}, net: {kind: plugin, name: circular convolution}}"
+    arguments = [str(source / "compare.yaml"), f"emulators={rows}", "own_training={}", "seeds=[0]"]
+    arguments += [text for path in PLUGINS for text in ("--plugin", str(path))]
+    finished = CliRunner().invoke(app, [*arguments, "--json"])
+    assert finished.exit_code == 0, finished.output
+    assert {row["label"] for row in json.loads(finished.stdout)["rows"]} == {"spectral", "net", "persistence"}
+    assert "persistence" in CliRunner().invoke(app, arguments).stdout
+    dry = CliRunner().invoke(app, [*arguments, "seeds=[0, 1]", "--dry-run"])
+    assert "1 of 4 runs left" in dry.output and "Wrote" not in dry.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "runs"]
+
+
+def test_an_installed_package_brings_its_emulator_by_entry_point(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PLUGINS[1].read_text()
+    (tmp_path / "waves_package.py").write_text(text.replace("SpectralRegression", "Waves"))
+    information = tmp_path / "waves_package-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: waves-package\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[meshcast.emulators]\ninstalled waves = waves_package:Waves\n")
+    row = "emulators={waves: {kind: plugin, name: installed waves}}"
+    config = config_in(tmp_path, source, row, "own_training={}")
+    with pytest.raises(MeshcastError, match="No plug-in is called 'installed waves'"):
+        compare(config, progress=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert importlib.metadata.version("waves-package") == "1.0"
+    comparison = compare(config, progress=False)
+    assert comparison.rows[0].label == "waves"
+    assert comparison.rows[0].result is not None
+    trained = load_emulator(comparison.rows[0].result.emulator_path(Path(config.results)))
+    assert type(trained.emulator) is find_plugin("installed waves")
+
+
+def test_a_row_that_fails_is_named_and_the_others_are_ranked(
+    source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    (tmp_path / "half.py").write_text(
+        "class Half:\n"
+        "    step = arrays = from_arrays = None\n"
+        "    def fit(task, part): raise RuntimeError('singular matrix')\n"
+        "EMULATORS = {'half': Half}\n"
+    )
+    load_plugins([tmp_path / "half.py"])
+    config = config_in(tmp_path, source, "emulators={half: {kind: plugin, name: half}}", "own_training={}")
+    comparison = compare(config, progress=False)
+    assert [(row.label, row.status) for row in comparison.rows] == [("persistence", "done"), ("half", "failed")]
+    assert comparison.rows[1].reason == "RuntimeError: singular matrix"
+    assert comparison.reference == "persistence"
+    app = Typer()
+    app.command()(command)
+    places = [f"output={config.output}", f"results={config.results}", "own_training={}"]
+    rows = "emulators={half: {kind: plugin, name: half}}"
+    told = CliRunner().invoke(app, [str(source / "compare.yaml"), rows, *places, "--plugin", str(tmp_path / "half.py")])
+    assert told.exit_code == 0 and "(failed)" in told.output
+    assert "half failed: seed 0: RuntimeError: singular matrix" in " ".join(told.output.split())
+
+
+def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, without_pictures: None) -> None:
+    """Eight steps of four cells are once around the ring of 32: persistence is exact there."""
+    row = "emulators={spectral: {kind: plugin, name: spectral regression}}"
+    comparison = compare(config_in(tmp_path, source, row, "own_training={}", "forecast.steps=8"), progress=False)
+    persistence = comparison.verification["persistence"].mean("nrmse")[:, 0]
+    assert persistence[-1] < 1e-7 < 0.5 < persistence[:-1].min()
+    assert [row.label for row in comparison.rows] == ["spectral", "persistence"]
+    assert comparison.rows[1].score > 0.1  # type: ignore[operator]
+
+
+def test_real_data_start_every_so_many_steps(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = np.arange(60)
+    mesh = latlon(np.linspace(55, 50, 3), np.linspace(0, 6, 4))
+    weather = 280 + np.cos(2 * np.pi * hours[:, None, None, None] / 24 + mesh.longitudes[:, None] / 9)
+    fields = ArrayFields(weather.astype(np.float32), ("2t",), ("K",), mesh, TimeStep(3600), 3600 * hours, "member")
+    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
+    rows = "emulators={hourly: {kind: climatology, period: hour}, ridge: {kind: ridge, radii: [0]}}"
+    overrides = [rows, "own_training={}", "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
+    config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
+    comparison = compare(config, progress=False)
+    assert comparison.verification.emulators[0].init_time.tolist() == [3600 * hour for hour in (2, 14, 26, 38, 50)]
+    assert "acc" in comparison.verification.emulators[0].metrics
+    overrides[0] = "emulators={recent: {kind: recent_mean, period: hour, steps: 10}, ridge: {kind: ridge, radii: [0]}}"
+    config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}", "name=recent")
+    comparison = compare(config, progress=False)  # the row with the longest history decides
+    for scores in comparison.verification.emulators:
+        assert scores.init_time.tolist() == [3600 * hour for hour in (9, 21, 33, 45)]
+
+
+def test_a_window_is_cut_out_of_every_part_of_a_comparison(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = globe(times=8, rows=2)
+    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
+    rows = "emulators={climatology: {kind: climatology, period: none}}"
+    window = f"data.window={{kind: cap, centre: {list(WINDOW.centre)}, radius_km: {WINDOW.radius_km}, " + (
+        f"boundary_km: {WINDOW.boundary_km}}}"
+    )
+    overrides = [rows, window, "own_training={}", "task.prognostic=[h, u, v]", "validation.score=rmse"]
+    comparison = compare(config_in(tmp_path, source, *overrides, "forecast={steps: 3}"), progress=False)
+    trained = load_emulator(comparison.rows[0].result.emulator_path(tmp_path / "results"))  # type: ignore[union-attr]
+    assert trained.emulator.mesh.same_nodes(in_window(fields, WINDOW).mesh)
+
+
+def test_what_does_not_fit_together_is_refused_before_any_training(source: Path, tmp_path: Path) -> None:
+    def refuse(match: str, *overrides: str) -> None:
+        with pytest.raises(MeshcastError, match=match):
+            compare(config_in(tmp_path, source, *overrides), progress=False)
+
+    refuse("did you mean emulators.gnn.processor", "emulators={gnn: {kind: gnn, procesor: {}}}")
+    refuse("expected one of gnn, .*checkpoint", "emulators={gnn: {kind: gn}}")
+    refuse("name must be that of one folder", "name=../elsewhere")
+    refuse("name must be that of one folder", "name='..'")
+    refuse("own_training names cnn", "own_training={cnn: {updates: 3}}")
+    refuse("(?s)own_training.gnn: .*did you mean learning_rate", "own_training={gnn: {learning_rat: 3}}")
+    refuse("seeds must be different", "seeds=[1, 1]")
+    refuse("seeds must be different numbers from 0 to", "seeds=[4294967296]")
+    refuse("tuning.seed must be a number from 0", "tuning={learning_rate: [1.0e-3], seed: -1}")
+    refuse("parameters must be at least 1", "parameters=0")
+    refuse("tuning needs something to try", "tuning={seed: 3}")
+    both = ("tuning={learning_rate: [1.0e-3]}", "grid={training.learning_rate: [0.1]}")
+    refuse("tuning and grid both set training.learning_rate", *both)
+    refuse("tuning.axes has the path training.seed", "tuning={axes: {training.seed: [1, 2]}}")
+    refuse("own_training.gnn.seed would be without effect.* under seeds", "own_training={gnn: {seed: 3}}")
+    refuse("grid's training.seed would be without effect", "grid={training.seed: [0, 1]}")
+    wide = "tuning={axes: {emulator.width: [8]}}"
+    refuse("parameters scales every width, and tuning.axes sets emulator.width", wide, "parameters=500")
+    refuse("grid varies processor.latent_size of gnn", "grid={processor.latent_size: [8, 16]}", "parameters=500")
+    refuse("(?s)tuning of gnn: .*did you mean emulator.processor", "tuning={axes: {emulator.procesor.width: [1]}}")
+    refuse("(?s)grid of gnn: .*did you mean emulator.processor.kind", "grid={processor.knd: [kernel]}")
+    refuse("(?s)own_training.gnn, training.noisy=1: .*did you mean noise", "grid={training.noisy: [1]}")
+    refuse("grid.processor.kind has no values", "grid={processor.kind: []}")
+    refuse("grid_of names cnn", "grid_of=cnn", "grid={processor.kind: [kernel]}")
+    refuse("task.history is 9 for gnn.* training 9 times, validation 9 times, test 10 times", "task.history=9")
+    refuse("task.history is 12 for gnn", "own_history={gnn: 12}")
+    refuse("forecast.steps must be at least 1", "forecast.steps=0")
+    refuse("give data.test.source", "data.test=null")
+    refuse("too few for 1 of history and 50 steps", "forecast.steps=50")
+    refuse("has no v; it holds u", "task.prognostic=[v]")
+    for label in ("", "two\\nlines", "$\\\\foo$"):
+        refuse("A label is one line of text", f'emulators={{"{label}": {{kind: ridge}}}}', "own_training={}")
+    refuse("Cannot write .*compare.yaml", f"results={source / 'compare.yaml'}")
+    refuse("label persistence is kept", "emulators={persistence: {kind: ridge}}", "own_training={}")
+    refuse("Expected a checkpoint", "emulators={old: {kind: checkpoint, path: nowhere}}", "own_training={}")
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
+
+
+def test_a_checkpoint_of_another_mesh_is_refused(
+    compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path
+) -> None:
+    config, comparison = compared
+    path = next(row.result for row in comparison.rows if row.label == "ridge").emulator_path(  # type: ignore[union-attr]
+        Path(config.results)
+    )
+    np.save(tmp_path / "test.npy", np.load(source / "test.npy")[..., ::2])
+    np.save(tmp_path / "train.npy", np.load(source / "train.npy")[..., ::2])
+    overrides = [f"emulators={{old: {{kind: checkpoint, path: {path}}}}}", "own_training={}"]
+    overrides += [f"data.test.source={tmp_path / 'test.npy'}"]
+    with pytest.raises(MeshcastError, match=r"Training data on a ring of 32 .* test data on a ring of 16"):
+        compare(config_in(tmp_path, source, *overrides))
+    overrides += [f"data.{part}.source={tmp_path / 'train.npy'}" for part in ("train", "validation")]
+    with pytest.raises(MeshcastError, match=r"old cannot forecast .*it lives on a ring of 32"):
+        compare(config_in(tmp_path, source, *overrides))
+
+
+def test_a_change_of_the_test_part_trains_nothing_anew(source: Path, tmp_path: Path) -> None:
+    one, other = (study_runs(config_in(tmp_path, source, f"data.test.source={name}")) for name in ("a.npy", "b.npy"))
+    assert [run.experiment for run in one] == [run.experiment for run in other]
+    assert isinstance(one[0].config.emulator, GNNConfig)
+
+
+def test_two_comparisons_under_one_name_are_told_apart(
+    compared: tuple[CompareConfig, Comparison], source: Path
+) -> None:
+    config, comparison = compared
+    other = replace(config, seeds=(0,), tracking=replace(config.tracking, project="elsewhere"))
+    with pytest.raises(MeshcastError, match=r"tiny holds another comparison; seeds differs\. Choose another name"):
+        compare(other, progress=False)
+    assert claim(other, overwrite=True) == claim(other) == comparison.folder
+    with pytest.raises(MeshcastError, match="seeds differs"):
+        claim(config)
+    claim(config, overwrite=True)
+
+
+def test_values_of_the_test_part_reach_no_run_and_no_choice(
+    source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    """Leakage: with other values in the test part every hash, choice and weight is as it was; the scores are not."""
+    tuning = "tuning={learning_rate: [1.0e-3, 1.0e-1], updates: 2}"
+    rows = ["emulators={gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}", tuning]
+    rows += ["own_training={}", "seeds=[0]"]
+    np.save(tmp_path / "other.npy", np.load(source / "test.npy")[::-1] ** 2)
+    first = compare(config_in(tmp_path / "first", source, *rows), progress=False)
+    second = compare(
+        config_in(tmp_path / "second", source, *rows, f"data.test.source={tmp_path / 'other.npy'}"), progress=False
+    )
+    assert [trial.score for trial in first.story.trials] == [trial.score for trial in second.story.trials]
+    results = [{row.label: row.result for row in comparison.rows} for comparison in (first, second)]
+    for label in ("gnn", "persistence"):
+        one, other = (found[label] for found in results)
+        assert one is not None and other is not None and one.hash == other.hash
+    files = [found["gnn"].emulator_path(tmp_path / name / "results")  # type: ignore[union-attr]
+             for found, name in zip(results, ("first", "second"), strict=True)]  # fmt: skip
+    weights = [dict(load_emulator(path).emulator.named_parameters()) for path in files]  # type: ignore[attr-defined]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert first.lines[0].score != second.lines[0].score
+
+
+TUNED = (
+    "emulators={gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}",
+    "tuning={learning_rate: [1.0e-3, 1.0e-2], updates: 2}",
+    "own_training={}",
+    "seeds=[0, 1]",
+)
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def tuned(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[CompareConfig, Comparison]:
+    """The comparison nobody killed."""
+    config = config_in(tmp_path_factory.mktemp("tuned"), source, *TUNED)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparing, "write_comparison", lambda *given, **told: None)
+        return config, compare(config, progress=False)
+
+
+@pytest.mark.parametrize("update", [3, 9])  # in the second trial, and in the first run past its first validation
+def test_killed_between_updates_it_ends_with_the_same_table_bit_for_bit(
+    tuned: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None,
+    monkeypatch: pytest.MonkeyPatch, update: int,
+) -> None:  # fmt: skip
+    from training.optimisation.module import EmulatorModule
+
+    whole, config = tuned[1], config_in(tmp_path, source, *TUNED)
+    step, done = EmulatorModule.training_step, []
+
+    def killed(module: EmulatorModule, batch: object, index: int) -> torch.Tensor:
+        done.append(module.global_step)
+        if len(done) == update + 1:
+            raise _Killed
+        return step(module, batch, index)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EmulatorModule, "training_step", killed)
+    with pytest.raises(_Killed):
+        compare(config, progress=False)
+    resumed = compare(config, progress=False)
+    assert 2 * 2 + 2 * 4 + 1 <= len(done) <= 2 * 2 + 2 * 4 + 2  # the updates since the last validation are taken again
+    assert resumed.lines == whole.lines
+    assert [replace(row, result=None) for row in resumed.rows] == [replace(row, result=None) for row in whole.rows]
+    assert [replace(trial, seconds=0) for trial in resumed.story.trials] == [
+        replace(trial, seconds=0) for trial in whole.story.trials
+    ]
+    weights = [
+        read(row.result.emulator_path(Path(place.results)))[0]  # type: ignore[union-attr]
+        for place, found in (tuned, (config, resumed))
+        for row in found.rows
+        if row.label == "gnn (seed 0)"
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_truncated_emulator_is_told_and_made_anew(source: Path, tmp_path: Path, without_pictures: None) -> None:
+    config = config_in(tmp_path, source, "emulators={ridge: {kind: ridge}}", "own_training={}")
+    whole = compare(config, progress=False)
+    (result,) = [row.result for row in whole.rows if row.label == "ridge"]
+    path = result.emulator_path(Path(config.results))  # type: ignore[union-attr]
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(MeshcastError, match=r"truncated.* Remove it and start the comparison again"):
+        compare(config, progress=False)
+    path.unlink()
+    assert compare(config, progress=False).lines == whole.lines
+
+
+def test_a_row_that_diverges_stays_in_the_table(source: Path, tmp_path: Path, without_pictures: None) -> None:
+    overrides = [TUNED[0], "own_training={gnn: {learning_rate: 1.0e+30}}", "seeds=[0]"]
+    comparison = compare(config_in(tmp_path, source, *overrides), progress=False)
+    assert {line.label: line.status for line in comparison.lines} == {"gnn": "diverged", "persistence": "done"}
+    (info,) = [info for info in comparison.story.rows if info.label == "gnn"]
+    assert info.reasons == ("seed 0: loss or score not finite by update 4",) and info.members == ("gnn",)
+    written = json.loads((comparison.folder / "comparison.json").read_text())
+    assert [row["status"] for row in written["rows"] if row["label"] == "gnn"] == ["diverged"]
+
+
+def test_the_table_of_a_tracked_comparison_is_a_record_of_its_own(
+    source: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    from tests.training.optimisation.test_tracking import read_back, records
+
+    rows = "emulators={ridge: {kind: ridge}}"
+    config = config_in(tmp_path, source, rows, "own_training={}", "tracking={wandb: offline, project: rings}")
+    comparison = compare(config, progress=False)
+    (path,) = comparison.folder.glob("wandb/offline-run-*/*.wandb")
+    assert read_back(path).name == "tiny, table"
+    summaries = [record.summary for record in records(path) if record.WhichOneof("record_type") == "summary"]
+    told = {"/".join(item.nested_key) or item.key: item.value_json for found in summaries for item in found.update}
+    scores = {line.label: line.score for line in comparison.lines}
+    assert json.loads(told["score/ridge"]) == scores["ridge"] < scores["persistence"]  # type: ignore[operator]

@@ -1,0 +1,35 @@
+"""What a network is given before its first update."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emulator.gnn import GNNConfig
+from tests.emulator.worlds import WEATHER
+from tests.training.worlds import PROCESSOR, experiment
+from training.preparation.first_guess import initial_network, mask_flags
+from training.preparation.prepared import prepare, windows_of
+
+
+def test_masks_become_one_flag_each_where_they_differ() -> None:
+    land = np.array([True, False, False, True])
+    everywhere = np.zeros(4, dtype=bool)
+    valid = ~np.stack([everywhere, land, land], axis=1)  # 2t, sst, and a diagnostic variable whose mask is no matter
+    np.testing.assert_array_equal(mask_flags(valid, WEATHER), land[:, None].astype(float))
+    assert mask_flags(~np.stack([everywhere, everywhere, land], axis=1), WEATHER).shape == (4, 0)
+
+
+def test_a_network_knows_its_masked_nodes_without_being_told(tmp_path: Path) -> None:
+    config = experiment(tmp_path, emulator=GNNConfig(processor=PROCESSOR))
+    prepared = prepare(config)
+    assert initial_network(prepared, windows_of(prepared)[0])[0].inputs.statics.shape == (24, 0)
+    valid = np.ones((24, 1), dtype=bool)
+    valid[:6] = False
+    masked = replace(prepared, valid=valid)
+    statics = initial_network(masked, windows_of(masked)[0])[0].inputs.statics
+    assert statics.shape == (24, 1)
+    assert torch.unique(statics[:6]).numel() == 1 and (statics[:6] > 1).all() and (statics[6:] < 0).all()

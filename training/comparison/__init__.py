@@ -1,0 +1,1 @@
+"""A comparison is planned, trained, forecast and ranked here, from its configuration to its files."""

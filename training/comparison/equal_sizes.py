@@ -1,0 +1,62 @@
+"""One number of weights for every network row: each one's width is scaled until its size comes nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from emulator.build import LearnedConfig, build_network, graphs_of
+from emulator.parameter_budget import with_parameters
+from graphs.available_memory import refuse_too_large
+from graphs.errors import MeshcastError
+from graphs.graph import ModelGraphs
+from training.comparison.configuration import CompareConfig
+from training.comparison.runs import networks
+from training.experiment import ExperimentConfig
+from training.preparation.first_guess import mask_flags
+from training.preparation.memory import BYTES_PER_WEIGHT
+from training.preparation.prepared import Prepared, prepare
+
+
+def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentConfig]) -> dict[str, ExperimentConfig]:
+    """The experiments, their networks as large as `parameters` says where it says so.
+
+    Raises MeshcastError for a network that cannot be scaled; `keep_size` leaves it as it is.
+    """
+    if config.parameters is None:
+        return dict(experiments)
+    refuse_too_large(
+        BYTES_PER_WEIGHT * config.parameters,
+        f"A network of parameters: {config.parameters:,}",
+        "Ask for fewer parameters.",
+    )
+    sized = dict(experiments)
+    for label, experiment in networks(experiments).items():
+        if label not in config.keep_size:
+            assert isinstance(experiment.emulator, LearnedConfig)
+            try:
+                section = with_parameters(experiment.emulator, config.parameters, _Counter(prepare(experiment)))
+            except MeshcastError as error:
+                raise MeshcastError(f"{label}: {error} Or name it under keep_size.") from None
+            sized[label] = replace(experiment, emulator=section)
+    return sized
+
+
+class _Counter:
+    """Trainable weights of what a configuration builds on an experiment's data; graphs do not depend on the width."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared = prepared
+        self.graphs: ModelGraphs | None = None
+
+    def __call__(self, section: LearnedConfig) -> int:
+        task, mesh = self.prepared.task, self.prepared.train.mesh
+        statics = len(task.static)
+        statics += 3 * len(task.prognostic) if section.node_statistics else 0  # see `first_guess.node_statistics`
+        statics += 0 if self.prepared.valid is None else mask_flags(self.prepared.valid, task).shape[1]
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(section, task, mesh, statics, self.graphs)
+        self.graphs = graphs_of(network)
+        return sum(weight.numel() for weight in network.parameters())

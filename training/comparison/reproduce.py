@@ -1,0 +1,227 @@
+"""Reproducing: one row of a published comparison trained again, and held against its interval."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from emulator.build import TrainedEmulator, package_versions
+from emulator.checkpoint import read
+from emulator.data.forecast import Forecast
+from emulator.foundation.configuration import load
+from graphs.errors import MeshcastError
+from inference.comparison.label_scores import ranking_score
+from inference.scores.verification import verify
+from training.comparison.configuration import CompareConfig
+from training.comparison.forecast_files import Starts
+from training.comparison.rows import Entry
+from training.comparison.starts import forecasts_of
+from training.experiment import ExperimentConfig
+from training.runs.fit import fit
+from training.runs.run_hash import Fingerprints
+from training.runs.study import Result
+
+ROUNDING = 1e-6  # relative, of a score without an interval to lie in
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A row trained again.
+
+    score: of its forecasts from the published starts; None where they did not stay finite.
+    published, interval: what the comparison says of it; without an interval the score must be the same.
+    same_weights: bit for bit; None where the published emulator is no longer there.
+    versions: packages that are not those of the published run, `theirs, now ours`.
+    folder: of the new run, where it was kept.
+    """
+
+    label: str
+    seed: int
+    score: float | None
+    published: float
+    interval: tuple[float, float] | None
+    same_weights: bool | None
+    versions: Mapping[str, str]
+    folder: str | None
+
+    @property
+    def inside(self) -> bool:
+        """Whether the score falls into the interval."""
+        if self.score is None:
+            return False
+        if self.interval is None:
+            return math.isclose(self.score, self.published, rel_tol=ROUNDING)
+        return self.interval[0] <= self.score <= self.interval[1]
+
+    def describe(self) -> str:
+        """What came out, in a few sentences."""
+        score = "no finite score" if self.score is None else f"score {self.score:.6g}"
+        if self.interval is None:
+            where = f"{'equal' if self.inside else 'not equal'} to {self.published:.6g}, published without an interval"
+        else:
+            low, high = self.interval
+            where = f"{'inside' if self.inside else 'outside'} {low:.4g} to {high:.4g}, published {self.published:.6g}"
+        weights = {
+            True: "The weights are the same bit for bit.",
+            False: "The weights are not the same.",
+            None: "The published weights are no longer there to be compared.",
+        }[self.same_weights]
+        changed = "; ".join(f"{name} {change}" for name, change in self.versions.items())
+        told = f" Packages differ: {changed}." if changed and not self.same_weights else ""
+        return f"{self.label}, seed {self.seed}: {score}, {where}. {weights}{told}"
+
+
+def reproduce(
+    place: Path,
+    row: str | None = None,
+    seed: int | None = None,
+    *,
+    keep: bool = False,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> Reproduction:
+    """Train one row of a comparison again, with its seed, and forecast the starts it was published for.
+
+    place: the comparison's folder, or a run's in it.
+    row, seed: which run; that of the folder by default, of a comparison its reference.
+    keep: leave the new run beside the others.
+    Raises MeshcastError where there is no such run, or the data are not those it was trained on.
+    """
+    folder = place if (place / "comparison.json").is_file() else place.parent
+    published = _published(place, folder)
+    config = load(CompareConfig, folder / "compare.yaml")
+    chosen = _chosen(published, row, seed, place if folder != place else None)
+    result = Result(**chosen["result"])
+    experiment = load(ExperimentConfig, result.config)
+    _refuse_other_data(result, experiment)
+    original = _first_that_is([Path(config.results) / result.folder, folder / Path(result.folder).name])
+    again = Path(tempfile.mkdtemp(prefix="reproduced-", dir=folder))
+    try:
+        if original is not None and (original / "budget.json").is_file():
+            shutil.copy(original / "budget.json", again / "budget.json")  # as many updates as the minutes came to then
+        say(f"training {result.label} with seed {result.seed} again ...")
+        quiet = replace(experiment, tracking=replace(experiment.tracking, wandb="off"))
+        trained = fit(quiet, again, progress=progress)
+        score = _score(config, published, trained)
+        return Reproduction(
+            label=result.label,
+            seed=result.seed,
+            score=score if math.isfinite(score) else None,
+            published=chosen["score"],
+            interval=tuple(chosen["interval"]) if chosen["interval"] else None,
+            same_weights=None if original is None else _same_weights(original, again),
+            versions=_changed(result.versions),
+            folder=str(again) if keep else None,
+        )
+    finally:
+        if not keep:
+            shutil.rmtree(again, ignore_errors=True)
+
+
+def to_plain(found: Reproduction) -> dict[str, Any]:
+    """For machines."""
+    return {**asdict(found), "inside": found.inside}
+
+
+def _published(place: Path, folder: Path) -> dict[str, Any]:
+    path = folder / "comparison.json"
+    if not place.is_dir() or not path.is_file() or not (folder == place or (place / "config.yaml").is_file()):
+        raise MeshcastError(
+            f"{place} is neither the folder of a finished comparison, which holds comparison.json, nor that of one of "
+            "its runs. Give OUTPUT/NAME of `meshcast compare`."
+        )
+    try:
+        published = dict(json.loads(path.read_text(encoding="utf-8")))
+        for row in published["rows"]:
+            if row["result"] is not None:
+                Result(**row["result"])
+        for name in ("name", "reference", "starts", "lead_steps", "variables", "scale"):
+            published[name]
+    except (ValueError, TypeError, KeyError) as error:
+        raise MeshcastError(
+            f"{path} is not as `meshcast compare` wrote it: {type(error).__name__}: {error}. Start the comparison "
+            "again: finished runs are kept, and the file is written anew."
+        ) from None
+    return published
+
+
+def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run: Path | None) -> dict[str, Any]:
+    """The row of comparison.json that is meant."""
+    runs = [item for item in published["rows"] if item["result"] is not None]
+    if run is not None:
+        found = [item for item in runs if Path(item["result"]["folder"]).name == run.name]
+        what = f"the run {run.name}"
+    elif row is None:
+        found = [item for item in runs if item["label"] == published["reference"]] or runs
+        what = "a run"
+    else:
+        found = [item for item in runs if row in (item["result"]["label"], item["label"])]
+        what = f"a run of {row}"
+    found = [item for item in found if seed is None or item["result"]["seed"] == seed]
+    if not found:
+        labels = dict.fromkeys(f"{item['result']['label']} (seed {item['result']['seed']})" for item in runs)
+        raise MeshcastError(
+            f"The comparison {published['name']} has no {what.removeprefix('a ').removeprefix('the ')}"
+            f"{'' if seed is None else f' with seed {seed}'} that was trained for it; it has {', '.join(labels)}."
+        )
+    chosen = min(found, key=lambda item: item["result"]["seed"])
+    if chosen["score"] is None:
+        raise MeshcastError(f"{chosen['label']} was published without a score ({chosen['status']}): nothing to meet.")
+    return dict(chosen)
+
+
+def _refuse_other_data(result: Result, experiment: ExperimentConfig) -> None:
+    now = Fingerprints().of(experiment.data)
+    if changed := [name for name, found in now.items() if result.data.get(name) != found]:
+        raise MeshcastError(
+            f"The {' and '.join(changed)} part is not what {result.label} was trained on: its content has another "
+            "fingerprint. Make or fetch the data as they were."
+        )
+
+
+def _score(config: CompareConfig, published: Mapping[str, Any], trained: TrainedEmulator) -> float:
+    """Of forecasts from the published starts, over the published lead times and variables."""
+    assert config.data.test is not None
+    test = config.data.test.open()
+    init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))
+    starts = Starts(init_time, trajectory, np.array(published["lead_steps"]))
+    entry = Entry("again", None, "done", trained)
+    (made,) = forecasts_of([entry], test, starts, trained.emulator.task.time_step, config.data.forcing_tables)
+    verification = verify([_only(made.forecast, list(published["variables"]))], test, spectra=False)
+    scale = np.array([published["scale"][name] for name in verification.variables])
+    return float(ranking_score(verification.emulators[0], scale, config.validation.score))
+
+
+def _only(forecast: Forecast, names: Sequence[str]) -> Forecast:
+    columns = [forecast.variables.index(name) for name in names]
+    units = tuple(forecast.units[column] for column in columns)
+    return replace(forecast, values=forecast.values[..., columns], variables=tuple(names), units=units)
+
+
+def _first_that_is(folders: Sequence[Path]) -> Path | None:
+    return next((folder for folder in folders if (folder / "emulator.safetensors").is_file()), None)
+
+
+def _same_weights(one: Path, other: Path) -> bool:
+    arrays, again = (read(folder / "emulator.safetensors")[0] for folder in (one, other))
+    return arrays.keys() == again.keys() and all(
+        torch.equal(torch.nan_to_num(arrays[name]), torch.nan_to_num(again[name])) for name in arrays
+    )
+
+
+def _changed(versions: Mapping[str, str]) -> dict[str, str]:
+    now = package_versions()
+    return {
+        name: f"{version}, now {now.get(name, 'absent')}"
+        for name, version in versions.items()
+        if now.get(name, "absent") != version
+    }

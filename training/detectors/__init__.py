@@ -1,0 +1,1 @@
+"""The detectors of `inference.detectors` are fitted here."""

@@ -1,0 +1,1 @@
+"""Weights are fitted here: loss, schedule, optimiser, callbacks and the Keras loop."""

@@ -1,0 +1,300 @@
+"""Gradient descent in TensorFlow for Keras networks, under the windows, budget, schedule and selection of all others.
+
+What an update computes is what `module` does for torch: noise on the history, the mean squared error of one
+step in units of what the first guess leaves, held to the task's bounds and to what it conserves, the gradient clipped,
+AdamW, and the moving average of the weights that validation and the checkpoint use. The first guess has no weights to
+train, so batches bring it along as part of the target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.data import DataLoader
+
+from emulator.build import TrainedEmulator, save_emulator
+from emulator.networks.keras_networks.keras_conservation import with_means_kept
+from emulator.networks.keras_networks.keras_network import KerasNetwork
+from emulator.networks.keras_networks.tensorflow_library import keras, tensorflow
+from emulator.neural import NeuralEmulator
+from graphs.atomic_file import atomic_file
+from graphs.errors import MeshcastError
+from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
+from training.metrics_log import MetricsLog
+from training.optimisation.clock import working_seconds
+from training.optimisation.optimiser import BETAS
+from training.optimisation.schedule import averaging_decay, warm_up_cosine
+from training.optimisation.tracking import tracking
+from training.optimisation.validation import Validated, error_sums, is_better, validated
+from training.preparation.prepared import Prepared, describe_training
+from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
+from training.run_folder import updates_done
+
+# Features, target, lower and upper bound, and the conserved variables of the state before, each [batch, node, column].
+Example = tuple[NDArray[np.float32], ...]
+LOG_EVERY = 10  # updates
+
+
+def train(
+    prepared: Prepared,
+    config: ExperimentConfig,
+    emulator: NeuralEmulator,
+    windows: Windows,
+    starts: Windows,
+    folder: Path,
+    progress: bool,
+) -> None:
+    """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
+
+    config: with the first guess and the updates resolved.
+    Raises MeshcastError where the configuration asks for what is done in torch alone.
+    """
+    refuse_what_torch_alone_does(config.training)
+    training, last = config.training, folder / "last.ckpt"
+    start = updates_done(last)
+    fit = KerasFit(emulator, training)
+    if start:
+        fit.load(last)
+    description = describe_training(prepared)
+    log = MetricsLog(folder / "metrics.csv", len(windows), start)
+    losses: list[Any] = []
+
+    def validate() -> None:
+        averaged = fit.averaged_emulator()
+        result = validation_of(averaged, starts, config.validation, training)
+        score, rate = result.score, learning_rate_at(training, fit.update)
+        if is_better(score, fit.best):
+            fit.best = min(score, fit.best)
+            said = {"validation_score": score if math.isfinite(score) else None, "update": fit.update}
+            best = TrainedEmulator(
+                config.name, averaged, config.emulator, prepared.statistics, {**description, **said}, prepared.valid
+            )
+            save_emulator(folder / "emulator.safetensors", best)
+        numbers = [float(loss) for loss in losses]
+        log.append(fit.update, fit.update * training.batch_size, numbers, result.loss, score, rate)
+        losses.clear()
+        if fit.update:
+            fit.save(last)
+        for logger in loggers:
+            logger.log_metrics({"validation_score": score, "learning_rate": rate}, fit.update)
+
+    with tracking(config, folder) as (logger, _), _bar(training.updates, progress) as advance:
+        loggers = [logger] if logger else []
+        advance(start, math.nan)
+        if not start:
+            validate()
+        for example in examples(emulator, windows, training, start):
+            losses.append(fit.step(example))
+            if fit.update % LOG_EVERY == 0:
+                advance(fit.update, float(losses[-1]))
+                for logger in loggers:
+                    logger.log_metrics({"loss": float(losses[-1])}, fit.update)
+            if fit.update % config.validation.every == 0 or fit.update == training.updates:
+                validate()
+
+
+def rehearse(
+    config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int
+) -> tuple[list[float], float]:
+    """Working seconds of each of some updates, reading included, and of a validation; nothing is written."""
+    refuse_what_torch_alone_does(config.training)
+    training = replace(config.training, updates=updates)
+    on_gpu = bool(tensorflow().config.list_physical_devices("GPU"))
+    fit = KerasFit(deepcopy(emulator), training)
+    laps = [working_seconds(on_gpu)]
+    for example in examples(emulator, windows, training, 0):
+        float(fit.step(example))
+        laps.append(working_seconds(on_gpu))
+    validation_of(fit.averaged_emulator(), starts, config.validation, training)
+    return np.diff(laps).tolist(), working_seconds(on_gpu) - laps[-1]
+
+
+class KerasFit:
+    """A Keras network's weights, their moving average and the optimiser, update by update.
+
+    update: updates behind it. best: the lowest score so far.
+    """
+
+    def __init__(self, emulator: NeuralEmulator, training: TrainingConfig) -> None:
+        assert isinstance(emulator.network, KerasNetwork)
+        self.emulator, self.training = emulator, training
+        self.update, self.best = 0, math.inf
+        emulator.network.give()
+        model = emulator.network.model
+        tf = tensorflow()
+        self.weights = model.trainable_variables
+        self.averages = [tf.Variable(weight.value) for weight in self.weights]
+        self.optimiser = keras().optimizers.AdamW(
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            beta_1=BETAS[0],
+            beta_2=BETAS[1],
+            epsilon=1e-8,
+        )
+        self.optimiser.build(self.weights)
+        self._step = self._compiled(model)
+
+    def step(self, example: Example) -> Any:
+        """Take one update; the loss before it, a scalar of TensorFlow's."""
+        tf = tensorflow()
+        rate = learning_rate_at(self.training, self.update)
+        self.update += 1
+        decay = averaging_decay(self.training.ema_decay, self.update)
+        self.optimiser.learning_rate.assign(rate)
+        return self._step(*example, tf.constant(1.0 - decay, tf.float32))
+
+    def averaged_emulator(self) -> NeuralEmulator:
+        """The emulator with the averages as weights, to be judged and kept."""
+        averaged = deepcopy(self.emulator).requires_grad_(False)
+        assert isinstance(averaged.network, KerasNetwork)
+        averaged.network.take([average.numpy() for average in self.averages])
+        return averaged
+
+    def save(self, path: Path) -> None:
+        """Write all that an interrupted run goes on from: tensors and plain values."""
+        groups = {"weights": self.weights, "averages": self.averages, "optimiser": self.optimiser.variables}
+        state = {name: [torch.tensor(v.numpy()) for v in group] for name, group in groups.items()}
+        with atomic_file(path) as part:
+            torch.save({"global_step": self.update, "best": self.best, **state}, part)
+
+    def load(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        state = torch.load(path, weights_only=True)
+        for group, name in (
+            (self.weights, "weights"),
+            (self.averages, "averages"),
+            (self.optimiser.variables, "optimiser"),
+        ):
+            for variable, value in zip(group, state[name], strict=True):
+                variable.assign(value.numpy())
+        self.update, self.best = state["global_step"], state["best"]
+
+    def _compiled(self, model: Any) -> Any:
+        tf = tensorflow()
+        weights, averages, optimiser = self.weights, self.averages, self.optimiser
+        clip = float(self.training.gradient_clip)
+        areas = tf.constant(self.emulator.node_weights.numpy())
+        conservation = self.emulator.inputs.conservation
+        shares, columns = conservation.areas.numpy(), conservation.columns
+
+        def step(features: Any, target: Any, lower: Any, upper: Any, before: Any, forgetting: Any) -> Any:
+            with tf.GradientTape() as tape:
+                said = tf.clip_by_value(model(features, training=True), lower, upper)
+                error = with_means_kept(before, said, lower, upper, shares, columns) - target
+                there = tf.math.is_finite(target)
+                squares = tf.reduce_sum(tf.where(there, areas * tf.square(tf.where(there, error, 0.0)), 0.0), axis=1)
+                loss = tf.reduce_mean(squares / tf.reduce_sum(tf.where(there, areas, 0.0), axis=1))
+            gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, weights), clip)
+            optimiser.apply(gradients, weights)
+            for average, weight in zip(averages, weights, strict=True):
+                average.assign_add(forgetting * (weight - average))
+            return loss
+
+        return tf.function(step, reduce_retracing=True)
+
+
+def examples(emulator: NeuralEmulator, windows: Windows, training: TrainingConfig, start: int) -> Iterator[Example]:
+    """Batches of the shuffled stream from update `start` on, read ahead by `tf.data` while the network works."""
+    tf = tensorflow()
+    stream = ShuffledStream(len(windows), training.batch_size, training.updates, training.seed, start)
+    # No workers: tf.data reads ahead itself, and a process with TensorFlow's threads in it should not fork.
+    loader: DataLoader[Batch] = DataLoader(windows, batch_size=training.batch_size, sampler=stream)
+    failures: list[Exception] = []
+
+    def generate() -> Iterator[Example]:
+        try:
+            for batch in loader:
+                yield example_of(emulator, windows, training, batch)
+        except Exception as error:  # TensorFlow would hide it in one of its own
+            failures.append(error)
+            raise
+
+    node, num_outputs = emulator.mesh.num_nodes, len(emulator.task.predicted)
+    assert isinstance(emulator.network, KerasNetwork)
+    conserved = len(emulator.inputs.conservation.columns)
+    columns = (emulator.network.model.input_shape[-1], *[num_outputs] * 3, conserved)
+    kinds = tuple(tf.TensorSpec((None, node, count), tf.float32) for count in columns)
+    try:
+        yield from tf.data.Dataset.from_generator(generate, output_signature=kinds).prefetch(2)
+    except tf.errors.OpError:
+        if failures:
+            raise failures[0] from None
+        raise
+
+
+@torch.no_grad()
+def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingConfig, batch: Batch) -> Example:
+    """What the network sees of a batch, and what it should say: what the first guess leaves, over `correction_std`.
+
+    The target is NaN where the truth is. Bounds and the state before are seen from the first guess, as the target is.
+    """
+    state, forcings = windows.start_of(batch)
+    inputs, task = emulator.inputs, emulator.task
+    state = noisy(state, batch, training.noise, inputs)
+    guess, features = emulator.guess_and_features(state, forcings.window(state, task, 0))
+    truth = batch["values"][:, task.history]
+    before = torch.nn.functional.pad(state.now[:, 0], (0, len(task.diagnostic)))  # no diagnostic is conserved
+    *others, before = (
+        (inputs.targets(state, values) - guess) / emulator.correction_std
+        for values in (truth, inputs.lower, inputs.upper, before)
+    )
+    parts = (features, *others, before[..., inputs.conservation.columns])
+    return tuple(part.float().numpy() for part in parts)
+
+
+def validation_of(
+    emulator: NeuralEmulator, starts: Windows, validation: ValidationConfig, training: TrainingConfig
+) -> Validated:
+    """Forecasts from all validation starts, scored as every emulator's are."""
+    with torch.no_grad():
+        loader: DataLoader[Batch] = DataLoader(starts, batch_size=min(training.batch_size, 16))
+        return validated(sum(error_sums(emulator, starts, batch, validation.score, 1) for batch in loader))  # type: ignore[arg-type]
+
+
+def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
+    """Raise MeshcastError where a configuration asks for what these few lines of TensorFlow do not do."""
+    steps = max(steps for _, steps in training.stages)
+    refused = {
+        f"training.unroll of {steps} steps": steps > 1,
+        f"training.pushforward={training.pushforward}": training.pushforward > 0,
+        f"training.optimiser={training.optimiser}": training.optimiser != "adamw",
+        f"training.precision={training.precision}": training.precision != "32-true",
+        f"{training.devices} devices on {training.num_nodes} nodes": training.devices * training.num_nodes > 1,
+    }
+    if any(refused.values()):
+        raise MeshcastError(
+            "Keras networks learn one step at a time, by AdamW, in 32 bits, on one device. This asks for "
+            f"{', '.join(name for name, is_asked in refused.items() if is_asked)}. Leave those at their defaults, or "
+            "use the torch network of the same function: kind: cnn, or kind: lstm."
+        )
+
+
+def learning_rate_at(training: TrainingConfig, update: int) -> float:
+    """Of the update that `update` others precede."""
+    return training.learning_rate * warm_up_cosine(update, training.warm_up, training.updates)
+
+
+@contextmanager
+def _bar(updates: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
+    """A progress bar on standard error, which leaves standard output to results; takes updates done and the loss."""
+    columns = (
+        TextColumn("updates"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task("updates", total=updates, loss="")
+        yield lambda done, loss: bar.update(task, completed=done, loss="" if math.isnan(loss) else f"loss {loss:.4g}")

@@ -1,0 +1,111 @@
+"""The LightningModule: a rollout's loss, and validation that is a forecast and its verification."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from emulator.neural import NeuralEmulator
+from emulator.protocol import rollout
+from emulator.scores import mse
+from training.experiment import TrainingConfig, ValidationConfig
+from training.optimisation.optimiser import optimiser_of
+from training.optimisation.schedule import averaging_decay, warm_up_cosine
+from training.optimisation.validation import error_sums, num_sums, validated
+from training.preparation.windows import Batch, Windows, noisy
+
+
+class EmulatorModule(L.LightningModule):
+    """Fits a NeuralEmulator.
+
+    emulator: its weights are what is trained; it starts as its first guess.
+    averaged: the exponential moving average of it, which is validated and kept.
+    """
+
+    def __init__(
+        self,
+        emulator: NeuralEmulator,
+        windows: Windows,
+        validation_windows: Windows,
+        training: TrainingConfig,
+        validation: ValidationConfig,
+    ) -> None:
+        super().__init__()
+        self.emulator = emulator
+        self.averaged = deepcopy(emulator).requires_grad_(False)
+        self.windows, self.validation_windows = windows, validation_windows
+        self.training_config, self.validation_config = training, validation
+        self.score = math.inf  # of the last validation; lower is better
+        self.validation_loss = math.inf  # of the same, without noise, over as many steps as the loss
+        self.validated_cases = 0
+        self._error_sums: Tensor | None = None
+
+    # Training -------------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss = self.loss(batch)
+        self.log("loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Weighted mean square of the error over the unrolled steps, in units of what the first guess leaves."""
+        emulator, task, config = self.emulator, self.emulator.task, self.training_config
+        state, forcings = self.windows.start_of(batch)
+        state = noisy(state, batch, config.noise, emulator.inputs)
+        if config.pushforward:
+            with torch.no_grad():
+                *_, (state, _) = rollout(emulator, state, forcings, config.pushforward)
+        scale = emulator.inputs.std * emulator.correction_std
+        terms = []
+        steps = config.unroll_at(self.global_step)
+        rolled = rollout(emulator, state, forcings, steps, start=config.pushforward)
+        for step, (following, diagnostic) in enumerate(rolled, start=config.pushforward):
+            truth = batch["values"][:, None, task.history + step]  # [batch, member, node, predicted]
+            predicted = following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)
+            terms.append(mse(predicted / scale, truth / scale, emulator.node_weights).mean())
+        return torch.stack(terms).mean()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        decay = averaging_decay(self.training_config.ema_decay, self.global_step)
+        with torch.no_grad():
+            for average, weight in zip(self.averaged.parameters(), self.emulator.parameters(), strict=True):
+                average.lerp_(weight, 1.0 - decay)
+        if self.global_step >= self.trainer.max_steps:
+            self.trainer.should_stop = True  # so that the last update is validated, whatever `validation.every`
+
+    def configure_optimizers(self) -> Any:
+        config = self.training_config
+        optimiser = optimiser_of(config.optimiser, self.emulator, config.learning_rate, config.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda update: warm_up_cosine(update, config.warm_up, config.updates)
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # Validation -----------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        self._error_sums = None
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
+            sums = error_sums(
+                self.averaged,
+                self.validation_windows,
+                batch,
+                self.validation_config.score,
+                self.training_config.unroll_at(self.global_step),
+            )
+        self._error_sums = sums if self._error_sums is None else self._error_sums + sums
+
+    def on_validation_epoch_end(self) -> None:
+        none = torch.zeros(num_sums(self.validation_windows), dtype=torch.float64, device=self.device)
+        sums = self._error_sums if self._error_sums is not None else none
+        result = validated(self.trainer.strategy.reduce(sums, reduce_op="sum"))
+        self.score, self.validation_loss, self.validated_cases = result.score, result.loss, result.cases
+        # Every rank holds the same reduced sums, so nothing is left to synchronise.
+        self.log("validation_score", self.score, prog_bar=True, logger=False, sync_dist=False)

@@ -1,0 +1,81 @@
+"""The score that selects: a forecast from the validation starts, and its verification."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from emulator.neural import NeuralEmulator
+from emulator.protocol import rollout
+from emulator.scores import ROUNDING
+from inference.scores.verification import case_scores
+from training.preparation.windows import Batch, Windows
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What one validation says.
+
+    score: lower is better; infinite where a forecast is not finite.
+    loss: without noise, over as many steps as the training's.
+    cases: forecasts that were scored.
+    """
+
+    score: float
+    loss: float
+    cases: int
+
+
+def num_sums(windows: Windows) -> int:
+    """Length of what `error_sums` returns."""
+    return windows.steps * len(windows.task.prognostic) + 2
+
+
+def error_sums(
+    emulator: NeuralEmulator, windows: Windows, batch: Batch, score: Literal["nrmse", "rmse"], loss_steps: int
+) -> Tensor:
+    """[lead · variable + 2] sums over the cases of a batch, to be added over batches and processes.
+
+    The errors of each lead time and prognostic variable, then the loss of the first `loss_steps`, then the cases.
+    """
+    task = emulator.task
+    # [case, member, lead, node, variable]
+    forecast = torch.stack(list(validation_forecast(emulator, windows, batch)), dim=2)
+    truth = batch["values"][:, task.history :, :, : len(task.prognostic)]
+    scores = case_scores(forecast, truth, emulator.node_weights[..., : len(task.prognostic)])
+    if score == "nrmse":
+        errors = scores["nrmse"]  # [case, lead, variable]
+    else:
+        std = emulator.inputs.std[: len(task.prognostic)]
+        errors = scores["mse"].sqrt() / std.double()
+    scale = (emulator.inputs.std * emulator.correction_std)[: len(task.prognostic)].double()
+    losses = (scores["mse"][:, :loss_steps] / scale**2).mean(dim=(1, 2))  # [case]
+    return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
+
+
+def validated(sums: Tensor) -> Validated:
+    """The score: averaged over cases, and geometrically over lead times and variables, so that each of them counts."""
+    *errors, loss = sums[:-1] / sums[-1]
+    score = torch.stack(errors).clamp_min(ROUNDING).log().mean().exp()
+    return Validated(float(score) if torch.isfinite(score) else math.inf, float(loss), int(sums[-1]))
+
+
+def is_better(score: float, best: float) -> bool:
+    """Whether an emulator is kept in place of the best so far.
+
+    The untrained one, before update 1, counts too: where its first guess is best, it is kept. While none had a finite
+    score the newest is.
+    """
+    return score < best or not math.isfinite(best)
+
+
+def validation_forecast(emulator: NeuralEmulator, windows: Windows, batch: Batch) -> Iterator[Tensor]:
+    """The prognostic fields [case, member, node, variable] at each lead time."""
+    state, forcings = windows.start_of(batch)
+    for following, _ in rollout(emulator, state, forcings, windows.steps):
+        yield following.now

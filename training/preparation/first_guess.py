@@ -1,0 +1,144 @@
+"""Before the first update: scales from the training part, the first guess in closed form, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from emulator.baselines.neighbourhood import NeighbourhoodMap
+from emulator.baselines.ridge import Ridge, RidgeConfig
+from emulator.baselines.solver_guess import SolverStep
+from emulator.build import LearnedConfig, build_network
+from emulator.gnn import GNNConfig
+from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.neural import NeuralEmulator
+from emulator.normalise import read_in_chunks
+from emulator.plugins import PluginConfig
+from emulator.task import Task
+from emulator.training_part import TrainingPart
+from training.preparation.memory import refuse_too_large_network, refuse_too_large_rival
+from training.preparation.prepared import Prepared
+from training.preparation.windows import NOISE_SIZE, Batch, Windows
+
+MOST_WINDOWS = 2_000  # enough to measure a standard deviation
+
+
+def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, LearnedConfig]:
+    """The untrained emulator of an experiment, and its configuration with the first guess resolved.
+
+    Its weights are drawn from the seed; scales and first guess are fitted on the training part. Raises MeshcastError
+    where it would not fit in memory.
+    """
+    config, task = prepared.config, prepared.task
+    section = config.emulator
+    assert isinstance(section, LearnedConfig)
+    part = prepared.part
+    if isinstance(section, GNNConfig):
+        refuse_too_large_network(section, part.fields.mesh, config.training)
+    elif not isinstance(section, PluginConfig):
+        twin = section.twin if isinstance(section, KerasConfig) else section
+        refuse_too_large_rival(twin, part.fields.mesh, task.history, config.training)
+    ridge = None
+    if isinstance(section.first_guess, RidgeConfig):
+        ridge = Ridge.fit(section.first_guess, replace(task, boundary=False), part)
+        section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
+    columns = [node_statistics(part, task)] if section.node_statistics else []
+    columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]
+    further = np.concatenate(columns, axis=1) if columns else None
+    num_statics = len(task.static) + (0 if further is None else further.shape[1])
+    torch.manual_seed(config.training.seed)
+    emulator = build_network(section, task, prepared.train.mesh, num_statics)
+    emulator.inputs.take(part, further)
+    set_first_guess(emulator, ridge, windows, config.training.noise * NOISE_SIZE[config.training.noise_kind])
+    return emulator, section
+
+
+def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Windows, noise: float) -> None:
+    """Give a network its fitted first guess, and measure what that leaves of the next state on noisy input.
+
+    noise: standard deviation of the input noise in training, in units of each variable's.
+    """
+    if ridge is not None:
+        assert isinstance(emulator.first_guess, NeighbourhoodMap)
+        _take_weights(emulator.first_guess, ridge.map)
+    squares = torch.zeros(len(emulator.task.predicted), dtype=torch.float64)
+    count = torch.zeros_like(squares)
+    generator = torch.Generator().manual_seed(0)
+    for features, target in _pairs(emulator, windows):
+        fields = features[..., : emulator.inputs.num_fields]
+        fields += noise * torch.randn(fields.shape, generator=generator)
+        error = target - emulator.guess(features)
+        there = ~torch.isnan(error)
+        squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
+        count += there.sum(dim=(0, 1))
+    if isinstance(emulator.first_guess, SolverStep):
+        emulator.first_guess.seen_std.copy_(_seen_std(emulator.first_guess, emulator, windows))
+    emulator.correction_std.copy_((squares / count).sqrt().clamp_min(1e-7))
+
+
+def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> Tensor:
+    """[2 · prognostic] root mean square of what a network sees of its solver; one value for both parts of a wind."""
+    squares = [guess(features)[1].double().square().mean(dim=(0, 1)) for features, _ in _pairs(emulator, windows)]
+    mean = torch.stack(squares).mean(dim=0)
+    for wind in guess.winds:
+        mean[list(wind)] = mean[list(wind)].mean()
+    return (guess.seen_std.double() * mean.sqrt()).clamp_min(1e-7)
+
+
+def _take_weights(into: NeighbourhoodMap, fitted: NeighbourhoodMap) -> None:
+    """Copy the weights; features the regression did not have, such as the nodes' statistics, get none."""
+    into.weights.zero_()
+    into.weights[: len(fitted.weights)] = fitted.weights
+    into.intercept.copy_(fitted.intercept)
+
+
+@torch.no_grad()
+def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features [batch, node, feature] and normalised targets [batch, node, predicted], NaN where masked."""
+    task, inputs = emulator.task, emulator.inputs
+    chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
+    loader: DataLoader[Batch] = DataLoader(Subset(windows, chosen.tolist()), batch_size=32)
+    for batch in loader:
+        state, forcings = windows.start_of(batch)
+        target = inputs.targets(state, batch["values"][:, task.history])
+        yield inputs.features(state, forcings.window(state, task, 0)), target
+
+
+def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:
+    """[node, column] one where prognostic variables are masked, a column for each mask that differs from the others.
+
+    A masked value enters a network as its mean, zero; the flag tells it from a value that happens to be the mean.
+
+    valid: [node, predicted] where the training data ever have a value.
+    """
+    masks = np.unique(~valid[:, : len(task.prognostic)], axis=1)
+    return masks[:, masks.any(axis=0)].astype(np.float64)
+
+
+def node_statistics(part: TrainingPart, task: Task) -> NDArray[np.float64]:
+    """[node, column] each node's mean, std and root mean square of change, per prognostic variable."""
+    shape = (part.fields.mesh.num_nodes, len(task.prognostic))
+    count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    changes, change = np.zeros(shape), np.zeros(shape)
+    offset = None
+    for _, values, before in read_in_chunks(
+        part.fields, task.prognostic, part.available, part.rows, stride=part.frames(task)
+    ):
+        if offset is None:
+            offset = np.nanmean(values, axis=(0, 1, 2))  # near the mean, so that squares lose no digits
+        fresh, steps = values[before:] - offset, np.diff(values, axis=0)
+        count += (~np.isnan(fresh)).sum(axis=(0, 1))
+        total += np.nansum(fresh, axis=(0, 1))
+        squares += np.nansum(fresh**2, axis=(0, 1))
+        changes += (~np.isnan(steps)).sum(axis=(0, 1))
+        change += np.nansum(steps**2, axis=(0, 1))
+    count, changes = np.maximum(count, 1), np.maximum(changes, 1)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return np.concatenate([mean, std, np.sqrt(change / changes)], axis=1)

@@ -1,0 +1,121 @@
+"""An experiment with its data opened: task, statistics, forcings and windows, from the training part alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.forcing_sources import forcings_of
+from emulator.fields import Fields
+from emulator.forcings import STATIC_FEATURES, Forcings
+from emulator.foundation.configuration import resolve
+from emulator.normalise import Statistics
+from emulator.task import Task, names_of
+from emulator.training_part import TrainingPart
+from graphs.errors import MeshcastError
+from training.experiment import ExperimentConfig
+from training.preparation.windows import Windows
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An experiment with its data opened.
+
+    part: the training part, which is all that a closed form, the scales and the first guess may see.
+    valid: [node, predicted] where the training data ever have a value; None where everywhere.
+    """
+
+    config: ExperimentConfig
+    task: Task
+    part: TrainingPart
+    validation: Fields
+    validation_forcings: Forcings
+    valid: NDArray[np.bool_] | None
+
+    @property
+    def train(self) -> Fields:
+        return self.part.fields
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.part.statistics(self.task)
+
+
+def prepare(config: ExperimentConfig) -> Prepared:
+    """Open the data, make the task, and say what a training may see of them."""
+    train, validation = config.data.train.open(), config.data.validation.open()
+    if not train.mesh.same_nodes(validation.mesh):
+        raise MeshcastError(
+            f"Training data on a {train.mesh.describe()} but validation data on a {validation.mesh.describe()}."
+        )
+    if train.time_step != validation.time_step:
+        raise MeshcastError(
+            f"Training data with a time step of {train.time_step} but validation data with one of "
+            f"{validation.time_step}. Select every n-th date of one with `frequency`."
+        )
+    task = config.task.build(train)
+    for name in task.static:
+        if name not in train.variables and name not in STATIC_FEATURES:
+            raise MeshcastError(
+                f"No source for the static variable {name}: the data hold {', '.join(train.variables)}, computed are "
+                f"{', '.join(STATIC_FEATURES)}."
+            )
+    names = names_of(task.predicted)
+    tables = config.data.forcing_tables
+    forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))
+    part = TrainingPart(train, forcings=forcings)
+    part.statistics(task)  # a variable without a value is found before anything is built
+    return Prepared(config, task, part, validation, later, _valid(train, names))
+
+
+def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
+    """Training windows with noise, and validation starts spread over the validation part."""
+    config, task = prepared.config, prepared.task
+    training, validation = config.training, config.validation
+    noise = training.noise_kind if training.noise > 0 else None
+    train = Windows(prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise)
+    starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
+    return train, starts
+
+
+def describe_training(prepared: Prepared) -> dict[str, Any]:
+    """What a checkpoint says of its training: where from, on what, how split."""
+    fields = prepared.train
+    return {
+        "experiment": resolve(prepared.config),
+        "dataset": {
+            "source": fields.source,
+            "attributes": dict(fields.attributes),
+            "variables": list(fields.variables),
+            "first": int(fields.times[0]),
+            "last": int(fields.times[-1]),
+            "fingerprint": fingerprint(fields),
+        },
+    }
+
+
+def fingerprint(fields: Fields) -> str:
+    """A hash of names, places, times and a sample of the values: the same data give the same, wherever stored."""
+    digest = hashlib.sha256(json.dumps([fields.variables, fields.units, fields.ensemble_size]).encode())
+    digest.update(np.ascontiguousarray(fields.times).tobytes())
+    digest.update(np.ascontiguousarray(fields.mesh.positions.round(6)).tobytes())
+    readable = [index for index in range(len(fields.times)) if index not in fields.missing]
+    for index in np.unique(np.linspace(0, len(readable) - 1, 16).round().astype(int)):
+        time_index = np.array([readable[index]])
+        digest.update(np.ascontiguousarray(fields.read(time_index, fields.variables)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:
+    """[node, variable] where the data ever have a value, by times spread over all; None where everywhere."""
+    readable = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
+    spread = np.unique(np.linspace(0, len(readable) - 1, 24).round().astype(int))
+    valid = np.zeros((fields.mesh.num_nodes, len(names)), dtype=bool)
+    for index in readable[spread]:
+        valid |= np.isfinite(fields.read(slice(index, index + 1), names)).any(axis=(0, 1))
+    return None if valid.all() else valid

@@ -1,0 +1,175 @@
+"""Training windows: pieces of a series with history and targets, each with its own reproducible noise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from emulator.boundary import with_boundary
+from emulator.features.inputs import Inputs
+from emulator.fields import Fields
+from emulator.forcings import Forcings
+from emulator.state import State
+from emulator.task import Task, names_of
+from graphs.errors import MeshcastError
+from training.experiment import NoiseKind
+
+log = logging.getLogger(__name__)
+
+Batch = dict[str, Tensor]
+# Root mean square over samples of what `noise` multiplies: of 10⁻ᵘ, u even in [0, 1], it is √(0.99 / (2 ln 10)).
+NOISE_SIZE: dict[NoiseKind, float] = {"white": 1.0, "random_amplitude": float(np.sqrt(0.99 / (2 * np.log(10))))}
+
+
+@dataclass(frozen=True, eq=False)
+class WindowForcings:
+    """The forcings a window brought along, handed to `rollout` in place of a provider."""
+
+    values: Tensor  # [batch, time, node, forcing]
+
+    def window(self, state: State, task: Task, done: int) -> Tensor:
+        """[batch, history + 1, node, forcing] for the step after `done` steps."""
+        return self.values[:, done : done + task.history + 1]
+
+    def rows(self, index: slice) -> WindowForcings:
+        """Those of a part of the batch."""
+        return WindowForcings(self.values[index])
+
+
+class Windows(Dataset[Batch]):
+    """All windows of `history + steps` times in a series, a time step apart; those with a missing date are skipped.
+
+    Where the series is finer than the task's time step a window takes every so-manieth frame, and starts at any.
+
+    An item is asked for by (epoch, index), so that its noise is a function of (seed, epoch, sample) alone: not of
+    rank, worker or resume. It holds
+
+    values: [time, node, predicted], physical units, float32.
+    forcing: [time, node, forcing], physical units.
+    noise: [history, node, prognostic] normal, of std one or of the sample's own amplitude; absent without noise.
+    valid_time: int64 seconds of the last time of the history.
+    """
+
+    def __init__(
+        self,
+        fields: Fields,
+        task: Task,
+        steps: int,
+        forcings: Forcings,
+        seed: int = 0,
+        noise: NoiseKind | None = None,
+        most: int | None = None,
+    ) -> None:
+        self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
+        self.seed, self.noise = seed, noise
+        self.names = names_of(task.predicted)
+        self.window = task.time_step.frames(fields.time_step) * np.arange(task.history + steps)  # frames from its first
+        starts = np.arange(0, len(fields.times) - self.window[-1])
+        if fields.missing:
+            touched = np.isin(starts[:, None] + self.window, sorted(fields.missing)).any(axis=1)
+            log.info("%d of %d windows touch a missing date and are skipped.", touched.sum(), len(starts))
+            starts = starts[~touched]
+        if len(starts) == 0:
+            raise MeshcastError(
+                f"{fields.source} has {len(fields.times)} times and no window of {task.history} times of history and "
+                f"{steps} steps. Shorten training.unroll, its curriculum or validation.steps, or give longer series."
+            )
+        pairs = np.stack(np.meshgrid(np.arange(fields.ensemble_size), starts, indexing="ij"), axis=-1).reshape(-1, 2)
+        if most is not None and len(pairs) > most:
+            pairs = pairs[np.linspace(0, len(pairs) - 1, most).round().astype(int)]
+        self.pairs: NDArray[np.int64] = pairs  # [window, (ensemble, start)]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Batch:
+        epoch, sample = index if isinstance(index, tuple) else (0, index)
+        ensemble, start = (int(number) for number in self.pairs[sample])
+        task, times = self.task, start + self.window
+        values = self.fields.read(times, self.names, ensemble)[:, 0]
+        valid_time = self.fields.times[times]
+        item = {
+            "values": torch.from_numpy(np.ascontiguousarray(values)),
+            "valid_time": torch.tensor(valid_time[task.history - 1]),
+        }
+        num_nodes = values.shape[1]
+        if task.forcing:
+            lead = np.arange(len(valid_time)) - (task.history - 1)
+            forcing = self.forcings.at(valid_time, task.forcing, num_nodes, lead)
+            item["forcing"] = torch.from_numpy(forcing.astype(np.float32))
+        else:
+            item["forcing"] = torch.zeros(len(valid_time), num_nodes, 0)
+        if self.noise is not None:
+            # Philox: counter-based, so any (epoch, sample) is one jump away.
+            key = np.array([self.seed & 0xFFFFFFFFFFFFFFFF, (epoch << 32) + sample], dtype=np.uint64)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            shape = (task.history, num_nodes, len(task.prognostic))
+            item["noise"] = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+            if self.noise == "random_amplitude":
+                item["noise"] *= 10.0 ** -generator.uniform()
+        return item
+
+    def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:
+        """The initial state of a batch of windows, without an ensemble, and the forcings along them.
+
+        The boundary of a limited area is the truth's.
+        """
+        history, count = self.task.history, len(self.task.prognostic)
+        values = batch["values"][:, None, :history, :, :count]  # [batch, member, time, node, prognostic]
+        forcing = with_boundary(batch["forcing"], batch["values"], self.task, self.fields.mesh)
+        return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(forcing)
+
+
+def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
+    """A batch's initial state with the noise its windows brought, `size` times each variable's standard deviation."""
+    if "noise" not in batch:
+        return state
+    noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, time, node, prognostic]
+    return State(state.values + noise[:, None], state.valid_time)
+
+
+class ShuffledStream(Sampler[tuple[int, int]]):
+    """An endless shuffled stream of (epoch, sample), cut to one rank's share and to the updates that remain.
+
+    Position p of the stream is a function of (seed, p) alone, so a resumed run continues where it stopped. Its length
+    counts what was taken before `start` too, as Lightning counts the batches of a resumed epoch.
+    """
+
+    def __init__(
+        self, num_samples: int, batch_size: int, updates: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.num_samples, self.batch_size, self.updates = num_samples, batch_size, updates
+        self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
+
+    def __len__(self) -> int:
+        return self.updates * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order, drawn = np.empty(0, dtype=np.int64), -1
+        for update in range(self.start, self.updates):
+            first = (update * self.ranks + self.rank) * self.batch_size
+            for position in range(first, first + self.batch_size):
+                epoch, place = divmod(position, self.num_samples)
+                if epoch != drawn:
+                    order, drawn = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples), epoch
+                yield epoch, int(order[place])
+
+
+class Share(Sampler[int]):
+    """One rank's share of the validation starts: each is taken once, by one rank."""
+
+    def __init__(self, num_samples: int, rank: int = 0, ranks: int = 1) -> None:
+        self.indices = range(rank, num_samples, ranks)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)

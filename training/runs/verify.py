@@ -1,0 +1,143 @@
+"""Verification of forecast files beside the closed forms, fitted where the emulator was trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from emulator.training_part import TrainingPart
+from emulator.foundation.configuration import load
+from emulator.fields import Fields
+from emulator.data.forcing_sources import forcings_of
+from emulator.data.forecast import Forecast
+from emulator.data.initial import open_source_fields
+from emulator.data.window import forecast_on_area, on_area
+from emulator.task import Task
+from graphs.errors import MeshcastError
+from inference.scores.scorecard import Verification
+from inference.scores.verification import verify
+from training.experiment import DataPart, ExperimentConfig, TaskConfig
+from training.runs.references import fit_references, same_starts
+
+Notice = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class VerifiedFiles:
+    """A verification with what its report shows.
+
+    forecasts: those asked for, then the references.
+    """
+
+    verification: Verification
+    forecasts: list[Forecast]
+    truth: Fields
+    notices: list[str] = field(default_factory=list)
+
+
+def verify_files(
+    forecasts: Sequence[Forecast],
+    truth: str,
+    train: str | None = None,
+    variables: Sequence[str] | None = None,
+    notice: Notice = print,
+) -> VerifiedFiles:
+    """Verify forecasts beside every closed form from the same starts.
+
+    truth: a dataset, an array, or files; like forecasts of more, it is cut to the limited area of one forecast.
+    train: training data of the closed forms; by default what the first forecast says it was trained on. Where that
+        cannot be read persistence alone is the reference, and it is said.
+    variables: to verify; all that forecasts and truth share by default.
+    """
+    fields, notices = open_source_fields(truth, {}, {})
+    areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
+    if areas:  # what covers more is cut to the area, and scored where that is forecast
+        fields = on_area(fields, areas[0])
+        forecasts = [forecast_on_area(forecast, areas[0]) for forecast in forecasts]
+    if variables is not None:
+        forecasts = [_only(forecast, variables) for forecast in forecasts]
+    first = forecasts[0]
+    steps = int(first.lead_steps[-1])
+    tables: Sequence[str] = ()
+    try:
+        experiment = _experiment(first)
+        task, part = _training_part(first, fields, experiment, train)
+        tables = experiment.data.forcing_tables if experiment is not None else ()
+        references, left_out = fit_references(task, part, steps)
+    except MeshcastError as error:
+        if train is not None:
+            raise
+        notices.append(f"The only reference is persistence, since the training data cannot be read: {error}")
+        task = _bare_task(first, fields)
+        references, left_out = fit_references(task, TrainingPart(fields), steps, ["persistence"])
+    notices += left_out
+    made, climatology = list(forecasts), None
+    for reference in references:
+        try:
+            made += same_starts([reference], fields, first.init_time, first.trajectory, steps, tables)
+        except MeshcastError as error:
+            notices.append(f"{reference.name} is left out: {error}")
+            continue
+        if reference.name == "climatology":
+            climatology = reference.emulator
+    for text in notices:
+        notice(text)
+    names = [forecast.name for forecast in made[len(forecasts) :]]
+    verification = verify(made, fields, climatology=climatology, baselines=names)
+    return VerifiedFiles(verification, made, fields, notices)
+
+
+def _experiment(forecast: Forecast) -> ExperimentConfig | None:
+    """What the forecast's emulator was trained by, if the file says so."""
+    text: Any = forecast.attributes.get("training")
+    content = json.loads(text) if text else {}
+    return load(ExperimentConfig, content) if content else None
+
+
+def _training_part(
+    forecast: Forecast, truth: Fields, experiment: ExperimentConfig | None, train: str | None
+) -> tuple[Task, TrainingPart]:
+    if train is not None:
+        source = DataPart(train)
+        config = experiment.task if experiment is not None else TaskConfig(prognostic=forecast.variables)
+    elif experiment is not None:
+        source, config = experiment.data.train, experiment.task
+    else:
+        raise MeshcastError("the forecast file does not say what it was trained on; name it with --train")
+    fields = on_area(source.open(), truth.mesh)
+    if not fields.mesh.same_nodes(truth.mesh):
+        raise MeshcastError(
+            f"the training data are on a {fields.mesh.describe()}, the truth on a {truth.mesh.describe()}"
+        )
+    tables = experiment.data.forcing_tables if experiment is not None else ()
+    task = replace(config.build(fields), time_step=forecast.time_step)
+    return task, TrainingPart(fields, forcings=forcings_of(task, fields.mesh, fields, tables))
+
+
+def _bare_task(forecast: Forecast, truth: Fields) -> Task:
+    shared = tuple(name for name in forecast.variables if name in truth.variables)
+    if not shared:
+        raise MeshcastError(
+            f"The forecast holds {', '.join(forecast.variables)}, the truth {', '.join(truth.variables)}: nothing in "
+            "common to verify."
+        )
+    return replace(TaskConfig(prognostic=shared).build(truth), time_step=forecast.time_step)
+
+
+def _only(forecast: Forecast, variables: Sequence[str]) -> Forecast:
+    absent = [name for name in variables if name not in forecast.variables]
+    if absent:
+        raise MeshcastError(
+            f"The forecast holds no {', '.join(absent)}, but {', '.join(forecast.variables)}. Name one with --variable."
+        )
+    columns = [forecast.variables.index(name) for name in variables]
+    return replace(
+        forecast,
+        values=np.ascontiguousarray(forecast.values[..., columns]),
+        variables=tuple(variables),
+        units=tuple(forecast.units[column] for column in columns),
+    )

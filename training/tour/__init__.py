@@ -1,0 +1,1 @@
+"""Everything of the architecture tour lives here, from sampled functions to its plots."""

@@ -1,0 +1,217 @@
+"""Pictures of small networks at work: fits, training histories, names given rightly and wrongly, reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from inference.pictures.plots import COLOURS, DASHES, journal, legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, RED = COLOURS[0], "#C1121F"  # right and wrong, told apart with any colour vision
+SMALL = (1.55, 1.25)  # one of many panels [inch]
+
+
+class History(Protocol):
+    """Losses by epoch; `test` is empty where none was taken."""
+
+    @property
+    def epoch(self) -> Sequence[int]: ...
+    @property
+    def training(self) -> Sequence[float]: ...
+    @property
+    def test(self) -> Sequence[float]: ...
+
+
+def fitted_curve(
+    x: ArrayLike, truth: ArrayLike, approximation: ArrayLike, samples: tuple[ArrayLike, ArrayLike], history: History
+) -> Figure:
+    """Truth, noisy samples (x, y) and approximation of a curve [point], and beside them the training history."""
+    with journal():
+        figure, ((left, right),) = new_figure(1, 2)
+        left.plot(*samples, ".", color="0.75", markersize=2, label="samples")
+        left.plot(x, truth, color="black", linewidth=2.6, alpha=0.35, label="truth")
+        left.plot(x, approximation, color=BLUE, label="approximation")
+        left.set_xlabel("x")
+        left.set_title("truth and approximation")
+        left.legend(markerscale=4)
+        _draw_history(right, {"": history})
+        right.set_title("mean squared error")
+    return figure
+
+
+def fitted_surface(truth: ArrayLike, approximation: ArrayLike, ends: tuple[str, str] = ("x", "t")) -> Figure:
+    """A surface [first, second] over the unit square, its approximation, and ten times their difference."""
+    true, fitted = np.asarray(truth), np.asarray(approximation)
+    largest = float(np.abs(true).max())
+    panels = {"truth": true, "approximation": fitted, "difference, ten times": 10 * (fitted - true)}
+    with journal():
+        figure, (row,) = new_figure(1, 3, (2.6, 2.6), sharey=True)
+        for axes, (title, values) in zip(row, panels.items(), strict=True):
+            image = axes.imshow(
+                values.T, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu_r", vmin=-largest, vmax=largest
+            )
+            axes.set_title(title)
+            axes.set_xlabel(ends[0])
+            axes.set_xticks([0.0, 0.5, 1.0])
+            axes.grid(False)
+        row[0].set_ylabel(ends[1])
+        figure.colorbar(image, ax=row, shrink=0.8)
+    return figure
+
+
+def training_histories(histories: Mapping[str, History], title: str) -> Figure:
+    """Training loss solid and test loss dashed, over epochs; a colour a network."""
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (5.0, 3.2))
+        _draw_history(axes, histories)
+        axes.set_title(title)
+    return figure
+
+
+def named_functions(
+    x: ArrayLike, functions: ArrayLike, true: ArrayLike, named: ArrayLike, kinds: Sequence[str]
+) -> Figure:
+    """Sampled functions [function, sample], in blue where the name given is right and in red where it is wrong."""
+    values = np.asarray(functions)
+    columns = min(6, len(values))
+    with journal():
+        figure, grid = new_figure(-(-len(values) // columns), columns, SMALL, sharex=True, sharey=True)
+        panels = list(grid.ravel())
+        for axes in panels[len(values) :]:
+            axes.remove()
+        for axes, curve, kind, name in zip(panels, values, np.asarray(true), np.asarray(named), strict=False):
+            right = kind == name
+            axes.plot(x, curve, color=BLUE if right else RED, linewidth=1.2)
+            title = kinds[name] if right else f"{kinds[name]}?\nis {kinds[kind]}"
+            axes.set_title(title, fontsize=7, color=BLUE if right else RED)
+            axes.tick_params(labelsize=6)
+    return figure
+
+
+def accuracy_curves(
+    noises: Sequence[float], shares: Mapping[str, ArrayLike], trained_at: float, chance: float
+) -> Figure:
+    """Share of names given rightly [noise] against the noise's standard deviation, a line a network."""
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (4.6, 3.0))
+        for (name, share), colour in zip(shares.items(), COLOURS, strict=False):
+            axes.plot(noises, np.asarray(share) * 100, "o-", color=colour, markersize=3, label=name)
+        axes.axhline(chance * 100, color="0.5", linewidth=0.8, linestyle=DASHES[0], label="chance")
+        axes.axvline(trained_at, color="0.5", linewidth=0.8, linestyle=DASHES[1], label="noise in training")
+        axes.set_xlabel("standard deviation of the noise")
+        axes.set_ylabel("named rightly [%]")
+        axes.set_ylim(0, 102)
+        axes.legend()
+    return figure
+
+
+def confusion_matrix(counts: ArrayLike, names: Sequence[str]) -> Figure:
+    """What each kind was called: [true, named] counts, shaded by their share of the row."""
+    table = np.asarray(counts)
+    share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    with journal():
+        side = 0.75 * len(names) + 1.2
+        figure, ((axes,),) = new_figure(1, 1, (side + 0.4, side))
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*table.shape):
+            shade = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=shade)
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel("named")
+        axes.set_ylabel("true")
+        axes.grid(False)
+    return figure
+
+
+def reconstructions(sequences: Mapping[str, ArrayLike], reconstructed: Mapping[str, ArrayLike]) -> Figure:
+    """Sequences [time] solid and their reconstructions dashed, what lies between them shaded; one panel each."""
+    with journal():
+        columns = min(3, len(sequences))
+        figure, grid = new_figure(-(-len(sequences) // columns), columns, (2.9, 1.9), sharex=True, sharey=True)
+        panels = list(grid.ravel())
+        for axes in panels[len(sequences) :]:
+            axes.remove()
+        for axes, (title, values) in zip(panels, sequences.items(), strict=False):
+            time, original = np.arange(len(np.asarray(values))), np.asarray(values)
+            axes.plot(time, original, color=BLUE, linewidth=1.3, label="original")
+            axes.plot(
+                time, reconstructed[title], color="black", linewidth=1.2, linestyle=DASHES[0], label="reconstruction"
+            )
+            axes.fill_between(time, original, reconstructed[title], color=RED, alpha=0.35, linewidth=0, label="error")
+            axes.set_title(title)
+        for axes in grid[-1]:
+            axes.set_xlabel("sample")
+        legend(figure, panels[0])
+    return figure
+
+
+def scores_by_kind(scores: Mapping[str, ArrayLike], threshold: float, label: str) -> Figure:
+    """Scores [history] of several kinds, a row of points each; beyond the threshold in red, others in blue."""
+    draws = np.random.default_rng(0)
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (5.4, 0.36 * len(scores) + 0.9))
+        for row, values in enumerate(scores.values()):
+            points = np.asarray(values)
+            colours = np.where(points > threshold, RED, BLUE)
+            axes.scatter(points, row + draws.uniform(-0.22, 0.22, len(points)), s=7, c=colours, linewidths=0)
+        axes.axvline(threshold, color="black", linewidth=0.8, linestyle=DASHES[0])
+        axes.set_yticks(range(len(scores)), list(scores))
+        axes.invert_yaxis()
+        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xlim(left=min(0.0, *(float(np.min(values)) for values in scores.values())) - 0.5)
+        axes.set_xlabel(label)
+    return figure
+
+
+def ring_states(states: Mapping[str, ArrayLike], title: str) -> Figure:
+    """States [node] around a ring, the first thick and grey, the others in colour and dashed in turn."""
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (5.4, 3.0))
+        for place, (name, values) in enumerate(states.items()):
+            around = np.arange(len(np.asarray(values))) / len(np.asarray(values))
+            if place == 0:
+                axes.plot(around, values, color="black", linewidth=2.6, alpha=0.35, label=name)
+            else:
+                dash = "-" if place == 1 else DASHES[(place - 2) % len(DASHES)]
+                axes.plot(around, values, color=COLOURS[(place - 1) % len(COLOURS)], linestyle=dash, label=name)
+        axes.set_xlabel("place on the ring")
+        axes.set_title(title)
+        legend(figure, axes)
+    return figure
+
+
+def trajectories(values: Mapping[str, ArrayLike]) -> Figure:
+    """Trajectories [frame, node] side by side, time upwards, each on its own colour scale about zero."""
+    with journal():
+        figure, (row,) = new_figure(1, len(values), (2.0, 2.4), sharex=True, sharey=True)
+        for axes, (title, field) in zip(row, values.items(), strict=True):
+            shown: NDArray[np.float64] = np.asarray(field)
+            largest = float(np.abs(shown).max())
+            axes.imshow(
+                shown, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest,
+                extent=(0, 1, 0, len(shown)),
+            )  # fmt: skip
+            axes.set_title(title)
+            axes.set_xlabel("place on the ring")
+            axes.grid(False)
+        row[0].set_ylabel("frame")
+    return figure
+
+
+def _draw_history(axes: Axes, histories: Mapping[str, History]) -> None:
+    for (name, history), colour in zip(histories.items(), COLOURS, strict=False):
+        label = f"{name}, " if name else ""
+        axes.plot(history.epoch, history.training, color=colour, label=f"{label}training")
+        if history.test:
+            axes.plot(history.epoch, history.test, color=colour, linestyle=DASHES[0], label=f"{label}test")
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.legend()
