@@ -32,7 +32,8 @@ from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_me
 from emulator.physics.sphere_solver import sampled
 from emulator.physics.sphere_states import BalancedFlow, sphere_states
 from graphs.atomic_file import atomic_file
-from graphs.harmonics import Evaluation, truncated
+from graphs.harmonics.basis import truncated
+from graphs.harmonics.nodes import Evaluation
 from graphs.mesh import Mesh
 
 TRUNCATIONS = (10, 15, 18, 21, 31, 42)

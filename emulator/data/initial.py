@@ -24,7 +24,8 @@ from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError
-from graphs.interpolate import Interpolation, Method, interpolation
+from graphs.interpolation.interpolate import interpolation
+from graphs.interpolation.weights import Interpolation, Method
 from graphs.mesh import EARTH_RADIUS, Mesh
 
 

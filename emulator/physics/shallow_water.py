@@ -20,7 +20,8 @@ from torch import Tensor
 
 from emulator.foundation.constants import DAY, GRAVITY, RADIUS, ROTATION
 from graphs.errors import MeshcastError
-from graphs.harmonics import Degrees, SphericalTransform
+from graphs.harmonics.basis import Degrees
+from graphs.harmonics.transform import SphericalTransform
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from emulator.physics.tracers import TracerBell, TracerTransport
 from emulator.task import Variable
 from graphs.edges.build import IcosphereMesh
 from graphs.errors import MeshcastError
-from graphs.harmonics import Evaluation
+from graphs.harmonics.nodes import Evaluation
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 from graphs.meshes.icosphere import icosphere

@@ -13,7 +13,8 @@ from emulator.physics.tracers import TracerTransport
 from emulator.state import State
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
-from graphs.harmonics import Evaluation, NodeProjection, SphericalTransform, WindProjection
+from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
+from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 
 HEIGHT = Variable("h", "prognostic", "m", conserved=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from emulator.foundation.constants import DAY
 from emulator.physics.shallow_water import ShallowWater
 from graphs.errors import MeshcastError
-from graphs.harmonics import Degrees
+from graphs.harmonics.basis import Degrees
 
 
 @dataclass(frozen=True)

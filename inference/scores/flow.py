@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from graphs.errors import MeshcastError
-from graphs.harmonics import Evaluation, NodeProjection, SphericalTransform, WindProjection, power_by_degree
+from graphs.harmonics.basis import power_by_degree
+from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
+from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 
 Array = NDArray[np.float64]

@@ -16,7 +16,7 @@ STOPPED = 3  # exit code where the guard stopped a case
 
 
 class Regridding(StrEnum):
-    """How to remap: see `graphs.interpolate`."""
+    """How to remap: see `graphs.interpolation`."""
 
     bilinear = "bilinear"
     conservative = "conservative"

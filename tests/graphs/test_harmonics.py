@@ -8,21 +8,19 @@ import torch
 
 from graphs import available_memory
 from graphs.errors import MeshcastError
-from graphs.harmonics import (
-    Degrees,
-    Evaluation,
-    NodeProjection,
-    SphericalTransform,
-    WindProjection,
-    evaluate,
-    legendre,
-    power_by_degree,
-    truncated,
-)
+from graphs.harmonics.basis import Degrees, legendre, power_by_degree, truncated
+from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
+from graphs.harmonics.transform import SphericalTransform
+from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
+
+
+def evaluate(coefficients: torch.Tensor, mesh: Mesh) -> torch.Tensor:
+    """The values [..., node] at a mesh's nodes of coefficients [order, offset, ...]."""
+    return Evaluation(mesh, coefficients.shape[0] - 1, cached=False).field(coefficients)
 
 
 def a_field(truncation: int, columns: int = 2, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,10 @@ import torch
 
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames
-from graphs.interpolate import Interpolation, bilinear, conservative, interpolation, nearest
+from graphs.interpolation.bilinear import bilinear, nearest
+from graphs.interpolation.conservative import conservative
+from graphs.interpolation.interpolate import interpolation
+from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral
 from graphs.meshes.healpix import healpix

@@ -8,7 +8,9 @@ import torch
 from emulator.data.arrays import ArrayFields
 from emulator.data.forecast import Forecast
 from emulator.foundation.time_step import TimeStep
-from graphs.harmonics import Degrees, Evaluation, SphericalTransform
+from graphs.harmonics.basis import Degrees
+from graphs.harmonics.nodes import Evaluation
+from graphs.harmonics.transform import SphericalTransform
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring

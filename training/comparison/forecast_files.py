@@ -17,7 +17,9 @@ from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
 from emulator.task import Task
 from graphs.errors import MeshcastError
-from graphs.interpolate import Interpolation, bilinear, conservative
+from graphs.interpolation.bilinear import bilinear
+from graphs.interpolation.conservative import conservative
+from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
 from inference.scores.flow import winds
 from training.comparison.configuration import ForecastFileConfig

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import zeros_beyond
-from graphs.harmonics import real_basis
+from graphs.harmonics.basis import real_basis
 from graphs.mesh import Mesh
 
 Array = NDArray[np.float64]

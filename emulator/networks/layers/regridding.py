@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graphs.geometry import parallel_transport
-from graphs.interpolate import bilinear
+from graphs.interpolation.bilinear import bilinear
 from graphs.mesh import Mesh
 
 

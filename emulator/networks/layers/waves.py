@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graphs.errors import MeshcastError
-from graphs.harmonics import SphericalTransform
+from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 

@@ -28,7 +28,8 @@ from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
-from graphs.harmonics import Degrees, Evaluation
+from graphs.harmonics.basis import Degrees
+from graphs.harmonics.nodes import Evaluation
 from graphs.meshes.icosphere import icosphere
 from tests.emulator.worlds import SMALL, fitted, starting_from
 

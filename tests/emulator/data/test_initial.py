@@ -10,7 +10,7 @@ from emulator.data.initial import initial_conditions
 from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
-from graphs.interpolate import interpolation
+from graphs.interpolation.interpolate import interpolation
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring

@@ -13,7 +13,7 @@ from emulator.foundation.constants import DAY
 from emulator.physics.shallow_water import Climate, Hyperdiffusion, Mountain, ShallowWater, ShallowWaterConfig
 from emulator.physics.sphere_states import BalancedFlow, Jet, Williamson, sphere_states
 from graphs.errors import MeshcastError
-from graphs.harmonics import Degrees, power_by_degree
+from graphs.harmonics.basis import Degrees, power_by_degree
 from graphs.meshes.gaussian import gaussian_latitudes
 
 T42 = ShallowWaterConfig(longest_step=3600.0)

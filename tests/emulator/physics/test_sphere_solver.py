@@ -12,7 +12,8 @@ from emulator.physics.sphere_solver import SphereSolver, sampled
 from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
-from graphs.harmonics import Degrees, Evaluation
+from graphs.harmonics.basis import Degrees
+from graphs.harmonics.nodes import Evaluation
 from graphs.meshes.icosphere import icosphere
 
 THREE_HOURS = TimeStep(10_800)

@@ -13,7 +13,7 @@ from emulator.physics.sphere_solver import SphereSolver
 from emulator.physics.sphere_states import BalancedFlow, sphere_states
 from emulator.physics.tracers import TracerTransport
 from emulator.state import State
-from graphs.harmonics import SphericalTransform
+from graphs.harmonics.transform import SphericalTransform
 from graphs.meshes.icosphere import icosphere
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from graphs.errors import MeshcastError
-from graphs.harmonics import Evaluation, SphericalTransform
+from graphs.harmonics.nodes import Evaluation
+from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.points import points

@@ -1,0 +1,1 @@
+"""Spherical harmonics: the functions, their transforms, and fields at any nodes."""
