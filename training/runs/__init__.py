@@ -1,0 +1,1 @@
+"""A run is fitted, resumed, budgeted and repeated over configurations and seeds here."""
