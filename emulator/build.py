@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Discriminator
 from torch import Tensor, nn
 
 from emulator.baselines.build import BaselineConfig, build_baseline, fit_baseline
@@ -33,6 +32,7 @@ from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.storage import StoredGraphs, pack, unpack
 
@@ -44,7 +44,7 @@ EmulatorConfig = GNNConfig | RivalConfig | BaselineConfig | PluginConfig
 class EmulatorSection:
     """One emulator's configuration, as a checkpoint holds it."""
 
-    emulator: Annotated[EmulatorConfig, Discriminator("kind")]
+    emulator: Annotated[EmulatorConfig, ByKind]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from emulator.physics.simulate import SimulationConfig
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from graphs.edges.build import GridGraphs
+from graphs.kinds import kinds_in, kinds_of, members_of
 from training.comparison.compare import CompareConfig
 from training.experiment import ExperimentConfig
 
@@ -57,7 +58,7 @@ def sections(cls: type, path: str, seen: set[type]) -> list[str]:
         return []
     seen.add(cls)
     hints = get_type_hints(cls, include_extras=True)
-    kinds = get_args(hints.get("kind"))
+    kinds = kinds_of(cls)
     parts = []
     if path:
         parts.append(f"### `{path}`" + (f" of kind `{kinds[0]}`" if len(kinds) == 1 else "") + "\n")
@@ -136,13 +137,11 @@ def value(hint: Any) -> str:
     """What may stand there, in words."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return value(arguments[0])
+        return f"section with `kind`: {', '.join(f'`{kind}`' for kind in kinds_in(hint))}"
     if origin is Literal:
         return ", ".join(f"`{choice}`" for choice in arguments)
     if origin in (Union, types.UnionType):
-        tags = [f"`{tag}`" for cls in dataclasses_in(hint) for tag in get_args(get_type_hints(cls).get("kind"))]
-        others = [value(part) for part in arguments if not (tags and dataclasses_in(part))]
-        return " or ".join([f"section with `kind`: {', '.join(tags)}"] * bool(tags) + others)
+        return " or ".join(map(value, arguments))
     if origin is tuple:
         inner = list(dict.fromkeys(value(argument) for argument in arguments if argument is not Ellipsis))
         return f"list of {' or '.join(inner)}" if Ellipsis in arguments else f"[{', '.join(map(value, arguments))}]"
@@ -159,11 +158,13 @@ def value(hint: Any) -> str:
 
 def dataclasses_in(hint: Any) -> list[type]:
     """The dataclasses a type mentions, in order."""
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return [hint]
-    if get_origin(hint) is Literal:
-        return []
-    return [cls for argument in get_args(hint) for cls in dataclasses_in(argument)]
+    found = []
+    for member in members_of(hint):
+        if dataclasses.is_dataclass(member):
+            found.append(member)
+        elif get_origin(member) is not Literal:
+            found += [cls for argument in get_args(member) for cls in dataclasses_in(argument)]
+    return found
 
 
 if __name__ == "__main__":

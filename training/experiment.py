@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator
-
 from emulator.build import EmulatorConfig
 from emulator.data.arrays import in_memory
 from emulator.data.dataset_fields import open_fields
@@ -16,10 +14,11 @@ from emulator.foundation.time_step import TimeStep
 from emulator.gnn import GNNConfig
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import BoxWindow, CapWindow
 
-WindowConfig = Annotated[CapWindow | BoxWindow, Discriminator("kind")]
+WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
 
@@ -276,7 +275,7 @@ class ExperimentConfig:
     name: str
     data: DataConfig
     task: TaskConfig
-    emulator: Annotated[EmulatorConfig, Discriminator("kind")] = field(default_factory=GNNConfig)
+    emulator: Annotated[EmulatorConfig, ByKind] = field(default_factory=GNNConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

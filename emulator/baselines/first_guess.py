@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from pydantic import Discriminator
-
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
 from emulator.baselines.solver_guess import SolverGuess, SolverStep
 from emulator.features.departures import DeparturesConfig
 from emulator.features.inputs import Inputs
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 
 
@@ -23,7 +22,7 @@ class PersistenceGuess:
     kind: Literal["persistence"] = "persistence"
 
 
-FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, Discriminator("kind")]
+FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, ByKind]
 
 
 def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | SolverStep | None:

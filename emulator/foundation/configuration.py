@@ -1,8 +1,7 @@
 """Configurations: YAML and dotted overrides to frozen dataclasses, with every fault in one report.
 
 The one file that knows YAML. A configuration is a plain frozen dataclass beside what it configures. It may nest others,
-tuples, dictionaries, optional values, and unions `A | B` of dataclasses that each have a field
-`kind: Literal["a"] = "a"`, which the YAML must then name.
+tuples, dictionaries, optional values, and unions of dataclasses told apart by `kind`: `Annotated[A | B, ByKind]`.
 
 Scalars follow YAML 1.2: `1e-3` is a float, `true` and `false` alone are booleans (`no` is a gas), dates are text.
 """
@@ -19,9 +18,10 @@ from typing import Any, TypeVar
 
 import yaml
 
-from emulator.foundation.configuration_faults import Location, describe, dotted, locate, show, tags_of
+from emulator.foundation.configuration_faults import Location, describe, dotted, locate, nearest, show
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
+from graphs.kinds import kinds_of
 
 C = TypeVar("C")
 
@@ -45,9 +45,11 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
 def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[str] = ()) -> Any:
     """The configuration in a YAML file, of the class whose `kind` it names; of the first where it names none."""
     kind = dict(text.split("=", 1) for text in overrides if "=" in text).get("kind", _read(Path(path)).get("kind"))
-    by_kind = {tag: cls for cls in classes for tag in tags_of(cls)}
+    by_kind: dict[Any, type] = {tag: cls for cls in classes for tag in kinds_of(cls)}
     if kind is not None and kind not in by_kind:
-        raise MeshcastError(f"{path}: kind is {show(kind)}, but must be one of {', '.join(by_kind)}.")
+        raise MeshcastError(
+            f"{path}: kind is {show(kind)}, but must be one of {', '.join(by_kind)}{nearest(kind, by_kind)}."
+        )
     return load(by_kind.get(kind, classes[0]), path, overrides)
 
 
@@ -193,11 +195,10 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
 
     # A dataclass of its own takes no configuration here, but those inside a container inherit the container's.
     adapter = pydantic.TypeAdapter(tuple[cls], config=pydantic.ConfigDict(extra="forbid"))  # type: ignore[valid-type]
-    validator = pydantic_core.SchemaValidator(_with_tags(adapter.core_schema, _dataclasses_by_ref(adapter.core_schema)))
     try:
         # Strict, so that "3" is no number and true no seed; through JSON, so that a list may still become a tuple.
         text = pydantic_core.to_json([content], inf_nan_mode="constants")
-        return validator.validate_json(text, strict=True)[0]
+        return adapter.validate_json(text, strict=True)[0]
     except pydantic_core.PydanticSerializationError:
         raise MeshcastError(
             f"{source} holds \\u escapes that are halves of a character. Write the character itself, in UTF-8."
@@ -210,36 +211,6 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
             origin = f" (from {', '.join(origins)})" if location and origins else ""
             faults[describe(cls, content, item, location) + origin] = None
         raise MeshcastError(_report(source, list(faults))) from None
-
-
-def _dataclasses_by_ref(schema: Any) -> dict[str, type]:
-    """The dataclasses in a schema of pydantic's, by their reference."""
-    parts = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
-    found = {ref: cls for part in parts for ref, cls in _dataclasses_by_ref(part).items()}
-    if isinstance(schema, dict) and schema.get("type") == "dataclass" and "ref" in schema:
-        found[schema["ref"]] = schema["cls"]
-    return found
-
-
-def _with_tags(schema: Any, classes: Mapping[str, type]) -> Any:
-    """The schema with each union of tagged dataclasses told apart by `kind` alone.
-
-    A bare union would be tried member by member, and a fault in one member reported once for every other.
-    """
-    if isinstance(schema, list):
-        return [_with_tags(part, classes) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {key: _with_tags(part, classes) for key, part in schema.items()}
-    if schema.get("type") == "union":
-        choices = {
-            tag: choice
-            for choice in schema["choices"]
-            for tag in (tags_of(classes.get(choice.get("schema_ref") or choice.get("ref"))) or (None,))
-        }
-        if None not in choices:
-            return {"type": "tagged-union", "discriminator": "kind", "choices": choices}
-    return schema
 
 
 def _report(source: str, faults: Sequence[str]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from graphs.kinds import kinds_in, kinds_of, members_of
 
 Location = tuple[str | int, ...]
 
@@ -29,24 +30,28 @@ def describe(cls: Any, content: Any, item: Mapping[str, Any], location: Location
         absent = "missing" if _value(content, location) is None else f"got {show(_value(content, location))}"
         return f"{path}: {absent}, expected {_expected(_annotation(cls, content, location))}"
     if kind in ("union_tag_not_found", "union_tag_invalid"):
-        tags = [str(tag) for member in _members(_annotation(cls, content, location)) for tag in tags_of(member)]
+        tags = list(kinds_in(_annotation(cls, content, location)))
         if not isinstance(came, Mapping) or "kind" not in came:
             return f"{path}.kind: missing, expected one of {', '.join(tags)}"
-        near = difflib.get_close_matches(str(came["kind"]), tags, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return f"{path}.kind: got {show(came['kind'])}, expected one of {', '.join(tags)}{hint}"
+        return f"{path}.kind: got {show(came['kind'])}, expected one of {', '.join(tags)}{nearest(came['kind'], tags)}"
     if kind == "value_error":
         message = str(item["ctx"]["error"])
         return f"{path}: {message}" if path else message
     if kind == "literal_error":
         options = item["ctx"]["expected"]
-        near = difflib.get_close_matches(str(came), re.findall(r"'([^']*)'", options), n=1, cutoff=0.5)
-        return f"{path}: got {show(came)}, expected {options}" + (f"; did you mean {near[0]}?" if near else "")
+        hint = nearest(came, re.findall(r"'([^']*)'", options))
+        return f"{path}: got {show(came)}, expected {options}{hint}"
     known = _keys(_annotation(cls, content, location))
     if known and kind.endswith("_type"):
         return f"{path}: got {show(came)}, expected a section with the keys {', '.join(known)}"
     expected = item["msg"].removeprefix("Input should be ").replace("valid array", "list")
     return f"{path}: got {show(came)}, expected {expected}"
+
+
+def nearest(came: Any, valid: Iterable[str]) -> str:
+    """A question that names the valid word nearest to what came; empty where none is near."""
+    near = difflib.get_close_matches(str(came), valid, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def show(value: Any) -> str:
@@ -76,34 +81,17 @@ def locate(content: Any, way: Location, fault: str) -> Location:
     return tuple(location)
 
 
-def _members(annotation: Any) -> list[Any]:
-    """The types a value may have: a union's, without None and annotations."""
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return _members(typing.get_args(annotation)[0])
-    if origin in (typing.Union, types.UnionType):
-        return [m for part in typing.get_args(annotation) for m in _members(part) if m is not type(None)]
-    return [annotation]
-
-
-def tags_of(member: Any) -> tuple[Any, ...]:
-    """The values a dataclass's `kind` may take; none for anything else."""
-    if not dataclasses.is_dataclass(member):
-        return ()
-    return typing.get_args(typing.get_type_hints(member).get("kind"))
-
-
 def _annotation(cls: Any, content: Any, location: Location) -> Any:
     """The type declared at a place in the content, following each union by the content's `kind`."""
     annotation = cls
     for depth, key in enumerate(location):
         found: Any = None
-        for member in _members(annotation):
+        for member in members_of(annotation):
             origin, arguments = typing.get_origin(member), typing.get_args(member)
             if dataclasses.is_dataclass(member):
                 at = _value(content, location[:depth])
                 kind = at.get("kind") if isinstance(at, Mapping) else None
-                if kind is None or not tags_of(member) or kind in tags_of(member):
+                if kind is None or not kinds_of(member) or kind in kinds_of(member):
                     found = found or typing.get_type_hints(member, include_extras=True).get(str(key))
             elif isinstance(origin, type) and issubclass(origin, Mapping):
                 found = found or arguments[-1]
@@ -112,7 +100,7 @@ def _annotation(cls: Any, content: Any, location: Location) -> Any:
                 found = found or arguments[0 if variadic else min(int(key), len(arguments) - 1)]
         annotation = found
     at = _value(content, location)
-    of_kind = [m for m in _members(annotation) if isinstance(at, Mapping) and at.get("kind") in tags_of(m)]
+    of_kind = [m for m in members_of(annotation) if isinstance(at, Mapping) and at.get("kind") in kinds_of(m)]
     return of_kind[0] if len(of_kind) == 1 else annotation
 
 
@@ -126,12 +114,12 @@ def _value(content: Any, location: Location) -> Any:
 
 
 def _keys(annotation: Any) -> list[str]:
-    names = [f.name for m in _members(annotation) if dataclasses.is_dataclass(m) for f in dataclasses.fields(m)]
+    names = [f.name for m in members_of(annotation) if dataclasses.is_dataclass(m) for f in dataclasses.fields(m)]
     return list(dict.fromkeys(names))
 
 
 def _expected(annotation: Any) -> str:
-    members = _members(annotation)
+    members = members_of(annotation)
     if len(members) == 1 and typing.get_origin(members[0]) is dict:
         return f"names, each with {_expected(typing.get_args(members[0])[-1])}"
     if any(dataclasses.is_dataclass(m) for m in members):

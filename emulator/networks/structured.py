@@ -9,17 +9,17 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
-from pydantic import Discriminator
 from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.regridding import Regridding
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GaussianGrid, LatLonGrid, build_grid
 
-StructuredGrid = Annotated[GaussianGrid | LatLonGrid, Discriminator("kind")]
+StructuredGrid = Annotated[GaussianGrid | LatLonGrid, ByKind]
 RowEdge = Literal["none", "replicate", "cap", "pole"]
 
 

@@ -10,12 +10,13 @@ so one spectral right-hand side serves them all. None changes the mean of u.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,9 @@ class Difficulty:
     delta: tuple[float, ...] = ()
 
 
-EquationConfig = Advection | AdvectionDiffusion | Burgers | KortewegDeVries | KuramotoSivashinsky | Difficulty
+EquationConfig = Annotated[
+    Advection | AdvectionDiffusion | Burgers | KortewegDeVries | KuramotoSivashinsky | Difficulty, ByKind
+]
 
 # APEBench's one-dimensional scenarios on 160 nodes, by its names; the Kuramoto-Sivashinsky ones warm up for 500 steps.
 APEBENCH = {

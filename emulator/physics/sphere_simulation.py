@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from emulator.task import Variable
 from graphs.edges.build import IcosphereMesh
 from graphs.errors import MeshcastError
 from graphs.harmonics.nodes import Evaluation
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 from graphs.meshes.icosphere import icosphere
@@ -50,7 +51,7 @@ class GaussianMesh:
     num_longitudes: int = 128
 
 
-SphereMesh = IcosphereMesh | LatLonMesh | GaussianMesh
+SphereMesh = Annotated[IcosphereMesh | LatLonMesh | GaussianMesh, ByKind]
 
 
 def sphere_mesh(config: SphereMesh) -> Mesh:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from emulator.foundation.constants import DAY
 from emulator.physics.shallow_water import ShallowWater
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import Degrees
+from graphs.kinds import ByKind
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Williamson:
     case: Literal[1, 2, 5, 6] = 2
 
 
-SphereStates = BalancedFlow | Jet | Williamson
+SphereStates = Annotated[BalancedFlow | Jet | Williamson, ByKind]
 
 
 def sphere_states(config: SphereStates, equation: ShallowWater, count: int, seed: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from graphs.edges.connect import (
 from graphs.edges.edge_features import edge_features
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GridConfig
 from graphs.meshes.icosphere import icosphere, trim
@@ -89,9 +90,9 @@ class IcosphereMesh:
     level: int = 4
 
 
-EdgeConfig = HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges
-LinkConfig = TriangleEdges | NearestEdges | RadiusEdges
-MeshConfig = IcosphereMesh | StretchedMesh
+EdgeConfig = Annotated[HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges, ByKind]
+LinkConfig = Annotated[TriangleEdges | NearestEdges | RadiusEdges, ByKind]
+MeshConfig = Annotated[IcosphereMesh | StretchedMesh, ByKind]
 
 STRETCHED = 1.5  # longest side over shortest beyond which a mesh is; an icosphere's are below 1.2
 ENCODER_REACH = 0.6  # of the longest side of a triangle; its corners are at most 0.58 sides from any point inside

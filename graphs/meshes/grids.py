@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral, reduced_gaussian
 from graphs.meshes.healpix import healpix
@@ -97,9 +98,17 @@ class RingGrid:
     length: float = 1.0
 
 
-GridConfig = (
-    LatLonGrid | GaussianGrid | OctahedralGrid | ReducedGaussianGrid | HealpixGrid | IconGrid | IcosphereGrid | RingGrid
-)
+GridConfig = Annotated[
+    LatLonGrid
+    | GaussianGrid
+    | OctahedralGrid
+    | ReducedGaussianGrid
+    | HealpixGrid
+    | IconGrid
+    | IcosphereGrid
+    | RingGrid,
+    ByKind,
+]
 
 
 def build_grid(config: GridConfig) -> Mesh:

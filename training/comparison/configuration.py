@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator
-
 from emulator.build import EmulatorConfig
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind
 from training.experiment import DataConfig, TaskConfig, TrackingConfig, TrainingConfig, ValidationConfig
 
 RATE = "training.learning_rate"
@@ -40,7 +39,7 @@ class ForecastFileConfig:
     rename: dict[str, str] = field(default_factory=dict)
 
 
-RowConfig = Annotated[EmulatorConfig | CheckpointConfig | ForecastFileConfig, Discriminator("kind")]
+RowConfig = Annotated[EmulatorConfig | CheckpointConfig | ForecastFileConfig, ByKind]
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 from emulator.foundation.configuration import dump, load, resolve
+from emulator.physics.simulate import SimulationConfig
+from emulator.physics.sphere_simulation import SphereSimulationConfig
+from graphs.edges.build import GridGraphs
 from graphs.errors import MeshcastError
+from graphs.kinds import ByKind, kinds_in, members_of
+from training.comparison.configuration import CompareConfig
+from training.experiment import ExperimentConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,9 @@ class Messages:
     width: int = 8
     rates: tuple[float, ...] = (1e-3,)
     kind: Literal["gnn"] = "gnn"
+
+
+Model = Annotated[Convolution | Messages, ByKind]
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,14 @@ class Training:
 @dataclass(frozen=True)
 class Experiment:
     name: str
-    model: Convolution | Messages
+    model: Model
     training: Training = Training()
     shape: tuple[int, int] = (1, 2)
     note: str | None = None
-    second: Convolution | Messages | None = None
+    second: Model | None = None
     studies: tuple[Training, ...] = ()
     source: str | list[Any] | dict[str, Any] = "data.zarr"
-    by_name: dict[str, tuple[Convolution | Messages, ...]] = field(default_factory=dict)
+    by_name: dict[str, tuple[Model, ...]] = field(default_factory=dict)
     output: Path = Path("runs")
 
 
@@ -215,3 +224,54 @@ def test_half_a_character_is_told(tmp_path: Path) -> None:
 def test_a_fault_of_a_section_names_every_override_that_may_have_made_it() -> None:
     fault = "training: seed must be at least 0, but is -5. (from training.noise=0.1, training.seed=-5)"
     assert faults_of(MINIMAL, "training.noise=0.1", "training.seed=-5") == [fault]
+
+
+def bare_unions(cls: type, seen: set[type]) -> list[str]:
+    """The fields in or below a configuration whose sections pydantic would try one by one."""
+    if cls in seen:
+        return []
+    seen.add(cls)
+    hints = get_type_hints(cls, include_extras=True)
+    found = [f"{cls.__name__}.{field.name}" for field in fields(cls) if is_bare(hints[field.name])]
+    return found + [fault for field in fields(cls) for part in parts_of(hints[field.name])
+                    for fault in bare_unions(part, seen)]  # fmt: skip
+
+
+def is_bare(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        return False
+    arguments = get_args(hint)
+    return sum(map(is_dataclass, arguments)) > 1 or any(map(is_bare, arguments))
+
+
+def parts_of(hint: Any) -> list[type]:
+    return [
+        part
+        for member in members_of(hint)
+        for part in ([member] if is_dataclass(member) else [p for a in get_args(member) for p in parts_of(a)])
+    ]
+
+
+@pytest.mark.parametrize("cls", [ExperimentConfig, CompareConfig, SimulationConfig, SphereSimulationConfig, GridGraphs])
+def test_every_union_of_sections_is_told_apart_by_kind(cls: type) -> None:
+    assert bare_unions(cls, set()) == []
+
+
+def test_a_bare_union_is_found() -> None:
+    @dataclass(frozen=True)
+    class Careless:
+        model: Convolution | Messages
+        others: dict[str, tuple[Convolution | Messages, ...]]
+        marked: Model
+
+    assert bare_unions(Careless, set()) == ["Careless.model", "Careless.others"]
+
+
+def test_an_open_base_stands_for_what_is_registered() -> None:
+    @dataclass(frozen=True)
+    class Open:
+        registered: ClassVar[dict[str, type]] = {"cnn": Convolution}
+
+    assert kinds_in(Annotated[Open | Messages, ByKind]) == {"cnn": Convolution, "gnn": Messages}
+    Open.registered["training"] = Training
+    assert members_of(Open) == [Convolution, Training]
