@@ -18,6 +18,10 @@ _MODULE_OF = {
     "Mesh": "graphs.mesh",
     "Graph": "graphs.graph",
     "MeshcastError": "graphs.errors",
+    "ring": "graphs.meshes.ring",
+    "latlon": "graphs.meshes.latlon",
+    "icosphere": "graphs.meshes.icosphere",
+    "default_graphs": "graphs.edges.build",
     "Variable": "emulator.task",
     "Task": "emulator.task",
     "TimeStep": "emulator.foundation.time_step",
@@ -26,7 +30,14 @@ _MODULE_OF = {
     "Emulator": "emulator.protocol",
     "rollout": "emulator.protocol",
     "Fields": "emulator.fields",
+    "open_fields": "emulator.data.dataset_fields",
+    "spread_starts": "emulator.data.starts",
+    "states_at": "emulator.data.starts",
     "Forecast": "emulator.data.forecast",
+    "load_emulator": "emulator.build",
+    "forecast": "inference.forecasts.forecast",
+    "verify": "inference.scores.verification",
+    "compare": "training.comparison.compare",
 }
 
 __all__ = ["__version__", *_MODULE_OF]

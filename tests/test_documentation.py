@@ -18,6 +18,7 @@ from graphs.errors import MeshcastError
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+FIRST_STEPS = ROOT / "docs/first_steps.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 PLUGINS = ROOT / "tests/plugins"
 ERA5 = "era5-2mt-2019-03-uk.grib"
@@ -28,15 +29,15 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
 
 
-def commands(language: str) -> list[list[str]]:
-    """The README's commands in blocks of a language; the two of make are run by whoever runs these tests."""
-    lines = [line.removeprefix("$ ") for block in blocks(README, language) for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line and not line.startswith("make ")]
+def commands(page: Path, language: str) -> list[list[str]]:
+    """A page's commands in blocks of a language, but for the shell's own and the two of make."""
+    lines = [line.removeprefix("$ ") for block in blocks(page, language) for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line and not line.startswith(("make ", "source "))]
 
 
 def run(command: list[str], folder: Path) -> None:
     program, *arguments = command
-    assert program in ("meshcast", "python"), f"the README has a command that is not tested: {shlex.join(command)}"
+    assert program in ("meshcast", "python"), f"a page has a command that is not tested: {shlex.join(command)}"
     start = [sys.executable, "-m", "meshcast"] if program == "meshcast" else [sys.executable]
     environment = {key: value for key, value in os.environ.items() if key != "MESHCAST_DATA"}
     finished = subprocess.run(
@@ -59,25 +60,45 @@ def test_the_two_commands_stand_in_the_readme_word_for_word() -> None:
     assert blocks(README, "bash")[0] == "make demo\nmake test\n"
 
 
-@pytest.mark.slow
-def test_every_command_of_the_readme_runs_in_a_fresh_folder(tmp_path: Path) -> None:
-    for block in blocks(README, "yaml") + blocks(README, "python"):
+def write_files_shown(page: Path, folder: Path) -> None:
+    """Write the blocks of a page that are files, each under the name in its first line."""
+    for block in blocks(page, "yaml") + blocks(page, "python"):
         name = re.match(r"# (\w+\.(?:yaml|py))\n", block)
         assert name, f"a block without the name of its file: {block[:60]}"
-        (tmp_path / name[1]).write_text(block)
-    for command in commands("bash"):
+        (folder / name[1]).write_text(block)
+
+
+@pytest.mark.slow
+def test_every_command_of_the_readme_runs_in_a_fresh_folder(tmp_path: Path) -> None:
+    write_files_shown(README, tmp_path)
+    for command in [*commands(README, "bash"), ["python", "in_python.py"]]:
+        run(command, tmp_path)
+    assert (tmp_path / "report/report.html").exists()
+
+
+@pytest.mark.slow
+def test_every_first_step_runs_in_a_fresh_folder(tmp_path: Path) -> None:
+    write_files_shown(FIRST_STEPS, tmp_path)
+    for command in commands(FIRST_STEPS, "bash"):
         run(command, tmp_path)
     for made in ("forecast.nc", "pictures/series.png", "report/report.html", "runs/ranking/report.html", "runs/ks-two"):
         assert (tmp_path / made).exists(), made
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_on_era5_runs(data_folder: Path, tmp_path: Path) -> None:
+def test_every_first_step_on_era5_runs(data_folder: Path, tmp_path: Path) -> None:
     (tmp_path / ERA5).symlink_to((data_folder / ERA5).resolve())
-    for command in commands("console"):
+    for command in commands(FIRST_STEPS, "console"):
         run(command, tmp_path)
     for made in ("tomorrow.grib", "tomorrow/maps_2t.png", "week/report.html"):
         assert (tmp_path / made).exists(), made
+
+
+@pytest.mark.parametrize("page", [README, FIRST_STEPS], ids=lambda page: page.name)
+def test_python_shown_imports_from_the_front_door(page: Path) -> None:
+    shown = [block for block in blocks(page, "python") if "EMULATORS" not in block]
+    packages = {name for block in shown for name in re.findall(r"^(?:from|import) (\w+)", block, re.M)}
+    assert packages & {"graphs", "emulator", "inference", "training"} == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -128,9 +149,9 @@ def test_the_plugins_shown_are_the_plugins_tested(name: str) -> None:
     assert len((PLUGINS / name).read_text().splitlines()) <= 40
 
 
-def test_the_plugin_of_the_readme_is_the_one_tested() -> None:
+def test_the_plugin_of_the_first_steps_is_the_one_tested() -> None:
     shown = "# circular_convolution.py\n" + (PLUGINS / "circular_convolution.py").read_text()
-    assert shown in blocks(README, "python")
+    assert shown in blocks(FIRST_STEPS, "python")
 
 
 def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
@@ -139,7 +160,7 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     from training.comparison.ablation import expanded
     from training.comparison.compare import CompareConfig
 
-    (comparison,) = blocks(README, "yaml")
+    (comparison,) = blocks(FIRST_STEPS, "yaml")
     (tmp_path / "ranking.yaml").write_text(comparison)
     assert len(load(CompareConfig, tmp_path / "ranking.yaml").emulators) == 4
     single, several = blocks(ROOT / "docs/plugins.md", "yaml")
