@@ -116,6 +116,7 @@ class BoundaryForcings:
         given[:, -1, torch.from_numpy(self.nodes)] = torch.from_numpy(values).to(forcing)
         return torch.cat([forcing, given], dim=-1)
 
-    def rows(self, index: slice) -> BoundaryForcings:
-        """Those of a part of the cases."""
-        return BoundaryForcings(self.forcings.rows(index), self.nodes, self.series[index])
+    def rows(self, index: slice | NDArray[np.int64]) -> BoundaryForcings:
+        """Those of some of the cases."""
+        some = [self.series[case] for case in np.arange(len(self.series))[index]]
+        return BoundaryForcings(self.forcings.rows(index), self.nodes, some)

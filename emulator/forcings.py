@@ -46,7 +46,7 @@ class ForcingWindows(Protocol):
         """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after the start."""
         ...
 
-    def rows(self, index: slice) -> ForcingWindows:
+    def rows(self, index: slice | NDArray[np.int64]) -> ForcingWindows:
         """Those of a part of the batch."""
         ...
 
@@ -72,7 +72,7 @@ class Forcings:
             *times.shape, num_nodes, len(task.forcing)
         )
 
-    def rows(self, index: slice) -> Forcings:
+    def rows(self, index: slice | NDArray[np.int64]) -> Forcings:
         """The same: they depend on the valid time alone."""
         return self
 

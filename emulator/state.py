@@ -39,7 +39,9 @@ class State:
         """A part of the batch."""
         if isinstance(index, slice):
             return State(self.values[index], self.valid_time[index])
-        return State(self.values.index_select(0, torch.as_tensor(index)), self.valid_time[index])
+        return State(
+            self.values.index_select(0, torch.as_tensor(index, device=self.values.device)), self.valid_time[index]
+        )
 
     def to(self, device: torch.device | str) -> State:
         """The same state on another device."""

@@ -15,7 +15,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast import Forecast
 from emulator.data.initial import InitialConditions
 from emulator.forcings import ForcingWindows
-from emulator.protocol import Emulator
+from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.task import names_of
 from inference.forecasts.guard import Guard, Stop
@@ -25,7 +25,10 @@ BATCH_VALUES = 4_000_000  # of the state that pass through the emulator at a tim
 
 @dataclass(eq=False)
 class GuardedRollout:
-    """A rollout of many cases and members; a member the guard stops turns to NaN, the others go on.
+    """A rollout of many cases and members, in which each member that the guard stops turns to NaN.
+
+    A case is computed for as long as one of its members goes on. That it leaves its batch changes the others by no more
+    than the rounding of matrix products, which may depend on the number of rows.
 
     emulator: what advances the states.
     state: the initial states, [case, member, history, node, prognostic].
@@ -50,37 +53,37 @@ class GuardedRollout:
     @torch.no_grad()
     def steps(self, count: int) -> Iterator[NDArray[np.float32]]:
         """`count` more steps, [case, member, node, predicted] each; ends early once every member has been stopped."""
+        shape = (*self.alive.shape, self.emulator.mesh.num_nodes, len(self.emulator.task.predicted))
+        size = max(1, BATCH_VALUES // self.state.values[0].numel())
+        cases = np.arange(len(self.alive))
+        batches = [self._batch(cases[first : first + size]) for first in range(0, len(cases), size)]
         for step in range(self.start + 1, self.start + count + 1):
             if not self.alive.any():
                 return
-            self.state, diagnostic = self._advance(step - 1)
-            fields = self.state.now if diagnostic is None else torch.cat([self.state.now, diagnostic], dim=-1)
-            values = fields.float().cpu().numpy()
+            values = np.full(shape, np.nan, dtype=np.float32)
+            for batch in batches:
+                if (computed := next(batch, None)) is not None:
+                    here, fields = computed
+                    values[here] = fields.float().cpu().numpy()
             if self.guard is not None:
                 stops = self.guard.check(values, step, self.alive)
                 self.stops += stops
                 for stop in stops:
                     self.alive[stop.case, stop.member] = False
-            if not self.alive.all():
-                values = np.where(self.alive[:, :, None, None], values, np.float32(np.nan))
+            values[~self.alive] = np.nan
             yield values
 
-    def _advance(self, done: int) -> tuple[State, Tensor | None]:
-        """One step of all cases, a part of them at a time."""
-        per_case = self.state.values[0].numel()
-        size = max(1, BATCH_VALUES // per_case)
-        states, diagnostics = [], []
-        for first in range(0, len(self.state.valid_time), size):
-            some = slice(first, first + size)
-            part = self.state.rows(some)
-            forcing = self.forcings.rows(some).window(part, self.emulator.task, done)
-            following, diagnostic = self.emulator.step(part, forcing, self.generator)
-            states.append(following)
-            diagnostics.append(diagnostic)
-        times = np.concatenate([state.valid_time for state in states])
-        together = State(torch.cat([state.values for state in states]), times)
-        kept = [diagnostic for diagnostic in diagnostics if diagnostic is not None]
-        return together, torch.cat(kept) if kept else None
+    def _batch(self, cases: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """The `cases` that go on and their fields [case, member, node, predicted], step after step."""
+        state, done = self.state.rows(cases), self.start
+        while (going_on := self.alive[cases].any(axis=1)).any():
+            cases, state = cases[going_on], state.rows(np.flatnonzero(going_on))
+            steps = rollout(self.emulator, state, self.forcings.rows(cases), None, done, self.generator)
+            for state, diagnostic in steps:
+                done += 1
+                yield cases, state.now if diagnostic is None else torch.cat([state.now, diagnostic], dim=-1)
+                if not self.alive[cases].any(axis=1).all():
+                    break
 
 
 def with_members(state: State, members: int, perturb: float, std: Sequence[float], seed: int) -> State:

@@ -38,8 +38,8 @@ class WindowForcings:
         """[batch, history + 1, node, forcing] for the step after `done` steps."""
         return self.values[:, done : done + task.history + 1]
 
-    def rows(self, index: slice) -> WindowForcings:
-        """Those of a part of the batch."""
+    def rows(self, index: slice | NDArray[np.int64]) -> WindowForcings:
+        """Those of some rows of the batch."""
         return WindowForcings(self.values[index])
 
 

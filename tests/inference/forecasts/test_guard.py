@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from emulator.build import TrainedEmulator
+from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
 from emulator.gnn import GNNConfig
+from emulator.networks.ffnn import FFNNConfig
+from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
+from emulator.rival_networks import build_rival
 from emulator.state import State
 from emulator.task import Task
+from emulator.training_part import TrainingPart
 from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 from inference.forecasts import forecast as forecasting
 from inference.forecasts.forecast import GuardedRollout, forecast, with_members
 from inference.forecasts.guard import Guard
+from tests.emulator.networks.rivals import drawn
 from tests.emulator.worlds import WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields
 
 NODES = 16
@@ -117,8 +126,10 @@ class Prescribed:
         self.task: Task = WAVES
         self.mesh: Mesh = ring(NODES)
         self.faults = faults
+        self.computed: list[list[float]] = []  # the marks of the cases' first members, step by step
 
     def step(self, state: State, forcing: torch.Tensor, generator: torch.Generator | None = None):
+        self.computed.append(state.now[:, 0, 0, 0].tolist())
         now, time = state.now.clone(), state.valid_time + 1
         for (mark, step), value in self.faults.items():
             faulty = (state.now[:, :, 0, 0] == mark) & torch.as_tensor(time == step)[:, None]
@@ -160,6 +171,21 @@ def test_a_rollout_ends_once_all_have_stopped() -> None:
     assert len(list(rolled.steps(50))) == 2
 
 
+def test_a_case_is_computed_until_its_last_member_has_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = np.float32([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8], [0.9, 1.0]])
+    stops_at = {0.3: 1, 0.4: 3, 0.5: 2, 0.6: 2, 0.7: 3}
+    emulator = Prescribed({(np.float32(mark), step): np.nan for mark, step in stops_at.items()})
+    state = marked_states(*marks.tolist())
+    monkeypatch.setattr(forecasting, "BATCH_VALUES", 3 * state.values[0].numel())  # cases 0 to 2, and 3 and 4
+    rolled = GuardedRollout(emulator, state, Forcings(), Guard(statistics(), ring(NODES)))
+    steps = np.stack(list(rolled.steps(5)))  # [lead, case, member, node, 1]
+    first, second = emulator.computed[::2], emulator.computed[1::2]
+    assert [[round(mark, 1) for mark in step] for step in first] == [[0.1, 0.3, 0.5]] * 2 + [[0.1, 0.3]] + [[0.1]] * 2
+    # the second member of case 3 goes on, and the case with it
+    assert np.isfinite(steps[:, 3, 1]).all() and not np.isfinite(steps[2:, 3, 0]).any()
+    assert [len(step) for step in second] == [2] * 5
+
+
 def test_without_a_guard_everyone_goes_on() -> None:
     rolled = GuardedRollout(Prescribed({(np.float32(0.1), 2): 1e9}), marked_states([0.1]), Forcings())
     assert np.stack(list(rolled.steps(3)))[:, 0, 0, 4, 0].tolist() == [wave()[4, 0], 1e9, 1e9]
@@ -184,6 +210,13 @@ def trained(emulator, fields) -> TrainedEmulator:
     return TrainedEmulator("GNN", emulator, GNNConfig(), Statistics.of(fields, names))
 
 
+def wide_guard(emulator, fields) -> Guard:
+    """A guard that lets a network of random weights pass, as long as it stays within 500 of the training range."""
+    wide = trained(emulator, fields).statistics
+    wide = replace(wide, minimum=wide.minimum - 500, maximum=wide.maximum + 500, spatial_std=0 * wide.spatial_std)
+    return Guard(wide, fields.mesh, np.isfinite(fields.read(slice(1), wide.names)[0, 0]))
+
+
 def test_a_forecast_does_not_depend_on_how_many_cases_run_together(monkeypatch: pytest.MonkeyPatch) -> None:
     fields = weather_fields()
     emulator = fitted(WEATHER, fields)
@@ -198,6 +231,46 @@ def test_a_forecast_does_not_depend_on_how_many_cases_run_together(monkeypatch: 
     assert whole.variables == ("2t", "sst", "tp") and whole.units == ("K", "K", "m")
     assert (whole.valid_time[:, 0] - state.valid_time).tolist() == [3600] * 5
     assert whole.attributes["licence"] == "CC0-1.0"
+
+
+def feed_forward(task: Task, fields: ArrayFields) -> NeuralEmulator:
+    """A network whose products are rounded by how many rows they have."""
+    torch.manual_seed(0)
+    emulator = drawn(build_rival(FFNNConfig(), task, fields.mesh, len(task.static)))
+    emulator.inputs.take(TrainingPart(fields))
+    return emulator.eval()
+
+
+@pytest.mark.parametrize("network", [fitted, feed_forward])
+def test_the_other_cases_keep_their_values_when_some_are_stopped(network: Callable[..., NeuralEmulator]) -> None:
+    fields = weather_fields()
+    emulator = network(WEATHER, fields)
+    state = starting_from(fields, WEATHER, [0, 3, 9, 20, 31])
+    state.values[[0, 1, 3, 4]] += 800.0
+    forcings = forcings_of(WEATHER, fields.mesh)
+    free = np.stack(list(GuardedRollout(emulator, state, forcings).steps(4)))  # [lead, case, member, node, variable]
+    rolled = GuardedRollout(emulator, state, forcings, wide_guard(emulator, fields))
+    guarded = np.stack(list(rolled.steps(4)))
+    assert {(stop.case, stop.step) for stop in rolled.stops} == {(case, 1) for case in (0, 1, 3, 4)}
+    assert np.isnan(guarded[:, [0, 1, 3, 4]]).all() and np.isfinite(guarded[:, 2, ..., 0]).all()
+    np.testing.assert_array_equal(guarded[0, 2], free[0, 2])
+    np.testing.assert_allclose(guarded[:, 2], free[:, 2], rtol=1e-6, atol=1e-6)
+
+
+def test_a_guarded_rollout_of_three_and_then_four_steps_is_one_of_seven() -> None:
+    fields = weather_fields()
+    emulator = fitted(WEATHER, fields)
+    forcings = forcings_of(WEATHER, fields.mesh)
+    state = starting_from(fields, WEATHER, [0, 3, 9])
+    guard = wide_guard(emulator, fields)
+    whole = list(GuardedRollout(emulator, state, forcings, guard).steps(7))
+    first = list(GuardedRollout(emulator, state, forcings, guard).steps(3))
+    prognostic = torch.from_numpy(np.stack(first, axis=2)[..., : len(WEATHER.prognostic)])
+    history = torch.cat([state.values, prognostic], dim=2)[:, :, -WEATHER.history :]
+    middle = State(history, WEATHER.time_step.advance(state.valid_time, 3))
+    rest = list(GuardedRollout(emulator, middle, forcings, guard, start=3).steps(4))
+    np.testing.assert_array_equal(np.stack(first + rest), np.stack(whole))
+    assert np.isfinite(np.stack(whole)[..., 0]).all()
 
 
 def test_member_zero_is_unperturbed_and_the_others_differ_as_asked() -> None:
