@@ -148,14 +148,14 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
     verified = verify_files([read_forecast(forecast_path), *solvers], str(truth), notice=say)
 
     say("5/5 Writing the report ...")
-    from inference.report.report import Story, write_report
+    from inference.report.report import Notes, write_report
 
     write_report(
         verified.verification,
         folder,
         forecasts=verified.forecasts,
         truth=verified.truth,
-        story=Story(
+        notes=Notes(
             title=demo.title,
             summary=f"Trained here on {simulation.title}; forecasts from {len(initial.trajectory)} starts it has never "
             "seen.",

@@ -9,7 +9,7 @@ from inference.comparison import seed_bootstrap
 from inference.comparison.label_scores import LabelScores
 from inference.comparison.story import ComparisonStory
 from inference.comparison.tables import BETTER, WORSE, lead_html, ranking_html, tuning_html
-from inference.report.page import Image, Story, data_facts, document, facts_table, left_out, picture
+from inference.report.page import Image, Notes, data_facts, document, facts_table, left_out, picture
 from inference.report.score_tables import equivalent_table, html_table, sentence
 from inference.scores.scorecard import METRICS
 
@@ -24,7 +24,7 @@ SECTIONS = {
 }
 
 
-def page(scores: LabelScores, comparison: ComparisonStory, story: Story, images: Sequence[Image]) -> str:
+def page(scores: LabelScores, comparison: ComparisonStory, story: Notes, images: Sequence[Image]) -> str:
     """The whole HTML text."""
     body = [f"<h1>{escape(story.title)}</h1>"]
     if story.summary:

@@ -18,7 +18,7 @@ from inference.comparison.samples import first_seeds, samples
 from inference.comparison.story import ComparisonStory
 from inference.comparison.tables import latex, tidy
 from inference.pictures import plots
-from inference.report.page import Image, Story
+from inference.report.page import Image, Notes
 from inference.report.score_tables import sentence
 from inference.scores.scorecard import METRICS, Verification
 from inference.scores.tables import write_tables
@@ -37,7 +37,7 @@ def write_comparison(
     *,
     forecasts: Sequence[Forecast] = (),
     truth: Fields | None = None,
-    story: Story | None = None,
+    story: Notes | None = None,
 ) -> Path:
     """Write report.html into `output`, and beside it what it shows.
 
@@ -50,7 +50,7 @@ def write_comparison(
     story: title, summary and facts, as for any report.
     """
     output.mkdir(parents=True, exist_ok=True)
-    story = story or Story(title=comparison.name)
+    story = story or Notes(title=comparison.name)
     write_tables(verification, output)
     scores = LabelScores.of(verification, comparison)
     tidy(scores, comparison).to_parquet(output / "leads.parquet", index=False)
@@ -61,7 +61,7 @@ def write_comparison(
     return path
 
 
-def _draw(scene: Scene, output: Path, forecasts: Sequence[Forecast], truth: Fields | None, story: Story) -> list[Image]:
+def _draw(scene: Scene, output: Path, forecasts: Sequence[Forecast], truth: Fields | None, story: Notes) -> list[Image]:
     """All pictures that these scores and fields allow, in the order the report shows them."""
     images: list[Image] = []
 

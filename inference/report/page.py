@@ -6,16 +6,17 @@ import base64
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
 from inference.pictures import plots
-from inference.report.score_tables import equivalent_table, html_table, lead_tables, summary_table
+from inference.report.html_page import TEMPLATES, part, render
+from inference.report.score_tables import equivalent_table, lead_tables, summary_table
 from inference.scores.scorecard import ForecastScores, Verification
 
 PACKAGES = ("meshcast", "torch", "torch-geometric", "lightning", "numpy", "anemoi-datasets", "matplotlib")
@@ -30,11 +31,11 @@ SECTIONS = {
 
 
 @dataclass(frozen=True)
-class Story:
-    """What a report tells beside the scores.
+class Notes:
+    """What a report says beside the scores.
 
     title, summary: its head and first paragraph.
-    command: the command line that made it.
+    command: the command line that wrote it.
     log: the training's CSV log, for its loss curves.
     facts: what else to state, by name: configuration, training time, parameters.
     figures: more pictures, PNG or GIF files by caption.
@@ -56,28 +57,47 @@ class Image:
     caption: str
     section: str
 
+    @property
+    def uri(self) -> str:
+        """The file itself, as the address of an image."""
+        kind = "gif" if self.path.suffix == ".gif" else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
-def page(verification: Verification, story: Story, images: Sequence[Image]) -> str:
-    """The whole HTML text."""
-    body = [f"<h1>{escape(story.title)}</h1>"]
-    if story.summary:
-        body.append(f"<p class=lead>{escape(story.summary)}</p>")
-    body += [_findings(verification), summary_table(verification)]
-    for section, title in SECTIONS.items():
-        figures = [picture(image) for image in images if image.section == section]
-        tables = [equivalent_table(verification), lead_tables(verification)] if section == "scores" else []
-        if figures or tables:
-            body += [f"<h2>{title}</h2>", *figures, *tables]
-    body += [left_out(verification), _provenance(verification, story)]
-    return document(story.title, body)
-
-
-def document(title: str, body: Sequence[str], style: str = "") -> str:
-    """A whole HTML file in the report's type; `style` adds to its sheet."""
-    return _PAGE.format(title=escape(title), style=_STYLE + style, body="\n".join(body))
+    @property
+    def width(self) -> int | None:
+        """Pixels of the page, so that type has one size throughout; of a PNG, from its header (RFC 2083, 4.1.1)."""
+        if self.path.suffix == ".gif":
+            return None
+        with self.path.open("rb") as file:
+            return int.from_bytes(file.read(24)[16:20], "big") * 105 // plots.DPI
 
 
-def _findings(verification: Verification) -> str:
+@dataclass(frozen=True)
+class Missing:
+    """What was not verified: the reasons, and how many of all pairs of case and lead time have no truth."""
+
+    reasons: Sequence[str]
+    pairs: int
+    of: int
+
+
+def page(verification: Verification, notes: Notes, images: Sequence[Image]) -> str:
+    """Return the HTML of the whole report."""
+    sections = [(title, [image for image in images if image.section == name]) for name, title in SECTIONS.items()]
+    return render(
+        TEMPLATES / "report.html",
+        notes=notes,
+        findings=_findings(verification),
+        level=f"{100 * verification.level:g} %",
+        summary=Markup(summary_table(verification)),
+        score_tables=Markup(equivalent_table(verification) + lead_tables(verification)),
+        sections=sections,
+        missing=missing(verification),
+        known=_facts(verification, notes),
+    )
+
+
+def _findings(verification: Verification) -> list[str]:
     """The first thing a reader wants: is it better than the hardest baseline, and from which lead to which."""
     items = []
     for emulator in verification.emulators:
@@ -90,10 +110,7 @@ def _findings(verification: Verification) -> str:
             count = f"{better.sum()} of {len(leads)} lead times"
             text = f"{emulator.label} beats every baseline in RMSE of {variable} at {count}"
             items.append(text + (f" ({_lead_list(leads[better], verification.time_step)})." if better.any() else "."))
-    note = f"Counted where the paired {100 * verification.level:g} % interval of the difference excludes zero."
-    if not items:
-        return ""
-    return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + f"</ul><p class=note>{note}</p>"
+    return items
 
 
 def _better_than_all(
@@ -120,24 +137,14 @@ def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
     return label + ": " + ", ".join(words) + (" ..." if len(runs) > 6 else "")
 
 
-def left_out(verification: Verification) -> str:
-    """What was not verified, and why."""
-    if not verification.left_out:
-        return "<h2>Left out</h2><p>Nothing: every lead of every case was verified.</p>"
-    items = [sentence if len(sentence) < 600 else sentence[:600] + " ..." for sentence in verification.left_out[:40]]
-    more = len(verification.left_out) - len(items)
-    rest = f"<p>and {more} more, in scores.json.</p>" if more > 0 else ""
-    listed = "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + f"</ul>{rest}"
-    if len(items) <= 6:
-        return f"<h2>Left out</h2>{listed}"
+def missing(verification: Verification) -> Missing:
+    """Return what was not verified, and why."""
     pairs = sum(int((~e.verified.any(2)).sum()) for e in verification.emulators)
-    total = sum(e.verified[..., 0].size for e in verification.emulators)
-    summary = f"{pairs} of {total} pairs of case and lead time have no truth and count in no score"
-    return f"<h2>Left out</h2><details><summary>{summary}</summary>{listed}</details>"
+    return Missing(verification.left_out, pairs, sum(e.verified[..., 0].size for e in verification.emulators))
 
 
-def _provenance(verification: Verification, story: Story) -> str:
-    """Which data, whose, how the intervals were made, and with which software."""
+def _facts(verification: Verification, notes: Notes) -> list[tuple[str, str]]:
+    """Which data, whose, how the intervals were found, and with which software."""
     rows = data_facts(verification)
     rows += [("intervals", verification.resamples(verification.emulators[0]).describe())]
     for emulator in verification.emulators:
@@ -145,7 +152,7 @@ def _provenance(verification: Verification, story: Story) -> str:
         same = {name for name, value in kept.items() if verification.truth.get(name) == value}
         if text := "; ".join(f"{name}: {value}" for name, value in kept.items() if name not in same):
             rows.append((f"forecast {emulator.label}", text))
-    return facts_table(rows, story)
+    return [*rows, *noted_facts(notes)]
 
 
 def data_facts(verification: Verification) -> list[tuple[str, str]]:
@@ -155,14 +162,10 @@ def data_facts(verification: Verification) -> list[tuple[str, str]]:
     return [*rows, ("mesh", verification.mesh.describe()), ("time step", str(verification.time_step))]
 
 
-def facts_table(rows: Sequence[tuple[str, str]], story: Story) -> str:
-    """The page's last part: these facts, the story's, its command and the software."""
-    rows = [*rows, *((name, str(value)) for name, value in story.facts.items())]
-    if story.command:
-        rows.append(("command", story.command))
-    rows.append(("software", _versions()))
-    cells = [(escape(str(name)), escape(str(value))) for name, value in rows if str(value)]
-    return "<h2>Data and method</h2>" + html_table(("", ""), cells, escaped=True, css="facts")
+def noted_facts(notes: Notes) -> list[tuple[str, str]]:
+    """Name and value of what the notes state, their command and the software."""
+    return [*((name, str(value)) for name, value in notes.facts.items()), ("command", notes.command),
+            ("software", _versions())]  # fmt: skip
 
 
 def _versions() -> str:
@@ -175,56 +178,17 @@ def _versions() -> str:
     return ", ".join(found)
 
 
+def document(title: str, body: Sequence[str], style: str = "") -> str:
+    return render(TEMPLATES / "plain.html", notes=Notes(title), body=Markup("\n".join(body)))
+
+
+def facts_table(rows: Sequence[tuple[str, str]], notes: Notes) -> str:
+    return part("facts", [*rows, *noted_facts(notes)])
+
+
+def left_out(verification: Verification) -> str:
+    return part("left_out", missing(verification))
+
+
 def picture(image: Image) -> str:
-    """The file itself within the page, and its caption."""
-    kind = "gif" if image.path.suffix == ".gif" else "png"
-    data = base64.b64encode(image.path.read_bytes()).decode()
-    caption = escape(image.caption)
-    size = f' width="{_width(image.path) * 105 // plots.DPI}"' if kind == "png" else ""  # type of one size throughout
-    shown = f'<img alt="{caption}"{size} src="data:image/{kind};base64,{data}">'
-    return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>"
-
-
-def _width(png: Path) -> int:
-    """Pixels across, from the PNG header (RFC 2083, section 4.1.1)."""
-    with png.open("rb") as file:
-        return int.from_bytes(file.read(24)[16:20], "big")
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>{style}</style></head>
-<body><main>
-{body}
-</main></body></html>
-"""
-
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0; background: #fff; color: #1a1a1a; }
-body { font: 16px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-main { max-width: 58rem; margin: 0 auto; padding: 1.2rem; }
-h1 { font-size: 1.6rem; line-height: 1.2; margin: .4rem 0 1rem; }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 .8rem; padding-bottom: .2rem; border-bottom: 1px solid #ccc; }
-p.lead { font-size: 1.1rem; }
-p.note, figcaption { color: #555; font-size: .85rem; }
-figure { margin: 0 0 1.6rem; }
-figure img { display: block; max-width: 100%; height: auto; }
-figcaption { margin-top: .3rem; }
-.wide { overflow-x: auto; margin: .6rem 0; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th { text-align: left; font-weight: 600; border-bottom: 1px solid #888; }
-th, td { padding: .25rem .7rem .25rem 0; vertical-align: top; }
-small { color: #555; font-weight: 400; }
-table.scores td { white-space: nowrap; border-bottom: 1px solid #eee; }
-table.facts td { border-bottom: 1px solid #eee; overflow-wrap: anywhere; }
-table.facts td:first-child { color: #555; white-space: nowrap; overflow-wrap: normal; }
-summary { cursor: pointer; font-weight: 600; margin: .4rem 0; }
-@media print {
-  body { font-size: 10pt; } main { max-width: none; padding: 0; }
-  figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
-  details::details-content { content-visibility: visible; block-size: auto; }
-  .wide { overflow: visible; } table.scores td { white-space: normal; }
-}
-"""
+    return part("figure", image)

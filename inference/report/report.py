@@ -12,7 +12,7 @@ from emulator.fields import Fields
 from inference.pictures import field_pictures as pictures
 from inference.pictures import flow_plots, plots
 from inference.pictures.coastlines import ATTRIBUTION
-from inference.report.page import Image, Story, page
+from inference.report.page import Image, Notes, page
 from inference.report.score_tables import sentence, table_leads
 from inference.scores.flow import winds
 from inference.scores.scorecard import METRICS, Verification
@@ -21,7 +21,7 @@ from inference.scores.tables import write_tables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Story", "sentence", "table_leads", "write_report"]
+__all__ = ["Notes", "sentence", "table_leads", "write_report"]
 
 
 def write_report(
@@ -30,7 +30,7 @@ def write_report(
     *,
     forecasts: Sequence[Forecast] = (),
     truth: Fields | None = None,
-    story: Story | None = None,
+    notes: Notes | None = None,
     case: int = 0,
 ) -> Path:
     """Write report.html, scores.nc, scores.json, table.parquet, table.csv, PNGs and a GIF into `output`.
@@ -39,11 +39,11 @@ def write_report(
     is no baseline is pictured.
     """
     output.mkdir(parents=True, exist_ok=True)
-    story = story or Story()
+    notes = notes or Notes()
     write_tables(verification, output)
-    images = _draw(verification, output, forecasts, truth, story, case)
+    images = _draw(verification, output, forecasts, truth, notes, case)
     path = output / "report.html"
-    path.write_text(page(verification, story, images), encoding="utf-8")
+    path.write_text(page(verification, notes, images), encoding="utf-8")
     return path
 
 
@@ -52,7 +52,7 @@ def _draw(
     output: Path,
     forecasts: Sequence[Forecast],
     truth: Fields | None,
-    story: Story,
+    notes: Notes,
     case: int,
 ) -> list[Image]:
     """All pictures that these scores and fields allow, in the order the report shows them."""
@@ -73,12 +73,12 @@ def _draw(
     if flows := flow_plots.wind_emulators(verification):
         caption = "Left: error of the wind as a vector. Right: kinetic energy; below 1 the forecast is too smooth."
         draw("wind", "scores", caption, lambda: flow_plots.wind_error_curves(verification))
-    if story.log is not None:
+    if notes.log is not None:
         draw(
             "loss",
             "training",
             "Training loss over epochs; below, the error of validation rollouts, by which the weights were chosen.",
-            lambda: plots.loss_curves(story.log or Path()),
+            lambda: plots.loss_curves(notes.log or Path()),
         )
     if flows:
         caption = (
@@ -99,7 +99,7 @@ def _draw(
         draw("drift", "physics", caption, lambda: plots.drift_curves(verification))
     if forecasts:
         _draw_fields(verification, output, forecasts, truth, case, draw, images)
-    images += [Image(path, caption, "more") for caption, path in story.figures.items()]
+    images += [Image(path, caption, "more") for caption, path in notes.figures.items()]
     return images
 
 

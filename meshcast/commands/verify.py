@@ -41,10 +41,10 @@ def verify(
         import shlex
         import sys
 
-        from inference.report.report import Story, write_report
+        from inference.report.report import Notes, write_report
 
-        story = Story(command=shlex.join(["meshcast", *sys.argv[1:]]))
-        report = write_report(result.verification, output, forecasts=result.forecasts, truth=result.truth, story=story)
+        notes = Notes(command=shlex.join(["meshcast", *sys.argv[1:]]))
+        report = write_report(result.verification, output, forecasts=result.forecasts, truth=result.truth, notes=notes)
         say(f"Wrote {report}.")
     if as_json:
         print_json(to_json(result.verification))

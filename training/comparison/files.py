@@ -12,7 +12,7 @@ from typing import Any
 from emulator.foundation.configuration import dump, load, resolve
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from inference.report.report import Story
+from inference.report.report import Notes
 from training.comparison.configuration import CompareConfig
 from training.comparison.ranking import by_lead
 from training.comparison.record import Comparison
@@ -109,7 +109,7 @@ def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def story_of(config: CompareConfig, comparison: Comparison, command: str) -> Story:
+def story_of(config: CompareConfig, comparison: Comparison, command: str) -> Notes:
     """What the report tells beside the scores: the ranking, and the loss of the first network."""
     level = f"{100 * comparison.verification.level:g} %"
     facts = {}
@@ -129,7 +129,7 @@ def story_of(config: CompareConfig, comparison: Comparison, command: str) -> Sto
     best = comparison.lines[0]
     score = f"the geometric mean over lead times of {config.validation.score}"
     found = f"{best.label} is best by {score}" if best.score is not None else f"No emulator has a finite {score[4:]}"
-    return Story(
+    return Notes(
         title=f"{config.name}: {len(comparison.lines)} emulators compared",
         summary=f"{found}, from the same {len(comparison.starts)} starts. Intervals are of {level}.",
         command=command,

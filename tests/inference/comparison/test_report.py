@@ -12,7 +12,7 @@ import pytest
 from inference.comparison.report import write_comparison
 from inference.comparison.samples import samples
 from inference.report import latex_tables
-from inference.report.page import Story
+from inference.report.page import Notes
 from tests.inference.comparisons import ring_comparison
 from tests.inference.synthetic import isles_forecast, isles_truth
 
@@ -24,14 +24,14 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     verification, comparison, forecasts, truth = ring_comparison(LABELS, seeds=2, leads=12, num_nodes=32)
     folder = tmp_path_factory.mktemp("report")
     write_comparison(
-        verification, comparison, folder, forecasts=forecasts, truth=truth, story=Story("Ring <compared>", "All rows.")
+        verification, comparison, folder, forecasts=forecasts, truth=truth, story=Notes("Ring <compared>", "All rows.")
     )
     return folder
 
 
 def test_the_page_stands_alone_and_keeps_every_row(report: Path) -> None:
     text = (report / "report.html").read_text(encoding="utf-8")
-    assert "Ring &lt;compared&gt;" in text and "http" not in re.sub(r"data:image[^\"]*", "", text)
+    assert "Ring &lt;compared&gt;" in text and "://" not in re.sub(r"data:image[^\"]*", "", text)
     ranking = text.split('<table class="scores ranking">')[1].split("</table>")[0]
     for label in (*LABELS, "plain RNN &amp; more_%"):
         assert label in ranking

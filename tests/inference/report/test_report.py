@@ -17,7 +17,7 @@ from graphs.meshes.points import points
 from inference.pictures import field_pictures as pictures
 from inference.pictures import plots
 from inference.pictures.coastlines import coastlines
-from inference.report.report import Story, table_leads, write_report
+from inference.report.report import Notes, table_leads, write_report
 from inference.report.score_tables import _correlation, _error
 from inference.scores.verification import verify
 from tests.inference.synthetic import (
@@ -36,8 +36,8 @@ def test_the_ring_report_stands_alone(tmp_path: Path) -> None:
     found = verify(forecasts, truth, climatology=np.zeros(1), baselines=["persistence"], num_resamples=200)
     log = tmp_path / "metrics.csv"
     log.write_text("epoch,step,train_loss,val_loss\n0,10,0.5,\n0,10,,0.6\n1,20,0.25,\n1,20,,0.4\n")
-    story = Story(title="Ring", command="meshcast demo ring", log=log, facts={"parameters": "1,234"})
-    page = write_report(found, tmp_path / "report", forecasts=forecasts, truth=truth, story=story).read_text()
+    notes = Notes(title="Ring", command="meshcast demo ring", log=log, facts={"parameters": "1,234"})
+    page = write_report(found, tmp_path / "report", forecasts=forecasts, truth=truth, notes=notes).read_text()
     assert "GNN &lt;1&gt;" in page and "GNN <1>" not in page
     assert not re.search(r"""(src|href)=["'](?!data:)""", page), "a link out of the file"
     for needed in ("meshcast demo ring", "1,234", "whole trajectories", "Left out", "Python 3", "loss over epochs"):
