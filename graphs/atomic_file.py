@@ -49,7 +49,7 @@ def refuse_unwritable(path: str | Path) -> None:
 
 
 def output_folder(path: str | Path) -> Path:
-    """A folder to write several files into, made where it is missing; worth asking before long work.
+    """Return a folder to write several files into, made where it is missing; worth asking before long work.
 
     Raises MeshcastError where it cannot be made.
     """

@@ -10,7 +10,8 @@ from graphs.errors import MeshcastError
 
 
 def available_memory() -> int | None:
-    """Bytes that can still be had, by the system's count and by the container's limit; None where neither is told."""
+    """Return bytes that can still be had, by the system's count and by the container's limit; None where neither is
+    told."""
     known = [amount for amount in (_of_system(), _of_container()) if amount is not None]
     return min(known, default=None)
 
@@ -26,7 +27,7 @@ def refuse_too_large(num_bytes: int, what: str, remedy: str) -> None:
 
 
 def readable(num_bytes: float) -> str:
-    """A number of bytes for a person, such as 1.5 GiB."""
+    """Return a number of bytes for a person, such as 1.5 GiB."""
     units = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
     power = min(int(math.log(max(num_bytes, 1), 1024)), len(units) - 1)
     scaled = num_bytes / 1024**power

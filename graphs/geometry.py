@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 
 
 def to_xyz(latitudes: ArrayLike, longitudes: ArrayLike) -> Array:
-    """Unit vectors [..., 3] of points given by latitude and longitude [degrees].
+    """Return unit vectors [..., 3] of points given by latitude and longitude [degrees].
 
     At a pole cos(latitude) is 6e-17 and not zero, so the longitude survives the way there and back; the tangent
     frames of a pole row lean on that.
@@ -19,14 +19,14 @@ def to_xyz(latitudes: ArrayLike, longitudes: ArrayLike) -> Array:
 
 
 def to_latlon(xyz: Array) -> tuple[Array, Array]:
-    """Latitude and longitude in [0, 360) [degrees] of vectors [..., 3] of any length."""
+    """Return latitude and longitude in [0, 360) [degrees] of vectors [..., 3] of any length."""
     x, y, z = np.moveaxis(np.asarray(xyz, dtype=np.float64), -1, 0)
     longitude = np.degrees(np.arctan2(y, x)) % 360.0
     return np.degrees(np.arctan2(z, np.hypot(x, y))), np.where(longitude >= 360.0, 0.0, longitude)
 
 
 def great_circle_distance(a: Array, b: Array) -> Array:
-    """Angle [radians] between unit vectors [..., 3], accurate for near, far and antipodal points alike.
+    """Return angle [radians] between unit vectors [..., 3], accurate for near, far and antipodal points alike.
 
     θ = 2 atan2(|a - b|, |a + b|); the arccos of a · b loses half the digits at small angles.
     """
@@ -35,7 +35,7 @@ def great_circle_distance(a: Array, b: Array) -> Array:
 
 
 def tangent_frames(xyz: Array) -> tuple[Array, Array]:
-    """Unit vectors east and north [..., 3] at points [..., 3]; at a pole, along the point's own meridian."""
+    """Return unit vectors east and north [..., 3] at points [..., 3]; at a pole, along the point's own meridian."""
     x, y, z = np.moveaxis(xyz, -1, 0)
     flat = np.hypot(x, y)
     length = np.hypot(flat, z)
@@ -49,7 +49,7 @@ def tangent_frames(xyz: Array) -> tuple[Array, Array]:
 
 
 def tangent_displacement(origin: Array, target: Array) -> tuple[Array, Array]:
-    """Components east and north [radians] of the great-circle arc from `origin` to `target`, seen at `origin`.
+    """Return components east and north [radians] of the great-circle arc from `origin` to `target`, seen at `origin`.
 
     The logarithmic map: its length is the great-circle distance, its direction the bearing at which the arc leaves.
     """
@@ -63,7 +63,7 @@ def tangent_displacement(origin: Array, target: Array) -> tuple[Array, Array]:
 
 
 def parallel_transport(source: Array, target: Array) -> tuple[Array, Array]:
-    """Cosine and sine of the angle by which components turn on the way from `source` to `target`.
+    """Return cosine and sine of the angle by which components turn on the way from `source` to `target`.
 
     A tangent vector (u, v) in the east-north frame at `source`, carried along the great circle, reads at `target`
     (cos u - sin v, sin u + cos v). Between antipodes, where no great circle is singled out, the vector stays as it is
@@ -82,7 +82,7 @@ def parallel_transport(source: Array, target: Array) -> tuple[Array, Array]:
 
 
 def band_areas(latitude_bounds: Array) -> Array:
-    """Areas [band] per radian of longitude, on the unit sphere, between consecutive latitudes [degrees].
+    """Return areas [band] per radian of longitude, on the unit sphere, between consecutive latitudes [degrees].
 
     A = |sin φ₂ - sin φ₁|.
     """
@@ -90,7 +90,8 @@ def band_areas(latitude_bounds: Array) -> Array:
 
 
 def triangle_areas(a: Array, b: Array, c: Array) -> Array:
-    """Areas [...] of spherical triangles on the unit sphere, positive where a, b, c turn anticlockwise from outside.
+    """Return areas [...] of spherical triangles on the unit sphere, positive where a, b, c turn anticlockwise from
+    outside.
 
     tan(E / 2) = a · (b × c) / (1 + a · b + b · c + c · a) (Van Oosterom and Strackee 1983,
     https://doi.org/10.1109/TBME.1983.325207).

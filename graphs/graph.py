@@ -1,4 +1,4 @@
-"""The graph: which node hears which, and what the edge between them knows."""
+"""The graph: which node receives from which, and the features of the edges between them."""
 
 from __future__ import annotations
 
@@ -65,18 +65,18 @@ class Graph:
         num_receivers: int,
         feature_names: tuple[str, ...] = (),
     ) -> Graph:
-        """A graph from edges in any order; edges of one receiver come sorted by sender."""
+        """Return a graph from edges in any order; edges of one receiver come sorted by sender."""
         order = torch.argsort(edge_index[1] * max(num_senders, 1) + edge_index[0], stable=True)
         return cls(edge_index[:, order], edge_features[order], num_senders, num_receivers, feature_names)
 
     @property
     def senders(self) -> Tensor:
-        """[edge] int64."""
+        """Return the senders [edge], int64."""
         return self.edge_index[0]
 
     @property
     def receivers(self) -> Tensor:
-        """[edge] int64, never decreasing."""
+        """Return the receivers [edge], int64, never decreasing."""
         return self.edge_index[1]
 
     @property
@@ -85,21 +85,22 @@ class Graph:
 
     @cached_property
     def receiver_offsets(self) -> Tensor:
-        """[num_receivers + 1] int64: edges of receiver i are `receiver_offsets[i] : receiver_offsets[i + 1]` (CSR)."""
+        """Return the offsets [num_receivers + 1], int64: edges of receiver i are `receiver_offsets[i] :
+        receiver_offsets[i + 1]` (CSR)."""
         counts = torch.bincount(self.receivers, minlength=self.num_receivers)
         return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
     @property
     def in_degrees(self) -> Tensor:
-        """[num_receivers] int64: edges that reach each receiver."""
+        """Return the number of edges [num_receivers] that reach each receiver."""
         return self.receiver_offsets.diff()
 
     def unreached_receivers(self) -> Tensor:
-        """Indices of receivers no edge reaches."""
+        """Return indices of receivers no edge reaches."""
         return torch.nonzero(self.in_degrees == 0).squeeze(1)
 
     def to(self, device: torch.device | str) -> Graph:
-        """The same graph on another device."""
+        """Return the same graph on another device."""
         return replace(self, edge_index=self.edge_index.to(device), edge_features=self.edge_features.to(device))
 
 
@@ -119,10 +120,10 @@ class ModelGraphs:
     mesh: Mesh | None = None
 
     def named(self) -> dict[str, Graph]:
-        """The graphs that exist, by name."""
+        """Return the graphs that exist, by name."""
         graphs = {"encoder": self.encoder, "processor": self.processor, "decoder": self.decoder}
         return {name: graph for name, graph in graphs.items() if graph is not None}
 
     def to(self, device: torch.device | str) -> ModelGraphs:
-        """The same graphs on another device."""
+        """Return the same graphs on another device."""
         return ModelGraphs(mesh=self.mesh, **{name: graph.to(device) for name, graph in self.named().items()})

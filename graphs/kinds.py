@@ -1,4 +1,4 @@
-"""Sections of a configuration that are told apart by their key `kind`."""
+"""Sections of a configuration that their key `kind` distinguishes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 
 class ByKind:
-    """Marks a union of dataclasses that `kind` alone tells apart: `Annotated[A | B, ByKind]`.
+    """Marks a union of dataclasses that `kind` alone distinguishes: `Annotated[A | B, ByKind]`.
 
     Each has a field `kind: Literal["a"] = "a"`, which the YAML must name. A member with an attribute `registered`, a
     dictionary of kinds to classes, stands for the classes registered there. pydantic would try the members of a bare
@@ -24,17 +24,17 @@ class ByKind:
 
 
 def kinds_in(annotation: Any) -> dict[str, type]:
-    """The dataclasses an annotation allows, by kind."""
+    """Return the dataclasses an annotation allows, by kind."""
     return {tag: member for member in members_of(annotation) for tag in kinds_of(member)}
 
 
 def kinds_of(member: Any) -> tuple[str, ...]:
-    """The values a dataclass's `kind` may take; none for anything else."""
+    """Return the values a dataclass's `kind` may take; none for anything else."""
     return get_args(get_type_hints(member).get("kind")) if dataclasses.is_dataclass(member) else ()
 
 
 def members_of(annotation: Any) -> list[Any]:
-    """The types a value may have: a union's without None, and what is registered in place of an open base."""
+    """Return the types a value may have: a union's without None, and what is registered in place of an open base."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return members_of(get_args(annotation)[0])

@@ -33,7 +33,7 @@ class Domain:
 
     @property
     def periodic(self) -> bool:
-        """True where a walk around the first or last axis comes home."""
+        """Return whether a walk around the first or last axis comes home."""
         return self.kind != "limited_area"
 
 
@@ -89,38 +89,39 @@ class Mesh:
 
     @property
     def structured(self) -> bool:
-        """True where the nodes form a grid of latitudes and longitudes."""
+        """Return whether the nodes form a grid of latitudes and longitudes."""
         return len(self.shape) == 2
 
     @cached_property
     def latitudes(self) -> NDArray[np.float64]:
-        """[node], degrees north; zero on a ring."""
+        """Return degrees north [node]; zero on a ring."""
         if self.domain.kind == "ring":
             return np.zeros(self.num_nodes)
         return np.degrees(np.arcsin(np.clip(self.positions[:, 2], -1.0, 1.0)))
 
     @cached_property
     def longitudes(self) -> NDArray[np.float64]:
-        """[node], degrees east in [0, 360)."""
+        """Return degrees east [node] in [0, 360)."""
         degrees = np.degrees(np.arctan2(self.positions[:, 1], self.positions[:, 0])) % 360.0
         return np.where(degrees > 360.0 - 1e-9, 0.0, degrees)
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """[node] what each counts in losses and scores: its area, nothing on the boundary; they sum to one."""
+        """Return the weight [node] of each node in losses and scores: its area, nothing on the boundary; they sum to
+        one."""
         if self.boundary is None:
             return self.areas
         inside = np.where(self.boundary, 0.0, self.areas)
         return inside / inside.sum()
 
     def same_nodes(self, other: Mesh, tolerance: float = 1e-4) -> bool:
-        """True where both meshes have the same nodes in the same order, to `tolerance` [radians]."""
+        """Return whether both meshes have the same nodes in the same order, to `tolerance` [radians]."""
         return self.positions.shape == other.positions.shape and bool(
             np.all(np.linalg.norm(self.positions - other.positions, axis=1) < tolerance)
         )
 
     def describe(self) -> str:
-        """The mesh in half a sentence, for messages and reports."""
+        """Return the mesh in half a sentence, for messages and reports."""
         grid = " x ".join(str(n) for n in self.shape)
         match self.domain.kind:
             case "ring":

@@ -56,7 +56,7 @@ def save(path: str | Path, mesh: Mesh, graphs: ModelGraphs | None = None, hidden
 
 
 def load(path: str | Path) -> StoredGraphs:
-    """What `save` wrote; nothing in the file is executed.
+    """Return what `save` wrote; nothing in the file is executed.
 
     Raises MeshcastError where the file is absent, truncated or holds something else.
     """
@@ -82,7 +82,7 @@ def load(path: str | Path) -> StoredGraphs:
 def pack(
     mesh: Mesh, graphs: ModelGraphs | None = None, hidden: Mesh | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A mesh and its graphs as named arrays, each name beginning with `graphs.`, and JSON metadata.
+    """Return a mesh and its graphs as named arrays, each name beginning with `graphs.`, and JSON metadata.
 
     For files that hold more than graphs, such as checkpoints: `unpack` takes no notice of other arrays.
     """
@@ -113,7 +113,7 @@ def pack(
 
 
 def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredGraphs:
-    """What `pack` packed, bit for bit."""
+    """Return what `pack` packed, bit for bit."""
     if metadata.get("version") != FORMAT_VERSION:
         raise MeshcastError(
             f"These graphs are of format {metadata.get('version')}, but this Meshcast reads {FORMAT_VERSION}. "
@@ -149,7 +149,7 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
 
 
 def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -> HeteroData:
-    """The graphs as PyG's HeteroData with the names and units of anemoi-graphs 0.9.8.
+    """Return the graphs as PyG's HeteroData with the names and units of anemoi-graphs 0.9.8.
 
     Nodes `data` and `hidden`: `x` (latitude, longitude) [radians] float32, `area_weight` [node, 1] relative to the
     largest; a ring lies on the equator. Edges `(source, to, target)`: `edge_index` int32, `edge_length` [edge, 1] and
@@ -189,7 +189,7 @@ def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -
 
 
 def from_heterodata(data: HeteroData) -> StoredGraphs:
-    """Mesh and graphs of a HeteroData, ours or one that anemoi-graphs built.
+    """Return mesh and graphs of a HeteroData, ours or one that anemoi-graphs built.
 
     Coordinates come to float32, grids of latitudes and longitudes are known again as such, and edge features are
     computed anew, so attributes of the edges other than their ends play no part.
@@ -248,12 +248,12 @@ def _mesh_from(nodes: Any, name: str) -> Mesh:
 
 
 def _on_sphere(mesh: Mesh) -> NDArray[np.float64]:
-    """[node, 3] positions; a ring becomes the equator."""
+    """Return positions [node, 3]; a ring becomes the equator."""
     return np.pad(mesh.positions, ((0, 0), (0, 3 - mesh.positions.shape[1])))
 
 
 def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> NDArray[np.float64]:
-    """[edge, 2] unit vectors from receiver to sender, in the receiver's tangent plane.
+    """Return unit vectors [edge, 2] from receiver to sender, in the receiver's tangent plane.
 
     As anemoi-graphs 0.9.8: rotate the receiver to the north pole along its meridian and read off the sender's (x, y)
     there, which is the direction (east, north) turned by the receiver's longitude and a quarter. (On the south pole

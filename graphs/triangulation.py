@@ -13,7 +13,8 @@ Faces = NDArray[np.int64]
 
 
 def delaunay(positions: Array) -> Faces:
-    """[face, corner] the spherical Delaunay triangulation of nodes [node, 3]: the convex hull, seen from outside.
+    """Return the spherical Delaunay triangulation of nodes [node, 3]: the convex hull, seen from
+    outside.
 
     Faces turn anticlockwise. Four nodes on one circle, as on every grid, are cut in two either way.
     Raises scipy's QhullError for fewer than four nodes, or all in one plane.
@@ -27,7 +28,7 @@ def delaunay(positions: Array) -> Faces:
 
 
 def voronoi_areas(positions: Array, faces: Faces) -> Array:
-    """[node] areas of the spherical Voronoi cells [steradian], from the circumcentres of Delaunay faces.
+    """Return areas [node] of the spherical Voronoi cells [steradian], from the circumcentres of Delaunay faces.
 
     Each side of a face and its circumcentre make two mirrored right triangles, one for the cell at either end; they
     count as negative where the circumcentre lies beyond the side.

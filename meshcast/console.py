@@ -49,7 +49,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
+    """Return `1 case`, `2 cases`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
@@ -63,7 +63,7 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def pairs(texts: list[str], option: str) -> dict[str, str]:
-    """`name=value` texts of a repeated option as a dictionary."""
+    """Return `name=value` texts of a repeated option as a dictionary."""
     from graphs.errors import MeshcastError
 
     for text in texts:

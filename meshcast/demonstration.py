@@ -71,7 +71,7 @@ class DemonstrationResult:
 
     @property
     def scores(self) -> dict[str, dict[str, list[float]]]:
-        """By label of each emulator and by variable, by lead."""
+        """Return the scores by label and variable, for each lead time."""
         return {
             scores.label: {
                 name: scores.mean(self.demo.metric)[:, column].tolist()
@@ -82,18 +82,19 @@ class DemonstrationResult:
 
     @property
     def rivals(self) -> tuple[str, ...]:
-        """Labels of the closed forms to beat."""
+        """Return labels of the closed forms to beat."""
         return self.demo.rivals or self.verification.baselines
 
     @property
     def unbeaten(self) -> list[str]:
-        """The rivals that err no more than the network in some variable at some lead time; a NaN of its own is no
-        success, one of a rival no defeat."""
+        """Return the baselines that err no more than the network in some variable at some lead time.
+
+        A NaN of the network is no success, one of a baseline no defeat."""
         ours = self._errors(self.verification.emulators[0])
         return [label for label in self.rivals if not np.all(ours < self._errors(self.verification[label], np.inf))]
 
     def _errors(self, scores: ForecastScores, failed: float = np.nan) -> Any:
-        """[lead, variable] of what was scored."""
+        """Return of [lead, variable] what was scored."""
         errors = scores.mean(self.demo.metric)
         return np.where(np.isnan(errors), failed, errors)
 
@@ -169,7 +170,7 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
 
 
 def _unseen_starts(experiment: ExperimentConfig, trained: TrainedEmulator, steps: int) -> InitialConditions:
-    """The first states of the test trajectories, numbered as in the whole dataset."""
+    """Return the first states of the test trajectories, numbered as in the whole dataset."""
     assert experiment.data.test is not None and experiment.data.test.trajectories is not None
     test, task = experiment.data.test.open(), trained.emulator.task
     init_time, rows = spread_starts(test, task, steps)
@@ -184,7 +185,7 @@ def _solver_forecasts(
     truth: Path,
     initial: InitialConditions,
 ) -> list[Forecast]:
-    """The truth's own solver with fewer harmonics, the last of which it damps as fast, from the same nodes."""
+    """Return the truth's own solver with fewer harmonics, the last of which it damps as fast, from the same nodes."""
     if not truncations or not isinstance(simulation, SphereSimulationConfig):
         return []
     task, fields, made = trained.emulator.task, open_fields(str(truth)), []
@@ -197,7 +198,7 @@ def _solver_forecasts(
 
 
 def _corrections(task: Task, found: Mapping[str, Any]) -> dict[str, str]:
-    """What exact conservation takes off the area mean, as facts of the report."""
+    """Return what exact conservation takes off the area mean, as facts of the report."""
     units = {variable.name: variable.units for variable in task.predicted}
     facts = {}
     for name, sizes in found.items():
@@ -210,7 +211,7 @@ def _corrections(task: Task, found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _fresh(folder: Path) -> Path:
-    """An empty folder; one of an earlier demonstration is removed, anything else is left alone."""
+    """Return an empty folder; one of an earlier demonstration is removed, anything else is left alone."""
     if folder.exists() and any(folder.iterdir()):
         if not (folder / MARK).is_file():
             raise MeshcastError(f"{folder} holds something else than a demonstration. Choose another --output.")

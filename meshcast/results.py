@@ -30,13 +30,14 @@ def print_scores(verification: Verification, metric: str = "rmse") -> None:
 
 
 def _with_truth(emulator: ForecastScores, metric: str) -> NDArray[np.int64]:
-    """Lead steps at which a case was scored, or would have been, had it not been stopped."""
+    """Return lead steps at which a case was scored, or would have been, had it not been stopped."""
     there = np.isfinite(emulator.mean(metric)) | (emulator.failed > 0)  # [lead, variable]
     return emulator.lead_steps[there.any(axis=1)]
 
 
 def _cells(emulator: ForecastScores, metric: str, column: int) -> dict[int, str]:
-    """What a table shows of one variable at each lead step: the score, or how many cases the guard had stopped."""
+    """Return what a table shows of one variable at each lead step: the score, or how many cases the guard had
+    stopped."""
     means, failed = emulator.mean(metric)[:, column], emulator.failed[:, column]
     texts = [f"{stopped} stopped" if stopped else f"{mean:.3g}" for mean, stopped in zip(means, failed, strict=True)]
     return dict(zip(emulator.lead_steps.tolist(), texts, strict=True))

@@ -31,7 +31,7 @@ def refuse_foreign_packages() -> None:
 
 
 def _started_by_dash_m() -> bool:
-    """Python sets argv[0] to "-m" while it looks for the module, which is when it imports this package."""
+    """Return whether `python -m` started this, by argv[0], which is "-m" while Python looks for the module."""
     if not sys.argv or sys.argv[0] != "-m" or "-m" not in sys.orig_argv:
         return False
     module = sys.orig_argv[sys.orig_argv.index("-m") + 1]
@@ -44,7 +44,8 @@ def _leave_working_directory_out() -> None:
 
 
 def _place_of(name: str) -> Path | None:
-    """The folder of the package, or the file of the module, that `import name` brings; none where nothing is found."""
+    """Return the folder of the package, or the file of the module, that `import name` brings; none where nothing is
+    found."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None) or (None if module else importlib.util.find_spec(name))
     if spec is None:

@@ -8,7 +8,7 @@ from graphs.errors import MeshcastError
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The shipped experiments by name, in alphabetical order.
+    """Return the shipped experiments by name, in alphabetical order.
 
     They are data of the installed package, meshcast/configs/, and stand in configs/ beside it in a checkout.
     """
@@ -20,7 +20,7 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def config_path(given: Path) -> Path:
-    """A configuration file a user named: a path, or the name of a shipped experiment.
+    """Return a configuration file a user named: a path, or the name of a shipped experiment.
 
     Raises MeshcastError where it is neither, with the nearest shipped name.
     """

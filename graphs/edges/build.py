@@ -123,9 +123,9 @@ class GraphConfig:
 
 
 def build_graphs(config: GraphConfig, mesh: Mesh) -> ModelGraphs:
-    """The graphs of a network for data on `mesh`.
+    """Return the graphs of a network for data on `mesh`.
 
-    Raises MeshcastError where a node would hear nothing, or a grid point lies in no triangle.
+    Raises MeshcastError where a node would receive nothing, or a grid point lies in no triangle.
     """
     if config.mesh is None:
         return ModelGraphs(processor=connected(mesh, mesh, connect(config.processor, mesh), "the processor"))
@@ -139,7 +139,7 @@ def build_graphs(config: GraphConfig, mesh: Mesh) -> ModelGraphs:
 
 
 def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mesh, Tensor]:
-    """The mesh where messages pass for data on `grid`, and the processor's edges [2, edge] on it.
+    """Return the mesh where messages pass for data on `grid`, and the processor's edges [2, edge] on it.
 
     For limited-area data the mesh is trimmed to the corners of triangles that hold a grid point and the nodes within
     the encoder's reach of one; of a multi-mesh the edges between kept nodes stay.
@@ -160,7 +160,8 @@ def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mes
 
 
 def encoder_reach(mesh: Mesh) -> float:
-    """How far [m] a mesh's nodes listen to grid points by default: 0.6 of the longest side of a face."""
+    """Return the distance [m] from which a mesh's nodes receive grid points by default: 0.6 of the longest side of a
+    face."""
     assert mesh.faces is not None
     sides = mesh.positions[mesh.faces] - mesh.positions[np.roll(mesh.faces, -1, axis=1)]
     chord = float(np.linalg.norm(sides, axis=-1).max())
@@ -168,7 +169,7 @@ def encoder_reach(mesh: Mesh) -> float:
 
 
 def _within_reach(grid: Mesh, hidden: Mesh) -> Tensor:
-    """[2, edge] to each mesh node all grid points within the encoder's reach, of a stretched mesh its own."""
+    """Return the edges [2, edge] to each mesh node from all grid points within the encoder's reach."""
     assert hidden.faces is not None
     sides = np.stack([hidden.faces, np.roll(hidden.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
     lengths = np.linalg.norm(hidden.positions[sides[:, 0]] - hidden.positions[sides[:, 1]], axis=1)
@@ -187,8 +188,8 @@ def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
     match config:
         case None:
             edge_index = _within_reach(grid, hidden)
-            unheard = np.flatnonzero(np.bincount(edge_index[1].numpy(), minlength=hidden.num_nodes) == 0)
-            edge_index = torch.cat([edge_index, nearest(grid, hidden, 1)[:, unheard]], dim=1)
+            unreceived = np.flatnonzero(np.bincount(edge_index[1].numpy(), minlength=hidden.num_nodes) == 0)
+            edge_index = torch.cat([edge_index, nearest(grid, hidden, 1)[:, unreceived]], dim=1)
         case TriangleEdges():
             edge_index, barycentric = containing_triangle(hidden, grid)
             edge_index = edge_index.flip(0)
@@ -198,15 +199,16 @@ def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
 
 
 def _area_shares(grid: Mesh, hidden: Mesh, edge_index: Tensor, weights: Tensor | None) -> Tensor:
-    """[edge] the share of each sender in the area its receiver hears; weighted, they sum to one at every receiver.
+    """Return the share [edge] of each sender in the area its receiver receives; weighted, they sum to one at every
+    receiver.
 
     A sum over senders would grow with their number, which on a grid of latitudes and longitudes is tens of times
     larger near a pole than at the equator.
     """
     senders, receivers = edge_index
     areas = torch.from_numpy(grid.areas)[senders] * (1.0 if weights is None else weights)
-    heard = areas.new_zeros(hidden.num_nodes).index_add_(0, receivers, areas)
-    return areas / heard.clamp_min(1e-300)[receivers]  # of corners that hear weights of zero only, nothing
+    received = areas.new_zeros(hidden.num_nodes).index_add_(0, receivers, areas)
+    return areas / received.clamp_min(1e-300)[receivers]  # of corners that receive weights of zero only, nothing
 
 
 def _decoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
@@ -227,7 +229,7 @@ def _links(config: LinkConfig, senders: Mesh, receivers: Mesh) -> Tensor:
 
 
 def default_config(mesh: Mesh) -> GraphConfig:
-    """A fair first choice: hops of several scales on a ring or an icosphere, the eight neighbours elsewhere."""
+    """Return a fair first choice: hops of several scales on a ring or an icosphere, the eight neighbours elsewhere."""
     if mesh.domain.kind == "ring":
         hops = tuple(hop for hop in (1, 2, 4, 8) if 2 * hop < mesh.num_nodes)
         return GraphConfig(HopEdges(hops=hops))
@@ -251,12 +253,12 @@ class GridGraphs:
 
 
 def default_graphs(mesh: Mesh) -> ModelGraphs:
-    """The graphs of `default_config`."""
+    """Return the graphs of `default_config`."""
     return build_graphs(default_config(mesh), mesh)
 
 
 def connect(config: EdgeConfig, mesh: Mesh) -> Tensor:
-    """[2, edge] the edges a configuration asks for, inside one mesh."""
+    """Return the edges [2, edge] a configuration asks for, inside one mesh."""
     match config:
         case HopEdges():
             return ring_hops(mesh, config.hops)
@@ -273,7 +275,7 @@ def connect(config: EdgeConfig, mesh: Mesh) -> Tensor:
 
 
 def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, weights: Tensor | None = None) -> Graph:
-    """A graph with its edge features, every receiver reached.
+    """Return a graph with its edge features, every receiver reached.
 
     weights: [edge], appended to the features as `weight` where given.
     """

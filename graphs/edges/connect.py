@@ -29,7 +29,7 @@ MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
 
 
 def ring_hops(mesh: Mesh, hops: Sequence[int]) -> Tensor:
-    """Edges to every node from those `hop` nodes to its left and to its right, for each of `hops`.
+    """Return edges to every node from those `hop` nodes to its left and to its right, for each of `hops`.
 
     Hops such as (1, 2, 4, 8) span several scales in one graph.
     """
@@ -51,12 +51,12 @@ def ring_hops(mesh: Mesh, hops: Sequence[int]) -> Tensor:
 
 
 def stencil(mesh: Mesh, radius: int, shape: Literal["square", "disc"] = "square", self_edges: bool = False) -> Tensor:
-    """Edges to every node of a grid from those at most `radius` rows and columns away.
+    """Return edges to every node of a grid from those at most `radius` rows and columns away.
 
     Columns wrap around where the longitudes close the circle; rows end at the first and the last latitude.
 
     radius: in rows and columns; the disc keeps offsets with di² + dj² at most radius².
-    self_edges: whether a node hears itself, offset (0, 0).
+    self_edges: whether a node sends to itself, offset (0, 0).
     """
     if not mesh.structured:
         raise MeshcastError(
@@ -86,11 +86,11 @@ def stencil(mesh: Mesh, radius: int, shape: Literal["square", "disc"] = "square"
 
 
 def multi_mesh(mesh: Mesh, levels: Sequence[int] | None = None) -> Tensor:
-    """The sides of the faces of several levels of an icosphere, both ways (Lam et al. 2023, arXiv:2212.12794).
+    """Return the sides of the faces of several levels of an icosphere, both ways (Lam et al. 2023, arXiv:2212.12794).
 
-    Every node of the finest level hears its near neighbours, those of coarser ones their far neighbours too: all
-    levels of an icosphere of level n have 60 (4^(n + 1) - 1) / 3 directed edges. A part of an icosphere and a stretched
-    mesh have those of their own nodes.
+    Every node of the finest level receives from its near neighbours, those of coarser ones their far neighbours too:
+    all levels of an icosphere of level n have 60 (4^(n + 1) - 1) / 3 directed edges. A part of an icosphere and a
+    stretched mesh have those of their own nodes.
 
     levels: any subset; all where None. Nodes that belong to none of them stay without edges.
     """
@@ -111,7 +111,8 @@ def multi_mesh(mesh: Mesh, levels: Sequence[int] | None = None) -> Tensor:
 
 
 def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
-    """Edges to every receiver from its `k` nearest senders; inside one mesh, from its `k` nearest other nodes."""
+    """Return edges to every receiver from its `k` nearest senders; inside one mesh, from its `k` nearest other
+    nodes."""
     _refuse_different_worlds(senders, receivers)
     within_one_mesh = senders.same_nodes(receivers)
     available = senders.num_nodes - within_one_mesh
@@ -130,7 +131,8 @@ def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
 
 
 def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
-    """Edges to every receiver from all senders at most `distance` away; inside one mesh, without the node itself.
+    """Return edges to every receiver from all senders at most `distance` away; inside one mesh, without the node
+    itself.
 
     distance: along the great circle [m]; on a ring, along it in the unit of its length.
     Receivers that have no sender so near stay without edges: see `refuse_unreached`.
@@ -153,7 +155,8 @@ def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
 
 
 def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
-    """Edges to every grid point from the corners of the mesh's face that holds it, and their barycentric weights.
+    """Return edges to every grid point from the corners of the mesh's face that holds it, and their barycentric
+    weights.
 
     Returns edge_index [2, 3 · grid point], senders on the mesh, and weights [edge] float64, at least zero, that sum to
     one at every receiver: w_a ∝ p · (b × c), linear interpolation in the plane of the face. A point on a side or a
@@ -183,7 +186,7 @@ def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
 
 
 def induced(edge_index: Tensor, keep: NDArray[np.bool_]) -> Tensor:
-    """The edges whose ends are both kept, in the numbering of the kept nodes.
+    """Return the edges whose ends are both kept, in the numbering of the kept nodes.
 
     keep: [node], True where a node stays.
     """
@@ -193,12 +196,12 @@ def induced(edge_index: Tensor, keep: NDArray[np.bool_]) -> Tensor:
 
 
 def arc_radius(mesh: Mesh) -> float:
-    """The length one radian of arc stands for: the sphere's radius [m], or a ring's length over 2 π."""
+    """Return the length one radian of arc stands for: the sphere's radius [m], or a ring's length over 2 π."""
     return mesh.domain.size / (2.0 * np.pi) if mesh.domain.kind == "ring" else mesh.domain.size
 
 
 def refuse_unreached(edge_index: Tensor, receivers: Mesh, what: str = "the processor") -> None:
-    """Raise where a receiver has no edge: it would never hear anything and its forecast would be noise."""
+    """Raise where a receiver has no edge: it would receive nothing and its forecast would be noise."""
     reached = np.zeros(receivers.num_nodes, dtype=bool)
     reached[edge_index[1].numpy()] = True
     missing = np.flatnonzero(~reached)
@@ -213,7 +216,7 @@ def refuse_unreached(edge_index: Tensor, receivers: Mesh, what: str = "the proce
 
 
 def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]:
-    """The relative positions that occur in a graph, and which of them each edge has.
+    """Return the relative positions that occur in a graph, and which of them each edge has.
 
     On a ring these are the displacements, on a grid the offsets in rows and columns, else the displacements east and
     north; edges that agree to `decimals` are of one class. Returns classes [edge] int64 and table [class, coordinate].
@@ -230,7 +233,8 @@ def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]
 
 
 def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:
-    """[receiver, class] the sender at each relative position, `num_senders` (one past the end) where there is none.
+    """Return the sender [receiver, class] at each relative position, `num_senders` (one past the end) where there is
+    none.
 
     Raises where two edges of one receiver share a class.
     """
@@ -269,8 +273,8 @@ def _edge_index(senders: NDArray[np.int64], receivers: NDArray[np.int64]) -> Ten
 def locate(
     positions: NDArray[np.float64], faces: NDArray[np.int64], targets: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """[target] the face [face, corner] that holds each target [target, 3], -1 where none does, and barycentric
-    weights [target, corner]."""
+    """Return the face [target] of [face, corner] that holds each target [target, 3], -1 where none does, and
+    barycentric weights [target, corner]."""
     corners = positions[faces]  # [face, corner, xyz]
     opposite = np.cross(np.roll(corners, -1, axis=1), np.roll(corners, -2, axis=1))  # b × c, c × a, a × b
     centres = corners.sum(axis=1)
@@ -307,7 +311,8 @@ def locate(
 def _eastern_most(
     allowed: NDArray[np.bool_], centres: NDArray[np.float64], targets: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """[target] of the allowed candidates [target, candidate] the one whose centre lies most to the east, else north."""
+    """Return the one [target] of the allowed candidates [target, candidate] whose centre lies most to the east, else
+    north."""
     east, north = tangent_frames(targets)
     # An irrational direction, in which no two faces around one point can tie.
     lead = np.einsum("tkx,tx->tk", centres - targets[:, None], east + (np.sqrt(5.0) - 2.0) * north)

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def edge_features(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> tuple[Tensor, tuple[str, ...]]:
-    """Features [edge, feature] float64 of every edge, and their names.
+    """Return features [edge, feature] float64 of every edge, and their names.
 
     Displacements point from the receiver to the sender and are given, like lengths, in units of the longest edge, so
     that they lie in -1 to 1 on every mesh.
@@ -36,7 +36,7 @@ def edge_features(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> tuple[T
 
 
 def arc_lengths(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> Array:
-    """[edge] angles [radians] that the edges span on the circle or the sphere."""
+    """Return the angles [edge, radians] that the edges span on the circle or the sphere."""
     source, target = (row.cpu().numpy() for row in edge_index)
     a, b = senders.positions[source], receivers.positions[target]
     return np.abs(_ring_angle(a, b)) if receivers.domain.kind == "ring" else great_circle_distance(a, b)
@@ -49,7 +49,7 @@ def _ring_columns(source: Array, target: Array) -> dict[str, Array]:
 
 
 def _ring_angle(source: Array, target: Array) -> Array:
-    """[edge] signed angle from target to source, the short way around, in (-π, π]."""
+    """Return the signed angle [edge] from target to source, the short way around, in (-π, π]."""
     # Through the sine and cosine of the difference, so that there is no wrap to mend.
     sine = target[:, 0] * source[:, 1] - target[:, 1] * source[:, 0]
     return np.arctan2(sine, np.sum(source * target, axis=1))

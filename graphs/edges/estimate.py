@@ -26,7 +26,7 @@ class Estimate:
     num_bytes: int
 
     def describe(self) -> str:
-        """The estimate in a sentence."""
+        """Return the estimate in a sentence."""
         return (
             f"To build: about {self.num_nodes:,} nodes and {self.num_edges:,} edges, "
             f"{readable(self.num_bytes)} of memory at the peak."
@@ -42,7 +42,7 @@ class Estimate:
 
 
 def estimate(config: GraphConfig, num_grid_points: int) -> Estimate:
-    """Nodes, edges and memory of the graphs of a configuration, on data of so many points over the whole domain.
+    """Return nodes, edges and memory of the graphs of a configuration, on data of so many points over the whole domain.
 
     Raises MeshcastError where the configuration names a level that no icosphere has.
     """

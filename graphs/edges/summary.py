@@ -31,7 +31,7 @@ def summary(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> dict
 
 
 def describe(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> str:
-    """The summary as a few lines of text."""
+    """Return the summary as a few lines of text."""
     content = summary(graphs, mesh, hidden)
     lines = [f"{name} mesh: {text}" for name, text in content["meshes"].items()]
     scale, unit = (1.0, "") if content["length_unit"] == "1" else (1e-3, " km")

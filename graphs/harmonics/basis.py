@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 def legendre(mu: Array, truncation: int, offsets: int | None = None, cosine: Array | None = None) -> Array:
-    """Associated Legendre functions P_lm(μ) [point, order, offset], normalised as above, without the (-1)^m.
+    """Return associated Legendre functions P_lm(μ) [point, order, offset], normalised as above, without the (-1)^m.
 
     By the recurrence in l at fixed m (Belousov 1962; Press et al., Numerical Recipes, 3rd ed., eq. 6.7.9), which is
     stable up to degrees of some hundreds in float64.
@@ -46,7 +46,7 @@ def legendre(mu: Array, truncation: int, offsets: int | None = None, cosine: Arr
 
 
 def epsilon(degree: float | Array, order: int | Array) -> float | Array:
-    """ε_lm = sqrt((l² - m²) / (4 l² - 1)): μ P_lm = ε_{l+1,m} P_{l+1,m} + ε_lm P_{l-1,m}."""
+    """Return ε_lm = sqrt((l² - m²) / (4 l² - 1)): μ P_lm = ε_{l+1,m} P_{l+1,m} + ε_lm P_{l-1,m}."""
     return np.sqrt(np.maximum(degree**2 - order**2, 0.0) / (4.0 * degree**2 - 1.0))
 
 
@@ -61,27 +61,27 @@ class Degrees:
 
     @property
     def order(self) -> NDArray[np.int64]:
-        """[order, 1]."""
+        """Return the orders [order, 1]."""
         return np.arange(self.truncation + 1)[:, None]
 
     @property
     def degree(self) -> NDArray[np.int64]:
-        """[order, offset], beyond T where a place is unused."""
+        """Return the degrees [order, offset], beyond T where a place is unused."""
         return self.order + np.arange(self.truncation + 1)[None]
 
     @property
     def kept(self) -> NDArray[np.bool_]:
-        """[order, offset] true where l <= T."""
+        """Return [order, offset] whether l <= T."""
         return self.degree <= self.truncation
 
     @property
     def multiplicity(self) -> Array:
-        """[order, offset]: 1 for m = 0, 2 beyond (its conjugate counts too), 0 where unused."""
+        """Return the multiplicity [order, offset]: 1 for m = 0, 2 beyond (its conjugate counts too), 0 where unused."""
         return np.where(self.order == 0, 1.0, 2.0) * self.kept
 
 
 def power_by_degree(coefficients: Tensor) -> Tensor:
-    """[degree, ...] area mean of the square, by degree, of coefficients [order, offset, ...]."""
+    """Return the area mean [degree, ...] of the square, by degree, of coefficients [order, offset, ...]."""
     truncation = coefficients.shape[0] - 1
     degrees = Degrees(truncation)
     share = torch.as_tensor(degrees.multiplicity, device=coefficients.device)
@@ -93,7 +93,8 @@ def power_by_degree(coefficients: Tensor) -> Tensor:
 
 
 def truncated(coefficients: Tensor, truncation: int) -> Tensor:
-    """The same field with degrees up to `truncation` only, in that truncation's layout (zeros are added, too)."""
+    """Return the same field with degrees up to `truncation` only, in that truncation's layout (zeros are added,
+    too)."""
     have = coefficients.shape[0] - 1
     more = max(0, truncation - have)
     pad = (0, 0) * (coefficients.ndim - 2) + (0, more, 0, more)
@@ -104,7 +105,8 @@ def truncated(coefficients: Tensor, truncation: int) -> Tensor:
 
 
 def real_basis(positions: Array, truncation: int) -> Array:
-    """[node, coefficient * 2]: values of a real field at nodes from the kept coefficients' real, then imaginary parts.
+    """Return values [node, coefficient * 2] of a real field at nodes from the kept coefficients' real, then imaginary
+    parts.
 
     The columns of the imaginary parts of order zero are zero.
     """

@@ -35,12 +35,12 @@ class Evaluation:
         self._kept_basis: dict[int, list[Array]] = {}
 
     def field(self, coefficients: Tensor) -> Tensor:
-        """Values [..., node] of coefficients [order, offset, ...], T + 1 orders."""
+        """Return values [..., node] of coefficients [order, offset, ...], T + 1 orders."""
         assert coefficients.shape[0] == self.truncation + 1, (coefficients.shape, self.truncation)
         return self._sum(coefficients)
 
     def wind(self, vorticity: Tensor, divergence: Tensor, transform: SphericalTransform) -> tuple[Tensor, Tensor]:
-        """East and north components [..., node]; see `SphericalTransform.wind`.
+        """Return east and north components [..., node]; see `SphericalTransform.wind`.
 
         On a pole they are those of the node's own meridian, taken a millionth of a radian away.
         """
@@ -102,7 +102,7 @@ class NodeProjection:
         self.matrix = torch.from_numpy(inverse)  # [coefficient * 2, node]
 
     def coefficients(self, values: Tensor) -> Tensor:
-        """Complex [order, offset, ...] of values [..., node]."""
+        """Return the complex coefficients [order, offset, ...] of values [..., node]."""
         shape, size = values.shape[:-1], self.truncation + 1
         fitted = self.matrix.to(values) @ values.reshape(-1, values.shape[-1]).T  # [coefficient * 2, column]
         real, imaginary = fitted.tensor_split(2)
@@ -141,7 +141,7 @@ class WindProjection:
         self.matrix = torch.from_numpy(_pseudo_inverse(matrix) * np.tile(root, 2))
 
     def coefficients(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
-        """Vorticity and divergence [order, offset, ...] of a wind [..., node] on the sphere of radius one."""
+        """Return vorticity and divergence [order, offset, ...] of a wind [..., node] on the sphere of radius one."""
         shape, size = east.shape[:-1], self.truncation + 1
         wind = torch.cat([east, north], dim=-1).reshape(-1, 2 * east.shape[-1])
         fitted = self.matrix.to(wind) @ wind.T  # [unknown, column]
@@ -156,7 +156,8 @@ class WindProjection:
 
 
 def _pseudo_inverse(matrix: Array) -> Array:
-    """[column, row] least squares, by the normal equations where columns are nearly orthogonal: 20 times as fast."""
+    """Return the pseudo-inverse [column, row] for least squares, by the normal equations where columns are nearly
+    orthogonal: 20 times as fast."""
     gram = matrix.T @ matrix
     try:
         diagonal = np.diag(np.linalg.cholesky(gram))

@@ -76,14 +76,15 @@ class SphericalTransform:
 
     @cached_property
     def mesh(self) -> Mesh:
-        """The Gaussian grid as a mesh, its areas the quadrature weights."""
+        """Return the Gaussian grid as a mesh, its areas the quadrature weights."""
         mesh = latlon(self.latitudes, self.longitudes, periodic=True, radius=EARTH_RADIUS)
         weights = gaussian_latitudes(self.num_latitudes)[1]
         areas = np.repeat(weights / self.num_longitudes, self.num_longitudes)
         return Mesh(mesh.positions, areas / areas.sum(), mesh.shape, mesh.domain)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Grid values [latitude, column, longitude] of coefficients [order, offset, column], T + 1 or T + 2 offsets."""
+        """Return grid values [latitude, column, longitude] of coefficients [order, offset, column], T + 1 or T + 2
+        offsets."""
         offsets = coefficients.shape[1]
         columns = torch.view_as_real(coefficients).flatten(2)  # [order, offset, column * 2]
         even, odd = (
@@ -96,7 +97,8 @@ class SphericalTransform:
         return torch.fft.irfft(orders, n=self.num_longitudes, norm="forward")
 
     def analysis(self, values: Tensor, offsets: int | None = None, divided: bool = False) -> Tensor:
-        """Coefficients [order, offset, column] of grid values [latitude, column, longitude], by Gaussian quadrature.
+        """Return coefficients [order, offset, column] of grid values [latitude, column, longitude], by Gaussian
+        quadrature.
 
         offsets: T + 1 by default, T + 2 for what a derivative is made of.
         divided: of the values over cos²(latitude).
@@ -121,7 +123,7 @@ class SphericalTransform:
         return torch.view_as_complex(result.unflatten(2, (-1, 2)).contiguous())
 
     def kept(self, coefficients: Tensor) -> Tensor:
-        """Coefficients [order, offset, column] without what lies beyond degree T."""
+        """Return coefficients [order, offset, column] without what lies beyond degree T."""
         return coefficients * self._kept
 
     @cached_property
@@ -130,19 +132,21 @@ class SphericalTransform:
 
     @cached_property
     def laplacian(self) -> Tensor:
-        """[order, offset, 1] eigenvalues -l (l + 1) of the Laplacian on the unit sphere, zero where unused."""
+        """Return the eigenvalues [order, offset, 1], -l (l + 1), of the Laplacian on the unit sphere, zero where
+        unused."""
         degrees = Degrees(self.truncation)
         return self._tensor(-(degrees.degree * (degrees.degree + 1.0)) * degrees.kept)[..., None]
 
     @cached_property
     def inverse_laplacian(self) -> Tensor:
-        """[order, offset, 1] the inverse, zero for the mean."""
+        """Return the inverse [order, offset, 1], zero for the mean."""
         values = self.laplacian
         return torch.where(values == 0, torch.zeros_like(values), 1.0 / torch.where(values == 0, 1.0, values))
 
     @cached_property
     def _recurrence(self) -> tuple[Tensor, Tensor, Tensor]:
-        """i m [order, 1, 1]; what l sends to l + 1 and to l - 1 in (1 - μ²) dP/dμ, [order, offset of l, 1]."""
+        """Return i m [order, 1, 1], and what l sends to l + 1 and to l - 1 in (1 - μ²) dP/dμ, [order, offset of l,
+        1]."""
         degrees = Degrees(self.truncation)
         degree, order = degrees.degree.astype(np.float64), degrees.order.astype(np.float64)
         up = -degree * epsilon(degree + 1.0, order)
@@ -154,7 +158,7 @@ class SphericalTransform:
         )
 
     def wind(self, vorticity: Tensor, divergence: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients [order, T + 2 offsets, column] of u cos φ and v cos φ, on the sphere of radius one.
+        """Return coefficients [order, T + 2 offsets, column] of u cos φ and v cos φ, on the sphere of radius one.
 
         u cos φ = ∂χ/∂λ - cos φ ∂ψ/∂φ, v cos φ = ∂ψ/∂λ + cos φ ∂χ/∂φ, ψ = ∇⁻² ζ, χ = ∇⁻² δ; in units of the
         vorticity, so multiply by the radius.
@@ -172,14 +176,15 @@ class SphericalTransform:
         return u, v
 
     def divergence_and_curl(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients [order, offset, column] of div and curl, on the sphere of radius one, of a vector on the grid.
+        """Return coefficients [order, offset, column] of div and curl, on the sphere of radius one, of a vector on
+        the grid.
 
         east, north: components times cos φ [latitude, column, longitude].
         """
         return self.differentiated(self.analysis(torch.cat([east, north], dim=1), self.truncation + 2, divided=True))
 
     def differentiated(self, both: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients [order, offset, column] of div and curl of a vector, on the sphere of radius one.
+        """Return coefficients [order, offset, column] of div and curl of a vector, on the sphere of radius one.
 
         both: coefficients [order, T + 2 offsets, column · 2] of its east, then its north component over cos φ.
 
@@ -201,7 +206,7 @@ def _next_even(number: float) -> int:
 
 
 def _smooth_even(least: int) -> int:
-    """The smallest multiple of four at or above `least` without prime factors beyond five: its FFT is fast."""
+    """Return the smallest multiple of four at or above `least` without prime factors beyond five: its FFT is fast."""
     candidate = 4 * -(-least // 4)
     while True:
         rest = candidate

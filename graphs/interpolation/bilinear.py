@@ -36,7 +36,7 @@ def nearest(source: Mesh, target: Mesh) -> Interpolation:
 
 
 def bilinear(source: Mesh, target: Mesh) -> Interpolation:
-    """Linear interpolation: in latitude and longitude on a grid, else in the triangle around each target node.
+    """Interpolate linearly: in latitude and longitude on a grid, else in the triangle around each target node.
 
     Beyond the last row of a global grid, between that row and its mean, which stands for the pole. Second order.
     Raises MeshcastError where a limited area does not reach a target node.
@@ -84,7 +84,8 @@ def _on_grid(source: Mesh, target: Mesh) -> csr_array:
 
 
 def _bracket(axis: Array, values: Array) -> tuple[Index, Array, Array]:
-    """For each value the lower neighbour on a rising axis, the fraction of the way to the next, and by how much the
+    """Return for each value the lower neighbour on a rising axis, the fraction of the way to the next, and by how
+    much the
     value lies beyond the axis, where it is held at the end."""
     if len(axis) == 1:
         zeros = np.zeros(len(values))
@@ -103,7 +104,7 @@ def _on_triangles(source: Mesh, target: Mesh) -> csr_array:
 
 
 def _triangles(mesh: Mesh) -> Index:
-    """Delaunay triangles of nodes that have none; of a limited area those that do not bridge its outside."""
+    """Return Delaunay triangles of nodes that have none; of a limited area those that do not bridge its outside."""
     try:
         faces = delaunay(mesh.positions)
     except QhullError:

@@ -28,7 +28,7 @@ BALANCED = 1e-13  # share of a cell's area by which the integral over it may be 
 
 
 def conservative(source: Mesh, target: Mesh) -> Interpolation:
-    """First-order conservative remapping: each target node takes the mean over its cell (Jones 1999,
+    """Remap conservatively to first order: each target node takes the mean over its cell (Jones 1999,
     https://doi.org/10.1175/1520-0493(1999)127<2204:FASOCR>2.0.CO;2).
 
     The overlaps of cells are exact between two grids of latitudes and longitudes. Elsewhere they are counted at sample
@@ -47,7 +47,8 @@ def conservative(source: Mesh, target: Mesh) -> Interpolation:
 
 
 def _exact_overlap(source: Mesh, target: Mesh) -> csr_array:
-    """[target, source] areas that cells of two grids share: overlaps in the sine of latitude times in longitude."""
+    """Return areas [target, source] that cells of two grids share: overlaps in the sine of latitude times in
+    longitude."""
     height = csr_array(_overlap(_sine_bounds(target), _sine_bounds(source)))
     theirs, ours = _longitude_bounds(source), _longitude_bounds(target)
     width = csr_array(sum(_overlap(ours, theirs + turn) for turn in (-720.0, -360.0, 0.0, 360.0, 720.0)))
@@ -55,13 +56,13 @@ def _exact_overlap(source: Mesh, target: Mesh) -> csr_array:
 
 
 def _overlap(first: Array, second: Array) -> Array:
-    """[first, second] lengths that intervals [interval, end] share."""
+    """Return lengths [first, second] that intervals [interval, end] share."""
     upper = np.minimum(first[:, None, 1], second[None, :, 1])
     return np.clip(upper - np.maximum(first[:, None, 0], second[None, :, 0]), 0.0, None)
 
 
 def _sine_bounds(mesh: Mesh) -> Array:
-    """[row, end] sines of latitude between which the cells of each row of a grid lie, the lower first."""
+    """Return sines [row, end] of latitude between which the cells of each row of a grid lie, the lower first."""
     if mesh.domain.kind == "sphere":
         # by the areas, so that Gaussian weights come out exactly
         share = mesh.areas.reshape(mesh.shape).sum(axis=1)
@@ -73,7 +74,7 @@ def _sine_bounds(mesh: Mesh) -> Array:
 
 
 def _longitude_bounds(mesh: Mesh) -> Array:
-    """[column, end] longitudes [degrees] between which the cells of each column of a grid lie, west first."""
+    """Return longitudes [column, end] [degrees] between which the cells of each column of a grid lie, west first."""
     columns = axes_of(mesh)[1]
     if len(columns) == 1:
         return columns[:, None] + np.array([[-0.5, 0.5]])
@@ -87,7 +88,7 @@ def _longitude_bounds(mesh: Mesh) -> Array:
 
 
 def _sampled(source: Mesh, target: Mesh) -> csr_array:
-    """[target, source] areas that cells share, counted at sample points."""
+    """Return areas [target, source] that cells share, counted at sample points."""
     if target.structured or source.structured:
         grid, other = (target, source) if target.structured else (source, target)
         finer = np.sqrt(max(1.0, other.num_nodes / grid.num_nodes))
@@ -117,7 +118,8 @@ def _sampled(source: Mesh, target: Mesh) -> csr_array:
 
 
 def _samples_of_grid(mesh: Mesh, number: int) -> tuple[Array, Index, Array]:
-    """Places [sample, 3], the cell each lies in and the area it stands for: number x number a cell, of equal areas."""
+    """Return places [sample, 3], the cell each lies in and the area it stands for: number x number a cell, of equal
+    areas."""
     fractions = (np.arange(number) + 0.5) / number
     sine, longitude = (
         (bounds[:, :1] + (bounds[:, 1:] - bounds[:, :1]) * fractions).ravel()
@@ -130,7 +132,7 @@ def _samples_of_grid(mesh: Mesh, number: int) -> tuple[Array, Index, Array]:
 
 
 def _nearest_cell(mesh: Mesh, places: Array) -> tuple[NDArray[np.bool_], Index]:
-    """Which places lie on the mesh [place], and of those the nearest node; the rim of a limited area ends half a
+    """Return which places lie on the mesh [place], and of those the nearest node; the rim of a limited area ends half a
     spacing beyond its nodes."""
     tree = cKDTree(mesh.positions)
     distance, node = tree.query(places)
@@ -142,7 +144,7 @@ def _nearest_cell(mesh: Mesh, places: Array) -> tuple[NDArray[np.bool_], Index]:
 
 
 def _balance(overlap: csr_array, rows: Array, columns: Array, most_rounds: int = 200) -> csr_array:
-    """The overlaps scaled by row and by column until they add up to both meshes' areas."""
+    """Return the overlaps scaled by row and by column until they add up to both meshes' areas."""
     scale_rows, scale_columns = np.ones(len(rows)), np.ones(len(columns))
     backward = overlap.T.tocsr()
     for _ in range(most_rounds):

@@ -10,7 +10,7 @@ from graphs.mesh import Mesh
 
 
 def interpolation(method: Method, source: Mesh, target: Mesh) -> Interpolation:
-    """The interpolation of this method between two meshes of the sphere."""
+    """Return the interpolation of this method between two meshes of the sphere."""
     match method:
         case "bilinear":
             return bilinear(source, target)

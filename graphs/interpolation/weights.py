@@ -37,7 +37,8 @@ class Interpolation:
     method: Method
 
     def apply(self, values: Values) -> Values:
-        """Values [..., node, channel] on the target of those on the source; linear, for tensors differentiable."""
+        """Return values [..., node, channel] on the target of those on the source; linear, for tensors
+        differentiable."""
         return multiply(self.matrix, values)
 
     def apply_known(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -50,7 +51,7 @@ class Interpolation:
         return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 1e-6)
 
     def apply_vector(self, east: Values, north: Values) -> tuple[Values, Values]:
-        """Components [..., node, channel] of a horizontal vector.
+        """Return components [..., node, channel] of a horizontal vector.
 
         Each is carried to the target along the great circle, so that a flow across a pole stays whole.
         """
@@ -61,7 +62,7 @@ class Interpolation:
         )
 
     def describe(self) -> str:
-        """The interpolation in half a sentence, for attributes and messages."""
+        """Return the interpolation in half a sentence, for attributes and messages."""
         return f"{self.method} from a {self.source.describe()} to a {self.target.describe()}"
 
     @cached_property
@@ -90,7 +91,7 @@ def multiply(matrix: csr_array, values: Values) -> Values:
 
 
 def sparse(rows: Index, columns: Index, data: Array, source: Mesh, target: Mesh) -> csr_array:
-    """Entries of zero left out, those of one place added."""
+    """Return the sparse matrix of these entries, zeros left out and those of one place added."""
     some = data != 0
     shape = (target.num_nodes, source.num_nodes)
     return coo_array((data[some], (rows[some], columns[some])), shape=shape).tocsr()
@@ -103,7 +104,7 @@ def rows_to_one(matrix: csr_array) -> csr_array:
 
 
 def axes_of(mesh: Mesh) -> tuple[Array, Array]:
-    """Latitudes and longitudes [degrees] of a grid, the longitudes unrolled eastward."""
+    """Return latitudes and longitudes [degrees] of a grid, the longitudes unrolled eastward."""
     columns = mesh.shape[1]
     longitudes = mesh.longitudes[:columns]
     return mesh.latitudes[::columns], longitudes[0] + np.concatenate([[0.0], np.cumsum(np.diff(longitudes) % 360.0)])

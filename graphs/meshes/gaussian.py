@@ -13,7 +13,7 @@ from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 
 
 def gaussian_latitudes(num_latitudes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
+    """Return Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
     if num_latitudes < 2:
         raise MeshcastError(f"A Gaussian grid needs at least 2 latitudes, not {num_latitudes}.")
     nodes, weights = np.polynomial.legendre.leggauss(num_latitudes)
@@ -21,7 +21,7 @@ def gaussian_latitudes(num_latitudes: int) -> tuple[NDArray[np.float64], NDArray
 
 
 def gaussian(number: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """The full Gaussian grid: 2 · number latitudes from north to south, 4 · number longitudes on each.
+    """Return the full Gaussian grid: 2 · number latitudes from north to south, 4 · number longitudes on each.
 
     Areas are the quadrature weights.
 
@@ -37,7 +37,7 @@ def gaussian(number: int, radius: float = EARTH_RADIUS) -> Mesh:
 
 
 def reduced_gaussian(points_per_latitude: Sequence[int], radius: float = EARTH_RADIUS) -> Mesh:
-    """A reduced Gaussian grid: evenly spaced points from 0 E on each latitude, from north to south.
+    """Return a reduced Gaussian grid: evenly spaced points from 0 E on each latitude, from north to south.
 
     points_per_latitude: GRIB's `pl`, for every latitude of both hemispheres, so an even number of them.
     """
@@ -57,7 +57,8 @@ def reduced_gaussian(points_per_latitude: Sequence[int], radius: float = EARTH_R
 
 
 def octahedral(number: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """The octahedral reduced Gaussian grid O`number`: 20 points beside each pole, four more on each latitude inward.
+    """Return the octahedral reduced Gaussian grid O`number`: 20 points beside each pole, four more on each latitude
+    inward.
 
     Malardel et al. (2016), ECMWF Newsletter 146, https://doi.org/10.21957/zwdu9u5i; 4 · number · (number + 9) points.
     """

@@ -112,7 +112,7 @@ GridConfig = Annotated[
 
 
 def build_grid(config: GridConfig) -> Mesh:
-    """The mesh of a grid; raises MeshcastError where it would not fit in memory."""
+    """Return the mesh of a grid; raises MeshcastError where it would not fit in memory."""
     count = num_points(config)
     refuse_too_large(BYTES_PER_NODE * count, f"A grid of {count:,} points", "Choose a coarser one.")
     match config:
@@ -136,7 +136,7 @@ def build_grid(config: GridConfig) -> Mesh:
 
 
 def num_points(config: GridConfig) -> int:
-    """Points of a grid, counted before it is built."""
+    """Return points of a grid, counted before it is built."""
     match config:
         case LatLonGrid():
             rows, columns = _counts(config)
@@ -180,6 +180,6 @@ def _counts(config: LatLonGrid) -> tuple[int, int]:
 
 
 def _axes(config: LatLonGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Latitudes from north to south and longitudes eastward [degrees]."""
+    """Return latitudes from north to south and longitudes eastward [degrees]."""
     rows, columns = _counts(config)
     return config.north - config.spacing * np.arange(rows), config.west + config.spacing * np.arange(columns)

@@ -10,7 +10,7 @@ from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 
 
 def healpix(nside: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """The 12 · nside² pixel centres of HEALPix in ring order, from north to south, all of one area.
+    """Return the 12 · nside² pixel centres of HEALPix in ring order, from north to south, all of one area.
 
     Górski et al. (2005), https://doi.org/10.1086/427976, equations 2 to 9.
 

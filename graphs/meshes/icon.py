@@ -10,7 +10,7 @@ from graphs.meshes.icosphere import icosphere
 
 
 def icon(level: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """The circumcentres of the 20 · 4^level triangles of an icosphere; areas are the triangles'.
+    """Return the circumcentres of the 20 · 4^level triangles of an icosphere; areas are the triangles'.
 
     As the cells of ICON's grids R1B`level` (Zängl et al. 2015, https://doi.org/10.1002/qj.2378), but turned so that
     one lies on each pole, and without the optimisation that evens them out.

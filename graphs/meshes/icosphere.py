@@ -27,7 +27,7 @@ SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, fi
 
 
 def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """The icosahedron refined `level` times: 10 · 4^level + 2 nodes, 20 · 4^level faces.
+    """Return the icosahedron refined `level` times: 10 · 4^level + 2 nodes, 20 · 4^level faces.
 
     The nodes of level n are the first nodes of level n + 1. Areas are those of the spherical Voronoi cells. Children
     of face f are the faces 4 f to 4 f + 3: one at each of its corners, in order, and the one between them.
@@ -44,12 +44,12 @@ def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
 
 
 def num_nodes(level: int) -> int:
-    """Nodes of a level: 10 · 4^level + 2."""
+    """Return nodes of a level: 10 · 4^level + 2."""
     return 10 * 4**level + 2
 
 
 def memory_estimate(level: int) -> int:
-    """Bytes needed while an icosphere of this level is built, at the peak."""
+    """Return bytes needed while an icosphere of this level is built, at the peak."""
     return BYTES_PER_NODE * num_nodes(level)
 
 
@@ -72,7 +72,7 @@ def refuse_level(level: int) -> None:
 
 
 def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EARTH_RADIUS) -> Mesh | None:
-    """The icosphere whose nodes these are, in its own order, with faces and levels; None where they are others.
+    """Return the icosphere whose nodes these are, in its own order, with faces and levels; None where they are others.
 
     latitudes, longitudes: of every node [node], in degrees; they may be off by 1e-4 radians, as from float32.
     radius: of the sphere [m].
@@ -91,13 +91,13 @@ def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EART
 
 
 def level_of(count: int) -> int | None:
-    """The level that has `count` nodes, or None."""
+    """Return the level that has `count` nodes, or None."""
     level = next(level for level in range(32) if num_nodes(level) >= count)
     return level if num_nodes(level) == count else None
 
 
 def is_icosphere(mesh: Mesh) -> bool:
-    """Whether faces and levels of a mesh are those of an icosphere, in its own order."""
+    """Return whether faces and levels of a mesh are those of an icosphere, in its own order."""
     level = level_of(mesh.num_nodes)
     return (
         level is not None
@@ -108,7 +108,7 @@ def is_icosphere(mesh: Mesh) -> bool:
 
 
 def faces_by_level(mesh: Mesh) -> list[Faces]:
-    """The faces [face, 3] of every level of an icosphere, coarsest first.
+    """Return the faces [face, 3] of every level of an icosphere, coarsest first.
 
     Raises MeshcastError where the mesh is none.
     """
@@ -126,7 +126,8 @@ def faces_by_level(mesh: Mesh) -> list[Faces]:
 
 
 def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
-    """The part of a mesh on its kept nodes, a limited area: faces with all corners kept, levels as far as they go.
+    """Return the part of a mesh on its kept nodes, a limited area: faces with all corners kept, levels as far as they
+    go.
 
     keep: [node], True where a node stays.
     """
@@ -144,7 +145,7 @@ def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
 
 @lru_cache(maxsize=2)
 def _refined(level: int) -> tuple[Array, Faces, tuple[int, ...]]:
-    """Positions [node, 3], faces [face, 3], anticlockwise from outside, and the nodes of each level."""
+    """Return positions [node, 3], faces [face, 3], anticlockwise from outside, and the nodes of each level."""
     positions, faces = _icosahedron()
     levels = [len(positions)]
     for _ in range(level):
@@ -154,7 +155,7 @@ def _refined(level: int) -> tuple[Array, Faces, tuple[int, ...]]:
 
 
 def _icosahedron() -> tuple[Array, Faces]:
-    """The twelve corners, in four rings of three from north to south, and the twenty faces."""
+    """Return the twelve corners, in four rings of three from north to south, and the twenty faces."""
     # Rings of an icosahedron that stands on a face: sin²φ = (5 ± 2 √5) / 15.
     high, low = np.sqrt((5.0 + 2.0 * np.sqrt(5.0)) / 15.0), np.sqrt((5.0 - 2.0 * np.sqrt(5.0)) / 15.0)
     turn = np.radians([0.0, 120.0, 240.0])
@@ -184,7 +185,7 @@ def _icosahedron() -> tuple[Array, Faces]:
 
 
 def _refine(positions: Array, faces: Faces) -> tuple[Array, Faces]:
-    """Every face cut into four; the midpoints become the new nodes, in the order of their edges' ends."""
+    """Return every face cut into four; the midpoints become the new nodes, in the order of their edges' ends."""
     count = len(positions)
     ends = np.stack([faces, np.roll(faces, -1, axis=1)])  # [2, face, side]; side k runs from corner k to the next
     key = ends.min(axis=0) * count + ends.max(axis=0)

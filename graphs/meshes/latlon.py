@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 def latlon(
     latitudes: ArrayLike, longitudes: ArrayLike, periodic: bool | None = None, radius: float = EARTH_RADIUS
 ) -> Mesh:
-    """A grid of every latitude with every longitude, nodes in C order (latitude, longitude).
+    """Return a grid of every latitude with every longitude, nodes in C order (latitude, longitude).
 
     Areas are those of the cells halfway to the neighbours; a row within one spacing of a pole reaches to it, and a
     row on the pole is a cap cut into sectors. The spacing need not be even.
@@ -39,7 +39,8 @@ def latlon(
 
 
 def grid_axes(latitudes: ArrayLike, longitudes: ArrayLike, tolerance: float = 1e-4) -> tuple[Array, Array] | None:
-    """The two axes [degrees] of nodes that form a grid in C order (latitude, longitude), or None where they do not.
+    """Return the two axes [degrees] of nodes that form a grid in C order (latitude, longitude), or None where they do
+    not.
 
     latitudes, longitudes: of every node [node]; `tolerance` [degrees] allows for coordinates stored in float32.
     """
@@ -79,7 +80,7 @@ def _latitude_axis(latitudes: ArrayLike) -> Array:
 
 
 def _longitude_axis(longitudes: ArrayLike) -> Array:
-    """The longitudes unrolled eastward, so that they rise even across the date line."""
+    """Return the longitudes unrolled eastward, so that they rise even across the date line."""
     columns = _axis(longitudes, "Longitudes")
     if np.any((columns < -360.0) | (columns > 720.0)):
         worst = columns[np.argmax(np.abs(columns))]
@@ -116,7 +117,7 @@ def _axis(values: ArrayLike, name: str) -> Array:
 
 
 def _closes(columns: Array) -> bool:
-    """True where the gap left over is no wider than the grid's own spacing."""
+    """Return whether the gap left over is no wider than the grid's own spacing."""
     if columns.size < 3:
         return False
     gap = 360.0 - (columns[-1] - columns[0])
@@ -124,7 +125,7 @@ def _closes(columns: Array) -> bool:
 
 
 def _jumps(columns: Array) -> bool:
-    """True where the hole a limited area leaves lies inside the axis, as in 0, 1, 2, 358, 359."""
+    """Return whether the hole a limited area leaves lies inside the axis, as in 0, 1, 2, 358, 359."""
     steps = np.diff(columns)
     gap = 360.0 - (columns[-1] - columns[0])
     return bool(steps.size > 1 and steps.max() > 1.01 * gap and steps.max() > 4.0 * np.median([*steps, gap]))
@@ -141,7 +142,7 @@ def _refuse_jump(columns: Array) -> None:
 
 
 def latitude_bounds(rows: Array) -> Array:
-    """[latitude + 1] edges of the cells, halfway between rows; the outermost reach the pole where it is near."""
+    """Return edges [latitude + 1] of the cells, halfway between rows; the outermost reach the pole where it is near."""
     if rows.size == 1:
         return np.clip(rows[0] + np.array([-0.5, 0.5]), -90.0, 90.0)
     spacing = np.diff(rows)
@@ -155,7 +156,7 @@ def latitude_bounds(rows: Array) -> Array:
 
 
 def _longitude_widths(columns: Array, periodic: bool) -> Array:
-    """[longitude] widths of the cells [radians]."""
+    """Return widths [longitude] of the cells [radians]."""
     if columns.size == 1:
         return np.ones(1)
     steps = np.diff(columns)

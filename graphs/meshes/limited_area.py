@@ -68,11 +68,11 @@ Window = CapWindow | BoxWindow
 
 
 def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, NDArray[np.int64]]:
-    """The part of a mesh within a window and its boundary, and which nodes of the mesh those are.
+    """Return the part of a mesh within a window and its boundary, and which nodes of the mesh those are.
 
     Nodes keep their order, so that levels stay nested; of a grid, a box keeps whole rows and columns and stays a grid.
     Raises MeshcastError where nothing lies inside, or the boundary has no node or is thinner than the mesh's spacing,
-    so that what lies inside would hear of nothing beyond it.
+    so that what lies inside would receive nothing from beyond it.
     """
     if mesh.domain.kind == "ring":
         raise MeshcastError(f"A window is cut out of the sphere, but this is a {mesh.describe()}.")
@@ -102,7 +102,7 @@ def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, NDArray[np.int64]]:
 
 
 def distance_beyond(window: Window, mesh: Mesh) -> Array:
-    """[node] how far nodes lie outside what a window forecasts [m], zero inside."""
+    """Return how far [node] nodes lie outside what a window forecasts [m], zero inside."""
     positions, radius = mesh.positions, mesh.domain.size
     if isinstance(window, CapWindow):
         distance = great_circle_distance(positions, to_xyz(*window.centre)) * radius
@@ -119,7 +119,7 @@ def distance_beyond(window: Window, mesh: Mesh) -> Array:
 
 
 def _to_meridian(positions: Array, longitude: float, south: float, north: float) -> Array:
-    """[node] the angle to the nearest place of a meridian between two latitudes [degrees].
+    """Return the angle [node] to the nearest place of a meridian between two latitudes [degrees].
 
     The foot of the perpendicular where it lies between them, else the nearer end.
     """
@@ -131,7 +131,7 @@ def _to_meridian(positions: Array, longitude: float, south: float, north: float)
 
 
 def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """[row, column] all nodes of the rows and columns of a grid that hold nodes of a window, eastward.
+    """Return all nodes [row, column] of the rows and columns of a grid that hold nodes of a window, eastward.
 
     None where the mesh is no grid, or the columns close the circle.
     """
@@ -148,7 +148,7 @@ def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64
 
 
 def _spacing_km(mesh: Mesh, within: NDArray[np.bool_]) -> float:
-    """The usual distance of a node of the window to its nearest neighbour."""
+    """Return the usual distance of a node of the window to its nearest neighbour."""
     chord = np.median(cKDTree(mesh.positions).query(mesh.positions[within], k=2)[0][:, 1])
     return float(2.0 * np.arcsin(chord / 2.0) * mesh.domain.size / 1e3)
 

@@ -14,12 +14,12 @@ REACH = 1.3  # sides of level n span 1 to 1.195 · SIDE / 2ⁿ, second neighbour
 
 
 def side_length(level: int) -> float:
-    """The shortest side of a level of an icosphere [radians]; the longest are 1.195 times as long."""
+    """Return the shortest side of a level of an icosphere [radians]; the longest are 1.195 times as long."""
     return SIDE / 2**level
 
 
 def sides_by_level(mesh: Mesh) -> list[NDArray[np.int64]]:
-    """Of every level, coarsest first, the pairs of neighbours [pair, 2]; for windows and stretched meshes.
+    """Return the pairs of neighbours [pair, 2] of every level, coarsest first; for windows and stretched meshes.
 
     Neighbours of level n are its nodes one side of level n apart; those of the whole mesh, last, are besides the
     corners of its faces, so that a stretched mesh is joined where its levels meet. `mesh.levels` begins at level 0.

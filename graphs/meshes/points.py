@@ -22,7 +22,7 @@ def points(
     radius: float = EARTH_RADIUS,
     areas: ArrayLike | None = None,
 ) -> Mesh:
-    """Nodes at any places, without structure.
+    """Return nodes at any places, without structure.
 
     Areas are those of the spherical Voronoi cells; on a limited area the cells at the rim reach around the globe, and
     their nodes take the area of the nearest node inside.
@@ -75,7 +75,7 @@ def _refuse_duplicates(positions: Array, latitude: Array, longitude: Array) -> N
 
 
 def _covers_sphere(positions: Array) -> bool:
-    """True unless the nodes leave a hole wider than a hemisphere, or 8 times wider than their usual spacing.
+    """Return true unless the nodes leave a hole wider than a hemisphere, or 8 times wider than their usual spacing.
 
     Each facet of the convex hull is an empty cap of angular radius arccos(distance of its plane from the centre).
     """
@@ -88,7 +88,7 @@ def _covers_sphere(positions: Array) -> bool:
 
 
 def _sphere_areas(positions: Array) -> Array:
-    """[node] areas of the Voronoi cells [steradian]."""
+    """Return areas [node] of the Voronoi cells [steradian]."""
     try:
         return voronoi_areas(positions, delaunay(positions))
     except (QhullError, ValueError) as error:
@@ -99,7 +99,8 @@ def _sphere_areas(positions: Array) -> Array:
 
 
 def _local_areas(positions: Array) -> Array:
-    """[node] Voronoi areas inside; at the rim, where cells run away from their node, that of the nearest inner node."""
+    """Return the Voronoi areas [node] inside; at the rim, where cells run away from their node, that of the nearest
+    inner node."""
     uniform = np.ones(len(positions))
     try:
         voronoi = SphericalVoronoi(positions, threshold=SAME_PLACE / 10)

@@ -9,7 +9,7 @@ from graphs.mesh import Domain, Mesh
 
 
 def ring(num_nodes: int, length: float = 1.0) -> Mesh:
-    """Evenly spaced nodes on a periodic ring, node i at x = i · length / num_nodes.
+    """Return evenly spaced nodes on a periodic ring, node i at x = i · length / num_nodes.
 
     length: once around, in the equation's own unit.
     """

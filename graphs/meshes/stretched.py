@@ -48,7 +48,7 @@ class StretchedMesh:
 
 
 def stretched(config: StretchedMesh, radius: float = EARTH_RADIUS) -> Mesh:
-    """The nodes of all levels of an icosphere that the configuration keeps, with the triangles they span.
+    """Return the nodes of all levels of an icosphere that the configuration keeps, with the triangles they span.
 
     Nodes of level n are the first of level n + 1, as on the icosphere. Faces are the convex hull's, which is the
     spherical Delaunay triangulation (Brown 1979, https://doi.org/10.1016/0020-0190(79)90074-7): no node hangs on the
@@ -81,7 +81,7 @@ def stretched(config: StretchedMesh, radius: float = EARTH_RADIUS) -> Mesh:
 
 
 def _reach(config: StretchedMesh, level: int, radius: float) -> float:
-    """The angle [radians] from the centre to which a level's nodes are kept."""
+    """Return the angle [radians] from the centre to which a level's nodes are kept."""
     if level <= config.level:
         return np.pi
     further = sum(side_length(coarser) for coarser in range(level, config.inner_level))

@@ -60,7 +60,7 @@ def graph(
 
 
 def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConfig]:
-    """The mesh of the data, and the graphs asked for, of either kind of file."""
+    """Return the mesh of the data, and the graphs asked for, of either kind of file."""
     from emulator.foundation.configuration import load, sections
     from emulator.gnn import GNNConfig
     from graphs.edges.build import GridGraphs, default_config
