@@ -16,7 +16,11 @@ from graphs.errors import MeshcastError
 
 GROUP = "meshcast.emulators"
 CLOSED_FORM = ("fit", "step", "arrays", "from_arrays")
-_named: dict[str, Any] = {}  # what --plugin files brought
+KINDS = {"EMULATORS": "name to class", "METRICS": "name to Metric"}  # dictionaries a file may have
+_contributed: dict[str, dict[str, Any]] = {
+    kind: {} for kind in KINDS
+}  # by plug-in files and, of metrics, by the package
+_from_files: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class PluginConfig:
 
 
 def load_plugins(paths: Sequence[str | Path]) -> None:
-    """Run plug-in files, each with a dictionary EMULATORS of name to class.
+    """Run plug-in files, each with a dictionary EMULATORS of name to class, METRICS of name to Metric, or both.
 
     A class is a network, `nn.Module` built by `cls(num_inputs, num_outputs, mesh, **options)` that maps
     [batch, node, input] to [batch, node, output] and is trained as ours are; or a closed form with
@@ -54,19 +58,34 @@ def load_plugins(paths: Sequence[str | Path]) -> None:
             spec.loader.exec_module(module)
         except Exception as error:
             raise MeshcastError(f"The plug-in {path} fails when it is run: {type(error).__name__}: {error}") from error
-        emulators = getattr(module, "EMULATORS", None)
-        if not isinstance(emulators, dict) or not emulators:
-            raise MeshcastError(f"The plug-in {path} needs a dictionary EMULATORS of name to class.")
-        _named.update(emulators)
+        found = {kind: getattr(module, kind) for kind in KINDS if hasattr(module, kind)}
+        if not all(isinstance(named, dict) for named in found.values()) or not any(found.values()):
+            wanted = " or ".join(f"{kind} of {content}" for kind, content in KINDS.items())
+            raise MeshcastError(f"The plug-in {path} needs a dictionary {wanted}.")
+        for kind, named in found.items():
+            _register(path, kind, named)
+
+
+def _register(path: Path, kind: str, named: dict[str, Any]) -> None:
+    for name in named:
+        if name in _contributed[kind] and (kind, name) not in _from_files:
+            raise MeshcastError(f"The plug-in {path} names one of its {kind} {name!r}, as the package does: rename it.")
+    _contributed[kind].update(named)
+    _from_files.update((kind, name) for name in named)
+
+
+def contributed(kind: str) -> dict[str, Any]:
+    """Return the dictionary into which plug-in files put what they have of a kind, one of `KINDS`."""
+    return _contributed[kind]
 
 
 def find_plugin(name: str) -> Any:
     """The class a plug-in registered under `name`."""
-    if name in _named:
-        return _whole(name, _named[name])
+    if name in contributed("EMULATORS"):
+        return _whole(name, contributed("EMULATORS")[name])
     found = entry_points(group=GROUP, name=name)
     if not found:
-        known = sorted({*_named, *entry_points(group=GROUP).names})
+        known = sorted({*contributed("EMULATORS"), *entry_points(group=GROUP).names})
         raise MeshcastError(
             f"No plug-in is called {name!r}; known are {', '.join(known) or 'none'}. Name its file with --plugin, or "
             f"install a package with an entry point of the group {GROUP}."

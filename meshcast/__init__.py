@@ -38,6 +38,7 @@ _MODULE_OF = {
     "forecast": "inference.forecasts.forecast",
     "verify": "inference.scores.verification",
     "compare": "training.comparison.compare",
+    "Metric": "inference.scores.metrics",
 }
 
 __all__ = ["__version__", *_MODULE_OF]

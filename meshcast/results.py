@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.report.report import sentence, table_leads
-from inference.scores.scorecard import METRICS, ForecastScores, Verification
+from inference.scores.metrics import METRICS
+from inference.scores.scorecard import ForecastScores, Verification
 from meshcast.console import counted, print_table, say
 
 
@@ -16,13 +17,11 @@ def print_scores(verification: Verification, metric: str = "rmse") -> None:
     leads = table_leads(_with_truth(emulators[0], metric), verification.time_step)
     axis, label = verification.time_step.lead_axis(leads)
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-        about = METRICS[metric]
-        units = f" [{unit}]" if about.dimensional and unit != "1" else ""
         rows = []
         for emulator in emulators:
             cells = _cells(emulator, metric, column)
             rows.append([emulator.label, *(cells.get(lead, "") for lead in leads.tolist())])
-        name = f"{sentence(about.title)} of {variable}{units}"
+        name = sentence(METRICS[metric].with_unit(unit, variable))
         title = f"{name}, {counted(emulators[0].num_cases, 'case')}, by {label}"
         print_table(title, ["emulator", *(f"{time:g}" for time in axis)], rows)
     for reason in verification.left_out:

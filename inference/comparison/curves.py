@@ -12,7 +12,7 @@ from graphs.errors import MeshcastError
 from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Along, Array, Curve, Limits, Scene, by_family
 from inference.comparison.label_scores import LabelScores
 from inference.pictures.plots import MOST_LINEAR, lead_name, pretty_unit
-from inference.scores.scorecard import METRICS
+from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,9 +37,9 @@ def error_curves(scene: Scene, metric: str, variable: str) -> Figure:
     if metric == "nrmse":
         size /= float(scores.verification.magnitude[column])
     curves = [curve(label)[1] for label in shown]
-    limits = _error_limits(curves, size) if about.best == 0.0 else _ratio_limits(curves, about.best)
+    limits = _error_limits(curves, size) if about.better == "smaller" else _ratio_limits(curves, about.perfect or 0.0)
     unit = scores.verification.units[column]
-    title = about.title + (f" [{pretty_unit(unit)}]" if about.dimensional and unit != "1" else "")
+    title = about.with_unit(pretty_unit(unit))
     return by_family(scene, shown, curve, f"{variable}: {title}", limits, band)
 
 

@@ -13,13 +13,12 @@ from emulator.scores import ROUNDING
 from inference.comparison.seed_bootstrap import Estimate, SeedSamples, estimate, holm
 from inference.comparison.story import ComparisonStory
 from inference.scores.bootstrap import Resamples, resample_cases
-from inference.scores.scorecard import METRICS, ForecastScores, Verification, common_cases
+from inference.scores.metrics import METRICS
+from inference.scores.scorecard import ForecastScores, Verification, common_cases
 
 Array = NDArray[np.float64]
 Kind = Literal["nrmse", "rmse"]
 Statistic = Callable[[ForecastScores, Array | None], Array]
-
-POSITIVE = ("rmse", "mae", "nrmse", "crps", "fair_crps", "spread")  # averaged over seeds, and compared, as logarithms
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +86,12 @@ class LabelScores:
             draws = self._draws(own)
             samples = _samples(own, draws, self._statistic(metric))
             found = estimate(samples, draws, self.verification.level)
-            self._means[label, metric] = found.exponential() if metric in POSITIVE else found
+            self._means[label, metric] = found.exponential() if METRICS[metric].geometric else found
         return self._means[label, metric]
 
     def contrast(self, label: str, other: str, metric: str = "rmse") -> Contrast:
         """The ratio of two rows' errors by lead time; see `Contrast`."""
-        assert metric in POSITIVE
+        assert METRICS[metric].geometric
         if (label, other, metric) not in self._contrasts:
             own, theirs = _on_common_cases(self.members[label], self.members[other])
             ratio = self._ratio(own, theirs, self._statistic(metric))
@@ -154,7 +153,7 @@ class LabelScores:
         )
 
     def _statistic(self, metric: str) -> Statistic:
-        if metric not in POSITIVE:
+        if not METRICS[metric].geometric:
             return lambda scores, counts: scores.mean(metric, counts)
         floor = ROUNDING * (self.verification.magnitude if METRICS[metric].dimensional else 1.0)
         return lambda scores, counts: _log(np.maximum(scores.mean(metric, counts), floor))
@@ -181,7 +180,7 @@ def _samples(own: Sequence[ForecastScores], draws: Resamples, of: Statistic) -> 
 
 def _mean_error(own: Sequence[ForecastScores]) -> Array:
     """[case, lead, variable] over seeds, whose memory in time decides how long blocks are."""
-    return np.asarray(np.mean([np.sqrt(scores.values["mse"]) for scores in own], axis=0))
+    return np.asarray(np.mean([scores.case_values("rmse") for scores in own], axis=0))
 
 
 def _on_common_cases(

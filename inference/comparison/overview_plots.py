@@ -13,7 +13,7 @@ from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Scene, 
 from inference.comparison.story import ComparisonStory, RowInfo
 from inference.pictures.direct_labels import label_points
 from inference.pictures.plots import journal, new_figure, plain_decades
-from inference.scores.scorecard import METRICS
+from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

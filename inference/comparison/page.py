@@ -11,7 +11,7 @@ from inference.comparison.story import ComparisonStory
 from inference.comparison.tables import BETTER, WORSE, lead_html, ranking_html, tuning_html
 from inference.report.page import Image, Notes, data_facts, document, facts_table, left_out, picture
 from inference.report.score_tables import equivalent_table, html_table, sentence
-from inference.scores.scorecard import METRICS
+from inference.scores.metrics import METRICS
 
 SECTIONS = {
     "error": "Error by lead time",
@@ -136,7 +136,7 @@ def _lead_tables(scores: LabelScores, comparison: ComparisonStory) -> str:
     parts = []
     verification = scores.verification
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-        title = f"{sentence(METRICS['rmse'].title)} of {variable}{'' if unit == '1' else f' [{unit}]'}"
+        title = sentence(METRICS["rmse"].with_unit(unit, variable))
         table = lead_html(scores, comparison, "rmse", column)
         parts.append(f"<details open><summary>{escape(title)}</summary>{table}</details>")
     note = f"{BETTER} lower, {WORSE} higher than {comparison.reference}'s, p after Holm's adjustment over lead times."

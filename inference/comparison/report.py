@@ -20,7 +20,8 @@ from inference.comparison.tables import latex, tidy
 from inference.pictures import plots
 from inference.report.page import Image, Notes
 from inference.report.score_tables import sentence
-from inference.scores.scorecard import METRICS, Verification
+from inference.scores.metrics import METRICS, shown_in
+from inference.scores.scorecard import Verification
 from inference.scores.tables import write_tables
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _draw_variable(scene: Scene, variable: str, draw: Draw) -> None:
     level = f"{100 * verification.level:g} %"
     others = f"Grey: all other rows. Black in each panel: {scene.reference}."
     end = _end(scene, variable)
-    for metric in dict.fromkeys((scene.story.score, "rmse", "acc")):
+    for metric in dict.fromkeys((scene.story.score, *shown_in("comparison"))):
         doubled = metric == "rmse" and scene.story.score == "nrmse" and about_zero
         if not doubled and any(scores.holds(label, metric) for label in scores.labels):
             caption = f"{sentence(METRICS[metric].title)} with {level} intervals over starts and seeds. {others}"

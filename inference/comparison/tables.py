@@ -11,7 +11,7 @@ from inference.comparison.label_scores import LabelScores
 from inference.comparison.story import ComparisonStory, RowInfo
 from inference.report.latex_tables import booktabs, document
 from inference.report.score_tables import html_table, number, table_leads
-from inference.scores.scorecard import METRICS
+from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ def latex(scores: LabelScores, story: ComparisonStory) -> str:
         head, cells = lead_rows(scores, story, "rmse", column, most=6)
         unit = scores.verification.units[column]
         caption = (
-            f"{METRICS['rmse'].title} of {variable}{'' if unit == '1' else f' [{unit}]'} by {head[0]}. {BETTER} lower, "
+            f"{METRICS['rmse'].with_unit(unit, variable)} by {head[0]}. {BETTER} lower, "
             f"{WORSE} higher than {story.reference}, p < {1 - scores.verification.level:.2g} after Holm's adjustment."
         )
         tables.append(booktabs(["row", *head[1:]], cells, caption, f"tab:rmse-{column + 1}"))

@@ -16,7 +16,8 @@ from emulator.foundation.time_step import TimeStep
 from emulator.scores import ROUNDING
 from graphs.errors import MeshcastError
 from inference.scores.equivalent_truncation import solver_truncations
-from inference.scores.scorecard import METRICS, ForecastScores, Verification
+from inference.scores.metrics import METRICS
+from inference.scores.scorecard import ForecastScores, Verification
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -134,8 +135,7 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
                 )
                 _band(axes, verification, steps, lower[:, column], upper[:, column], styles[emulator.label])
             own = verification.units[column]
-            unit = f" [{pretty_unit(own)}]" if about.dimensional and own != "1" else ""
-            axes.set_ylabel(about.title + unit)
+            axes.set_ylabel(about.with_unit(pretty_unit(own)))
             _reference_line(axes, metric, [emulator.mean(metric)[:, column] for emulator in shown])
             lead_ticks(axes, verification.time_step.lead_axis(shown[0].lead_steps)[1])
         legend(figure, panels[0])
@@ -371,10 +371,11 @@ def _band(
 
 def _reference_line(axes: Axes, metric: str, means: Sequence[NDArray[np.float64]]) -> None:
     """Errors start at zero, or have a logarithmic axis where they differ hundredfold; ratios show what is perfect."""
-    if metric in ("bias", "amplitude_ratio"):
-        axes.axhline(METRICS[metric].best, color="black", linewidth=0.8)
-    elif metric == "acc":
-        axes.set_ylim(top=1.02)
+    about = METRICS[metric]
+    if about.better == "nearest":
+        axes.axhline(about.perfect or 0.0, color="black", linewidth=0.8)
+    elif about.better == "larger":
+        axes.set_ylim(top=1.02 * about.perfect if about.perfect else None)
     else:
         values = np.concatenate(means)
         values = values[values > ROUNDING * np.nanmax(values, initial=0.0)]

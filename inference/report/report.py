@@ -15,7 +15,8 @@ from inference.pictures.coastlines import ATTRIBUTION
 from inference.report.page import Image, Notes, page
 from inference.report.score_tables import sentence, table_leads
 from inference.scores.flow import winds
-from inference.scores.scorecard import METRICS, Verification
+from inference.scores.metrics import METRICS, shown_in
+from inference.scores.scorecard import Verification
 from inference.scores.tables import write_tables
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ def _draw(
 
     held = {metric for emulator in verification.emulators for metric in emulator.metrics}
     band = "" if not _has_bands(verification) else f" Bands: {100 * verification.level:g} % intervals."
-    for metric in ("rmse", "nrmse", "acc", "crps"):
-        if metric in held and (metric != "nrmse" or verification.about_zero.all()):
+    for metric in shown_in("curve"):
+        if metric in held and (verification.about_zero.all() or not METRICS[metric].relative):
             caption = f"{sentence(METRICS[metric].title)} against lead time.{band}"
             draw(metric, "scores", caption, partial(plots.metric_curves, verification, metric))
     if verification.baselines and len(verification.baselines) < len(verification.emulators):

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from emulator.foundation.time_step import TimeStep
 from emulator.scores import ROUNDING
 from inference.scores.equivalent_truncation import equivalents, solver_truncations
-from inference.scores.scorecard import METRICS, ForecastScores, Verification
+from inference.scores.metrics import METRICS, shown_in
+from inference.scores.scorecard import ForecastScores, Verification
 
 SHOWN_LEADS = {
     "hours": (1, 2, 3, 6, 12, 24, 48, 72, 96, 120, 168, 240),
@@ -55,16 +56,14 @@ def summary_table(verification: Verification) -> str:
 def lead_tables(verification: Verification) -> str:
     """A table a variable and metric: emulators by lead time, the best in bold."""
     parts = []
-    metrics = ("rmse", "bias", "acc", "nrmse", "crps")
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-        for metric in metrics:
+        for metric in shown_in("table"):
             shown = [e for e in verification.emulators if metric in e.metrics]
-            if shown and (metric != "nrmse" or verification.about_zero[column]):
-                about = METRICS[metric]
-                units = f" [{unit}]" if about.dimensional and unit != "1" else ""
+            about = METRICS[metric]
+            if shown and (verification.about_zero[column] or not about.relative):
                 opened = " open" if metric == "rmse" else ""
                 table = _lead_table(verification, shown, metric, column)
-                title = escape(f"{sentence(about.title)} of {variable}{units}")
+                title = escape(sentence(about.with_unit(unit, variable)))
                 parts.append(f"<details{opened}><summary>{title}</summary>{table}</details>")
     return "\n".join(parts)
 
@@ -80,8 +79,9 @@ def _lead_table(verification: Verification, shown: Sequence[ForecastScores], met
         bounds.append((lower[place, column], upper[place, column], emulator.failed[place, column]))
     about = METRICS[metric]
     rounding = ROUNDING * (verification.magnitude[column] if about.dimensional else 1.0)
-    distance = np.maximum(np.abs(np.array(values) - about.best), rounding)
-    show = _correlation if metric == "acc" else partial(_error, rounding=rounding)
+    perfect = np.nan if about.perfect is None else about.perfect
+    distance = np.maximum(np.abs(np.array(values) - perfect), rounding)
+    show = _correlation if about.perfect == 1.0 and about.better == "larger" else partial(_error, rounding=rounding)
     rows = []
     for emulator, own, (lower, upper, failed), far in zip(shown, values, bounds, distance, strict=True):
         cells = [escape(emulator.label)]

@@ -13,26 +13,34 @@ from emulator.scores import weighted_mean
 from emulator.state import State
 
 
-def area_integrals(fields: Tensor, areas: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
-    """`mean` and `mean_square` over the area, [..., variable] in float64, of fields [..., node, variable].
+def area_mean(fields: Tensor, areas: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return the area mean [..., variable] in float64 of fields [..., node, variable]: what a flux form conserves.
 
-    The mean is the conserved integral of an equation in flux form; the mean square stands for its energy. `valid`
-    [node, variable] leaves masked nodes out.
+    known: [node, variable] leaves masked nodes out.
     """
-    fields = fields.to(torch.float64)
-    if valid is not None:
-        valid = valid.expand(fields.shape)
-    return {"mean": weighted_mean(fields, areas, valid), "mean_square": weighted_mean(fields.square(), areas, valid)}
+    fields = fields.double()
+    return weighted_mean(fields, areas, None if known is None else known.expand(fields.shape))
 
 
-def drift(series: Tensor, initial: Tensor) -> Tensor:
-    """Change of a series [case, lead, variable] since the initial time [case, variable]."""
-    return series - initial[:, None]
+def mean_drift(ensemble: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
+    """Return the change of the area mean since the initial time, a member's on average: [case, lead, variable]."""
+    return area_mean(ensemble, areas, known).mean(2) - area_mean(initial, areas, known)[:, None]
 
 
-def relative_drift(series: Tensor, initial: Tensor) -> Tensor:
-    """Change of a series [case, lead, variable] since the initial time [case, variable], over its value then."""
-    return drift(series, initial) / initial[:, None]
+def mean_square_drift(ensemble: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
+    """Return the change of the mean square, which stands for the energy, over its initial value."""
+    start = area_mean(initial.double().square(), areas, known)[:, None]
+    return (area_mean(ensemble.double().square(), areas, known).mean(2) - start) / start
+
+
+def truth_mean_drift(truth: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
+    """Return the drift of the truth's own area mean."""
+    return mean_drift(truth.unsqueeze(2), initial, areas, known)
+
+
+def truth_mean_square_drift(truth: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
+    """Return the drift of the truth's own mean square."""
+    return mean_square_drift(truth.unsqueeze(2), initial, areas, known)
 
 
 @torch.no_grad()

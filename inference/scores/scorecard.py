@@ -15,6 +15,7 @@ from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.scores import bootstrap
 from inference.scores.flow_scores import FlowScores
+from inference.scores.metrics import METRICS
 from inference.scores.spectra import WavenumberAxis, wavenumber_axis
 
 Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
@@ -23,49 +24,12 @@ Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 CONTRASTS: dict[str, Contrast] = {"difference": np.subtract, "skill": lambda own, theirs: 1.0 - own / theirs}
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A score as tables and plots show it.
-
-    source: the case score it averages.
-    root: whether the square root is taken after the mean over cases.
-    dimensional: whether it carries the variable's units.
-    best: the value of a perfect forecast.
-    """
-
-    name: str
-    title: str
-    source: str
-    root: bool = False
-    dimensional: bool = False
-    best: float = 0.0
-
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("rmse", "RMSE", "mse", root=True, dimensional=True),
-        Metric("mae", "MAE", "mae", dimensional=True),
-        Metric("bias", "bias", "bias", dimensional=True),
-        Metric("nrmse", "nRMSE", "nrmse"),
-        Metric("acc", "anomaly correlation", "acc", best=1.0),
-        Metric("amplitude_ratio", "amplitude ratio", "amplitude_ratio", best=1.0),
-        Metric("spread", "ensemble spread", "ensemble_variance", root=True, dimensional=True),
-        Metric("crps", "CRPS", "crps", dimensional=True),
-        Metric("fair_crps", "fair CRPS", "fair_crps", dimensional=True),
-        Metric("mean_drift", "drift of the area mean", "mean_drift", dimensional=True),
-        Metric("mean_square_drift", "relative drift of the mean square", "mean_square_drift"),
-        Metric("truth_mean_drift", "truth's drift of the area mean", "truth_mean_drift", dimensional=True),
-        Metric("truth_mean_square_drift", "truth's relative drift of the mean square", "truth_mean_square_drift"),
-    )
-}
-
-
 @dataclass(frozen=True, eq=False)
 class ForecastScores:
     """Scores of one emulator's forecasts, case by case.
 
-    values: [case, lead, variable] by case score; NaN where the truth is absent or the forecast failed.
+    values: [case, lead, variable] by metric, as its function returns it, see `case_values`; NaN where the truth is
+        absent or the forecast failed.
     verified: [case, lead, variable] where there is truth.
     member_mse: [case, member, lead, variable], or None without an ensemble.
     power, truth_power: [lead, wavenumber, variable], mean over the cases both are whole in, or None without spectrum.
@@ -97,12 +61,12 @@ class ForecastScores:
     @property
     def failed(self) -> NDArray[np.int64]:
         """[lead, variable] cases that have truth but no finite forecast."""
-        return (self.verified & ~np.isfinite(self.values["mse"])).sum(0)
+        return (self.verified & ~np.isfinite(self.values["rmse"])).sum(0)
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics these scores hold."""
-        return tuple(name for name, metric in METRICS.items() if metric.source in self.values)
+        return tuple(name for name in METRICS if name in self.values)
 
     @property
     def mean_stable_steps(self) -> NDArray[np.float64]:
@@ -114,7 +78,7 @@ class ForecastScores:
     def with_stable_steps(self, scale: NDArray[np.float64], threshold: float) -> ForecastScores:
         """The same scores with the steps each case stayed within the threshold; a failed forecast is past it."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            past = self.verified & ~(np.sqrt(self.values["mse"]) / scale <= threshold)
+            past = self.verified & ~(self.case_values("rmse") / scale <= threshold)
         # Step of the last verified lead before each lead, and after the last: 0 before the first.
         steps = np.where(self.verified, self.lead_steps[None, :, None], 0)
         reached = np.maximum.accumulate(np.concatenate([np.zeros_like(steps[:, :1]), steps], axis=1), axis=1)
@@ -141,15 +105,19 @@ class ForecastScores:
             censored=self.censored[index],
         )
 
+    def case_values(self, metric: str) -> NDArray[np.float64]:
+        """A metric of each case, [case, lead, variable]."""
+        return np.sqrt(self.values[metric]) if METRICS[metric].root else self.values[metric]
+
     def mean(self, metric: str, counts: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """A metric over cases: [lead, variable], or [resample, lead, variable] with `counts` [resample, case].
 
         NaN from the lead at which any case failed: leaving such a case out would flatter the emulator.
         """
-        values = self.values[METRICS[metric].source]
+        values = self.values[metric]
         weights = np.ones((1, len(self.init_time))) if counts is None else counts
         present = self.verified
-        if metric in ("mean_drift", "mean_square_drift"):
+        if "truth" not in METRICS[metric].arguments and "initial" in METRICS[metric].arguments:
             # Drift needs the truth at the initial time only; beyond the truth's end all cases count.
             started = (~np.isnan(values)).any(1, keepdims=True)
             present = started & (self.verified | ~self.verified.any(0))
@@ -226,12 +194,12 @@ class Verification:
 
     def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
         """Draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference of the two."""
-        error = np.sqrt(emulator.values["mse"])
+        error = emulator.case_values("rmse")
         return bootstrap.resample_cases(
             emulator.init_time,
             emulator.trajectory,
             np.random.default_rng(self.bootstrap_seed),
-            series=error if other is None else error - np.sqrt(other.values["mse"]),
+            series=error if other is None else error - other.case_values("rmse"),
             block_cases=self.block_cases,
             num_resamples=self.num_resamples,
         )

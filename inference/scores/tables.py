@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from emulator.foundation.time_step import to_datetime
 from graphs.atomic_file import system_errors
 from inference.scores.equivalent_truncation import equivalents
-from inference.scores.scorecard import METRICS, ForecastScores, Verification
+from inference.scores.metrics import METRICS
+from inference.scores.scorecard import ForecastScores, Verification
 from inference.scores.tidy_table import COLUMNS, case_names, tidy_table
 
 __all__ = ["COLUMNS", "by_variable", "case_names", "tidy_table", "to_dataset", "to_json", "write_tables"]
@@ -49,10 +50,9 @@ def to_dataset(verification: Verification) -> xr.Dataset:
             put(metric, over_cases, (number, lead), emulator.mean(metric), title)
             for bound, values in zip(("lower", "upper"), verification.interval(emulator.label, metric), strict=True):
                 put(f"{metric}_{bound}", over_cases, (number, lead), values, f"{title}, {bound} bound of its interval")
-            values = emulator.values[METRICS[metric].source]
-            values = np.sqrt(values) if METRICS[metric].root else values
+            place_of_cases = (number, *np.ix_(cases, lead))
             dims = ("emulator", "case", "lead", "variable")
-            put(f"case_{metric}", dims, (number, *np.ix_(cases, lead)), values, f"{title} of each case")
+            put(f"case_{metric}", dims, place_of_cases, emulator.case_values(metric), f"{title} of each case")
         put("num_cases", over_cases, (number, lead), emulator.verified.sum(0), "cases verified")
         put("num_failed", over_cases, (number, lead), emulator.failed, "cases whose forecast failed")
         put("score", ("emulator", "variable"), number, emulator.score(), SCORE_TITLE)

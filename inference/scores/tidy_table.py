@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep, to_datetime
-from inference.scores.scorecard import METRICS, Verification
+from inference.scores.scorecard import Verification
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,9 +51,7 @@ def _fill(columns: _Columns, verification: Verification) -> None:
         axes: dict[str, Axis] = {"case": cases, "lead": emulator.lead_steps, "variable": verification.variables}
         rows = _Rows(columns, name, emulator.seed, axes)
         for metric in emulator.metrics:
-            about = METRICS[metric]
-            values = emulator.values[about.source]
-            rows.add(metric, np.sqrt(values) if about.root else values, "case", "lead", "variable")
+            rows.add(metric, emulator.case_values(metric), "case", "lead", "variable")
             bounds = verification.interval(emulator.label, metric)
             rows.add_bounded(metric, (emulator.mean(metric), *bounds), "lead", "variable")
         if emulator.member_mse is not None:

@@ -15,9 +15,10 @@ from emulator.fields import Fields
 from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
-from inference.scores.conservation import area_integrals, drift, relative_drift
+from inference.scores.conservation import area_mean
 from inference.scores.flow_scores import FlowScorer
 from inference.scores.matching import MatchedTruth, common_variables, match, without_truth
+from inference.scores.metrics import case_scores, wind_columns
 from inference.scores.scorecard import ForecastScores, Verification
 from inference.scores.spectra import power_spectrum, wavenumber_axis
 
@@ -88,33 +89,6 @@ def verify(
     )
 
 
-def case_scores(forecast: Tensor, truth: Tensor, areas: Tensor, climatology: Tensor | None = None) -> dict[str, Tensor]:
-    """Scores of each case, [case, lead, variable] in float64: what training validates with and `verify` averages.
-
-    forecast: [case, member, lead, node, variable]. The ensemble mean is scored; amplitude is the members' average.
-    truth: [case, lead, node, variable], NaN where masked.
-    areas: [node].
-    climatology: broadcasts to `truth`; without it there is no anomaly correlation.
-    """
-    forecast, truth, areas = forecast.double(), truth.double(), areas.double()
-    mean = forecast.mean(1)
-    result = {
-        "mse": scores.mse(mean, truth, areas),
-        "mae": scores.mae(mean, truth, areas),
-        "bias": scores.bias(mean, truth, areas),
-        "nrmse": scores.nrmse(mean, truth, areas),
-        "amplitude_ratio": scores.amplitude_ratio(forecast, truth[:, None].expand_as(forecast), areas).mean(1),
-    }
-    if climatology is not None:
-        result["acc"] = scores.acc(mean, truth, climatology.double(), areas)
-    if forecast.shape[1] > 1:
-        ensemble = forecast.transpose(1, 2)  # [case, lead, member, node, variable]
-        result["ensemble_variance"] = scores.ensemble_variance(ensemble, truth, areas)
-        result["crps"] = scores.crps(ensemble, truth, areas)
-        result["fair_crps"] = scores.fair_crps(ensemble, truth, areas)
-    return result
-
-
 class _Scorer:
     """Walks through one forecast in chunks of cases and leads, and keeps scores and sums, never fields."""
 
@@ -130,6 +104,8 @@ class _Scorer:
         self.verified = np.zeros(self.shape, dtype=bool)
         self.member_mse = np.full((cases, self.members, *self.shape[1:]), np.nan) if self.members > 1 else None
         self.moments = np.zeros((3, len(self.columns)))  # fields seen, sum of area means, sum of mean squares
+        units = [forecast.units[column] for column in self.columns]
+        self.wind = wind_columns(found.variables, units)
         self.axis = wavenumber_axis(forecast.mesh) if spectra else None
         self.flow = FlowScorer.of(forecast, self.columns) if spectra else None
         if self.axis is not None:
@@ -182,34 +158,35 @@ class _Scorer:
         climatology = None
         if self.climatology is not None:
             climatology = torch.from_numpy(self._climatology(self.forecast.valid_time[cases, leads]))
-        for name, score in case_scores(values, truth, self.areas, climatology).items():
-            self._keep(name, cases, leads, score)
+        initial = torch.from_numpy(self.found.initial(cases).astype(np.float64))
+        known = torch.from_numpy(seen.any((0, 1)) | ~seen.any())
+        found = case_scores(
+            values,
+            truth,
+            self.areas,
+            climatology=climatology,
+            initial=initial,
+            known=known,
+            mesh=self.forecast.mesh,
+            wind=self.wind,
+        )
+        for name, score in found.items():
+            self.values.setdefault(name, np.full(self.shape, np.nan))[cases, leads] = score.numpy()
         if self.member_mse is not None:
             member = scores.mse(values, truth[:, None].expand_as(values), self.areas)
             self.member_mse[cases, :, leads] = member.numpy()
-        self._integrals(values, truth, seen, cases, leads)
+        self._add_moments(truth, known)
         if self.axis is not None:
             self._spectra(values.numpy(), observed, leads)
         if self.flow is not None:
-            initial = self.found.initial(cases).astype(np.float64)
-            self.flow.add(values.numpy(), observed, initial, cases, slice(leads.start, leads.start + observed.shape[1]))
+            covered = slice(leads.start, leads.start + observed.shape[1])
+            self.flow.add(values.numpy(), observed, initial.numpy(), cases, covered)
 
-    def _keep(self, name: str, cases: slice, leads: slice, score: Tensor) -> None:
-        self.values.setdefault(name, np.full(self.shape, np.nan))[cases, leads] = score.numpy()
-
-    def _integrals(self, values: Tensor, truth: Tensor, seen: NDArray[np.bool_], cases: slice, leads: slice) -> None:
-        """Drift of the forecast and of the truth from the initial time, on the nodes the truth ever has."""
-        ever = torch.from_numpy(seen.any((0, 1)) | ~seen.any())
-        initial = area_integrals(torch.from_numpy(self.found.initial(cases)), self.areas, ever)
-        for prefix, fields in (("", values), ("truth_", truth[:, None])):
-            for name, series in area_integrals(fields, self.areas, ever).items():
-                series = series.mean(1)
-                change = (drift if name == "mean" else relative_drift)(series, initial[name])
-                self._keep(f"{prefix}{name}_drift", cases, leads, change)
-                if prefix:
-                    there = torch.isfinite(series)
-                    self.moments[1 if name == "mean" else 2] += series.where(there, 0.0).sum((0, 1)).numpy()
-        self.moments[0] += there.sum((0, 1)).numpy()
+    def _add_moments(self, truth: Tensor, known: Tensor) -> None:
+        """Add the area mean and the mean square of the truth, on the nodes it ever has."""
+        mean, square = area_mean(truth, self.areas, known), area_mean(truth.square(), self.areas, known)
+        there = torch.isfinite(square)
+        self.moments += torch.stack([x.where(there, 0.0).sum((0, 1)) for x in (there.double(), mean, square)]).numpy()
 
     def _spectra(self, values: NDArray[np.float64], truth: NDArray[np.float64], leads: slice) -> None:
         # [case, lead, variable]

@@ -21,7 +21,9 @@ def compare(
         bool, typer.Option("--dry-run", help="Check everything, say how many runs are left and how long they take.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report of another comparison.")] = False,
-    plugin: Annotated[list[Path] | None, typer.Option(help="A file with EMULATORS of your own; it is run.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A file with EMULATORS or METRICS of your own; it is run.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
     """Train or load several emulators, forecast the same starts of the test part, rank them in one report.

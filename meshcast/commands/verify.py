@@ -20,6 +20,7 @@ def verify(
     variable: Annotated[
         list[str] | None, typer.Option(help="A variable to verify; all common ones by default.")
     ] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
     """Verify forecasts against truth, beside every closed-form baseline from the same starts.
@@ -27,16 +28,18 @@ def verify(
     Example: meshcast verify forecast.nc --truth data/era5-uk.zarr --output report
     """
     from emulator.data.forecast_file import read_forecast
+    from emulator.plugins import load_plugins
     from graphs.atomic_file import output_folder
     from inference.scores.tables import to_json
     from meshcast.console import print_json, say
     from meshcast.results import print_scores
     from training.runs.verify import verify_files
 
-    made = [read_forecast(path) for path in forecasts]
+    load_plugins(plugin or [])
+    given = [read_forecast(path) for path in forecasts]
     if output is not None:
         output_folder(output)
-    result = verify_files(made, truth, train, variable, notice=say)
+    result = verify_files(given, truth, train, variable, notice=say)
     if output is not None:
         import shlex
         import sys

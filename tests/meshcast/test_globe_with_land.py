@@ -112,6 +112,6 @@ def test_a_globe_with_history_diagnostic_forcing_static_and_mask_goes_all_the_wa
     assert verification.variables == ("sst", "tprate")
     for scores in verification.emulators:
         if scores.label not in ("persistence", "anomaly persistence"):  # which have no idea of rain
-            assert np.isfinite(scores.values["mse"]).all(), scores.label
-    mse = {scores.label: scores.values["mse"][..., 0].mean() for scores in verification.emulators}
+            assert np.isfinite(scores.values["rmse"]).all(), scores.label
+    mse = {scores.label: scores.values["rmse"][..., 0].mean() for scores in verification.emulators}
     assert mse["globe"] < mse["persistence"]

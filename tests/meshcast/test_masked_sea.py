@@ -70,8 +70,8 @@ def test_a_sea_between_continents_is_learned_forecast_and_verified(
     labels = [emulator.label for emulator in verified.verification.emulators]
     assert labels[0] == "sea" and {"persistence", "climatology", "damped anomaly", "ridge"} <= set(labels)
     for emulator in verified.verification.emulators:
-        assert np.isfinite(emulator.values["mse"]).all(), emulator.label
+        assert np.isfinite(emulator.values["rmse"]).all(), emulator.label
     with xr.open_dataset("F.nc") as file, xr.open_dataset("sea.nc") as truth:
         error = file.sst[0, 0, 0].values - truth.sst.sel(time="2004-02-01").values
         by_hand = np.average(error[~land] ** 2, weights=file.area.values[~land])
-    assert verified.verification["sea"].values["mse"][0, 0, 0] == pytest.approx(by_hand, rel=1e-5)
+    assert verified.verification["sea"].values["rmse"][0, 0, 0] == pytest.approx(by_hand, rel=1e-5)

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import ROUNDING
-from inference.scores.verification import case_scores
+from emulator.scores import ROUNDING, mse, nrmse
 from training.preparation.windows import Batch, Windows
 
 
@@ -47,14 +46,13 @@ def error_sums(
     # [case, member, lead, node, variable]
     forecast = torch.stack(list(validation_forecast(emulator, windows, batch)), dim=2)
     truth = batch["values"][:, task.history :, :, : len(task.prognostic)]
-    scores = case_scores(forecast, truth, emulator.node_weights[..., : len(task.prognostic)])
-    if score == "nrmse":
-        errors = scores["nrmse"]  # [case, lead, variable]
-    else:
-        std = emulator.inputs.std[: len(task.prognostic)]
-        errors = scores["mse"].sqrt() / std.double()
+    areas = emulator.node_weights[..., : len(task.prognostic)]
+    fields = forecast.double().mean(1), truth.double(), areas.double()
+    squares = mse(*fields)  # [case, lead, variable]
+    std = emulator.inputs.std[: len(task.prognostic)]
+    errors = nrmse(*fields) if score == "nrmse" else squares.sqrt() / std.double()
     scale = (emulator.inputs.std * emulator.correction_std)[: len(task.prognostic)].double()
-    losses = (scores["mse"][:, :loss_steps] / scale**2).mean(dim=(1, 2))  # [case]
+    losses = (squares[:, :loss_steps] / scale**2).mean(dim=(1, 2))  # [case]
     return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
 
 

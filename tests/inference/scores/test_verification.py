@@ -8,8 +8,9 @@ import torch
 
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
+from inference.scores.metrics import case_scores
 from inference.scores.scorecard import common_cases
-from inference.scores.verification import case_scores, verify
+from inference.scores.verification import verify
 from tests.inference.synthetic import isles_forecast, isles_truth, ring_forecast, ring_truth
 
 
@@ -73,7 +74,7 @@ def test_leads_without_truth_are_left_out_and_named() -> None:
     assert "no truth at steps 7 to 12 of 2019-03-25T18:00:00 (all forecasts)" in text
     assert "all leads of 2019-03-26T00:00:00" in text
     half = verify([isles_forecast(isles_truth(days=3), leads=12, every=6)], isles_truth(days=3))["GNN"]
-    assert gnn.values["mse"][0] == pytest.approx(half.values["mse"][0])
+    assert gnn.values["rmse"][0] == pytest.approx(half.values["rmse"][0])
 
 
 def test_a_truth_one_step_late_would_show() -> None:

@@ -267,7 +267,7 @@ def test_validation_is_what_verify_says_of_the_same_forecasts(tmp_path: Path, sc
     if score == "nrmse":
         errors = scores.values["nrmse"].mean(axis=0)
     else:
-        errors = (scores.values["mse"] ** 0.5).mean(axis=0) / float(module.emulator.inputs.std)
+        errors = scores.case_values("rmse").mean(axis=0) / float(module.emulator.inputs.std)
     assert module.score == pytest.approx(math.exp(float(torch.tensor(errors).log().mean())), rel=1e-6)
 
 
