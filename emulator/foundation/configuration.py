@@ -34,7 +34,7 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
     Raises MeshcastError that lists every fault with its dotted path, what came and what was expected.
     """
     source = "the configuration" if isinstance(path, Mapping) else str(path)
-    content = resolve(path) if isinstance(path, Mapping) else _read(Path(path))
+    content = resolve(path) if isinstance(path, Mapping) else read_yaml(path)
     overridden: dict[Location, str] = {}
     faults = [fault for text in overrides if (fault := _override(content, text, overridden))]
     if faults:
@@ -44,7 +44,7 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
 
 def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[str] = ()) -> Any:
     """The configuration in a YAML file, of the class whose `kind` it names; of the first where it names none."""
-    kind = dict(text.split("=", 1) for text in overrides if "=" in text).get("kind", _read(Path(path)).get("kind"))
+    kind = dict(text.split("=", 1) for text in overrides if "=" in text).get("kind", read_yaml(path).get("kind"))
     by_kind: dict[Any, type] = {tag: cls for cls in classes for tag in kinds_of(cls)}
     if kind is not None and kind not in by_kind:
         raise MeshcastError(
@@ -55,7 +55,7 @@ def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[s
 
 def sections(path: str | Path) -> frozenset[str]:
     """The names of a file's sections, for a command that takes configurations of more than one class."""
-    return frozenset(_read(Path(path)))
+    return frozenset(read_yaml(path))
 
 
 def resolve(config: Any) -> Any:
@@ -126,7 +126,12 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Return the content of a YAML file in plain types.
+
+    Raises MeshcastError where there is no such file, or where it does not hold keys and values.
+    """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

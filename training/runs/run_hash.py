@@ -1,11 +1,21 @@
-"""What the numbers of a run depend on, in a few digits: its configuration, the data's content, a plug-in's source."""
+"""The hash of a run: its configuration, the content of its data and a plug-in's source, in sixteen digits.
+
+The hash covers the configuration with every default spelt out, so that a default changed later gives another hash. A
+key added later would change it too, although it changes no run made before. Hence a run is first looked for among the
+stored configurations: one of them stands for an experiment where all that it says is what the experiment says, and
+every key it lacks has its default there. The run then keeps the hash it is stored under.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import inspect
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from emulator.foundation.configuration import resolve
 from emulator.plugins import PluginConfig, find_plugin
@@ -16,42 +26,71 @@ from training.preparation.prepared import fingerprint
 PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
 
 
-def run_hash(experiment: ExperimentConfig, data: dict[str, str]) -> str:
-    """Of an experiment with its seed, 16 hexadecimal digits: equal for equal science, wherever it is put.
+def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapping[str, Any] | None = None) -> str:
+    """Return the hash of an experiment with its seed: equal for equal science, wherever its files are put.
 
-    data: fingerprints of the parts.
+    data: fingerprints of the data.
+    stored: the configuration in plain types as an earlier version stored it; that of `experiment` by default.
     """
-    config = {key: value for key, value in resolve(experiment).items() if key not in PLACES}
+    config = {key: value for key, value in (stored or resolve(experiment)).items() if key not in PLACES}
     content = [{**config, "data": data}, _plugin_source(experiment)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def stands_for(stored: Mapping[str, Any], experiment: ExperimentConfig) -> bool:
+    """Return whether a stored configuration is the experiment's, keys that it lacks taken at their defaults."""
+    places = {key: resolve(getattr(experiment, key)) for key in PLACES}
+    return _equal({**stored, **places}, experiment)
+
+
+def _equal(stored: Any, config: Any) -> bool:
+    if dataclasses.is_dataclass(config) and isinstance(stored, Mapping):
+        fields = {item.name: item for item in dataclasses.fields(config)}
+        return stored.keys() <= fields.keys() and all(
+            _equal(stored[name] if name in stored else _default(item), getattr(config, name))
+            for name, item in fields.items()
+        )
+    if isinstance(config, Mapping) and isinstance(stored, Mapping):
+        return stored.keys() == config.keys() and all(_equal(stored[key], config[key]) for key in config)
+    if isinstance(config, list | tuple) and isinstance(stored, list):
+        return len(stored) == len(config) and all(map(_equal, stored, config))
+    return bool(stored == resolve(config))
+
+
+def _default(item: dataclasses.Field[Any]) -> Any:
+    """Return a field's default in plain types, or NaN, which equals nothing, where it has none."""
+    if item.default_factory is not dataclasses.MISSING:
+        return resolve(item.default_factory())
+    return math.nan if item.default is dataclasses.MISSING else resolve(item.default)
+
+
 class Fingerprints:
-    """Fingerprints of data parts, each taken once however many runs share it."""
+    """Fingerprints of the data of runs, each taken once however many runs share it."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
     def of(self, data: DataConfig) -> dict[str, str]:
-        parts = {"train": data.train, "validation": data.validation}
+        """Return the fingerprint of each split that a run learns from, and of each forcing table."""
+        splits = {"train": data.train, "validation": data.validation}
         tables = {  # by number, since a hash must not tell where a table lies
             f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
             for number, table in enumerate(data.forcing_tables)
         }
-        for part in parts.values():
-            text = json.dumps(resolve(part))
+        for split in splits.values():
+            text = json.dumps(resolve(split))
             if text not in self._found:
-                self._found[text] = fingerprint(part.open())
-        return {name: self._found[json.dumps(resolve(part))] for name, part in parts.items()} | tables
+                self._found[text] = fingerprint(split.open())
+        return {name: self._found[json.dumps(resolve(split))] for name, split in splits.items()} | tables
 
 
 def _plugin_source(config: ExperimentConfig) -> str:
-    """The text of a plug-in's file, which its numbers depend on; empty for our own emulators."""
+    """Return the text of a plug-in's file, on which its numbers depend; empty for emulators that are shipped."""
     if not isinstance(config.emulator, PluginConfig):
         return ""
     try:
         return Path(inspect.getfile(find_plugin(config.emulator.name))).read_text(encoding="utf-8")
-    except (OSError, TypeError):  # made in memory
+    except (OSError, TypeError):  # it was defined without a file
         return ""
 
 

@@ -7,9 +7,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator, is_closed_form, package_versions
-from emulator.foundation.configuration import resolve
+from emulator.foundation.configuration import read_yaml, resolve
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
 from graphs.atomic_file import atomic_file
@@ -26,7 +27,7 @@ from training.runs.budget import keep_budget
 from training.experiment import ExperimentConfig
 from training.runs.fit import fit
 from training.metrics_log import read_log
-from training.runs.run_hash import Fingerprints, run_hash
+from training.runs.run_hash import Fingerprints, run_hash, stands_for
 
 log = logging.getLogger(__name__)
 
@@ -110,11 +111,11 @@ def run_study(
     results = Path(results)
     refuse_several_devices(runs)
     fingerprints = fingerprints or Fingerprints()
-    finished = []
+    finished, stored = [], stored_configurations(results)
     for number, run in enumerate(runs, 1):
         place = f"[{number}/{len(runs)}] {run}"
         data = fingerprints.of(run.config.data)
-        key = run_hash(run.experiment, data)
+        key = find_hash(run, data, results, stored)
         result = read_result(results / f"{key}.json")
         if result is not None and _stands(result, results, emulators):
             say(f"{place}: {_summary(result)}, from {results / key}.json")
@@ -147,8 +148,9 @@ def progress_of(
 ) -> list[Progress]:
     """How far each run has come, in the order of `runs`: what `run_study` would skip, continue and start."""
     results, found = Path(results), []
+    stored = stored_configurations(results)
     for run in runs:
-        key = run_hash(run.experiment, fingerprints.of(run.config.data))
+        key = find_hash(run, fingerprints.of(run.config.data), results, stored)
         result = read_result(results / f"{key}.json")
         if result is not None and _stands(result, results, emulators):
             found.append(Progress(run, replace(result, label=run.label)))
@@ -175,6 +177,40 @@ def read_result(path: Path) -> Result | None:
         return Result(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise MeshcastError(f"{path} is no result of a study: {error}. Remove it to fit its run again.") from None
+
+
+def stored_configurations(results: Path) -> list[dict[str, Any]]:
+    """Return the configurations of all result files, in plain types; a file that is no result has none."""
+    found = []
+    for path in sorted(results.glob("*.json")):
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8"))["config"])
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return found
+
+
+def find_hash(run: Run, data: Mapping[str, str], results: Path, stored: Sequence[Mapping[str, Any]]) -> str:
+    """Return the hash under which a run is finished or begun, perhaps by an earlier version; today's where it is new.
+
+    stored: from `stored_configurations`.
+    """
+    today = run_hash(run.experiment, data)
+    if (results / f"{today}.json").is_file():
+        return today
+    for config in stored:
+        if stands_for(config, run.experiment):
+            earlier = run_hash(run.experiment, data, config)
+            if (results / f"{earlier}.json").is_file():  # otherwise the data are others, or a plug-in's source
+                return earlier
+    folder = _folder(run, today)
+    for path in sorted(folder.parent.glob(f"{escape(folder.name.removesuffix(today[:8]))}*/config.yaml")):
+        config = read_yaml(path)
+        if stands_for(config, run.experiment):
+            earlier = run_hash(run.experiment, data, config)
+            if path.parent == _folder(run, earlier):
+                return earlier
+    return today
 
 
 def updates_taken(result: Result, results: Path | str) -> int:
