@@ -162,20 +162,22 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
 
     (comparison,) = blocks(FIRST_STEPS, "yaml")
     (tmp_path / "ranking.yaml").write_text(comparison)
-    assert len(load(CompareConfig, tmp_path / "ranking.yaml").emulators) == 4
+    assert len(load(CompareConfig, tmp_path / "ranking.yaml").rows) == 4
     single, several = blocks(ROOT / "docs/plugins.md", "yaml")
     (tmp_path / "single.yaml").write_text(single)
     load(EmulatorSection, tmp_path / "single.yaml")
-    (tmp_path / "several.yaml").write_text(comparison.split("emulators:")[0] + several)
+    (tmp_path / "several.yaml").write_text(comparison.split("rows:")[0] + several)
     load(CompareConfig, tmp_path / "several.yaml")
-    tuning, grid, foreign = blocks(ROOT / "docs/comparisons.md", "yaml")
-    network = "emulators: {network: {kind: gnn}}\n"
-    (tmp_path / "tuned.yaml").write_text(comparison.split("emulators:")[0] + network + tuning)
+    rows, tuning, grid, forecast_file = blocks(ROOT / "docs/comparisons.md", "yaml")
+    (tmp_path / "rows.yaml").write_text(comparison.split("rows:")[0] + rows)
+    load(CompareConfig, tmp_path / "rows.yaml")
+    network = "rows: {network: {emulator: {kind: gnn}}}\n"
+    (tmp_path / "tuned.yaml").write_text(comparison.split("rows:")[0] + network + tuning)
     load(CompareConfig, tmp_path / "tuned.yaml")
-    (tmp_path / "ablation.yaml").write_text(comparison.split("emulators:")[0] + network + grid)
-    assert len(expanded(load(CompareConfig, tmp_path / "ablation.yaml")).emulators) == 4
-    (tmp_path / "foreign.yaml").write_text(comparison.split("emulators:")[0] + foreign)
-    load(CompareConfig, tmp_path / "foreign.yaml")
+    (tmp_path / "ablation.yaml").write_text(comparison.split("rows:")[0] + grid)
+    assert len(expanded(load(CompareConfig, tmp_path / "ablation.yaml")).rows) == 4
+    (tmp_path / "forecast_file.yaml").write_text(comparison.split("rows:")[0] + forecast_file)
+    load(CompareConfig, tmp_path / "forecast_file.yaml")
     (tmp_path / "misspelt.yaml").write_text(comparison.replace("penalties", "penalty").replace("radii", "radius"))
     with pytest.raises(MeshcastError, match="radi"):
         load(CompareConfig, tmp_path / "misspelt.yaml")

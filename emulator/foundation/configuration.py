@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import enum
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,8 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
     """The configuration of class `cls` in a YAML file (or a mapping already read), with overrides such as `a.b=3`.
 
     Keys the class does not know are refused at every level. An override's value is read as YAML; a whole section is
-    replaced by `model={kind: cnn, width: 16}`.
+    replaced by `model={kind: cnn, width: 16}`. A class whose keys have changed refuses the old ones in a static method
+    `refuse_old_keys(content)`, which names the new.
     Raises MeshcastError that lists every fault with its dotted path, what came and what was expected.
     """
     source = "the configuration" if isinstance(path, Mapping) else str(path)
@@ -39,6 +41,8 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
     faults = [fault for text in overrides if (fault := _override(content, text, overridden))]
     if faults:
         raise MeshcastError(_report(source, faults))
+    if (refuse_old_keys := getattr(cls, "refuse_old_keys", None)) is not None:
+        refuse_old_keys(content)
     return _validate(cls, content, source, overridden)
 
 
@@ -82,6 +86,13 @@ def dump(config: Any, path: str | Path) -> None:
     text = yaml.dump(resolve(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     with atomic_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def one_line(value: Any) -> str:
+    """Return a value in YAML on one line, sections in braces."""
+    text = yaml.dump(resolve(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf,
+                     default_flow_style=True)  # fmt: skip
+    return str(text).removesuffix("\n")
 
 
 # YAML ---------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def compare(
     config: Annotated[Path, typer.Argument(help="YAML of a comparison, or the name of a shipped one.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="key=value, e.g. training.updates=500 'seeds=[0, 1, 2]'.")
+        list[str] | None, typer.Argument(help="key=value, e.g. training.updates=500 'rows.LSTM.history=2'.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything, say how many runs are left and how long they take.")

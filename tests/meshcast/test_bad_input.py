@@ -88,7 +88,7 @@ def test_a_broken_or_missing_configuration_is_told_apart(ring_world):
     Path("empty.yaml").write_text("")
     refused("train", "empty.yaml", says=("must hold keys and values", "is empty"))
     refused("train", "simulation.yaml", says=("data: missing", "equation: unknown key"))
-    refused("compare", "ring.yaml", says=("emulators: missing", "emulator: unknown key; did you mean emulators?"))
+    refused("compare", "ring.yaml", says=("rows: missing", "emulator: unknown key; known keys: name, data, task, rows"))
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
@@ -307,7 +307,7 @@ def test_an_emulator_of_other_variables_or_another_mesh_says_what_it_needs(weath
     refused(*FORECAST, "ring.zarr", says=("ring of 24 nodes", "limited area of 4 x 6", "lacks the variable"))
     config = Path("weather.yaml").read_text().replace("  forcing", "  test: {source: sea.zarr}\n  forcing", 1)
     config = config.replace("[2t, msl], forcing: [cos_local_time, co2]", "[sst]")
-    head, tail = config.split("emulator:")[0], "emulators: {old: {kind: checkpoint, path: runs/weather}}\n"
+    head, tail = config.split("emulator:")[0], "rows: {old: {checkpoint: runs/weather}}\n"
     Path("compare.yaml").write_text(head.replace("weather.zarr", "sea.zarr") + tail)
     refused("compare", "compare.yaml", says=("old cannot forecast sea.zarr", "no 2t", "it has sst"))
     done(*FORECAST, "weather.nc")

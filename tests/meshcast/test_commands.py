@@ -115,9 +115,9 @@ def test_a_comparison_ranks_and_is_taken_up_again(ring_world):
     lines = Path("ring.yaml").read_text().split("emulator:")
     small = "{kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}"
     tail = (
-        f"emulators:\n  network: {small}\n"
-        "  line: {kind: ridge, radii: [1, 2], penalties: [1.0e-8], rollout_steps: 4}\n"
-        "  old: {kind: checkpoint, path: runs/ring}\n"
+        f"rows:\n  network: {{emulator: {small}}}\n"
+        "  line: {emulator: {kind: ridge, radii: [1, 2], penalties: [1.0e-8], rollout_steps: 4}}\n"
+        "  old: {checkpoint: runs/ring}\n"
         "training:" + lines[1].split("training:")[1] + "forecast: {steps: 4}\n"
     )
     Path("compare.yaml").write_text(lines[0].replace("name: ring", "name: ranking") + tail)

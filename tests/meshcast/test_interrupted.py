@@ -142,7 +142,7 @@ def test_a_killed_comparison_ends_with_the_same_table(ring_world):
     head, training = Path("ring.yaml").read_text().replace("name: ring", "name: table").split("emulator:")
     network = "{kind: gnn, processor: {kind: kernel, num_layers: 1, latent_size: 8, hidden_size: 8}}"
     Path("compare.yaml").write_text(
-        f"{head}emulators: {{network: {network}}}\ntuning: {{learning_rate: [1.0e-3, 1.0e-2], updates: 4}}\n"
+        f"{head}rows: {{network: {{emulator: {network}}}}}\ntuning: {{learning_rate: [1.0e-3, 1.0e-2], updates: 4}}\n"
         f"training:{training.split('training:')[1]}seeds: [0, 1]\nforecast: {{steps: 4}}\n"
     )
     whole = done("compare", "compare.yaml", "--json").json

@@ -22,13 +22,12 @@ data:
   validation: {source: SOURCE/train.npy, trajectories: [8, 10]}
   test: {source: SOURCE/test.npy}
 task: {prognostic: [u]}
-emulators:
-  gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}
-  ridge: {kind: ridge}
-  convolution: {kind: plugin, name: circular convolution, options: {width: 4}}
-  spectral: {kind: plugin, name: spectral regression}
+rows:
+  gnn: {emulator: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}
+  ridge: {emulator: {kind: ridge}}
+  convolution: {emulator: {kind: plugin, name: circular convolution, options: {width: 4}}, training: {updates: 5}}
+  spectral: {emulator: {kind: plugin, name: spectral regression}}
 training: {updates: 4, batch_size: 4, warm_up: 1}
-own_training: {convolution: {updates: 5}}
 validation: {every: 2, steps: 4, cases: 2, score: nrmse}
 seeds: [0, 1]
 forecast: {steps: 6, cases: 5}

@@ -9,7 +9,7 @@ from typing import TypeGuard, get_args
 
 from emulator.baselines.build import BaselineConfig, build_baseline
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.build import TrainedEmulator, load_emulator
+from emulator.build import EmulatorConfig, TrainedEmulator, load_emulator
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
 from emulator.task import Task
@@ -21,9 +21,7 @@ from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
 from training.comparison.ablation import expanded
 from training.comparison.configuration import (
-    CheckpointConfig,
     CompareConfig,
-    ForecastFileConfig,
     RowConfig,
     StartsConfig,
     TuningConfig,
@@ -44,7 +42,7 @@ from training.runs.run_hash import Fingerprints
 from training.runs.study import Result, progress_of, refuse_several_devices, run_study
 
 __all__ = [
-    "CheckpointConfig", "CompareConfig", "Comparison", "ForecastFileConfig", "StartsConfig", "TuningConfig",
+    "CompareConfig", "Comparison", "RowConfig", "StartsConfig", "TuningConfig",
     "compare", "expect", "study_runs", "to_plain",
 ]  # fmt: skip
 
@@ -140,21 +138,20 @@ def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
     task = config.task.build(test)
     loaded = {
-        label: _load(label, row, test, task.time_step)
-        for label, row in plain.emulators.items()
-        if isinstance(row, CheckpointConfig)
+        label: _load(label, row.checkpoint, test, task.time_step)
+        for label, row in plain.rows.items()
+        if row.checkpoint is not None
     }
     planned = experiments(plain)
     refuse_long_history(plain.data, planned)
     refuse_several_devices(runs_of(plain, planned))
     tasks = [experiment.task.build(test) for experiment in planned.values()]
-    tasks += [build_baseline(row, task, test.mesh).task for row in plain.emulators.values() if _is_baseline(row)]
+    emulators = [row.emulator for row in plain.rows.values()]
+    tasks += [build_baseline(emulator, task, test.mesh).task for emulator in emulators if _is_baseline(emulator)]
     tasks += [trained.emulator.task for trained in loaded.values()]
     starts = spread(plain.forecast, [task, *tasks], test)
     foreign = {
-        label: read_row(label, row, test, task)
-        for label, row in plain.emulators.items()
-        if isinstance(row, ForecastFileConfig)
+        label: read_row(label, row, test, task) for label, row in plain.rows.items() if row.forecast_file is not None
     }
     starts, notices = common_starts(list(foreign.values()), starts, task.time_step)
     notices += [text for row in foreign.values() for text in row.notices]
@@ -225,12 +222,12 @@ def _row(made: Made) -> Row:
     return Row(entry.label, entry.status, entry.reason, parameters=entry.parameters, result=entry.result)
 
 
-def _is_baseline(row: RowConfig) -> TypeGuard[BaselineConfig]:
-    return isinstance(row, get_args(BaselineConfig))
+def _is_baseline(emulator: EmulatorConfig | None) -> TypeGuard[BaselineConfig]:
+    return isinstance(emulator, get_args(BaselineConfig))
 
 
-def _load(label: str, row: CheckpointConfig, test: Fields, time_step: TimeStep) -> TrainedEmulator:
-    path = Path(row.path)
+def _load(label: str, checkpoint: str, test: Fields, time_step: TimeStep) -> TrainedEmulator:
+    path = Path(checkpoint)
     trained = load_emulator(path / "emulator.safetensors" if path.is_dir() else path)
     _refuse_misfit(label, trained, test, time_step)
     return trained

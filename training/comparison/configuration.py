@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from emulator.build import EmulatorConfig
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
+from training.comparison.older_files import refuse_tables
 from training.experiment import DataConfig, TaskConfig, TrackingConfig, TrainingConfig, ValidationConfig
 
 RATE = "training.learning_rate"
@@ -16,30 +17,56 @@ WIDTHS = ("width", "processor.latent_size")  # what `parameters` scales
 
 
 @dataclass(frozen=True)
-class CheckpointConfig:
-    """An emulator trained before.
+class RowConfig:
+    """One row of a comparison: an emulator to train, one that is trained, or a file of forecasts.
 
-    path: its emulator.safetensors, or the run folder that holds it.
+    emulator: what to train.
+    checkpoint: in its place, an emulator trained before: its emulator.safetensors, or the run folder that holds it.
+    forecast_file: in its place, forecasts from elsewhere, matched to the comparison's starts: CF NetCDF, this
+        package's or another centre's (WeatherBench's `prediction_timedelta` too), or GRIB.
+    rename: names of variables in the forecast file, each with its name here.
+    history: `task.history` of this row, where it differs.
+    training: the keys of `training` that differ in this row.
+    keep_size: the width stays as it is where `parameters` scales the others.
+    grid: an ablation: values by dotted path, as `{processor.kind: [kernel, interaction], training.noise: [0, 0.01]}`;
+        every combination becomes a row in place of this one. Paths lead into `emulator`, or into `training`.
     """
 
-    path: str
-    kind: Literal["checkpoint"] = "checkpoint"
-
-
-@dataclass(frozen=True)
-class ForecastFileConfig:
-    """Forecasts that others made, matched to the comparison's starts.
-
-    path: a CF NetCDF file, ours or another centre's (WeatherBench's `prediction_timedelta` too), or GRIB.
-    rename: of a variable in the file, ours.
-    """
-
-    path: str
-    kind: Literal["forecast_file"] = "forecast_file"
+    emulator: Annotated[EmulatorConfig, ByKind] | None = None
+    checkpoint: str | None = None
+    forecast_file: str | None = None
     rename: dict[str, str] = field(default_factory=dict)
+    history: int | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    keep_size: bool = False
+    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
 
+    @property
+    def kind(self) -> str:
+        """The emulator's kind, or what stands in its place."""
+        if self.emulator is not None:
+            return self.emulator.kind
+        return "checkpoint" if self.checkpoint is not None else "forecast_file"
 
-RowConfig = Annotated[EmulatorConfig | CheckpointConfig | ForecastFileConfig, ByKind]
+    def __post_init__(self) -> None:
+        given = [name for name in ("emulator", "checkpoint", "forecast_file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise MeshcastError(
+                f"expected one of emulator, checkpoint and forecast_file, got {' and '.join(given) or 'none'}"
+            )
+        needs = dict.fromkeys(("history", "training", "keep_size", "grid"), "emulator") | {"rename": "forecast_file"}
+        for name, needed in needs.items():
+            if getattr(self, name) and given != [needed]:
+                raise MeshcastError(f"{name} is for a row with {needed}, but this one has {given[0]}")
+        if self.history is not None and self.history < 1:
+            raise MeshcastError(f"history must be at least 1, but is {self.history}")
+        if empty := [path for path, values in self.grid.items() if not values]:
+            raise MeshcastError(f"grid.{empty[0]} has no values to vary over. Give some, or leave it out.")
+        if "seed" in self.training or "training.seed" in self.grid:
+            place = "training.seed" if "seed" in self.training else "training.seed in grid"
+            raise MeshcastError(
+                f"{place} would be without effect: every network has the same seeds. Give them under seeds."
+            )
 
 
 @dataclass(frozen=True)
@@ -104,15 +131,9 @@ class TuningConfig:
 class CompareConfig:
     """Everything a comparison needs; `meshcast compare` reads it from one YAML.
 
-    emulators: by label, the first is the one others are measured against; persistence is always added.
-    own_training: of a label, the keys of `training` that differ.
-    own_history: of a label, `task.history` where it differs.
+    rows: by label; the first is the one others are measured against, persistence is always added.
     parameters: trainable weights of every network row: its width is scaled to come nearest; as configured by default.
-    keep_size: labels whose width stays as it is.
     tuning: short fits that choose each network row's learning rate; none by default.
-    grid: an ablation: values by dotted path, as `{processor.kind: [kernel, interaction], training.noise: [0, 0.01]}`;
-        every combination becomes a row in place of one. Paths lead into the row's section, or into `training`.
-    grid_of: label of that row; the first network by default.
     seeds: of the networks; closed forms are fitted once.
     validation: its score chooses checkpoints, and over the test part's lead times it ranks the rows.
     tracking: of each run, and of the final table.
@@ -122,15 +143,10 @@ class CompareConfig:
     name: str
     data: DataConfig
     task: TaskConfig
-    emulators: dict[str, RowConfig]
+    rows: dict[str, RowConfig]
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    own_training: dict[str, dict[str, Any]] = field(default_factory=dict)
-    own_history: dict[str, int] = field(default_factory=dict)
     parameters: int | None = None
-    keep_size: tuple[str, ...] = ()
     tuning: TuningConfig | None = None
-    grid: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    grid_of: str | None = None
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     seeds: tuple[int, ...] = (0,)
     forecast: StartsConfig = field(default_factory=StartsConfig)
@@ -144,51 +160,36 @@ class CompareConfig:
                 f"name must be that of one folder, which output holds, but is {self.name!r}. Leave out / and \\, or "
                 "set output=FOLDER."
             )
-        if not self.emulators:
-            raise MeshcastError("A comparison needs at least one emulator: emulators: {LABEL: {kind: gnn}}.")
-        for label in self.emulators:
+        if not self.rows:
+            raise MeshcastError("A comparison needs at least one row: rows: {LABEL: {emulator: {kind: gnn}}}.")
+        for label in self.rows:
             if not label.strip() or not label.isprintable() or label.count("$") > 1:
                 raise MeshcastError(
-                    f"emulators has the label {label!r}. A label is one line of text, with at most one $: pictures "
+                    f"rows has the label {label!r}. A label is one line of text, with at most one $: pictures "
                     "read what stands between two as mathematics."
                 )
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or any(not _is_seed(seed) for seed in self.seeds):
             raise MeshcastError(f"seeds must be different numbers from 0 to 2^32 - 1, but are {list(self.seeds)}.")
         if self.parameters is not None and self.parameters < 1:
             raise MeshcastError(f"parameters must be at least 1, but is {self.parameters}.")
-        if low := sorted(label for label, history in self.own_history.items() if history < 1):
-            raise MeshcastError(f"own_history.{low[0]} must be at least 1, but is {self.own_history[low[0]]}.")
-        named: dict[str, Iterable[str]] = {
-            "own_training": self.own_training,
-            "own_history": self.own_history,
-            "keep_size": self.keep_size,
-            "grid_of": () if self.grid_of is None else (self.grid_of,),
-        }
-        for key, labels in named.items():
-            if strangers := sorted(set(labels) - set(self.emulators)):
-                raise MeshcastError(
-                    f"{key} names {', '.join(strangers)}, but emulators are {', '.join(self.emulators)}."
-                )
-        if empty := [path for path, values in self.grid.items() if not values]:
-            raise MeshcastError(f"grid.{empty[0]} has no values to vary over. Give some, or leave it out.")
         self._refuse_what_is_set_twice()
 
     def _refuse_what_is_set_twice(self) -> None:
         """Raise where one key would undo what another sets."""
         tried = set() if self.tuning is None else set(self.tuning.all_axes)
-        varied = {path if path.startswith("training.") else f"emulator.{path}" for path in self.grid}
+        paths = [path for row in self.rows.values() for path in row.grid]
+        varied = {path if path.startswith("training.") else f"emulator.{path}" for path in paths}
         if twice := sorted(tried & varied):
             raise MeshcastError(f"tuning and grid both set {', '.join(twice)}. Leave it to one of the two.")
-        seeded = [f"own_training.{label}.seed" for label, own in self.own_training.items() if "seed" in own]
-        seeded += ["grid's training.seed"] * ("training.seed" in self.grid)
-        if seeded:
-            raise MeshcastError(
-                f"{seeded[0]} would be without effect: every network has the same seeds. Give them under seeds."
-            )
         if self.parameters is not None and (widths := sorted(tried & {f"emulator.{path}" for path in WIDTHS})):
             raise MeshcastError(
                 f"parameters scales every width, and tuning.axes sets {widths[0]} to others. Leave one of the two out."
             )
+
+    @staticmethod
+    def refuse_old_keys(content: Mapping[str, Any]) -> None:
+        """Raise MeshcastError with the lines that replace those of an older file."""
+        refuse_tables(content)
 
 
 def _is_seed(seed: int) -> bool:

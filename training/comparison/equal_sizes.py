@@ -23,7 +23,7 @@ from training.preparation.prepared import Prepared, prepare
 def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentConfig]) -> dict[str, ExperimentConfig]:
     """The experiments, their networks as large as `parameters` says where it says so.
 
-    Raises MeshcastError for a network that cannot be scaled; `keep_size` leaves it as it is.
+    Raises MeshcastError for a network that cannot be scaled; a row with `keep_size` stays as it is.
     """
     if config.parameters is None:
         return dict(experiments)
@@ -34,12 +34,12 @@ def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentCon
     )
     sized = dict(experiments)
     for label, experiment in networks(experiments).items():
-        if label not in config.keep_size:
+        if not config.rows[label].keep_size:
             assert isinstance(experiment.emulator, LearnedConfig)
             try:
                 section = with_parameters(experiment.emulator, config.parameters, _Counter(prepare(experiment)))
             except MeshcastError as error:
-                raise MeshcastError(f"{label}: {error} Or name it under keep_size.") from None
+                raise MeshcastError(f"{label}: {error} Or give the row keep_size: true.") from None
             sized[label] = replace(experiment, emulator=section)
     return sized
 

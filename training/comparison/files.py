@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from emulator.foundation.configuration import dump, load, resolve
+from emulator.foundation.configuration import dump, load, read_yaml, resolve
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from inference.report.report import Notes
 from training.comparison.configuration import CompareConfig
+from training.comparison.older_files import with_rows
 from training.comparison.ranking import by_lead
 from training.comparison.record import Comparison
 from training.comparison.rows import plain
@@ -160,7 +161,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _changes(stored: Path, config: CompareConfig) -> list[str]:
     try:
-        before, now = resolve(load(CompareConfig, stored)), resolve(config)
+        before, now = resolve(load(CompareConfig, with_rows(read_yaml(stored)))), resolve(config)
     except MeshcastError:
         return ["its configuration, which this version does not read,"]
     return [key for key in now if before[key] != now[key] and key not in ELSEWHERE]

@@ -22,7 +22,7 @@ from graphs.interpolation.conservative import conservative
 from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
 from inference.scores.flow import winds
-from training.comparison.configuration import ForecastFileConfig
+from training.comparison.configuration import RowConfig
 
 MUCH_FINER = 2  # times as many nodes: their values are averaged over ours, where interpolation would pick some
 
@@ -58,12 +58,13 @@ class ForeignRow:
     notices: tuple[str, ...]
 
 
-def read_row(label: str, row: ForecastFileConfig, test: Fields, task: Task) -> ForeignRow:
-    """A forecast file as the comparison's truth and task have it.
+def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> ForeignRow:
+    """Return a row's forecast file as the comparison's truth and task have it.
 
     Raises MeshcastError where it holds no variable of the task, units that cannot be converted, or other places.
     """
-    forecast, notices = read_forecast(Path(row.path)), []
+    assert row.forecast_file is not None
+    forecast, notices = read_forecast(Path(row.forecast_file)), []
     columns, names, factors = [], [], []
     ours = {variable.name: variable for variable in task.predicted}
     for name in ours:
@@ -75,8 +76,9 @@ def read_row(label: str, row: ForecastFileConfig, test: Fields, task: Task) -> F
         convert = conversion(units, ours[name].units)
         if convert is None:
             raise MeshcastError(
-                f"{label}: {row.path} has {name} in {units or 'no units'}, which cannot become {ours[name].units}. "
-                f"Correct the file's units, or rename another of its variables: {', '.join(forecast.variables)}."
+                f"{label}: {row.forecast_file} has {name} in {units or 'no units'}, which cannot become "
+                f"{ours[name].units}. Correct the file's units, or rename another of its variables: "
+                f"{', '.join(forecast.variables)}."
             )
         if convert.needed:
             notices.append(f"{label}: {name} was converted from {units} to {ours[name].units}")
@@ -85,7 +87,7 @@ def read_row(label: str, row: ForecastFileConfig, test: Fields, task: Task) -> F
         factors.append(convert)
     if not columns:
         raise MeshcastError(
-            f"{label}: {row.path} holds {', '.join(forecast.variables)}, none of {', '.join(ours)}"
+            f"{label}: {row.forecast_file} holds {', '.join(forecast.variables)}, none of {', '.join(ours)}"
             f"{nearest(next(iter(ours)), forecast.variables)}. Name what is ours with rename: {{THEIRS: OURS}}."
         )
     values = np.stack(

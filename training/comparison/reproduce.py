@@ -17,12 +17,13 @@ import torch
 from emulator.build import TrainedEmulator, package_versions
 from emulator.checkpoint import read
 from emulator.data.forecast import Forecast
-from emulator.foundation.configuration import load
+from emulator.foundation.configuration import load, read_yaml
 from graphs.errors import MeshcastError
 from inference.comparison.label_scores import ranking_score
 from inference.scores.verification import verify
 from training.comparison.configuration import CompareConfig
 from training.comparison.forecast_files import Starts
+from training.comparison.older_files import with_rows
 from training.comparison.rows import Entry
 from training.comparison.starts import forecasts_of
 from training.experiment import ExperimentConfig
@@ -98,7 +99,7 @@ def reproduce(
     """
     folder = place if (place / "comparison.json").is_file() else place.parent
     published = _published(place, folder)
-    config = load(CompareConfig, folder / "compare.yaml")
+    config = load(CompareConfig, with_rows(read_yaml(folder / "compare.yaml")))
     chosen = _chosen(published, row, seed, place if folder != place else None)
     result = Result(**chosen["result"])
     experiment = load(ExperimentConfig, result.config)

@@ -13,7 +13,7 @@ from emulator.data.forecast import Forecast
 from emulator.foundation.configuration import resolve
 from graphs.errors import MeshcastError
 from inference.comparison.story import RowInfo, Status, Trial
-from training.comparison.configuration import CompareConfig
+from training.comparison.configuration import CompareConfig, RowConfig
 from training.comparison.forecast_files import ForeignRow
 from training.experiment import ExperimentConfig
 from training.runs.study import Result, count_parameters, updates_taken
@@ -59,7 +59,7 @@ def entries_of(
     results: Sequence[Result],
 ) -> list[Entry]:
     """All seeds of all rows, in the order of the configuration, persistence last where it was added."""
-    labels = list(dict.fromkeys([*config.emulators, *(result.label for result in results)]))
+    labels = list(dict.fromkeys([*config.rows, *(result.label for result in results)]))
     entries = []
     for label in labels:
         if label in loaded:
@@ -116,14 +116,14 @@ def _row(
     folders = [Path(config.results) / entry.result.folder for entry in own if entry.result is not None]
     logs = tuple(folder / "metrics.csv" for folder in folders if (folder / "metrics.csv").is_file())
     seconds = [item.seconds for item in members.values() if item.seconds is not None]
-    configured = config.emulators.get(label, None if experiment is None else experiment.emulator)
+    row = config.rows.get(label, RowConfig(experiment.emulator) if experiment is not None else None)
     settings = next((dict(trial.settings) for trial in trials if trial.label == label and trial.chosen), {})
     if trained is not None:
         settings |= _chosen_in_closed_form(trained.config)
     training = experiment.training if experiment is not None and network else None
     return RowInfo(
         label=label,
-        kind=str(getattr(configured, "kind", "")),
+        kind="" if row is None else row.kind,
         status=min((entry.status for entry in own), key=WORST_FIRST.index),
         reasons=tuple(_reason(entry) for entry in own if entry.reason),
         members=tuple(members),
@@ -187,7 +187,7 @@ def _differences(
     for name, value in own.items():
         if name not in TUNED_OR_SEED and f"training.{name}" not in tuned and value != common[name]:
             said.append(f"training.{name} {value} where the others have {common[name]}")
-    if config.parameters is not None and label in config.keep_size:
+    if config.parameters is not None and config.rows[label].keep_size:
         said.append(f"its own number of weights where the others come near {config.parameters}")
     return said
 

@@ -11,7 +11,7 @@ from emulator.build import is_closed_form
 from emulator.foundation.configuration import load, resolve
 from graphs.errors import MeshcastError
 from training.comparison.ablation import as_overrides, expanded
-from training.comparison.configuration import CheckpointConfig, CompareConfig, ForecastFileConfig
+from training.comparison.configuration import CompareConfig, RowConfig
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.runs.study import Run
 
@@ -22,26 +22,25 @@ def study_runs(config: CompareConfig) -> list[Run]:
 
 
 def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
-    """By label, what is fitted; no row is loaded or read. The grid must be expanded."""
-    assert not config.grid
-    rows = dict(config.emulators)
-    if not any(isinstance(row, PersistenceConfig) for row in rows.values()):
+    """Return by label what is fitted; no row is loaded or read. The grids must be expanded."""
+    rows = dict(config.rows)
+    if not any(isinstance(row.emulator, PersistenceConfig) for row in rows.values()):
         if "persistence" in rows:
-            raise MeshcastError("The label persistence is kept for persistence. Name that emulator otherwise.")
-        rows["persistence"] = PersistenceConfig()
+            raise MeshcastError("The label persistence is kept for persistence. Name that row otherwise.")
+        rows["persistence"] = RowConfig(PersistenceConfig())
     return {
         label: ExperimentConfig(
             name=config.name,
             data=replace(config.data, test=None),  # no run sees it, and a longer test part repeats none
-            task=replace(config.task, history=config.own_history.get(label, config.task.history)),
-            emulator=row,
-            training=_training_of(config, label),
+            task=replace(config.task, history=row.history or config.task.history),
+            emulator=row.emulator,
+            training=_training_of(config, label, row),
             validation=config.validation,
             tracking=config.tracking,
             output=config.output,
         )
         for label, row in rows.items()
-        if not isinstance(row, CheckpointConfig | ForecastFileConfig)
+        if row.emulator is not None
     }
 
 
@@ -70,11 +69,8 @@ def varied(experiment: ExperimentConfig, settings: Mapping[str, Any], what: str)
         raise MeshcastError(f"{what}: {error}") from None
 
 
-def _training_of(config: CompareConfig, label: str) -> TrainingConfig:
-    own = config.own_training.get(label, {})
-    if not own:
-        return config.training
+def _training_of(config: CompareConfig, label: str, row: RowConfig) -> TrainingConfig:
     try:
-        return load(TrainingConfig, {**resolve(config.training), **own})
+        return load(TrainingConfig, {**resolve(config.training), **row.training}) if row.training else config.training
     except MeshcastError as error:
-        raise MeshcastError(f"own_training.{label}: {error}") from None
+        raise MeshcastError(f"rows.{label}.training: {error}") from None

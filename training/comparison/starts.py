@@ -55,7 +55,7 @@ def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentCo
                 f"task.history is {experiment.task.history} for {label}, and a step after it needs "
                 f"{experiment.task.history + 1} times a time step apart, but the parts hold: {told}. The "
                 f"{' and '.join(short)} part{'s are' if len(short) > 1 else ' is'} too short: set task.history (or "
-                "own_history) lower, or give longer series."
+                "that of the row) lower, or give longer series."
             )
 
 

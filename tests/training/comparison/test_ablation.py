@@ -18,25 +18,22 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_every_combination_is_a_row_in_place_of_the_plain_one(source: Path, tmp_path: Path) -> None:
-    grid = "grid={processor.num_layers: [1, 2], training.noise: [0.0, 0.01]}"
-    config = config_in(tmp_path, source, grid, "own_training={gnn: {updates: 7}}", "keep_size=[gnn]")
+    grid = "rows.gnn.grid={processor.num_layers: [1, 2], training.noise: [0.0, 0.01]}"
+    config = config_in(tmp_path, source, grid, "rows.gnn.training={updates: 7}", "rows.gnn.keep_size=true")
     rows = expanded(config)
     first = ["gnn, processor.num_layers=1, training.noise=0", "gnn, processor.num_layers=1, training.noise=0.01"]
-    assert list(rows.emulators)[:2] == first and "gnn" not in rows.emulators
-    assert list(rows.emulators)[4:] == ["ridge", "convolution", "spectral"]
+    assert list(rows.rows)[:2] == first and "gnn" not in rows.rows
+    assert list(rows.rows)[4:] == ["ridge", "convolution", "spectral"]
     planned = experiments(rows)
     last = planned["gnn, processor.num_layers=2, training.noise=0.01"]
     assert (last.emulator.processor.num_layers, last.emulator.processor.latent_size) == (2, 8)  # type: ignore[union-attr]
     assert (last.training.noise, last.training.updates) == (0.01, 7)
-    assert set(rows.keep_size) == set(list(rows.emulators)[:4])
+    assert [label for label, row in rows.rows.items() if row.keep_size] == list(rows.rows)[:4]
     assert len(study_runs(config)) == 4 * 2 + 1 + 2 + 1 + 1
 
 
 def test_the_grid_of_another_row_and_of_whole_sections(source: Path, tmp_path: Path) -> None:
-    config = config_in(tmp_path, source, "grid={radii: [[1], [2, 3]]}", "grid_of=ridge")
-    assert list(expanded(config).emulators)[:3] == ["gnn", "ridge, radii=[1]", "ridge, radii=[2, 3]"]
-    with pytest.raises(MeshcastError, match="stands twice"):
-        expanded(config_in(tmp_path, source, "grid={radii: [[1], [1]]}", "grid_of=ridge"))
-    only = "emulators={spectral: {kind: plugin, name: spectral regression}}"
-    with pytest.raises(MeshcastError, match="no emulator is a network"):
-        expanded(config_in(tmp_path, source, only, "own_training={}", "grid={options.width: [1]}"))
+    config = config_in(tmp_path, source, "rows.ridge.grid={radii: [[1], [2, 3]]}")
+    assert list(expanded(config).rows)[:3] == ["gnn", "ridge, radii=[1]", "ridge, radii=[2, 3]"]
+    with pytest.raises(MeshcastError, match="a combination twice"):
+        expanded(config_in(tmp_path, source, "rows.ridge.grid={radii: [[1], [1]]}"))

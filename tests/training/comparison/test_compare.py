@@ -88,8 +88,8 @@ def test_a_plugin_loads_from_its_checkpoint_and_forecasts_the_same(
         row.label: row.result.emulator_path(Path(config.results)) for row in comparison.rows if row.result is not None
     }
     chosen = {"spectral": paths["spectral"], "convolution": paths["convolution (seed 1)"].parent}
-    rows = ", ".join(f"{label}: {{kind: checkpoint, path: {path}}}" for label, path in chosen.items())
-    again = compare(config_in(tmp_path, source, f"emulators={{{rows}}}", "own_training={}"), progress=False)
+    rows = ", ".join(f"{label}: {{checkpoint: {path}}}" for label, path in chosen.items())
+    again = compare(config_in(tmp_path, source, f"rows={{{rows}}}"), progress=False)
     scores = {row.label: row.score for row in comparison.rows}
     found = {row.label: row.score for row in again.rows}
     assert found["spectral"] == scores["spectral"]
@@ -150,8 +150,9 @@ def test_the_command_takes_plugins_and_prints_for_machines(
     monkeypatch.chdir(tmp_path)
     app = Typer()
     app.command()(command)
-    rows = "{spectral: {kind: plugin, name: spectral regression}, net: {kind: plugin, name: circular convolution}}"
-    arguments = [str(source / "compare.yaml"), f"emulators={rows}", "own_training={}", "seeds=[0]"]
+    plugins = {"spectral": "spectral regression", "net": "circular convolution"}
+    rows = ", ".join(f"{label}: {{emulator: {{kind: plugin, name: {name}}}}}" for label, name in plugins.items())
+    arguments = [str(source / "compare.yaml"), f"rows={{{rows}}}", "seeds=[0]"]
     arguments += [text for path in PLUGINS for text in ("--plugin", str(path))]
     finished = CliRunner().invoke(app, [*arguments, "--json"])
     assert finished.exit_code == 0, finished.output
@@ -171,8 +172,8 @@ def test_an_installed_package_brings_its_emulator_by_entry_point(
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: waves-package\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text("[meshcast.emulators]\ninstalled waves = waves_package:Waves\n")
-    row = "emulators={waves: {kind: plugin, name: installed waves}}"
-    config = config_in(tmp_path, source, row, "own_training={}")
+    row = "rows={waves: {emulator: {kind: plugin, name: installed waves}}}"
+    config = config_in(tmp_path, source, row)
     with pytest.raises(MeshcastError, match="No plug-in is called 'installed waves'"):
         compare(config, progress=False)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -194,15 +195,15 @@ def test_a_row_that_fails_is_named_and_the_others_are_ranked(
         "EMULATORS = {'half': Half}\n"
     )
     load_plugins([tmp_path / "half.py"])
-    config = config_in(tmp_path, source, "emulators={half: {kind: plugin, name: half}}", "own_training={}")
+    config = config_in(tmp_path, source, "rows={half: {emulator: {kind: plugin, name: half}}}")
     comparison = compare(config, progress=False)
     assert [(row.label, row.status) for row in comparison.rows] == [("persistence", "done"), ("half", "failed")]
     assert comparison.rows[1].reason == "RuntimeError: singular matrix"
     assert comparison.reference == "persistence"
     app = Typer()
     app.command()(command)
-    places = [f"output={config.output}", f"results={config.results}", "own_training={}"]
-    rows = "emulators={half: {kind: plugin, name: half}}"
+    places = [f"output={config.output}", f"results={config.results}"]
+    rows = "rows={half: {emulator: {kind: plugin, name: half}}}"
     told = CliRunner().invoke(app, [str(source / "compare.yaml"), rows, *places, "--plugin", str(tmp_path / "half.py")])
     assert told.exit_code == 0 and "(failed)" in told.output
     assert "half failed: seed 0: RuntimeError: singular matrix" in " ".join(told.output.split())
@@ -210,8 +211,8 @@ def test_a_row_that_fails_is_named_and_the_others_are_ranked(
 
 def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, without_pictures: None) -> None:
     """Eight steps of four cells are once around the ring of 32: persistence is exact there."""
-    row = "emulators={spectral: {kind: plugin, name: spectral regression}}"
-    comparison = compare(config_in(tmp_path, source, row, "own_training={}", "forecast.steps=8"), progress=False)
+    row = "rows={spectral: {emulator: {kind: plugin, name: spectral regression}}}"
+    comparison = compare(config_in(tmp_path, source, row, "forecast.steps=8"), progress=False)
     persistence = comparison.verification["persistence"].mean("nrmse")[:, 0]
     assert persistence[-1] < 1e-7 < 0.5 < persistence[:-1].min()
     assert [row.label for row in comparison.rows] == ["spectral", "persistence"]
@@ -226,13 +227,13 @@ def test_real_data_start_every_so_many_steps(
     weather = 280 + np.cos(2 * np.pi * hours[:, None, None, None] / 24 + mesh.longitudes[:, None] / 9)
     fields = ArrayFields(weather.astype(np.float32), ("2t",), ("K",), mesh, TimeStep(3600), 3600 * hours, "member")
     monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
-    rows = "emulators={hourly: {kind: climatology, period: hour}, ridge: {kind: ridge, radii: [0]}}"
-    overrides = [rows, "own_training={}", "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
+    rows = "rows={hourly: {emulator: {kind: climatology, period: hour}}, ridge: {emulator: {kind: ridge, radii: [0]}}}"
+    overrides = [rows, "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
     config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}")
     comparison = compare(config, progress=False)
     assert comparison.verification.emulators[0].init_time.tolist() == [3600 * hour for hour in (2, 14, 26, 38, 50)]
     assert "acc" in comparison.verification.emulators[0].metrics
-    overrides[0] = "emulators={recent: {kind: recent_mean, period: hour, steps: 10}, ridge: {kind: ridge, radii: [0]}}"
+    overrides.append("rows.hourly={emulator: {kind: recent_mean, period: hour, steps: 10}}")
     config = config_in(tmp_path, source, *overrides, "forecast={steps: 6, every: 12}", "name=recent")
     comparison = compare(config, progress=False)  # the row with the longest history decides
     for scores in comparison.verification.emulators:
@@ -244,11 +245,11 @@ def test_a_window_is_cut_out_of_every_part_of_a_comparison(
 ) -> None:
     fields = globe(times=8, rows=2)
     monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
-    rows = "emulators={climatology: {kind: climatology, period: none}}"
+    rows = "rows={climatology: {emulator: {kind: climatology, period: none}}}"
     window = f"data.window={{kind: cap, centre: {list(WINDOW.centre)}, radius_km: {WINDOW.radius_km}, " + (
         f"boundary_km: {WINDOW.boundary_km}}}"
     )
-    overrides = [rows, window, "own_training={}", "task.prognostic=[h, u, v]", "validation.score=rmse"]
+    overrides = [rows, window, "task.prognostic=[h, u, v]", "validation.score=rmse"]
     comparison = compare(config_in(tmp_path, source, *overrides, "forecast={steps: 3}"), progress=False)
     trained = load_emulator(comparison.rows[0].result.emulator_path(tmp_path / "results"))  # type: ignore[union-attr]
     assert trained.emulator.mesh.same_nodes(in_window(fields, WINDOW).mesh)
@@ -259,41 +260,43 @@ def test_what_does_not_fit_together_is_refused_before_any_training(source: Path,
         with pytest.raises(MeshcastError, match=match):
             compare(config_in(tmp_path, source, *overrides), progress=False)
 
-    refuse("did you mean emulators.gnn.processor", "emulators={gnn: {kind: gnn, procesor: {}}}")
-    refuse("expected one of gnn, .*checkpoint", "emulators={gnn: {kind: gn}}")
+    refuse("did you mean rows.gnn.emulator.processor", "rows={gnn: {emulator: {kind: gnn, procesor: {}}}}")
+    refuse("expected one of gnn, .*ridge", "rows={gnn: {emulator: {kind: gn}}}")
     refuse("name must be that of one folder", "name=../elsewhere")
     refuse("name must be that of one folder", "name='..'")
-    refuse("own_training names cnn", "own_training={cnn: {updates: 3}}")
-    refuse("(?s)own_training.gnn: .*did you mean learning_rate", "own_training={gnn: {learning_rat: 3}}")
+    refuse("rows.cnn: expected one of emulator, checkpoint and forecast_file, got none", "rows.cnn.training.updates=3")
+    refuse("got emulator and checkpoint", "rows.gnn.checkpoint=runs/gnn")
+    refuse("rows.old: history is for a row with emulator", "rows={old: {checkpoint: runs/gnn, history: 2}}")
+    refuse("rows.old: rename is for a row with forecast_file", "rows={old: {checkpoint: runs/gnn, rename: {v: u}}}")
+    refuse("(?s)rows.gnn.training: .*did you mean learning_rate", "rows.gnn.training={learning_rat: 3}")
     refuse("seeds must be different", "seeds=[1, 1]")
     refuse("seeds must be different numbers from 0 to", "seeds=[4294967296]")
     refuse("tuning.seed must be a number from 0", "tuning={learning_rate: [1.0e-3], seed: -1}")
     refuse("parameters must be at least 1", "parameters=0")
     refuse("tuning needs something to try", "tuning={seed: 3}")
-    both = ("tuning={learning_rate: [1.0e-3]}", "grid={training.learning_rate: [0.1]}")
+    both = ("tuning={learning_rate: [1.0e-3]}", "rows.gnn.grid={training.learning_rate: [0.1]}")
     refuse("tuning and grid both set training.learning_rate", *both)
     refuse("tuning.axes has the path training.seed", "tuning={axes: {training.seed: [1, 2]}}")
-    refuse("own_training.gnn.seed would be without effect.* under seeds", "own_training={gnn: {seed: 3}}")
-    refuse("grid's training.seed would be without effect", "grid={training.seed: [0, 1]}")
+    refuse("rows.gnn: training.seed would be without effect.* under seeds", "rows.gnn.training={seed: 3}")
+    refuse("training.seed in grid would be without effect", "rows.gnn.grid={training.seed: [0, 1]}")
     wide = "tuning={axes: {emulator.width: [8]}}"
     refuse("parameters scales every width, and tuning.axes sets emulator.width", wide, "parameters=500")
-    refuse("grid varies processor.latent_size of gnn", "grid={processor.latent_size: [8, 16]}", "parameters=500")
+    refuse("gnn varies processor.latent_size", "rows.gnn.grid={processor.latent_size: [8, 16]}", "parameters=500")
     refuse("(?s)tuning of gnn: .*did you mean emulator.processor", "tuning={axes: {emulator.procesor.width: [1]}}")
-    refuse("(?s)grid of gnn: .*did you mean emulator.processor.kind", "grid={processor.knd: [kernel]}")
-    refuse("(?s)own_training.gnn, training.noisy=1: .*did you mean noise", "grid={training.noisy: [1]}")
-    refuse("grid.processor.kind has no values", "grid={processor.kind: []}")
-    refuse("grid_of names cnn", "grid_of=cnn", "grid={processor.kind: [kernel]}")
+    refuse("(?s)grid of gnn: .*did you mean emulator.processor.kind", "rows.gnn.grid={processor.knd: [kernel]}")
+    refuse("(?s)rows.gnn, training.noisy=1.training: .*did you mean noise", "rows.gnn.grid={training.noisy: [1]}")
+    refuse("grid.processor.kind has no values", "rows.gnn.grid={processor.kind: []}")
     refuse("task.history is 9 for gnn.* training 9 times, validation 9 times, test 10 times", "task.history=9")
-    refuse("task.history is 12 for gnn", "own_history={gnn: 12}")
+    refuse("task.history is 12 for gnn", "rows.gnn.history=12")
     refuse("forecast.steps must be at least 1", "forecast.steps=0")
     refuse("give data.test.source", "data.test=null")
     refuse("too few for 1 of history and 50 steps", "forecast.steps=50")
     refuse("has no v; it holds u", "task.prognostic=[v]")
     for label in ("", "two\\nlines", "$\\\\foo$"):
-        refuse("A label is one line of text", f'emulators={{"{label}": {{kind: ridge}}}}', "own_training={}")
+        refuse("A label is one line of text", f'rows={{"{label}": {{emulator: {{kind: ridge}}}}}}')
     refuse("Cannot write .*compare.yaml", f"results={source / 'compare.yaml'}")
-    refuse("label persistence is kept", "emulators={persistence: {kind: ridge}}", "own_training={}")
-    refuse("Expected a checkpoint", "emulators={old: {kind: checkpoint, path: nowhere}}", "own_training={}")
+    refuse("label persistence is kept", "rows={persistence: {emulator: {kind: ridge}}}")
+    refuse("Expected a checkpoint", "rows={old: {checkpoint: nowhere}}")
     assert not (tmp_path / "runs").exists() and not (tmp_path / "results").exists()
 
 
@@ -306,7 +309,7 @@ def test_a_checkpoint_of_another_mesh_is_refused(
     )
     np.save(tmp_path / "test.npy", np.load(source / "test.npy")[..., ::2])
     np.save(tmp_path / "train.npy", np.load(source / "train.npy")[..., ::2])
-    overrides = [f"emulators={{old: {{kind: checkpoint, path: {path}}}}}", "own_training={}"]
+    overrides = [f"rows={{old: {{checkpoint: {path}}}}}"]
     overrides += [f"data.test.source={tmp_path / 'test.npy'}"]
     with pytest.raises(MeshcastError, match=r"Training data on a ring of 32 .* test data on a ring of 16"):
         compare(config_in(tmp_path, source, *overrides))
@@ -339,8 +342,8 @@ def test_values_of_the_test_part_reach_no_run_and_no_choice(
 ) -> None:
     """Leakage: with other values in the test part every hash, choice and weight is as it was; the scores are not."""
     tuning = "tuning={learning_rate: [1.0e-3, 1.0e-1], updates: 2}"
-    rows = ["emulators={gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}", tuning]
-    rows += ["own_training={}", "seeds=[0]"]
+    rows = ["rows={gnn: {emulator: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}}", tuning]
+    rows += ["seeds=[0]"]
     np.save(tmp_path / "other.npy", np.load(source / "test.npy")[::-1] ** 2)
     first = compare(config_in(tmp_path / "first", source, *rows), progress=False)
     second = compare(
@@ -359,9 +362,8 @@ def test_values_of_the_test_part_reach_no_run_and_no_choice(
 
 
 TUNED = (
-    "emulators={gnn: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}",
+    "rows={gnn: {emulator: {kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}}}",
     "tuning={learning_rate: [1.0e-3, 1.0e-2], updates: 2}",
-    "own_training={}",
     "seeds=[0, 1]",
 )
 
@@ -415,7 +417,7 @@ def test_killed_between_updates_it_ends_with_the_same_table_bit_for_bit(
 
 
 def test_a_truncated_emulator_is_told_and_made_anew(source: Path, tmp_path: Path, without_pictures: None) -> None:
-    config = config_in(tmp_path, source, "emulators={ridge: {kind: ridge}}", "own_training={}")
+    config = config_in(tmp_path, source, "rows={ridge: {emulator: {kind: ridge}}}")
     whole = compare(config, progress=False)
     (result,) = [row.result for row in whole.rows if row.label == "ridge"]
     path = result.emulator_path(Path(config.results))  # type: ignore[union-attr]
@@ -427,7 +429,7 @@ def test_a_truncated_emulator_is_told_and_made_anew(source: Path, tmp_path: Path
 
 
 def test_a_row_that_diverges_stays_in_the_table(source: Path, tmp_path: Path, without_pictures: None) -> None:
-    overrides = [TUNED[0], "own_training={gnn: {learning_rate: 1.0e+30}}", "seeds=[0]"]
+    overrides = [TUNED[0], "rows.gnn.training={learning_rate: 1.0e+30}", "seeds=[0]"]
     comparison = compare(config_in(tmp_path, source, *overrides), progress=False)
     assert {line.label: line.status for line in comparison.lines} == {"gnn": "diverged", "persistence": "done"}
     (info,) = [info for info in comparison.story.rows if info.label == "gnn"]
@@ -441,8 +443,8 @@ def test_the_table_of_a_tracked_comparison_is_a_record_of_its_own(
 ) -> None:
     from tests.training.optimisation.test_tracking import read_back, records
 
-    rows = "emulators={ridge: {kind: ridge}}"
-    config = config_in(tmp_path, source, rows, "own_training={}", "tracking={wandb: offline, project: rings}")
+    rows = "rows={ridge: {emulator: {kind: ridge}}}"
+    config = config_in(tmp_path, source, rows, "tracking={wandb: offline, project: rings}")
     comparison = compare(config, progress=False)
     (path,) = comparison.folder.glob("wandb/offline-run-*/*.wandb")
     assert read_back(path).name == "tiny, table"

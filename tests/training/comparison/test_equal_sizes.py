@@ -13,14 +13,15 @@ from training.comparison.runs import experiments
 from training.runs.fit import fit
 from training.runs.study import count_parameters
 
+NETWORK = "{kind: gnn, node_statistics: true, processor: {num_layers: 1, latent_size: 8, hidden_size: 4}}"
 ROWS = (
-    "emulators={gnn: {kind: gnn, node_statistics: true, processor: {num_layers: 1, latent_size: 8, hidden_size: 4}}, "
-    "local: {kind: ffnn, width: 3, num_layers: 1}, own: {kind: ffnn, width: 3}, ridge: {kind: ridge, radii: [1]}}"
+    f"rows={{gnn: {{emulator: {NETWORK}}}, local: {{emulator: {{kind: ffnn, width: 3, num_layers: 1}}}}, "
+    "own: {emulator: {kind: ffnn, width: 3}, keep_size: true}, ridge: {emulator: {kind: ridge, radii: [1]}}}"
 )
 
 
 def test_widths_are_scaled_to_one_number_of_weights(tmp_path: Path) -> None:
-    config = config_in(tmp_path, write_source(tmp_path), ROWS, "own_training={}", "parameters=3000", "keep_size=[own]")
+    config = config_in(tmp_path, write_source(tmp_path), ROWS, "parameters=3000")
     planned = experiments(config)
     sized = equally_large(config, planned)
     assert sized["own"] == planned["own"] and sized["ridge"] == planned["ridge"]
@@ -33,12 +34,12 @@ def test_widths_are_scaled_to_one_number_of_weights(tmp_path: Path) -> None:
 
 
 def test_a_row_that_cannot_be_scaled_is_told_how_to_stay(tmp_path: Path) -> None:
-    config = config_in(tmp_path, write_source(tmp_path), "parameters=3000", "keep_size=[gnn]")
-    with pytest.raises(MeshcastError, match=r"convolution: .*cannot be scaled.* Or name it under keep_size"):
+    config = config_in(tmp_path, write_source(tmp_path), "parameters=3000", "rows.gnn.keep_size=true")
+    with pytest.raises(MeshcastError, match=r"convolution: .*cannot be scaled.* Or give the row keep_size: true"):
         equally_large(config, experiments(config))
 
 
 def test_more_weights_than_memory_holds_are_refused_before_any_is_made(tmp_path: Path) -> None:
-    config = config_in(tmp_path, write_source(tmp_path), ROWS, "own_training={}", "parameters=1000000000000")
+    config = config_in(tmp_path, write_source(tmp_path), ROWS, "parameters=1000000000000")
     with pytest.raises(MeshcastError, match=r"1,000,000,000,000.* Ask for fewer parameters"):
         equally_large(config, experiments(config))

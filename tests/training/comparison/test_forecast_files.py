@@ -14,7 +14,7 @@ from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon
 from tests.training.comparisons import config_in, write_source
 from training.comparison.compare import compare
-from training.comparison.configuration import ForecastFileConfig
+from training.comparison.configuration import RowConfig
 from training.comparison.forecast_files import Starts, at_starts, common_starts, read_row
 from training.experiment import TaskConfig
 
@@ -67,7 +67,7 @@ def test_a_forecast_in_other_names_units_and_order_is_scored_on_common_starts_an
     inits = 24 * HOUR * np.array([4, 0, 1, 2])  # out of order, each day
     path = weatherbench(tmp_path / "theirs.nc", inits, 12 * HOUR * np.arange(1, 5))
     task = TaskConfig(("2t",)).build(test_part)
-    row = read_row("theirs", ForecastFileConfig(str(path)), test_part, task)
+    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
     assert row.notices == ("theirs: 2t was converted from degC to K",) and row.regridding == ""
     ours = starts_at([12 * HOUR * step for step in range(6)], steps=5)
     met, notices = common_starts([row], ours, task.time_step)
@@ -84,20 +84,20 @@ def test_a_forecast_on_other_nodes_is_interpolated_and_it_is_told(test_part: Arr
     grid = {"latitudes": np.linspace(56, 48, 5), "longitudes": np.linspace(-2, 8, 6)}
     path = weatherbench(tmp_path / "theirs.nc", np.array([0]), 6 * HOUR * np.arange(1, 3), **grid)
     task = TaskConfig(("2t",)).build(test_part)
-    row = read_row("theirs", ForecastFileConfig(str(path)), test_part, task)
+    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
     assert row.regridding.startswith("bilinear from a")
     expected = truth(np.array([6 * HOUR]), LATITUDES, LONGITUDES).ravel() + 1
     assert np.allclose(row.forecast.values[0, 0, 0, :, 0], expected, atol=0.02)
     narrow = {"latitudes": np.linspace(53, 51, 3)}
     path = weatherbench(tmp_path / "narrow.nc", np.array([0]), 6 * HOUR * np.arange(1, 3), **narrow)
     with pytest.raises(MeshcastError, match="theirs cannot come to the nodes of the test part"):
-        read_row("theirs", ForecastFileConfig(str(path)), test_part, task)
+        read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
 
 
 def test_dates_that_do_not_meet_are_told_on_both_sides(test_part: ArrayFields, tmp_path: Path) -> None:
     task = TaskConfig(("2t",)).build(test_part)
     path = weatherbench(tmp_path / "theirs.nc", 3 * HOUR + 24 * HOUR * np.arange(3), 6 * HOUR * np.arange(1, 5))
-    row = read_row("theirs", ForecastFileConfig(str(path)), test_part, task)
+    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
     told = (
         r"theirs do not meet ours: its forecasts begin 1970-01-01T03:00:00 to 1970-01-03T03:00:00 every 24h \(3 times\)"
         r".* 6 to 24 hours, the comparison's 1970-01-01T00:00:00 to 1970-01-02T00:00:00 every 12h.*; 0 of 3 starts meet"
@@ -105,7 +105,7 @@ def test_dates_that_do_not_meet_are_told_on_both_sides(test_part: ArrayFields, t
     with pytest.raises(MeshcastError, match=told):
         common_starts([row], starts_at([0, 12 * HOUR, 24 * HOUR], 4), task.time_step)
     path = weatherbench(tmp_path / "hourly.nc", 24 * HOUR * np.arange(3), HOUR * np.arange(1, 5))
-    row = read_row("theirs", ForecastFileConfig(str(path)), test_part, task)
+    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
     with pytest.raises(MeshcastError, match="2 of 2 starts meet, but no lead time from them"):
         common_starts([row], starts_at([0, 24 * HOUR], 4), task.time_step)
 
@@ -117,13 +117,13 @@ def test_names_and_units_that_cannot_be_ours_are_refused(test_part: ArrayFields,
         file = file.load()
     file.rename({"2m_temperature": "warmth"}).to_netcdf(tmp_path / "warmth.nc")
     with pytest.raises(MeshcastError, match=r"holds warmth, none of 2t.*rename"):
-        read_row("theirs", ForecastFileConfig(str(tmp_path / "warmth.nc")), test_part, task)
-    renamed = ForecastFileConfig(str(tmp_path / "warmth.nc"), rename={"warmth": "2t"})
+        read_row("theirs", RowConfig(forecast_file=str(tmp_path / "warmth.nc")), test_part, task)
+    renamed = RowConfig(forecast_file=str(tmp_path / "warmth.nc"), rename={"warmth": "2t"})
     assert read_row("theirs", renamed, test_part, task).forecast.variables == ("2t",)
     file["2m_temperature"].attrs["units"] = "Pa"
     file.to_netcdf(tmp_path / "pressure.nc")
     with pytest.raises(MeshcastError, match=r"has 2t in Pa, which cannot become K\. Correct the file's units"):
-        read_row("theirs", ForecastFileConfig(str(tmp_path / "pressure.nc")), test_part, task)
+        read_row("theirs", RowConfig(forecast_file=str(tmp_path / "pressure.nc")), test_part, task)
 
 
 def test_a_forecast_file_is_a_row_among_the_others(
@@ -133,8 +133,8 @@ def test_a_forecast_file_is_a_row_among_the_others(
     monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: test_part)
     monkeypatch.setattr("training.comparison.compare.write_comparison", lambda *given, **told: None)
     path = weatherbench(tmp_path / "theirs.nc", 24 * HOUR * np.arange(1, 8), 6 * HOUR * np.arange(1, 5))
-    rows = f"emulators={{theirs: {{kind: forecast_file, path: {path}}}}}"
-    overrides = [rows, "own_training={}", "task.prognostic=[2t]", "validation.score=rmse"]
+    rows = f"rows={{theirs: {{forecast_file: {path}}}}}"
+    overrides = [rows, "task.prognostic=[2t]", "validation.score=rmse"]
     config = config_in(tmp_path, write_source(tmp_path), *overrides, "forecast={steps: 4, every: 2}")
     said: list[str] = []
     comparison = compare(config, progress=False, say=said.append)

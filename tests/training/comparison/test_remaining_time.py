@@ -19,7 +19,9 @@ from training.runs.study import Progress, Result, Run, progress_of, run_study, u
 
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
-    return study_runs(config_in(tmp_path, write_source(tmp_path), "training.updates=100", "own_training={}"))
+    return study_runs(
+        config_in(tmp_path, write_source(tmp_path), "training.updates=100", "rows.convolution.training={}")
+    )
 
 
 def finished(run: Run) -> Progress:

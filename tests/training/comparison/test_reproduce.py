@@ -17,7 +17,8 @@ from tests.training.comparisons import config_in, write_source
 from training.comparison.compare import compare
 from training.comparison.reproduce import reproduce
 
-ROWS = "emulators={convolution: {kind: plugin, name: circular convolution, options: {width: 4}}, ridge: {kind: ridge}}"
+CONVOLUTION = "{emulator: {kind: plugin, name: circular convolution, options: {width: 4}}}"
+ROWS = f"rows={{convolution: {CONVOLUTION}, ridge: {{emulator: {{kind: ridge}}}}}}"
 
 
 @pytest.fixture(scope="module")
