@@ -123,19 +123,23 @@ class TimeStep:
             return f"{valid_time / self.count * self.true_length:g}"
         return str(np.datetime64(int(valid_time), "s"))
 
-    def lead_axis(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
-        """Lead times for a person: values and axis label, in hours, days, months, years or the equation's time."""
+    def lead_times(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
+        """Return lead times for a person and their unit: hours, days, months, years or the equation's own, if any."""
         lead: NDArray[np.float64] = np.asarray(steps, dtype=np.float64)
         if self.true_length is not None:
-            unit = f" [{self.true_units}]" if self.true_units else ""
-            return lead * self.true_length, f"lead time{unit}"
+            return lead * self.true_length, self.true_units
         lead = lead * self.count
         if self.unit == "month":
-            return (lead / 12, "lead time [years]") if self.count % 12 == 0 else (lead, "lead time [months]")
+            return (lead / 12, "years") if self.count % 12 == 0 else (lead, "months")
         for seconds, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
             if self.count % seconds == 0 or (seconds == 86400 and lead.max(initial=0) > 4 * 86400):
-                return lead / seconds, f"lead time [{name}]"
-        return lead, "lead time [s]"
+                return lead / seconds, name
+        return lead, "s"
+
+    def lead_axis(self, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
+        """Return lead times for a person and the label of their axis."""
+        lead, unit = self.lead_times(steps)
+        return lead, f"lead time [{unit}]" if unit else "lead time"
 
 
 def to_seconds(times: NDArray[np.datetime64]) -> NDArray[np.int64]:

@@ -302,8 +302,7 @@ def pretty_unit(unit: str) -> str:
 
 def lead_name(time_step: TimeStep, step: int) -> str:
     """One lead time for a title: `6 hours`, `1 month`, `lead time 2.5`."""
-    (value,), label = time_step.lead_axis(np.array([step]))
-    unit = label.removeprefix("lead time").strip(" []")
+    (value,), unit = time_step.lead_times(np.array([step]))
     unit = unit[:-1] if value == 1 and unit.endswith("s") and len(unit) > 1 else unit
     return f"{value:g} {unit}" if unit else f"lead time {value:g}"
 

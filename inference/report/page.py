@@ -146,7 +146,7 @@ def missing(verification: Verification) -> Missing:
 def _facts(verification: Verification, notes: Notes) -> list[tuple[str, str]]:
     """Which data, whose, how the intervals were found, and with which software."""
     rows = data_facts(verification)
-    rows += [("intervals", verification.resamples(verification.emulators[0]).describe())]
+    rows += [("intervals", verification.interval_method)]
     for emulator in verification.emulators:
         kept = {k: v for k, v in emulator.attributes.items() if str(v) not in ("", "[]") and len(str(v)) < 300}
         same = {name for name, value in kept.items() if verification.truth.get(name) == value}

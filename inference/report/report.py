@@ -63,7 +63,7 @@ def _draw(
         images.append(Image(plots.save(figure(), output / name), caption, section))
 
     held = {metric for emulator in verification.emulators for metric in emulator.metrics}
-    band = "" if not _has_bands(verification) else f" Bands: {100 * verification.level:g} % intervals."
+    band = "" if not verification.has_intervals else f" Bands: {100 * verification.level:g} % intervals."
     for metric in shown_in("curve"):
         if metric in held and (verification.about_zero.all() or not METRICS[metric].relative):
             caption = f"{sentence(METRICS[metric].title)} against lead time.{band}"
@@ -172,7 +172,3 @@ def _same_case(forecast: Forecast, main: Forecast, case: int) -> bool:
         and forecast.init_time[case] == main.init_time[case]
         and forecast.trajectory[case] == main.trajectory[case]
     )
-
-
-def _has_bands(verification: Verification) -> bool:
-    return verification.resamples(verification.emulators[0]).num_blocks >= 2

@@ -119,13 +119,11 @@ def table_leads(steps: NDArray[np.int64], time_step: TimeStep, most: int = 8) ->
     """The leads a table shows: all of a few, else round ones and the last."""
     if len(steps) <= most:
         return steps
-    values, label = time_step.lead_axis(steps)
-    if "days" in label and time_step.count < 86_400:
-        values = values * 24
-        label = "hours"
-    unit = next((name for name in ("hours", "months") if name in label), "")
-    wanted = SHOWN_LEADS[unit]
-    round_ones = steps[np.isin(np.round(values if unit else steps, 6), wanted)]
+    values, unit = time_step.lead_times(steps)
+    if unit == "days" and time_step.count < 86_400:
+        values, unit = values * 24, "hours"
+    dated = unit in ("hours", "months")
+    round_ones = steps[np.isin(np.round(values if dated else steps, 6), SHOWN_LEADS[unit if dated else ""])]
     chosen = np.unique(np.append(round_ones[:most], steps[-1]))
     return chosen if len(chosen) > 2 else steps[np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
 

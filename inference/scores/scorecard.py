@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import cached_property, reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,6 +203,21 @@ class Verification:
             block_cases=self.block_cases,
             num_resamples=self.num_resamples,
         )
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether the cases amount to enough independent pieces to resample."""
+        return self._resampling[0] >= 2
+
+    @property
+    def interval_method(self) -> str:
+        """How the intervals were made and what they are worth, in a sentence or two."""
+        return self._resampling[1]
+
+    @cached_property
+    def _resampling(self) -> tuple[float, str]:
+        draws = self._latest_draws((self.emulators[0].label,), self.emulators[0])
+        return draws.num_blocks, draws.describe()
 
     def interval(self, label: str, metric: str) -> Interval:
         """Lower and upper bound of a metric, [lead, variable]; of `score`, [variable]."""

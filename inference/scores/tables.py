@@ -1,217 +1,127 @@
-"""Scores as files: NetCDF, JSON and one tidy table."""
+"""The files of a verification, all written from one dataset: NetCDF, JSON, and a tidy table with one number a row."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.foundation.time_step import to_datetime
 from graphs.atomic_file import system_errors
-from inference.scores.equivalent_truncation import equivalents
-from inference.scores.metrics import METRICS
-from inference.scores.scorecard import ForecastScores, Verification
-from inference.scores.tidy_table import COLUMNS, case_names, tidy_table
-
-__all__ = ["COLUMNS", "by_variable", "case_names", "tidy_table", "to_dataset", "to_json", "write_tables"]
+from inference.scores.dataset import to_dataset
+from inference.scores.scorecard import Verification
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
-
-def to_dataset(verification: Verification) -> xr.Dataset:
-    """Everything as labelled arrays: means, bounds and counts over cases, and scores case by case.
-
-    Cases and leads are the union over emulators, NaN where an emulator has none.
-    """
-    import xarray as xr
-
-    keys = sorted({key for e in verification.emulators for key in _keys(e)})
-    place = {key: index for index, key in enumerate(keys)}
-    leads = np.unique(np.concatenate([e.lead_steps for e in verification.emulators]))
-    shape = (len(verification.emulators), len(keys), len(leads), len(verification.variables))
-    arrays: dict[str, tuple[tuple[str, ...], NDArray[Any], dict[str, str]]] = {}
-
-    def put(name: str, dims: tuple[str, ...], index: Any, values: NDArray[Any], title: str) -> None:
-        sizes = dict(zip(("emulator", "case", "lead", "variable"), shape, strict=True))
-        if name not in arrays:
-            arrays[name] = dims, np.full([sizes[dim] for dim in dims], np.nan), {"long_name": title}
-        arrays[name][1][index] = values
-
-    over_cases = ("emulator", "lead", "variable")
-    for number, emulator in enumerate(verification.emulators):
-        cases = np.array([place[key] for key in _keys(emulator)])
-        lead = np.searchsorted(leads, emulator.lead_steps)
-        for metric in emulator.metrics:
-            title = METRICS[metric].title
-            put(metric, over_cases, (number, lead), emulator.mean(metric), title)
-            for bound, values in zip(("lower", "upper"), verification.interval(emulator.label, metric), strict=True):
-                put(f"{metric}_{bound}", over_cases, (number, lead), values, f"{title}, {bound} bound of its interval")
-            place_of_cases = (number, *np.ix_(cases, lead))
-            dims = ("emulator", "case", "lead", "variable")
-            put(f"case_{metric}", dims, place_of_cases, emulator.case_values(metric), f"{title} of each case")
-        put("num_cases", over_cases, (number, lead), emulator.verified.sum(0), "cases verified")
-        put("num_failed", over_cases, (number, lead), emulator.failed, "cases whose forecast failed")
-        put("score", ("emulator", "variable"), number, emulator.score(), SCORE_TITLE)
-        steps_title = f"steps before RMSE / std passes {verification.threshold:g}"
-        put("stable_steps", ("emulator", "case", "variable"), (number, cases), emulator.stable_steps, steps_title)
-    lead_values, lead_label = verification.time_step.lead_axis(leads)
-    dataset = xr.Dataset(
-        arrays,
-        coords={
-            "emulator": [e.label for e in verification.emulators],
-            "variable": list(verification.variables),
-            "units": ("variable", list(verification.units)),
-            "truth_std": ("variable", verification.scale),
-            "lead": ("lead", leads, {"long_name": "time steps since the initial time"}),
-            "lead_time": ("lead", lead_values, {"long_name": lead_label}),
-            "init_time": ("case", to_datetime(np.array([key[0] for key in keys]))),
-            "trajectory": ("case", [key[1] for key in keys]),
-        },
-        attrs={"title": "Forecast scores", "time_step": str(verification.time_step), **verification.truth},
-    )
-    dataset["init_time"].encoding.update(units="seconds since 1970-01-01", dtype="int64")
-    return _with_spectra(dataset, verification, leads)
-
-
-SCORE_TITLE = "geometric mean over lead steps 1 to 100, as far as verified, of the mean nRMSE"
+COLUMNS = ("emulator", "seed", "case", "member", "lead", "variable", "metric", "value")
+WIND = ("vector_rmse", "energy_ratio", "energy_by_degree", "truth_energy_by_degree")
 
 
 def to_json(verification: Verification) -> dict[str, Any]:
-    """Scores over all cases with their bounds, and what was left out, for machines; NaN becomes null."""
-    emulators = {}
-    for emulator in verification.emulators:
-        lower, upper = verification.interval(emulator.label, "score")
-        emulators[emulator.label] = {
-            "name": emulator.name,
-            "seed": emulator.seed,
-            "baseline": emulator.label in verification.baselines,
-            "num_cases": emulator.num_cases,
-            "lead_steps": emulator.lead_steps,
-            "attributes": emulator.attributes,
-            "num_failed": by_variable(verification, emulator.failed.T),
-            "metrics": {name: _estimates(verification, emulator, name) for name in emulator.metrics},
-            "score": {
-                name: {"value": value, "lower": low, "upper": high}
-                for name, value, low, high in zip(verification.variables, emulator.score(), lower, upper, strict=True)
-            },
-            "wind": _wind(emulator),
-            "stable_steps": by_variable(verification, emulator.mean_stable_steps),
-            "stable_to_the_end": by_variable(verification, emulator.censored.sum(0)),
-            "skill": {
-                b: _contrast(verification, emulator.label, b, "skill") for b in verification.rivals_of(emulator.label)
-            },
-            "rmse_minus": {
-                b: _contrast(verification, emulator.label, b, "difference")
-                for b in verification.rivals_of(emulator.label)
-            },
-        }
-    first = verification.emulators[0]
-    return _plain(
-        {
-            "variables": dict(zip(verification.variables, verification.units, strict=True)),
-            "mesh": verification.mesh.describe(),
-            "time_step": str(verification.time_step),
-            "truth": verification.truth,
-            "truth_std": by_variable(verification, verification.scale),
-            "stable_threshold": verification.threshold,
-            "baselines": verification.baselines,
-            "intervals": {
-                "level": verification.level,
-                "method": verification.resamples(first).describe(),
-                "seed": verification.bootstrap_seed,
-            },
-            "equivalent_truncation": {
-                label: {str(step): str(worth) for step, worth in own.items()}
-                for label, own in equivalents(verification).items()
-            },
-            "left_out": verification.left_out,
-            "emulators": emulators,
-        }
-    )
+    """Return scores over all cases with their bounds, and what was left out, for machines; NaN becomes null."""
+    return _json(to_dataset(verification))
+
+
+def tidy_table(verification: Verification) -> pd.DataFrame:
+    """Return a table with one number a row: emulator, seed, case, member, lead, variable, metric, value.
+
+    A score over all cases has no case, one over all members no member, and one over all leads no lead. `lead` counts
+    time steps. Interval bounds are metrics of their own, such as `rmse_lower`; so are `skill_vs_NAME` and the paired
+    difference `rmse_minus_NAME`.
+    """
+    return _table(to_dataset(verification))
 
 
 def write_tables(verification: Verification, output: Path) -> list[Path]:
-    """scores.nc, scores.json, table.parquet and table.csv in the folder `output`."""
-    table = tidy_table(verification)
-    paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
+    """Write scores.nc, scores.json, table.parquet and table.csv into the folder `output`."""
     dataset = to_dataset(verification)
+    table = _table(dataset)
+    paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
+    written = dataset.assign_attrs(verification=json.dumps(_plain(dataset.attrs["verification"]), ensure_ascii=False))
     floats = {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
     with system_errors(paths[0], dataset.nbytes):
-        dataset.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
-    paths[1].write_text(json.dumps(to_json(verification), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        written.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
+    paths[1].write_text(json.dumps(_json(dataset), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     table.to_parquet(paths[2], index=False)
     table.to_csv(paths[3], index=False, float_format="%.7g")
     return paths
 
 
-def by_variable(verification: Verification, values: Any) -> dict[str, Any]:
-    """Values [variable, ...] by the variable's name."""
-    return dict(zip(verification.variables, values, strict=True))
-
-
-def _keys(emulator: ForecastScores) -> list[tuple[int, int]]:
-    return list(zip(emulator.init_time.tolist(), emulator.trajectory.tolist(), strict=True))
-
-
-def _estimates(verification: Verification, emulator: ForecastScores, metric: str) -> dict[str, Any]:
-    lower, upper = verification.interval(emulator.label, metric)
-    mean = emulator.mean(metric)
-    return {
-        name: {"value": mean[:, k], "lower": lower[:, k], "upper": upper[:, k]}
-        for k, name in enumerate(verification.variables)
-    }
-
-
-def _wind(emulator: ForecastScores) -> dict[str, Any] | None:
-    """Of a wind on the whole sphere its vector error and its energy by lead; see `FlowScores`."""
-    flow = emulator.flow
-    if flow is None:
-        return None
-    return {
-        "components": flow.names,
-        "units": flow.units,
-        "vector_rmse": flow.vector_rmse,
-        "energy_ratio": flow.energy_ratio,
-        "energy_by_degree": flow.spectrum,
-        "truth_energy_by_degree": flow.truth_spectrum,
-    }
-
-
-def _contrast(verification: Verification, label: str, other: str, kind: str) -> dict[str, Any]:
-    found = verification.skill(label, other) if kind == "skill" else verification.difference(label, other)
-    return {
-        "lead_steps": found.lead_steps,
-        **{
-            name: {"value": found.estimate[:, k], "lower": found.lower[:, k], "upper": found.upper[:, k]}
-            for k, name in enumerate(verification.variables)
+def _json(dataset: xr.Dataset) -> dict[str, Any]:
+    facts = dict(dataset.attrs["verification"])
+    about = facts.pop("emulators")
+    variables, left_out = dataset["variable"].values, facts.pop("left_out")
+    worths = dataset.get("equivalent_truncation")
+    found = {
+        "variables": dict(zip(variables, dataset["units"].values, strict=True)),
+        **{name: facts.pop(name) for name in ("mesh", "time_step", "truth")},
+        "truth_std": dict(zip(variables, dataset["truth_std"].values, strict=True)),
+        **facts,
+        "equivalent_truncation": {
+            label: {int(step): worth for step, worth in zip(dataset["lead"], own, strict=True) if worth}
+            for label, own in zip(about, () if worths is None else worths.values, strict=worths is not None)
+            if own.any()
         },
+        "left_out": left_out,
+        "emulators": {label: _of_emulator(dataset, label, **known) for label, known in about.items()},
+    }
+    return dict(_plain(found))
+
+
+def _of_emulator(
+    dataset: xr.Dataset, label: str, attributes: dict[str, str], metrics: list[str], wind: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return what JSON holds of one emulator, at the lead times it forecasts."""
+    labels, baselines = dataset["emulator"].values.tolist(), dataset.attrs["verification"]["baselines"]
+    forecast = dict(zip(labels, np.isfinite(dataset["num_cases"].values[..., 0]), strict=True))  # [lead] of each
+    every = dataset.isel(emulator=labels.index(label))
+    own = every.isel(lead=forecast[label])
+
+    def contrasts(name: str) -> dict[str, Any]:
+        arrays = every[[f"{name}{suffix}" for suffix in ("", "_lower", "_upper")]] if baselines else every
+        found = {}
+        for place, baseline in enumerate(baselines):
+            if baseline != label:
+                shared = arrays.isel(baseline=place, lead=forecast[label] & forecast[baseline])
+                found[baseline] = {"lead_steps": shared["lead"].values, **_bounded(shared, name)}
+        return found
+
+    return {
+        "name": own["name"].item(),
+        "seed": own["seed"].item(),
+        "baseline": label in baselines,
+        "num_cases": int(own["num_starts"]),
+        "lead_steps": own["lead"].values,
+        "attributes": attributes,
+        "num_failed": _by_variable(own["num_failed"].astype(int)),
+        "metrics": {metric: _bounded(own, metric) for metric in metrics},
+        "score": _bounded(own, "score"),
+        "wind": None if wind is None else wind | {name: own[name].values for name in WIND},
+        "stable_steps": _by_variable(own["mean_stable_steps"]),
+        "stable_to_the_end": _by_variable(own["stable_to_the_end"].astype(int)),
+        "skill": contrasts("skill"),
+        "rmse_minus": contrasts("rmse_minus"),
     }
 
 
-def _with_spectra(dataset: xr.Dataset, verification: Verification, leads: NDArray[np.int64]) -> xr.Dataset:
-    """Add power [emulator, lead, wavenumber, variable] of forecasts, and of the truth on the same cases."""
-    axis = verification.wavenumbers
-    if axis is None or all(e.power is None for e in verification.emulators):
-        return dataset
-    size = (2, len(verification.emulators), len(leads), len(axis.wavenumber), len(verification.variables))
-    power = np.full(size, np.nan)
-    for number, emulator in enumerate(verification.emulators):
-        if emulator.power is not None:
-            lead = np.searchsorted(leads, emulator.lead_steps)
-            power[0, number, lead], power[1, number, lead] = emulator.power, emulator.truth_power
-    dims = ("emulator", "lead", "wavenumber", "variable")
-    return dataset.assign_coords(
-        wavenumber=("wavenumber", axis.wavenumber, {"long_name": axis.label}),
-        wavelength=("wavenumber", axis.wavelength, {"units": axis.length_units}),
-    ).assign(power=(dims, power[0]), truth_power=(dims, power[1]))
+def _by_variable(array: xr.DataArray) -> dict[str, NDArray[Any]]:
+    return dict(zip(array["variable"].values, array.transpose("variable", ...).values, strict=True))
+
+
+def _bounded(dataset: xr.Dataset, name: str) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return value and bounds of a score by variable."""
+    ends = {"value": name, "lower": f"{name}_lower", "upper": f"{name}_upper"}
+    found = {end: _by_variable(dataset[array]) for end, array in ends.items()}
+    return {variable: {end: found[end][variable] for end in ends} for variable in found["value"]}
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists and NaN as null, all the way down."""
+    """Return arrays as lists and NaN as null, all the way down."""
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, dict) or hasattr(value, "items"):
@@ -221,3 +131,59 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
+
+
+def _table(dataset: xr.Dataset) -> pd.DataFrame:
+    import pandas as pd
+
+    about, names = dataset.attrs["verification"]["emulators"], dataset["name"].values
+    # The name and the seed tell emulators apart, unless a number had to.
+    texts = {
+        "emulator": [label if "#" in label else name for label, name in zip(about, names, strict=True)],
+        "seed": list(dataset["seed"].values),
+        "case": list(dataset["case_name"].values),
+        "variable": list(dataset["variable"].values),
+        "metric": [],
+    }
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
+    for number, label in enumerate(about):
+        for metric, array in _rows(dataset.isel(emulator=number), label, about[label]["metrics"]):
+            there = np.isfinite(array.values)
+            places: dict[Any, Any] = dict(zip(array.dims, np.nonzero(there), strict=True))
+            if "lead" in places:
+                places["lead"] = array["lead"].values[places["lead"]]
+            if metric not in texts["metric"]:
+                texts["metric"].append(metric)
+            places |= {"emulator": number, "seed": number, "metric": texts["metric"].index(metric)}
+            columns["value"].append(array.values[there])
+            for name in COLUMNS[:-1]:  # -1 for what a number has none of
+                columns[name].append(np.full(len(columns["value"][-1]), places.get(name, -1), dtype=np.int32))
+    table: dict[str, Any] = {}
+    for name in COLUMNS:
+        column = np.concatenate(columns.pop(name))
+        if name in texts:
+            different, codes = np.unique(texts[name], return_inverse=True)  # names may repeat
+            column = pd.Categorical.from_codes(np.where(column < 0, -1, codes[column]), different)
+        elif name != "value":
+            column = pd.arrays.IntegerArray(column.astype(np.int64), column < 0)
+        table[name] = column
+    return pd.DataFrame(table)
+
+
+def _rows(dataset: xr.Dataset, label: str, metrics: list[str]) -> Iterator[tuple[str, xr.DataArray]]:
+    """Yield the arrays of one emulator that the table holds, each with its metric's name there."""
+    for metric in metrics:
+        yield metric, dataset[f"case_{metric}"]
+        for suffix in ("", "_lower", "_upper"):
+            yield f"{metric}{suffix}", dataset[f"{metric}{suffix}"]
+    if "member_rmse" in dataset:
+        yield "rmse", dataset["member_rmse"]
+    yield "stable_steps", dataset["stable_steps"]
+    yield "stable_steps", dataset["mean_stable_steps"]
+    for name in ("num_failed", "score", "score_lower", "score_upper"):
+        yield name, dataset[name]
+    for baseline in dataset.attrs["verification"]["baselines"]:
+        for name, metric in (("skill", f"skill_vs_{baseline}"), ("rmse_minus", f"rmse_minus_{baseline}")):
+            for suffix in ("", "_lower", "_upper"):
+                if baseline != label:
+                    yield f"{metric}{suffix}", dataset[f"{name}{suffix}"].sel(baseline=baseline)

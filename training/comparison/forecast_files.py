@@ -228,9 +228,8 @@ def _described(
     times = np.unique(init_time)
     span = f"{clock.moment(times[0])} to {clock.moment(times[-1])}"
     between = "" if len(times) < 2 else f" every {_spacing(times, clock)}"
-    values, axis = time_step.lead_axis(lead_steps[[0, -1]])
-    unit = axis.partition("[")[2].rstrip("]")
-    return f"{span}{between} ({len(times)} times) with {axis.partition(' [')[0]}s {values[0]:g} to {values[1]:g} {unit}"
+    values, unit = time_step.lead_times(lead_steps[[0, -1]])
+    return f"{span}{between} ({len(times)} times) with lead times {values[0]:g} to {values[1]:g} {unit}"
 
 
 def _spacing(times: NDArray[np.int64], clock: TimeStep) -> str:

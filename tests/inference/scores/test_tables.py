@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 from inference.scores import bootstrap
+from inference.scores.dataset import to_dataset
 from inference.scores.scorecard import Verification
-from inference.scores.tables import COLUMNS, tidy_table, to_dataset, to_json, write_tables
+from inference.scores.tables import COLUMNS, tidy_table, to_json, write_tables
 from inference.scores.verification import verify
 from tests.inference.synthetic import ring_forecast, ring_truth
 
@@ -64,7 +65,7 @@ def test_tables_and_json_draw_cases_once_an_emulator_and_once_a_pair(
     tidy_table(fresh)
     assert len(drawn) == 3  # GNN, GNN against slow, slow
     to_json(fresh)
-    assert len(drawn) == 4  # and for the sentence on how intervals were made
+    assert len(drawn) == 3
 
 
 def test_another_level_gives_other_intervals(found: Verification) -> None:
