@@ -14,8 +14,9 @@ ROUNDING = 2.0**-23  # of float32, relative: an error below it says nothing of a
 
 
 def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Σ aᵢ xᵢ / Σ aᵢ over the nodes where `valid` [..., node, variable], all of them if None: [..., variable].
+    """Return Σ aᵢ xᵢ / Σ aᵢ, [..., variable].
 
+    valid: [..., node, variable] the nodes to count, all of them if None.
     areas: [node], or [node, variable] where a variable has weights of its own.
     """
     weights = areas.to(dtype=x.dtype, device=x.device)
@@ -28,31 +29,31 @@ def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tens
 
 
 def mse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Mean squared error; its square root, taken after the mean over cases, is the RMSE."""
+    """Return the mean squared error; its square root, taken after the mean over cases, is the RMSE."""
     error, valid = _error(forecast, truth)
     return weighted_mean(error.square(), areas, valid)
 
 
 def mae(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Mean absolute error."""
+    """Return the mean absolute error."""
     error, valid = _error(forecast, truth)
     return weighted_mean(error.abs(), areas, valid)
 
 
 def bias(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Mean of forecast minus truth."""
+    """Return the mean of forecast minus truth."""
     error, valid = _error(forecast, truth)
     return weighted_mean(error, areas, valid)
 
 
 def nrmse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """‖forecast - truth‖ / ‖truth‖ in the area-weighted 2-norm (Koehler et al. 2024, APEBench, arXiv:2411.00180)."""
+    """Return ‖forecast - truth‖ / ‖truth‖ in the area-weighted 2-norm (Koehler et al. 2024, arXiv:2411.00180)."""
     error, valid = _error(forecast, truth)
     return (weighted_mean(error.square(), areas, valid) / weighted_mean(truth.square(), areas, valid)).sqrt()
 
 
 def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
-    """Anomaly correlation, not centred: Σ a f′t′ / √(Σ a f′² Σ a t′²), f′ and t′ differences from the climatology.
+    """Return the anomaly correlation, not centred: Σ a f′t′ / √(Σ a f′² Σ a t′²) of departures from climatology.
 
     The form of Rasp et al. (2024), WeatherBench 2, doi:10.1029/2023MS004019. `climatology` broadcasts to the fields.
     """
@@ -60,30 +61,20 @@ def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> 
     return _correlation(forecast - climatology, truth - climatology, areas, valid)
 
 
-def centred_acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
-    """Anomaly correlation, centred: `acc` with the area mean taken from both anomalies (WMO-No. 485, app. 2.2.34)."""
-    valid = _valid(truth)
-    first, second = (
-        anomaly - weighted_mean(anomaly, areas, valid).unsqueeze(-2)
-        for anomaly in (forecast - climatology, truth - climatology)
-    )
-    return _correlation(first, second, areas, valid)
-
-
 def variance(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Area-weighted variance about the area mean."""
+    """Return the area-weighted variance about the area mean."""
     anomaly = x - weighted_mean(x, areas, valid).unsqueeze(-2)
     return weighted_mean(anomaly.square(), areas, valid)
 
 
 def amplitude_ratio(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Spatial standard deviation of the forecast over the truth's; 1 keeps the amplitude, less damps it."""
+    """Return the spatial standard deviation of the forecast over the truth's; 1 keeps the amplitude, less damps."""
     valid = _valid(truth)
     return (variance(forecast, areas, valid) / variance(truth, areas, valid)).sqrt()
 
 
 def ensemble_variance(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Unbiased variance between members, area mean; its root after the mean over cases is the spread.
+    """Return the area mean of the unbiased variance between members; its root after the mean over cases is the spread.
 
     With m exchangeable members a reliable ensemble has spread² (m + 1) / m = MSE of its mean (Fortin et al. 2014,
     doi:10.1175/JHM-D-14-0008.1, eq. 15).
@@ -92,7 +83,7 @@ def ensemble_variance(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
 
 
 def crps(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Continuous ranked probability score of the members' empirical distribution: E|X - y| - ½ E|X - X′|.
+    """Return the continuous ranked probability score of the members' distribution: E|X - y| - ½ E|X - X′|.
 
     Gneiting and Raftery (2007), doi:10.1198/016214506000001437, eq. 21. One member gives the absolute error.
     """
@@ -101,7 +92,7 @@ def crps(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
 
 
 def fair_crps(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """CRPS that a finite ensemble drawn from the true distribution minimises: pairs of different members only.
+    """Return the CRPS that an ensemble drawn from the true distribution minimises: pairs of different members only.
 
     Ferro (2014), doi:10.1002/qj.2270. It needs two members or more; one gives NaN.
     """
@@ -130,7 +121,7 @@ def _correlation(forecast: Tensor, truth: Tensor, areas: Tensor, valid: Tensor |
 
 
 def _error(forecast: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Forecast minus truth, zero where the truth is masked, so that no NaN reaches a gradient; and the mask."""
+    """Return forecast minus truth, zero where the truth is masked so that no NaN reaches a gradient, and the mask."""
     valid = _valid(truth)
     if valid is None:
         return forecast - truth, None
@@ -138,6 +129,6 @@ def _error(forecast: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def _valid(truth: Tensor) -> Tensor | None:
-    """Where the truth is there, or None where it is everywhere, which saves the masked sums."""
+    """Return where the truth is there, or None where it is everywhere, which saves the masked sums."""
     missing = torch.isnan(truth)
     return ~missing if bool(missing.any()) else None

@@ -1,4 +1,4 @@
-"""Which equation made a trajectory on a ring: advection, Burgers, Korteweg-de Vries or Kuramoto-Sivashinsky."""
+"""The equation that a trajectory on a ring obeys: advection, Burgers, Korteweg-de Vries, Kuramoto-Sivashinsky."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class EquationClassifier:
 
     @property
     def num_frames(self) -> int:
-        """Consecutive frames it looks at together, the fewest a trajectory must have."""
+        """The consecutive frames it looks at together, the fewest a trajectory must have."""
         return self.network.num_frames
 
     def name(self, trajectory: ArrayLike) -> dict[str, float]:
-        """The probability of each equation for one trajectory [frame, node], likeliest first."""
+        """Return the probability of each equation for one trajectory [frame, node], likeliest first."""
         values = np.asarray(trajectory)
         if values.ndim != 2:
             raise MeshcastError(
-                f"One trajectory has the shape [frame, node], but {_shape(values)} came. Give several to "
-                "`probabilities`."
+                f"One trajectory has the shape [frame, node], but an array of shape {[*values.shape]} came. Give several "
+                "to `probabilities`."
             )
         shares = zip(EQUATIONS, self.probabilities(values[None])[0].tolist(), strict=True)
         return dict(sorted(shares, key=lambda pair: -pair[1]))
 
     @torch.no_grad()
     def probabilities(self, trajectories: ArrayLike) -> NDArray[np.float64]:
-        """[trajectory, equation] of trajectories [trajectory, frame, node] of one variable, in any unit.
+        """Return [trajectory, equation] of trajectories [trajectory, frame, node] of one variable, in any unit.
 
         Logits are averaged over pieces spread over the trajectory, which takes their evidence as wholly dependent.
         Raises MeshcastError for another shape, for values that are no numbers, and for a field that never varies.
@@ -74,7 +74,7 @@ class EquationClassifier:
 
     @classmethod
     def load(cls, path: str | Path) -> EquationClassifier:
-        """Raises MeshcastError where the file is no equation classifier's checkpoint."""
+        """Read what `save` wrote; raises MeshcastError where the file is no equation classifier's checkpoint."""
         weights, metadata = checkpoint.read(path)
         if metadata.get("tool") != TOOL or metadata.get("equations") != list(EQUATIONS):
             raise MeshcastError(
@@ -90,7 +90,7 @@ class EquationClassifier:
         expected = f"[trajectory, frame, {self.num_nodes}] with at least {self.num_frames} frames"
         if values.ndim != 3 or values.shape[1] < self.num_frames or values.shape[2] != self.num_nodes:
             raise MeshcastError(
-                f"The equation classifier takes trajectories {expected}, but {_shape(values)} came. Interpolate to "
+                f"The equation classifier takes trajectories {expected}, but an array of shape {[*values.shape]} came. Interpolate to "
                 f"{self.num_nodes} nodes, or train one for your ring with training.equation_classifier."
             )
         if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
@@ -107,11 +107,7 @@ class EquationClassifier:
 
 
 def pieces_of(trajectories: torch.Tensor, num_frames: int, most: int = MOST_PIECES) -> torch.Tensor:
-    """[trajectory, piece, frame, node]: runs of consecutive frames, at most so many, spread from first to last."""
+    """Return runs of consecutive frames, at most so many, from first to last: [trajectory, piece, frame, node]."""
     starts = trajectories.shape[1] - num_frames + 1
     chosen = np.unique(np.linspace(0, starts - 1, min(most, starts)).round().astype(int))
     return torch.stack([trajectories[:, start : start + num_frames] for start in chosen], dim=1)
-
-
-def _shape(values: NDArray[Any]) -> str:
-    return f"an array of shape {list(values.shape)}"

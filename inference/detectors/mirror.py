@@ -11,14 +11,14 @@ from graphs.errors import MeshcastError
 
 
 def mirrored(state: State) -> State:
-    """The state with every node's values at the node as far from node 0 the other way round."""
+    """Return the state with every node's values at the node as far from node 0 the other way round."""
     nodes = state.values.shape[3]
     return State(state.values[:, :, :, -torch.arange(nodes) % nodes], state.valid_time)
 
 
 @torch.no_grad()
 def mirror_difference(emulator: Emulator, state: State) -> float:
-    """How much an emulator's change of the mirrored state departs from the mirrored change, relative to the change.
+    """Return how far an emulator's change of the mirrored state is from the mirrored change, relative to the change.
 
         |F(M u) - M F(u)| / |F(u) - u|,   root mean squares
 

@@ -47,21 +47,21 @@ class Basis:
     amplitude: Tensor
 
     def normalised(self, histories: Tensor) -> Tensor:
-        """[history, time, node, variable] in standard deviations."""
+        """Return [history, time, node, variable] in standard deviations."""
         return (histories - self.mean) / self.scale
 
     def amplitudes(self, normalised: Tensor) -> Tensor:
-        """[history, time, mode]."""
+        """Return [history, time, mode]."""
         return torch.einsum("htnv,mnv->htm", normalised, self.patterns) / self.amplitude
 
     def fields(self, amplitudes: Tensor) -> Tensor:
-        """[history, time, node, variable], normalised."""
+        """Return [history, time, node, variable], normalised."""
         return torch.einsum("htm,mnv->htnv", amplitudes * self.amplitude, self.patterns)
 
 
 @dataclass(frozen=True)
 class Plausible:
-    """What was found of each history.
+    """Scores of histories.
 
     score: [history] standard deviations by which the most telling error exceeds that of normal histories.
     p_value: [history] share of normal histories with a score as high, (1 + count) / (1 + all): at least 1 / (1 + all).
@@ -75,7 +75,7 @@ class Plausible:
 
 @dataclass(frozen=True, eq=False)
 class Plausibility:
-    """A fitted judge of histories.
+    """A fitted measure of how plausible histories are.
 
     deviation: [part, time, node, variable] of the errors of normal histories.
     usual: [2, scan] mean and standard deviation of the scans of normal histories, logarithms.
@@ -95,7 +95,7 @@ class Plausibility:
         return tuple(self.deviation.shape[1:])
 
     def score(self, histories: ArrayLike) -> Plausible:
-        """Judge histories [history, time, node, variable], or one of them.
+        """Score histories [history, time, node, variable], or one of them.
 
         Raises MeshcastError for another shape and for values that are no numbers.
         """
@@ -107,16 +107,16 @@ class Plausibility:
         return Plausible(score.double().numpy(), p_value.numpy(), tuple(SCANS[index] for index in place.tolist()))
 
     def threshold(self, p_value: float) -> float:
-        """The score above which so small a share of normal histories lies."""
+        """Return the score above which so small a share of normal histories lies."""
         return float(torch.quantile(self.normal, 1 - p_value))
 
     @torch.no_grad()
     def errors(self, histories: Tensor) -> Tensor:
-        """[history, part, time, node, variable] in standard deviations of the fields: what is not reconstructed."""
+        """Return what is not reconstructed, [history, part, time, node, variable], in standard deviations."""
         return reconstruction_errors(self.network, self.basis, histories)
 
     def telling(self, logarithms: Tensor) -> Tensor:
-        """[history, scan] in standard deviations about those of normal histories."""
+        """Return [history, scan] in standard deviations about those of normal histories."""
         return (logarithms - self.usual[0]) / self.usual[1]
 
     def save(self, path: str | Path) -> None:
@@ -133,11 +133,11 @@ class Plausibility:
 
     @classmethod
     def load(cls, path: str | Path) -> Plausibility:
-        """Raises MeshcastError where the file is no such checkpoint."""
+        """Read what `save` wrote; raises MeshcastError where the file is no such checkpoint."""
         arrays, metadata = checkpoint.read(path)
         if metadata.get("tool") != TOOL:
             raise MeshcastError(
-                f"{path} is a Meshcast checkpoint, but not of a judge of histories. Give a file that Plausibility.save "
+                f"{path} is a Meshcast checkpoint, but not of the plausibility of histories. Give a file that Plausibility.save "
                 "wrote."
             )
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
@@ -163,7 +163,7 @@ class Plausibility:
 
 @torch.no_grad()
 def reconstruction_errors(network: SequenceAutoencoder, basis: Basis, histories: Tensor) -> Tensor:
-    """[history, part, time, node, variable]: what the EOFs leave, and what the autoencoder leaves of the EOFs."""
+    """Return what the EOFs leave, and what the autoencoder leaves of them: [history, part, time, node, variable]."""
     normalised = basis.normalised(histories)
     amplitudes = basis.amplitudes(normalised)
     projected = basis.fields(amplitudes)
@@ -171,7 +171,7 @@ def reconstruction_errors(network: SequenceAutoencoder, basis: Basis, histories:
 
 
 def scans(standardised: Tensor) -> Tensor:
-    """[history, scan] logarithms of mean squares: of the whole history, and the largest of a time, a node and a value.
+    """Return logarithms of mean squares [history, scan]: of a history, and the largest of a time, a node and a value.
 
     standardised: [history, part, time, node, variable].
     """
@@ -186,7 +186,7 @@ def scans(standardised: Tensor) -> Tensor:
 
 
 def verdicts(judge: Plausibility, histories: Mapping[str, ArrayLike], p_value: float = 0.05) -> pd.DataFrame:
-    """A row for each kind of histories: the share flagged, the median score, and where the fault mostly shows."""
+    """Return a row for each kind of histories: share flagged, median score, and where the fault mostly shows."""
     import pandas as pd
 
     rows = {}

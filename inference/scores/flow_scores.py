@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from emulator.foundation.constants import GRAVITY
 from inference.scores.flow import harmonic_view, resolved_degree, winds
 
 Array = NDArray[np.float64]
+Share = Callable[[str, Callable[[], Array]], Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +92,13 @@ class FlowScorer:
         whole = forecast.mesh.domain.kind == "sphere" and bool(winds(names, units))
         return cls(forecast, columns) if whole and resolved_degree(forecast.mesh) is not None else None
 
-    def add(self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice) -> None:
-        """values: [case, member, lead, node, variable]; truth: without member; initial: [case, node, variable]."""
+    def add(
+        self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice, share: Share | None = None
+    ) -> None:
+        """Score values [case, member, lead, node, variable]; truth is without member, initial [case, node, variable].
+
+        share: computes the energy of the truth, or knows it from another forecast.
+        """
         error = values.mean(1)[..., self.wind] - truth[..., self.wind]
         self.vector_mse[cases, leads] = self._mean((error**2).sum(-1))
         whole = np.isfinite(self.vector_mse[cases, leads])[..., None]
@@ -98,7 +106,8 @@ class FlowScorer:
         for place, fields in enumerate((values, truth[:, None])):
             wind = fields[..., self.wind]
             self.kinetic[place, cases, leads] = self._mean(0.5 * (wind**2).sum(-1)).mean(1)
-            energy = self.view.kinetic_energy(wind[..., 0], wind[..., 1]).mean(1)  # [case, lead, degree]
+            of_member = partial(self.view.kinetic_energy, wind[..., 0], wind[..., 1])
+            energy = (of_member() if place == 0 or share is None else share("energy", of_member)).mean(1)
             self.spectrum[place, leads] += np.where(whole, energy, 0.0).sum(0)
             if self.depth is not None:
                 self.available[place, cases, 0] = self._available(initial)

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphs.mesh import EARTH_RADIUS, Mesh
 from inference.scores.flow import harmonic_view, resolved_degree
+
+MOST_SHARED = 256_000_000  # bytes of the truth's spectra that are kept
+
+
+@dataclass
+class SharedSpectra:
+    """Spectra of the truth, which forecasts from the same starts have in common; computed once, kept while small."""
+
+    kept: dict[Hashable, NDArray[np.float64]] = field(default_factory=dict)
+    room: int = MOST_SHARED
+
+    def get(self, key: Hashable, compute: Callable[[], NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return what is known by the key, or compute it."""
+        if key in self.kept:
+            return self.kept[key]
+        spectrum = compute()
+        if spectrum.nbytes <= self.room:
+            self.kept[key], self.room = spectrum, self.room - spectrum.nbytes
+        return spectrum
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ from inference.scores.flow_scores import FlowScorer
 from inference.scores.matching import MatchedTruth, common_variables, match, without_truth
 from inference.scores.metrics import case_scores, wind_columns
 from inference.scores.scorecard import ForecastScores, Verification
-from inference.scores.spectra import power_spectrum, wavenumber_axis
+from inference.scores.spectra import SharedSpectra, power_spectrum, wavenumber_axis
 
+Array = NDArray[np.float64]
 Climatology = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 CHUNK_VALUES = 4_000_000  # forecast values scored at once: 32 MB in float64
 
@@ -60,12 +62,13 @@ def verify(
     left_out: list[str] = []
     variables, units = common_variables(forecasts, labels, truth, left_out)
     parts = []
+    shared = SharedSpectra() if spectra else None
     unverified: dict[str, list[str]] = {}
     for forecast, label in zip(forecasts, labels, strict=True):
         found = match(forecast, label, truth, variables)
         for sentence in without_truth(forecast, found.has_truth):
             unverified.setdefault(sentence, []).append(label)
-        parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), spectra).run())
+        parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), shared).run())
     for sentence, those in unverified.items():
         left_out.append(f"{sentence} ({'all forecasts' if len(those) == len(labels) else ', '.join(those)})")
     scale, magnitude = _scales([moments for _, moments in parts])
@@ -93,26 +96,33 @@ class _Scorer:
     """Walks through one forecast in chunks of cases and leads, and keeps scores and sums, never fields."""
 
     def __init__(
-        self, forecast: Forecast, label: str, found: MatchedTruth, climatology: Climatology | None, spectra: bool
+        self,
+        forecast: Forecast,
+        label: str,
+        found: MatchedTruth,
+        climatology: Climatology | None,
+        shared: SharedSpectra | None,
     ) -> None:
         self.forecast, self.label, self.found, self.climatology = forecast, label, found, climatology
         self.columns = [forecast.variables.index(name) for name in found.variables]
         self.areas = torch.from_numpy(forecast.mesh.weights)
         cases, self.members, leads = forecast.values.shape[:3]
         self.shape = (cases, leads, len(self.columns))
-        self.values: dict[str, NDArray[np.float64]] = {}
+        self.values: dict[str, Array] = {}
         self.verified = np.zeros(self.shape, dtype=bool)
         self.member_mse = np.full((cases, self.members, *self.shape[1:]), np.nan) if self.members > 1 else None
         self.moments = np.zeros((3, len(self.columns)))  # fields seen, sum of area means, sum of mean squares
         units = [forecast.units[column] for column in self.columns]
         self.wind = wind_columns(found.variables, units)
-        self.axis = wavenumber_axis(forecast.mesh) if spectra else None
-        self.flow = FlowScorer.of(forecast, self.columns) if spectra else None
+        self.shared = shared
+        self.mesh_key = hash((forecast.mesh.positions.tobytes(), forecast.mesh.areas.tobytes()))
+        self.axis = None if shared is None else wavenumber_axis(forecast.mesh)
+        self.flow = None if shared is None else FlowScorer.of(forecast, self.columns)
         if self.axis is not None:
             self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(self.columns)))
             self.num_power = np.zeros((leads, 1, len(self.columns)))
 
-    def run(self) -> tuple[ForecastScores, NDArray[np.float64]]:
+    def run(self) -> tuple[ForecastScores, Array]:
         """The scores, and the truth's moments for its standard deviation."""
         for cases, leads in self._chunks():
             self._score(cases, leads)
@@ -177,10 +187,18 @@ class _Scorer:
             self.member_mse[cases, :, leads] = member.numpy()
         self._add_moments(truth, known)
         if self.axis is not None:
-            self._spectra(values.numpy(), observed, leads)
+            self._spectra(values.numpy(), observed, cases, leads)
         if self.flow is not None:
             covered = slice(leads.start, leads.start + observed.shape[1])
-            self.flow.add(values.numpy(), observed, initial.numpy(), cases, covered)
+            share = partial(self._share, cases, leads)
+            self.flow.add(values.numpy(), observed, initial.numpy(), cases, covered, share)
+
+    def _share(self, cases: slice, leads: slice, kind: str, compute: Callable[[], Array]) -> Array:
+        """Return what is computed of the truth in a chunk, or what another forecast has computed of it."""
+        assert self.shared is not None
+        times = self.found.time_index[cases, 1:][:, leads]
+        key = (kind, self.mesh_key, times.shape, times.tobytes(), self.found.row[cases].tobytes())
+        return self.shared.get(key, compute)
 
     def _add_moments(self, truth: Tensor, known: Tensor) -> None:
         """Add the area mean and the mean square of the truth, on the nodes it ever has."""
@@ -188,16 +206,16 @@ class _Scorer:
         there = torch.isfinite(square)
         self.moments += torch.stack([x.where(there, 0.0).sum((0, 1)) for x in (there.double(), mean, square)]).numpy()
 
-    def _spectra(self, values: NDArray[np.float64], truth: NDArray[np.float64], leads: slice) -> None:
+    def _spectra(self, values: Array, truth: Array, cases: slice, leads: slice) -> None:
         # [case, lead, variable]
         whole = np.logical_and(np.isfinite(values).all((1, 3)), np.isfinite(truth).all(2))
         mesh = self.forecast.mesh
-        for place, fields in enumerate((values, truth[:, None])):
-            power = power_spectrum(fields, mesh).mean(1)
-            self.power[place, leads] += np.where(whole[:, :, None], power, 0.0).sum(0)
+        of_truth = self._share(cases, leads, "power", lambda: power_spectrum(truth[:, None], mesh))
+        for place, power in enumerate((power_spectrum(values, mesh), of_truth)):
+            self.power[place, leads] += np.where(whole[:, :, None], power.mean(1), 0.0).sum(0)
         self.num_power[leads] += whole.sum(0)[:, None]
 
-    def _climatology(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _climatology(self, valid_time: NDArray[np.int64]) -> Array:
         """[case, lead, node, variable]; each valid time is asked for once."""
         assert self.climatology is not None
         times, place = np.unique(valid_time, return_inverse=True)
@@ -236,9 +254,7 @@ def _as_function(
     return lambda valid_time: fixed
 
 
-def _forecast_climatology(
-    emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]) -> Array:
     """[time, node, variable] of a climatology, which forecasts the same from any state: here from zeros."""
     task = emulator.task
     shape = (len(valid_time), 1, task.history, emulator.mesh.num_nodes, len(task.prognostic))
@@ -254,7 +270,7 @@ def _forecast_climatology(
     return fields[:, 0][..., [names.index(name) for name in variables]].double().numpy()
 
 
-def _scales(moments: Sequence[NDArray[np.float64]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _scales(moments: Sequence[Array]) -> tuple[Array, Array]:
     """[variable] the truth's standard deviation and root mean square in space and time, from summed moments."""
     number, mean, square = np.sum(moments, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,4 +1,4 @@
-"""The simple rivals every forecast is measured against: closed forms, fitted where the emulator was trained."""
+"""The baselines every forecast is measured against: closed forms, fitted where the emulator was trained."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MOST_DAMPINGS = 200  # leads for which a damping is fitted; an anomaly that last
 
 
 def period_of(time_step: TimeStep) -> Period:
-    """What a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal time."""
+    """Return what a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal time."""
     if time_step.true_length is not None:
         return "none"
     if time_step.unit == "month":
@@ -42,7 +42,7 @@ def period_of(time_step: TimeStep) -> Period:
 
 
 def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, BaselineConfig]:
-    """The closed forms by label, with fair settings for this mesh, time step and length of the forecasts."""
+    """Return the closed forms by label, with fair settings for this mesh, time step and length of the forecasts."""
     period = period_of(time_step)
     on_grid = mesh.domain.kind == "ring" or mesh.structured
     radii: tuple[int, ...] = (1, 2, 4, 8, 16) if mesh.domain.kind == "ring" else ((0, 1, 2) if on_grid else (0,))
@@ -61,9 +61,9 @@ def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, 
 def fit_references(
     task: Task, part: TrainingPart, steps: int, labels: Sequence[str] | None = None
 ) -> tuple[list[TrainedEmulator], list[str]]:
-    """The closed forms of these labels, all by default, fitted on a training part for forecasts of `steps`.
+    """Return the closed forms of these labels, all by default, fitted on training data for forecasts of `steps`.
 
-    Returns them, and a line for each that this part cannot fit.
+    Also returns a line for each that these data cannot fit.
     """
     names = names_of(task.predicted)
     statistics = Statistics.of(part.fields, names, None, part.available, part.rows)
@@ -87,11 +87,11 @@ def same_starts(
     steps: int,
     forcing_tables: Sequence[str] = (),
 ) -> list[Forecast]:
-    """Forecasts of the references from the truth at the same starts, with the truth's boundary on a limited area.
+    """Return forecasts of the references from the truth at the same starts, with its boundary on a limited area.
 
-    No guard: a rival that blows up shows it.
+    No guard: a baseline that blows up shows it.
     """
-    made = []
+    forecasts = []
     for reference in references:
         emulator = reference.emulator
         initial = states_at(truth, emulator.task, init_time, trajectory)
@@ -101,5 +101,5 @@ def same_starts(
                 forcings, truth, emulator.task, emulator.mesh, initial.state, initial.trajectory, steps
             )
         values, _ = forecast(reference, initial, forcings, steps)
-        made.append(values)
-    return made
+        forecasts.append(values)
+    return forecasts

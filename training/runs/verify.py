@@ -16,6 +16,7 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.initial import open_source_fields
 from emulator.data.window import forecast_on_area, on_area
+from emulator.build import TrainedEmulator
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from inference.scores.scorecard import Verification
@@ -60,25 +61,14 @@ def verify_files(
         forecasts = [forecast_on_area(forecast, areas[0]) for forecast in forecasts]
     if variables is not None:
         forecasts = [_only(forecast, variables) for forecast in forecasts]
-    first = forecasts[0]
-    steps = int(first.lead_steps[-1])
-    tables: Sequence[str] = ()
-    try:
-        experiment = _experiment(first)
-        task, part = _training_part(first, fields, experiment, train)
-        tables = experiment.data.forcing_tables if experiment is not None else ()
-        references, left_out = fit_references(task, part, steps)
-    except MeshcastError as error:
-        if train is not None:
-            raise
-        notices.append(f"The only reference is persistence, since the training data cannot be read: {error}")
-        task = _bare_task(first, fields)
-        references, left_out = fit_references(task, TrainingPart(fields), steps, ["persistence"])
+    first, steps = forecasts[0], int(forecasts[0].lead_steps[-1])
+    references, tables, left_out = _references(first, fields, train, steps)
     notices += left_out
-    made, climatology = list(forecasts), None
+    baselines: list[Forecast] = []
+    climatology = None
     for reference in references:
         try:
-            made += same_starts([reference], fields, first.init_time, first.trajectory, steps, tables)
+            baselines += same_starts([reference], fields, first.init_time, first.trajectory, steps, tables)
         except MeshcastError as error:
             notices.append(f"{reference.name} is left out: {error}")
             continue
@@ -86,13 +76,33 @@ def verify_files(
             climatology = reference.emulator
     for text in notices:
         notice(text)
-    names = [forecast.name for forecast in made[len(forecasts) :]]
-    verification = verify(made, fields, climatology=climatology, baselines=names)
-    return VerifiedFiles(verification, made, fields, notices)
+    every = [*forecasts, *baselines]
+    verification = verify(every, fields, climatology=climatology, baselines=[forecast.name for forecast in baselines])
+    return VerifiedFiles(verification, every, fields, notices)
+
+
+def _references(
+    forecast: Forecast, truth: Fields, train: str | None, steps: int
+) -> tuple[list[TrainedEmulator], Sequence[str], list[str]]:
+    """Return the closed forms that can be fitted, the tables of their forcings, and a line for each that cannot."""
+    try:
+        experiment = _experiment(forecast)
+        task, part = _training_part(forecast, truth, experiment, train)
+        tables = experiment.data.forcing_tables if experiment is not None else ()
+        references, left_out = fit_references(task, part, steps)
+        return references, tables, left_out
+    except MeshcastError as error:
+        if train is not None:
+            raise
+        reason = f"The only reference is persistence, since the training data cannot be read: {error}"
+        references, left_out = fit_references(
+            _bare_task(forecast, truth), TrainingPart(truth), steps, ["persistence"]
+        )
+        return references, (), [reason, *left_out]
 
 
 def _experiment(forecast: Forecast) -> ExperimentConfig | None:
-    """What the forecast's emulator was trained by, if the file says so."""
+    """Return what the forecast's emulator was trained by, if the file says so."""
     text: Any = forecast.attributes.get("training")
     content = json.loads(text) if text else {}
     return load(ExperimentConfig, content) if content else None

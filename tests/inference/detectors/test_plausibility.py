@@ -1,4 +1,4 @@
-"""The judge of histories: what it flags, what it refuses, and how it is stored."""
+"""The plausibility of histories: what it flags, what it refuses, and how it is stored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_saved_judge_says_the_same(judge: Plausibility, tmp_path: Path) -> Non
     again = Plausibility.load(tmp_path / "judge.safetensors")
     np.testing.assert_array_equal(again.score(unseen()).score, judge.score(unseen()).score)
     checkpoint.save(tmp_path / "other.safetensors", {"weight": torch.zeros(2)}, {})
-    with pytest.raises(MeshcastError, match="not of a judge of histories"):
+    with pytest.raises(MeshcastError, match="not of the plausibility of histories"):
         Plausibility.load(tmp_path / "other.safetensors")
 
 

@@ -7,7 +7,10 @@ from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring
-from inference.scores.spectra import power_spectrum, wavenumber_axis
+from inference.scores import verification
+from inference.scores.spectra import SharedSpectra, power_spectrum, wavenumber_axis
+from inference.scores.verification import verify
+from tests.inference.synthetic import ring_forecast, ring_truth
 
 
 @pytest.mark.parametrize("num_nodes", [63, 64])
@@ -63,3 +66,23 @@ def test_scattered_nodes_of_an_area_have_no_spectrum() -> None:
     random = np.random.default_rng(0)
     mesh = points(random.uniform(50, 60, 50), random.uniform(0, 20, 50))
     assert mesh.domain.kind == "limited_area" and wavenumber_axis(mesh) is None
+
+
+def test_spectra_of_the_truth_are_computed_once_for_all_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = ring_truth(num_nodes=16, trajectories=3, times=5)
+    forecasts = [ring_forecast(truth, name, lag, leads=4) for name, lag in (("a", 0.1), ("b", 0.2), ("c", 0.3))]
+    alone = [verify([forecast], truth)[forecast.name] for forecast in forecasts]
+    asked = []
+    monkeypatch.setattr(verification, "power_spectrum", lambda *a: asked.append(a) or power_spectrum(*a))
+    for one, other in zip(verify(forecasts, truth).emulators, alone, strict=True):
+        np.testing.assert_array_equal(one.power, other.power)
+        np.testing.assert_array_equal(one.truth_power, other.truth_power)
+    assert len(asked) == 4  # three forecasts and the truth
+
+
+def test_spectra_that_are_too_large_to_keep_are_computed_again() -> None:
+    shared, computed = SharedSpectra(room=8), []
+    for _ in range(2):
+        shared.get("small", lambda: computed.append("small") or np.zeros(1))
+        shared.get("large", lambda: computed.append("large") or np.zeros(2))
+    assert computed == ["small", "large", "large"]
