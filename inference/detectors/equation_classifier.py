@@ -42,8 +42,8 @@ class EquationClassifier:
         values = np.asarray(trajectory)
         if values.ndim != 2:
             raise MeshcastError(
-                f"One trajectory has the shape [frame, node], but an array of shape {[*values.shape]} came. Give several "
-                "to `probabilities`."
+                f"One trajectory has the shape [frame, node], but an array of shape {[*values.shape]} came. Give "
+                "several to `probabilities`."
             )
         shares = zip(EQUATIONS, self.probabilities(values[None])[0].tolist(), strict=True)
         return dict(sorted(shares, key=lambda pair: -pair[1]))
@@ -90,8 +90,8 @@ class EquationClassifier:
         expected = f"[trajectory, frame, {self.num_nodes}] with at least {self.num_frames} frames"
         if values.ndim != 3 or values.shape[1] < self.num_frames or values.shape[2] != self.num_nodes:
             raise MeshcastError(
-                f"The equation classifier takes trajectories {expected}, but an array of shape {[*values.shape]} came. Interpolate to "
-                f"{self.num_nodes} nodes, or train one for your ring with training.equation_classifier."
+                f"The equation classifier takes trajectories {expected}, but an array of shape {[*values.shape]} came. "
+                f"Interpolate to {self.num_nodes} nodes, or train one for your ring with training.equation_classifier."
             )
         if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
             raise MeshcastError(

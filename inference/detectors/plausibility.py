@@ -137,8 +137,8 @@ class Plausibility:
         arrays, metadata = checkpoint.read(path)
         if metadata.get("tool") != TOOL:
             raise MeshcastError(
-                f"{path} is a Meshcast checkpoint, but not of the plausibility of histories. Give a file that Plausibility.save "
-                "wrote."
+                f"{path} is a Meshcast checkpoint, but not of the plausibility of histories. Give a file that "
+                "Plausibility.save wrote."
             )
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
             network = SequenceAutoencoder(**metadata["network"])
