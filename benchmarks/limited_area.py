@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.baselines.build import fit_baseline
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import TrainedEmulator, load_emulator, package_versions
 from emulator.data.boundary_sources import boundary_forcings
@@ -166,7 +165,7 @@ def _by_solver(
 
 
 def _persistence(area: TrainedEmulator, truth: Fields) -> TrainedEmulator:
-    emulator = fit_baseline(PersistenceConfig(), area.emulator.task, TrainingPart(truth))
+    emulator = PersistenceConfig().fit(area.emulator.task, TrainingPart(truth))
     return replace(area, name="persistence", emulator=emulator)
 
 

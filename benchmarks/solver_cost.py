@@ -20,7 +20,7 @@ from emulator.build import build_network
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.configuration import load
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.protocol import Emulator, rollout
 from emulator.state import State

@@ -14,20 +14,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.baselines.build import BaselineConfig, build_baseline, fit_baseline
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.baseline import BaselineConfig
+from emulator.baselines.climatology import ClimatologyConfig
+from emulator.baselines.coarse_solver import CoarseSolverConfig
+from emulator.baselines.damped_anomaly import DampedAnomalyConfig
 from emulator.baselines.first_guess import build_first_guess
-from emulator.baselines.solver_guess import num_seen
+from emulator.baselines.linear_inverse import LinearInverseConfig
+from emulator.baselines.persistence import PersistenceConfig
+from emulator.baselines.recent_mean import RecentMeanConfig
+from emulator.baselines.ridge import RidgeConfig
 from emulator.checkpoint import part, read, save
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
-from emulator.features.inputs import Inputs
+from emulator.emulator_config import EmulatorConfig, register
+from emulator.features.departures import build_inputs
 from emulator.foundation.configuration import load as load_configuration
 from emulator.foundation.configuration import resolve
-from emulator.gnn import GNNConfig, build_gnn
+from emulator.networks.cnn import CNNConfig
+from emulator.networks.config import NetworkConfig
+from emulator.networks.ffnn import FFNNConfig
+from emulator.networks.fno import FNOConfig
+from emulator.networks.gnn import GNNConfig
+from emulator.networks.graph_convolution import GraphConvolutionConfig
+from emulator.networks.interaction_network import InteractionNetworkConfig
+from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasLSTMConfig
+from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.lstm import LSTMConfig
+from emulator.networks.resnet import ResNetConfig
+from emulator.networks.transformer import TransformerConfig
+from emulator.networks.unet import UNetConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
-from emulator.rival_networks import RivalConfig, build_rival
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
@@ -36,8 +55,29 @@ from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.storage import StoredGraphs, pack, unpack
 
-LearnedConfig = GNNConfig | RivalConfig | PluginConfig  # fitted by gradient descent, but for closed-form plug-ins
-EmulatorConfig = GNNConfig | RivalConfig | BaselineConfig | PluginConfig
+EMULATORS = register(  # every kind that comes with the package, in the order in which a comparison draws their families
+    PersistenceConfig,
+    AnomalyPersistenceConfig,
+    DampedAnomalyConfig,
+    RecentMeanConfig,
+    ClimatologyConfig,
+    LinearInverseConfig,
+    RidgeConfig,
+    CoarseSolverConfig,
+    CNNConfig,
+    ResNetConfig,
+    UNetConfig,
+    FNOConfig,
+    FFNNConfig,
+    LSTMConfig,
+    TransformerConfig,
+    GNNConfig,
+    GraphConvolutionConfig,
+    InteractionNetworkConfig,
+    KerasCNNConfig,
+    KerasLSTMConfig,
+    PluginConfig,
+)
 
 
 @dataclass(frozen=True)
@@ -76,32 +116,27 @@ def is_closed_form(config: EmulatorConfig) -> bool:
     """True where fitting is a formula, false where it is gradient descent."""
     if isinstance(config, PluginConfig):
         return not is_network(find_plugin(config.name))
-    return not isinstance(config, LearnedConfig)
+    return not isinstance(config, NetworkConfig)
 
 
 def fit_closed_form(config: BaselineConfig | PluginConfig, task: Task, part: TrainingPart) -> Emulator:
-    """The emulator whose parameters follow from the training part by formula."""
+    """Return the emulator whose parameters follow from the training part by formula."""
     if isinstance(config, PluginConfig):
         return find_plugin(config.name).fit(task, part, **config.options)
-    return fit_baseline(config, task, part)
+    return config.fit(task, part)
 
 
 def build_network(
-    config: LearnedConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
+    config: NetworkConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
 ) -> NeuralEmulator:
-    """A network emulator with weights drawn at random, scales and first guess still to be set.
+    """Return a network emulator with weights drawn at random, scales and first guess still to be set.
 
-    graphs: those of a checkpoint; built from the configuration where None.
+    num_statics: columns of static features, the task's own and the nodes' statistics.
+    graphs: those of a checkpoint, for the networks that pass messages; built from the configuration where None.
     """
-    if isinstance(config, GNNConfig):
-        return build_gnn(config, task, mesh, num_statics, graphs)
-    if isinstance(config, RivalConfig):
-        return build_rival(config, task, mesh, num_statics, graphs)
-    inputs = Inputs(task, mesh, num_statics)
-    plugin = find_plugin(config.name)
+    inputs = build_inputs(config.departures, task, mesh, num_statics)
     guess = build_first_guess(config.first_guess, inputs, mesh)
-    num_features = inputs.num_fields + inputs.num_own + num_seen(guess)
-    network = plugin(num_features, len(task.predicted), mesh, **config.options)
+    network = config.build(FeatureLayout.of(task, inputs, guess), mesh, graphs)
     return NeuralEmulator(task, mesh, inputs, network, guess)
 
 
@@ -162,11 +197,12 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
     mesh = stored.mesh
     if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
         return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
-    if isinstance(config, LearnedConfig):
+    if isinstance(config, NetworkConfig):
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
             module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1], stored.graphs)
     else:
-        module = build_baseline(config, task, mesh)
+        assert isinstance(config, BaselineConfig)
+        module = config.build(task, mesh)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)  # type: ignore[return-value]
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
-from emulator.build import LearnedConfig
-from emulator.gnn import GNNConfig
-from emulator.plugins import PluginConfig
-from emulator.rival_networks import RivalConfig
+from emulator.networks.config import NetworkConfig
 from graphs.errors import MeshcastError
 
-ScalableConfig = GNNConfig | RivalConfig
 WIDEST = 1 << 20  # where no network of a sane count is
 
 
-def with_parameters(config: LearnedConfig, count: int, num_parameters: Callable[[LearnedConfig], int]) -> LearnedConfig:
+def with_parameters(config: NetworkConfig, count: int, num_parameters: Callable[[NetworkConfig], int]) -> NetworkConfig:
     """The configuration whose width makes its trainable weights come nearest to `count`, all else as it was.
 
     The width of a graph network is `processor.latent_size`, and `hidden_size` with it at the ratio they had; that of
@@ -26,40 +21,22 @@ def with_parameters(config: LearnedConfig, count: int, num_parameters: Callable[
         some five to ten times.
     Raises MeshcastError for plug-ins, whose options are their own, and where even the narrowest is larger.
     """
-    if isinstance(config, PluginConfig):
-        raise MeshcastError(
-            f"The plug-in {config.name} cannot be scaled to {count:,} parameters, since only its author knows which "
-            "option does that. Set its options by hand, and leave it out of the budget of parameters."
-        )
-    unit = getattr(config, "num_heads", 1)
+    unit = config.width_unit
     counts: dict[int, int] = {}
 
     def size(width: int) -> int:
         if width not in counts:
-            counts[width] = num_parameters(with_width(config, unit * width))
+            counts[width] = num_parameters(config.with_width(unit * width))
         return counts[width]
 
-    width = _nearest_width(size, count, max(1, round(width_of(config) / unit)))
+    size(1)  # refuses what has no width
+    width = _nearest_width(size, count, max(1, round(config.width / unit)))  # type: ignore[attr-defined]
     if width is None:
         raise MeshcastError(
             f"{count:,} parameters are too few for this {config.kind}: with a width of {unit} it has {size(1):,}. "
             f"Allow at least that many, or use fewer layers."
         )
-    return with_width(config, unit * width)
-
-
-def width_of(config: ScalableConfig) -> int:
-    """Channels of a network's hidden layers."""
-    return config.processor.latent_size if isinstance(config, GNNConfig) else config.width
-
-
-def with_width(config: ScalableConfig, width: int) -> ScalableConfig:
-    """The configuration with another width."""
-    if not isinstance(config, GNNConfig):
-        return replace(config, width=width)
-    processor = config.processor
-    hidden = max(1, round(width * processor.hidden_size / processor.latent_size))
-    return replace(config, processor=replace(processor, latent_size=width, hidden_size=hidden))
+    return config.with_width(unit * width)
 
 
 def _nearest_width(size: Callable[[int], int], count: int, first: int) -> int | None:

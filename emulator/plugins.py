@@ -9,10 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from emulator.baselines.first_guess import FirstGuess, PersistenceGuess
+from torch import nn
+
+from emulator.emulator_config import EmulatorConfig, register
+from emulator.networks.config import NetworkConfig
+from emulator.networks.layers.feature_layout import FeatureLayout
 from graphs.errors import MeshcastError
+from graphs.graph import ModelGraphs
+from graphs.mesh import Mesh
 
 GROUP = "meshcast.emulators"
 CLOSED_FORM = ("fit", "step", "arrays", "from_arrays")
@@ -24,28 +30,36 @@ _from_files: set[tuple[str, str]] = set()
 
 
 @dataclass(frozen=True)
-class PluginConfig:
+class PluginConfig(NetworkConfig):
     """A model from outside the package.
 
     name: as the plug-in calls itself, in its file's EMULATORS or as an entry point of the group meshcast.emulators.
     options: handed to it as keyword arguments.
-    first_guess: what a network corrects; of no meaning to a closed form.
+    first_guess, node_statistics, departures: of a network; of no meaning to a closed form.
     """
 
+    family = "others"
     name: str
     kind: Literal["plugin"] = "plugin"
     options: dict[str, Any] = field(default_factory=dict)
-    first_guess: FirstGuess = field(default_factory=PersistenceGuess)
-    node_statistics: bool = False
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
+        return find_plugin(self.name)(layout.num_inputs, layout.num_outputs, mesh, **self.options)
+
+    def with_width(self, width: int) -> Self:
+        raise MeshcastError(
+            f"The plug-in {self.name} cannot be scaled to a number of parameters, since only its author knows which "
+            "option does that. Set its options by hand, and leave it out of the budget of parameters."
+        )
 
 
 def load_plugins(paths: Sequence[str | Path]) -> None:
     """Run plug-in files, each with a dictionary EMULATORS of name to class, METRICS of name to Metric, or both.
 
-    A class is a network, `nn.Module` built by `cls(num_inputs, num_outputs, mesh, **options)` that maps
-    [batch, node, input] to [batch, node, output] and is trained as ours are; or a closed form with
-    `cls.fit(task, part, **options)`, `step` as every emulator, `arrays()` and `cls.from_arrays(task, mesh, arrays,
-    **options)` for its checkpoint.
+    A class is an `EmulatorConfig`, whose kind YAML then knows as it knows ours; or a network, `nn.Module` built by
+    `cls(num_inputs, num_outputs, mesh, **options)` that maps [batch, node, input] to [batch, node, output] and is
+    trained as ours are; or a closed form with `cls.fit(task, part, **options)`, `step` as every emulator, `arrays()`
+    and `cls.from_arrays(task, mesh, arrays, **options)` for its checkpoint.
     """
     for path in map(Path, paths):
         if not path.is_file():
@@ -67,6 +81,9 @@ def load_plugins(paths: Sequence[str | Path]) -> None:
 
 
 def _register(path: Path, kind: str, named: dict[str, Any]) -> None:
+    configurations = {n: cls for n, cls in named.items() if inspect.isclass(cls) and issubclass(cls, EmulatorConfig)}
+    register(*configurations.values())
+    named = {name: value for name, value in named.items() if name not in configurations}
     for name in named:
         if name in _contributed[kind] and (kind, name) not in _from_files:
             raise MeshcastError(f"The plug-in {path} names one of its {kind} {name!r}, as the package does: rename it.")
@@ -106,6 +123,4 @@ def _whole(name: str, plugin: Any) -> Any:
 
 def is_network(plugin: Any) -> bool:
     """True where the plug-in is a network for Lightning to train, false where it fits itself."""
-    import torch
-
-    return inspect.isclass(plugin) and issubclass(plugin, torch.nn.Module) and not hasattr(plugin, "fit")
+    return inspect.isclass(plugin) and issubclass(plugin, nn.Module) and not hasattr(plugin, "fit")

@@ -62,8 +62,10 @@ def sections(cls: type, path: str, seen: set[type]) -> list[str]:
     parts = []
     if path:
         parts.append(f"### `{path}`" + (f" of kind `{kinds[0]}`" if len(kinds) == 1 else "") + "\n")
-    doc = (cls.__doc__ or "").strip()
-    meanings = meanings_in(doc, [field.name for field in dataclasses.fields(cls)])
+    doc, names = (cls.__doc__ or "").strip(), [field.name for field in dataclasses.fields(cls)]
+    meanings = {  # a field that a base has is explained there
+        name: text for base in reversed(cls.__mro__) for name, text in meanings_in(base.__doc__ or "", names).items()
+    }
     if said := introduction(doc, list(meanings)):
         parts.append(said + "\n")
     fields = [field for field in dataclasses.fields(cls) if field.name != "kind" or len(kinds) > 1]

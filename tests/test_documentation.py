@@ -143,7 +143,9 @@ def test_the_table_of_names_is_that_of_the_code() -> None:
     assert f"understood for {', '.join(f'`{known.name}`' for known in TABLE if known.on_levels)}." in page
 
 
-@pytest.mark.parametrize("name", ["circular_convolution.py", "spectral_regression.py", "largest_error.py"])
+@pytest.mark.parametrize(
+    "name", ["circular_convolution.py", "neighbour_mean.py", "spectral_regression.py", "largest_error.py"]
+)
 def test_the_plugins_shown_are_the_plugins_tested(name: str) -> None:
     assert (PLUGINS / name).read_text() in blocks(ROOT / "docs/plugins.md", "python")
     assert len((PLUGINS / name).read_text().splitlines()) <= 40

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from emulator.build import EmulatorConfig
 from emulator.data.arrays import in_memory
 from emulator.data.dataset_fields import open_fields
 from emulator.data.window import in_window
+from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind

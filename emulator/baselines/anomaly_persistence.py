@@ -8,17 +8,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import FromClimatology, for_members
 from emulator.features.periodic_mean import Period
 from emulator.state import State
+from emulator.task import Task
+from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True)
-class AnomalyPersistenceConfig:
+class AnomalyPersistenceConfig(BaselineConfig):
     """period: of the climatology the anomaly is taken from."""
 
     kind: Literal["anomaly_persistence"] = "anomaly_persistence"
     period: Period = "hour"
+
+    def build(self, task: Task, mesh: Mesh) -> AnomalyPersistence:
+        return AnomalyPersistence(self, task, mesh)
 
 
 class AnomalyPersistence(FromClimatology):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.features.periodic_mean import Period, PeriodicMean
 from emulator.state import State
 from emulator.task import Task
@@ -16,33 +17,29 @@ from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True)
-class ClimatologyConfig:
+class ClimatologyConfig(BaselineConfig):
     """period: what the mean depends on besides the node: nothing, UTC hour of day, calendar month, or both."""
 
     kind: Literal["climatology"] = "climatology"
     period: Period = "hour"
 
-
-class HasPeriod(Protocol):
-    """A configuration that names the period of a climatology."""
-
-    @property
-    def period(self) -> Period: ...
+    def build(self, task: Task, mesh: Mesh) -> Climatology:
+        return Climatology(self, task, mesh)
 
 
-class FromClimatology(nn.Module):
-    """A baseline whose one fitted part is a climatology."""
+class FromClimatology(Baseline):
+    """A baseline that forecasts relative to a climatology, `mean`; its configuration names the climatology's period.
 
-    def __init__(self, config: HasPeriod, task: Task, mesh: Mesh) -> None:
-        super().__init__()
-        self.config, self.task, self.mesh = config, without_inputs(task), mesh
-        self.mean = PeriodicMean(config.period, task, mesh)
+    inputs: forcings of the task that it takes note of.
+    """
 
-    @classmethod
-    def fit(cls, config: HasPeriod, task: Task, part: TrainingPart) -> Self:
-        emulator = cls(config, task, part.fields.mesh)
-        emulator.mean.fit(part)
-        return emulator
+    def __init__(self, config: BaselineConfig, task: Task, mesh: Mesh, *inputs: str) -> None:
+        super().__init__(config, without_inputs(task, *inputs), mesh)
+        self.mean = PeriodicMean(config.period, task, mesh)  # type: ignore[attr-defined]
+
+    def fit(self, part: TrainingPart) -> Self:
+        self.mean.fit(part)
+        return self
 
 
 class Climatology(FromClimatology):

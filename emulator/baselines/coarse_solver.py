@@ -1,4 +1,4 @@
-"""A coarse solver as a rival: the true equation with fewer harmonics, started from the data's own nodes."""
+"""A coarse solver as a baseline: the true equation with fewer harmonics, started from the data's own nodes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver
 from emulator.state import State
 from emulator.task import Task
-from emulator.training_part import TrainingPart, without_inputs
+from emulator.training_part import without_inputs
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -21,7 +22,7 @@ TRUNCATION_ATTRIBUTE = "truncation"  # of a forecast that a solver made
 
 
 @dataclass(frozen=True)
-class CoarseSolverConfig:
+class CoarseSolverConfig(BaselineConfig):
     """Spectral shallow water on the nodes of the data, with the task's time step; nothing is fitted.
 
     equation: its truncation T, (T + 1)² below the number of nodes, and what the data were made with.
@@ -30,8 +31,11 @@ class CoarseSolverConfig:
     kind: Literal["shallow_water"] = "shallow_water"
     equation: ShallowWaterConfig = field(default_factory=lambda: ShallowWaterConfig(truncation=15))
 
+    def build(self, task: Task, mesh: Mesh) -> CoarseSolver:
+        return CoarseSolver(self, task, mesh)
 
-class CoarseSolver(nn.Module):
+
+class CoarseSolver(Baseline):
     """Shallow water of h, u and v at the nodes of the data; see `SphereSolver`.
 
     Its first step drops what lies beyond the truncation, as starting a coarse solver from finer data does; from then
@@ -39,14 +43,9 @@ class CoarseSolver(nn.Module):
     """
 
     def __init__(self, config: CoarseSolverConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__()
+        super().__init__(config, without_inputs(task), mesh)
         self.order = fields_of_shallow_water(task)
-        self.config, self.task, self.mesh = config, without_inputs(task), mesh
         self.solver = SphereSolver(config.equation, task.time_step, mesh)
-
-    @classmethod
-    def fit(cls, config: CoarseSolverConfig, task: Task, part: TrainingPart) -> CoarseSolver:
-        return cls(config, task, part.fields.mesh)
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> tuple[State, None]:
         later, _ = self.solver.step(State(state.now[:, :, None][..., self.order], state.valid_time))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from emulator.baselines.climatology import for_members
-from emulator.features.periodic_mean import Period, PeriodicMean
+from emulator.baselines.baseline import BaselineConfig
+from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.features.periodic_mean import Period
 from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task
-from emulator.training_part import TrainingPart, without_inputs
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -24,7 +25,7 @@ LEAST = 1e-3  # no anomaly is damped further, so that the next damping never div
 
 
 @dataclass(frozen=True)
-class DampedAnomalyConfig:
+class DampedAnomalyConfig(BaselineConfig):
     """How the anomaly fades.
 
     period: of the climatology the anomaly is taken from.
@@ -41,8 +42,11 @@ class DampedAnomalyConfig:
         if self.max_lead < 1:
             raise MeshcastError(f"max_lead must be at least 1 step, but is {self.max_lead}.")
 
+    def build(self, task: Task, mesh: Mesh) -> DampedAnomaly:
+        return DampedAnomaly(self, task, mesh)
 
-class DampedAnomaly(nn.Module):
+
+class DampedAnomaly(FromClimatology):
     """a(t₀ + n) = r(n) a(t₀) with the anomaly a = x − c from the climatology c.
 
     r(n) = Σ a(t + n) a(t) / Σ a(t)², least squares through the origin over the training part, within 0.001 to 1.
@@ -52,21 +56,18 @@ class DampedAnomaly(nn.Module):
     damping: [max_lead + 1, node or 1, prognostic], r(0) = 1.
     """
 
+    config: DampedAnomalyConfig
     damping: Tensor
 
     def __init__(self, config: DampedAnomalyConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__()
-        self.config, self.task, self.mesh = config, without_inputs(task, "lead_time"), mesh
-        self.mean = PeriodicMean(config.period, task, mesh)
+        super().__init__(config, task, mesh, "lead_time")
         nodes = mesh.num_nodes if config.per_node else 1
         self.register_buffer("damping", torch.ones(config.max_lead + 1, nodes, len(task.prognostic)))
 
-    @classmethod
-    def fit(cls, config: DampedAnomalyConfig, task: Task, part: TrainingPart) -> DampedAnomaly:
-        emulator = cls(config, task, part.fields.mesh)
-        emulator.mean.fit(part)
-        emulator.damping.copy_(torch.from_numpy(emulator._fitted_damping(part)))
-        return emulator
+    def fit(self, part: TrainingPart) -> Self:
+        super().fit(part)
+        self.damping.copy_(torch.from_numpy(self._fitted_damping(part)))
+        return self
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None

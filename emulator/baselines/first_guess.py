@@ -34,7 +34,7 @@ def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> Neighbo
             return NeighbourhoodMap(
                 mesh, max(config.radii), inputs.num_fields, inputs.num_own, len(inputs.task.predicted)
             )
-        case _:
+        case PersistenceGuess():
             return None
 
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from emulator.baselines.climatology import for_members
-from emulator.features.periodic_mean import Period, PeriodicMean
+from emulator.baselines.baseline import BaselineConfig
+from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.features.periodic_mean import Period
 from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task
-from emulator.training_part import TrainingPart, without_inputs
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True)
-class LinearInverseConfig:
+class LinearInverseConfig(BaselineConfig):
     """period: of the climatology the anomaly is taken from; modes: empirical orthogonal functions kept."""
 
     kind: Literal["linear_inverse"] = "linear_inverse"
@@ -32,8 +33,11 @@ class LinearInverseConfig:
         if self.modes < 1:
             raise MeshcastError(f"modes must be at least 1, but is {self.modes}.")
 
+    def build(self, task: Task, mesh: Mesh) -> LinearInverse:
+        return LinearInverse(self, task, mesh)
 
-class LinearInverse(nn.Module):
+
+class LinearInverse(FromClimatology):
     """p(t + 1) = G p(t), G = C₁ C₀⁻¹, with p the anomaly's components on its leading EOFs.
 
     C₀ = Σ p(t) pᵀ(t) and C₁ = Σ p(t + 1) pᵀ(t) over the training part, so n steps forecast Gⁿ p. What the EOFs do not
@@ -45,25 +49,22 @@ class LinearInverse(nn.Module):
     eofs: [mode, node, prognostic], orthonormal under the areas; scale: [prognostic]; propagator: [mode, mode], G.
     """
 
+    config: LinearInverseConfig
     eofs: Tensor
     scale: Tensor
     propagator: Tensor
 
     def __init__(self, config: LinearInverseConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__()
-        self.config, self.task, self.mesh = config, without_inputs(task), mesh
-        self.mean = PeriodicMean(config.period, task, mesh)
+        super().__init__(config, task, mesh)
         size, variables = (mesh.num_nodes, len(task.prognostic)), len(task.prognostic)
         self.register_buffer("eofs", torch.zeros(config.modes, *size, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(variables, dtype=torch.float64))
         self.register_buffer("propagator", torch.zeros(config.modes, config.modes, dtype=torch.float64))
 
-    @classmethod
-    def fit(cls, config: LinearInverseConfig, task: Task, part: TrainingPart) -> LinearInverse:
-        emulator = cls(config, task, part.fields.mesh)
-        emulator.mean.fit(part)
-        emulator._fit_modes(part)
-        return emulator
+    def fit(self, part: TrainingPart) -> Self:
+        super().fit(part)
+        self._fit_modes(part)
+        return self
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None

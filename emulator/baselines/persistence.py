@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.climatology import for_members
 from emulator.features.periodic_mean import PeriodicMean
 from emulator.state import State
@@ -17,26 +18,26 @@ from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True)
-class PersistenceConfig:
+class PersistenceConfig(BaselineConfig):
     """Nothing to choose."""
 
     kind: Literal["persistence"] = "persistence"
 
+    def build(self, task: Task, mesh: Mesh) -> Persistence:
+        return Persistence(self, task, mesh)
 
-class Persistence(nn.Module):
+
+class Persistence(Baseline):
     """The state stays as it is. Diagnostic variables, which the state does not hold, keep their training mean."""
 
     def __init__(self, config: PersistenceConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__()
-        self.config, self.task, self.mesh = config, without_inputs(task), mesh
+        super().__init__(config, without_inputs(task), mesh)
         self.mean = PeriodicMean("none", task, mesh) if task.diagnostic else None
 
-    @classmethod
-    def fit(cls, config: PersistenceConfig, task: Task, part: TrainingPart) -> Persistence:
-        emulator = cls(config, task, part.fields.mesh)
-        if emulator.mean is not None:
-            emulator.mean.fit(part)
-        return emulator
+    def fit(self, part: TrainingPart) -> Self:
+        if self.mean is not None:
+            self.mean.fit(part)
+        return self
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import FromClimatology, for_members
 from emulator.features.periodic_mean import Period
 from emulator.state import State
 from emulator.task import Task
-from emulator.training_part import without_inputs
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
 @dataclass(frozen=True)
-class RecentMeanConfig:
+class RecentMeanConfig(BaselineConfig):
     """period: of the climatology the anomaly is taken from; steps: of history whose anomalies are averaged."""
 
     kind: Literal["recent_mean"] = "recent_mean"
@@ -29,6 +29,9 @@ class RecentMeanConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise MeshcastError(f"steps must be at least 1, but is {self.steps}.")
+
+    def build(self, task: Task, mesh: Mesh) -> RecentMean:
+        return RecentMean(self, task, mesh)
 
 
 class RecentMean(FromClimatology):
@@ -44,8 +47,8 @@ class RecentMean(FromClimatology):
     config: RecentMeanConfig
 
     def __init__(self, config: RecentMeanConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__(config, task, mesh)
-        self.task = replace(without_inputs(task, "lead_time"), history=config.steps)
+        super().__init__(config, task, mesh, "lead_time")
+        self.task = replace(self.task, history=config.steps)
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None

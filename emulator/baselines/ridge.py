@@ -10,8 +10,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.features.departures import DeparturesConfig, build_inputs
@@ -26,7 +27,7 @@ BLOCK_BYTES = 64e6  # of regressors at a time
 
 
 @dataclass(frozen=True)
-class RidgeConfig:
+class RidgeConfig(BaselineConfig):
     """Radii and penalties to choose from; a fitted emulator's configuration holds the one radius and penalty chosen.
 
     radii: how far a node hears, in hops on a ring, rows and columns on a grid; 0 is the node alone.
@@ -53,8 +54,11 @@ class RidgeConfig:
         if not 0 < self.held_out < 1:
             raise MeshcastError(f"held_out must be a share between 0 and 1, but is {self.held_out}.")
 
+    def build(self, task: Task, mesh: Mesh) -> Ridge:
+        return Ridge(self, task, mesh)
 
-class Ridge(nn.Module):
+
+class Ridge(Baseline):
     """The normalised next state as a linear function of the normalised states around each node.
 
     x_i(t + 1) = b + Σ_p W_p x_(i + p)(t) + U (forcings, statics)_i, with weights shared by all nodes. The state is
@@ -62,29 +66,28 @@ class Ridge(nn.Module):
     bounded.
     """
 
+    config: RidgeConfig
+
     def __init__(self, config: RidgeConfig, task: Task, mesh: Mesh) -> None:
-        super().__init__()
-        self.config, self.task, self.mesh = config, task, mesh
+        super().__init__(config, task, mesh)
         self.inputs = build_inputs(config.departures, task, mesh)
         num_fields, num_own = self.inputs.num_fields, self.inputs.num_own
         self.map = NeighbourhoodMap(mesh, max(config.radii), num_fields, num_own, len(task.predicted))
 
-    @classmethod
-    def fit(cls, config: RidgeConfig, task: Task, part: TrainingPart) -> Ridge:
-        """Fitted on the whole training part, with the radius and penalty whose rollouts were best on what was held out.
+    def fit(self, part: TrainingPart) -> Ridge:
+        """Return it fitted on the part, with the radius and penalty whose rollouts were best on what was held out.
 
         Raises MeshcastError where the part is too short, or no choice stays finite.
         """
-        widest = cls(config, task, part.fields.mesh)
-        widest.inputs.take(part)
-        if len(config.radii) == len(config.penalties) == 1:
-            equations, chosen = widest.equations(part), config
+        self.inputs.take(part)
+        if len(self.config.radii) == len(self.config.penalties) == 1:
+            equations, chosen = self.equations(part), self.config
         else:
-            seen, held_out = split(part, config.held_out)
-            seen_equations = widest.equations(seen)
-            chosen = widest.choose(seen_equations, held_out)
-            equations = seen_equations + widest.equations(held_out)
-        return widest.narrowed(chosen.radii[0], chosen.penalties, equations)[0]
+            seen, held_out = split(part, self.config.held_out)
+            seen_equations = self.equations(seen)
+            chosen = self.choose(seen_equations, held_out)
+            equations = seen_equations + self.equations(held_out)
+        return self.narrowed(chosen.radii[0], chosen.penalties, equations)[0]
 
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None
@@ -125,15 +128,15 @@ class Ridge(nn.Module):
         """The configuration with the one radius and penalty whose rollouts on held-out data are best."""
         state, truth = starts(held_out, self.task, self.config.rollout_steps)
         penalties = self.config.penalties
-        rivals = [rival for radius in self.config.radii for rival in self.narrowed(radius, penalties, equations)]
-        logs: list[list[float]] = [[] for _ in rivals]
-        states = [state] * len(rivals)
+        candidates = [choice for radius in self.config.radii for choice in self.narrowed(radius, penalties, equations)]
+        logs: list[list[float]] = [[] for _ in candidates]
+        states = [state] * len(candidates)
         for done, target in enumerate(truth):
-            # The rivals share times and scales: what forces a step costs more than their steps, and is found once.
+            # The candidates share times and scales: what forces a step costs more than their steps, and is found once.
             forcing = held_out.provider.window(states[0], self.task, done)
             own = self.inputs.own(forcing, states[0].values.shape[1])
-            for number, rival in enumerate(rivals):
-                states[number], _ = rival.advance(states[number], own)
+            for number, candidate in enumerate(candidates):
+                states[number], _ = candidate.advance(states[number], own)
                 logs[number].append(self._log_error(states[number].now, target))
         scores = [_geometric_mean(errors) for errors in logs]
         best = scores.index(min(scores))
@@ -142,7 +145,7 @@ class Ridge(nn.Module):
                 f"No ridge regression stays finite over {len(truth)} steps, whatever its radius in "
                 f"{list(self.config.radii)} and penalty in {list(self.config.penalties)}. Add larger penalties."
             )
-        return rivals[best].config
+        return candidates[best].config
 
     def _log_error(self, forecast: Tensor, target: Tensor) -> float:
         """Logarithm of the normalised RMSE, nodes counted by area; inf where the forecast blew up."""

@@ -37,6 +37,9 @@ class CNNConfig(StructuredConfig):
         if not self.dilations or min(self.dilations) < 1:
             raise MeshcastError(f"emulator.dilations must be whole numbers from 1 on, but is {list(self.dilations)}.")
 
+    def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
+        return ConvolutionalNetwork(self, num_inputs, num_outputs, mesh)
+
 
 class ConvolutionalNetwork(nn.Module):
     """[batch, input, row, column] to [batch, output, row, column] by convolutions; every node alike."""

@@ -19,6 +19,7 @@ from emulator.networks.layers.processors import InteractionLayer, PositionKernel
 from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
+from graphs.mesh import Mesh
 
 MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
 LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
@@ -58,6 +59,7 @@ class EncodeProcessDecode(nn.Module):
     The last layer starts at zero, so the untrained network adds nothing to its first guess.
 
     winds: (eastward, northward) columns of the input that are a vector; see `frames.turned`.
+    conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.
     """
 
     table: Tensor
@@ -70,6 +72,8 @@ class EncodeProcessDecode(nn.Module):
         graphs: ModelGraphs,
         config: ProcessorConfig,
         winds: Sequence[tuple[int, int]] = (),
+        conserved: Sequence[int] = (),
+        grid: Mesh | None = None,
     ) -> None:
         super().__init__()
         latent, graph = config.latent_size, graphs.processor
@@ -82,8 +86,6 @@ class EncodeProcessDecode(nn.Module):
             NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
         )
         self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
-        self.fluxes: FluxDecoder | None = None  # of the columns `flux_columns`, in place of the decoder's
-        self.flux_columns: list[int] = []
         if positions is not None:
             self.register_buffer("table", positions)
             layers: list[nn.Module] = [
@@ -105,6 +107,11 @@ class EncodeProcessDecode(nn.Module):
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
             self.register_buffer("mesh_features", features, persistent=False)
             self.mesh_embedding = nn.Linear(features.shape[1], latent)
+        self.fluxes: FluxDecoder | None = None
+        self.conserved = list(conserved)
+        if conserved:
+            assert grid is not None, "fluxes need to know the areas they enter"
+            self.fluxes = FluxDecoder(latent, config.hidden_size, len(conserved), graph, grid)
 
     def forward(self, features: Tensor) -> Tensor:
         latent = self.encoder(features)  # [batch, grid node, latent]
@@ -122,7 +129,7 @@ class EncodeProcessDecode(nn.Module):
         output = self.decoder(latent)
         if self.fluxes is None:
             return output
-        columns = torch.tensor(self.flux_columns, device=output.device)
+        columns = torch.tensor(self.conserved, device=output.device)
         return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
 
     def _process(self, latent: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.surroundings import Surroundings
+from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
 
@@ -24,11 +25,21 @@ class FFNNConfig(NetworkConfig):
         triangles, whose neighbours have no order, angular moments of each hop's values. Of no meaning to scope `whole`.
     """
 
+    family = "feed-forward, recurrent, attention"
     kind: Literal["ffnn"] = "ffnn"
     scope: Literal["whole", "local"] = "whole"
     width: int = 64
     num_layers: int = 3
     radius: int = 1
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
+        return (WholeFFNN if self.scope == "whole" else LocalFFNN)(self, layout, mesh)
+
+    def least_weights(self, num_nodes: int) -> int:
+        return 2 * self.width * num_nodes if self.scope == "whole" else 0
+
+    def values_kept(self, mesh: Mesh, history: int) -> int:
+        return 0 if self.scope == "whole" else super().values_kept(mesh, history)
 
 
 class WholeFFNN(nn.Module):

@@ -29,6 +29,9 @@ class FNOConfig(StructuredConfig):
     num_layers: int = 4
     modes: int = 12
 
+    def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
+        return FourierOperator(self, num_inputs, num_outputs, mesh)
+
 
 class FourierOperator(nn.Module):
     """[batch, input, row, column] to [batch, output, row, column]: lift each node, spectral layers, project."""

@@ -28,10 +28,14 @@ class GraphConvolutionConfig(NetworkConfig):
     graph: the edges; as of the graph network where null, but without a mesh of their own.
     """
 
+    family = "graph"
     kind: Literal["graph_convolution"] = "graph_convolution"
     width: int = 64
     num_layers: int = 6
     graph: GraphConfig | None = None
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
+        return GraphConvolution(self, layout, mesh, graphs)
 
 
 class GraphConvolution(nn.Module):

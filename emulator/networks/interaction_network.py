@@ -29,10 +29,14 @@ class InteractionNetworkConfig(NetworkConfig):
     graph: the edges; as of the graph network where null, but without a mesh of their own.
     """
 
+    family = "graph"
     kind: Literal["interaction_network"] = "interaction_network"
     width: int = 40
     num_layers: int = 4
     graph: GraphConfig | None = None
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
+        return InteractionNetwork(self, layout, mesh, graphs)
 
 
 class InteractionNetwork(nn.Module):

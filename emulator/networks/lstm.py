@@ -12,6 +12,7 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.surroundings import Surroundings
 from emulator.networks.layers.zero_start import zeroed
+from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
 RING_RADIUS, SPHERE_RADIUS = 8, 1
@@ -28,11 +29,22 @@ class LSTMConfig(NetworkConfig):
         a ring and 1 elsewhere where null. Of no meaning to scope `whole`.
     """
 
+    family = "feed-forward, recurrent, attention"
     kind: Literal["lstm"] = "lstm"
     scope: Literal["node", "whole"] = "node"
     width: int = 64
     num_layers: int = 1
     radius: int | None = None
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
+        return (WholeLSTM if self.scope == "whole" else NodeLSTM)(self, layout, mesh)
+
+    def least_weights(self, num_nodes: int) -> int:
+        return 5 * self.width * num_nodes if self.scope == "whole" else 0  # four gates and the way out
+
+    def values_kept(self, mesh: Mesh, history: int) -> int:
+        """Return four gates, what a cell remembers and what it says, at every node and time."""
+        return 0 if self.scope == "whole" else 6 * super().values_kept(mesh, history) * history
 
 
 class LSTM(nn.Module):

@@ -33,6 +33,9 @@ class ResNetConfig(StructuredConfig):
         if min(self.dilations, default=1) < 1:
             raise MeshcastError(f"emulator.dilations must be whole numbers from 1 on, but is {list(self.dilations)}.")
 
+    def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
+        return ResidualNetwork(self, num_inputs, num_outputs, mesh)
+
 
 class ResidualNetwork(nn.Module):
     """[batch, input, row, column] to [batch, output, row, column]: lift each node, add block after block, project."""

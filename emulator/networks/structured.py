@@ -15,6 +15,7 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.regridding import Regridding
 from graphs.errors import MeshcastError
+from graphs.graph import ModelGraphs
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GaussianGrid, LatLonGrid, build_grid
@@ -30,7 +31,15 @@ class StructuredConfig(NetworkConfig):
     grid: of latitudes and longitudes to interpolate to and back from, for data on another mesh; none by default.
     """
 
+    family = "convolutional, spectral"
     grid: StructuredGrid | None = None
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> GridNetwork:
+        return GridNetwork(self.kind, layout, mesh, self.grid, self.inside)
+
+    def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
+        """Return the network on the grid: [batch, input, row, column] to [batch, output, row, column]."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it builds.")
 
 
 @dataclass(frozen=True)

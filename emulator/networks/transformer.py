@@ -14,6 +14,7 @@ from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.patches import Patches, centres, offsets_within, patches_of, place_encoding
 from graphs.errors import MeshcastError
+from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
 EXPANSION = 2  # of the width, inside a block's network
@@ -28,6 +29,7 @@ class TransformerConfig(NetworkConfig):
         patch rows and columns on a grid, at most patch x patch nodes elsewhere.
     """
 
+    family = "feed-forward, recurrent, attention"
     kind: Literal["transformer"] = "transformer"
     width: int = 32
     num_layers: int = 4
@@ -41,6 +43,19 @@ class TransformerConfig(NetworkConfig):
                 f"emulator.num_heads must divide the width, but {self.num_heads} heads do not share {self.width} "
                 f"channels. Use a width of {-(-self.width // self.num_heads) * self.num_heads}."
             )
+
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
+        return Transformer(self, layout, mesh)
+
+    @property
+    def width_unit(self) -> int:
+        return self.num_heads
+
+    def values_kept(self, mesh: Mesh, history: int) -> int:
+        """Return, of each block, the normalised tokens, queries, keys, values and what was heard, and what is inside
+        its network before and after the activation."""
+        tokens = mesh.num_nodes // self.patch ** (1 if mesh.domain.kind == "ring" else 2)
+        return (5 + 2 * EXPANSION) * self.width * self.num_layers * tokens * history
 
 
 class Transformer(nn.Module):

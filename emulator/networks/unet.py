@@ -27,6 +27,9 @@ class UNetConfig(StructuredConfig):
     width: int = 12
     num_levels: int = 2
 
+    def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
+        return UNet(self, num_inputs, num_outputs, mesh)
+
 
 class UNet(nn.Module):
     """[batch, input, row, column] to [batch, output, row, column]: down by strides, up by their transposes, joined."""

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from emulator.build import EMULATORS
+from emulator.emulator_config import Family
 from inference.comparison.story import RowInfo
 from inference.pictures.plots import COLOURS, DASHES, LineStyle
 
-FAMILIES: dict[str, tuple[str, ...]] = {
-    "closed forms, solvers": (
-        "persistence", "anomaly_persistence", "damped_anomaly", "recent_mean", "climatology", "linear_inverse", "ridge",
-        "shallow_water",
-    ),
-    "convolutional, spectral": ("cnn", "resnet", "unet", "fno"),
-    "feed-forward, recurrent, attention": ("ffnn", "lstm", "transformer"),
-    "graph": ("gnn", "graph_convolution", "interaction_network"),
-    "TensorFlow": ("keras_cnn", "keras_lstm"),
-}  # fmt: skip
-OTHERS = "others"  # checkpoints, forecasts of others, plug-ins
+FAMILIES = get_args(Family)
 MOST = 6  # curves in one panel, beside the reference: as many as there are colours
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
@@ -37,14 +29,14 @@ class Panel:
 
 
 def family_of(kind: str) -> str:
-    """The family of an emulator's kind."""
-    return next((family for family, kinds in FAMILIES.items() if kind in kinds), OTHERS)
+    """Return the family of an emulator's kind; that of checkpoints and forecast files is `others`."""
+    return EMULATORS[kind].family if kind in EMULATORS else "others"
 
 
 def panels_of(rows: Sequence[RowInfo], shown: Sequence[str]) -> list[Panel]:
     """The rows `shown` by family, in the order of FAMILIES; a large family in several panels."""
     panels = []
-    for family in (*FAMILIES, OTHERS):
+    for family in FAMILIES:
         labels = [row.label for row in rows if row.label in shown and family_of(row.kind) == family]
         parts = -(-len(labels) // MOST)
         size = -(-len(labels) // parts) if parts else 0
@@ -68,5 +60,4 @@ def row_styles(panels: Sequence[Panel], reference: str) -> dict[str, LineStyle]:
 def family_marks(panels: Sequence[Panel]) -> Mapping[str, tuple[str, str]]:
     """Colour and marker of each family, for pictures where a row is a point."""
     families = list(dict.fromkeys(panel.family for panel in panels))
-    every = [*FAMILIES, OTHERS]
-    return {family: (COLOURS[every.index(family)], MARKERS[every.index(family)]) for family in families}
+    return {family: (COLOURS[FAMILIES.index(family)], MARKERS[FAMILIES.index(family)]) for family in families}

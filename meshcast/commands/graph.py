@@ -62,7 +62,7 @@ def graph(
 def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConfig]:
     """Return the mesh of the data, and the graphs asked for, of either kind of file."""
     from emulator.foundation.configuration import load, sections
-    from emulator.gnn import GNNConfig
+    from emulator.networks.gnn import GNNConfig
     from graphs.edges.build import GridGraphs, default_config
     from graphs.errors import MeshcastError
     from graphs.meshes.grids import build_grid

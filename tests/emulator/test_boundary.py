@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.baselines.build import fit_baseline
 from emulator.baselines.ridge import RidgeConfig
 from emulator.boundary import BoundaryForcings, BoundarySeries, boundary_mask, with_boundary
 from emulator.data.arrays import ArrayFields
@@ -16,7 +15,7 @@ from emulator.data.window import NodeFields, in_window, nodes_among, on_area
 from emulator.features.inputs import Inputs
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task, Variable
@@ -159,7 +158,7 @@ def test_a_task_with_a_boundary_needs_a_mesh_with_one() -> None:
 
 def test_closed_forms_know_no_boundary() -> None:
     fields = windowed(globe())
-    ridge = fit_baseline(RidgeConfig(radii=(0,), penalties=(1e-4,)), WIND, TrainingPart(fields))
+    ridge = RidgeConfig(radii=(0,), penalties=(1e-4,)).fit(WIND, TrainingPart(fields))
     assert not ridge.task.boundary
     following, _ = next(rollout(ridge, starting_from(fields, WIND, [0]), Forcings(), 1))
     assert torch.isfinite(following.values).all()

@@ -12,6 +12,7 @@ import torch
 
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import (
+    EmulatorSection,
     TrainedEmulator,
     build_network,
     fit_closed_form,
@@ -21,15 +22,22 @@ from emulator.build import (
     save_emulator,
 )
 from emulator.checkpoint import read, save
+from emulator.emulator_config import EmulatorConfig
 from emulator.forcings import ComputedForcings, Forcings
-from emulator.gnn import GNNConfig
+from emulator.foundation.configuration import load
+from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
+from emulator.parameter_budget import with_parameters
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator, rollout
 from emulator.training_part import TrainingPart
 from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, NearestEdges, StencilEdges
 from graphs.errors import MeshcastError
+from inference.comparison.families import family_of
+from tests.emulator.test_parameter_budget import num_parameters
 from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def saved(tmp_path: Path, emulator: Emulator, config: Any, fields: Any) -> Path:
@@ -175,6 +183,56 @@ def test_a_plug_in_network_is_built_saved_and_loaded(tmp_path: Path, plugin: Any
     state = starting_from(fields, WAVES, [0])
     one, other = (next(iter(rollout(e, state, Forcings(), 1)))[0] for e in (emulator, back.emulator))
     assert torch.equal(one.now, other.now)
+
+
+def test_a_network_from_outside_the_package_is_a_kind_as_any_other(tmp_path: Path) -> None:
+    path = ROOT / "tests" / "plugins" / "neighbour_mean.py"
+    content = {"emulator": {"kind": "neighbour_mean", "width": 4, "first_guess": {"kind": "persistence"}}}
+    load_plugins([path])
+    try:
+        config = load(EmulatorSection, content).emulator
+        assert not is_closed_form(config) and family_of("neighbour_mean") == "convolutional, spectral"
+        with pytest.raises(MeshcastError, match=r"got 'neighbor_mean', .*; did you mean neighbour_mean\?"):
+            load(EmulatorSection, {"emulator": {"kind": "neighbor_mean"}})
+        wide = with_parameters(config, 1_000, num_parameters)
+        assert abs(num_parameters(wide) - 1_000) < 10
+        assert wide.values_kept(wave_fields().mesh, 1) == 24 * wide.width
+        fields = wave_fields()
+        emulator = build_network(config, WAVES, fields.mesh, 0)
+        emulator.inputs.take(TrainingPart(fields))
+        torch.nn.init.normal_(emulator.network.layers[-1].weight)
+        back = load_emulator(saved(tmp_path, emulator, config, fields), [path])
+        state = starting_from(fields, WAVES, [0])
+        one, other = (next(iter(rollout(e, state, Forcings(), 1)))[0] for e in (emulator, back.emulator))
+        assert torch.equal(one.now, other.now)
+    finally:
+        del EmulatorConfig.registered["neighbour_mean"]
+    with pytest.raises(MeshcastError, match=r"emulator\.kind: got 'neighbour_mean', expected one of persistence"):
+        load(EmulatorSection, content)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("family = 'graph'", "Mine needs a field `kind"),
+        ("family = 'grap'; kind: Literal['mine'] = 'mine'", "The family of Mine .* Did you mean 'graph'"),
+        ("family = 'graph'; kind: Literal['cnn'] = 'cnn'", "Mine is of kind cnn, but so is CNNConfig"),
+    ],
+)
+def test_a_kind_that_is_not_whole_is_refused(plugin: Any, body: str, message: str) -> None:
+    text = f"""
+from dataclasses import dataclass
+from typing import Literal
+from emulator.emulator_config import EmulatorConfig
+
+@dataclass(frozen=True)
+class Mine(EmulatorConfig):
+    {body}
+
+EMULATORS = {{"mine": Mine}}
+"""
+    with pytest.raises(MeshcastError, match=message):
+        load_plugins([plugin(text)])
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from emulator.build import TrainedEmulator, fit_closed_form, load_emulator, save
 from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
 from emulator.features.departures import DeparturesConfig
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
 from emulator.task import Task, Variable

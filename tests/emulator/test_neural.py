@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
-from emulator.baselines.ridge import Ridge, RidgeConfig
+from emulator.baselines.damped_anomaly import DampedAnomalyConfig
+from emulator.baselines.ridge import RidgeConfig
 from emulator.forcings import ComputedForcings, Forcings
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.training_part import TrainingPart
@@ -89,8 +89,8 @@ def test_predictions_keep_to_their_bounds() -> None:
 def emulators() -> dict[str, tuple[Emulator, State]]:
     """Those that keep no memory, and the one that knows its lead time from a forcing."""
     waves, weather = wave_fields(), weather_fields()
-    ridge = Ridge.fit(RidgeConfig(radii=(2,), penalties=(1e-6,)), WAVES, TrainingPart(waves))
-    damped = DampedAnomaly.fit(DampedAnomalyConfig(max_lead=6), WEATHER, TrainingPart(weather))
+    ridge = RidgeConfig(radii=(2,), penalties=(1e-6,)).fit(WAVES, TrainingPart(waves))
+    damped = DampedAnomalyConfig(max_lead=6).fit(WEATHER, TrainingPart(weather))
     return {
         "network": (fitted(WEATHER, weather), starting_from(weather, WEATHER, [0, 7, 20])),
         "network on ridge": (fitted(WAVES, waves, with_ridge()), starting_from(waves, WAVES, [0, 2, 5])),

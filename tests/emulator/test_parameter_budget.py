@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from emulator.build import LearnedConfig, build_network
-from emulator.gnn import GNNConfig
+from emulator.build import build_network
+from emulator.networks.config import NetworkConfig
 from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.networks.ffnn import FFNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.lstm import LSTMConfig
 from emulator.networks.transformer import TransformerConfig
-from emulator.parameter_budget import ScalableConfig, width_of, with_parameters, with_width
+from emulator.parameter_budget import with_parameters
 from emulator.plugins import PluginConfig
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
 from tests.emulator.worlds import WAVES
 
 MESH = ring(32)
-CONFIGS: dict[str, ScalableConfig] = {
+CONFIGS: dict[str, NetworkConfig] = {
     "gnn": GNNConfig(processor=ProcessorConfig(num_layers=2, latent_size=12, hidden_size=24)),
     "ffnn": FFNNConfig(width=3),
     "lstm": LSTMConfig(),
@@ -30,28 +31,28 @@ CONFIGS: dict[str, ScalableConfig] = {
 }
 
 
-def num_parameters(config: LearnedConfig) -> int:
+def num_parameters(config: NetworkConfig) -> int:
     return sum(weight.numel() for weight in build_network(config, WAVES, MESH, 0).network.parameters())
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_no_other_width_comes_nearer(name: str) -> None:
-    asked: list[LearnedConfig] = []
+    asked: list[NetworkConfig] = []
     config = CONFIGS[name]
 
-    def count(candidate: LearnedConfig) -> int:
+    def count(candidate: NetworkConfig) -> int:
         asked.append(candidate)
         return num_parameters(candidate)
 
     found = with_parameters(config, 5_000, count)
     assert not isinstance(found, PluginConfig)
-    width, unit = width_of(found), getattr(config, "num_heads", 1)
+    width, unit = found.width, config.width_unit
     assert width % unit == 0 and len(asked) <= 12
     off = abs(num_parameters(found) - 5_000)
     assert off < 1_000
     for other in (width - unit, width + unit):
-        assert abs(num_parameters(with_width(found, other)) - 5_000) >= off
-    assert with_width(found, width_of(config)) == config  # nothing but the width was touched
+        assert abs(num_parameters(found.with_width(other)) - 5_000) >= off
+    assert found.with_width(config.width) == config  # nothing but the width was touched
 
 
 def test_the_sizes_of_a_graph_network_keep_their_ratio() -> None:
@@ -78,5 +79,5 @@ def test_too_few_parameters_are_refused_with_the_least() -> None:
 
 
 def test_a_plug_in_is_refused() -> None:
-    with pytest.raises(MeshcastError, match="plug-in mine cannot be scaled to 5,000 parameters"):
+    with pytest.raises(MeshcastError, match="plug-in mine cannot be scaled to a number of parameters"):
         with_parameters(PluginConfig("mine"), 5_000, num_parameters)

@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from emulator.build import build_network
 from emulator.data.arrays import ArrayFields
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig, build_gnn
 from emulator.networks.encode_process_decode import ProcessorConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.state import State
@@ -64,7 +65,7 @@ def unfitted(kind: str, mesh: Mesh, graph: GraphConfig, task: Task) -> NeuralEmu
     fields = ArrayFields(values, names, ("m", "m s-1", "m s-1"), mesh, task.time_step, times, "member")
     torch.manual_seed(0)
     config = GNNConfig(graph=graph, processor=replace(SIZES, kind=kind))
-    emulator = build_gnn(config, task, mesh, len(task.static))
+    emulator = build_network(config, task, mesh, len(task.static))
     emulator.inputs.take(TrainingPart(fields))
     torch.nn.init.normal_(emulator.network.decoder[-1].weight)
     torch.nn.init.normal_(emulator.network.decoder[-1].bias)

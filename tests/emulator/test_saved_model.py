@@ -19,7 +19,7 @@ from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, build_network
 from emulator.features.departures import DeparturesConfig
 from emulator.fields import Fields
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig
 from emulator.networks.keras_networks.tensorflow_library import tensorflow
 from emulator.neural import NeuralEmulator
@@ -29,7 +29,7 @@ from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
-from tests.emulator.networks.rivals import drawn
+from tests.emulator.networks.questions import drawn
 from tests.emulator.test_boundary import WIND, globe, windowed
 from tests.emulator.worlds import (
     FRAME,

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from emulator.baselines.first_guess import PersistenceGuess
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
+from emulator.build import build_network
 from emulator.data.arrays import ArrayFields
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig, build_gnn
 from emulator.networks.encode_process_decode import ProcessorConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.state import State
 from emulator.task import Task, Variable
@@ -81,7 +82,7 @@ def fitted(
 ) -> NeuralEmulator:
     """A network with the scales of the fields; its decoder drawn at random unless `zero`."""
     torch.manual_seed(0)
-    emulator = build_gnn(config or GNNConfig(processor=SMALL), task, fields.mesh, len(task.static))
+    emulator = build_network(config or GNNConfig(processor=SMALL), task, fields.mesh, len(task.static))
     emulator.inputs.take(part or TrainingPart(fields))
     if isinstance(emulator.first_guess, NeighbourhoodMap):
         torch.nn.init.normal_(emulator.first_guess.weights, std=0.1)

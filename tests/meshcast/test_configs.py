@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emulator.build import EmulatorConfig, build_network
+from emulator.build import build_network
+from emulator.emulator_config import EmulatorConfig
 from emulator.foundation.configuration import dump, load
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig
+from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.physics.simulate import SimulationConfig, load_simulation, simulate_arrays, solver
 from emulator.physics.simulate import mesh_of as mesh_of_simulation
 from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_arrays
-from emulator.rival_networks import RivalConfig
 from emulator.task import Task, Variable
 from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
@@ -63,7 +63,7 @@ def task_of(config: TaskConfig) -> Task:
 
 
 def build(emulator: EmulatorConfig, task: Task, mesh: Mesh) -> None:
-    if isinstance(emulator, GNNConfig | RivalConfig) and not isinstance(emulator, KerasConfig):
+    if isinstance(emulator, NetworkConfig) and not isinstance(emulator, KerasConfig):
         network = build_network(emulator, task, mesh, len(task.static))
         assert sum(weight.numel() for weight in network.parameters()) > 0
 

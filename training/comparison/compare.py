@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeGuard, get_args
+from typing import TypeGuard
 
-from emulator.baselines.build import BaselineConfig, build_baseline
+from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.build import EmulatorConfig, TrainedEmulator, load_emulator
+from emulator.build import TrainedEmulator, load_emulator
+from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
 from emulator.task import Task
@@ -147,7 +148,7 @@ def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
     refuse_several_devices(runs_of(plain, planned))
     tasks = [experiment.task.build(test) for experiment in planned.values()]
     emulators = [row.emulator for row in plain.rows.values()]
-    tasks += [build_baseline(emulator, task, test.mesh).task for emulator in emulators if _is_baseline(emulator)]
+    tasks += [emulator.build(task, test.mesh).task for emulator in emulators if _is_baseline(emulator)]
     tasks += [trained.emulator.task for trained in loaded.values()]
     starts = spread(plain.forecast, [task, *tasks], test)
     foreign = {
@@ -212,7 +213,7 @@ def _verified(made: Sequence[Made], test: Fields) -> Verification:
         baselines=[
             item.entry.label
             for item in made
-            if item.entry.trained is not None and isinstance(item.entry.trained.config, get_args(BaselineConfig))
+            if item.entry.trained is not None and isinstance(item.entry.trained.config, BaselineConfig)
         ],
     )
 
@@ -223,7 +224,7 @@ def _row(made: Made) -> Row:
 
 
 def _is_baseline(emulator: EmulatorConfig | None) -> TypeGuard[BaselineConfig]:
-    return isinstance(emulator, get_args(BaselineConfig))
+    return isinstance(emulator, BaselineConfig)
 
 
 def _load(label: str, checkpoint: str, test: Fields, time_step: TimeStep) -> TrainedEmulator:

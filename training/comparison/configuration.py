@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from emulator.build import EmulatorConfig
+from emulator.emulator_config import EmulatorConfig
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from training.comparison.older_files import refuse_tables

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from emulator.build import LearnedConfig, build_network, graphs_of
+from emulator.build import build_network, graphs_of
+from emulator.networks.config import NetworkConfig
 from emulator.parameter_budget import with_parameters
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
@@ -35,7 +36,7 @@ def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentCon
     sized = dict(experiments)
     for label, experiment in networks(experiments).items():
         if not config.rows[label].keep_size:
-            assert isinstance(experiment.emulator, LearnedConfig)
+            assert isinstance(experiment.emulator, NetworkConfig)
             try:
                 section = with_parameters(experiment.emulator, config.parameters, _Counter(prepare(experiment)))
             except MeshcastError as error:
@@ -51,7 +52,7 @@ class _Counter:
         self.prepared = prepared
         self.graphs: ModelGraphs | None = None
 
-    def __call__(self, section: LearnedConfig) -> int:
+    def __call__(self, section: NetworkConfig) -> int:
         task, mesh = self.prepared.task, self.prepared.train.mesh
         statics = len(task.static)
         statics += 3 * len(task.prognostic) if section.node_statistics else 0  # see `first_guess.node_statistics`

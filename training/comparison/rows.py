@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from emulator.baselines.ridge import RidgeConfig
-from emulator.build import EmulatorConfig, TrainedEmulator, is_closed_form, load_emulator
+from emulator.build import TrainedEmulator, is_closed_form, load_emulator
 from emulator.data.forecast import Forecast
+from emulator.emulator_config import EmulatorConfig
 from emulator.foundation.configuration import resolve
 from graphs.errors import MeshcastError
 from inference.comparison.story import RowInfo, Status, Trial

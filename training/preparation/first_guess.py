@@ -14,22 +14,20 @@ from torch.utils.data import DataLoader, Subset
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.baselines.solver_guess import SolverStep
-from emulator.build import LearnedConfig, build_network
-from emulator.gnn import GNNConfig
-from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.build import build_network
+from emulator.networks.config import NetworkConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
-from emulator.plugins import PluginConfig
 from emulator.task import Task
 from emulator.training_part import TrainingPart
-from training.preparation.memory import refuse_too_large_network, refuse_too_large_rival
+from training.preparation.memory import refuse_too_large_network
 from training.preparation.prepared import Prepared
 from training.preparation.windows import NOISE_SIZE, Batch, Windows
 
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 
 
-def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, LearnedConfig]:
+def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, NetworkConfig]:
     """The untrained emulator of an experiment, and its configuration with the first guess resolved.
 
     Its weights are drawn from the seed; scales and first guess are fitted on the training part. Raises MeshcastError
@@ -37,16 +35,12 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     """
     config, task = prepared.config, prepared.task
     section = config.emulator
-    assert isinstance(section, LearnedConfig)
+    assert isinstance(section, NetworkConfig)
     part = prepared.part
-    if isinstance(section, GNNConfig):
-        refuse_too_large_network(section, part.fields.mesh, config.training)
-    elif not isinstance(section, PluginConfig):
-        twin = section.twin if isinstance(section, KerasConfig) else section
-        refuse_too_large_rival(twin, part.fields.mesh, task.history, config.training)
-    ridge = None
+    refuse_too_large_network(section, part.fields.mesh, task.history, config.training)
+    ridge: Ridge | None = None
     if isinstance(section.first_guess, RidgeConfig):
-        ridge = Ridge.fit(section.first_guess, replace(task, boundary=False), part)
+        ridge = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh).fit(part)
         section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
     columns = [node_statistics(part, task)] if section.node_statistics else []
     columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]

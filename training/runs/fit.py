@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from emulator.baselines.baseline import BaselineConfig
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig
-from emulator.rival_networks import RivalConfig
+from emulator.plugins import PluginConfig
 from training.runs.budget import dry_run, with_budget
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
@@ -50,7 +51,7 @@ def fit(
 
 def _fit_closed_form(prepared: Prepared) -> TrainedEmulator:
     config = prepared.config
-    assert not isinstance(config.emulator, GNNConfig | RivalConfig)
+    assert isinstance(config.emulator, BaselineConfig | PluginConfig)
     emulator = fit_closed_form(config.emulator, prepared.task, prepared.part)
     metadata = describe_training(prepared)
     return TrainedEmulator(config.name, emulator, config.emulator, prepared.statistics, metadata, prepared.valid)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
-from emulator.baselines.build import BaselineConfig, fit_baseline
+from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.features.periodic_mean import Period
 from emulator.baselines.damped_anomaly import DampedAnomalyConfig
@@ -73,7 +73,7 @@ def fit_references(
         if labels is not None and label not in labels:
             continue
         try:
-            fitted.append(TrainedEmulator(label, fit_baseline(config, task, part), config, statistics))
+            fitted.append(TrainedEmulator(label, config.fit(task, part), config, statistics))
         except MeshcastError as error:
             left_out.append(f"{label} is left out: {error}")
     return fitted, left_out

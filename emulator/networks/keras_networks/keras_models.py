@@ -7,7 +7,7 @@ exported whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,89 +17,50 @@ from torch import Tensor, nn
 
 from emulator.networks.cnn import CNNConfig, ConvolutionalNetwork
 from emulator.networks.config import NetworkConfig
-from emulator.networks.grid_networks import build_grid_network
 from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.networks.keras_networks.tensorflow_library import keras
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.regridding import Regridding
 from emulator.networks.layers.surroundings import Surroundings
 from emulator.networks.lstm import LSTM, LSTMConfig, NodeLSTM, WholeLSTM
-from emulator.networks.structured import Edges, GridNetwork, PaddedConvolution, StructuredConfig
+from emulator.networks.structured import Edges, GridNetwork, PaddedConvolution
+from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
 Weights = dict[str, NDArray[np.float32]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class KerasCNNConfig(StructuredConfig):
-    """A convolutional network in Keras on TensorFlow, which the extra `tensorflow` brings; the twin of kind `cnn`.
+class KerasConfig(NetworkConfig):
+    """A network in Keras: its torch twin's configuration under a kind of its own."""
 
-    width: channels of every hidden layer; num_layers: hidden layers, each a convolution and a ReLU.
-    kernel_size: nodes along each axis, odd.
-    dilations: of the hidden layers in turn, from the first again where there are more layers.
-    """
+    family = "TensorFlow"
 
-    kind: Literal["keras_cnn"] = "keras_cnn"
-    width: int = 34
-    num_layers: int = 10
-    kernel_size: int = 3
-    dilations: tuple[int, ...] = (1,)
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> KerasNetwork:
+        """Return the twin's function, with weights as torch draws them for the twin.
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _ = self.twin  # has the same to refuse
-
-    @property
-    def twin(self) -> CNNConfig:
-        """The torch network of the same function and weights."""
-        return CNNConfig(**_shared(self))
+        Raises MeshcastError where TensorFlow is absent.
+        """
+        keras(self.kind)  # before anything else is built
+        return keras_network_of(torch_twin(self, layout, mesh), layout, mesh, self.kind)
 
 
 @dataclass(frozen=True, kw_only=True)
-class KerasLSTMConfig(NetworkConfig):
-    """A recurrent network in Keras on TensorFlow, which the extra `tensorflow` brings; the twin of kind `lstm`.
+class KerasCNNConfig(KerasConfig, CNNConfig):  # type: ignore[misc]
+    """A convolutional network in Keras on TensorFlow, which the extra `tensorflow` brings; the twin of kind `cnn`."""
 
-    scope: `node`, each node with its surroundings, weights shared by all; `whole`, all nodes at once, weights bound to
-        the mesh.
-    width: of the hidden state; num_layers: one upon the other.
-    radius: of the surroundings a node hears: hops on a ring or a mesh of triangles, rows and columns on a grid; 8 on
-        a ring and 1 elsewhere where null. Of no meaning to scope `whole`.
-    """
-
-    kind: Literal["keras_lstm"] = "keras_lstm"
-    scope: Literal["node", "whole"] = "node"
-    width: int = 64
-    num_layers: int = 1
-    radius: int | None = None
-
-    @property
-    def twin(self) -> LSTMConfig:
-        """The torch network of the same function and weights."""
-        return LSTMConfig(**_shared(self))
+    kind: Literal["keras_cnn"] = "keras_cnn"  # type: ignore[assignment]
 
 
-KerasConfig = KerasCNNConfig | KerasLSTMConfig
+@dataclass(frozen=True, kw_only=True)
+class KerasLSTMConfig(KerasConfig, LSTMConfig):  # type: ignore[misc]
+    """A recurrent network in Keras on TensorFlow, which the extra `tensorflow` brings; the twin of kind `lstm`."""
 
-
-def _shared(config: KerasConfig) -> dict[str, Any]:
-    """A twin's settings; every field but `kind` is one of its own, under the same name."""
-    return {item.name: getattr(config, item.name) for item in fields(config) if item.name != "kind"}
-
-
-def build_keras_network(config: KerasConfig, layout: FeatureLayout, mesh: Mesh) -> KerasNetwork:
-    """[batch, node, input] to [batch, node, output], its last layer zero; weights as torch draws them for the twin.
-
-    Raises MeshcastError where TensorFlow is absent.
-    """
-    keras(config.kind)  # before anything else is built
-    return keras_network_of(torch_twin(config, layout, mesh), layout, mesh, config.kind)
+    kind: Literal["keras_lstm"] = "keras_lstm"  # type: ignore[assignment]
 
 
 def torch_twin(config: KerasConfig, layout: FeatureLayout, mesh: Mesh) -> nn.Module:
-    """The same function of the same weights in torch."""
-    if isinstance(config, KerasCNNConfig):
-        return build_grid_network(config.twin, layout, mesh)
-    return (WholeLSTM if config.scope == "whole" else NodeLSTM)(config.twin, layout, mesh)
+    """Return the same function of the same weights in torch."""
+    return super(KerasConfig, config).build(layout, mesh)
 
 
 def keras_network_of(twin: nn.Module, layout: FeatureLayout, mesh: Mesh, kind: str = "twin") -> KerasNetwork:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from emulator.baselines.solver_guess import SolverStep, num_seen
 from emulator.features.inputs import Inputs
 from emulator.task import Task, wind_pairs
 
@@ -20,6 +21,8 @@ class FeatureLayout:
     num_inputs: all columns; what follows fields and forcings (statics, boundary) belongs to no time.
     num_outputs: predicted variables.
     winds: (eastward, northward) columns of the features that are one vector; output_winds: those of the output.
+    seen_winds: those of what a solver, as the first guess, shows of its step.
+    conserved: outputs whose area mean stays.
     """
 
     times: int
@@ -29,19 +32,24 @@ class FeatureLayout:
     num_outputs: int
     winds: tuple[tuple[int, int], ...] = ()
     output_winds: tuple[tuple[int, int], ...] = ()
+    seen_winds: tuple[tuple[int, int], ...] = ()
+    conserved: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, task: Task, inputs: Inputs, num_seen: int = 0) -> FeatureLayout:
-        """Of a task's inputs, with `num_seen` columns that a first guess adds at the end."""
-        count = len(task.prognostic)
+    def of(cls, task: Task, inputs: Inputs, guess: nn.Module | None = None) -> FeatureLayout:
+        """Return the layout of a task's inputs, with the columns that a first guess adds at the end."""
+        count, first_seen = len(task.prognostic), inputs.num_fields + inputs.num_own
+        seen = guess.winds if isinstance(guess, SolverStep) and guess.config.seen else []
         return cls(
             times=inputs.num_fields // count,
             num_prognostic=count,
             num_forcing=len(task.forcing),
-            num_inputs=inputs.num_fields + inputs.num_own + num_seen,
+            num_inputs=first_seen + num_seen(guess),
             num_outputs=len(task.predicted),
             winds=tuple(wind_columns(task, inputs)),
             output_winds=tuple(wind_pairs(task)),
+            seen_winds=tuple((first_seen + east, first_seen + north) for east, north in seen),
+            conserved=tuple(inputs.conservation.columns),
         )
 
     @property

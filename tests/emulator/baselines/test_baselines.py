@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
-from emulator.baselines.build import Baseline, BaselineConfig, build_baseline, fit_baseline
+from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
@@ -85,13 +85,13 @@ def red_noise(memory: float, length: int = 4000, nodes: int = 4, seed: int = 1) 
 @each_baseline
 def test_a_constant_is_forecast_exactly(config: BaselineConfig) -> None:
     fields = fields_of(np.full((96, 1, 6), 273.0))
-    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 72)))
+    emulator = config.fit(TASK, TrainingPart(fields, slice(0, 72)))
     assert np.array_equal(forecast(emulator, fields, 80, 6), np.full((6, 1, 6), 273.0))
 
 
 def test_persistence_keeps_the_state_and_moves_the_time() -> None:
     fields = fields_of(red_noise(0.5, 40))
-    emulator = fit_baseline(PersistenceConfig(), TASK, TrainingPart(fields))
+    emulator = PersistenceConfig().fit(TASK, TrainingPart(fields))
     assert np.array_equal(forecast(emulator, fields, 7, 3), np.stack([fields.values[7, :, :, 0]] * 3))
     state = State(torch.zeros(2, 3, 1, 4, 1), np.array([0, 7200]))
     following, diagnostic = emulator.step(state, torch.zeros(2, 2, 4, 0))
@@ -106,7 +106,7 @@ def test_persistence_keeps_the_state_and_moves_the_time() -> None:
 )
 def test_what_repeats_every_day_is_forecast_by_the_hour_of_day(config: BaselineConfig) -> None:
     fields = fields_of(daily_round(5), start="2019-03-01T05")
-    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 72)))
+    emulator = config.fit(TASK, TrainingPart(fields, slice(0, 72)))
     truth = fields.values[81:111, :, :, 0]
     assert forecast(emulator, fields, 80, 30) == pytest.approx(truth, abs=1e-3)
 
@@ -115,14 +115,14 @@ def test_what_repeats_every_year_is_forecast_by_the_calendar_month() -> None:
     shape = np.random.default_rng(0).normal(size=(12, 1, 5))
     fields = fields_of(np.tile(shape, (4, 1, 1)), MONTH, start="1999-11-01")
     task = replace(TASK, time_step=MONTH)
-    emulator = fit_baseline(ClimatologyConfig(period="month"), task, TrainingPart(fields, slice(0, 24)))
+    emulator = ClimatologyConfig(period="month").fit(task, TrainingPart(fields, slice(0, 24)))
     assert forecast(emulator, fields, 25, 20) == pytest.approx(fields.values[26:46, :, :, 0], abs=1e-6)
 
 
 def test_a_climatology_refuses_a_month_it_has_never_seen() -> None:
     fields = fields_of(np.random.default_rng(0).normal(size=(24, 1, 5)), MONTH, start="1999-01-01")
     task = replace(TASK, time_step=MONTH)
-    emulator = fit_baseline(ClimatologyConfig(period="month"), task, TrainingPart(fields, slice(0, 6)))
+    emulator = ClimatologyConfig(period="month").fit(task, TrainingPart(fields, slice(0, 6)))
     with pytest.raises(MeshcastError, match="no training date like 1999-07-01"):
         forecast(emulator, fields, 5, 1)
 
@@ -138,7 +138,7 @@ def test_bins_follow_the_calendar() -> None:
 def test_an_anomaly_persists_on_top_of_the_daily_round() -> None:
     fields = fields_of(daily_round(5))
     warm = replace(fields, values=fields.values + 3.0)
-    emulator = fit_baseline(AnomalyPersistenceConfig(), TASK, TrainingPart(fields))
+    emulator = AnomalyPersistenceConfig().fit(TASK, TrainingPart(fields))
     assert forecast(emulator, warm, 30, 10) == pytest.approx(warm.values[31:41, :, :, 0], abs=1e-3)
 
 
@@ -146,7 +146,7 @@ def test_an_anomaly_persists_on_top_of_the_daily_round() -> None:
 def test_damping_finds_the_memory_of_red_noise(per_node: bool) -> None:
     fields = fields_of(red_noise(0.9))
     config = DampedAnomalyConfig(period="none", max_lead=5, per_node=per_node)
-    emulator = fit_baseline(config, TASK, TrainingPart(fields))
+    emulator = config.fit(TASK, TrainingPart(fields))
     assert isinstance(emulator, DampedAnomaly)
     damping = emulator.damping[:, :, 0].numpy()
     assert damping == pytest.approx(np.broadcast_to(0.9 ** np.arange(6)[:, None], damping.shape), abs=0.05)
@@ -159,14 +159,14 @@ def test_damping_finds_the_memory_of_red_noise(per_node: bool) -> None:
 def test_damping_by_node_tells_long_memory_from_short() -> None:
     values = np.concatenate([red_noise(0.95), red_noise(0.3)], axis=2)
     config = DampedAnomalyConfig(period="none", max_lead=1, per_node=True)
-    emulator = fit_baseline(config, TASK, TrainingPart(fields_of(values)))
+    emulator = config.fit(TASK, TrainingPart(fields_of(values)))
     assert isinstance(emulator, DampedAnomaly)
     assert emulator.damping[1, :, 0].numpy() == pytest.approx([0.95] * 4 + [0.3] * 4, abs=0.06)
 
 
 def test_a_rollout_taken_up_again_damps_as_one_in_one_go() -> None:
     fields = fields_of(red_noise(0.8, 400))
-    emulator = fit_baseline(DampedAnomalyConfig(period="none", max_lead=8), TASK, TrainingPart(fields))
+    emulator = DampedAnomalyConfig(period="none", max_lead=8).fit(TASK, TrainingPart(fields))
     state, forcings = State(torch.from_numpy(fields.values[:1][:, :, None]), fields.times[:1]), Forcings()
     whole = [following for following, _ in rollout(emulator, state, forcings, 6)]
     first = [following for following, _ in rollout(emulator, state, forcings, 4)]
@@ -176,7 +176,7 @@ def test_a_rollout_taken_up_again_damps_as_one_in_one_go() -> None:
 
 def test_the_recent_mean_is_of_the_last_states_and_stays_with_the_lead() -> None:
     fields = fields_of(daily_round(6) + red_noise(0.8, 144, 6))
-    emulator = fit_baseline(RecentMeanConfig(period="hour", steps=30), TASK, TrainingPart(fields, slice(0, 48)))
+    emulator = RecentMeanConfig(period="hour", steps=30).fit(TASK, TrainingPart(fields, slice(0, 48)))
     assert isinstance(emulator, RecentMean)
     assert emulator.task.history == 30
     climatology = emulator.mean.mean[np.arange(144) % 24, :, 0].numpy()
@@ -186,7 +186,7 @@ def test_the_recent_mean_is_of_the_last_states_and_stays_with_the_lead() -> None
 
 def test_a_rollout_of_the_recent_mean_taken_up_again_goes_on_as_in_one_go() -> None:
     fields = fields_of(red_noise(0.8, 400))
-    emulator = fit_baseline(RecentMeanConfig(period="none", steps=10), TASK, TrainingPart(fields))
+    emulator = RecentMeanConfig(period="none", steps=10).fit(TASK, TrainingPart(fields))
     window = torch.from_numpy(fields.values[20:30]).permute(1, 0, 2, 3)[None]
     state, forcings = State(window, fields.times[29:30]), Forcings()
     whole = [following for following, _ in rollout(emulator, state, forcings, 6)]
@@ -212,7 +212,7 @@ def turning_patterns(length: int = 6000) -> tuple[NDArray[np.float64], NDArray[n
 def test_the_linear_inverse_model_finds_how_patterns_turn_into_each_other() -> None:
     values, turn = turning_patterns()
     fields = fields_of(values)
-    emulator = fit_baseline(LinearInverseConfig(period="none", modes=2), TASK, TrainingPart(fields))
+    emulator = LinearInverseConfig(period="none", modes=2).fit(TASK, TrainingPart(fields))
     assert isinstance(emulator, LinearInverse)
     assert np.linalg.eigvals(emulator.propagator) == pytest.approx(np.linalg.eigvals(turn), abs=0.02)
     areas = torch.from_numpy(fields.mesh.areas)
@@ -227,7 +227,7 @@ def test_the_linear_inverse_model_finds_how_patterns_turn_into_each_other() -> N
 def test_what_the_patterns_do_not_span_is_forecast_to_be_gone() -> None:
     fields = fields_of(turning_patterns()[0])
     part = TrainingPart(fields, slice(0, 3000))
-    narrow, wide = (fit_baseline(LinearInverseConfig(period="none", modes=modes), TASK, part) for modes in (2, 5))
+    narrow, wide = (LinearInverseConfig(period="none", modes=modes).fit(TASK, part) for modes in (2, 5))
     assert forecast(narrow, fields, 4000, 3) == pytest.approx(forecast(wide, fields, 4000, 3), abs=1e-5)
     odd = replace(fields, values=fields.values + np.where(np.arange(8) % 2, 1.0, -1.0).astype(np.float32)[:, None])
     assert forecast(narrow, odd, 4000, 3) == pytest.approx(forecast(narrow, fields, 4000, 3), abs=1e-5)
@@ -238,7 +238,7 @@ def test_the_test_period_leaves_no_trace(config: BaselineConfig) -> None:
     fields = fields_of(daily_round(6) + red_noise(0.8, 144, 6))
     changed = replace(fields, values=fields.values.copy())
     changed.values[96:] = 1e3
-    first, again = (fit_baseline(config, TASK, TrainingPart(f, slice(0, 96))) for f in (fields, changed))
+    first, again = (config.fit(TASK, TrainingPart(f, slice(0, 96))) for f in (fields, changed))
     assert first.config == again.config
     for name, array in first.state_dict().items():
         assert torch.equal(array, again.state_dict()[name]), name
@@ -250,7 +250,7 @@ def test_other_members_leave_no_trace(config: BaselineConfig) -> None:
     fields = fields_of(values)
     changed = replace(fields, values=fields.values.copy())
     changed.values[:, 2] = 1e3
-    first, again = (fit_baseline(config, TASK, TrainingPart(f, ensemble=[0, 1])) for f in (fields, changed))
+    first, again = (config.fit(TASK, TrainingPart(f, ensemble=[0, 1])) for f in (fields, changed))
     for name, array in first.state_dict().items():
         assert torch.equal(array, again.state_dict()[name]), name
 
@@ -258,10 +258,10 @@ def test_other_members_leave_no_trace(config: BaselineConfig) -> None:
 @each_baseline
 def test_a_checkpoint_forecasts_as_the_emulator_did(config: BaselineConfig, tmp_path: Path) -> None:
     fields = fields_of(daily_round(5) + red_noise(0.8, 120, 6))
-    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 96)))
+    emulator = config.fit(TASK, TrainingPart(fields, slice(0, 96)))
     save(tmp_path / "emulator.safetensors", emulator.state_dict(), {"config": resolve(emulator.config)})
     arrays, metadata = read(tmp_path / "emulator.safetensors")
-    again: Baseline = build_baseline(load(type(config), metadata["config"]), TASK, fields.mesh)
+    again: Baseline = load(type(config), metadata["config"]).build(TASK, fields.mesh)
     again.load_state_dict(arrays)
     assert again.config == emulator.config
     assert np.array_equal(forecast(again, fields, 100, 10), forecast(emulator, fields, 100, 10))
@@ -272,7 +272,7 @@ def test_masked_nodes_stay_masked_and_leave_no_trace(config: BaselineConfig) -> 
     values = daily_round(5) + red_noise(0.8, 120, 6)
     values[:, :, 2] = np.nan
     fields = fields_of(values)
-    emulator = fit_baseline(config, TASK, TrainingPart(fields, slice(0, 96)))
+    emulator = config.fit(TASK, TrainingPart(fields, slice(0, 96)))
     ahead = forecast(emulator, fields, 100, 5)
     assert np.array_equal(np.isnan(ahead), np.broadcast_to(np.arange(6) == 2, ahead.shape))
 
@@ -282,7 +282,7 @@ def test_missing_dates_are_skipped(config: BaselineConfig) -> None:
     fields = fields_of(daily_round(5) + red_noise(0.8, 120, 6))
     holes = replace(fields, missing=frozenset({0, 30, 31, 70}), values=fields.values.copy())
     holes.values[[0, 30, 31, 70]] = np.nan  # what a read there would bring, were it not refused
-    emulator = fit_baseline(config, TASK, TrainingPart(holes, slice(0, 96)))
+    emulator = config.fit(TASK, TrainingPart(holes, slice(0, 96)))
     assert np.all(np.isfinite(forecast(emulator, fields, 100, 5)))
 
 
@@ -291,7 +291,7 @@ def test_diagnostic_variables_come_with_every_member(config: BaselineConfig) -> 
     task = Task((Variable("t", "prognostic"), Variable("d", "diagnostic")), HOUR)
     series = daily_round(5) + red_noise(0.8, 120, 6)
     fields = fields_of(np.stack([series, 2.0 * series], axis=-1))
-    emulator = fit_baseline(config, task, TrainingPart(fields))
+    emulator = config.fit(task, TrainingPart(fields))
     state = State(torch.from_numpy(fields.values[:2, :, None, :, :1]).expand(2, 3, 1, 6, 1), fields.times[:2])
     steps = list(rollout(emulator, state, Forcings(), 3))
     for following, diagnostic in steps:
@@ -327,7 +327,7 @@ def test_a_week_of_real_temperatures_is_as_hard_as_measured_independently(data_f
     starts = np.arange(24 * 24, 31 * 24 - 24)
     state = State(torch.from_numpy(values[starts][:, :, None]), times[starts])
     for config in (PersistenceConfig(), ClimatologyConfig(), DampedAnomalyConfig()):
-        emulator = fit_baseline(config, TASK, part)
+        emulator = config.fit(TASK, part)
         found = []
         for lead, (following, _) in enumerate(rollout(emulator, state, Forcings(), 24), start=1):
             if lead in (1, 3, 6, 12, 24):
@@ -358,7 +358,7 @@ def test_monthly_temperatures_of_the_globe_are_as_hard_as_measured_independently
     starts = np.arange(52 * 12 - 1, len(values) - 6)
     configs = ClimatologyConfig(period="month"), DampedAnomalyConfig(period="month", max_lead=6, per_node=True)
     for config in (*configs, RecentMeanConfig(), LinearInverseConfig()):
-        emulator = fit_baseline(config, replace(TASK, time_step=MONTH), part)
+        emulator = config.fit(replace(TASK, time_step=MONTH), part)
         squares = np.zeros(6)
         for some in np.array_split(starts, 10):  # ten years of history each
             window = some[:, None] + np.arange(1 - emulator.task.history, 1)
@@ -381,4 +381,4 @@ def test_impossible_settings_are_refused() -> None:
         with pytest.raises(MeshcastError):
             make()
     with pytest.raises(MeshcastError, match="no date that can be read"):
-        fit_baseline(ClimatologyConfig(), TASK, TrainingPart(fields_of(daily_round(1)), slice(0, 0)))
+        ClimatologyConfig().fit(TASK, TrainingPart(fields_of(daily_round(1)), slice(0, 0)))

@@ -128,7 +128,7 @@ def test_the_map_equals_its_regressors_times_its_weights() -> None:
 def test_an_exact_shift_is_recovered_and_stays_exact() -> None:
     part = TrainingPart(fields_on(ring(40), moving_waves(12, 12)))
     config = RidgeConfig(radii=(1, 3, 6), penalties=(1e-12, 1e-3), rollout_steps=8)
-    emulator = Ridge.fit(config, TASK, part)
+    emulator = config.fit(TASK, part)
     assert emulator.config.radii[0] >= 3  # a wave that moves three nodes is beyond the reach of one
     assert emulator.config.penalties == (1e-12,)
     assert errors(emulator, fields_on(ring(40), moving_waves(5, 101, seed=1)), 100)[-1] < 1e-3
@@ -137,7 +137,7 @@ def test_an_exact_shift_is_recovered_and_stays_exact() -> None:
 def test_a_longer_time_step_learns_a_longer_shift() -> None:
     fields = fields_on(ring(40), moving_waves(6, 13))
     config = RidgeConfig(radii=(2, 6), penalties=(1e-12,), rollout_steps=4)
-    emulator = Ridge.fit(config, Task(TASK.variables, STEP.times(2)), TrainingPart(fields))
+    emulator = config.fit(Task(TASK.variables, STEP.times(2)), TrainingPart(fields))
     assert emulator.config.radii == (6,)  # two frames of three nodes
     every_second = fields_on(ring(40), moving_waves(6, 13)[::2])
     assert errors(emulator, every_second, 6).max() < 1e-5
@@ -147,16 +147,16 @@ def test_every_step_of_the_training_part_counts_once_in_the_final_fit() -> None:
     fields = fields_on(ring(40), moving_waves(10, 60))
     part = TrainingPart(fields)
     task = Task(TASK.variables, STEP, history=3)
-    emulator = Ridge.fit(RidgeConfig(radii=(1, 3), penalties=(1e-6, 1e-1), rollout_steps=8), task, part)
+    emulator = RidgeConfig(radii=(1, 3), penalties=(1e-6, 1e-1), rollout_steps=8).fit(task, part)
     assert emulator.equations(part).count.item() == (60 - 3) * 10 * 40
-    alone = Ridge.fit(emulator.config, task, part)  # nothing left to choose, so nothing held out
+    alone = emulator.config.fit(task, part)  # nothing left to choose, so nothing held out
     torch.testing.assert_close(emulator.map.weights, alone.map.weights)
 
 
 def test_white_noise_shifted_gives_one_weight_of_one() -> None:
     noise = np.random.default_rng(0).normal(size=(20, 30))
     values = np.stack([np.roll(noise, 2 * t, axis=1) for t in range(6)])[..., None]
-    emulator = Ridge.fit(RidgeConfig(radii=(3,), penalties=(1e-12,)), TASK, TrainingPart(fields_on(ring(30), values)))
+    emulator = RidgeConfig(radii=(3,), penalties=(1e-12,)).fit(TASK, TrainingPart(fields_on(ring(30), values)))
     expected = np.zeros(7)
     expected[1] = 1.0  # the node two to the left, where x is smaller
     assert emulator.map.weights[:, 0].numpy() == pytest.approx(expected, abs=1e-5)
@@ -173,7 +173,7 @@ def test_two_variables_and_history_solve_a_wave_equation() -> None:
     values = np.stack([series, 3.0 + 2.0 * np.roll(series, 1, axis=2)], axis=-1)
     task = Task((Variable("u", "prognostic"), Variable("v", "prognostic")), STEP, history=2)
     fields = fields_on(ring(20), values)
-    emulator = Ridge.fit(RidgeConfig(radii=(2,), penalties=(1e-13,)), task, TrainingPart(fields, slice(0, 9)))
+    emulator = RidgeConfig(radii=(2,), penalties=(1e-13,)).fit(task, TrainingPart(fields, slice(0, 9)))
     assert errors(emulator, fields, 8).max() < 1e-4
 
 
@@ -190,7 +190,7 @@ def test_forcings_and_statics_are_heard_at_the_node() -> None:
     fields = ArrayFields(u[:, None, :, None], ("u",), ("1",), mesh, hours, times, ensemble_axis="member")
     forcing, static = Variable("cos_local_time", "forcing"), Variable("cos_longitude", "static")
     task = Task((Variable("u", "prognostic"), forcing, static), hours)
-    emulator = Ridge.fit(RidgeConfig(radii=(0,), penalties=(1e-13,)), task, TrainingPart(fields, slice(0, 48)))
+    emulator = RidgeConfig(radii=(0,), penalties=(1e-13,)).fit(task, TrainingPart(fields, slice(0, 48)))
     assert errors(emulator, fields, 70).max() < 1e-3
 
 

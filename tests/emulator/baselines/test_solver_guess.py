@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.baselines.build import build_baseline, fit_baseline
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.baselines.solver_guess import SolverGuess, SolverStep
 from emulator.build import TrainedEmulator, load_emulator, save_emulator
@@ -18,7 +17,7 @@ from emulator.features.departures import DeparturesConfig
 from emulator.features.inputs import Inputs
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.physics.shallow_water import ShallowWaterConfig
@@ -79,7 +78,7 @@ def relative(values: torch.Tensor, truth: torch.Tensor) -> float:
 @pytest.mark.parametrize("task", [IN_ORDER, FLOW], ids=["h, u, v", "u, v, h"])
 def test_a_solver_of_the_datas_own_truncation_repeats_them(task: Task) -> None:
     fields = flow(9)
-    solver = fit_baseline(CoarseSolverConfig(equation=FINE), task, TrainingPart(fields))
+    solver = CoarseSolverConfig(equation=FINE).fit(task, TrainingPart(fields))
     state = starting_from(fields, task, [0])
     for lead, following in enumerate(run(solver, state, 5), 1):
         truth = starting_from(fields, task, [lead]).now
@@ -93,13 +92,13 @@ def test_a_coarser_solver_errs_more() -> None:
     state, truth = starting_from(fields, IN_ORDER, [0]), starting_from(fields, IN_ORDER, [4]).now
     for truncation in (4, 6, 8):
         config = CoarseSolverConfig(equation=replace(FINE, truncation=truncation))
-        errors.append(relative(run(build_baseline(config, IN_ORDER, MESH), state, 4)[-1].now, truth))
+        errors.append(relative(run(config.build(IN_ORDER, MESH), state, 4)[-1].now, truth))
     assert errors[0] > 1.2 * errors[1] > 1.4 * errors[2] > 0.01, errors
 
 
 def test_a_coarse_solver_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
     fields, config = flow(6), CoarseSolverConfig(equation=COARSE)
-    solver = fit_baseline(config, FLOW, TrainingPart(fields))
+    solver = config.fit(FLOW, TrainingPart(fields))
     names = tuple(variable.name for variable in FLOW.predicted)
     save_emulator(tmp_path / "e.safetensors", TrainedEmulator("T6", solver, config, Statistics.of(fields, names)))
     back = load_emulator(tmp_path / "e.safetensors")
@@ -110,7 +109,7 @@ def test_a_coarse_solver_is_kept_in_a_checkpoint(tmp_path: Path) -> None:
 
 def test_what_is_not_shallow_water_is_refused() -> None:
     with pytest.raises(MeshcastError, match="depth h"):
-        build_baseline(CoarseSolverConfig(), Task((Variable("2t", "prognostic"),), THREE_HOURS), MESH)
+        CoarseSolverConfig().build(Task((Variable("2t", "prognostic"),), THREE_HOURS), MESH)
     with pytest.raises(MeshcastError, match="depth h"):
         fitted(replace(FLOW, variables=FLOW.variables[2:]), flow(3), hybrid())
     with pytest.raises(MeshcastError, match="departures"):
@@ -126,7 +125,7 @@ def test_within_the_truncation_the_guess_is_the_solver(task: Task) -> None:
     fields = flow(2)
     emulator = fitted(task, fields, hybrid(), zero=True)
     state = starting_from(fields, task, [0])
-    solver = build_baseline(CoarseSolverConfig(equation=COARSE), task, MESH)
+    solver = CoarseSolverConfig(equation=COARSE).build(task, MESH)
     following, expected = run(emulator, state, 1)[0].now, run(solver, state, 1)[0].now
     assert relative(following, expected) < 1e-5
     assert relative(state.now, expected) > 1e-2, "it must have moved"

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from emulator.build import TrainedEmulator, load_emulator, save_emulator
+from emulator.build import TrainedEmulator, build_network, load_emulator, save_emulator
 from emulator.features.conservation import Conservation
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig, build_gnn
 from emulator.networks.encode_process_decode import ProcessorConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.layers.flux_decoder import finest_edges
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
@@ -43,7 +43,7 @@ def network(conserving: str = "fixer", task: Task = TASK, mesh: Mesh = MESH, see
     """An untrained network of random weights, its decoder no longer zero, whose steps change fields by a tenth."""
     torch.manual_seed(seed)
     processor = ProcessorConfig(num_layers=1, latent_size=8, hidden_size=8)
-    emulator = build_gnn(GNNConfig(processor=processor, conserving=conserving), task, mesh, 0)  # type: ignore[arg-type]
+    emulator = build_network(GNNConfig(processor=processor, conserving=conserving), task, mesh, 0)  # type: ignore[arg-type]
     columns = [TASK.prognostic.index(name) for name in task.prognostic]
     emulator.inputs.mean.copy_(MEAN[columns])
     emulator.inputs.std.copy_(STD[columns])

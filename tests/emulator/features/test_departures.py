@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from emulator.baselines.first_guess import PersistenceGuess
-from emulator.baselines.ridge import Ridge, RidgeConfig
+from emulator.baselines.ridge import RidgeConfig
 from emulator.data.arrays import ArrayFields
 from emulator.features.departures import DepartureInputs, DeparturesConfig, build_inputs
 from emulator.features.inputs import Inputs
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.time_step import TimeStep, to_seconds
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task, Variable
@@ -95,7 +95,7 @@ def test_a_regression_of_departures_follows_a_climate_that_has_left_its_training
     state, truth = starting_from(fields, task, list(range(210, 330))), fields.values[234:354, 0]
     errors = {}
     for recent in (0, 24):
-        emulator = Ridge.fit(replace(ridge, departures=DeparturesConfig("month", recent, 1)), task, part)
+        emulator = replace(ridge, departures=DeparturesConfig("month", recent, 1)).fit(task, part)
         following, _ = next(rollout(emulator, state, Forcings(), 1))
         errors[recent] = float((following.now[:, 0] - truth).square().mean().sqrt())
     assert emulator.map.weights[0, 0] == pytest.approx(0.5, abs=0.06)

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from emulator.networks.ffnn import FFNNConfig
-from emulator.rival_networks import RivalConfig
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import (
+from tests.emulator.networks.questions import (
     MESHES,
     QUESTIONS,
     RING_LAYOUT,
@@ -32,7 +31,7 @@ CONFIGS = {
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.__name__)
 @pytest.mark.parametrize("mesh", [build() for build in MESHES.values()], ids=MESHES)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_a_feed_forward_network(config: FFNNConfig, mesh: Mesh, question: Callable[[RivalConfig, Mesh], None]) -> None:
+def test_a_feed_forward_network(config: FFNNConfig, mesh: Mesh, question: Callable[[FFNNConfig, Mesh], None]) -> None:
     question(config, mesh)
 
 

@@ -16,7 +16,7 @@ from graphs.edges.build import GraphConfig, HopEdges, IcosphereMesh, MultiMeshEd
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import (
+from tests.emulator.networks.questions import (
     MESHES,
     QUESTIONS,
     RING_LAYOUT,
@@ -43,7 +43,7 @@ def kernel_network() -> nn.Module:
 
 
 @pytest.mark.parametrize("mesh", MESHES)
-def test_it_answers_as_every_rival_does(mesh: str, tmp_path: Path) -> None:
+def test_it_answers_as_every_network_does(mesh: str, tmp_path: Path) -> None:
     for question in QUESTIONS:
         question(SMALL, MESHES[mesh]())
     a_checkpoint_says_the_same(SMALL, MESHES[mesh](), tmp_path)

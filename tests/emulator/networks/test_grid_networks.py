@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.fno import FNOConfig
-from emulator.networks.grid_networks import GridNetworkConfig, build_grid_network
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.resnet import ResNetConfig
+from emulator.networks.structured import StructuredConfig
 from emulator.networks.unet import UNetConfig
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -36,11 +36,11 @@ SMALL = {
 
 
 def network(
-    config: GridNetworkConfig, mesh: Mesh, num_inputs: int = 1, num_outputs: int = 1, zero: bool = False
+    config: StructuredConfig, mesh: Mesh, num_inputs: int = 1, num_outputs: int = 1, zero: bool = False
 ) -> nn.Module:
     """A seeded network, its last layer drawn at random unless `zero`."""
     torch.manual_seed(0)
-    built = build_grid_network(config, FeatureLayout(1, num_outputs, 0, num_inputs, num_outputs), mesh)
+    built = config.build(FeatureLayout(1, num_outputs, 0, num_inputs, num_outputs), mesh)
     if not zero:
         for parameter in built.parameters():
             if not parameter.any():
@@ -54,20 +54,20 @@ def noise(mesh: Mesh, channels: int = 1, batch: int = 2) -> Tensor:
 
 @pytest.mark.parametrize(("config", "count"), PUBLISHED.values(), ids=PUBLISHED)
 def test_the_published_networks_have_their_published_numbers_of_parameters(
-    config: GridNetworkConfig, count: int
+    config: StructuredConfig, count: int
 ) -> None:
     built = network(config, ring(160), zero=True)
     assert sum(parameter.numel() for parameter in built.parameters()) == count
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_an_untrained_network_adds_nothing(config: GridNetworkConfig) -> None:
+def test_an_untrained_network_adds_nothing(config: StructuredConfig) -> None:
     mesh = ring(24)
     assert not network(config, mesh, 3, 2, zero=True)(noise(mesh, 3)).any()
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_a_shifted_field_on_the_ring_gives_the_shifted_answer(config: GridNetworkConfig) -> None:
+def test_a_shifted_field_on_the_ring_gives_the_shifted_answer(config: StructuredConfig) -> None:
     mesh = ring(24)
     built, field = network(config, mesh, 2, 2), noise(mesh, 2)
     answer = built(field)
@@ -76,7 +76,7 @@ def test_a_shifted_field_on_the_ring_gives_the_shifted_answer(config: GridNetwor
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_gradients_reach_every_parameter(config: GridNetworkConfig) -> None:
+def test_gradients_reach_every_parameter(config: StructuredConfig) -> None:
     mesh = ring(24)
     built = network(config, mesh, 2, 2)
     built(noise(mesh, 2)).square().sum().backward()
@@ -85,7 +85,7 @@ def test_gradients_reach_every_parameter(config: GridNetworkConfig) -> None:
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_waves_that_move_are_learned(config: GridNetworkConfig) -> None:
+def test_waves_that_move_are_learned(config: StructuredConfig) -> None:
     waves = torch.from_numpy(moving_waves(8, 2))  # [trajectory, frame, 1, node]
     now, target = (waves[:, frame].transpose(1, 2) for frame in (0, 1))
     built = network(config, ring(24), zero=True)

@@ -12,7 +12,7 @@ from emulator.networks.interaction_network import Interaction, InteractionNetwor
 from graphs.edges.build import GraphConfig, NearestEdges, build_graphs
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import (
+from tests.emulator.networks.questions import (
     MESHES,
     QUESTIONS,
     RING_LAYOUT,
@@ -26,7 +26,7 @@ SMALL = InteractionNetworkConfig(width=6, num_layers=2)
 
 
 @pytest.mark.parametrize("mesh", MESHES)
-def test_it_answers_as_every_rival_does(mesh: str, tmp_path: Path) -> None:
+def test_it_answers_as_every_network_does(mesh: str, tmp_path: Path) -> None:
     for question in QUESTIONS:
         question(SMALL, MESHES[mesh]())
     a_checkpoint_says_the_same(SMALL, MESHES[mesh](), tmp_path)

@@ -11,7 +11,7 @@ import torch
 from emulator.networks.lstm import LSTM, LSTMConfig, NodeLSTM, default_radius
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import (
+from tests.emulator.networks.questions import (
     MESHES,
     QUESTIONS,
     RING_LAYOUT,
@@ -30,7 +30,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("mesh", MESHES)
-def test_it_answers_as_every_rival_does(mesh: str, name: str, tmp_path: Path) -> None:
+def test_it_answers_as_every_network_does(mesh: str, name: str, tmp_path: Path) -> None:
     for question in QUESTIONS:
         question(CONFIGS[name], MESHES[mesh]())
     a_checkpoint_says_the_same(CONFIGS[name], MESHES[mesh](), tmp_path)

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.fno import FNOConfig
-from emulator.networks.grid_networks import GridNetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.regridding import Regridding
 from emulator.networks.layers.waves import AreaWaves, SphereWaves
 from emulator.networks.resnet import ResNetConfig
-from emulator.networks.structured import Edges
+from emulator.networks.structured import Edges, StructuredConfig
 from emulator.networks.unet import UNetConfig
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames, to_xyz
@@ -27,7 +26,7 @@ from graphs.meshes.grids import GaussianGrid, LatLonGrid
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import a_checkpoint_says_the_same, emulator_of, features_of, network_of
+from tests.emulator.networks.questions import a_checkpoint_says_the_same, emulator_of, features_of, network_of
 
 SMALL = {
     "cnn": CNNConfig(width=4, num_layers=2),
@@ -75,7 +74,7 @@ def test_a_band_around_the_globe_ends_before_the_poles() -> None:
     "mesh", [POLE_ROWS, POLES_BETWEEN, AREA, GAUSSIAN], ids=["poles", "between", "area", "gaussian"]
 )
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_gradients_reach_every_parameter_on_every_grid(config: GridNetworkConfig, mesh: Mesh) -> None:
+def test_gradients_reach_every_parameter_on_every_grid(config: StructuredConfig, mesh: Mesh) -> None:
     if isinstance(config, FNOConfig) and mesh in (POLE_ROWS, POLES_BETWEEN):
         config = replace(config, grid=GaussianGrid(number=4))
     emulator = emulator_of(config, mesh)
@@ -87,7 +86,7 @@ def test_gradients_reach_every_parameter_on_every_grid(config: GridNetworkConfig
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_no_longitude_is_special_on_a_global_grid(config: GridNetworkConfig) -> None:
+def test_no_longitude_is_special_on_a_global_grid(config: StructuredConfig) -> None:
     network = network_of(config, FeatureLayout(1, 2, 0, 2, 2), GAUSSIAN)
     field = torch.randn(2, *GAUSSIAN.shape, 2, generator=torch.Generator().manual_seed(1))
     answer = network(field.flatten(1, 2)).unflatten(1, GAUSSIAN.shape)
@@ -152,7 +151,7 @@ def test_a_wind_over_the_poles_survives_the_way_there_and_back() -> None:
 
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
-def test_a_network_regrids_from_an_icosphere_and_says_so(config: GridNetworkConfig) -> None:
+def test_a_network_regrids_from_an_icosphere_and_says_so(config: StructuredConfig) -> None:
     emulator = emulator_of(replace(config, grid=GaussianGrid(number=4)), icosphere(1))
     assert (
         emulator.network.regridding == "regridded from icosphere of 42 nodes to 8 x 16 gaussian grid and back, bilinear"
@@ -170,7 +169,7 @@ def test_a_grid_the_data_are_on_already_is_no_regridding() -> None:
 
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
 @pytest.mark.parametrize("mesh", [ring(24), AREA, icosphere(1)], ids=["ring", "area", "icosphere"])
-def test_a_checkpoint_gives_the_same_emulator_back(config: GridNetworkConfig, mesh: Mesh, tmp_path: Path) -> None:
+def test_a_checkpoint_gives_the_same_emulator_back(config: StructuredConfig, mesh: Mesh, tmp_path: Path) -> None:
     grid = GaussianGrid(number=4) if mesh.levels else None
     a_checkpoint_says_the_same(replace(config, grid=grid), mesh, tmp_path)
 
@@ -198,7 +197,7 @@ def test_under_mixed_precision_spectra_stay_whole() -> None:
     ],
     ids=["mesh", "not gaussian", "ring", "too small", "modes", "modes of an area", "levels", "dilations"],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_with_a_way_out(config: GridNetworkConfig, mesh: Mesh, message: str) -> None:
+def test_what_cannot_be_is_refused_with_a_way_out(config: StructuredConfig, mesh: Mesh, message: str) -> None:
     with pytest.raises(MeshcastError, match=message):
         emulator = emulator_of(config, mesh)
         emulator.network(features_of(emulator))

@@ -12,7 +12,7 @@ import torch
 from emulator.networks.transformer import Attention, ClusterReader, TransformerConfig
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import (
+from tests.emulator.networks.questions import (
     MESHES,
     QUESTIONS,
     RING_LAYOUT,
@@ -29,7 +29,7 @@ SMALL = TransformerConfig(width=8, num_layers=1, num_heads=2, patch=2)
 
 @pytest.mark.parametrize("patch", [1, 2, 5])
 @pytest.mark.parametrize("mesh", MESHES)
-def test_it_answers_as_every_rival_does(mesh: str, patch: int, tmp_path: Path) -> None:
+def test_it_answers_as_every_network_does(mesh: str, patch: int, tmp_path: Path) -> None:
     config = replace(SMALL, patch=patch)
     for question in QUESTIONS:
         question(config, MESHES[mesh]())

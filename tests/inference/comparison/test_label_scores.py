@@ -61,7 +61,7 @@ def test_rows_of_a_family_share_a_panel_and_never_a_style() -> None:
     for panel in panels:
         looks = [str(vars(styles[label])) for label in {*panel.labels, story.reference}]
         assert len(set(looks)) == len(looks)
-    assert family_of("keras_lstm") == "TensorFlow" and family_of("anything") == "others"
+    assert family_of("keras_lstm") == "TensorFlow" and family_of("checkpoint") == "others"
 
 
 def test_labels_move_apart_and_keep_their_order() -> None:

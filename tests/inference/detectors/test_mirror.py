@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.build import LearnedConfig, build_network
-from emulator.gnn import GNNConfig
+from emulator.build import build_network
+from emulator.networks.config import NetworkConfig
 from emulator.networks.encode_process_decode import ProcessorConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.neural import NeuralEmulator
 from emulator.physics.ring_equations import Advection
@@ -32,7 +33,7 @@ def states() -> State:
     return State(values, np.zeros(4, dtype=np.int64))
 
 
-def network(config: LearnedConfig) -> NeuralEmulator:
+def network(config: NetworkConfig) -> NeuralEmulator:
     """With random weights everywhere, the last layer too."""
     torch.manual_seed(0)
     emulator = build_network(config, solver().task, solver().mesh, 0)

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.build import TrainedEmulator
+from emulator.build import TrainedEmulator, build_network
 from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
-from emulator.gnn import GNNConfig
 from emulator.networks.ffnn import FFNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
-from emulator.rival_networks import build_rival
 from emulator.state import State
 from emulator.task import Task
 from emulator.training_part import TrainingPart
@@ -28,7 +27,7 @@ from graphs.meshes.ring import ring
 from inference.forecasts import forecast as forecasting
 from inference.forecasts.forecast import GuardedRollout, forecast, with_members
 from inference.forecasts.guard import Guard
-from tests.emulator.networks.rivals import drawn
+from tests.emulator.networks.questions import drawn
 from tests.emulator.worlds import WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields
 
 NODES = 16
@@ -236,7 +235,7 @@ def test_a_forecast_does_not_depend_on_how_many_cases_run_together(monkeypatch: 
 def feed_forward(task: Task, fields: ArrayFields) -> NeuralEmulator:
     """A network whose products are rounded by how many rows they have."""
     torch.manual_seed(0)
-    emulator = drawn(build_rival(FFNNConfig(), task, fields.mesh, len(task.static)))
+    emulator = drawn(build_network(FFNNConfig(), task, fields.mesh, len(task.static)))
     emulator.inputs.take(TrainingPart(fields))
     return emulator.eval()
 

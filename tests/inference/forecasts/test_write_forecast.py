@@ -13,7 +13,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast_file import part_of, read_forecast
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.state import State
 from emulator.task import Task

@@ -207,14 +207,14 @@ def test_what_cannot_be_verified_is_refused_with_a_reason() -> None:
 
 
 def test_a_climatology_emulator_gives_the_anomalies() -> None:
-    from emulator.baselines.climatology import Climatology, ClimatologyConfig
+    from emulator.baselines.climatology import ClimatologyConfig
     from emulator.task import Task, Variable
     from emulator.training_part import TrainingPart
 
     truth = isles_truth(days=2)
     task = Task((Variable("2t", "prognostic", "K"),), truth.time_step)
     part = TrainingPart(truth, np.arange(len(truth.times)))
-    emulator = Climatology.fit(ClimatologyConfig(period="hour"), task, part)
+    emulator = ClimatologyConfig(period="hour").fit(task, part)
     forecast = isles_forecast(truth, leads=6)
     by_emulator = verify([forecast], truth, climatology=emulator)["GNN"].mean("acc")
     hours = truth.times // 3600 % 24

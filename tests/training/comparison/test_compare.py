@@ -19,7 +19,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.window import in_window
 from emulator.foundation.configuration import load
 from emulator.foundation.time_step import TimeStep
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.plugins import find_plugin, load_plugins
 from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import build_network, load_emulator
 from emulator.data.forcing_sources import forcings_of
+from emulator.networks.cnn import CNNConfig
 from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasLSTMConfig, keras_network_of
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.neural import NeuralEmulator
@@ -22,7 +23,7 @@ from emulator.protocol import rollout
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
-from tests.emulator.networks.rivals import drawn
+from tests.emulator.networks.questions import drawn
 from tests.emulator.worlds import WEATHER, weather_fields
 from tests.training.worlds import experiment
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
@@ -54,6 +55,10 @@ def test_what_only_torch_does_is_refused_with_what_to_use(setting: dict[str, Any
         refuse_what_torch_alone_does(TrainingConfig(**setting))
 
 
+def twin_of(config: KerasCNNConfig) -> CNNConfig:
+    return CNNConfig(**{item.name: getattr(config, item.name) for item in fields(config) if item.name != "kind"})
+
+
 @pytest.fixture
 def tensorflow() -> None:
     pytest.importorskip("tensorflow", reason="TensorFlow is absent: pip install 'meshcast[tensorflow]'")
@@ -82,7 +87,7 @@ def weather(training: TrainingConfig, task: Task) -> tuple[NeuralEmulator, Windo
     fields = weather_fields()
     windows = Windows(fields, task, 1, forcings_of(task, fields.mesh, fields), noise=training.noise_kind)
     config = KerasCNNConfig(width=5, num_layers=2)
-    twin = emulator_on(fields, config.twin, task)
+    twin = emulator_on(fields, twin_of(config), task)
     drawn(twin.network)
     emulator = emulator_on(fields, config, task)
     layout = FeatureLayout.of(task, emulator.inputs)
@@ -141,7 +146,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
 
 @marked
 def test_one_seed_gives_both_twins_one_course(reference: ExperimentConfig) -> None:
-    config = replace(reference, name="twin", emulator=SMALL.twin)
+    config = replace(reference, name="twin", emulator=twin_of(SMALL))
     fit(config, progress=False)
     for row, twins in zip(log(reference), log(config), strict=True):
         assert row == pytest.approx(twins, rel=1e-4, nan_ok=True)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from graphs.errors import MeshcastError
 from inference.scores.verification import verify

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from tests.emulator.worlds import WEATHER
 from tests.training.worlds import PROCESSOR, experiment
 from training.preparation.first_guess import initial_network, mask_flags

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from emulator.gnn import GNNConfig
 from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.networks.ffnn import FFNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
@@ -17,7 +17,6 @@ from emulator.networks.layers.graph_buffers import GraphBuffers
 from emulator.networks.layers.processors import InteractionLayer
 from emulator.networks.lstm import LSTMConfig
 from emulator.networks.transformer import TransformerConfig
-from emulator.rival_networks import build_rival_network
 from graphs import available_memory
 from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
 from graphs.errors import MeshcastError
@@ -26,10 +25,7 @@ from graphs.meshes.ring import ring
 from training.experiment import TrainingConfig
 from training.preparation.memory import (
     least_kept,
-    least_kept_by_rival,
-    least_weights,
     refuse_too_large_network,
-    refuse_too_large_rival,
 )
 
 TRAINING = TrainingConfig(batch_size=8, accelerator="cpu")
@@ -43,14 +39,14 @@ def network(level: int) -> GNNConfig:
 def test_graphs_that_do_not_fit_are_refused_with_their_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available_memory, "available_memory", lambda: 2**30)
     with pytest.raises(MeshcastError, match=r"about 2,621,442 nodes and [0-9,]+ edges needs about .* lower level"):
-        refuse_too_large_network(network(9), icosphere(2), TRAINING)
+        refuse_too_large_network(network(9), icosphere(2), 1, TRAINING)
 
 
 def test_an_update_that_does_not_fit_is_refused_though_its_graphs_would(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available_memory, "available_memory", lambda: 2**30)
-    refuse_too_large_network(network(6), icosphere(2), TRAINING)
-    with pytest.raises(MeshcastError, match=r"update of 800 samples on 40,962 nodes .* training.batch_size"):
-        refuse_too_large_network(network(6), icosphere(2), replace(TRAINING, batch_size=800))
+    refuse_too_large_network(network(6), icosphere(2), 1, TRAINING)
+    with pytest.raises(MeshcastError, match=r"update of 800 samples on 162 nodes .* training.batch_size"):
+        refuse_too_large_network(network(6), icosphere(2), 1, replace(TRAINING, batch_size=800))
 
 
 def test_what_is_refused_is_no_more_than_a_layer_really_keeps() -> None:
@@ -67,17 +63,17 @@ def test_what_is_refused_is_no_more_than_a_layer_really_keeps() -> None:
     latent = torch.zeros(8, mesh.num_nodes, 16, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         layer(graph, latent, latent)
-    assert least_kept(config, mesh.num_nodes, TRAINING) / 2 <= kept  # of one of two layers
+    assert least_kept(config, mesh, 1, TRAINING) / 2 <= kept  # of one of two layers
 
 
 def test_half_precision_keeps_half_and_a_longer_loss_more() -> None:
-    config = network(3)
-    whole = least_kept(config, 642, TRAINING)
-    assert 2 * least_kept(config, 642, replace(TRAINING, precision="bf16-mixed")) == whole
-    assert least_kept(config, 642, replace(TRAINING, unroll=4)) == 4 * whole
+    config, mesh = network(3), icosphere(2)
+    whole = least_kept(config, mesh, 1, TRAINING)
+    assert 2 * least_kept(config, mesh, 1, replace(TRAINING, precision="bf16-mixed")) == whole
+    assert least_kept(config, mesh, 1, replace(TRAINING, unroll=4)) == 4 * whole
 
 
-RIVALS = {
+NETWORKS = {
     "lstm": LSTMConfig(width=8, num_layers=2),
     "transformer": TransformerConfig(width=8, num_layers=2, patch=2),
     "graph convolution": GraphConvolutionConfig(width=8, num_layers=3),
@@ -85,8 +81,8 @@ RIVALS = {
 }
 
 
-@pytest.mark.parametrize("name", RIVALS)
-def test_what_is_refused_of_a_rival_is_no_more_than_it_really_keeps(name: str) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_refused_of_a_network_is_no_more_than_it_really_keeps(name: str) -> None:
     kept: dict[int, int] = {}
 
     def count(tensor: torch.Tensor) -> torch.Tensor:
@@ -94,12 +90,12 @@ def test_what_is_refused_of_a_rival_is_no_more_than_it_really_keeps(name: str) -
         return tensor
 
     mesh, layout = icosphere(2), FeatureLayout(3, 1, 0, 3, 1)
-    network, features = build_rival_network(RIVALS[name], layout, mesh), torch.randn(8, mesh.num_nodes, 3)
+    network, features = NETWORKS[name].build(layout, mesh), torch.randn(8, mesh.num_nodes, 3)
     weights = {weight.data_ptr() for weight in network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         network(features)
     really = sum(size for place, size in kept.items() if place not in weights)
-    assert 0.05 * really < least_kept_by_rival(RIVALS[name], mesh, 3, TRAINING) <= really
+    assert 0.05 * really < least_kept(NETWORKS[name], mesh, 3, TRAINING) <= really
 
 
 @pytest.mark.parametrize("config", [LSTMConfig(scope="whole", width=50), FFNNConfig(width=50)])
@@ -107,20 +103,20 @@ def test_a_whole_field_with_too_many_weights_is_refused(
     config: LSTMConfig | FFNNConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mesh = icosphere(3)
-    really = sum(w.numel() for w in build_rival_network(config, FeatureLayout(1, 1, 0, 1, 1), mesh).parameters())
-    assert 0.5 * really < least_weights(config, 642) <= really
-    monkeypatch.setattr(available_memory, "available_memory", lambda: 10 * least_weights(config, 642))
+    really = sum(w.numel() for w in config.build(FeatureLayout(1, 1, 0, 1, 1), mesh).parameters())
+    assert 0.5 * really < config.least_weights(642) <= really
+    monkeypatch.setattr(available_memory, "available_memory", lambda: 10 * config.least_weights(642))
     with pytest.raises(MeshcastError, match=r"scope whole, with [0-9,]+ or more weights for 642 nodes"):
-        refuse_too_large_rival(config, mesh, 1, TRAINING)
+        refuse_too_large_network(config, mesh, 1, TRAINING)
 
 
-def test_a_rival_with_too_large_an_update_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_with_too_large_an_update_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available_memory, "available_memory", lambda: 2**30)
-    refuse_too_large_rival(RIVALS["transformer"], icosphere(2), 2, TRAINING)
+    refuse_too_large_network(NETWORKS["transformer"], icosphere(2), 2, TRAINING)
     with pytest.raises(MeshcastError, match=r"update of 800000 samples on 162 nodes"):
-        refuse_too_large_rival(RIVALS["transformer"], icosphere(2), 2, replace(TRAINING, batch_size=800_000))
+        refuse_too_large_network(NETWORKS["transformer"], icosphere(2), 2, replace(TRAINING, batch_size=800_000))
 
 
 def test_a_ring_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available_memory, "available_memory", lambda: 1)
-    refuse_too_large_network(GNNConfig(), ring(64), TRAINING)
+    refuse_too_large_network(GNNConfig(), ring(64), 1, TRAINING)

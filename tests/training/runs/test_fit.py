@@ -26,7 +26,7 @@ from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
 from emulator.checkpoint import read
 from emulator.foundation.configuration import load
-from emulator.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 from tests.training.worlds import PROCESSOR, experiment

@@ -13,14 +13,13 @@ from emulator.networks.keras_networks.keras_models import (
     KerasCNNConfig,
     KerasConfig,
     KerasLSTMConfig,
-    build_keras_network,
     keras_network_of,
     torch_twin,
 )
 from emulator.networks.layers.feature_layout import FeatureLayout
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GaussianGrid
-from tests.emulator.networks.rivals import MESHES, drawn, task_on
+from tests.emulator.networks.questions import MESHES, drawn, task_on
 
 SMALL_CNN = KerasCNNConfig(width=6, num_layers=3, kernel_size=3, dilations=(1, 2))
 SMALL_LSTMS = [
@@ -68,7 +67,7 @@ def test_one_seed_begins_both_twins_at_one_point_and_the_last_layer_at_zero() ->
     torch.manual_seed(3)
     twin = torch_twin(SMALL_CNN, layout, mesh)
     torch.manual_seed(3)
-    network = build_keras_network(SMALL_CNN, layout, mesh)
+    network = SMALL_CNN.build(layout, mesh)
     kernels = [weight for name, weight in twin.named_parameters() if name.endswith("weight")]
     for kernel, name in zip(kernels, [name for name in network.names if name.endswith("kernel")], strict=True):
         torch.testing.assert_close(network.get_parameter(name), kernel.permute(2, 3, 1, 0))
@@ -80,7 +79,7 @@ def test_one_seed_begins_both_twins_at_one_point_and_the_last_layer_at_zero() ->
 def test_a_copy_has_weights_of_its_own() -> None:
     mesh = MESHES["ring"]()
     layout = layout_on(mesh)
-    network = drawn(build_keras_network(SMALL_CNN, layout, mesh))
+    network = drawn(SMALL_CNN.build(layout, mesh))
     copy, features = deepcopy(network), torch.randn(2, mesh.num_nodes, layout.num_inputs)
     torch.testing.assert_close(copy(features), network(features))
     with torch.no_grad():

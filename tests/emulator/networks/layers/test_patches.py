@@ -10,7 +10,7 @@ from emulator.networks.layers.patches import centres, offsets_within, patches_of
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import MESHES
+from tests.emulator.networks.questions import MESHES
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])

@@ -11,7 +11,7 @@ from graphs.geometry import tangent_frames
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
-from tests.emulator.networks.rivals import MESHES
+from tests.emulator.networks.questions import MESHES
 
 
 def test_on_a_ring_neighbours_come_in_the_order_of_their_position() -> None:

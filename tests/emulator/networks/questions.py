@@ -1,4 +1,4 @@
-"""What every rival network is asked: small worlds on a ring and on spheres, and the questions."""
+"""What every network is asked: small worlds on a ring and on spheres, and the questions."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.build import TrainedEmulator, load_emulator, save_emulator
+from emulator.build import TrainedEmulator, build_network, load_emulator, save_emulator
 from emulator.foundation.time_step import TimeStep
+from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
-from emulator.rival_networks import RivalConfig, build_rival, build_rival_network
 from emulator.task import Task, Variable
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
@@ -45,10 +45,10 @@ def task_on(mesh: Mesh) -> Task:
     return WAVE if mesh.domain.kind == "ring" else WIND
 
 
-def emulator_of(config: RivalConfig, mesh: Mesh, seed: int = 0) -> NeuralEmulator:
+def emulator_of(config: NetworkConfig, mesh: Mesh, seed: int = 0) -> NeuralEmulator:
     """An emulator whose last layer is drawn like the others."""
     torch.manual_seed(seed)
-    emulator = build_rival(config, task_on(mesh), mesh, len(task_on(mesh).static))
+    emulator = build_network(config, task_on(mesh), mesh, len(task_on(mesh).static))
     return drawn(emulator)
 
 
@@ -60,9 +60,9 @@ def drawn(module: nn.Module) -> nn.Module:
     return module
 
 
-def network_of(config: RivalConfig, layout: FeatureLayout, mesh: Mesh, seed: int = 0) -> nn.Module:
+def network_of(config: NetworkConfig, layout: FeatureLayout, mesh: Mesh, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return drawn(build_rival_network(config, layout, mesh))
+    return drawn(config.build(layout, mesh))
 
 
 def features_of(emulator: NeuralEmulator, batch: int = 3, seed: int = 1) -> Tensor:
@@ -70,12 +70,12 @@ def features_of(emulator: NeuralEmulator, batch: int = 3, seed: int = 1) -> Tens
     return torch.randn(batch, emulator.mesh.num_nodes, inputs.num_fields + inputs.num_own, generator=generator)
 
 
-def untrained_is_its_guess(config: RivalConfig, mesh: Mesh) -> None:
-    emulator = build_rival(config, task_on(mesh), mesh, len(task_on(mesh).static))
+def untrained_is_its_guess(config: NetworkConfig, mesh: Mesh) -> None:
+    emulator = build_network(config, task_on(mesh), mesh, len(task_on(mesh).static))
     assert not emulator.network(features_of(emulator)).any()
 
 
-def each_sample_stands_alone(config: RivalConfig, mesh: Mesh) -> None:
+def each_sample_stands_alone(config: NetworkConfig, mesh: Mesh) -> None:
     emulator = emulator_of(config, mesh)
     features = features_of(emulator)
     whole = emulator.network(features)
@@ -83,13 +83,13 @@ def each_sample_stands_alone(config: RivalConfig, mesh: Mesh) -> None:
     torch.testing.assert_close(emulator.network(features[[2, 0, 1]]), whole[[2, 0, 1]], rtol=1e-4, atol=1e-5)
 
 
-def gradients_reach_every_weight(config: RivalConfig, mesh: Mesh) -> None:
+def gradients_reach_every_weight(config: NetworkConfig, mesh: Mesh) -> None:
     emulator = emulator_of(config, mesh)
     emulator.network(features_of(emulator)).square().sum().backward()
     assert [name for name, weight in emulator.network.named_parameters() if not weight.grad.any()] == []
 
 
-def old_states_are_heard(config: RivalConfig, mesh: Mesh) -> None:
+def old_states_are_heard(config: NetworkConfig, mesh: Mesh) -> None:
     emulator = emulator_of(config, mesh)
     features = features_of(emulator)
     other = features.clone()
@@ -97,12 +97,12 @@ def old_states_are_heard(config: RivalConfig, mesh: Mesh) -> None:
     assert (emulator.network(other) - emulator.network(features)).abs().max() > 1e-4
 
 
-def a_checkpoint_says_the_same(config: RivalConfig, mesh: Mesh, folder: Path) -> None:
+def a_checkpoint_says_the_same(config: NetworkConfig, mesh: Mesh, folder: Path) -> None:
     emulator = emulator_of(config, mesh).eval()
     names = tuple(variable.name for variable in emulator.task.predicted)
     statistics = Statistics(names, *np.ones((6, len(names))))
     path = folder / "emulator.safetensors"
-    save_emulator(path, TrainedEmulator("rival", emulator, config, statistics))
+    save_emulator(path, TrainedEmulator("network", emulator, config, statistics))
     back = load_emulator(path)
     assert back.config == config
     features = features_of(emulator)

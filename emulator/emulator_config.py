@@ -1,0 +1,60 @@
+"""Configurations of emulators: the base of them all, and the register of their kinds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from graphs.errors import MeshcastError
+from graphs.kinds import kinds_of
+
+Family = Literal[
+    "closed forms, solvers",
+    "convolutional, spectral",
+    "feed-forward, recurrent, attention",
+    "graph",
+    "TensorFlow",
+    "others",
+]
+
+
+@dataclass(frozen=True)
+class EmulatorConfig:
+    """An emulator's configuration, which YAML names by its `kind`.
+
+    family: with which it is drawn in a comparison.
+    registered: the classes that YAML may name, by kind.
+    """
+
+    family: ClassVar[Family]
+    registered: ClassVar[dict[str, type[EmulatorConfig]]] = {}
+
+    @property
+    def kind(self) -> str:
+        """What YAML calls it: in every kind a field, `kind: Literal["name"] = "name"`."""
+        raise NotImplementedError(f"{type(self).__name__} has no kind.")
+
+
+def register(*classes: type[EmulatorConfig]) -> Mapping[str, type[EmulatorConfig]]:
+    """Let YAML, checkpoints, comparisons and budgets know of these kinds of emulators; all that they know, by kind.
+
+    Raises MeshcastError where one has no kind or no family of its own, or a kind that another has.
+    """
+    for cls in classes:
+        kinds, family = kinds_of(cls), getattr(cls, "family", None)
+        if not kinds:
+            raise MeshcastError(f'{cls.__name__} needs a field `kind: Literal["name"] = "name"` to be named by.')
+        if family not in get_args(Family):
+            near = difflib.get_close_matches(str(family), get_args(Family), n=1)
+            raise MeshcastError(
+                f"The family of {cls.__name__} must be one of {', '.join(map(repr, get_args(Family)))}, but is "
+                f"{family!r}.{f' Did you mean {near[0]!r}?' if near else ''}"
+            )
+        for kind in kinds:
+            other = EmulatorConfig.registered.setdefault(kind, cls)
+            if (other.__module__, other.__name__) != (cls.__module__, cls.__name__):
+                raise MeshcastError(f"{cls.__name__} is of kind {kind}, but so is {other.__name__}. Rename one.")
+            EmulatorConfig.registered[kind] = cls  # a plug-in's file may be run again
+    return EmulatorConfig.registered
