@@ -30,7 +30,7 @@ _MODULE_OF = {
     "Emulator": "emulator.protocol",
     "rollout": "emulator.protocol",
     "Fields": "emulator.fields",
-    "open_fields": "emulator.data.dataset_fields",
+    "open_fields": "emulator.data.sources",
     "spread_starts": "emulator.data.starts",
     "states_at": "emulator.data.starts",
     "Forecast": "emulator.data.forecast",

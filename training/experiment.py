@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from emulator.data.arrays import in_memory
-from emulator.data.dataset_fields import open_fields
-from emulator.data.window import in_window
+from emulator.data.sources import open_fields
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
@@ -27,8 +25,8 @@ Source = str | list[Any] | dict[str, Any]
 class DataPart:
     """One part of the data: training, validation or test.
 
-    source: passed to `anemoi.datasets.open_dataset` as it stands (a path, or join, select, start, end ...); a path
-        that ends in .npy is an array [trajectory, frame, channel, node].
+    source: whatever `emulator.data.sources.open_fields` opens: an anemoi dataset (a path, or join, select, start, end
+        ... as `open_dataset` takes), an array [trajectory, frame, channel, node] (.npy), GRIB or NetCDF files.
     trajectories: first and one past the last of the ensemble axis; all by default.
     window: a part of the sphere; that of `data.window` by default.
     """
@@ -40,9 +38,7 @@ class DataPart:
     def open(self) -> Fields:
         """The fields, kept in memory where they take less than a gigabyte."""
         part = None if self.trajectories is None else slice(*self.trajectories)
-        if self.window is None:
-            return open_fields(self.source, part, keep_in_memory=True)
-        return in_memory(in_window(open_fields(self.source, part), self.window))
+        return open_fields(self.source, part, keep_in_memory=True, window=self.window)
 
     @property
     def mesh(self) -> Mesh:
@@ -52,8 +48,7 @@ class DataPart:
     @property
     def unread(self) -> Fields:
         """The fields with all their trajectories, none of them read: for what mesh, times and names say."""
-        fields = open_fields(self.source)
-        return fields if self.window is None else in_window(fields, self.window)
+        return open_fields(self.source, window=self.window)
 
 
 @dataclass(frozen=True)

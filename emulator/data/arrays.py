@@ -21,7 +21,8 @@ from graphs.meshes.ring import ring
 class ArrayFields:
     """Fields in one array: values [time, ensemble, node, variable]; the rest as in `Fields`.
 
-    trajectories: [ensemble] the numbers the ensemble axis had where this was a part of more, None where it is whole.
+    trajectories: [ensemble] the numbers the ensemble axis had where this was cut out of more, None where it is whole.
+    notices: a line for each thing that was converted, moved or assumed when the fields were read.
     """
 
     values: NDArray[np.floating]
@@ -35,6 +36,7 @@ class ArrayFields:
     attributes: Mapping[str, str] = field(default_factory=dict)
     source: str = "arrays in memory"
     trajectories: Sequence[int] | None = None
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = (len(self.times), self.ensemble_size, self.mesh.num_nodes, len(self.variables))
@@ -60,11 +62,11 @@ class ArrayFields:
         """[time, ensemble, node, variable]."""
         columns = columns_of(self, variables)
         refuse_missing(self, times)
-        members = [ensemble] if isinstance(ensemble, int) else ensemble
-        part = self.values[times][:, members]
+        index, rows = np.arange(len(self.times))[times], np.atleast_1d(np.arange(self.ensemble_size)[ensemble])
+        values = self.values[np.ix_(index, rows)]  # a copy: what a reader does to it stays with the reader
         if columns != list(range(len(self.variables))):
-            part = part[..., columns]
-        return np.array(part, dtype=np.float32, order="C")  # a copy: what a reader does to it stays with the reader
+            values = values[..., columns]
+        return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def open_arrays(path: Path | str) -> ArrayFields:
@@ -117,6 +119,7 @@ def in_memory(fields: Fields, limit: float = 1e9) -> Fields:
         attributes=fields.attributes,
         source=fields.source,
         trajectories=getattr(fields, "trajectories", None),
+        notices=getattr(fields, "notices", ()),
     )
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.boundary import BoundaryForcings, BoundarySeries
 from emulator.data.forecast import Forecast
-from emulator.data.forecast_file import part_of, read_forecast
-from emulator.data.initial import open_source_fields
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.data.window import nodes_among
 from emulator.fields import Fields
@@ -27,18 +24,6 @@ from graphs.meshes.icosphere import trim
 
 TIMES_AT_ONCE = 16  # whole fields of a source in memory at a time
 Values = NDArray[np.float32]
-
-
-def open_boundary(path: str) -> Fields | Forecast:
-    """A forecast file, ours or another centre's, or else a dataset or files of analyses."""
-    if path.rstrip("/").endswith((".zarr", ".zip", ".npy")):
-        return open_source_fields(path, {}, {})[0]
-    try:
-        return read_forecast(path)
-    except MeshcastError:
-        if not Path(path).exists() or part_of(path).exists():
-            raise
-    return open_source_fields(path, {}, {})[0]
 
 
 def boundary_forcings(

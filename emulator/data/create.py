@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.analytics import report_from_a_thread
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
+from emulator.data.dataset_fields import report_from_a_thread
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.atomic_file import refuse_unwritable, system_errors
 from graphs.errors import MeshcastError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.analytics import report_from_a_thread
-from emulator.data.arrays import columns_of, in_memory, open_arrays, refuse_missing
+from emulator.data.arrays import columns_of, refuse_missing
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
-from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -30,38 +28,12 @@ NOT_CARRIED = frozenset(
 )
 
 
-def open_fields(source: Source, trajectories: slice | None = None, keep_in_memory: bool = False) -> Fields:
-    """Fields of an anemoi dataset (string, list or dict: join, select, cutout, dates ...) or of a `.npy` array.
-
-    source: passed to `open_dataset` as it stands; a path that ends in `.npy` is an array of a benchmark protocol.
-    trajectories: a part of the ensemble axis.
-    keep_in_memory: read everything once, where it takes less than a gigabyte.
-    """
-    if isinstance(source, str) and source.endswith(".npy"):
-        arrays = open_arrays(source)
-        _refuse_outside(trajectories, arrays.ensemble_size, source)
-        kept = range(arrays.ensemble_size)[trajectories or slice(None)]
-        fields: Fields = replace(arrays, values=arrays.values[:, trajectories or slice(None)], trajectories=kept)
-    else:
-        dataset = open_source(source)
-        _refuse_outside(trajectories, dataset.shape[2], source)
-        fields = DatasetFields(dataset, source, trajectories)
-    return in_memory(fields) if keep_in_memory else fields
+def open_dataset_fields(source: Source) -> DatasetFields:
+    """The fields of an anemoi dataset: a path, or what `anemoi.datasets.open_dataset` takes as it stands."""
+    return DatasetFields(_opened(source), source)
 
 
-def _refuse_outside(trajectories: slice | None, size: int, source: Source) -> None:
-    """Raise MeshcastError where a part of the ensemble axis reaches beyond it or is empty."""
-    if trajectories is None:
-        return
-    first, stop = trajectories.start or 0, size if trajectories.stop is None else trajectories.stop
-    if not 0 <= first < stop <= size:
-        raise MeshcastError(
-            f"The trajectories {first}:{stop} are not all in {describe(source)}, whose ensemble axis holds {size}. "
-            f"Count from 0, the last is not included: 0:{size} is all."
-        )
-
-
-def open_source(source: Source) -> Any:
+def _opened(source: Source) -> Any:
     """`anemoi.datasets.open_dataset(source)`, with a readable message where it cannot."""
     from anemoi.datasets import open_dataset
 
@@ -81,12 +53,25 @@ def open_source(source: Source) -> Any:
         ) from error
 
 
+def report_from_a_thread() -> None:
+    """Have anemoi-datasets report opened stores from a thread instead of a process.
+
+    It forks one at the first store it opens, whether reports are allowed or not. A fork of a process that holds torch
+    and its threads may hang, and outlives a run that is killed.
+    """
+    from anemoi.datasets.usage import analytics
+
+    executor: Executor | None = getattr(analytics, "_executor", None)
+    if isinstance(executor, ProcessPoolExecutor):
+        analytics._executor = ThreadPoolExecutor(max_workers=1)  # type: ignore[assignment]
+
+
 def _paths_in(source: Any) -> list[str]:
     """What a source names that looks like a dataset on disk."""
     if isinstance(source, str):
         return [source] if source.endswith(".zarr") and "://" not in source else []
     inner = source.values() if isinstance(source, dict) else source if isinstance(source, list | tuple) else ()
-    return [path for part in inner for path in _paths_in(part)]
+    return [path for one in inner for path in _paths_in(one)]
 
 
 def describe(source: Source) -> str:
@@ -97,11 +82,10 @@ def describe(source: Source) -> str:
 class DatasetFields:
     """`Fields` over an opened anemoi dataset [date, variable, ensemble, cell]."""
 
-    def __init__(self, dataset: Any, source: Source, trajectories: slice | None = None) -> None:
+    def __init__(self, dataset: Any, source: Source) -> None:
         self.dataset = dataset
         self.source = describe(source)
-        self.trajectories = range(dataset.shape[2])[trajectories or slice(None)]
-        self.ensemble_size = len(self.trajectories)
+        self.ensemble_size = dataset.shape[2]
         self.stores = list({id(store): store for store in _stores(dataset)}.values())
         self.variables = tuple(sorted(dataset.name_to_index, key=dataset.name_to_index.__getitem__))
         self.times = to_seconds(dataset.dates)
@@ -144,15 +128,12 @@ class DatasetFields:
         columns = columns_of(self, variables)
         refuse_missing(self, times)
         index = np.arange(len(self.times))[times]
-        members = np.atleast_1d(np.asarray(self.trajectories)[[ensemble] if isinstance(ensemble, int) else ensemble])
-        parts = [self._block(run)[:, columns][:, :, members] for run in _runs(index)]
-        if not parts:
+        members = np.atleast_1d(np.arange(self.ensemble_size)[ensemble])
+        blocks = [np.asarray(self.dataset[run])[:, columns][:, :, members] for run in _runs(index)]
+        if not blocks:
             return np.empty((0, len(members), self.mesh.num_nodes, len(columns)), dtype=np.float32)
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         return np.ascontiguousarray(whole.transpose(0, 2, 3, 1), dtype=np.float32)
-
-    def _block(self, run: slice) -> NDArray[np.float32]:
-        return np.asarray(self.dataset[run])
 
     def _attribute(self, name: str) -> Any:
         return next((store.store.attrs[name] for store in self.stores if name in store.store.attrs), None)

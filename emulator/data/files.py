@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.coordinates import time_step_from_json, time_step_to_json
+from emulator.data.arrays import ArrayFields
+from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json, time_step_to_json
 from emulator.data.dates import settle_dates
+from emulator.data.formats import file_format, format_of
 from emulator.data.names import conversion, nearest
 from emulator.data.series import Grid, Series
-from emulator.foundation.time_step import TimeStep, to_datetime
+from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:
@@ -51,38 +53,36 @@ def read_files(
 
 def read_series(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     """Every variable of one file."""
-    match file_format(path):
-        case "grib":
-            from emulator.data.grib_file import read_grib
-
-            return read_grib(path, rename, units)
-        case _:
-            from emulator.data.netcdf_file import read_netcdf
-
-            return read_netcdf(path, rename, units)
+    read = format_of(path).read_series or file_format(path).read_series
+    if read is None:
+        raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
+    return read(path, rename, units)
 
 
-def file_format(path: Path) -> str:
-    """`grib` or `netcdf`, by the file's first bytes.
-
-    Raises MeshcastError where the file is not there or is neither.
-    """
-    if not path.exists():
-        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise MeshcastError(f"There is no file {path}{nearest(path.name, near) or '.'}")
-    if path.is_dir():
-        raise MeshcastError(f"{path} is a folder; expected a GRIB or NetCDF file.")
+def fields_of_files(
+    paths: Sequence[str | Path], rename: Mapping[str, str] | None = None, units: Mapping[str, str] | None = None
+) -> ArrayFields:
+    """The fields of GRIB and NetCDF files; see `read_files`."""
+    read = read_files(paths, rename, units)
+    names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, paths))
     try:
-        with path.open("rb") as file:
-            start = file.read(1024)
-    except OSError as error:
-        raise MeshcastError(f"Cannot read {path}: {error.strerror}.") from None
-    if start[:3] == b"CDF" or start[:8] == b"\x89HDF\r\n\x1a\n":
-        return "netcdf"
-    if b"GRIB" in start:  # a bulletin header may come first
-        return "grib"
-    what = "is empty" if not start else f"begins with {start[:8]!r}"
-    raise MeshcastError(f"{path} {what}: it is neither GRIB nor NetCDF. Give a file of either format.")
+        mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
+    except MeshcastError as error:
+        raise MeshcastError(f"The nodes of {source} cannot be: {error}") from None
+    kept = ("title", "institution", "source", "references", "licence", "attribution", "calendar", "notices")
+    return ArrayFields(
+        values=np.stack([read[name].values for name in names], axis=-1),
+        variables=names,
+        units=tuple(str(read[name].attrs["units"]) for name in names),
+        mesh=mesh,
+        time_step=time_step_of(read) or TimeStep(1),
+        times=to_seconds(read["time"].values),
+        ensemble_axis="member",
+        attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
+        source=source,
+        # what a file lacks in units is a fault of the variables a task needs, reported with them
+        notices=tuple(line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line),
+    )
 
 
 def merge(series: Sequence[Series]) -> xr.Dataset:

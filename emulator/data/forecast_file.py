@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_step_from_json, time_step_to_json
-from emulator.data.files import file_format
 from emulator.data.forecast import Forecast
-from emulator.data.forecast_netcdf import is_ours, read_netcdf_forecast, write_netcdf
+from emulator.data.forecast_netcdf import write_netcdf
+from emulator.data.formats import file_format, format_of
 from emulator.foundation.time_step import TimeStep
 from graphs.atomic_file import system_errors
 from graphs.errors import MeshcastError
@@ -54,7 +54,7 @@ class ForecastWriter:
         attributes: Mapping[str, str],
         overwrite: bool = False,
     ) -> None:
-        self.path, self.part = Path(path), part_of(path)
+        self.path, self.partial = Path(path), partial_file(path)
         self.name, self.mesh, self.time_step = name, mesh, time_step
         self.variables, self.units, self.num_members = tuple(variables), tuple(units), num_members
         self.init_time, self.trajectory = np.asarray(init_time, np.int64), np.asarray(trajectory, np.int64)
@@ -63,7 +63,7 @@ class ForecastWriter:
         refuse_existing(self.path, overwrite)
         with self._explained():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = self.part.open("w+b")
+            self._file: BinaryIO = self.partial.open("w+b")
             self._file.write(self._header())
             self._file.flush()
             self._start = self._file.tell()
@@ -74,19 +74,19 @@ class ForecastWriter:
 
         Raises MeshcastError where there is no partial file, or it cannot be read.
         """
-        part = part_of(path)
-        if not part.exists():
-            raise MeshcastError(f"There is no partial forecast {part} to resume. Start it anew.")
+        partial = partial_file(path)
+        if not partial.exists():
+            raise MeshcastError(f"There is no partial forecast {partial} to resume. Start it anew.")
         writer = cls.__new__(cls)
-        writer.path, writer.part = Path(path), part
+        writer.path, writer.partial = Path(path), partial
         try:
-            writer._file = part.open("r+b")
+            writer._file = partial.open("r+b")
             writer._read_header()
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise MeshcastError(
-                f"The partial forecast {part} cannot be read: {error}. Delete it and start anew."
+                f"The partial forecast {partial} cannot be read: {error}. Delete it and start anew."
             ) from None
-        size = part.stat().st_size - writer._start
+        size = partial.stat().st_size - writer._start
         writer.leads_done = size // writer._lead_bytes
         writer._file.truncate(writer._start + writer.leads_done * writer._lead_bytes)  # a lead that was cut short
         return writer
@@ -97,7 +97,7 @@ class ForecastWriter:
 
         Raises MeshcastError where the partial file is of another forecast.
         """
-        if not part_of(path).exists():
+        if not partial_file(path).exists():
             return cls(path, overwrite=overwrite, **arguments)
         refuse_existing(Path(path), overwrite)
         writer = cls.resume(path)
@@ -107,8 +107,8 @@ class ForecastWriter:
         if different:
             writer.close()
             raise MeshcastError(
-                f"The partial forecast {writer.part} is of another forecast: its {', '.join(different)} differ. Finish "
-                "that one with the same options, delete the file, or choose another output."
+                f"The partial forecast {writer.partial} is of another forecast: its {', '.join(different)} differ. "
+                "Finish that one with the same options, delete the file, or choose another output."
             )
         return writer
 
@@ -141,7 +141,7 @@ class ForecastWriter:
         finally:
             beside.unlink(missing_ok=True)
         self.close()
-        self.part.unlink()
+        self.partial.unlink()
         return self.path
 
     def close(self) -> None:
@@ -210,14 +210,14 @@ class ForecastWriter:
             reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
             advice = "Free some space" if full else "Choose a folder that exists and that you may write to"
             if self.leads_done:
-                advice += f", then resume: the {self.leads_done} lead times made so far are in {self.part}"
+                advice += f", then resume: the {self.leads_done} lead times made so far are in {self.partial}"
             else:
                 with contextlib.suppress(OSError):
-                    self.part.unlink(missing_ok=True)
+                    self.partial.unlink(missing_ok=True)
             raise MeshcastError(f"Cannot write {self.path}: {reason}. {advice}.") from None
 
 
-def part_of(path: str | Path) -> Path:
+def partial_file(path: str | Path) -> Path:
     """The name of a forecast that is not yet complete."""
     return Path(f"{path}.part")
 
@@ -236,23 +236,12 @@ def read_forecast(path: str | Path) -> Forecast:
     Raises MeshcastError where the file is missing, damaged, incomplete, or no forecast.
     """
     path = Path(path)
-    if not path.exists() and part_of(path).exists():
-        raise MeshcastError(f"{path} is not complete: {part_of(path)} is. Resume its forecast to finish it.")
-    if file_format(path) == "grib":
-        from emulator.data.grib_file import read_grib_forecast
-
-        return read_grib_forecast(path)
-    import netCDF4
-
-    try:
-        with netCDF4.Dataset(path) as file:
-            if is_ours(file):
-                return read_netcdf_forecast(file)
-    except (OSError, RuntimeError) as error:
-        raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
-    from emulator.data.foreign_forecast import read_foreign_forecast
-
-    return read_foreign_forecast(path)
+    if not path.exists() and partial_file(path).exists():
+        raise MeshcastError(f"{path} is not complete: {partial_file(path)} is. Resume its forecast to finish it.")
+    read = format_of(path).read_forecast or file_format(path).read_forecast
+    if read is None:
+        raise MeshcastError(f"{path} is no forecast; expected a forecast file in GRIB or NetCDF.")
+    return read(path)
 
 
 def _equal(first: Any, second: Any) -> bool:

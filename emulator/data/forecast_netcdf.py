@@ -21,7 +21,9 @@ from emulator.data.coordinates import (
 )
 from emulator.data.forecast import Forecast
 from emulator.data.names import split_level, standard_name_of
+from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
 from emulator.foundation.time_step import TimeStep
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
@@ -64,12 +66,23 @@ def write_netcdf(path: Path, forecast: Heading, leads: Iterable[NDArray[np.float
             file["valid_time"][:, lead] = time_step.advance(forecast.init_time, lead + 1)
 
 
-def is_ours(file: Any) -> bool:
-    """Whether an open netCDF4 file was written by `write_netcdf`."""
-    return PREFIX + "mesh" in file.ncattrs()
+def read_netcdf_forecast(path: Path) -> Forecast:
+    """A forecast in NetCDF, ours or another centre's.
+
+    Raises MeshcastError where the file is damaged or is no forecast.
+    """
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(path) as file:
+            if PREFIX + "mesh" in file.ncattrs():
+                return _read_ours(file)
+    except (OSError, RuntimeError) as error:
+        raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
+    return read_other_netcdf_forecast(path)
 
 
-def read_netcdf_forecast(file: Any) -> Forecast:
+def _read_ours(file: Any) -> Forecast:
     """The forecast of an open netCDF4 file that `write_netcdf` wrote."""
     file.set_auto_mask(False)
     texts = {name: str(file.getncattr(name)) for name in file.ncattrs()}

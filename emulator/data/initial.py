@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emulator.data.arrays import ArrayFields
-from emulator.data.coordinates import mesh_from_coordinates, same_places
-from emulator.data.dataset_fields import open_fields
-from emulator.data.files import read_files, time_step_of
+from emulator.data.coordinates import same_places
 from emulator.data.init_times import parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
+from emulator.data.sources import notices_of, open_fields
 from emulator.data.window import on_area
 from emulator.fields import Fields
-from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task
@@ -58,8 +54,7 @@ def initial_conditions(
 ) -> InitialConditions:
     """States of `task` on `mesh` at the asked times.
 
-    sources: an anemoi dataset (a path that ends in .zarr, or what `open_dataset` takes), an array (.npy), or one or
-        several NetCDF or GRIB files.
+    sources: see `emulator.data.sources.open_fields`.
     init_times: `T, T`, `START/END/STEP`, `latest` or `all`; for simulated data a plain number is a time of the
         equation's own, zero at a trajectory's first state.
     rename: from a source's name of a variable to the task's.
@@ -74,7 +69,8 @@ def initial_conditions(
     time. Nodes listed in another order are reordered, those of a window with a boundary picked out of more, and
     convertible units converted. Every fault of the source is reported at once in one MeshcastError.
     """
-    fields, notices = open_source_fields(sources, rename or {}, units or {}, trajectories)
+    fields = open_fields(sources, trajectories, rename=rename, units=units)
+    notices = notices_of(fields)
     if (area := on_area(fields, mesh)) is not fields:
         notices.append(f"{mesh.num_nodes} of the {fields.mesh.num_nodes} nodes of {fields.source} are taken: the area")
         fields = area
@@ -108,40 +104,6 @@ def initial_conditions(
     if remapping is not None:
         attributes["regridding"] = remapping.describe()
     return InitialConditions(state, trajectory, attributes, tuple(notices))
-
-
-def open_source_fields(
-    sources: Any, rename: Mapping[str, str], units: Mapping[str, str], trajectories: slice | None = None
-) -> tuple[Fields, list[str]]:
-    """Fields of whatever a user calls a source, and notices of what was done to read it."""
-    listed = list(sources) if isinstance(sources, (list, tuple)) else [sources]
-    if not listed:
-        raise MeshcastError("No source of initial conditions is given. Name a dataset or files.")
-    is_path = all(isinstance(source, (str, Path)) for source in listed)
-    if not is_path or any(str(source).rstrip("/").endswith((".zarr", ".zip", ".npy")) for source in listed):
-        given = [str(source) if isinstance(source, Path) else source for source in listed]
-        return open_fields(given[0] if len(given) == 1 else given, trajectories), []
-    read = read_files(listed, rename, units)
-    names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, listed))
-    try:
-        mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
-    except MeshcastError as error:
-        raise MeshcastError(f"The nodes of {source} cannot be: {error}") from None
-    kept = ("title", "institution", "source", "references", "licence", "attribution", "calendar", "notices")
-    fields = ArrayFields(
-        values=np.stack([read[name].values for name in names], axis=-1),
-        variables=names,
-        units=tuple(str(read[name].attrs["units"]) for name in names),
-        mesh=mesh,
-        time_step=time_step_of(read) or TimeStep(1),
-        times=to_seconds(read["time"].values),
-        ensemble_axis="member",
-        attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
-        source=source,
-    )
-    # what a file lacks in units is a fault of the variables a task needs, reported with them
-    notices = [line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line]
-    return fields, notices
 
 
 def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list[str]) -> dict[str, str]:

@@ -1,10 +1,9 @@
-"""Fields on some of the nodes of others: a window of a global dataset."""
+"""Views of fields: a window of a global dataset, some trajectories of a simulated one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from scipy.spatial import cKDTree
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from emulator.foundation.time_step import TimeStep
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import Window, limited_area
 
@@ -22,7 +20,7 @@ SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, fi
 def in_window(fields: Fields, window: Window) -> Fields:
     """The fields within a window and the boundary around it; see `graphs.meshes.limited_area`."""
     mesh, nodes = limited_area(fields.mesh, window)
-    return NodeFields(fields, nodes, mesh)
+    return FieldsView(fields, mesh, nodes)
 
 
 def on_area(fields: Fields, area: Mesh) -> Fields:
@@ -33,7 +31,7 @@ def on_area(fields: Fields, area: Mesh) -> Fields:
     if area.boundary is None or fields.mesh.same_nodes(area):
         return fields
     nodes = nodes_among(fields.mesh, area)
-    return fields if nodes is None else NodeFields(fields, nodes, area)
+    return fields if nodes is None else FieldsView(fields, area, nodes)
 
 
 def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
@@ -52,51 +50,29 @@ def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
     return nodes.astype(np.int64) if distance.max() < SAME_PLACE and len(np.unique(nodes)) == len(nodes) else None
 
 
-class NodeFields:
-    """`Fields` on `nodes` [node] of others, which lie on `mesh`."""
+class FieldsView:
+    """`Fields` on some of the nodes, or of some of the rows of the ensemble axis, of others.
 
-    def __init__(self, fields: Fields, nodes: NDArray[np.int64], mesh: Mesh) -> None:
-        self.fields, self.nodes, self.mesh = fields, nodes, mesh
+    nodes: [node] of `fields`, which lie on `mesh`; all where None.
+    rows: of the ensemble axis of `fields`; all where None.
+    """
 
-    @property
-    def variables(self) -> tuple[str, ...]:
-        return self.fields.variables
-
-    @property
-    def units(self) -> tuple[str, ...]:
-        return self.fields.units
-
-    @property
-    def time_step(self) -> TimeStep:
-        return self.fields.time_step
-
-    @property
-    def times(self) -> NDArray[np.int64]:
-        return self.fields.times
-
-    @property
-    def missing(self) -> frozenset[int]:
-        return self.fields.missing
-
-    @property
-    def ensemble_axis(self) -> Literal["trajectory", "member"]:
-        return self.fields.ensemble_axis
-
-    @property
-    def ensemble_size(self) -> int:
-        return self.fields.ensemble_size
-
-    @property
-    def trajectories(self) -> Sequence[int]:
-        return getattr(self.fields, "trajectories", None) or range(self.ensemble_size)
-
-    @property
-    def attributes(self) -> Mapping[str, str]:
-        return self.fields.attributes
-
-    @property
-    def source(self) -> str:
-        return self.fields.source
+    def __init__(
+        self,
+        fields: Fields,
+        mesh: Mesh | None = None,
+        nodes: NDArray[np.int64] | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> None:
+        self.fields, self.mesh, self.nodes = fields, mesh or fields.mesh, nodes
+        self.variables, self.units, self.attributes = fields.variables, fields.units, fields.attributes
+        self.time_step, self.times, self.missing = fields.time_step, fields.times, fields.missing
+        self.source, self.notices = fields.source, getattr(fields, "notices", ())
+        self.ensemble_axis = fields.ensemble_axis
+        self.rows = np.arange(fields.ensemble_size) if rows is None else np.asarray(rows)
+        self.ensemble_size = len(self.rows)
+        numbers = getattr(fields, "trajectories", None) or range(fields.ensemble_size)
+        self.trajectories = [numbers[row] for row in self.rows.tolist()]
 
     def read(
         self,
@@ -105,4 +81,5 @@ class NodeFields:
         ensemble: slice | Sequence[int] | int = slice(None),
     ) -> NDArray[np.float32]:
         """[time, ensemble, node, variable]."""
-        return np.ascontiguousarray(self.fields.read(times, variables, ensemble)[:, :, self.nodes])
+        values = self.fields.read(times, variables, np.atleast_1d(self.rows[ensemble]).tolist())
+        return values if self.nodes is None else np.ascontiguousarray(values[:, :, self.nodes])

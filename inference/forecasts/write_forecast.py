@@ -12,11 +12,11 @@ import torch
 
 from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
-from emulator.data.dataset_fields import open_fields
 from emulator.data.forcing_sources import forcings_of
-from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast, refuse_existing
+from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast, refuse_existing
 from emulator.data.grib_file import refuse_ungribbable, write_grib
 from emulator.data.initial import InitialConditions
+from emulator.data.sources import open_fields
 from emulator.data.window import on_area
 from emulator.forcings import Forcings, ForcingWindows
 from emulator.protocol import Emulator
@@ -196,9 +196,9 @@ def _writer(
     }
     if resume:
         return ForecastWriter.start_or_resume(**arguments)
-    if part_of(target).exists() and not overwrite:
+    if (partial := partial_file(target)).exists() and not overwrite:
         raise MeshcastError(
-            f"{part_of(target)} is an interrupted forecast. Continue it with --resume, or start anew with --overwrite."
+            f"{partial} is an interrupted forecast. Continue it with --resume, or start anew with --overwrite."
         )
     return ForecastWriter(**arguments)
 

@@ -57,8 +57,9 @@ def forecast(
     Example: meshcast forecast runs/era5-uk --initial new.grib --init-times latest --lead-time 24h -o forecast.nc
     """
     from emulator.build import load_emulator
-    from emulator.data.boundary_sources import boundary_forcings, open_boundary
+    from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
+    from emulator.data.sources import open_source
     from graphs.errors import MeshcastError
     from inference.forecasts.write_forecast import future_forcings, write_forecast
     from meshcast.console import counted, pairs, print_json, progress, say
@@ -92,7 +93,7 @@ def forecast(
     forcings: ForcingWindows = future_forcings(trained, forcing or [], initial)
     if boundary is not None:
         forcings, notices = boundary_forcings(
-            forcings, open_boundary(boundary), task, mesh, conditions.state, conditions.trajectory, steps
+            forcings, open_source(boundary), task, mesh, conditions.state, conditions.trajectory, steps
         )
         conditions = replace(conditions, attributes={**conditions.attributes, "boundary": boundary})
         for notice in notices:

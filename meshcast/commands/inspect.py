@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from emulator.data.forecast import Forecast
+    from emulator.fields import Fields
 
 
 def inspect(
@@ -19,6 +23,8 @@ def inspect(
 
     Example: meshcast inspect runs/era5-uk --requirements
     """
+    from emulator.data.forecast import Forecast
+    from emulator.data.sources import open_source
     from graphs.errors import MeshcastError
     from meshcast.console import out, print_json
 
@@ -29,10 +35,9 @@ def inspect(
         said = _emulator(emulator, requirements, lineage, plugin or [])
     elif requirements:
         raise MeshcastError(f"{path} is no emulator; --requirements asks what one needs to start.")
-    elif path.suffix in (".zarr", ".npy"):
-        said = _dataset(path)
     else:
-        said = _forecast(path, lineage)
+        source = open_source(path)
+        said = _forecast(source, lineage) if isinstance(source, Forecast) else _dataset(source)
     if as_json:
         print_json(said)
         return
@@ -88,13 +93,10 @@ def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]
     return said
 
 
-def _dataset(path: Path) -> dict[str, Any]:
-    from emulator.data.dataset_fields import open_fields
-
-    fields = open_fields(str(path))
+def _dataset(fields: Fields) -> dict[str, Any]:
     first, last = map(fields.time_step.moment, fields.times[[0, -1]])
     return {
-        "dataset": str(path),
+        "dataset": fields.source,
         "variables": [f"{name} [{unit}]" for name, unit in zip(fields.variables, fields.units, strict=True)],
         "mesh": fields.mesh.describe(),
         "time step": str(fields.time_step),
@@ -104,10 +106,7 @@ def _dataset(path: Path) -> dict[str, Any]:
     }
 
 
-def _forecast(path: Path, lineage: bool) -> dict[str, Any]:
-    from emulator.data.forecast_file import read_forecast
-
-    forecast = read_forecast(path)
+def _forecast(forecast: Forecast, lineage: bool) -> dict[str, Any]:
     if lineage:
         return {"forecast by": forecast.name, **forecast.attributes}
     cases, members, leads = forecast.values.shape[:3]

@@ -11,7 +11,7 @@ import torch
 from emulator.baselines.ridge import RidgeConfig
 from emulator.boundary import BoundaryForcings, BoundarySeries, boundary_mask, with_boundary
 from emulator.data.arrays import ArrayFields
-from emulator.data.window import NodeFields, in_window, nodes_among, on_area
+from emulator.data.window import FieldsView, in_window, nodes_among, on_area
 from emulator.features.inputs import Inputs
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
@@ -167,7 +167,7 @@ def test_closed_forms_know_no_boundary() -> None:
 def test_a_window_of_a_dataset_reads_its_nodes_only() -> None:
     fields = globe()
     area = in_window(fields, WINDOW)
-    assert isinstance(area, NodeFields)
+    assert isinstance(area, FieldsView)
     nodes = nodes_among(fields.mesh, area.mesh)
     assert np.array_equal(area.read(slice(2, 4), ["v", "h"], 1), fields.values[2:4, 1:2, :, [2, 0]][:, :, nodes])
     assert on_area(fields, area.mesh).mesh is area.mesh

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data.dataset_fields import open_fields
 from emulator.data.files import read_files
+from emulator.data.sources import open_fields
 from graphs.storage import load as load_graphs
 from inference.scores.metrics import METRICS
 from tests.meshcast.command_line import ROOT, done, interrupting, meshcast

@@ -14,7 +14,7 @@ from emulator.foundation.configuration import load
 from emulator.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.data.initial import open_source_fields
+from emulator.data.sources import notices_of, open_fields
 from emulator.data.window import forecast_on_area, on_area
 from emulator.build import TrainedEmulator
 from emulator.task import Task
@@ -54,7 +54,8 @@ def verify_files(
         cannot be read persistence alone is the reference, and it is said.
     variables: to verify; all that forecasts and truth share by default.
     """
-    fields, notices = open_source_fields(truth, {}, {})
+    fields = open_fields(truth)
+    notices = notices_of(fields)
     areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
     if areas:  # what covers more is cut to the area, and scored where that is forecast
         fields = on_area(fields, areas[0])

@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from emulator.data.convert import convert
-from emulator.data.dataset_fields import open_fields
 from emulator.data.files import read_files
+from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 from emulator.data import create
 from emulator.data.create import create_dataset
-from emulator.data.dataset_fields import open_fields
+from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring

@@ -5,7 +5,7 @@ import pytest
 from anemoi.datasets import open_dataset
 
 from emulator.data.arrays import ArrayFields
-from emulator.data.dataset_fields import open_fields
+from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data.forecast_file import ForecastWriter, part_of, read_forecast
+from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -102,17 +102,17 @@ def test_a_broken_off_forecast_goes_on_bit_for_bit(tmp_path):
         os._exit(9)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 9
-    assert not (tmp_path / "f.nc").exists() and part_of(tmp_path / "f.nc").exists()
+    assert not (tmp_path / "f.nc").exists() and partial_file(tmp_path / "f.nc").exists()
     with pytest.raises(MeshcastError, match="not complete"):
         read_forecast(tmp_path / "f.nc")
-    with part_of(tmp_path / "f.nc").open("ab") as file:
+    with partial_file(tmp_path / "f.nc").open("ab") as file:
         file.write(b"a lead cut short")
     writer = ForecastWriter.resume(tmp_path / "f.nc")
     assert writer.leads_done == 3 and np.array_equal(writer.leads(1, 3), values[:, :, 1:3])
     writer.append(values[:, :, 3])
     forecast = read_forecast(writer.finish({"stops": "[]"}))
     assert np.array_equal(forecast.values, values) and forecast.attributes["stops"] == "[]"
-    assert not part_of(tmp_path / "f.nc").exists()
+    assert not partial_file(tmp_path / "f.nc").exists()
 
 
 def test_resuming_asks_for_the_same_forecast(tmp_path):
@@ -128,7 +128,7 @@ def test_resuming_asks_for_the_same_forecast(tmp_path):
     writer = ForecastWriter.start_or_resume(path, **same)
     assert writer.leads_done == 1
     writer.close()
-    part_of(path).write_bytes(b"something else")
+    partial_file(path).write_bytes(b"something else")
     with pytest.raises(MeshcastError, match="cannot be read"):
         ForecastWriter.start_or_resume(path, **same)
 
@@ -170,7 +170,7 @@ def test_a_full_disk_is_said_and_whole_leads_are_kept(tmp_path, leads_that_fit):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "Cannot write" in done.stdout and "disk is full" in done.stdout, done.stdout
-    assert part_of(tmp_path / "f.nc").exists() == (leads_that_fit > 0)
+    assert partial_file(tmp_path / "f.nc").exists() == (leads_that_fit > 0)
     if leads_that_fit:
         writer = ForecastWriter.resume(tmp_path / "f.nc")
         assert writer.leads_done == leads_that_fit and np.all(writer.leads(0, writer.leads_done) == 1)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emulator.data.dataset_fields import open_fields
 from emulator.data.initial import initial_conditions
+from emulator.data.sources import open_fields
 from emulator.data.starts import spread_starts, states_at
 from emulator.foundation.time_step import TimeStep
 from emulator.task import Task, Variable

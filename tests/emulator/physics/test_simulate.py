@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.data.dataset_fields import open_fields
+from emulator.data.sources import open_fields
 from emulator.foundation.configuration import load, resolve
 from emulator.physics.ring_equations import APEBENCH, Advection, Burgers, Difficulty
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate, simulate_arrays, solver

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.data.dataset_fields import open_fields
+from emulator.data.sources import open_fields
 from emulator.foundation.configuration import dump
 from emulator.physics.shallow_water import Mountain, ShallowWaterConfig
 from emulator.physics.simulate import SimulationConfig, load_simulation, mesh_of, simulate

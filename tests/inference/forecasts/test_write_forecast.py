@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from emulator.build import TrainedEmulator
-from emulator.data.forecast_file import part_of, read_forecast
+from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
 from emulator.networks.gnn import GNNConfig
@@ -62,10 +62,10 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
     whole = forecast("whole.nc")
     with pytest.raises(KeyboardInterrupt):
         forecast("broken.nc", until=4)
-    assert part_of(tmp_path / "broken.nc").exists() and not (tmp_path / "broken.nc").exists()
+    assert partial_file(tmp_path / "broken.nc").exists() and not (tmp_path / "broken.nc").exists()
     steps = {int(text.split("step ")[1].split(":")[0]) for text in whole}
     assert min(steps) <= 4 < max(steps)  # some before the break, some after it
     assert sorted(forecast("broken.nc", resume=True)) == sorted(whole)
     first, second = (read_forecast(tmp_path / name).values for name in ("whole.nc", "broken.nc"))
     np.testing.assert_array_equal(first, second)
-    assert not part_of(tmp_path / "broken.nc").exists()
+    assert not partial_file(tmp_path / "broken.nc").exists()

@@ -35,7 +35,7 @@ LEAD_NAMES = (
 )
 
 
-def read_foreign_forecast(path: Path) -> Forecast:
+def read_other_netcdf_forecast(path: Path) -> Forecast:
     """A forecast of (initial time, lead time, member, latitude and longitude or cells), in any order and by any names.
 
     Raises MeshcastError where nothing says what is initial and what is lead time.

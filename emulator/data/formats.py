@@ -1,0 +1,97 @@
+"""The formats in which data come: how each is recognised, and what can be read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulator.data.arrays import open_arrays
+from emulator.data.dataset_fields import open_dataset_fields
+from emulator.data.forecast import Forecast
+from emulator.data.forecast_netcdf import read_netcdf_forecast
+from emulator.data.grib_file import read_grib, read_grib_forecast
+from emulator.data.names import nearest
+from emulator.data.netcdf_file import read_netcdf
+from emulator.data.series import Series
+from emulator.fields import Fields
+from graphs.errors import MeshcastError
+
+
+@dataclass(frozen=True)
+class DataFormat:
+    """A format of datasets or files.
+
+    name: for messages.
+    endings: of the paths that are of this format.
+    begins: whether a file that begins with these bytes, at most 1024, is of this format.
+    open_fields: the fields of a dataset that stands alone, from what the user named.
+    read_series: the variables of a file that may be merged with others, from its path, new names by old, and units.
+    read_forecast: the forecast of a file.
+    """
+
+    name: str
+    endings: tuple[str, ...] = ()
+    begins: Callable[[bytes], bool] = lambda start: False
+    open_fields: Callable[[Any], Fields] | None = None
+    read_series: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
+    read_forecast: Callable[[Path], Forecast] | None = None
+
+
+ANEMOI = DataFormat("anemoi dataset", endings=(".zarr", ".zip"), open_fields=open_dataset_fields)
+FORMATS = [
+    ANEMOI,
+    DataFormat(".npy array", endings=(".npy",), open_fields=open_arrays),
+    DataFormat(
+        "GRIB",
+        begins=lambda start: b"GRIB" in start,  # a bulletin header may come first
+        read_series=read_grib,
+        read_forecast=read_grib_forecast,
+    ),
+    DataFormat(
+        "NetCDF",
+        begins=lambda start: start.startswith((b"CDF", b"\x89HDF\r\n\x1a\n")),
+        read_series=read_netcdf,
+        read_forecast=read_netcdf_forecast,
+    ),
+]
+
+
+def register_format(added: DataFormat) -> None:
+    """Make a format known, from outside the package too; it is asked before those that are there already."""
+    FORMATS.insert(0, added)
+
+
+def format_of(source: str | Path) -> DataFormat:
+    """The format of a path, by its ending or the first bytes of the file.
+
+    Raises MeshcastError where there is no such file, or it is of no known format.
+    """
+    name, path = str(source).rstrip("/"), Path(source)
+    if named := next((known for known in FORMATS if name.endswith(known.endings)), None):
+        return named
+    if "://" in name or not (path.suffix or path.exists()):  # anemoi-datasets has registered names of its own
+        return ANEMOI
+    return file_format(path)
+
+
+def file_format(path: Path) -> DataFormat:
+    """The format of a file by its first bytes alone.
+
+    Raises MeshcastError where there is no such file, or it is of no known format.
+    """
+    if not path.exists():
+        near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise MeshcastError(f"There is no file {path}{nearest(path.name, near) or '.'}")
+    if path.is_dir():
+        raise MeshcastError(f"{path} is a folder; expected a GRIB or NetCDF file.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+    except OSError as error:
+        raise MeshcastError(f"Cannot read {path}: {error.strerror}.") from None
+    if found := next((known for known in FORMATS if known.begins(start)), None):
+        return found
+    what = "is empty" if not start else f"begins with {start[:8]!r}"
+    raise MeshcastError(f"{path} {what}: it is neither GRIB nor NetCDF. Give a file of either format.")

@@ -1,0 +1,108 @@
+"""One door for data: what a user names is opened by its format, and a new format is one function and one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from emulator.data import formats
+from emulator.data.arrays import ArrayFields
+from emulator.data.forecast import Forecast
+from emulator.data.formats import DataFormat, format_of, register_format
+from emulator.data.grib_file import write_grib
+from emulator.data.sources import notices_of, open_fields, open_source
+from emulator.foundation.time_step import TimeStep
+from graphs.errors import MeshcastError
+from graphs.meshes.latlon import latlon
+from graphs.meshes.limited_area import CapWindow
+from graphs.meshes.ring import ring
+
+
+def small_forecast() -> Forecast:
+    mesh = latlon([58.0, 57.75, 57.5], np.arange(-10.0, -8.9, 0.25))
+    values = np.full((1, 1, 2, mesh.num_nodes, 1), 280.0, dtype=np.float32)
+    none = np.array([-1])
+    return Forecast("gnn", values, ("2t",), ("K",), mesh, TimeStep(3600), np.array([0]), none, np.array([1, 2]))
+
+
+def test_every_source_is_opened_by_its_format(write_store, write_netcdf, tmp_path):
+    write_store("a.zarr", latitudes=np.repeat([50.0, 40.0], 4), longitudes=np.tile([0.0, 10.0, 20.0, 30.0], 2))
+    np.save(tmp_path / "waves.npy", np.zeros((2, 3, 1, 16), dtype=np.float32))
+    write_grib(small_forecast(), tmp_path / "f")  # by its bytes, whatever its name
+    paths = [tmp_path / "a.zarr", tmp_path / "waves.npy", write_netcdf("n.dat"), tmp_path / "f"]
+    assert [format_of(path).name for path in paths] == ["anemoi dataset", ".npy array", "NetCDF", "GRIB"]
+    for path in paths:
+        assert len(open_fields(str(path)).times) > 1
+    assert isinstance(open_source(tmp_path / "f"), Forecast)
+
+
+def test_files_are_merged_and_cut_as_datasets_are(write_netcdf):
+    files = [write_netcdf("a.nc"), write_netcdf("b.nc", variable="sst", units=None)]
+    fields = open_fields(files, units={"sst": "degC"})
+    assert set(fields.variables) == {"2t", "sst"} and fields.units[fields.variables.index("sst")] == "degC"
+    with pytest.raises(MeshcastError, match="trajectories 0:3 are not all in"):
+        open_fields(write_netcdf(), trajectories=slice(0, 3))
+
+
+def test_a_window_and_trajectories_are_a_view_that_reads_what_the_whole_holds(write_netcdf):
+    longitudes = tuple(np.arange(0.0, 360.0, 30.0))
+    path = write_netcdf("globe.nc", latitudes=tuple(np.arange(75.0, -76.0, -30.0)), longitudes=longitudes)
+    whole = open_fields(path)
+    area = open_fields(path, window=CapWindow(centre=(45.0, 10.0), radius_km=4500.0, boundary_km=3600.0))
+    assert area.mesh.boundary is not None and area.mesh.num_nodes < whole.mesh.num_nodes
+    kept = [int(np.argmin(((whole.mesh.positions - place) ** 2).sum(axis=1))) for place in area.mesh.positions]
+    np.testing.assert_array_equal(area.read(slice(1, 3), ["2t"]), whole.read(slice(1, 3), ["2t"])[:, :, kept])
+
+
+def test_some_trajectories_of_some_keep_their_numbers(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 4, 1, 16)).astype(np.float32)
+    np.save(tmp_path / "waves.npy", values)
+    fields = open_fields(str(tmp_path / "waves.npy"), slice(2, 5))
+    assert list(fields.trajectories) == [2, 3, 4] and fields.ensemble_size == 3
+    for ensemble, expected in ((0, values[2:3]), (slice(1, None), values[3:5]), ([2, 0], values[[4, 2]])):
+        np.testing.assert_array_equal(
+            fields.read(slice(None), ["u"], ensemble)[..., 0], expected[:, :, 0].swapaxes(0, 1)
+        )
+
+
+def test_a_file_of_lead_times_is_a_forecast_and_any_other_source_fields(write_netcdf, tmp_path):
+    import xarray as xr
+
+    assert not isinstance(open_source(write_netcdf()), Forecast)
+    cube = np.zeros((1, 2, 3, 6), dtype=np.float32)
+    dims = {
+        "init_time": np.array(["2020-01-01"], "datetime64[ns]"),
+        "lead_time": ("lead_time", [6.0, 12.0], {"units": "hours"}),
+        "latitude": [55.0, 52.0, 49.0],
+        "longitude": np.arange(0.0, 30.0, 5.0),
+    }
+    xr.Dataset({"2t": (tuple(dims), cube, {"units": "K"})}, dims).to_netcdf(tmp_path / "run.nc")
+    forecast = open_source(tmp_path / "run.nc")
+    assert isinstance(forecast, Forecast) and forecast.lead_steps.tolist() == [1, 2]
+    with pytest.raises(MeshcastError, match="There is no file"):
+        open_source(tmp_path / "gone.nc")
+
+
+def open_text(path: str) -> ArrayFields:
+    """The fields of a text file with a line of numbers a time: a format the package does not know."""
+    values = np.loadtxt(path, dtype=np.float32)[:, None, :, None]
+    times = np.arange(len(values), dtype=np.int64)
+    return ArrayFields(values, ("u",), ("1",), ring(values.shape[2]), TimeStep(1), times, source=path)
+
+
+def test_a_format_from_outside_is_one_function_and_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(formats, "FORMATS", list(formats.FORMATS))
+    lines = np.arange(48.0).reshape(3, 16)
+    np.savetxt(tmp_path / "ring.txt", lines)
+    with pytest.raises(MeshcastError, match="neither GRIB nor NetCDF"):
+        open_fields(str(tmp_path / "ring.txt"))
+    register_format(DataFormat("text", endings=(".txt",), open_fields=open_text))
+    fields = open_fields(str(tmp_path / "ring.txt"), keep_in_memory=True)
+    np.testing.assert_array_equal(fields.read(slice(None), ["u"])[:, 0, :, 0], lines)
+    assert notices_of(fields) == []
+    assert open_source(tmp_path / "ring.txt").mesh.num_nodes == 16
+
+
+def test_nothing_given_is_refused():
+    with pytest.raises(MeshcastError, match="No source"):
+        open_fields([])
