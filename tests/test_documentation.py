@@ -15,6 +15,7 @@ import pytest
 
 from emulator.data.names import TABLE
 from graphs.errors import MeshcastError
+from tests.time_limits import HUNG
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -41,7 +42,7 @@ def run(command: list[str], folder: Path) -> None:
     start = [sys.executable, "-m", "meshcast"] if program == "meshcast" else [sys.executable]
     environment = {key: value for key, value in os.environ.items() if key != "MESHCAST_DATA"}
     finished = subprocess.run(
-        [*start, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+        [*start, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=HUNG
     )
     assert finished.returncode == 0, f"{shlex.join(command)}\n{finished.stdout}\n{finished.stderr}"
     assert "Traceback" not in finished.stderr

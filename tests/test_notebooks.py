@@ -11,6 +11,7 @@ import pytest
 from nbclient import NotebookClient
 
 from tests.test_layers import LAYERS
+from tests.time_limits import HUNG
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -56,7 +57,7 @@ def run(path: Path, folder: Path) -> str:
     """Execute a notebook in a folder; everything it printed."""
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook, timeout=HUNG, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert any("image/png" in output.get("data", {}) for output in outputs), "no picture was shown"

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import Specifier
 from packaging.utils import canonicalize_name
 
+from tests.time_limits import HUNG
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -47,7 +49,7 @@ def test_every_requirement_is_constrained_to_a_version_it_allows() -> None:
 def test_unsuitable_python_is_refused_with_advice(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHON": "/bin/false", "VENV": str(tmp_path / "environment")}
     finished = subprocess.run(
-        [ROOT / "scripts/setup.sh"], env=environment, capture_output=True, text=True, check=False, timeout=60
+        [ROOT / "scripts/setup.sh"], env=environment, capture_output=True, text=True, check=False, timeout=HUNG
     )
     assert finished.returncode == 2
     assert "Meshcast needs 3.11, 3.12 or 3.13" in finished.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from meshcast.shipped import shipped_configs
+from tests.time_limits import HUNG
 
 ROOT = Path(__file__).resolve().parent.parent
 FOREIGN = ("training", "inference", "graphs")
@@ -37,7 +38,7 @@ class Installation:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COVERAGE"))}
         command = [str(self.programs / program), *arguments]
         return subprocess.run(
-            command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=900
+            command, cwd=folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=HUNG
         )
 
 

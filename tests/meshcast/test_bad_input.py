@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from tests.meshcast.command_line import ROOT, done, no_file_beyond, refused
 from tests.meshcast.conftest import weather
+from tests.time_limits import HUNG
 
 FORECAST = ("forecast", "runs/weather", "--lead-time", "2h", "--output", "new.nc", "--initial")
 
@@ -425,7 +426,7 @@ def test_a_disk_that_fills_up_while_a_report_is_written_is_told(ring_world):
 def test_a_mistake_ends_in_code_2_in_a_process_of_its_own(ring_world):
     command = [sys.executable, "-m", "meshcast", "train", "ring.yaml", "training.udpates=1"]
     ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=120
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=HUNG
     )
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith("Error: ring.yaml has 1 fault:") and "Traceback" not in ended.stderr

@@ -20,6 +20,7 @@ from graphs.storage import load as load_graphs
 from inference.scores.metrics import METRICS
 from tests.meshcast.command_line import ROOT, done, interrupting, meshcast
 from tests.meshcast.conftest import weather
+from tests.time_limits import HUNG
 
 COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "forecast", "verify", "plot", "compare", "reproduce",
             "export", "inspect", "configs list", "configs copy")  # fmt: skip
@@ -85,7 +86,7 @@ def test_every_result_is_also_for_machines(ring_world):
 
 def test_standard_output_of_a_training_process_is_json_alone(ring_world):
     command = [sys.executable, "-m", "meshcast", "train", "ring.yaml", "name=other", "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=_environment())
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HUNG, env=_environment())
     assert json.loads(ended.stdout)["run"] == "runs/other"
     assert "updates" in ended.stderr
 

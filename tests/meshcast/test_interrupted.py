@@ -14,6 +14,7 @@ from emulator.checkpoint import read
 from emulator.data import create
 from emulator.data.forecast_file import ForecastWriter
 from tests.meshcast.command_line import contents, done, interrupting, meshcast, start
+from tests.time_limits import HUNG
 from training.optimisation.module import EmulatorModule
 
 FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "8h", "--members", "3",
@@ -38,7 +39,7 @@ def break_off(place: str, call: int, signal_name: str, *arguments: str) -> tuple
     module, name, *attribute = place.split(":")
     source = AT_CALL.format(module=module, name=name, place=".".join([name, *attribute]), call=call, signal=signal_name)
     process = start(*arguments, before=source)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HUNG)
     return process.returncode, err
 
 

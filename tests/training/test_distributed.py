@@ -17,6 +17,7 @@ from emulator.foundation.configuration import dump
 from emulator.protocol import rollout
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import starting_from
+from tests.time_limits import HUNG
 from tests.training.worlds import experiment
 from training.metrics_log import read_log
 from training.preparation.datamodule import WindowData
@@ -33,7 +34,7 @@ def meshcast(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "meshcast", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=HUNG,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )

@@ -15,6 +15,7 @@ from inference.report import latex_tables
 from inference.report.page import Notes
 from tests.inference.comparisons import ring_comparison
 from tests.inference.synthetic import isles_forecast, isles_truth
+from tests.time_limits import HUNG
 
 LABELS = ("GNN", "UNet", "their_forecast_2024", "persistence")
 
@@ -79,7 +80,7 @@ def test_the_latex_is_well_formed(report: Path, tmp_path: Path) -> None:
     if compiler is not None:
         (tmp_path / "all.tex").write_text(_whole_document(text), encoding="utf-8")
         batch = [] if compiler == "tectonic" else ["-interaction=nonstopmode", "-halt-on-error"]
-        done = subprocess.run([compiler, *batch, "all.tex"], cwd=tmp_path, capture_output=True, timeout=120)
+        done = subprocess.run([compiler, *batch, "all.tex"], cwd=tmp_path, capture_output=True, timeout=HUNG)
         assert done.returncode == 0, done.stdout.decode()[-2000:]
 
 

@@ -19,6 +19,7 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.foundation.configuration import resolve
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER, fitted, weather_fields
+from tests.time_limits import HUNG
 from tests.training.worlds import experiment
 from training.experiment import TrackingConfig, TrainingConfig, ValidationConfig
 from training.metrics_log import read_log
@@ -64,7 +65,7 @@ def records(path: Path) -> Iterator[Any]:
 
 def read_back(path: Path) -> TrackedRun:
     """The run, once wandb's own process has written the end of it, shortly after `finish` returns."""
-    for _ in range(100):
+    for _ in range(10 * HUNG):
         run = _read(path)
         if run.exit_code is not None:
             break

@@ -40,6 +40,7 @@ from training.metrics_log import read_log
 from training.optimisation.module import EmulatorModule
 from training.preparation.prepared import prepare, windows_of
 from training.run_folder import updates_done
+from tests.time_limits import HUNG
 
 WITH_RIDGE = GNNConfig(processor=PROCESSOR, first_guess=RidgeConfig(radii=(1, 2), penalties=(1e-6,), rollout_steps=3))
 UNTIMED = ("update", "epoch", "loss", "validation_score", "learning_rate")
@@ -286,7 +287,7 @@ def test_a_run_killed_without_a_word_goes_on_bit_for_bit(reference: ExperimentCo
         config = load(ExperimentConfig, {str(folder_of(reference) / "config.yaml")!r}, ["name=killed"])
         fit(config, progress=False)
     """)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=HUNG)
     assert done.returncode == -signal.SIGKILL, done.stderr
     fit(config, resume="auto", progress=False)
     assert same(weights(folder_of(config)), weights(folder_of(reference)))
