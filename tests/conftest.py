@@ -17,6 +17,15 @@ import torch
 
 torch.set_num_threads(1)
 
+# What a test module imports in order to run something.
+RUNS = {"subprocess", "nbclient", "fit", "run_study", "compare", "meshcast", "done", "refused"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark a test `integration` where its module runs commands, trainings or processes, and `unit` elsewhere."""
+    for item in items:
+        item.add_marker("integration" if RUNS & vars(getattr(item, "module", item)).keys() else "unit")
+
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
