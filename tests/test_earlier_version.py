@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 
 from emulator.checkpoint import read
-from emulator.foundation.configuration import load
+from emulator.foundation.configuration import dump, load
 from emulator.plugins import load_plugins
-from tests.meshcast.command_line import done
+from tests.meshcast.command_line import done, meshcast
+from training.comparison import compare
 from training.experiment import ExperimentConfig
 from training.runs.run_hash import Fingerprints
 from training.runs.study import Run, progress_of, run_study
@@ -104,6 +106,42 @@ def test_an_interrupted_run_of_a_study_resumes() -> None:
     (result,) = run_study([run], "results", progress=False)
     assert (result.hash, result.update) == (row["hash"], row["update"])
     assert result.validation_score == pytest.approx(row["validation_score"], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["comparison", "ablation"])
+def test_a_comparison_is_taken_over_by_pasting_the_lines_its_message_gives(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "write_comparison", lambda *given, **named: None)  # its pictures take half a minute
+    load_plugins([Path("plugin.py")])
+    stored = json.loads(Path(f"runs/{name}/comparison.json").read_text())
+    outcome = meshcast("compare", f"{name}.yaml", "--plugin", "plugin.py", "--dry-run")
+    assert outcome.code == 2 and "write\n\n" in outcome.err
+    head = yaml.safe_load(Path(f"{name}.yaml").read_text())
+    tables = ("emulators", "own_history", "own_training", "keep_size", "grid", "grid_of")
+    rows = yaml.safe_load(outcome.err.split("write\n\n")[1])
+    dump({key: value for key, value in head.items() if key not in tables} | rows, "pasted.yaml")
+
+    left = done("compare", "pasted.yaml", "--plugin", "plugin.py", "--dry-run", "--json").json
+    assert left["left"] == 0 and left["runs"] >= len(stored["rows"])
+    now = done("compare", "pasted.yaml", "--plugin", "plugin.py", "--json").json
+    for key in ("score", "median"):
+        then = {line["label"]: line[key] for line in stored["lines"]}
+        assert {line["label"]: line[key] for line in now["lines"]} == pytest.approx(then, rel=1e-5), key
+    for label, by_variable in stored["rmse"].items():
+        for estimate, values in by_variable["u"].items():
+            found = now["rmse"][label]["u"][estimate]
+            assert _numbers(found) == pytest.approx(_numbers(values), rel=1e-4, abs=1e-7, nan_ok=True), (
+                label,
+                estimate,
+            )
+
+
+@pytest.mark.parametrize("row", ["CNN", "LSTM", "ridge", "plug-in"])
+def test_a_row_of_a_finished_comparison_is_reproduced(row: str) -> None:
+    outcome = done("reproduce", "runs/comparison", "--row", row, "--plugin", "plugin.py", "--json").json
+    assert outcome["score"] == pytest.approx(outcome["published"], rel=1e-5)
+    assert outcome["inside"] and outcome["same_weights"]
 
 
 def _log(run: str) -> list[dict[str, float]]:
