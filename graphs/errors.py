@@ -1,4 +1,4 @@
-"""The one exception a user's mistake raises."""
+"""The exception a user's mistake raises, and that of a package which is not installed."""
 
 
 class MeshcastError(ValueError):
@@ -6,3 +6,7 @@ class MeshcastError(ValueError):
 
     The command line catches it once, prints the message without a traceback and exits with code 2.
     """
+
+
+class MissingExtraError(MeshcastError):
+    """An emulator needs a package that one of the extras brings, which is not installed."""

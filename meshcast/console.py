@@ -39,10 +39,9 @@ def _finite(value: Any) -> Any:
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A result for people."""
     table = Table(title=escape(title), title_justify="left")
-    for column in columns:
-        table.add_column(
-            escape(column), overflow="fold"
-        )  # [K] is a unit, no style; what is cut off may tell rows apart
+    for column, cells in zip(columns, zip(*rows, strict=True) if rows else ((),) * len(columns), strict=True):
+        longest = max(map(len, " ".join((column, *cells)).split()), default=0)  # no word is broken
+        table.add_column(escape(column), overflow="fold", min_width=longest)  # [K] is a unit, no style
     for row in rows:
         table.add_row(*map(escape, row))
     out.print(table)

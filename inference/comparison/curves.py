@@ -9,8 +9,9 @@ import numpy as np
 
 from emulator.scores import ROUNDING
 from graphs.errors import MeshcastError
-from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Along, Array, Curve, Limits, Scene, by_family
-from inference.comparison.label_scores import LabelScores
+from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Along, Array, Curve, Limits, by_family
+from inference.comparison.record import Comparison
+from inference.comparison.row_scores import RowScores
 from inference.pictures.plots import MOST_LINEAR, lead_name, pretty_unit
 from inference.scores.metrics import METRICS
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def error_curves(scene: Scene, metric: str, variable: str) -> Figure:
+def error_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
     """A metric of one variable against lead time, a panel a family, with intervals as bands."""
-    scores, about = scene.scores, METRICS[metric]
+    scores, about = comparison.scores, METRICS[metric]
     column = scores.verification.variables.index(variable)
     shown = [label for label in scores.labels if scores.holds(label, metric)]
     if not shown:
         raise MeshcastError(f"No row has the score {metric}.")
 
     def curve(label: str) -> Curve:
-        return scene.leads(label), scores.mean(label, metric).value[:, column]
+        return scores.leads(label), scores.mean(label, metric).value[:, column]
 
     def band(label: str) -> tuple[Array, Array]:
         found = scores.mean(label, metric)
@@ -40,24 +41,24 @@ def error_curves(scene: Scene, metric: str, variable: str) -> Figure:
     limits = _error_limits(curves, size) if about.better == "smaller" else _ratio_limits(curves, about.perfect or 0.0)
     unit = scores.verification.units[column]
     title = about.with_unit(pretty_unit(unit))
-    return by_family(scene, shown, curve, f"{variable}: {title}", limits, band)
+    return by_family(comparison, shown, curve, f"{variable}: {title}", limits, band)
 
 
-def amplitude_curves(scene: Scene, variable: str) -> Figure:
+def amplitude_curves(comparison: Comparison, variable: str) -> Figure:
     """Forecast's spatial standard deviation over the truth's against lead time, a panel a family."""
-    scores = scene.scores
+    scores = comparison.scores
     column = scores.verification.variables.index(variable)
 
     def curve(label: str) -> Curve:
-        return scene.leads(label), scores.mean(label, "amplitude_ratio").value[:, column]
+        return scores.leads(label), scores.mean(label, "amplitude_ratio").value[:, column]
 
     limits = _ratio_limits([curve(label)[1] for label in scores.labels], 1.0)
-    return by_family(scene, scores.labels, curve, f"{variable}: amplitude over the truth's", limits, level=1.0)
+    return by_family(comparison, scores.labels, curve, f"{variable}: amplitude over the truth's", limits, level=1.0)
 
 
-def stability_curves(scene: Scene, variable: str) -> Figure:
+def stability_curves(comparison: Comparison, variable: str) -> Figure:
     """The share of cases whose error has stayed within the threshold, against lead time, a panel a family."""
-    scores = scene.scores
+    scores = comparison.scores
     column = scores.verification.variables.index(variable)
 
     def curve(label: str) -> Curve:
@@ -66,15 +67,15 @@ def stability_curves(scene: Scene, variable: str) -> Figure:
 
     threshold = scores.verification.threshold
     title = f"{variable}: cases with RMSE ≤ {threshold:g} std [%]"
-    return by_family(scene, scores.labels, curve, title, (-3.0, 103.0, False))
+    return by_family(comparison, scores.labels, curve, title, (-3.0, 103.0, False))
 
 
-def conservation_curves(scene: Scene, metric: str, variable: str) -> Figure:
+def conservation_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
     """Root mean square over cases and seeds of a drift since the start, against lead time, a panel a family.
 
     metric: `mean_drift` or `mean_square_drift`. The truth's own drift is the broad grey line.
     """
-    scores = scene.scores
+    scores = comparison.scores
     column = scores.verification.variables.index(variable)
 
     def size(label: str, name: str) -> Array:
@@ -86,22 +87,22 @@ def conservation_curves(scene: Scene, metric: str, variable: str) -> Figure:
         return np.where(failed, np.nan, np.sqrt(mean))
 
     def curve(label: str) -> Curve:
-        return scene.leads(label), size(label, metric)
+        return scores.leads(label), size(label, metric)
 
     first = scores.labels[0]
-    truth = scene.leads(first), size(first, f"truth_{metric}")
+    truth = scores.leads(first), size(first, f"truth_{metric}")
     unit = scores.verification.units[column]
     of = "area mean" if metric == "mean_drift" else "mean square, relative"
     title = f"{variable}: drift of the {of}"
     title += f" [{pretty_unit(unit)}]" if metric == "mean_drift" and unit != "1" else ""
     whole = float(scores.verification.magnitude[column]) if metric == "mean_drift" else 1.0
     limits = _drift_limits([curve(label)[1] for label in scores.labels], whole)
-    return by_family(scene, scores.labels, curve, title, limits, truth=truth)
+    return by_family(comparison, scores.labels, curve, title, limits, truth=truth)
 
 
-def spectrum_curves(scene: Scene, variable: str) -> Figure:
+def spectrum_curves(comparison: Comparison, variable: str) -> Figure:
     """Power against wavenumber at the last lead time with truth, a panel a family; the truth is the broad grey line."""
-    scores, verification = scene.scores, scene.scores.verification
+    scores, verification = comparison.scores, comparison.verification
     axis = verification.wavenumbers
     shown = [label for label in scores.labels if scores.members[label][0].power is not None]
     if axis is None or not shown:
@@ -124,7 +125,7 @@ def spectrum_curves(scene: Scene, variable: str) -> Figure:
     every = [member for label in shown for member in scores.members[label]]
     name = f"wavelength [{axis.length_units}]" if by_length else axis.label
     return by_family(
-        scene,
+        comparison,
         shown,
         curve,
         title,
@@ -137,7 +138,7 @@ def spectrum_curves(scene: Scene, variable: str) -> Figure:
     )
 
 
-def _power(scores: LabelScores, label: str, lead: int, column: int) -> Array:
+def _power(scores: RowScores, label: str, lead: int, column: int) -> Array:
     """[wavenumber] geometric mean over seeds."""
     members = scores.members[label]
     powers = [m.power[m.lead_steps == lead][0, :, column] for m in members if m.power is not None]

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from emulator.build import EMULATORS
 from emulator.emulator_config import Family
-from inference.comparison.story import RowInfo
+from inference.comparison.record import Comparison
 from inference.pictures.plots import COLOURS, DASHES, LineStyle
 
 FAMILIES = get_args(Family)
@@ -33,21 +33,21 @@ def family_of(kind: str) -> str:
     return EMULATORS[kind].family if kind in EMULATORS else "others"
 
 
-def panels_of(rows: Sequence[RowInfo], shown: Sequence[str]) -> list[Panel]:
-    """The rows `shown` by family, in the order of FAMILIES; a large family in several panels."""
+def panels_of(comparison: Comparison) -> list[Panel]:
+    """Return the rows that forecast by family, in the order of FAMILIES; a large family in several panels."""
     panels = []
     for family in FAMILIES:
-        labels = [row.label for row in rows if row.label in shown and family_of(row.kind) == family]
-        parts = -(-len(labels) // MOST)
-        size = -(-len(labels) // parts) if parts else 0
-        for part in range(parts):
-            title = family if parts == 1 else f"{family} ({part + 1})"
-            panels.append(Panel(title, family, tuple(labels[part * size : (part + 1) * size])))
+        labels = [row.label for row in comparison.rows if row.forecast_seeds and family_of(row.kind) == family]
+        count = -(-len(labels) // MOST)
+        for number in range(count):
+            title = family if count == 1 else f"{family} ({number + 1})"
+            size = -(-len(labels) // count)
+            panels.append(Panel(title, family, tuple(labels[number * size : (number + 1) * size])))
     return panels
 
 
 def row_styles(panels: Sequence[Panel], reference: str) -> dict[str, LineStyle]:
-    """A colour and a dash of its own within a panel for each row, the same in every picture; the reference black."""
+    """Return a colour and a dash for each row, no two alike in a panel; the reference is black."""
     dashes: tuple[Any, ...] = ("-", *DASHES)
     styles = {
         label: LineStyle(COLOURS[place], dashes[place], 1.5)
@@ -58,6 +58,6 @@ def row_styles(panels: Sequence[Panel], reference: str) -> dict[str, LineStyle]:
 
 
 def family_marks(panels: Sequence[Panel]) -> Mapping[str, tuple[str, str]]:
-    """Colour and marker of each family, for pictures where a row is a point."""
+    """Return the colour and marker of each family, for pictures where a row is a point."""
     families = list(dict.fromkeys(panel.family for panel in panels))
     return {family: (COLOURS[FAMILIES.index(family)], MARKERS[FAMILIES.index(family)]) for family in families}

@@ -1,4 +1,4 @@
-"""Small multiples of a comparison: a panel a family, the reference in each, all other rows behind in grey."""
+"""Curves of a comparison in panels: one for each family, the reference in each, all other rows behind in grey."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.comparison.families import Panel, panels_of, row_styles
-from inference.comparison.label_scores import LabelScores
-from inference.comparison.story import ComparisonStory, RowInfo
+from inference.comparison.families import panels_of, row_styles
+from inference.comparison.record import Comparison
 from inference.pictures.direct_labels import End, label_ends
 from inference.pictures.plots import LineStyle, journal, lead_ticks, new_figure, plain_decades
 
@@ -26,40 +25,6 @@ GREY = "#d4d4d4"
 MOST_STANDARD_DEVIATIONS = 10.0  # errors beyond say no more than that the forecast is useless
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What every picture of one comparison shares: its rows, their panels and their styles."""
-
-    scores: LabelScores
-    story: ComparisonStory
-    panels: Sequence[Panel]
-    styles: dict[str, LineStyle]
-
-    @classmethod
-    def of(cls, scores: LabelScores, story: ComparisonStory) -> Scene:
-        panels = panels_of(story.rows, scores.labels)
-        return cls(scores, story, panels, row_styles(panels, story.reference))
-
-    @property
-    def reference(self) -> str:
-        return self.story.reference
-
-    def leads(self, label: str) -> Array:
-        """Lead times of a row, in the unit of `lead_label`."""
-        return self.scores.verification.time_step.lead_axis(self.scores.lead_steps(label))[0]
-
-    @property
-    def lead_label(self) -> str:
-        return self.scores.verification.time_step.lead_axis(self.scores.lead_steps(self.scores.labels[0]))[1]
-
-    def info(self, label: str) -> RowInfo:
-        return next(row for row in self.story.rows if row.label == label)
-
-    def in_panel(self, panel: Panel) -> list[str]:
-        """The rows drawn in colour, the reference among them."""
-        return list(dict.fromkeys([*panel.labels, self.reference]))
-
-
 @dataclass(frozen=True)
 class Along:
     """An axis that is not the lead time."""
@@ -70,7 +35,7 @@ class Along:
 
 
 def by_family(
-    scene: Scene,
+    comparison: Comparison,
     shown: Sequence[str],
     curve: Callable[[str], Curve],
     title: str,
@@ -84,7 +49,9 @@ def by_family(
 
     title: VARIABLE: QUANTITY [UNIT]; band: bounds by label; level: a horizontal line; truth: the broad grey line.
     """
-    panels = [panel for panel in scene.panels if set(panel.labels) & set(shown)]
+    every_panel = panels_of(comparison)
+    styles = row_styles(every_panel, comparison.reference)
+    panels = [panel for panel in every_panel if set(panel.labels) & set(shown)]
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     curves = {label: curve(label) for label in shown}
@@ -100,20 +67,21 @@ def by_family(
                 axes.plot(*truth, color="black", linewidth=3.5, alpha=0.25)
             if level is not None:
                 axes.axhline(level, color="black", linewidth=0.6)
-            coloured = scene.in_panel(panel)
+            coloured = {*panel.labels, comparison.reference}
             for label in shown:
                 if label not in coloured:
                     axes.plot(*curves[label], color=GREY, linewidth=0.6, zorder=1)
                 else:
-                    _coloured(axes, scene, label, curves[label], None if band is None else band(label))
+                    below = label == comparison.reference
+                    _coloured(axes, styles[label], curves[label], None if band is None else band(label), below)
             axes.set_title(panel.title)
             axes.set_ylabel(title.split(": ", 1)[1] if place % columns == 0 else "")
             if place + columns >= len(panels):
-                axes.set_xlabel(scene.lead_label if along is None else along.label)
+                axes.set_xlabel(comparison.scores.lead_label if along is None else along.label)
                 axes.tick_params(labelbottom=True)
         ends = [float(x[side]) for x, _ in curves.values() for side in (0, -1)]
         if along is None:
-            lead_ticks(every[0], scene.lead_label)
+            lead_ticks(every[0], comparison.scores.lead_label)
             every[0].set_xlim(right=max(ends))
         else:
             every[0].set_xscale("log" if along.logarithmic else "linear")
@@ -121,7 +89,8 @@ def by_family(
             plain_log_x(every[0])
         figure.suptitle(title, x=0.01, y=1 - 0.06 / figure.get_figheight(), ha="left", va="top", fontsize=9)
         for axes, panel in zip(every, panels, strict=False):
-            found = [_last_end(e, *curves[e], scene.styles[e]) for e in scene.in_panel(panel) if e in shown]
+            named = [label for label in dict.fromkeys([*panel.labels, comparison.reference]) if label in shown]
+            found = [_last_end(label, *curves[label], styles[label]) for label in named]
             label_ends(axes, [end for end in found if end is not None])
     return figure
 
@@ -146,10 +115,10 @@ def _lay_out(figure: Figure, rows: int, columns: int, letters: int) -> None:
     )
 
 
-def _coloured(axes: Axes, scene: Scene, label: str, curve: Curve, band: tuple[Array, Array] | None) -> None:
-    """A row of the panel's own family, or the reference, which lies below; crossed where its forecasts stopped."""
-    style, (x, values) = scene.styles[label], curve
-    axes.plot(x, values, zorder=2 if label == scene.reference else 3, **vars(style))
+def _coloured(axes: Axes, style: LineStyle, curve: Curve, band: tuple[Array, Array] | None, below: bool) -> None:
+    """A row of the panel's family, or the reference, which lies below; crossed where its forecasts stopped."""
+    x, values = curve
+    axes.plot(x, values, zorder=2 if below else 3, **vars(style))
     if band is not None and np.isfinite(band[0]).any():
         axes.fill_between(x, *band, color=style.color, alpha=0.15, linewidth=0)
     there = np.flatnonzero(np.isfinite(values))

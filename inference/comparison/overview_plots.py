@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphs.errors import MeshcastError
-from inference.comparison.families import family_marks, family_of
-from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Scene, plain_log_x
-from inference.comparison.story import ComparisonStory, RowInfo
+from inference.comparison.families import family_marks, family_of, panels_of
+from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, plain_log_x
+from inference.comparison.record import Comparison, Row
 from inference.pictures.direct_labels import label_points
 from inference.pictures.plots import journal, new_figure, plain_decades
 from inference.scores.metrics import METRICS
@@ -20,48 +20,45 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def ranking_plot(scene: Scene) -> Figure:
+def ranking_plot(comparison: Comparison) -> Figure:
     """The score that ranks: a line a row, best on top, its interval, and each seed as a small ring."""
-    scores = scene.scores
-    ranked = scores.ranked()
-    lost = [row for row in scene.story.rows if row.label not in ranked]
-    marks = family_marks(scene.panels)
-    by_label = {label: panel.family for panel in scene.panels for label in panel.labels}
+    rows = comparison.ranked
+    marks = family_marks(panels_of(comparison))
     with journal():
-        figure, ((axes,),) = new_figure(1, 1, (6.6, 0.9 + 0.21 * (len(ranked) + len(lost))))
+        figure, ((axes,),) = new_figure(1, 1, (6.6, 0.9 + 0.21 * (len(rows))))
         axes.set_xscale("log")
         seen: set[str] = set()
         finite = []
-        for place, label in enumerate(ranked):
-            colour, marker = marks[by_label[label]]
-            found, seeds = scores.ranking(label), scores.by_seed(label)
-            finite += [float(value) for value in (*seeds, found.lower, found.upper) if np.isfinite(value)]
-            if np.isfinite(found.lower):
-                axes.hlines(place, found.lower, found.upper, color=colour, linewidth=1.6)
+        for place, row in enumerate(rows):
+            seeds, score = row.seed_scores, row.score
+            known = [*seeds[np.isfinite(seeds)].tolist(), *(score.interval or ())]
+            finite += known
+            if score.value is None:
+                _note(axes, max(known, default=None), place, row)
+            if not row.forecast_seeds:
+                continue
+            family = family_of(row.kind)
+            colour, marker = marks[family]
+            if score.interval is not None:
+                axes.hlines(place, *score.interval, color=colour, linewidth=1.6)
             if len(seeds) > 1:
                 rings = {"color": colour, "fillstyle": "none", "alpha": 0.6}
                 axes.plot(seeds, np.full(len(seeds), place), "o", markersize=6, **rings)
-            family = by_label[label]
-            axes.plot(found.value, place, marker, color=colour, markersize=5, linestyle="none",
+            value = np.nan if score.value is None else score.value
+            axes.plot(value, place, marker, color=colour, markersize=5, linestyle="none",
                       label=family if family not in seen else None)  # fmt: skip
             seen.add(family)
-            if not np.isfinite(found.value):
-                rest = seeds[np.isfinite(seeds)]
-                _note(axes, float(rest.max()) if rest.size else None, place, scene.info(label))
-        for place, row in enumerate(lost, len(ranked)):
-            _note(axes, None, place, row)
-        if np.isfinite(level := float(scores.ranking(scene.reference).value)):
+        if (level := comparison[comparison.reference].score.value) is not None:
             axes.axvline(level, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
-        names = [*ranked, *(row.label for row in lost)]
-        axes.set_yticks(range(len(names)), names)
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.yaxis.grid(False)
         if finite:
             most = max(MOST_STANDARD_DEVIATIONS, min(finite))  # beyond, how useless a row is says nothing
             axes.set_xlim(min(finite) / 1.15, min(max(finite), most) * 1.15)
         plain_log_x(axes)
-        axes.set_xlabel(score_title(scene.story))
-        axes.set_title(f"Ranking; dashed: {scene.reference}")
+        axes.set_xlabel(score_title(comparison))
+        axes.set_title(f"Ranking; dashed: {comparison.reference}")
         handles, titles = axes.get_legend_handles_labels()
         by_title = dict(zip(titles, handles, strict=True))
         titles = [family for family in marks if family in by_title]
@@ -69,12 +66,13 @@ def ranking_plot(scene: Scene) -> Figure:
     return figure
 
 
-def score_title(story: ComparisonStory) -> str:
-    """The score that ranks, for axes and table heads."""
-    return f"geometric mean over lead times of {'nRMSE' if story.score == 'nrmse' else 'RMSE / std of the truth'}"
+def score_title(comparison: Comparison) -> str:
+    """Return the score that ranks, for axes and titles."""
+    averaged = "nRMSE" if comparison.scores.kind == "nrmse" else "RMSE / std of the truth"
+    return f"geometric mean over lead times of {averaged}"
 
 
-def relative_errors(scene: Scene, variable: str, metric: str = "rmse") -> Figure:
+def relative_errors(comparison: Comparison, variable: str, metric: str = "rmse") -> Figure:
     """Each row's error over the reference's, rows by rank and lead times along: blue is better, red is worse.
 
     A dot where the two do not differ significantly after Holm's adjustment over the lead times.
@@ -82,17 +80,17 @@ def relative_errors(scene: Scene, variable: str, metric: str = "rmse") -> Figure
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
-    scores, verification = scene.scores, scene.scores.verification
+    scores, verification = comparison.scores, comparison.verification
     column = verification.variables.index(variable)
-    rows = [label for label in scores.ranked() if label != scene.reference]
+    rows = [row.label for row in comparison.ranked if row.forecast_seeds and row.label != comparison.reference]
     if not rows:
         raise MeshcastError("There is no row beside the reference.")
-    steps = scores.lead_steps(scene.reference)
-    steps = steps[scores.members[scene.reference][0].verified[..., column].any(0)]
+    steps = scores.lead_steps(comparison.reference)
+    steps = steps[scores.members[comparison.reference][0].verified[..., column].any(0)]
     chosen = steps[np.unique(np.linspace(0, len(steps) - 1, 20).round().astype(int))]
     ratios, clear = (np.full((len(rows), len(chosen)), np.nan) for _ in range(2))
     for place, label in enumerate(rows):
-        found = scores.contrast(label, scene.reference, metric)
+        found = scores.contrast(label, comparison.reference, metric)
         at = np.isin(chosen, found.lead_steps)
         index = np.searchsorted(found.lead_steps, chosen[at])
         ratios[place, at] = found.ratio.value[index, column]
@@ -115,7 +113,7 @@ def relative_errors(scene: Scene, variable: str, metric: str = "rmse") -> Figure
         axes.set_ylim(len(rows), 0)
         axes.grid(False)
         axes.set_xlabel(label_of_axis)
-        about = f"{variable}: {METRICS[metric].title} over that of {scene.reference}"
+        about = f"{variable}: {METRICS[metric].title} over that of {comparison.reference}"
         axes.set_title(f"{about}; dot: no significant difference")
         bar = figure.colorbar(image, ax=axes, ticks=np.log10([0.1, 0.2, 0.5, 1, 2, 5, 10]), fraction=0.05, pad=0.02)
         bar.ax.set_yticklabels(["≤ 1/10", "1/5", "1/2", "1", "2", "5", "≥ 10"])
@@ -123,20 +121,18 @@ def relative_errors(scene: Scene, variable: str, metric: str = "rmse") -> Figure
     return figure
 
 
-def cost_plot(scene: Scene) -> Figure:
+def cost_plot(comparison: Comparison) -> Figure:
     """The score that ranks against weights, training time and inference time, a point a row."""
-    scores = scene.scores
-    every: list[tuple[str, Callable[[RowInfo], float]]] = [
+    every: list[tuple[str, Callable[[Row], float]]] = [
         ("weights, trained and fitted", lambda row: float(sum(row.parameters.values()))),
         ("training of one seed [s]", lambda row: float(np.median(row.training_seconds or (0.0,)))),
         ("inference [ms per step and case]", lambda row: 1e3 * (row.inference_seconds or 0.0)),
     ]
-    values = {label: float(scores.ranking(label).value) for label in scores.labels}
-    marks = family_marks(scene.panels)
+    marks = family_marks(panels_of(comparison))
     columns = []
     for title, cost in every:
-        found = {label: cost(scene.info(label)) for label in scores.labels}
-        points = {label: (x, values[label]) for label, x in found.items() if x > 0 and np.isfinite(values[label])}
+        scored = [(row, row.score.value) for row in comparison.rows if row.score.value is not None and cost(row) > 0]
+        points = {row.label: (cost(row), value) for row, value in scored}
         if points:
             columns.append((title, points))
     if not columns:
@@ -147,9 +143,9 @@ def cost_plot(scene: Scene) -> Figure:
             axes.set_xscale("log")
             axes.set_yscale("log")
             for label, (x, y) in points.items():
-                colour, marker = marks[family_of(scene.info(label).kind)]
+                colour, marker = marks[family_of(comparison[label].kind)]
                 axes.plot(x, y, marker, color=colour, markersize=5.5, alpha=0.85)
-                if label == scene.reference:
+                if label == comparison.reference:
                     axes.plot(x, y, "o", color="black", markersize=11, fillstyle="none", zorder=4)
             axes.margins(x=0.12, y=0.12)
             axes.set_xlabel(title)
@@ -158,7 +154,7 @@ def cost_plot(scene: Scene) -> Figure:
             plain_log_x(axes)
         for family, (colour, marker) in marks.items():
             grid[0, 0].plot([], [], marker, color=colour, markersize=5.5, linestyle="none", label=family)
-        figure.suptitle(f"Score ({score_title(scene.story)}) against costs", x=0.01, ha="left", fontsize=9)
+        figure.suptitle(f"Score ({score_title(comparison)}) against costs", x=0.01, ha="left", fontsize=9)
         figure.legend(loc="outside lower center", ncols=3)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -167,7 +163,7 @@ def cost_plot(scene: Scene) -> Figure:
     return figure
 
 
-def _note(axes: Axes, after: float | None, place: int, row: RowInfo) -> None:
+def _note(axes: Axes, after: float | None, place: int, row: Row) -> None:
     """Why a row has no score, to the right of its seeds, or at the left edge."""
     text = f"{row.status}{': ' * bool(row.reasons)}{row.reasons[0] if row.reasons else ''}"
     text = text if len(text) < 70 else text[:67] + "..."

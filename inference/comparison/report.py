@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from inference.comparison import curves as comparison_curves
-from inference.comparison import overview_plots as comparison_plots
-from inference.comparison.family_panels import Scene
-from inference.comparison.label_scores import LabelScores
+from inference.comparison import curves, overview_plots
 from inference.comparison.page import page
-from inference.comparison.samples import first_seeds, samples
-from inference.comparison.story import ComparisonStory
+from inference.comparison.record import Comparison
+from inference.comparison.samples import samples
 from inference.comparison.tables import latex, tidy
 from inference.pictures import plots
-from inference.report.page import Image, Notes
+from inference.report.page import Image
 from inference.report.score_tables import sentence
 from inference.scores.metrics import METRICS, shown_in
 from inference.scores.scorecard import Verification
@@ -31,101 +27,89 @@ MOST_VARIABLES = 4  # that are pictured; tables have all
 Draw = Callable[[str, str, str, "Callable[[], Figure]"], None]  # of name, section of the page, caption, picture
 
 
-def write_comparison(
-    verification: Verification,
-    comparison: ComparisonStory,
-    output: Path,
-    *,
-    forecasts: Sequence[Forecast] = (),
-    truth: Fields | None = None,
-    story: Notes | None = None,
-) -> Path:
+def write_comparison(comparison: Comparison, output: Path, *, truth: Fields | None = None, title: str = "") -> Path:
     """Write report.html into `output`, and beside it what it shows.
 
     Each picture as PNG and as vector PDF; table.tex with booktabs tables; leads.parquet, a line a row, metric, lead
     time and variable with the seeds together; and what any verification leaves: scores.nc, scores.json, and
     table.parquet and table.csv with each seed by itself.
 
-    comparison: its rows, costs and trials.
-    forecasts, truth: for pictures of fields, in the order of the verification; without them there are only scores.
-    story: title, summary and facts, as for any report.
+    truth: for pictures of fields; without it there are only scores.
     """
     output.mkdir(parents=True, exist_ok=True)
-    story = story or Notes(title=comparison.name)
-    write_tables(verification, output)
-    scores = LabelScores.of(verification, comparison)
-    tidy(scores, comparison).to_parquet(output / "leads.parquet", index=False)
-    (output / "table.tex").write_text(latex(scores, comparison), encoding="utf-8")
-    images = _draw(Scene.of(scores, comparison), output, forecasts, truth, story)
+    write_tables(comparison.verification, output)
+    tidy(comparison).to_parquet(output / "leads.parquet", index=False)
+    (output / "table.tex").write_text(latex(comparison), encoding="utf-8")
     path = output / "report.html"
-    path.write_text(page(scores, comparison, story, images), encoding="utf-8")
+    path.write_text(page(comparison, _draw(comparison, output, truth), title), encoding="utf-8")
     return path
 
 
-def _draw(scene: Scene, output: Path, forecasts: Sequence[Forecast], truth: Fields | None, story: Notes) -> list[Image]:
+def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Image]:
     """All pictures that these scores and fields allow, in the order the report shows them."""
     images: list[Image] = []
 
     def draw(name: str, section: str, caption: str, figure: Callable[[], Figure]) -> None:
         images.append(Image(plots.save(figure(), output / name, vector=True), caption, section))
 
-    verification = scene.scores.verification
+    verification, rows = comparison.verification, [row for row in comparison.ranked if row.forecast_seeds]
     level = f"{100 * verification.level:g} %"
     draw("ranking", "ranking", f"Score of each row with its {level} interval; rings are seeds.",
-         lambda: comparison_plots.ranking_plot(scene))  # fmt: skip
+         lambda: overview_plots.ranking_plot(comparison))  # fmt: skip
     for variable in verification.variables[:MOST_VARIABLES]:
-        _draw_variable(scene, variable, draw)
-    if forecasts and truth is not None:
-        rows = first_seeds(scene, forecasts)
+        _draw_variable(comparison, variable, draw)
+    if truth is not None:
+        forecasts = {row.label: forecast for row in rows if (forecast := row.forecast_seeds[0].forecast) is not None}
         for variable in verification.variables[:MOST_VARIABLES]:
             caption = "One case from the first seed of each row, best row first, colours as of the truth."
-            draw(f"samples{_end(scene, variable)}", "samples", caption, partial(samples, rows, truth, variable))
-    if any(row.parameters or row.training_seconds or row.inference_seconds for row in scene.story.rows):
-        caption = f"Lower and further left is better; ringed in black: {scene.reference}."
-        draw("cost", "cost", caption, lambda: comparison_plots.cost_plot(scene))
-    if story.log is not None and story.log.is_file():
+            name = f"samples{_end(verification, variable)}"
+            draw(name, "samples", caption, partial(samples, forecasts, truth, variable))
+    if any(row.parameters or row.training_seconds or row.inference_seconds for row in rows):
+        caption = f"Lower and further left is better; ringed in black: {comparison.reference}."
+        draw("cost", "cost", caption, lambda: overview_plots.cost_plot(comparison))
+    if logs := [log for row in comparison.rows for log in row.logs if log.is_file()]:
         caption = (
             "One fit: training loss over epochs; below, the error of validation rollouts, which chose the weights."
         )
-        draw("loss", "training", caption, lambda: plots.loss_curves(story.log or Path()))
+        draw("loss", "training", caption, lambda: plots.loss_curves(logs[0]))
     return images
 
 
-def _draw_variable(scene: Scene, variable: str, draw: Draw) -> None:
+def _draw_variable(comparison: Comparison, variable: str, draw: Draw) -> None:
     """The curves of one variable."""
-    scores, verification = scene.scores, scene.scores.verification
+    scores, verification = comparison.scores, comparison.verification
     about_zero = verification.about_zero[verification.variables.index(variable)]
     level = f"{100 * verification.level:g} %"
-    others = f"Grey: all other rows. Black in each panel: {scene.reference}."
-    end = _end(scene, variable)
-    for metric in dict.fromkeys((scene.story.score, *shown_in("comparison"))):
-        doubled = metric == "rmse" and scene.story.score == "nrmse" and about_zero
+    others = f"Grey: all other rows. Black in each panel: {comparison.reference}."
+    end = _end(verification, variable)
+    for metric in dict.fromkeys((scores.kind, *shown_in("comparison"))):
+        doubled = metric == "rmse" and scores.kind == "nrmse" and about_zero
         if not doubled and any(scores.holds(label, metric) for label in scores.labels):
             caption = f"{sentence(METRICS[metric].title)} with {level} intervals over starts and seeds. {others}"
-            draw(f"{metric}{end}", "error", caption, partial(comparison_curves.error_curves, scene, metric, variable))
+            draw(f"{metric}{end}", "error", caption, partial(curves.error_curves, comparison, metric, variable))
     if len(scores.labels) > 1:
         caption = (
-            f"RMSE over that of {scene.reference}, blue is better. Dots: p of no difference is not below "
+            f"RMSE over that of {comparison.reference}, blue is better. Dots: p of no difference is not below "
             f"{1 - verification.level:.2g} after Holm's adjustment over all lead times."
         )
-        draw(f"relative{end}", "error", caption, partial(comparison_plots.relative_errors, scene, variable))
+        draw(f"relative{end}", "error", caption, partial(overview_plots.relative_errors, comparison, variable))
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
         caption = f"Geometric mean over seeds of the mean over cases; broad grey: the truth's. {others}"
-        draw(f"spectra{end}", "spectra", caption, partial(comparison_curves.spectrum_curves, scene, variable))
+        draw(f"spectra{end}", "spectra", caption, partial(curves.spectrum_curves, comparison, variable))
     caption = (
         f"Share of cases and seeds whose RMSE has stayed within {verification.threshold:g} standard deviations of "
         f"the truth. {others}"
     )
-    draw(f"stability{end}", "stability", caption, partial(comparison_curves.stability_curves, scene, variable))
+    draw(f"stability{end}", "stability", caption, partial(curves.stability_curves, comparison, variable))
     caption = f"Spatial standard deviation of the forecast over the truth's; 1 keeps the amplitude. {others}"
-    draw(f"amplitude{end}", "stability", caption, partial(comparison_curves.amplitude_curves, scene, variable))
+    draw(f"amplitude{end}", "stability", caption, partial(curves.amplitude_curves, comparison, variable))
     for metric, what in (("mean_drift", "area mean"), ("mean_square_drift", "mean square, its energy")):
         if metric == "mean_drift" or about_zero:
             caption = f"Root mean square over cases of the {what}'s change since the start. Broad grey: the truth's. "
             draw(f"{metric}{end}", "conservation", caption + others,
-                 partial(comparison_curves.conservation_curves, scene, metric, variable))  # fmt: skip
+                 partial(curves.conservation_curves, comparison, metric, variable))  # fmt: skip
 
 
-def _end(scene: Scene, variable: str) -> str:
-    """Of a picture's name, which tells variables apart where there are several."""
-    return "" if len(scene.scores.verification.variables) == 1 else f"_{variable}"
+def _end(verification: Verification, variable: str) -> str:
+    """The end of a picture's name, which tells variables apart where there are several."""
+    return "" if len(verification.variables) == 1 else f"_{variable}"

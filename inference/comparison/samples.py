@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from inference.comparison.family_panels import Scene
 from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_pictures import Array, case_name, colour_bar, ring_edges, truth_of
 from inference.pictures.maps import draw_map, edges, map_box, map_size
@@ -19,13 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS_ON_RING, COLUMNS_OF_MAPS = 6, 4
-
-
-def first_seeds(scene: Scene, forecasts: Sequence[Forecast]) -> dict[str, Forecast]:
-    """The forecast of each row's first seed, best row first; forecasts stand in the order of the verification."""
-    members = [scores.label for scores in scene.scores.verification.emulators]
-    by_member = dict(zip(members, forecasts, strict=True))
-    return {label: by_member[scene.scores.members[label][0].label] for label in scene.scores.ranked()}
 
 
 def samples(rows: dict[str, Forecast], truth: Fields, variable: str, case: int = 0) -> Figure:

@@ -1,16 +1,16 @@
-"""Tables of a comparison: one line a row of it, all its seeds together, for HTML, LaTeX and CSV."""
+"""Tables of a comparison: its numbers as cells of a page, as LaTeX, and as one tidy table."""
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inference.comparison.label_scores import LabelScores
-from inference.comparison.story import ComparisonStory, RowInfo
+from inference.comparison.record import Comparison, Interval, Row
 from inference.report.latex_tables import booktabs, document
-from inference.report.score_tables import html_table, number, table_leads
+from inference.report.score_tables import number, table_leads
 from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -20,201 +20,181 @@ NONE = "–"
 BETTER, WORSE = "∗", "†"
 
 
-def ranking_rows(scores: LabelScores, story: ComparisonStory) -> list[list[str]]:
-    """Cells of the ranking, best first: score, seeds, ratio to the reference, lead times won and lost, costs, settings.
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the ranking, with what stands below it in small type."""
 
-    A line break in a cell is a newline; rows that did not forecast come last.
+    text: str
+    below: tuple[str, ...] = ()
+
+
+def ranking_cells(comparison: Comparison, joint: str = " to ") -> list[dict[str, Cell]]:
+    """Return the cells of each row by column, best row first, those without a score last.
+
+    joint: between the bounds of an interval.
     """
-    infos = {row.label: row for row in story.rows}
-    ranked = scores.ranked()
-    lines = []
-    for label in [*ranked, *(label for label in infos if label not in ranked)]:
-        info = infos[label]
-        found = _scored(scores, story, label) if label in ranked else [NONE] * 4
-        place = str(ranked.index(label) + 1) if found[0] != NONE else NONE
-        lines.append([place, label, *found, *_about(info)])
-    return lines
+    cells = []
+    for place, row in enumerate(comparison.ranked, 1):
+        known = row.score.value is not None
+        own = {"": Cell(str(place) if known else NONE), "row": Cell(row.label)}
+        cells.append(own | _scores(comparison, row, joint) | _about(row))
+    return cells
 
 
-def ranking_head(story: ComparisonStory) -> list[str]:
-    return [
-        "", "row", "score", "median of seeds (range)", f"score / {story.reference}'s",
-        f"lead times {BETTER} better, {WORSE} worse", "weights", "training [s]", "inference [ms]", "updates",
-        "learning rate", "history", "status",
-    ]  # fmt: skip
+def _scores(comparison: Comparison, row: Row, joint: str) -> dict[str, Cell]:
+    """Score with interval, median and range of seeds, ratio with interval, lead times won and lost."""
+    score, seeds, reference = row.score, row.seed_scores, comparison.reference
+    several = Cell(NONE)
+    if len(seeds) > 1:
+        median, low, high = (_or_failed(float(value)) for value in (np.median(seeds), seeds.min(), seeds.max()))
+        several = Cell(median, (f"{low} to {high}, {len(seeds)}",))
+    ratio, leads = Cell("1"), Cell(NONE)
+    if row.label != reference:
+        clear = score.p is not None and score.p < 1 - comparison.verification.level
+        mark = (BETTER if (score.ratio or 0.0) < 1 else WORSE) if clear else ""
+        ratio = _bounded(score.ratio, score.ratio_interval, joint, mark)
+        if row.forecast_seeds:
+            leads = Cell(f"{score.better} {BETTER}, {score.worse} {WORSE}", (f"of {score.compared}",))
+    return {
+        "score": _bounded(score.value, score.interval, joint),
+        "median of seeds (range)": several,
+        f"score / {reference}'s": ratio,
+        f"lead times {BETTER} better, {WORSE} worse": leads,
+    }
 
 
-def ranking_html(scores: LabelScores, story: ComparisonStory) -> str:
-    """The ranking as an HTML table."""
-    rows = []
-    for cells in ranking_rows(scores, story):
-        marked = [escape(cell) for cell in cells]
-        marked = [_small(cell) for cell in marked]
-        if cells[1] == story.reference:
-            marked[1] = f"<b>{marked[1]}</b>"
-        rows.append(marked)
-    return html_table(ranking_head(story), rows, escaped=True, css="scores ranking")
+def _about(row: Row) -> dict[str, Cell]:
+    """Weights, costs, settings and status."""
+    weights, fixed = sum(row.parameters.values()), row.parameters.get("fixed", 0)
+    seconds, rate = row.training_seconds, row.of_training("learning_rate")
+    return {
+        "weights": Cell(f"{weights:,}", (f"{fixed:,} fitted",) if fixed else ()) if weights else Cell(NONE),
+        "training [s]": Cell(f"{np.median(seconds):.0f}" if seconds else NONE),
+        "inference [ms]": Cell(NONE if row.inference_seconds is None else number(1e3 * row.inference_seconds)),
+        "updates": Cell(NONE if row.updates is None else f"{row.updates:,}"),
+        "learning rate": Cell(NONE if rate is None else f"{rate:g}"),
+        "history": Cell(NONE if row.history is None else str(row.history)),
+        "status": Cell(row.status, row.reasons[:3]),
+    }
 
 
-def _small(cell: str) -> str:
-    """What stands below the first line in small type."""
-    first, *more = cell.split("\n")
-    return first + "".join(f"<br><small>{line}</small>" for line in more)
+def lead_rows(comparison: Comparison, metric: str, column: int, most: int = 8) -> tuple[list[str], list[list[str]]]:
+    """Return head and cells of a metric of one variable by row and lead time, rows by rank.
 
-
-def lead_html(scores: LabelScores, story: ComparisonStory, metric: str, column: int) -> str:
-    """A metric of one variable by row and lead time, rows by rank; marked where it differs from the reference's."""
-    head, rows = lead_rows(scores, story, metric, column)
-    return html_table(head, rows)
-
-
-def lead_rows(
-    scores: LabelScores, story: ComparisonStory, metric: str, column: int, most: int = 8
-) -> tuple[list[str], list[list[str]]]:
-    """Head and cells of the table by lead time."""
-    verification = scores.verification
-    steps = table_leads(scores.lead_steps(story.reference), verification.time_step, most)
+    Marked where a row differs significantly from the reference.
+    """
+    verification, scores, reference = comparison.verification, comparison.scores, comparison.reference
+    steps = table_leads(scores.lead_steps(reference), verification.time_step, most)
     times, axis = verification.time_step.lead_axis(steps)
     rows = []
-    for label in scores.ranked():
-        own = scores.lead_steps(label)
-        values = scores.mean(label, metric).value[:, column]
-        marks = np.full(len(own), "", dtype=object)
-        if label != story.reference:
-            found = scores.contrast(label, story.reference, metric)
-            at = np.searchsorted(own, found.lead_steps)
-            marks[at] = np.where(found.better[:, column], BETTER, np.where(found.worse[:, column], WORSE, ""))
-        cells = []
-        for step in steps:
-            place = np.flatnonzero(own == step)
-            there = place.size and np.isfinite(values[place[0]])
-            cells.append(f"{number(values[place[0]])}{marks[place[0]]}" if there else NONE)
-        rows.append([label, *cells])
+    for label in (row.label for row in comparison.ranked if row.forecast_seeds):
+        leads = scores.lead_steps(label)
+        values = dict(zip(leads.tolist(), scores.mean(label, metric).value[:, column].tolist(), strict=True))
+        marks: dict[int, str] = {}
+        if label != reference:
+            found = scores.contrast(label, reference, metric)
+            signs = np.where(found.better[:, column], BETTER, np.where(found.worse[:, column], WORSE, ""))
+            marks = dict(zip(found.lead_steps.tolist(), signs.tolist(), strict=True))
+        finite = {step: value for step, value in values.items() if np.isfinite(value)}
+        rows.append(
+            [label, *(f"{number(finite[k])}{marks.get(k, '')}" if k in finite else NONE for k in steps.tolist())]
+        )
     return [axis, *(f"{time:g}" for time in times)], rows
 
 
-def tuning_html(story: ComparisonStory) -> str:
-    """Every trial, the chosen in bold; nothing without tuning."""
-    if not story.trials:
-        return ""
-    labels = list(dict.fromkeys(trial.label for trial in story.trials))
-    rows = []
-    for label in labels:
-        for trial in (trial for trial in story.trials if trial.label == label):
-            words = ", ".join(f"{name.split('.')[-1]} {value:g}" if isinstance(value, float) else
-                              f"{name.split('.')[-1]} {value}" for name, value in trial.settings.items())  # fmt: skip
-            score = trial.status if trial.score is None else number(trial.score)
-            seconds = NONE if trial.seconds is None else f"{trial.seconds:.0f}"
-            cells = [escape(cell) for cell in (label, words, str(trial.updates), score, seconds, trial.reason)]
-            rows.append([f"<b>{cell}</b>" if trial.chosen and place in (1, 3) else cell
-                         for place, cell in enumerate(cells)])  # fmt: skip
-    head = ("row", "settings", "updates", "validation score", "seconds", "")
-    return html_table(head, rows, escaped=True)
+def trial_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return every trial as text, row by row."""
+    labels = dict.fromkeys(trial.label for trial in comparison.trials)
+    return [
+        {
+            "label": label,
+            "settings": spelt(trial.settings),
+            "updates": str(trial.updates),
+            "score": trial.status if trial.score is None else number(trial.score),
+            "seconds": NONE if trial.seconds is None else f"{trial.seconds:.0f}",
+            "reason": trial.reason,
+            "chosen": trial.chosen,
+        }
+        for label in labels
+        for trial in comparison.trials
+        if trial.label == label
+    ]
 
 
-def latex(scores: LabelScores, story: ComparisonStory) -> str:
-    """The ranking and, for each variable, RMSE by lead time, as booktabs tables."""
-    level = f"{100 * scores.verification.level:g} %"
-    rows = ranking_rows(scores, story)
+def spelt(settings: Mapping[str, Any]) -> str:
+    """Return settings by the last name of their path, as `learning_rate 0.001, noise 0`."""
+    words = ((path.split(".")[-1], value) for path, value in settings.items())
+    return ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in words)
+
+
+def latex(comparison: Comparison) -> str:
+    """Return booktabs tables: the ranking, what rows cost, and RMSE by lead time of each variable."""
+    verification, name, reference = comparison.verification, comparison.name, comparison.reference
+    level = f"{100 * verification.level:g} %"
+    rows = ranking_cells(comparison, ", ")
     caption = (
-        f"{story.name}: geometric mean over lead times of {'nRMSE' if story.score == 'nrmse' else 'RMSE / std'}, mean "
-        f"over seeds with {level} interval, and its ratio to that of {story.reference}."
+        f"{name}: geometric mean over lead times of {'nRMSE' if comparison.scores.kind == 'nrmse' else 'RMSE / std'}, "
+        f"mean over seeds with {level} interval, and its ratio to that of {reference}."
     )
-    head = ["row", f"score ({level})", "median", f"over {story.reference}'s ({level})"]
-    cells = [[row[1], _in_brackets(row[2]), row[3].split("\n")[0], _in_brackets(row[4])] for row in rows]
+    ratio = f"score / {reference}'s"
+    head = ["row", f"score ({level})", "median", f"over {reference}'s ({level})"]
+    cells = [[row["row"].text, _in_brackets(row["score"]), row["median of seeds (range)"].text,
+              _in_brackets(row[ratio])] for row in rows]  # fmt: skip
     tables = [booktabs(head, cells, caption, "tab:ranking")]
     head = ["row", "weights", "train [s]", "infer [ms]", "updates", "rate", "history", "status"]
-    cells = [[row[1], *(cell.split("\n")[0] for cell in row[6:13])] for row in rows]
+    names = ("row", "weights", "training [s]", "inference [ms]", "updates", "learning rate", "history", "status")
     caption = (
-        f"{story.name}: weights, seconds to train one seed, milliseconds of one step of one case, updates, learning "
-        "rate, frames of history."
+        f"{name}: weights, seconds to train one seed, milliseconds of one step of one case, updates, learning rate, "
+        "frames of history."
     )
-    tables.append(booktabs(head, cells, caption, "tab:costs"))
-    for column, variable in enumerate(scores.verification.variables):
-        head, cells = lead_rows(scores, story, "rmse", column, most=6)
-        unit = scores.verification.units[column]
+    tables.append(booktabs(head, [[row[column].text for column in names] for row in rows], caption, "tab:costs"))
+    for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
+        head, cells = lead_rows(comparison, "rmse", column, most=6)
         caption = (
             f"{METRICS['rmse'].with_unit(unit, variable)} by {head[0]}. {BETTER} lower, "
-            f"{WORSE} higher than {story.reference}, p < {1 - scores.verification.level:.2g} after Holm's adjustment."
+            f"{WORSE} higher than {reference}, p < {1 - verification.level:.2g} after Holm's adjustment."
         )
         tables.append(booktabs(["row", *head[1:]], cells, caption, f"tab:rmse-{column + 1}"))
     return document(tables)
 
 
-def _in_brackets(cell: str) -> str:
-    """An interval below its value in brackets behind it."""
-    first, *more = cell.split("\n")
-    return f"{first} ({more[0].replace(' to ', ', ')})" if more else first
-
-
-def tidy(scores: LabelScores, story: ComparisonStory) -> pd.DataFrame:
-    """One line a row, metric, lead time and variable: mean over seeds, bounds, ratio to the reference, p after Holm."""
+def tidy(comparison: Comparison) -> pd.DataFrame:
+    """Return a line a row, metric, lead time and variable: mean, bounds, ratio to the reference's, p after Holm."""
     import pandas as pd
 
-    parts = []
+    scores, reference = comparison.scores, comparison.reference
+    tables = []
     for label in scores.labels:
         for metric in scores.members[label][0].metrics:
             found = scores.mean(label, metric)
             steps = scores.lead_steps(label)
             for column, variable in enumerate(scores.verification.variables):
-                part: dict[str, Any] = {
+                table: dict[str, Any] = {
                     "row": label, "metric": metric, "variable": variable, "lead": steps,
                     "value": found.value[:, column], "lower": found.lower[:, column], "upper": found.upper[:, column],
                 }  # fmt: skip
-                if metric == "rmse" and label != story.reference:
-                    contrast = scores.contrast(label, story.reference, metric)
+                if metric == "rmse" and label != reference:
+                    contrast = scores.contrast(label, reference, metric)
                     at = np.isin(steps, contrast.lead_steps)
                     for name, values in (
                         ("ratio", contrast.ratio.value), ("ratio_lower", contrast.ratio.lower),
                         ("ratio_upper", contrast.ratio.upper), ("p", contrast.ratio.p), ("p_holm", contrast.adjusted),
                     ):  # fmt: skip
-                        part[name] = np.full(len(steps), np.nan)
-                        part[name][at] = values[:, column]
-                parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
+                        table[name] = np.full(len(steps), np.nan)
+                        table[name][at] = values[:, column]
+                tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _scored(scores: LabelScores, story: ComparisonStory, label: str) -> list[str]:
-    """Score with interval, median and range of seeds, ratio with interval, lead times won and lost."""
-    found, seeds = scores.ranking(label), scores.by_seed(label)
-    score = _bounded(found.value, found.lower, found.upper)
-    several = NONE
-    if len(seeds) > 1:
-        worst = np.where(np.isfinite(seeds), seeds, np.inf)
-        several = f"{_or_failed(np.median(worst))}\n{number(worst.min())} to {_or_failed(worst.max())}, {len(seeds)}"
-    if label == story.reference:
-        return [score, several, "1", NONE]
-    ratio = scores.ranking_ratio(label, story.reference)
-    contrast = scores.contrast(label, story.reference)
-    better, worse, every = (int(x.sum()) for x in (contrast.better, contrast.worse, np.isfinite(contrast.ratio.value)))
-    clear = "" if not ratio.p < 1 - scores.verification.level else BETTER if ratio.value < 1 else WORSE
-    compared = _bounded(ratio.value, ratio.lower, ratio.upper, clear)
-    return [score, several, compared, f"{better} {BETTER}, {worse} {WORSE}\nof {every}"]
+def _in_brackets(cell: Cell) -> str:
+    return cell.text + "".join(f" ({text})" for text in cell.below)
 
 
-def _about(info: RowInfo) -> list[str]:
-    """Weights, costs, settings and status."""
-    weights = sum(info.parameters.values())
-    fixed = info.parameters.get("fixed", 0)
-    seconds = f"{np.median(info.training_seconds):.0f}" if info.training_seconds else NONE
-    milliseconds = NONE if info.inference_seconds is None else number(1e3 * info.inference_seconds)
-    return [
-        f"{weights:,}" + (f"\n{fixed:,} fitted" if fixed else "") if weights else NONE,
-        seconds,
-        milliseconds,
-        NONE if info.updates is None else f"{info.updates:,}",
-        NONE if info.learning_rate is None else f"{info.learning_rate:g}",
-        NONE if info.history is None else str(info.history),
-        info.status + "".join(f"\n{reason}" for reason in info.reasons[:3]),
-    ]
-
-
-def _bounded(value: float | np.ndarray, lower: float | np.ndarray, upper: float | np.ndarray, mark: str = "") -> str:
-    if not np.isfinite(value):
-        return NONE
-    bounds = f"\n{number(float(lower))} to {number(float(upper))}" if np.isfinite(lower) and np.isfinite(upper) else ""
-    return f"{number(float(value))}{mark}{bounds}"
+def _bounded(value: float | None, interval: Interval | None, joint: str, mark: str = "") -> Cell:
+    if value is None:
+        return Cell(NONE)
+    return Cell(number(value) + mark, () if interval is None else (joint.join(map(number, interval)),))
 
 
 def _or_failed(value: float) -> str:
-    return number(float(value)) if np.isfinite(value) else "failed"
+    return number(value) if np.isfinite(value) else "failed"

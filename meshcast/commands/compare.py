@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from inference.comparison.story import RowInfo
-    from training.comparison.ranking import Line
+    from inference.comparison.record import Row
 
 
 def compare(
@@ -39,6 +38,7 @@ def compare(
 
     from emulator.foundation.configuration import load
     from emulator.plugins import load_plugins
+    from inference.comparison.findings import answer
     from meshcast.console import print_json, print_table, say
     from meshcast.shipped import config_path
     from training.comparison.compare import CompareConfig, expect, to_plain
@@ -60,38 +60,32 @@ def compare(
     if as_json:
         print_json(to_plain(settings, comparison))
     else:
-        infos = {info.label: info for info in comparison.story.rows}
-        against = f"over {comparison.story.reference} [95 %]"
         print_table(
             f"{settings.name}: {settings.validation.score} over {settings.forecast.steps} steps, lower is better",
-            ["", "emulator", "score [95 %]", "seeds", against, "weights", "seconds"],
-            [_cells(number, line, infos[line.label]) for number, line in enumerate(comparison.lines, 1)],
+            ["", "row", "score [95 %]", f"over {comparison.reference} [95 %]", "weights", "fit [s]"],
+            [_cells(place, row) for place, row in enumerate(comparison.ranked, 1)],
         )
-    for info in comparison.story.rows:
-        for reason in info.reasons:
-            say(f"{info.label} {info.status}: {reason}")
+        say(answer(comparison))
+    for row in comparison.rows:
+        for reason in row.reasons:
+            say(f"{row.label} {row.status}: {reason}")
     for sentence in comparison.verification.left_out:
         say(f"Not verified: {sentence}.")
     say(f"Wrote {comparison.folder / 'report.html'}.")
 
 
-def _cells(number: int, line: Line, info: RowInfo) -> list[str]:
-    status = "" if line.status in ("done", "loaded") else f" ({line.status})"
-    seconds = info.training_seconds
+def _cells(place: int, row: Row) -> list[str]:
+    status = "" if row.status in ("done", "loaded") else f" ({row.status})"
+    seconds, weights = row.training_seconds, row.parameters
+    notes = (("trainable", ""), ("fixed", " fixed"))
     return [
-        str(number),
-        line.label + status,
-        _estimate(line.score, line.interval),
-        f"{line.lowest:.3g} to {line.highest:.3g}" if line.seeds > 1 and line.lowest is not None else "",
-        _estimate(line.ratio, line.ratio_interval),
-        " + ".join(str(count) + note for count, note in _weights(dict(info.parameters))) or "0",
+        str(place),
+        row.label + status,
+        _estimate(row.score.value, row.score.interval),
+        _estimate(row.score.ratio, row.score.ratio_interval),
+        " + ".join(f"{weights[kind]}{note}" for kind, note in notes if weights.get(kind)) or "0",
         f"{sum(seconds) / len(seconds):.0f}" if seconds else "",
     ]
-
-
-def _weights(parameters: dict[str, int]) -> list[tuple[int, str]]:
-    notes = (("trainable", ""), ("fixed", " fixed"))
-    return [(parameters[kind], note) for kind, note in notes if parameters.get(kind)]
 
 
 def _estimate(value: float | None, interval: tuple[float, float] | None) -> str:

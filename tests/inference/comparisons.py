@@ -9,8 +9,8 @@ import numpy as np
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.forecast import Forecast
-from inference.comparison.story import ComparisonStory, RowInfo, Trial
-from inference.scores.scorecard import Verification
+from inference.comparison.ranking import rank
+from inference.comparison.record import Comparison, Row, Seed, Trial
 from inference.scores.verification import verify
 from tests.inference.synthetic import ring_forecast, ring_truth
 
@@ -47,54 +47,65 @@ def ring_comparison(
     leads: int = 40,
     num_nodes: int = 64,
     rough: float = 0.002,
-) -> tuple[Verification, ComparisonStory, list[Forecast], ArrayFields]:
-    """Verification, story, forecasts and truth; one row diverges half-way in a seed, and one failed to train."""
+) -> tuple[Comparison, ArrayFields]:
+    """Return a comparison and its truth; one row diverges half-way in a seed, and one failed to train."""
     truth = ring_truth(num_nodes, trajectories, leads + 1)
-    forecasts, infos, members = [], [], 0
+    rows, members = [], 0
     for label, kind, lag, growth, weights in ROWS:
         if labels is not None and label not in labels:
             continue
+        closed = kind in CLOSED
+        diverged = label == "UNet" and seeds > 1
         own = []
-        for seed in range(1 if kind in CLOSED else seeds):
+        for seed in range(1 if closed else seeds):
             random = np.random.default_rng([seed, members])
-            factor = 1.0 if kind in CLOSED else float(np.exp(0.3 * random.normal()))
+            factor = 1.0 if closed else float(np.exp(0.3 * random.normal()))
             forecast = ring_forecast(truth, label, lag * factor, growth * factor, leads)
             values = forecast.values + rough * random.normal(size=forecast.values.shape).astype(np.float32)
-            if label == "UNet" and seed == 1:
+            lost = diverged and seed == 1
+            if lost:
                 values[0, :, leads // 2 :] = np.nan
-            own.append(replace(forecast, values=values, attributes={} if kind in CLOSED else {"seed": str(seed)}))
+            own.append(
+                Seed(
+                    label,
+                    "diverged" if lost else "loaded" if kind == "forecast_file" else "done",
+                    None if closed else seed,
+                    "score not finite by update 900" if lost else "",
+                    run=None if closed else {"seconds": 300.0 + 10 * weights**0.5 + seed, "update": 900},
+                    forecast=replace(forecast, values=values, attributes={} if closed else {"seed": str(seed)}),
+                    parameters={"trainable": weights, "fixed": 12_000 if kind == "ridge" else 0},
+                    inference_seconds=None if kind == "forecast_file" else 1e-5 * (1 + weights / 900),
+                )
+            )
             members += 1
-        forecasts += own
-        closed = kind in CLOSED
-        names = (label,) if len(own) == 1 else tuple(f"{label} (seed {seed})" for seed in range(len(own)))
-        diverged = label == "UNet" and seeds > 1
-        infos.append(
-            RowInfo(
+        rows.append(
+            Row(
                 label,
                 kind,
-                "diverged" if diverged else "loaded" if kind == "forecast_file" else "done",
-                reasons=("seed 1: score not finite by update 900",) if diverged else (),
-                members=names,
-                seeds=() if closed else tuple(range(len(own))),
-                parameters={"trainable": weights, "fixed": 12_000 if kind == "ridge" else 0},
+                tuple(own),
+                {} if closed else {"training": {"learning_rate": 1e-3, "batch_size": 32}},
                 updates=None if closed else 2_000,
-                learning_rate=None if closed else 1e-3,
                 history=None if kind == "forecast_file" else 1,
-                batch_size=None if closed else 32,
-                training_seconds=() if closed else tuple(300.0 + 10 * weights**0.5 + seed for seed in range(len(own))),
-                inference_seconds=None if kind == "forecast_file" else 1e-5 * (1 + weights / 900),
                 regridding="bilinear from their grid of 1°" if kind == "forecast_file" else "",
                 differences=("history of 2 instead of 1",) if kind == "lstm" else (),
                 settings={} if closed else {"training.learning_rate": 1e-3},
             )
         )
-    infos.append(RowInfo("plain RNN & more_%", "plugin", "failed", reasons=("seed 0: out of memory",)))
-    verification = verify(forecasts, truth, climatology=np.zeros(1), baselines=["persistence"])
+    rows.append(Row("plain RNN & more_%", "plugin", (Seed("plain RNN & more_%", "failed", 0, "out of memory"),)))
+    forecasts = [seed.forecast for row in rows for seed in row.seeds if seed.forecast is not None]
+    baselines = [row.label for row in rows if row.label == "persistence"]
+    verification = verify(forecasts, truth, climatology=np.zeros(1), baselines=baselines)
     trials = tuple(
         Trial(row.label, {"training.learning_rate": rate}, 500, 0.1 / (1 + place), 12.0, "done", chosen=place == 1)
-        for row in infos
+        for row in rows
         if row.settings
         for place, rate in enumerate((3e-3, 1e-3))
     )
-    story = ComparisonStory("ring", "nrmse", infos[0].label, tuple(infos), trials, ("LSTM: history of 2, others 1",))
-    return verification, story, forecasts, truth
+    notes = ("LSTM: history of 2, others 1",)
+    return rank("ring", rows, verification, "nrmse", trials=trials, notes=notes), truth
+
+
+def pair_of(truth: ArrayFields, *forecasts: Forecast) -> Comparison:
+    """Return the comparison of forecasts without seeds, each a row of its name."""
+    rows = [Row(each.name, each.name, (Seed(each.name, "done", forecast=each),)) for each in forecasts]
+    return rank("pair", rows, verify(list(forecasts), truth), "nrmse")

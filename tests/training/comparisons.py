@@ -10,6 +10,7 @@ from emulator.foundation.configuration import load
 from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.plugins import load_plugins
+from inference.comparison.record import Comparison, Seed
 from training.comparison.configuration import CompareConfig
 
 PLUGINS = [
@@ -50,3 +51,14 @@ def config_in(folder: Path, source: Path, *overrides: str) -> CompareConfig:
     load_plugins(PLUGINS)
     places = [f"output={folder / 'runs'}", f"results={folder / 'results'}"]
     return load(CompareConfig, source / "compare.yaml", [*places, *overrides])
+
+
+def seeds_of(comparison: Comparison) -> dict[str, Seed]:
+    """Return the seeds of all rows by their label, best first."""
+    return {seed.label: seed for seed in comparison.ranked_seeds}
+
+
+def emulator_of(seed: Seed, results: str | Path) -> Path:
+    """Return the checkpoint that a run left."""
+    assert seed.run is not None
+    return Path(results) / seed.run["folder"] / "emulator.safetensors"

@@ -13,11 +13,14 @@ from emulator.build import TrainedEmulator, load_emulator
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
+from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.networks.keras_networks.tensorflow_library import keras
 from emulator.task import Task
 from graphs.atomic_file import refuse_unwritable
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, MissingExtraError
+from inference.comparison.ranking import rank
+from inference.comparison.record import Comparison, Row, Seed, Trial
 from inference.comparison.report import write_comparison
-from inference.comparison.story import ComparisonStory, Trial
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
 from training.comparison.ablation import expanded
@@ -28,14 +31,12 @@ from training.comparison.configuration import (
     TuningConfig,
 )
 from training.comparison.equal_sizes import equally_large
-from training.comparison.files import claim, story_of, to_plain, write_files
-from training.comparison.forecast_files import ForeignRow, Starts, common_starts, read_row
-from training.comparison.ranking import Row, lines_of, ranked
-from training.comparison.record import Comparison
+from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
+from training.comparison.forecast_files import Starts, at_starts, common_starts, read_row
 from training.comparison.remaining_time import Effort, Timings, effort_of
-from training.comparison.rows import Made, describe_rows, entries_of, named
+from training.comparison.rows import loaded_seed, rows_of
 from training.comparison.runs import experiments, runs_of, study_runs
-from training.comparison.starts import forecasts_of, refuse_long_history, spread
+from training.comparison.starts import forecast_from, refuse_long_history, spread
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
 from training.optimisation.tracking import track_table
@@ -52,14 +53,14 @@ __all__ = [
 class _Plan:
     """A comparison checked against its data, nothing trained yet.
 
+    given: by label the seed of each row that is not trained: a checkpoint, a forecast file, or one without its extra.
     notices: for the report, a sentence each.
     """
 
     config: CompareConfig
     test: Fields
     task: Task
-    loaded: Mapping[str, TrainedEmulator]
-    foreign: Mapping[str, ForeignRow]
+    given: Mapping[str, Seed]
     starts: Starts
     experiments: Mapping[str, ExperimentConfig]
     candidates: Sequence[Candidate]
@@ -85,39 +86,30 @@ def compare(
     """
     plan = _planned(config, say)
     refuse_unwritable(Path(config.results) / "timings")
-    folder = claim(config, overwrite)
+    folder = take_folder(config, overwrite)
     fingerprints, timings = Fingerprints(), Timings(config.results, say)
     say(f"{_effort(plan, fingerprints, timings)}.")
-    tuned, made_trials, results = _run(plan, fingerprints, timings, progress, say)
-    entries = entries_of(plan.config, plan.loaded, plan.foreign, results)
-    able = [entry for entry in entries if entry.can_forecast]
+    tuned, tried, results = _run(plan, fingerprints, timings, progress, say)
+    rows = rows_of(plan.config, tuned, results, plan.given, tried)
+    seeds = [seed for row in rows for seed in row.seeds]
+    able = [seed for seed in seeds if seed.emulator is not None or seed.forecast is not None]
     if not able:
-        raise MeshcastError("No row can forecast: " + "; ".join(f"{e.label}: {e.reason}" for e in entries) + ".")
+        raise MeshcastError("No row can forecast: " + "; ".join(f"{s.label}: {s.reason}" for s in seeds) + ".")
     say(f"forecasting {plan.starts.steps} steps of {plan.task.time_step} with {len(able)} emulators ...")
-    made = forecasts_of(able, plan.test, plan.starts, plan.task.time_step, plan.config.data.forcing_tables)
-    verification = _verified(made, plan.test)
-    by_member = named(made, [scores.label for scores in verification.emulators])
-    infos = describe_rows(plan.config, tuned, entries, by_member, made_trials)
-    rows = ranked(verification, config.validation.score, {label: _row(item) for label, item in by_member.items()})
-    rows += [Row(e.label, e.status, e.reason, result=e.result) for e in entries if not e.can_forecast]
-    story = ComparisonStory(
-        name=config.name,
-        score=config.validation.score,
-        reference=made[0].entry.label,
-        rows=tuple(infos),
-        trials=tuple(made_trials),
-        notes=(*plan.notices, *(f"{info.label}: {text}" for info in infos for text in info.differences)),
+    rows = [_with_forecasts(row, plan) for row in rows]
+    comparison = rank(
+        config.name,
+        rows,
+        _verified(rows, plan.test),
+        config.validation.score,
+        trials=tuple(tried),
+        notes=(*plan.notices, *(f"{row.label}: {text}" for row in rows for text in row.differences)),
         command=command,
+        folder=folder,
     )
-    lines = lines_of(verification, story)
-    reference = verification.emulators[0].label
-    comparison = Comparison(tuple(rows), tuple(lines), reference, verification, story, plan.starts, folder)
     write_files(config, comparison)  # before the pictures, which take longest
-    forecasts = [item.forecast for item in made]
-    write_comparison(
-        verification, story, folder, forecasts=forecasts, truth=plan.test, story=story_of(config, comparison, command)
-    )
-    track_table(config.tracking, config.name, folder, [vars(line) for line in lines])
+    write_comparison(comparison, folder, truth=plan.test)
+    track_table(config.tracking, config.name, folder, ranking_lines(comparison))
     return comparison
 
 
@@ -138,29 +130,29 @@ def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
     if not mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
     task = config.task.build(test)
-    loaded = {
-        label: _load(label, row.checkpoint, test, task.time_step)
-        for label, row in plain.rows.items()
-        if row.checkpoint is not None
-    }
-    planned = experiments(plain)
+    given = _loaded(plain, test, task.time_step)
+    notices = [
+        f"{label} is left out: {seed.reason.rstrip('.')}" for label, seed in given.items() if seed.emulator is None
+    ]
+    planned = {label: experiment for label, experiment in experiments(plain).items() if label not in given}
     refuse_long_history(plain.data, planned)
     refuse_several_devices(runs_of(plain, planned))
     tasks = [experiment.task.build(test) for experiment in planned.values()]
     emulators = [row.emulator for row in plain.rows.values()]
     tasks += [emulator.build(task, test.mesh).task for emulator in emulators if _is_baseline(emulator)]
-    tasks += [trained.emulator.task for trained in loaded.values()]
+    tasks += [seed.emulator.emulator.task for seed in given.values() if seed.emulator is not None]
     starts = spread(plain.forecast, [task, *tasks], test)
-    foreign = {
-        label: read_row(label, row, test, task) for label, row in plain.rows.items() if row.forecast_file is not None
+    files = [read_row(label, row, test, task) for label, row in plain.rows.items() if row.forecast_file is not None]
+    starts, left_out = common_starts(files, starts, task.time_step)
+    notices += [*left_out, *(text for file in files for text in file.notices)]
+    given |= {
+        file.label: Seed(file.label, "loaded", forecast=at_starts(file, starts, task.time_step)) for file in files
     }
-    starts, notices = common_starts(list(foreign.values()), starts, task.time_step)
-    notices += [text for row in foreign.values() for text in row.notices]
     planned = equally_large(plain, planned)
     tried = candidates(plain.tuning, planned)
     for text in notices:
         say(f"{text}.")
-    return _Plan(plain, test, task, loaded, foreign, starts, planned, tried, tuple(notices))
+    return _Plan(plain, test, task, given, starts, planned, tried, tuple(notices))
 
 
 def _effort(plan: _Plan, fingerprints: Fingerprints, timings: Timings) -> Effort:
@@ -200,31 +192,40 @@ def _run(
     )  # fmt: skip
 
 
-def _verified(made: Sequence[Made], test: Fields) -> Verification:
-    climatologies = [
-        item.entry.trained.emulator
-        for item in made
-        if item.entry.trained is not None and isinstance(item.entry.trained.config, ClimatologyConfig)
-    ]
+def _with_forecasts(row: Row, plan: _Plan) -> Row:
+    tables = plan.config.data.forcing_tables
+    return replace(row, seeds=tuple(forecast_from(seed, plan.test, plan.starts, tables) for seed in row.seeds))
+
+
+def _verified(rows: Sequence[Row], test: Fields) -> Verification:
+    """The scores of all seeds that forecast, in the order of the rows."""
+    seeds = [seed for row in rows for seed in row.forecast_seeds]
+    trained = [(seed.label, seed.emulator) for seed in seeds if seed.emulator is not None]
+    climatologies = [found.emulator for _, found in trained if isinstance(found.config, ClimatologyConfig)]
     return verify(
-        [item.forecast for item in made],
+        [seed.forecast for seed in seeds if seed.forecast is not None],
         test,
         climatology=climatologies[0] if climatologies else None,
-        baselines=[
-            item.entry.label
-            for item in made
-            if item.entry.trained is not None and isinstance(item.entry.trained.config, BaselineConfig)
-        ],
+        baselines=[label for label, found in trained if isinstance(found.config, BaselineConfig)],
     )
-
-
-def _row(made: Made) -> Row:
-    entry = made.entry
-    return Row(entry.label, entry.status, entry.reason, parameters=entry.parameters, result=entry.result)
 
 
 def _is_baseline(emulator: EmulatorConfig | None) -> TypeGuard[BaselineConfig]:
     return isinstance(emulator, BaselineConfig)
+
+
+def _loaded(config: CompareConfig, test: Fields, time_step: TimeStep) -> dict[str, Seed]:
+    """The seeds of checkpoints, and of the rows that need an extra which is not installed."""
+    given = {}
+    for label, row in config.rows.items():
+        try:
+            if row.checkpoint is not None:
+                given[label] = loaded_seed(label, _load(label, row.checkpoint, test, time_step))
+            elif isinstance(row.emulator, KerasConfig):
+                keras(row.emulator.kind)
+        except MissingExtraError as error:
+            given[label] = Seed(label, "unavailable", reason=str(error))
+    return given
 
 
 def _load(label: str, checkpoint: str, test: Fields, time_step: TimeStep) -> TrainedEmulator:

@@ -9,22 +9,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emulator.foundation.configuration import dump, load, read_yaml, resolve
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from inference.report.report import Notes
+from inference.comparison.findings import answer
+from inference.comparison.record import Comparison, Row, Seed
+from inference.scores.scorecard import ForecastScores, Verification
 from training.comparison.configuration import CompareConfig
 from training.comparison.older_files import with_rows
-from training.comparison.ranking import by_lead
-from training.comparison.record import Comparison
-from training.comparison.rows import plain
 from training.run_folder import is_first_process
 
 ELSEWHERE = ("output", "results", "tracking")  # where files go, which makes no comparison another
 
 
-def claim(config: CompareConfig, overwrite: bool = False) -> Path:
-    """The folder OUTPUT/NAME, which from now on is this comparison's own.
+def take_folder(config: CompareConfig, overwrite: bool = False) -> Path:
+    """Return the folder OUTPUT/NAME, which from now on is that of this comparison.
 
     Raises MeshcastError where it holds another comparison and may not be written over.
     """
@@ -42,118 +44,134 @@ def claim(config: CompareConfig, overwrite: bool = False) -> Path:
 
 
 def write_files(config: CompareConfig, comparison: Comparison) -> None:
-    """comparison.json, rows.csv with a line a label and a line a seed, and tuning.csv, beside the report."""
-    folder, story = comparison.folder, comparison.story
-    with atomic_file(folder / "comparison.json") as part:
-        part.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
+    """Write comparison.json, rows.csv with a line a row and a line a seed, and tuning.csv, beside the report."""
+    folder = comparison.folder
+    with atomic_file(folder / "comparison.json") as temporary:
+        temporary.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
     _write_csv(folder / "rows.csv", tidy_rows(comparison))
-    if story.trials:
-        trials = [{**asdict(trial), **trial.settings} for trial in story.trials]
+    if comparison.trials:
+        trials = [{**asdict(trial), **trial.settings} for trial in comparison.trials]
         _write_csv(folder / "tuning.csv", [{k: v for k, v in row.items() if k != "settings"} for row in trials])
 
 
 def tidy_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """One dictionary a label (seed empty), followed by one for each of its seeds."""
-    story = comparison.story
-    infos = {info.label: info for info in story.rows}
-    seeds: dict[str, list[dict[str, Any]]] = {label: [] for label in infos}
-    for row in comparison.rows:
-        label, seed = _label_and_seed(row.label, infos, row.result)
-        lower, upper = row.interval or (None, None)
-        seconds = None if row.result is None else row.result.seconds
-        update = None if row.result is None else row.result.update
-        seeds[label].append(
-            {"label": label, "seed": seed, "status": row.status, "score": row.score, "lower": lower, "upper": upper,
-             "training_seconds": seconds, "kept_update": update}
-        )  # fmt: skip
+    """Return one dictionary a row (seed empty), followed by one for each of its seeds, both best first."""
+    seeds = comparison.ranked_seeds
     found = []
-    for line in comparison.lines:
-        info = infos[line.label]
-        lower, upper = line.interval or (None, None)
-        training = sum(info.training_seconds) / len(info.training_seconds) if info.training_seconds else None
+    for row in comparison.ranked:
+        score, fitted = row.score, row.training_seconds
+        lower, upper = score.interval or (None, None)
         common = {
-            "kind": info.kind, "trainable": info.parameters.get("trainable", 0),
-            "fixed": info.parameters.get("fixed", 0), "updates": info.updates, "learning_rate": info.learning_rate,
-            "history": info.history, "inference_seconds": info.inference_seconds, "regridding": info.regridding,
+            "kind": row.kind, "trainable": row.parameters.get("trainable", 0), "fixed": row.parameters.get("fixed", 0),
+            "updates": row.updates, "learning_rate": row.of_training("learning_rate"), "history": row.history,
+            "inference_seconds": row.inference_seconds, "regridding": row.regridding,
         }  # fmt: skip
         found.append(
-            {"label": line.label, "seed": "", "status": line.status, "score": line.score, "lower": lower,
-             "upper": upper, "lowest": line.lowest, "median": line.median, "highest": line.highest,
-             "training_seconds": training, **common}
+            {"label": row.label, "seed": "", "status": row.status, "score": score.value, "lower": lower,
+             "upper": upper, "lowest": score.lowest, "median": score.median, "highest": score.highest,
+             "training_seconds": sum(fitted) / len(fitted) if fitted else None, **common}
         )  # fmt: skip
-        found += [{**seed, **common} for seed in seeds[line.label]]
+        for seed in (seed for seed in seeds if seed in row.seeds):
+            lower, upper = seed.score.interval or (None, None)
+            found.append(
+                {"label": row.label, "seed": "" if seed.seed is None else seed.seed, "status": seed.status,
+                 "score": seed.score.value, "lower": lower, "upper": upper,
+                 "training_seconds": seed.training_seconds,
+                 "kept_update": None if seed.run is None else seed.run["update"], **common}
+            )  # fmt: skip
     return found
 
 
 def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
-    """The comparison for machines: the ranking, and RMSE by lead time with paired differences to the first row."""
-    verification, story, starts = comparison.verification, comparison.story, comparison.starts
+    """Return the comparison for machines: the ranking, and RMSE by lead time with differences to the first row's."""
+    verification, reference = comparison.verification, comparison.verification.emulators[0]
+    forecast = next(seed.forecast for row in comparison.rows for seed in row.forecast_seeds)
+    assert forecast is not None
     return {
         "name": config.name,
         "score": f"geometric mean over lead times of {config.validation.score}",
-        "reference": comparison.reference,
+        "answer": answer(comparison),
+        "reference": reference.label,
         "level": verification.level,
-        "lines": [asdict(line) for line in comparison.lines],
-        "rows": [asdict(row) for row in comparison.rows],
-        "about": {info.label: plain(info) for info in story.rows},
-        "tuning": [asdict(trial) for trial in story.trials],
-        "notes": list(story.notes),
-        "starts": {"init_time": starts.init_time.tolist(), "trajectory": starts.trajectory.tolist()},
-        "lead_steps": starts.lead_steps.tolist(),
+        "lines": ranking_lines(comparison),
+        "rows": [_seed_line(seed) for seed in comparison.ranked_seeds],
+        "about": {row.label: _about(row) for row in comparison.rows},
+        "tuning": [asdict(trial) for trial in comparison.trials],
+        "notes": list(comparison.notes),
+        "starts": {"init_time": forecast.init_time.tolist(), "trajectory": forecast.trajectory.tolist()},
+        "lead_steps": forecast.lead_steps.tolist(),
         "time_step": str(verification.time_step),
         "variables": dict(zip(verification.variables, verification.units, strict=True)),
         "scale": dict(zip(verification.variables, verification.scale.tolist(), strict=True)),
-        "rmse": {
-            scores.label: by_lead(verification, scores, comparison.reference) for scores in verification.emulators
-        },
+        "rmse": {scores.label: _by_lead(verification, scores, reference) for scores in verification.emulators},
         "left_out": list(verification.left_out),
     }
 
 
-def story_of(config: CompareConfig, comparison: Comparison, command: str) -> Notes:
-    """What the report tells beside the scores: the ranking, and the loss of the first network."""
-    level = f"{100 * comparison.verification.level:g} %"
-    facts = {}
-    for number, row in enumerate(comparison.rows, 1):
-        words = [f"{row.label}: {row.status}{': ' * bool(row.reason)}{row.reason}"]
-        if row.score is not None:
-            words.append(f"score {row.score:.4g}{_between(row.interval)}")
-        if row.difference is not None:
-            words.append(f"{row.difference:+.4g}{_between(row.difference_interval)} against {comparison.reference}")
-        if row.result is not None and row.result.update is not None:
-            words.append(f"kept after {row.result.update} updates, {row.result.seconds:.0f} s")
-        words += [f"{count} {kind} weights" for kind, count in row.parameters.items() if count]
-        facts[f"rank {number}"] = ", ".join(words)
-    for number, text in enumerate(comparison.story.notes, 1):
-        facts[f"note {number}"] = text
-    logs = [log for info in comparison.story.rows for log in info.logs]
-    best = comparison.lines[0]
-    score = f"the geometric mean over lead times of {config.validation.score}"
-    found = f"{best.label} is best by {score}" if best.score is not None else f"No emulator has a finite {score[4:]}"
-    return Notes(
-        title=f"{config.name}: {len(comparison.lines)} emulators compared",
-        summary=f"{found}, from the same {len(comparison.starts)} starts. Intervals are of {level}.",
-        command=command,
-        log=logs[0] if logs else None,
-        facts=facts,
-    )
+def ranking_lines(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the ranking of the rows, best first, as comparison.json and a tracker have it."""
+    lines = []
+    for row in comparison.ranked:
+        score = asdict(row.score)
+        line = {"label": row.label, "status": row.status, "seeds": len(row.forecast_seeds), "score": score.pop("value")}
+        lines.append(line | score)
+    return lines
 
 
-def _label_and_seed(member: str, infos: Mapping[str, Any], result: Any) -> tuple[str, int | str]:
-    for label, info in infos.items():
-        if member in info.members:
-            seeds = dict(zip(info.members, info.seeds, strict=False))
-            return label, seeds.get(member, "")
-    return member, "" if result is None else result.seed  # a run that failed keeps its label
+def _seed_line(seed: Seed) -> dict[str, Any]:
+    score = asdict(seed.score)
+    return {
+        "label": seed.label,
+        "status": seed.status,
+        "reason": seed.reason,
+        "score": score.pop("value"),
+        **score,
+        "parameters": dict(seed.parameters) if seed.forecast is not None else {},
+        "result": seed.run,
+    }
 
 
-def _between(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f" ({interval[0]:.3g} to {interval[1]:.3g})"
+def _about(row: Row) -> dict[str, Any]:
+    """How a row came about, without paths."""
+    return {
+        "label": row.label,
+        "kind": row.kind,
+        "status": row.status,
+        "reasons": row.reasons,
+        "members": [seed.label for seed in row.forecast_seeds],
+        "seeds": row.seed_numbers,
+        "parameters": row.parameters,
+        "updates": row.updates,
+        "learning_rate": row.of_training("learning_rate"),
+        "history": row.history,
+        "batch_size": row.of_training("batch_size"),
+        "training_seconds": row.training_seconds,
+        "inference_seconds": row.inference_seconds,
+        "regridding": row.regridding,
+        "settings": row.settings,
+        "differences": row.differences,
+    }
+
+
+def _by_lead(verification: Verification, scores: ForecastScores, reference: ForecastScores) -> dict[str, Any]:
+    """RMSE [lead] by variable, and what it is more than the reference's."""
+    found: dict[str, Any] = {}
+    difference = None if scores is reference else verification.difference(scores.label, reference.label)
+    for column, name in enumerate(verification.variables):
+        found[name] = {"rmse": _numbers(scores.mean("rmse")[:, column])}
+        if difference is not None:
+            for bound in ("estimate", "lower", "upper"):
+                found[name][f"difference_{bound}"] = _numbers(getattr(difference, bound)[:, column])
+    return found
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

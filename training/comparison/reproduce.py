@@ -19,13 +19,13 @@ from emulator.checkpoint import read
 from emulator.data.forecast import Forecast
 from emulator.foundation.configuration import load, read_yaml
 from graphs.errors import MeshcastError
-from inference.comparison.label_scores import ranking_score
+from inference.comparison.record import Seed
+from inference.comparison.row_scores import ranking_score
 from inference.scores.verification import verify
 from training.comparison.configuration import CompareConfig
 from training.comparison.forecast_files import Starts
 from training.comparison.older_files import with_rows
-from training.comparison.rows import Entry
-from training.comparison.starts import forecasts_of
+from training.comparison.starts import forecast_from
 from training.experiment import ExperimentConfig
 from training.runs.fit import fit
 from training.runs.run_hash import Fingerprints
@@ -77,8 +77,8 @@ class Reproduction:
             None: "The published weights are no longer there to be compared.",
         }[self.same_weights]
         changed = "; ".join(f"{name} {change}" for name, change in self.versions.items())
-        told = f" Packages differ: {changed}." if changed and not self.same_weights else ""
-        return f"{self.label}, seed {self.seed}: {score}, {where}. {weights}{told}"
+        packages = f" Packages differ: {changed}." if changed and not self.same_weights else ""
+        return f"{self.label}, seed {self.seed}: {score}, {where}. {weights}{packages}"
 
 
 def reproduce(
@@ -195,9 +195,9 @@ def _score(config: CompareConfig, published: Mapping[str, Any], trained: Trained
     test = config.data.test.open()
     init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))
     starts = Starts(init_time, trajectory, np.array(published["lead_steps"]))
-    entry = Entry("again", None, "done", trained)
-    (made,) = forecasts_of([entry], test, starts, trained.emulator.task.time_step, config.data.forcing_tables)
-    verification = verify([_only(made.forecast, list(published["variables"]))], test, spectra=False)
+    seed = forecast_from(Seed("again", "done", emulator=trained), test, starts, config.data.forcing_tables)
+    assert seed.forecast is not None
+    verification = verify([_only(seed.forecast, list(published["variables"]))], test, spectra=False)
     scale = np.array([published["scale"][name] for name in verification.variables])
     return float(ranking_score(verification.emulators[0], scale, config.validation.score))
 

@@ -10,12 +10,11 @@ import torch
 
 from emulator.data.starts import spread_starts
 from emulator.fields import Fields
-from emulator.foundation.time_step import TimeStep
 from emulator.task import Task
 from graphs.errors import MeshcastError
+from inference.comparison.record import Seed
 from training.comparison.configuration import StartsConfig
-from training.comparison.forecast_files import Starts, at_starts
-from training.comparison.rows import Entry, Made
+from training.comparison.forecast_files import Starts
 from training.experiment import DataConfig, ExperimentConfig
 from training.optimisation.clock import working_seconds
 from training.runs.references import same_starts
@@ -59,28 +58,24 @@ def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentCo
             )
 
 
-def forecasts_of(
-    entries: Sequence[Entry], test: Fields, starts: Starts, time_step: TimeStep, forcing_tables: Sequence[str]
-) -> list[Made]:
-    """One forecast of each entry that can, all from the same starts; a row that blew up ends in NaN."""
-    made = []
-    for entry in entries:
-        if entry.foreign is not None:
-            made.append(Made(entry, at_starts(entry.foreign, starts, time_step)))
-            continue
-        assert entry.trained is not None
-        trained = replace(entry.trained, name=entry.label)
-        on_gpu = torch.cuda.is_initialized()
-        begun = working_seconds(on_gpu)
-        (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, forcing_tables)
-        seconds = (working_seconds(on_gpu) - begun) / (starts.steps * len(starts))
-        leads = starts.lead_steps - 1
-        values = forecast.values if len(leads) == starts.steps else forecast.values[:, :, leads]
-        forecast = replace(
-            forecast,
-            values=np.where(np.isfinite(values), values, np.float32(np.nan)),
-            lead_steps=starts.lead_steps,
-            attributes={**forecast.attributes} | ({} if entry.seed is None else {"seed": str(entry.seed)}),
-        )
-        made.append(Made(entry, forecast, seconds))
-    return made
+def forecast_from(seed: Seed, test: Fields, starts: Starts, forcing_tables: Sequence[str]) -> Seed:
+    """Return the seed with its forecasts from these starts; one that blew up ends in NaN.
+
+    One that has forecasts, or no emulator to make any, stays as it is.
+    """
+    if seed.emulator is None or seed.forecast is not None:
+        return seed
+    trained = replace(seed.emulator, name=seed.label)
+    on_gpu = torch.cuda.is_initialized()
+    begun = working_seconds(on_gpu)
+    (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, forcing_tables)
+    seconds = (working_seconds(on_gpu) - begun) / (starts.steps * len(starts))
+    leads = starts.lead_steps - 1
+    values = forecast.values if len(leads) == starts.steps else forecast.values[:, :, leads]
+    forecast = replace(
+        forecast,
+        values=np.where(np.isfinite(values), values, np.float32(np.nan)),
+        lead_steps=starts.lead_steps,
+        attributes={**forecast.attributes} | ({} if seed.seed is None else {"seed": str(seed.seed)}),
+    )
+    return replace(seed, forecast=forecast, inference_seconds=seconds)

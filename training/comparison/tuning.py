@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from inference.comparison.story import Trial
+from inference.comparison.record import Trial
 from training.comparison.ablation import combinations, spelt
 from training.comparison.configuration import TuningConfig
 from training.comparison.runs import networks, varied

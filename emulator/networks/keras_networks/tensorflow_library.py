@@ -10,13 +10,13 @@ from types import ModuleType
 
 import torch
 
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, MissingExtraError
 
 
 def tensorflow(kind: str = "keras_cnn") -> ModuleType:
     """TensorFlow.
 
-    kind: of the emulator that needs it, for the message. Raises MeshcastError where it is absent.
+    kind: of the emulator that needs it, for the message. Raises MissingExtraError where it is absent.
     """
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone
@@ -33,7 +33,7 @@ def tensorflow(kind: str = "keras_cnn") -> ModuleType:
 def keras(kind: str = "keras_cnn") -> ModuleType:
     """Keras on TensorFlow.
 
-    Raises MeshcastError where either is absent, or where Keras is in use already on another library.
+    Raises MissingExtraError where either is absent, MeshcastError where Keras is in use already on another library.
     """
     tensorflow(kind)
     try:
@@ -49,9 +49,9 @@ def keras(kind: str = "keras_cnn") -> ModuleType:
     return keras
 
 
-def _absent(kind: str, library: str, error: ImportError) -> MeshcastError:
+def _absent(kind: str, library: str, error: ImportError) -> MissingExtraError:
     broken = "" if error.name == library.lower() else f" (it is there, but cannot be imported: {error})"
-    return MeshcastError(f"kind: {kind} needs {library}: pip install 'meshcast[tensorflow]'{broken}.")
+    return MissingExtraError(f"kind: {kind} needs {library}: pip install 'meshcast[tensorflow]'{broken}.")
 
 
 def _share_the_machine(tensorflow: ModuleType) -> None:

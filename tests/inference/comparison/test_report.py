@@ -10,11 +10,8 @@ import pandas as pd
 import pytest
 
 from inference.comparison.report import write_comparison
-from inference.comparison.samples import samples
 from inference.report import latex_tables
-from inference.report.page import Notes
 from tests.inference.comparisons import ring_comparison
-from tests.inference.synthetic import isles_forecast, isles_truth
 from tests.time_limits import HUNG
 
 LABELS = ("GNN", "UNet", "their_forecast_2024", "persistence")
@@ -22,11 +19,9 @@ LABELS = ("GNN", "UNet", "their_forecast_2024", "persistence")
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    verification, comparison, forecasts, truth = ring_comparison(LABELS, seeds=2, leads=12, num_nodes=32)
+    comparison, truth = ring_comparison(LABELS, seeds=2, leads=12, num_nodes=32)
     folder = tmp_path_factory.mktemp("report")
-    write_comparison(
-        verification, comparison, folder, forecasts=forecasts, truth=truth, story=Notes("Ring <compared>", "All rows.")
-    )
+    write_comparison(comparison, folder, truth=truth, title="Ring <compared>")
     return folder
 
 
@@ -49,18 +44,6 @@ def test_every_picture_is_also_a_vector_with_truetype_fonts(report: Path) -> Non
     for name in pictures:
         data = (report / f"{name}.pdf").read_bytes()
         assert data.startswith(b"%PDF") and b"/Type3" not in data and b"/FontFile2" in data, name
-
-
-def test_samples_on_a_map_share_one_scale_with_the_truth() -> None:
-    truth = isles_truth(days=1, rows=9, columns=7)
-    rows = {"good": isles_forecast(truth, error=0.1, leads=3), "bad": isles_forecast(truth, error=3.0, leads=3)}
-    figure = samples(rows, truth, "2t")
-    panels = [axes for axes in figure.axes if axes.get_title("left")]
-    assert [axes.get_title("left") for axes in panels] == ["truth", "good", "bad"]
-    drawn = [
-        next(item for item in [*axes.images, *axes.collections] if item.get_array() is not None) for axes in panels
-    ]
-    assert len({item.get_clim() for item in drawn}) == 1
 
 
 def test_the_table_of_rows_has_each_lead_once(report: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +26,10 @@ from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon
 from meshcast.commands.compare import compare as command
 from tests.emulator.test_boundary import WINDOW, globe
-from tests.training.comparisons import PLUGINS, config_in, write_source
+from tests.training.comparisons import PLUGINS, config_in, emulator_of, seeds_of, write_source
 from training.comparison import compare as comparing
 from training.comparison.compare import CompareConfig, Comparison, compare, study_runs
-from training.comparison.files import claim
+from training.comparison.files import ranking_lines, take_folder, to_plain
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +46,30 @@ def compared(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Co
 @pytest.fixture
 def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports take seconds; one test of them is enough."""
-    monkeypatch.setattr(comparing, "write_comparison", lambda *given, **told: None)
+    monkeypatch.setattr(comparing, "write_comparison", lambda *given, **options: None)
+
+
+def table(comparison: Comparison) -> list[object]:
+    """The ranking of the rows and of their seeds."""
+    seeds = [(seed.label, seed.status, seed.reason, seed.score) for seed in comparison.ranked_seeds]
+    return [*ranking_lines(comparison), *seeds]
 
 
 def test_plugins_are_ranked_beside_ridge_and_persistence(compared: tuple[CompareConfig, Comparison]) -> None:
     _, comparison = compared
-    rows = {row.label: row for row in comparison.rows}
+    rows = seeds_of(comparison)
     seeded = {f"{network} (seed {seed})" for network in ("gnn", "convolution") for seed in (0, 1)}
     assert set(rows) == seeded | {"ridge", "spectral", "persistence"}
-    scores = [row.score for row in comparison.rows]
+    scores = [seed.score.value for seed in comparison.ranked_seeds]
     assert scores == sorted(scores)  # type: ignore[type-var]
-    assert comparison.rows[0].label == "spectral"  # exact for advection, where ridge at radius 3 cannot reach
-    assert rows["spectral"].score < 1e-4 < rows["ridge"].score < rows["persistence"].score  # type: ignore[operator]
+    assert comparison.ranked[0].label == "spectral"  # exact for advection, where ridge at radius 3 cannot reach
+    assert rows["spectral"].score.value < 1e-4 < rows["ridge"].score.value < rows["persistence"].score.value  # type: ignore[operator]
     assert rows["spectral"].parameters == {"trainable": 0, "fixed": 2 * 17}
-    assert rows["convolution (seed 0)"].result.config["training"]["updates"] == 5  # type: ignore[union-attr]
-    assert comparison.reference == "gnn (seed 0)" and rows["gnn (seed 0)"].difference is None
-    difference = rows["spectral"].score - rows["gnn (seed 0)"].score  # type: ignore[operator]
-    assert rows["spectral"].difference == pytest.approx(difference)
-    lower, upper = rows["spectral"].difference_interval  # type: ignore[misc]
+    assert rows["convolution (seed 0)"].run["config"]["training"]["updates"] == 5  # type: ignore[index]
+    assert comparison.reference == "gnn" and rows["gnn (seed 0)"].score.difference is None
+    difference = rows["spectral"].score.value - rows["gnn (seed 0)"].score.value  # type: ignore[operator]
+    assert rows["spectral"].score.difference == pytest.approx(difference)
+    lower, upper = rows["spectral"].score.difference_interval  # type: ignore[misc]
     assert lower < difference < upper < 0
 
 
@@ -76,22 +83,21 @@ def test_every_row_starts_from_the_same_states(compared: tuple[CompareConfig, Co
         assert scores.verified.all() and scores.lead_steps.tolist() == list(range(1, 7))
     truth = np.load(source / "test.npy")[[0, 1, 2, 4, 5], :7, 0]
     error = np.linalg.norm(truth[:, :1] - truth[:, 1:], axis=2) / np.linalg.norm(truth[:, 1:], axis=2)
-    persistence = next(row for row in comparison.rows if row.label == "persistence")
-    assert persistence.score == pytest.approx(np.exp(np.log(error.mean(0)).mean()), rel=1e-5)
+    persistence = seeds_of(comparison)["persistence"]
+    assert persistence.score.value == pytest.approx(np.exp(np.log(error.mean(0)).mean()), rel=1e-5)
 
 
 def test_a_plugin_loads_from_its_checkpoint_and_forecasts_the_same(
     compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path, without_pictures: None
 ) -> None:
     config, comparison = compared
-    paths = {
-        row.label: row.result.emulator_path(Path(config.results)) for row in comparison.rows if row.result is not None
-    }
+    paths = {label: emulator_of(seed, config.results) for label, seed in seeds_of(comparison).items()}
     chosen = {"spectral": paths["spectral"], "convolution": paths["convolution (seed 1)"].parent}
     rows = ", ".join(f"{label}: {{checkpoint: {path}}}" for label, path in chosen.items())
     again = compare(config_in(tmp_path, source, f"rows={{{rows}}}"), progress=False)
-    scores = {row.label: row.score for row in comparison.rows}
-    found = {row.label: row.score for row in again.rows}
+    scores, found = (
+        {label: seed.score.value for label, seed in seeds_of(each).items()} for each in (comparison, again)
+    )
     assert found["spectral"] == scores["spectral"]
     assert found["convolution"] == scores["convolution (seed 1)"]
     assert found["persistence"] == scores["persistence"]
@@ -113,19 +119,16 @@ def test_an_interrupted_comparison_ends_with_the_same_table(
     assert said[0] == "6 of 7 runs left, a moment each."
     assert said[1].startswith("[1/7] gnn, seed 0: done") and said[2] == "[2/7] gnn, seed 1 ..."
 
-    def table(comparison: Comparison) -> list[object]:
-        return [replace(row, result=None) for row in comparison.rows]
-
     assert table(resumed) == table(compared[1])
 
 
 def test_one_report_tells_it_all(compared: tuple[CompareConfig, Comparison]) -> None:
     _, comparison = compared
     page = (comparison.folder / "report.html").read_text()
-    assert all(row.label in page for row in comparison.rows)
-    assert "rank 1" in page and "loss.png" not in page and (comparison.folder / "loss.png").is_file()
+    assert all(label in page for label in seeds_of(comparison))
+    assert "loss.png" not in page and (comparison.folder / "loss.png").is_file()
     written = json.loads((comparison.folder / "comparison.json").read_text())
-    assert [row["label"] for row in written["rows"]] == [row.label for row in comparison.rows]
+    assert [row["label"] for row in written["rows"]] == list(seeds_of(comparison))
     lines = {line["label"]: line for line in written["lines"]}
     assert next(iter(lines)) == "spectral" and lines["gnn"]["seeds"] == 2
     scores = {row["label"]: row["score"] for row in written["rows"]}
@@ -179,9 +182,8 @@ def test_an_installed_package_brings_its_emulator_by_entry_point(
     monkeypatch.syspath_prepend(str(tmp_path))
     assert importlib.metadata.version("waves-package") == "1.0"
     comparison = compare(config, progress=False)
-    assert comparison.rows[0].label == "waves"
-    assert comparison.rows[0].result is not None
-    trained = load_emulator(comparison.rows[0].result.emulator_path(Path(config.results)))
+    assert comparison.ranked[0].label == "waves"
+    trained = load_emulator(emulator_of(comparison.ranked_seeds[0], config.results))
     assert type(trained.emulator) is find_plugin("installed waves")
 
 
@@ -197,16 +199,18 @@ def test_a_row_that_fails_is_named_and_the_others_are_ranked(
     load_plugins([tmp_path / "half.py"])
     config = config_in(tmp_path, source, "rows={half: {emulator: {kind: plugin, name: half}}}")
     comparison = compare(config, progress=False)
-    assert [(row.label, row.status) for row in comparison.rows] == [("persistence", "done"), ("half", "failed")]
-    assert comparison.rows[1].reason == "RuntimeError: singular matrix"
+    assert [(row.label, row.status) for row in comparison.ranked] == [("persistence", "done"), ("half", "failed")]
+    assert comparison["half"].reasons == ("seed 0: RuntimeError: singular matrix",)
     assert comparison.reference == "persistence"
     app = Typer()
     app.command()(command)
     places = [f"output={config.output}", f"results={config.results}"]
     rows = "rows={half: {emulator: {kind: plugin, name: half}}}"
-    told = CliRunner().invoke(app, [str(source / "compare.yaml"), rows, *places, "--plugin", str(tmp_path / "half.py")])
-    assert told.exit_code == 0 and "(failed)" in told.output
-    assert "half failed: seed 0: RuntimeError: singular matrix" in " ".join(told.output.split())
+    finished = CliRunner().invoke(
+        app, [str(source / "compare.yaml"), rows, *places, "--plugin", str(tmp_path / "half.py")]
+    )
+    assert finished.exit_code == 0 and "(failed)" in finished.output
+    assert "half failed: seed 0: RuntimeError: singular matrix" in " ".join(finished.output.split())
 
 
 def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, without_pictures: None) -> None:
@@ -215,8 +219,8 @@ def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, 
     comparison = compare(config_in(tmp_path, source, row, "forecast.steps=8"), progress=False)
     persistence = comparison.verification["persistence"].mean("nrmse")[:, 0]
     assert persistence[-1] < 1e-7 < 0.5 < persistence[:-1].min()
-    assert [row.label for row in comparison.rows] == ["spectral", "persistence"]
-    assert comparison.rows[1].score > 0.1  # type: ignore[operator]
+    assert [row.label for row in comparison.ranked] == ["spectral", "persistence"]
+    assert comparison["persistence"].score.value > 0.1  # type: ignore[operator]
 
 
 def test_real_data_start_every_so_many_steps(
@@ -251,7 +255,7 @@ def test_a_window_is_cut_out_of_every_part_of_a_comparison(
     )
     overrides = [rows, window, "task.prognostic=[h, u, v]", "validation.score=rmse"]
     comparison = compare(config_in(tmp_path, source, *overrides, "forecast={steps: 3}"), progress=False)
-    trained = load_emulator(comparison.rows[0].result.emulator_path(tmp_path / "results"))  # type: ignore[union-attr]
+    trained = load_emulator(emulator_of(comparison.ranked_seeds[0], tmp_path / "results"))
     assert trained.emulator.mesh.same_nodes(in_window(fields, WINDOW).mesh)
 
 
@@ -304,9 +308,7 @@ def test_a_checkpoint_of_another_mesh_is_refused(
     compared: tuple[CompareConfig, Comparison], source: Path, tmp_path: Path
 ) -> None:
     config, comparison = compared
-    path = next(row.result for row in comparison.rows if row.label == "ridge").emulator_path(  # type: ignore[union-attr]
-        Path(config.results)
-    )
+    path = emulator_of(comparison["ridge"].seeds[0], config.results)
     np.save(tmp_path / "test.npy", np.load(source / "test.npy")[..., ::2])
     np.save(tmp_path / "train.npy", np.load(source / "train.npy")[..., ::2])
     overrides = [f"rows={{old: {{checkpoint: {path}}}}}"]
@@ -331,10 +333,10 @@ def test_two_comparisons_under_one_name_are_told_apart(
     other = replace(config, seeds=(0,), tracking=replace(config.tracking, project="elsewhere"))
     with pytest.raises(MeshcastError, match=r"tiny holds another comparison; seeds differs\. Choose another name"):
         compare(other, progress=False)
-    assert claim(other, overwrite=True) == claim(other) == comparison.folder
+    assert take_folder(other, overwrite=True) == take_folder(other) == comparison.folder
     with pytest.raises(MeshcastError, match="seeds differs"):
-        claim(config)
-    claim(config, overwrite=True)
+        take_folder(config)
+    take_folder(config, overwrite=True)
 
 
 def test_values_of_the_test_part_reach_no_run_and_no_choice(
@@ -349,16 +351,16 @@ def test_values_of_the_test_part_reach_no_run_and_no_choice(
     second = compare(
         config_in(tmp_path / "second", source, *rows, f"data.test.source={tmp_path / 'other.npy'}"), progress=False
     )
-    assert [trial.score for trial in first.story.trials] == [trial.score for trial in second.story.trials]
-    results = [{row.label: row.result for row in comparison.rows} for comparison in (first, second)]
+    assert [trial.score for trial in first.trials] == [trial.score for trial in second.trials]
+    found = [seeds_of(comparison) for comparison in (first, second)]
     for label in ("gnn", "persistence"):
-        one, other = (found[label] for found in results)
-        assert one is not None and other is not None and one.hash == other.hash
-    files = [found["gnn"].emulator_path(tmp_path / name / "results")  # type: ignore[union-attr]
-             for found, name in zip(results, ("first", "second"), strict=True)]  # fmt: skip
+        one, other = (seeds[label].run for seeds in found)
+        assert one is not None and other is not None and one["hash"] == other["hash"]
+    files = [emulator_of(seeds["gnn"], tmp_path / name / "results")
+             for seeds, name in zip(found, ("first", "second"), strict=True)]  # fmt: skip
     weights = [dict(load_emulator(path).emulator.named_parameters()) for path in files]  # type: ignore[attr-defined]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert first.lines[0].score != second.lines[0].score
+    assert first.ranked[0].score.value != second.ranked[0].score.value
 
 
 TUNED = (
@@ -377,7 +379,7 @@ def tuned(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Compa
     """The comparison nobody killed."""
     config = config_in(tmp_path_factory.mktemp("tuned"), source, *TUNED)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(comparing, "write_comparison", lambda *given, **told: None)
+        patch.setattr(comparing, "write_comparison", lambda *given, **options: None)
         return config, compare(config, progress=False)
 
 
@@ -402,16 +404,13 @@ def test_killed_between_updates_it_ends_with_the_same_table_bit_for_bit(
         compare(config, progress=False)
     resumed = compare(config, progress=False)
     assert 2 * 2 + 2 * 4 + 1 <= len(done) <= 2 * 2 + 2 * 4 + 2  # the updates since the last validation are taken again
-    assert resumed.lines == whole.lines
-    assert [replace(row, result=None) for row in resumed.rows] == [replace(row, result=None) for row in whole.rows]
-    assert [replace(trial, seconds=0) for trial in resumed.story.trials] == [
-        replace(trial, seconds=0) for trial in whole.story.trials
+    assert table(resumed) == table(whole)
+    assert [replace(trial, seconds=0) for trial in resumed.trials] == [
+        replace(trial, seconds=0) for trial in whole.trials
     ]
     weights = [
-        read(row.result.emulator_path(Path(place.results)))[0]  # type: ignore[union-attr]
+        read(emulator_of(seeds_of(found)["gnn (seed 0)"], place.results))[0]
         for place, found in (tuned, (config, resumed))
-        for row in found.rows
-        if row.label == "gnn (seed 0)"
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
@@ -419,21 +418,20 @@ def test_killed_between_updates_it_ends_with_the_same_table_bit_for_bit(
 def test_a_truncated_emulator_is_told_and_made_anew(source: Path, tmp_path: Path, without_pictures: None) -> None:
     config = config_in(tmp_path, source, "rows={ridge: {emulator: {kind: ridge}}}")
     whole = compare(config, progress=False)
-    (result,) = [row.result for row in whole.rows if row.label == "ridge"]
-    path = result.emulator_path(Path(config.results))  # type: ignore[union-attr]
+    path = emulator_of(whole["ridge"].seeds[0], config.results)
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(MeshcastError, match=r"truncated.* Remove it and start the comparison again"):
         compare(config, progress=False)
     path.unlink()
-    assert compare(config, progress=False).lines == whole.lines
+    assert table(compare(config, progress=False)) == table(whole)
 
 
 def test_a_row_that_diverges_stays_in_the_table(source: Path, tmp_path: Path, without_pictures: None) -> None:
     overrides = [TUNED[0], "rows.gnn.training={learning_rate: 1.0e+30}", "seeds=[0]"]
     comparison = compare(config_in(tmp_path, source, *overrides), progress=False)
-    assert {line.label: line.status for line in comparison.lines} == {"gnn": "diverged", "persistence": "done"}
-    (info,) = [info for info in comparison.story.rows if info.label == "gnn"]
-    assert info.reasons == ("seed 0: loss or score not finite by update 4",) and info.members == ("gnn",)
+    assert {row.label: row.status for row in comparison.rows} == {"gnn": "diverged", "persistence": "done"}
+    row = comparison["gnn"]
+    assert row.reasons == ("seed 0: loss or score not finite by update 4",) and len(row.forecast_seeds) == 1
     written = json.loads((comparison.folder / "comparison.json").read_text())
     assert [row["status"] for row in written["rows"] if row["label"] == "gnn"] == ["diverged"]
 
@@ -449,6 +447,28 @@ def test_the_table_of_a_tracked_comparison_is_a_record_of_its_own(
     (path,) = comparison.folder.glob("wandb/offline-run-*/*.wandb")
     assert read_back(path).name == "tiny, table"
     summaries = [record.summary for record in records(path) if record.WhichOneof("record_type") == "summary"]
-    told = {"/".join(item.nested_key) or item.key: item.value_json for found in summaries for item in found.update}
-    scores = {line.label: line.score for line in comparison.lines}
-    assert json.loads(told["score/ridge"]) == scores["ridge"] < scores["persistence"]  # type: ignore[operator]
+    summary = {"/".join(item.nested_key) or item.key: item.value_json for found in summaries for item in found.update}
+    scores = {row.label: row.score.value for row in comparison.rows}
+    assert json.loads(summary["score/ridge"]) == scores["ridge"] < scores["persistence"]  # type: ignore[operator]
+
+
+def test_a_row_without_its_extra_is_named_and_marked_and_the_others_run(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorflow", "keras")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    rows = "rows={ridge: {emulator: {kind: ridge}}, Keras CNN: {emulator: {kind: keras_cnn, num_layers: 2}}}"
+    config = config_in(tmp_path, source, rows, "parameters=500")
+    said: list[str] = []
+    comparison = compare(config, progress=False, say=said.append)
+    needs = "kind: keras_cnn needs TensorFlow: pip install 'meshcast[tensorflow]'."
+    assert said[0] == f"Keras CNN is left out: {needs}"
+    assert [row.label for row in comparison.ranked] == ["ridge", "persistence", "Keras CNN"]
+    assert comparison["Keras CNN"].status == "unavailable" and comparison["Keras CNN"].reasons == (needs,)
+    written = to_plain(config, comparison)
+    assert written["lines"][-1]["status"] == written["rows"][-1]["status"] == "unavailable"
+    assert written["rows"][-1]["reason"] == needs
+    texts = {name: (comparison.folder / name).read_text() for name in ("report.html", "rows.csv", "table.tex")}
+    assert all("unavailable" in text for text in texts.values())
+    assert "Keras CNN unavailable: kind: keras_cnn needs TensorFlow" in texts["report.html"]

@@ -131,7 +131,7 @@ def test_a_forecast_file_is_a_row_among_the_others(
 ) -> None:
     """Theirs is a degree too warm at every lead, persistence too cold by a quarter of a degree a step."""
     monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: test_part)
-    monkeypatch.setattr("training.comparison.compare.write_comparison", lambda *given, **told: None)
+    monkeypatch.setattr("training.comparison.compare.write_comparison", lambda *given, **options: None)
     path = weatherbench(tmp_path / "theirs.nc", 24 * HOUR * np.arange(1, 8), 6 * HOUR * np.arange(1, 5))
     rows = f"rows={{theirs: {{forecast_file: {path}}}}}"
     overrides = [rows, "task.prognostic=[2t]", "validation.score=rmse"]
@@ -143,4 +143,4 @@ def test_a_forecast_file_is_a_row_among_the_others(
     assert np.allclose(rmse["theirs"], 1, atol=1e-3)
     assert np.allclose(rmse["persistence"], [0.25, 0.5, 0.75, 1], atol=1e-3)
     assert comparison.verification.emulators[1].init_time.tolist() == (24 * HOUR * np.arange(1, 8)).tolist()
-    assert [(line.label, line.status) for line in comparison.lines] == [("persistence", "done"), ("theirs", "loaded")]
+    assert [(row.label, row.status) for row in comparison.ranked] == [("persistence", "done"), ("theirs", "loaded")]

@@ -26,7 +26,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished comparison."""
     folder = tmp_path_factory.mktemp("published")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("training.comparison.compare.write_comparison", lambda *given, **told: None)
+        patch.setattr("training.comparison.compare.write_comparison", lambda *given, **options: None)
         return compare(config_in(folder, write_source(folder), ROWS), progress=False).folder
 
 
@@ -60,8 +60,8 @@ def test_a_score_outside_the_interval_is_told_with_exit_code_1(published: Path, 
     (moved / "comparison.json").write_text(json.dumps(content))
     app = Typer()
     app.command()(command)
-    told = CliRunner().invoke(app, [str(moved), "--row", "ridge", "--keep"])
-    assert told.exit_code == 1 and "outside" in told.output
+    finished = CliRunner().invoke(app, [str(moved), "--row", "ridge", "--keep"])
+    assert finished.exit_code == 1 and "outside" in finished.output
     (kept,) = moved.glob("reproduced-*")
     assert (kept / "emulator.safetensors").is_file()
     asked = CliRunner().invoke(app, [str(moved), "--row", "convolution", "--seed", "1", "--json"])

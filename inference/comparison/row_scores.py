@@ -1,23 +1,23 @@
-"""Scores of a comparison's rows, the seeds of a row together: means, ratios to another row, tests by lead time."""
+"""Scores of the rows of a comparison, the seeds of a row together: means, ratios of rows, tests by lead time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
 from inference.comparison.seed_bootstrap import Estimate, SeedSamples, estimate, holm
-from inference.comparison.story import ComparisonStory
 from inference.scores.bootstrap import Resamples, resample_cases
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import ForecastScores, Verification, common_cases
 
 Array = NDArray[np.float64]
 Kind = Literal["nrmse", "rmse"]
+Found = TypeVar("Found")
 Statistic = Callable[[ForecastScores, Array | None], Array]
 
 
@@ -47,26 +47,21 @@ class Contrast:
 
 
 @dataclass(frozen=True, eq=False)
-class LabelScores:
-    """The rows of a comparison over all their seeds.
+class RowScores:
+    """Scores of the rows of a comparison over all their seeds.
 
     members: scores of each row's seeds by its label, for rows that forecast; the same cases for all seeds of a row.
     kind: of the score that ranks.
 
     Errors are averaged over seeds as logarithms, and compared as ratios: a seed twice as bad and one half as bad are
-    equally far, and rows may differ by decades. Other metrics have their plain mean.
+    equally far, and rows may differ by decades. Other metrics have their plain mean. Every estimate is made once.
     """
 
     verification: Verification
     members: Mapping[str, Sequence[ForecastScores]]
     kind: Kind
     num_resamples: int = 1000
-    _means: dict[tuple[str, str], Estimate] = field(default_factory=dict, init=False, repr=False)
-    _contrasts: dict[tuple[str, str, str], Contrast] = field(default_factory=dict, init=False, repr=False)
-
-    @classmethod
-    def of(cls, verification: Verification, story: ComparisonStory) -> LabelScores:
-        return cls(verification, story.groups(verification), story.score)
+    _found: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -75,79 +70,88 @@ class LabelScores:
     def lead_steps(self, label: str) -> NDArray[np.int64]:
         return self.members[label][0].lead_steps
 
+    def leads(self, label: str) -> Array:
+        """Lead times of a row, in the unit of `lead_label`."""
+        return self.verification.time_step.lead_axis(self.lead_steps(label))[0]
+
+    @property
+    def lead_label(self) -> str:
+        """The name and unit of an axis of lead times."""
+        return self.verification.time_step.lead_axis(self.lead_steps(self.labels[0]))[1]
+
     def holds(self, label: str, metric: str) -> bool:
         """Whether a row that forecast has a metric."""
         return label in self.members and metric in self.members[label][0].metrics
 
     def mean(self, label: str, metric: str) -> Estimate:
         """A metric over all cases and seeds, [lead, variable]."""
-        if (label, metric) not in self._means:
-            own = self.members[label]
-            draws = self._draws(own)
-            samples = _samples(own, draws, self._statistic(metric))
-            found = estimate(samples, draws, self.verification.level)
-            self._means[label, metric] = found.exponential() if METRICS[metric].geometric else found
-        return self._means[label, metric]
+        return self._once(("mean", label, metric), lambda: self._mean(label, metric))
 
     def contrast(self, label: str, other: str, metric: str = "rmse") -> Contrast:
         """The ratio of two rows' errors by lead time; see `Contrast`."""
         assert METRICS[metric].geometric
-        if (label, other, metric) not in self._contrasts:
-            own, theirs = _on_common_cases(self.members[label], self.members[other])
-            ratio = self._ratio(own, theirs, self._statistic(metric))
-            level = self.verification.level
-            adjusted = holm(ratio.p)
-            self._contrasts[label, other, metric] = Contrast(label, other, own[0].lead_steps, ratio, adjusted, level)
-        return self._contrasts[label, other, metric]
-
-    def by_seed(self, label: str) -> Array:
-        """[seed] the score that ranks."""
-        return np.exp([self._ranking(scores, None) for scores in self.members[label]])
+        return self._once(("contrast", label, other, metric), lambda: self._contrast(label, other, metric))
 
     def ranking(self, label: str) -> Estimate:
         """The score that ranks, geometric mean over seeds, see `ranking_score`."""
-        if (label, "ranking") not in self._means:
-            own = self.members[label]
-            draws = self._draws(own)
-            found = estimate(_samples(own, draws, self._ranking), draws, self.verification.level)
-            self._means[label, "ranking"] = found.exponential()
-        return self._means[label, "ranking"]
+        return self._once(("ranking", label), lambda: self._estimate(label, self._ranking).exponential())
 
     def ranking_ratio(self, label: str, other: str) -> Estimate:
         """The score that ranks over another row's, paired on the cases both have."""
-        return self._ratio(*_on_common_cases(self.members[label], self.members[other]), self._ranking)
-
-    def ranked(self) -> list[str]:
-        """Labels, best first, those without a finite score last."""
-        scores = {label: float(np.exp(np.log(self.by_seed(label)).mean())) for label in self.members}
-        return sorted(scores, key=lambda label: scores[label] if np.isfinite(scores[label]) else np.inf)
+        return self._once(("ratio", label, other), lambda: self._ratio(label, other, self._ranking))
 
     def share_stable(self, label: str) -> tuple[NDArray[np.int64], Array]:
         """Lead steps from 0, and [lead, variable] the share of cases and seeds whose error was within the threshold."""
-        own = self.members[label]
-        stable = np.concatenate([scores.stable_steps for scores in own])  # [case of a seed, variable]
-        steps = np.concatenate([[0], own[0].lead_steps[own[0].verified.any((0, 2))]])
+        members = self.members[label]
+        stable = np.concatenate([scores.stable_steps for scores in members])  # [case of a seed, variable]
+        steps = np.concatenate([[0], members[0].lead_steps[members[0].verified.any((0, 2))]])
         there = np.isfinite(stable)
         alive = there & (stable >= steps[:, None, None])
         with np.errstate(invalid="ignore"):
             return steps, alive.sum(1) / there.sum(0)
 
-    def draws_of(self, label: str) -> Resamples:
-        """The resamples of a row's cases, for what the report says of them."""
-        return self._draws(self.members[label])
+    def draws_of(self, *labels: str) -> Resamples:
+        """The resamples of a row's cases, or of those that two rows have in common."""
+        return self._once(("draws", *labels), lambda: self._draws(*labels))
 
-    def _ratio(self, own: Sequence[ForecastScores], theirs: Sequence[ForecastScores], of: Statistic) -> Estimate:
-        draws = self._draws(own, theirs)
-        samples = [_samples(group, draws, of) for group in (own, theirs)]
-        return estimate(samples[0], draws, self.verification.level, samples[1]).exponential()
+    def _once(self, key: tuple[str, ...], found: Callable[[], Found]) -> Found:
+        if key not in self._found:
+            self._found[key] = found()
+        return cast(Found, self._found[key])
 
-    def _draws(self, own: Sequence[ForecastScores], theirs: Sequence[ForecastScores] = ()) -> Resamples:
-        series = _mean_error(own) - _mean_error(theirs) if theirs else _mean_error(own)
+    def _mean(self, label: str, metric: str) -> Estimate:
+        found = self._estimate(label, self._statistic(metric))
+        return found.exponential() if METRICS[metric].geometric else found
+
+    def _estimate(self, label: str, of: Statistic) -> Estimate:
+        draws = self.draws_of(label)
+        return estimate(_samples(self.members[label], draws, of), draws, self.verification.level)
+
+    def _contrast(self, label: str, other: str, metric: str) -> Contrast:
+        ratio = self._ratio(label, other, self._statistic(metric))
+        leads = np.intersect1d(self.lead_steps(label), self.lead_steps(other))
+        return Contrast(label, other, leads, ratio, holm(ratio.p), self.verification.level)
+
+    def _ratio(self, label: str, other: str, of: Statistic) -> Estimate:
+        draws = self.draws_of(label, other)
+        first, second = (_samples(members, draws, of) for members in self._in_common(label, other))
+        return estimate(first, draws, self.verification.level, second).exponential()
+
+    def _in_common(self, *labels: str) -> list[Sequence[ForecastScores]]:
+        """The seeds of each row, on the cases and lead times that all have."""
+        if len(labels) == 1:
+            return [self.members[labels[0]]]
+        every = iter(common_cases(*(member for label in labels for member in self.members[label])))
+        return [[next(every) for _ in self.members[label]] for label in labels]
+
+    def _draws(self, *labels: str) -> Resamples:
+        groups = self._in_common(*labels)
+        series = [_mean_error(members) for members in groups]
         return resample_cases(
-            own[0].init_time,
-            own[0].trajectory,
+            groups[0][0].init_time,
+            groups[0][0].trajectory,
             np.random.default_rng(self.verification.bootstrap_seed),
-            series=series,
+            series=series[0] if len(series) == 1 else series[0] - series[1],
             block_cases=self.verification.block_cases,
             num_resamples=self.num_resamples,
         )
@@ -174,20 +178,13 @@ def ranking_score(scores: ForecastScores, scale: Array, kind: Kind, counts: Arra
     return np.asarray(np.exp(np.log(np.maximum(errors, ROUNDING)).mean(axis=(-2, -1))))
 
 
-def _samples(own: Sequence[ForecastScores], draws: Resamples, of: Statistic) -> SeedSamples:
-    return SeedSamples(np.stack([of(scores, None) for scores in own]), np.stack([of(s, draws.counts) for s in own]))
+def _samples(members: Sequence[ForecastScores], draws: Resamples, of: Statistic) -> SeedSamples:
+    return SeedSamples(*(np.stack([of(scores, counts) for scores in members]) for counts in (None, draws.counts)))
 
 
-def _mean_error(own: Sequence[ForecastScores]) -> Array:
+def _mean_error(members: Sequence[ForecastScores]) -> Array:
     """[case, lead, variable] over seeds, whose memory in time decides how long blocks are."""
-    return np.asarray(np.mean([scores.case_values("rmse") for scores in own], axis=0))
-
-
-def _on_common_cases(
-    own: Sequence[ForecastScores], theirs: Sequence[ForecastScores]
-) -> tuple[Sequence[ForecastScores], Sequence[ForecastScores]]:
-    every = common_cases(*own, *theirs)
-    return every[: len(own)], every[len(own) :]
+    return np.asarray(np.mean([scores.case_values("rmse") for scores in members], axis=0))
 
 
 def _log(values: Array) -> Array:

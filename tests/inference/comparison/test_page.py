@@ -1,0 +1,31 @@
+"""The page of a comparison: the answer first, everything escaped, every seed there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from inference.comparison.findings import answer
+from inference.comparison.page import page
+from inference.comparison.record import Seed
+from tests.inference.comparisons import ring_comparison
+
+
+def test_the_page_opens_with_the_answer_and_escapes_what_rows_are_called() -> None:
+    comparison, _ = ring_comparison(("GNN", "CNN"), 2, 4, 6, 16)
+    text = page(comparison, [])
+    body = text.split("<body>")[1]
+    assert 0 < body.index("<h1>") < body.index(answer(comparison)) < body.index("Ranking</h2>")
+    assert "plain RNN &amp; more_%" in body and "plain RNN & more_%" not in body
+    for row in comparison.rows:
+        for seed in row.forecast_seeds:
+            assert f"<td>{seed.label}</td>" in body
+    evil = replace(comparison, notes=("<script>alert(1)</script>",))
+    assert "<script>alert" not in page(evil, [])
+
+
+def test_an_unavailable_row_is_marked_with_its_reason() -> None:
+    comparison, _ = ring_comparison(("GNN", "CNN"), 1, 4, 6, 16)
+    lost = replace(comparison.rows[-1], seeds=(Seed("Keras CNN", "unavailable", reason="needs TensorFlow"),))
+    text = page(replace(comparison, rows=(*comparison.rows[:-1], lost)), [])
+    assert "unavailable: needs TensorFlow." in text
+    assert "<small>needs TensorFlow</small>" in text
