@@ -22,7 +22,7 @@ from emulator.physics.simulate import SimulationConfig, load_simulation, simulat
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.task import Task
 from graphs.errors import MeshcastError
-from inference.forecasts.write_forecast import future_forcings, write_forecast
+from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
 from inference.scores.conservation import corrections
 from inference.scores.equivalent_truncation import equivalents
 from inference.scores.scorecard import ForecastScores, Verification
@@ -132,7 +132,8 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
     initial = _unseen_starts(experiment, trained, demo.steps)
     forecast_path, forcings = folder / "forecast.nc", future_forcings(trained, [])
     with progress("forecasting", demo.steps) as done:
-        stops = write_forecast(trained, initial, forcings, demo.steps, forecast_path, overwrite=True, on_step=done)
+        options = ForecastOptions(overwrite=True)
+        stops = write_forecast(trained, initial, forcings, demo.steps, forecast_path, options, done)
     for stop in stops:
         say(f"Guard: {stop}")
     facts = {

@@ -28,17 +28,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 HOURS_A_MONTH = 730  # nominal: Anemoi knows no months, and twelve of them make its usual year of 8760h
-TASKS = (
-    "init",
-    "load",
-    "finalise",
-    "init_additions",
-    "load_additions",
-    "finalise_additions",
-    "patch",
-    "cleanup",
-    "verify",
-)
+TASKS = "init load finalise init_additions load_additions finalise_additions patch cleanup verify".split()
 MAX_CHUNK_DATES, CHUNK_BYTES = 24, 2**22  # windows of 5 steps read fastest between 6 and 24 dates a chunk
 
 

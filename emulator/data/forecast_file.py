@@ -6,7 +6,8 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,9 +16,8 @@ from numpy.typing import NDArray
 
 from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.forecast import Forecast
-from emulator.data.forecast_netcdf import write_netcdf
+from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
-from emulator.foundation.time_step import TimeStep
 from graphs.atomic_file import system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
@@ -32,33 +32,15 @@ class ForecastWriter:
     other. Appending to such a file cannot harm what it holds, as appending to NetCDF can; whatever breaks off a run,
     `resume` finds every whole lead.
 
-    name: the emulator's.
-    init_time, trajectory: [case].
-    attributes: licence, attribution, title and the like become CF's own attributes, everything else `meshcast_*`.
+    heading: all but the values; of its attributes licence, attribution, title and the like become CF's own, everything
+        else `meshcast_*`.
     leads_done: lead times appended so far.
 
     Raises MeshcastError where the output exists or cannot be written, or the disk is full.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        name: str,
-        mesh: Mesh,
-        time_step: TimeStep,
-        variables: Sequence[str],
-        units: Sequence[str],
-        init_time: NDArray[np.int64],
-        trajectory: NDArray[np.int64],
-        num_members: int,
-        attributes: Mapping[str, str],
-        overwrite: bool = False,
-    ) -> None:
-        self.path, self.partial = Path(path), partial_file(path)
-        self.name, self.mesh, self.time_step = name, mesh, time_step
-        self.variables, self.units, self.num_members = tuple(variables), tuple(units), num_members
-        self.init_time, self.trajectory = np.asarray(init_time, np.int64), np.asarray(trajectory, np.int64)
-        self.attributes = {name: str(value) for name, value in attributes.items()}
+    def __init__(self, path: str | Path, heading: ForecastHeading, overwrite: bool = False) -> None:
+        self.path, self.partial, self.heading = Path(path), partial_file(path), heading
         self.leads_done = 0
         refuse_existing(self.path, overwrite)
         with self._explained():
@@ -92,18 +74,18 @@ class ForecastWriter:
         return writer
 
     @classmethod
-    def start_or_resume(cls, path: str | Path, overwrite: bool = False, **arguments: Any) -> ForecastWriter:
-        """`resume` where a partial file of the same forecast is there, else a new one; arguments of the constructor.
+    def start_or_resume(cls, path: str | Path, heading: ForecastHeading, overwrite: bool = False) -> ForecastWriter:
+        """`resume` where a partial file of the same forecast is there, else a new one.
 
         Raises MeshcastError where the partial file is of another forecast.
         """
         if not partial_file(path).exists():
-            return cls(path, overwrite=overwrite, **arguments)
+            return cls(path, heading, overwrite)
         refuse_existing(Path(path), overwrite)
         writer = cls.resume(path)
-        given = arguments.pop("attributes")
-        different = [name for name, value in arguments.items() if not _equal(getattr(writer, name), value)]
-        different += [name for name in given if writer.attributes.get(name) != str(given[name])]
+        found, names = writer.heading, [field.name for field in fields(heading) if field.name != "attributes"]
+        different = [name for name in names if not _equal(getattr(found, name), getattr(heading, name))]
+        different += [name for name, value in heading.attributes.items() if found.attributes.get(name) != value]
         if different:
             writer.close()
             raise MeshcastError(
@@ -131,12 +113,12 @@ class ForecastWriter:
 
         attributes: added to those given at the start.
         """
-        self.attributes |= {name: str(value) for name, value in (attributes or {}).items()}
+        heading = replace(self.heading, attributes={**self.heading.attributes, **(attributes or {})})
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
             with self._explained():
                 with system_errors(beside, self.leads_done * self._lead_bytes + 2**20):
-                    write_netcdf(beside, self, map(self._lead, range(self.leads_done)))
+                    write_netcdf(beside, heading, map(self._lead, range(self.leads_done)))
                 os.replace(beside, self.path)
         finally:
             beside.unlink(missing_ok=True)
@@ -151,7 +133,8 @@ class ForecastWriter:
 
     @property
     def _lead_shape(self) -> tuple[int, int, int, int]:
-        return len(self.init_time), self.num_members, self.mesh.num_nodes, len(self.variables)
+        of = self.heading
+        return len(of.init_time), of.num_members, of.mesh.num_nodes, len(of.variables)
 
     @property
     def _lead_bytes(self) -> int:
@@ -162,19 +145,20 @@ class ForecastWriter:
         return np.frombuffer(self._file.read(self._lead_bytes), dtype=np.float32).reshape(self._lead_shape)
 
     def _header(self) -> bytes:
+        of = self.heading
         content = {
-            "name": self.name,
-            "mesh": mesh_to_json(self.mesh),
-            "time_step": time_step_to_json(self.time_step),
-            "variables": self.variables,
-            "units": self.units,
-            "init_time": self.init_time.tolist(),
-            "trajectory": self.trajectory.tolist(),
-            "num_members": self.num_members,
-            "attributes": self.attributes,
-            "positions": list(self.mesh.positions.shape),
+            "name": of.name,
+            "mesh": mesh_to_json(of.mesh),
+            "time_step": time_step_to_json(of.time_step),
+            "variables": of.variables,
+            "units": of.units,
+            "init_time": of.init_time.tolist(),
+            "trajectory": of.trajectory.tolist(),
+            "num_members": of.num_members,
+            "attributes": dict(of.attributes),
+            "positions": list(of.mesh.positions.shape),
         }
-        return MAGIC + json.dumps(content).encode() + b"\n" + self.mesh.positions.tobytes() + self.mesh.areas.tobytes()
+        return MAGIC + json.dumps(content).encode() + b"\n" + of.mesh.positions.tobytes() + of.mesh.areas.tobytes()
 
     def _read_header(self) -> None:
         if self._file.readline() != MAGIC:
@@ -183,7 +167,7 @@ class ForecastWriter:
         nodes, dimension = content["positions"]
         places = np.frombuffer(self._file.read(8 * nodes * (dimension + 1)))
         described = json.loads(content["mesh"])
-        self.mesh = Mesh(
+        mesh = Mesh(
             positions=places[: nodes * dimension].reshape(nodes, dimension),
             areas=places[nodes * dimension :],
             shape=tuple(described["shape"]),
@@ -191,11 +175,17 @@ class ForecastWriter:
             levels=tuple(described["levels"]),
             boundary=boundary_from_json(content["mesh"], nodes),
         )
-        self.name, self.time_step = content["name"], time_step_from_json(content["time_step"])
-        self.variables, self.units = tuple(content["variables"]), tuple(content["units"])
-        self.init_time = np.array(content["init_time"], dtype=np.int64)
-        self.trajectory = np.array(content["trajectory"], dtype=np.int64)
-        self.num_members, self.attributes = content["num_members"], content["attributes"]
+        self.heading = ForecastHeading(
+            name=content["name"],
+            mesh=mesh,
+            time_step=time_step_from_json(content["time_step"]),
+            variables=tuple(content["variables"]),
+            units=tuple(content["units"]),
+            init_time=np.array(content["init_time"], dtype=np.int64),
+            trajectory=np.array(content["trajectory"], dtype=np.int64),
+            num_members=content["num_members"],
+            attributes=content["attributes"],
+        )
         self._start = self._file.tell()
 
     @contextlib.contextmanager
@@ -210,7 +200,7 @@ class ForecastWriter:
             reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
             advice = "Free some space" if full else "Choose a folder that exists and that you may write to"
             if self.leads_done:
-                advice += f", then resume: the {self.leads_done} lead times made so far are in {self.partial}"
+                advice += f", then resume: the {self.leads_done} lead times computed so far are in {self.partial}"
             else:
                 with contextlib.suppress(OSError):
                     self.partial.unlink(missing_ok=True)
@@ -249,4 +239,4 @@ def _equal(first: Any, second: Any) -> bool:
         return first.same_nodes(second)
     if isinstance(first, np.ndarray):
         return np.array_equal(first, second)
-    return bool(first == (tuple(second) if isinstance(second, list) else second))
+    return bool(first == second)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,9 @@ CHUNK_BYTES = 2**24  # of a field over cases and members; HDF5 refuses 4 GB
 EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
-class Heading(Protocol):
-    """All of a forecast but its values; the attributes are those of `Forecast`."""
+@dataclass(frozen=True, eq=False)
+class ForecastHeading:
+    """All of a forecast but its values and lead times; each name means what it means in `Forecast`."""
 
     name: str
     mesh: Mesh
@@ -43,10 +44,10 @@ class Heading(Protocol):
     init_time: NDArray[np.int64]
     trajectory: NDArray[np.int64]
     num_members: int
-    attributes: dict[str, str]
+    attributes: Mapping[str, str]
 
 
-def write_netcdf(path: Path, forecast: Heading, leads: Iterable[NDArray[np.float32]]) -> None:
+def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[np.float32]]) -> None:
     """Write a forecast: dimensions (case, member, lead_time, latitude, longitude), or cell in place of the last two.
 
     leads: [case, member, node, variable] from the first lead time on.
@@ -107,7 +108,7 @@ def _read_ours(file: Any) -> Forecast:
     )
 
 
-def _write_header(file: Any, forecast: Heading) -> None:
+def _write_header(file: Any, forecast: ForecastHeading) -> None:
     mesh, cases = forecast.mesh, len(forecast.init_time)
     together = max(1, min(cases, CHUNK_BYTES // (4 * forecast.num_members * mesh.num_nodes)))
     file.createDimension("case", cases)
@@ -149,7 +150,7 @@ def _write_header(file: Any, forecast: Heading) -> None:
     file.setncatts({name: str(value) for name, value in texts.items()})
 
 
-def _write_times(file: Any, forecast: Heading) -> None:
+def _write_times(file: Any, forecast: ForecastHeading) -> None:
     clock = {"units": EPOCH, "calendar": "proleptic_gregorian"}
     if forecast.time_step.true_length is not None:
         clock["comment"] = f"nominal: one step of {forecast.time_step} is stored as {forecast.time_step.count} s"

@@ -77,17 +77,15 @@ def read_grib_forecast(path: Path) -> Forecast:
     leads = sorted({key[3] for key in fields})
     first = next(iter(fields.values()))
     values = np.full((len(cases), len(members), len(leads), len(first.grid.latitudes), len(names)), np.nan, np.float32)
-    for row, case in enumerate(cases):
-        for column, member in enumerate(members):
-            for depth, lead in enumerate(leads):
-                for layer, name in enumerate(names):
-                    field = fields.get((name, case, member, lead))
-                    if field is None or not field.grid.equals(first.grid):
-                        raise MeshcastError(
-                            f"{path} has no field of {name} from {moment(case)}, member {member}, "
-                            f"{lead / 3600:g} h ahead on the grid of the others. Give the same for every case."
-                        )
-                    values[row, column, depth, :, layer] = field.values
+    for row, column, depth, layer in np.ndindex(len(cases), len(members), len(leads), len(names)):
+        case, member, lead, name = cases[row], members[column], leads[depth], names[layer]
+        field = fields.get((name, case, member, lead))
+        if field is None or not field.grid.equals(first.grid):
+            raise MeshcastError(
+                f"{path} has no field of {name} from {moment(case)}, member {member}, {lead / 3600:g} h ahead on the "
+                "grid of the others. Give the same for every case."
+            )
+        values[row, column, depth, :, layer] = field.values
     step = int(np.gcd.reduce(leads))
     return Forecast(
         name=first.attributes.get("institution", path.stem),
@@ -115,23 +113,21 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bi
     if path.exists() and not overwrite:
         raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
     refuse_ungribbable(forecast.mesh, forecast.variables, forecast.units, forecast.init_time)
-    grid, members = _regular_grid(forecast.mesh), forecast.values.shape[1]
-    with atomic_file(path) as part, part.open("wb") as file:
+    grid, members, valid_time = _regular_grid(forecast.mesh), forecast.values.shape[1], forecast.valid_time
+    with atomic_file(path) as temporary, temporary.open("wb") as file:
         for column, name in enumerate(forecast.variables):
             template = _template(eccodes, name, grid, members, bits_per_value)
             convert = _to_grib_units(eccodes, template, name, forecast.units[column])
-            for case, init_time in enumerate(forecast.init_time):
-                for member in range(members):
-                    for lead, valid_time in enumerate(forecast.valid_time[case]):
-                        message = eccodes.codes_clone(template)
-                        if members > 1:
-                            eccodes.codes_set(message, "perturbationNumber", member)
-                        _set_times(eccodes, message, int(init_time), int(valid_time))
-                        eccodes.codes_set(message, "missingValue", MISSING)  # a clone forgets it
-                        values = convert(forecast.values[case, member, lead, :, column]).astype(np.float64)
-                        eccodes.codes_set_values(message, np.where(np.isfinite(values), values, MISSING))
-                        eccodes.codes_write(message, file)
-                        eccodes.codes_release(message)
+            for case, member, lead in np.ndindex(forecast.values.shape[:3]):
+                message = eccodes.codes_clone(template)
+                if members > 1:
+                    eccodes.codes_set(message, "perturbationNumber", member)
+                _set_times(eccodes, message, int(forecast.init_time[case]), int(valid_time[case, lead]))
+                eccodes.codes_set(message, "missingValue", MISSING)  # a clone forgets it
+                values = convert(forecast.values[case, member, lead, :, column]).astype(np.float64)
+                eccodes.codes_set_values(message, np.where(np.isfinite(values), values, MISSING))
+                eccodes.codes_write(message, file)
+                eccodes.codes_release(message)
             eccodes.codes_release(template)
     return path
 

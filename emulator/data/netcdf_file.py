@@ -191,16 +191,8 @@ def _pressure(axis: xr.DataArray) -> NDArray[np.float64] | None:
     if units := str(axis.attrs.get("units", "")):
         to_hectopascal = conversion(units, "hPa")
         return None if to_hectopascal is None else np.round(values * to_hectopascal.factor, 3)
-    named = str(axis.name).lower() in (
-        "level",
-        "lev",
-        "plev",
-        "pressure",
-        "pressure_level",
-        "isobaricinhpa",
-        "isobaric",
-    )
-    if not named or values.min() < 1 or values.max() > 110_000:
+    named = str(axis.name).lower() in NAMES["level"]
+    if not named or str(axis.name).lower() in ("height", "depth") or values.min() < 1 or values.max() > 110_000:
         return None
     return np.asarray(values / 100.0 if values.max() > 1_100 else values, dtype=np.float64)
 

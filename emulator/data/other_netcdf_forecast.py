@@ -24,15 +24,8 @@ INIT_NAMES = (
     "base_time", "analysis_time", "start_time", "time",
 )  # fmt: skip
 LEAD_NAMES = (
-    "prediction_timedelta",
-    "step",
-    "lead_time",
-    "leadtime",
-    "lead",
-    "forecast_period",
-    "forecast_hour",
-    "fhour",
-)
+    "prediction_timedelta", "step", "lead_time", "leadtime", "lead", "forecast_period", "forecast_hour", "fhour",
+)  # fmt: skip
 
 
 def read_other_netcdf_forecast(path: Path) -> Forecast:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast, refuse_existing
+from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_file import refuse_ungribbable, write_grib
 from emulator.data.initial import InitialConditions
 from emulator.data.sources import open_fields
@@ -54,33 +55,45 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
     return forcings_of(task, mesh, fields, tables)
 
 
+@dataclass(frozen=True)
+class ForecastOptions:
+    """How a forecast is computed and written.
+
+    members, perturb, seed: see `with_members`.
+    guarded: stop what leaves the training range.
+    overwrite: replace the output where it exists.
+    resume: continue the partial file of the same forecast, bit for bit.
+    device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
+    """
+
+    members: int = 1
+    perturb: float = 0.0
+    seed: int = 0
+    guarded: bool = True
+    overwrite: bool = False
+    resume: bool = False
+    device: str = "cpu"
+
+
 def write_forecast(
     trained: TrainedEmulator,
     initial: InitialConditions,
     forcings: ForcingWindows,
     steps: int,
     output: Path,
-    *,
-    members: int = 1,
-    perturb: float = 0.0,
-    seed: int = 0,
-    guarded: bool = True,
-    overwrite: bool = False,
-    resume: bool = False,
-    device: str = "cpu",
+    options: ForecastOptions | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Stop]:
     """Roll out from all initial conditions and members at once; the guard's stops, none where all went well.
 
     output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
-    members, perturb, seed: see `with_members`.
-    resume: continue the partial file of the same forecast, bit for bit.
-    device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
+    options = options or ForecastOptions()
+    device = options.device
     as_grib = _is_grib(output)
     if as_grib:  # before the rollout, not after it
-        refuse_existing(output, overwrite)
+        refuse_existing(output, options.overwrite)
         predicted = trained.emulator.task.predicted
         refuse_ungribbable(
             trained.emulator.mesh,
@@ -89,12 +102,12 @@ def write_forecast(
             initial.state.valid_time,
         )
     target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
-    state = _ensemble(trained, initial.state, members, perturb, seed)
-    guard = guard_of(trained) if guarded else None
+    state = _ensemble(trained, initial.state, options)
+    guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
-    forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is told now
+    forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
     emulator = _on_device(trained.emulator, device)
-    writer = _writer(trained, initial, state, target, perturb, seed, overwrite, resume)
+    writer = _writer(target, _heading(trained, initial, state, options), options)
     try:
         stops = _stored_stops(writer, state, emulator, device, forcings, guard)
         done = writer.leads_done
@@ -104,7 +117,7 @@ def write_forecast(
             forcings,
             guard,
             start=done,
-            generator=torch.Generator(device).manual_seed(seed),
+            generator=torch.Generator(device).manual_seed(options.seed),
         )
         for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
             writer.append(values)
@@ -114,13 +127,13 @@ def write_forecast(
         writer.close()
         raise
     stops = stops + rolled.stops
-    shape = (len(initial.trajectory), state.values.shape[1], trained.emulator.mesh.num_nodes, len(writer.variables))
+    shape = (*state.values.shape[:2], trained.emulator.mesh.num_nodes, len(writer.heading.variables))
     while writer.leads_done < steps:  # every member was stopped
         writer.append(np.full(shape, np.nan, dtype=np.float32))
     writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
     if as_grib:
         try:
-            write_grib(read_forecast(target), output, overwrite)
+            write_grib(read_forecast(target), output, options.overwrite)
         except MeshcastError as error:
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
@@ -149,58 +162,52 @@ def _is_grib(output: Path) -> bool:
     return output.suffix.lower() in GRIB_ENDINGS
 
 
-def _ensemble(trained: TrainedEmulator, state: State, members: int, perturb: float, seed: int) -> State:
-    held = state.values.shape[1]
-    if members > 1 and held > 1:
+def _ensemble(trained: TrainedEmulator, state: State, options: ForecastOptions) -> State:
+    members, given = options.members, state.values.shape[1]
+    if members > 1 and given > 1:
         raise MeshcastError(
-            f"The initial conditions hold {held} members already; leave --members away, or start from one of them."
+            f"The initial conditions hold {given} members already; leave --members away, or start from one of them."
         )
-    if members > 1 and perturb == 0.0:
+    if members > 1 and options.perturb == 0.0:
         raise MeshcastError(f"{members} members from one state need a perturbation: give --perturb, e.g. 0.05.")
     std = trained.statistics.select(trained.emulator.task.prognostic).std
-    return with_members(state, members, perturb, std.tolist(), seed)
+    return with_members(state, members, options.perturb, std.tolist(), options.seed)
 
 
-def _writer(
-    trained: TrainedEmulator,
-    initial: InitialConditions,
-    state: State,
-    target: Path,
-    perturb: float,
-    seed: int,
-    overwrite: bool,
-    resume: bool,
-) -> ForecastWriter:
+def _heading(
+    trained: TrainedEmulator, initial: InitialConditions, state: State, options: ForecastOptions
+) -> ForecastHeading:
     task = trained.emulator.task
     attributes = {
         **initial.attributes,
         **solver_attributes(trained.config),
-        "seed": str(seed),
-        "perturb": str(perturb),
+        "seed": str(options.seed),
+        "perturb": str(options.perturb),
         "validation_score": str(trained.metadata.get("validation_score")),
         "training": json.dumps(trained.metadata.get("experiment", {})),
         "training_fingerprint": str(trained.metadata.get("dataset", {}).get("fingerprint", "")),
     }
-    arguments: dict[str, Any] = {
-        "path": target,
-        "name": trained.name,
-        "mesh": trained.emulator.mesh,
-        "time_step": task.time_step,
-        "variables": names_of(task.predicted),
-        "units": tuple(variable.units for variable in task.predicted),
-        "init_time": state.valid_time,
-        "trajectory": initial.trajectory,
-        "num_members": state.values.shape[1],
-        "attributes": {name: str(value) for name, value in attributes.items()},
-        "overwrite": overwrite,
-    }
-    if resume:
-        return ForecastWriter.start_or_resume(**arguments)
-    if (partial := partial_file(target)).exists() and not overwrite:
+    return ForecastHeading(
+        name=trained.name,
+        mesh=trained.emulator.mesh,
+        time_step=task.time_step,
+        variables=names_of(task.predicted),
+        units=tuple(variable.units for variable in task.predicted),
+        init_time=state.valid_time,
+        trajectory=initial.trajectory,
+        num_members=state.values.shape[1],
+        attributes={name: str(value) for name, value in attributes.items()},
+    )
+
+
+def _writer(target: Path, heading: ForecastHeading, options: ForecastOptions) -> ForecastWriter:
+    if options.resume:
+        return ForecastWriter.start_or_resume(target, heading, options.overwrite)
+    if (partial := partial_file(target)).exists() and not options.overwrite:
         raise MeshcastError(
             f"{partial} is an interrupted forecast. Continue it with --resume, or start anew with --overwrite."
         )
-    return ForecastWriter(**arguments)
+    return ForecastWriter(target, heading, options.overwrite)
 
 
 def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) -> State:

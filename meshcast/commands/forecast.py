@@ -61,7 +61,7 @@ def forecast(
     from emulator.data.initial import initial_conditions
     from emulator.data.sources import open_source
     from graphs.errors import MeshcastError
-    from inference.forecasts.write_forecast import future_forcings, write_forecast
+    from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
     from meshcast.console import counted, pairs, print_json, progress, say
 
     path = emulator / "emulator.safetensors" if emulator.is_dir() else emulator
@@ -70,13 +70,13 @@ def forecast(
     steps = task.time_step.steps_in(lead_time)
     if output.resolve() in {Path(source).resolve() for source in [*initial, *(forcing or []), str(path)]}:
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
-    part = None
+    rows = None
     if trajectories is not None:
         try:
             begin, end = (int(number) for number in trajectories.split(":"))
         except ValueError:
             raise MeshcastError(f"--trajectories takes FIRST:STOP, e.g. 0:10, but got {trajectories!r}.") from None
-        part = slice(begin, end)
+        rows = slice(begin, end)
     conditions = initial_conditions(
         initial if len(initial) > 1 else initial[0],
         task,
@@ -84,7 +84,7 @@ def forecast(
         init_times,
         pairs(rename or [], "--rename"),
         pairs(units or [], "--units"),
-        trajectories=part,
+        trajectories=rows,
         valid=trained.valid_by_name(),
         regrid=regrid.value if regrid else None,
     )
@@ -103,22 +103,9 @@ def forecast(
             f"This emulator covers a {mesh.describe()}, whose values it is given at every step. Name the dataset or "
             "the forecast that surrounds it: --boundary SOURCE."
         )
+    options = ForecastOptions(members, perturb, seed, guard, overwrite, resume, device)
     with progress("forecasting", steps) as done:
-        stops = write_forecast(
-            trained,
-            conditions,
-            forcings,
-            steps,
-            output,
-            members=members,
-            perturb=perturb,
-            seed=seed,
-            guarded=guard,
-            overwrite=overwrite,
-            resume=resume,
-            device=device,
-            on_step=done,
-        )
+        stops = write_forecast(trained, conditions, forcings, steps, output, options, done)
     cases = len(conditions.trajectory)
     say(f"Wrote {output}: {counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}.")
     for stop in stops:

@@ -13,6 +13,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.boundary_sources import boundary_forcings
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import ForecastWriter, read_forecast
+from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.window import forecast_on_area
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
@@ -167,14 +168,14 @@ def test_what_cannot_be_the_boundary_is_refused() -> None:
 
 def test_a_forecast_file_keeps_its_boundary_and_meets_forecasts_of_the_globe(tmp_path) -> None:
     made = forecast_of(AREA, 1, 2)
-    writer = ForecastWriter(
-        tmp_path / "area.nc", made.name, made.mesh, made.time_step, made.variables, made.units, made.init_time,
-        made.trajectory, 1, {},
-    )  # fmt: skip
+    heading = ForecastHeading(
+        made.name, made.mesh, made.time_step, made.variables, made.units, made.init_time, made.trajectory, 1, {}
+    )
+    writer = ForecastWriter(tmp_path / "area.nc", heading)
     writer.append(made.values[:, :, 0])
     writer.close()
     writer = ForecastWriter.resume(tmp_path / "area.nc")
-    assert np.array_equal(writer.mesh.boundary, AREA.mesh.boundary)
+    assert np.array_equal(writer.heading.mesh.boundary, AREA.mesh.boundary)
     writer.append(made.values[:, :, 1])
     writer.finish()
     again = read_forecast(tmp_path / "area.nc")

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
+from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -36,7 +38,8 @@ def start(path, mesh=GRID, time_step=MESHES["grid"][1], members=3, **options) ->
         "trajectory": np.array([-1, -1]), "num_members": members,
         "attributes": {"licence": "CC", "seed": "3"}, **options,
     }  # fmt: skip
-    return ForecastWriter(path, mesh=mesh, time_step=time_step, **given)
+    overwrite = given.pop("overwrite", False)
+    return ForecastWriter(path, ForecastHeading(mesh=mesh, time_step=time_step, **given), overwrite)
 
 
 def write(path, values, *args, **options):
@@ -117,20 +120,21 @@ def test_a_broken_off_forecast_goes_on_bit_for_bit(tmp_path):
 
 def test_resuming_asks_for_the_same_forecast(tmp_path):
     path, values = tmp_path / "f.nc", values_of(GRID)
-    same = dict(name="gnn", mesh=GRID, time_step=TimeStep(3600), variables=("2t", "z_500"), units=("K", "m**2 s**-2"),
-                init_time=INIT, trajectory=np.array([-1, -1]), num_members=3,
-                attributes={"licence": "CC", "seed": "3"})  # fmt: skip
-    writer = ForecastWriter.start_or_resume(path, **same)
+    same = ForecastHeading(
+        "gnn", GRID, TimeStep(3600), ("2t", "z_500"), ("K", "m**2 s**-2"), INIT, np.array([-1, -1]), 3,
+        {"licence": "CC", "seed": "3"},
+    )  # fmt: skip
+    writer = ForecastWriter.start_or_resume(path, same)
     writer.append(values[:, :, 0])
     writer.close()
     with pytest.raises(MeshcastError, match=r"another forecast: its init_time, seed differ"):
-        ForecastWriter.start_or_resume(path, **{**same, "init_time": INIT + 3600, "attributes": {"seed": "4"}})
-    writer = ForecastWriter.start_or_resume(path, **same)
+        ForecastWriter.start_or_resume(path, replace(same, init_time=INIT + 3600, attributes={"seed": "4"}))
+    writer = ForecastWriter.start_or_resume(path, same)
     assert writer.leads_done == 1
     writer.close()
     partial_file(path).write_bytes(b"something else")
     with pytest.raises(MeshcastError, match="cannot be read"):
-        ForecastWriter.start_or_resume(path, **same)
+        ForecastWriter.start_or_resume(path, same)
 
 
 def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):

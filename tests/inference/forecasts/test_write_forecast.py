@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from emulator.normalise import Statistics
 from emulator.state import State
 from emulator.task import Task
 from graphs.mesh import Mesh
-from inference.forecasts.write_forecast import write_forecast
+from inference.forecasts.write_forecast import ForecastOptions, write_forecast
 from tests.emulator.worlds import WAVES, starting_from, wave_fields
 
 
@@ -48,7 +49,7 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
     # Double precision stands for another device, which the machine of a test may not have.
     monkeypatch.setattr(State, "to", lambda self, device: State(self.values.double(), self.valid_time))
     emulator.place = torch.float64
-    options = dict(members=3, perturb=0.02, device="cpu:0")
+    options = ForecastOptions(members=3, perturb=0.02, device="cpu:0")
 
     def forecast(name: str, resume: bool = False, until: int = 99) -> list[str]:
         def interrupt(step: int) -> None:
@@ -56,7 +57,8 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
                 raise KeyboardInterrupt
 
         output = tmp_path / name
-        stops = write_forecast(trained, initial, Forcings(), 6, output, resume=resume, on_step=interrupt, **options)
+        given = replace(options, resume=resume)
+        stops = write_forecast(trained, initial, Forcings(), 6, output, given, interrupt)
         return [str(stop) for stop in stops]
 
     whole = forecast("whole.nc")
