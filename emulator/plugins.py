@@ -22,10 +22,9 @@ from graphs.mesh import Mesh
 
 GROUP = "meshcast.emulators"
 CLOSED_FORM = ("fit", "step", "arrays", "from_arrays")
-KINDS = {"EMULATORS": "name to class", "METRICS": "name to Metric"}  # dictionaries a file may have
-_contributed: dict[str, dict[str, Any]] = {
-    kind: {} for kind in KINDS
-}  # by plug-in files and, of metrics, by the package
+# Dictionaries a file may have.
+KINDS = {"EMULATORS": "name to class", "METRICS": "name to Metric", "LOSSES": "name to function"}
+_contributed: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}  # by files, and but for emulators by the package
 _from_files: set[tuple[str, str]] = set()
 
 
@@ -54,8 +53,9 @@ class PluginConfig(NetworkConfig):
 
 
 def load_plugins(paths: Sequence[str | Path]) -> None:
-    """Run plug-in files, each with a dictionary EMULATORS of name to class, METRICS of name to Metric, or both.
+    """Run plug-in files, each with some of the dictionaries EMULATORS of name to class, METRICS and LOSSES.
 
+    A loss is a function as those of `training/losses.py`.
     A class is an `EmulatorConfig`, whose kind YAML then knows as it knows ours; or a network, `nn.Module` built by
     `cls(num_inputs, num_outputs, mesh, **options)` that maps [batch, node, input] to [batch, node, output] and is
     trained as ours are; or a closed form with `cls.fit(task, part, **options)`, `step` as every emulator, `arrays()`

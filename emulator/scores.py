@@ -7,6 +7,8 @@ forecast that failed, and makes its score NaN. Sums run in the type of the argum
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -28,22 +30,25 @@ def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tens
     return (x * weights).sum(-2) / torch.where(valid, weights, torch.zeros_like(weights)).sum(-2)
 
 
+def mean_of_error(function: Callable[[Tensor], Tensor], forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Return the area mean of a function of the error, such as a loss."""
+    error, valid = _error(forecast, truth)
+    return weighted_mean(function(error), areas, valid)
+
+
 def mse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
     """Return the mean squared error; its square root, taken after the mean over cases, is the RMSE."""
-    error, valid = _error(forecast, truth)
-    return weighted_mean(error.square(), areas, valid)
+    return mean_of_error(torch.square, forecast, truth, areas)
 
 
 def mae(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
     """Return the mean absolute error."""
-    error, valid = _error(forecast, truth)
-    return weighted_mean(error.abs(), areas, valid)
+    return mean_of_error(torch.abs, forecast, truth, areas)
 
 
 def bias(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
     """Return the mean of forecast minus truth."""
-    error, valid = _error(forecast, truth)
-    return weighted_mean(error, areas, valid)
+    return mean_of_error(lambda error: error, forecast, truth, areas)
 
 
 def nrmse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:

@@ -145,7 +145,14 @@ def test_the_table_of_names_is_that_of_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["circular_convolution.py", "neighbour_mean.py", "spectral_regression.py", "largest_error.py"]
+    "name",
+    [
+        "circular_convolution.py",
+        "neighbour_mean.py",
+        "spectral_regression.py",
+        "largest_error.py",
+        "quantile_loss.py",
+    ],
 )
 def test_the_plugins_shown_are_the_plugins_tested(name: str) -> None:
     assert (PLUGINS / name).read_text() in blocks(ROOT / "docs/plugins.md", "python")

@@ -15,6 +15,7 @@ from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import BoxWindow, CapWindow
+from training.losses import find_loss
 
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
@@ -143,6 +144,8 @@ class TrainingConfig:
         threads together, so that a busy machine shortens no training; on a GPU it is the clock's).
     batch_size: samples a process and update.
     learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
+    loss: of the error in units of what the first guess leaves, averaged over area, steps and variables: `mse`, `mae`,
+        `pseudo_huber`, or one from the dictionary LOSSES of a plug-in.
     optimiser: `adamw`, or `muon` for the matrices inside the network and AdamW for all other weights, at one rate.
     gradient_clip: largest norm of the gradient.
     ema_decay: of the exponential moving average of the weights, which validation and the checkpoint use.
@@ -161,6 +164,7 @@ class TrainingConfig:
     updates: int = 10_000
     minutes: float | None = None
     batch_size: int = 20
+    loss: str = "mse"
     optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
@@ -188,6 +192,7 @@ class TrainingConfig:
         for name in ("learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise MeshcastError(f"training.{name} must be positive, but is {getattr(self, name)}.")
+        find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
         if self.minutes is not None and not self.minutes > 0:

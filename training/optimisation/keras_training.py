@@ -1,8 +1,8 @@
 """Gradient descent in TensorFlow for Keras networks, under the windows, budget, schedule and selection of all others.
 
-What an update computes is what `module` does for torch: noise on the history, the mean squared error of one
-step in units of what the first guess leaves, held to the task's bounds and to what it conserves, the gradient clipped,
-AdamW, and the moving average of the weights that validation and the checkpoint use. The first guess has no weights to
+What an update computes is what `module` does for torch: noise on the history, `training.loss` of the error of one step
+in units of what the first guess leaves, held to the task's bounds and what it conserves, the gradient clipped, AdamW,
+and the moving average of the weights that validation and the checkpoint use. The first guess has no weights to
 train, so batches bring it along as part of the target.
 """
 
@@ -31,6 +31,7 @@ from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
+from training.losses import find_loss
 from training.metrics_log import MetricsLog
 from training.optimisation.clock import working_seconds
 from training.optimisation.optimiser import BETAS
@@ -183,7 +184,7 @@ class KerasFit:
     def _compiled(self, model: Any) -> Any:
         tf = tensorflow()
         weights, averages, optimiser = self.weights, self.averages, self.optimiser
-        clip = float(self.training.gradient_clip)
+        clip, loss_of = float(self.training.gradient_clip), find_loss(self.training.loss)
         areas = tf.constant(self.emulator.node_weights.numpy())
         conservation = self.emulator.inputs.conservation
         shares, columns = conservation.areas.numpy(), conservation.columns
@@ -193,8 +194,8 @@ class KerasFit:
                 said = tf.clip_by_value(model(features, training=True), lower, upper)
                 error = with_means_kept(before, said, lower, upper, shares, columns) - target
                 there = tf.math.is_finite(target)
-                squares = tf.reduce_sum(tf.where(there, areas * tf.square(tf.where(there, error, 0.0)), 0.0), axis=1)
-                loss = tf.reduce_mean(squares / tf.reduce_sum(tf.where(there, areas, 0.0), axis=1))
+                losses = tf.reduce_sum(tf.where(there, areas * loss_of(tf.where(there, error, 0.0)), 0.0), axis=1)
+                loss = tf.reduce_mean(losses / tf.reduce_sum(tf.where(there, areas, 0.0), axis=1))
             gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, weights), clip)
             optimiser.apply(gradients, weights)
             for average, weight in zip(averages, weights, strict=True):
@@ -259,7 +260,8 @@ def validation_of(
     """Forecasts from all validation starts, scored as every emulator's are."""
     with torch.no_grad():
         loader: DataLoader[Batch] = DataLoader(starts, batch_size=min(training.batch_size, 16))
-        return validated(sum(error_sums(emulator, starts, batch, validation.score, 1) for batch in loader))  # type: ignore[arg-type]
+        loss = find_loss(training.loss)
+        return validated(sum(error_sums(emulator, starts, batch, validation.score, loss, 1) for batch in loader))  # type: ignore[arg-type]
 
 
 def refuse_what_torch_alone_does(training: TrainingConfig) -> None:

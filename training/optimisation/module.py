@@ -12,8 +12,9 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import mse
+from emulator.scores import mean_of_error
 from training.experiment import TrainingConfig, ValidationConfig
+from training.losses import find_loss
 from training.optimisation.optimiser import optimiser_of
 from training.optimisation.schedule import averaging_decay, warm_up_cosine
 from training.optimisation.validation import error_sums, num_sums, validated
@@ -53,7 +54,7 @@ class EmulatorModule(L.LightningModule):
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
-        """Weighted mean square of the error over the unrolled steps, in units of what the first guess leaves."""
+        """Return the mean of `training.loss` over area, variables and the unrolled steps."""
         emulator, task, config = self.emulator, self.emulator.task, self.training_config
         state, forcings = self.windows.start_of(batch)
         state = noisy(state, batch, config.noise, emulator.inputs)
@@ -61,13 +62,13 @@ class EmulatorModule(L.LightningModule):
             with torch.no_grad():
                 *_, (state, _) = rollout(emulator, state, forcings, config.pushforward)
         scale = emulator.inputs.std * emulator.correction_std
-        terms = []
+        loss, terms = find_loss(config.loss), []
         steps = config.unroll_at(self.global_step)
         rolled = rollout(emulator, state, forcings, steps, start=config.pushforward)
         for step, (following, diagnostic) in enumerate(rolled, start=config.pushforward):
             truth = batch["values"][:, None, task.history + step]  # [batch, member, node, predicted]
             predicted = following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)
-            terms.append(mse(predicted / scale, truth / scale, emulator.node_weights).mean())
+            terms.append(mean_of_error(loss, predicted / scale, truth / scale, emulator.node_weights).mean())
         return torch.stack(terms).mean()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
@@ -98,6 +99,7 @@ class EmulatorModule(L.LightningModule):
                 self.validation_windows,
                 batch,
                 self.validation_config.score,
+                find_loss(self.training_config.loss),
                 self.training_config.unroll_at(self.global_step),
             )
         self._error_sums = sums if self._error_sums is None else self._error_sums + sums

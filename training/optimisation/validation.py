@@ -1,4 +1,4 @@
-"""The score that selects: a forecast from the validation starts, and its verification."""
+"""The score that selects: of a forecast from the validation starts, as verification has it, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import ROUNDING, mse, nrmse
+from emulator.scores import ROUNDING, mean_of_error, mse, nrmse
+from training.losses import Loss
 from training.preparation.windows import Batch, Windows
 
 
@@ -36,23 +37,28 @@ def num_sums(windows: Windows) -> int:
 
 
 def error_sums(
-    emulator: NeuralEmulator, windows: Windows, batch: Batch, score: Literal["nrmse", "rmse"], loss_steps: int
+    emulator: NeuralEmulator,
+    windows: Windows,
+    batch: Batch,
+    score: Literal["nrmse", "rmse"],
+    loss: Loss,
+    loss_steps: int,
 ) -> Tensor:
     """[lead · variable + 2] sums over the cases of a batch, to be added over batches and processes.
 
     The errors of each lead time and prognostic variable, then the loss of the first `loss_steps`, then the cases.
     """
-    task = emulator.task
-    # [case, member, lead, node, variable]
-    forecast = torch.stack(list(validation_forecast(emulator, windows, batch)), dim=2)
-    truth = batch["values"][:, task.history :, :, : len(task.prognostic)]
-    areas = emulator.node_weights[..., : len(task.prognostic)]
-    fields = forecast.double().mean(1), truth.double(), areas.double()
-    squares = mse(*fields)  # [case, lead, variable]
-    std = emulator.inputs.std[: len(task.prognostic)]
-    errors = nrmse(*fields) if score == "nrmse" else squares.sqrt() / std.double()
-    scale = (emulator.inputs.std * emulator.correction_std)[: len(task.prognostic)].double()
-    losses = (squares[:, :loss_steps] / scale**2).mean(dim=(1, 2))  # [case]
+    count = len(emulator.task.prognostic)
+    forecast = torch.stack(list(validation_forecast(emulator, windows, batch)), dim=2).double()
+    forecast = forecast.mean(1)  # [case, lead, node, variable]
+    truth = batch["values"][:, emulator.task.history :, :, :count].double()
+    areas, std = emulator.node_weights[..., :count].double(), emulator.inputs.std[:count]
+    rmse = score == "rmse"
+    # [case, lead, variable]
+    errors = mse(forecast, truth, areas).sqrt() / std.double() if rmse else nrmse(forecast, truth, areas)
+    scale = (std * emulator.correction_std[:count]).double()
+    early = slice(0, loss_steps)
+    losses = mean_of_error(loss, forecast[:, early] / scale, truth[:, early] / scale, areas).mean(dim=(1, 2))  # [case]
     return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
 
 

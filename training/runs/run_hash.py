@@ -20,7 +20,9 @@ from typing import Any
 from emulator.foundation.configuration import resolve
 from emulator.plugins import PluginConfig, find_plugin
 from graphs.errors import MeshcastError
+from training import losses
 from training.experiment import DataConfig, ExperimentConfig
+from training.losses import find_loss
 from training.preparation.prepared import fingerprint
 
 PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
@@ -85,11 +87,15 @@ class Fingerprints:
 
 
 def _plugin_source(config: ExperimentConfig) -> str:
-    """Return the text of a plug-in's file, on which its numbers depend; empty for emulators that are shipped."""
-    if not isinstance(config.emulator, PluginConfig):
-        return ""
+    """Return the text of the plug-in files on which a run's numbers depend; empty where emulator and loss are ours."""
+    plugins = [find_plugin(config.emulator.name)] if isinstance(config.emulator, PluginConfig) else []
+    loss = find_loss(config.training.loss)
+    return "".join(map(_source, plugins + ([loss] if getattr(loss, "__module__", "") != losses.__name__ else [])))
+
+
+def _source(plugin: Any) -> str:
     try:
-        return Path(inspect.getfile(find_plugin(config.emulator.name))).read_text(encoding="utf-8")
+        return Path(inspect.getfile(plugin)).read_text(encoding="utf-8")
     except (OSError, TypeError):  # it was defined without a file
         return ""
 

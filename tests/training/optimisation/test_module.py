@@ -78,6 +78,24 @@ def test_the_unrolled_loss_is_the_mean_of_both_steps(tmp_path: Path) -> None:
     torch.testing.assert_close(module.loss(batch), (error_1 + error_2) / 2, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["mse", "mae", "pseudo_huber"])
+def test_training_and_validation_take_the_loss_that_is_chosen(tmp_path: Path, name: str) -> None:
+    settings = {"updates": 1, "batch_size": 3, "noise": 0.0, "loss": name}
+    module = module_of(tmp_path, training=settings, validation={"steps": 1, "cases": 3})
+    function = {"mse": torch.square, "mae": torch.abs, "pseudo_huber": lambda e: torch.sqrt(1 + e**2) - 1}[name]
+    module.averaged.load_state_dict(module.emulator.state_dict())
+    for windows in (module.windows, module.validation_windows):
+        batch = next(iter(DataLoader(windows, batch_size=3)))
+        scale = module.emulator.inputs.std * module.emulator.correction_std
+        following, _ = by_hand(module.emulator, batch["values"][:, 0], batch["values"][:, 1])
+        expected = function((following.detach() - batch["values"][:, 1]) / scale).mean().item()
+        if windows is module.windows:
+            assert module.loss(batch).item() == pytest.approx(expected, rel=1e-5)
+        else:
+            validate(module)
+            assert module.validation_loss == pytest.approx(expected, rel=1e-5)
+
+
 def test_gradients_flow_through_all_unrolled_steps(tmp_path: Path) -> None:
     module = module_of(tmp_path, training={"unroll": 2, "noise": 0.0})
     batch = first_batch(module)

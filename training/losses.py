@@ -1,0 +1,50 @@
+"""Losses: what training makes small, functions of the error at each node that are averaged over area, steps, variables.
+
+The error comes in units of what the first guess leaves, and is zero where the truth is masked. A loss is written in
+operators alone (`*`, `**`, `abs`), so that PyTorch and TensorFlow both take it and differentiate it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+from emulator.plugins import contributed
+from graphs.errors import MeshcastError
+
+Loss = Callable[[Any], Any]
+
+
+def mse(error: Any) -> Any:
+    """Return the squared error e²."""
+    return error * error
+
+
+def mae(error: Any) -> Any:
+    """Return the absolute error |e|, whose minimum is the median."""
+    return abs(error)
+
+
+def pseudo_huber(error: Any) -> Any:
+    """Return √(1 + e²) - 1: half the squared error where that is small, the absolute error where it is large.
+
+    Charbonnier et al. (1997), doi:10.1109/83.551699, table I.
+    """
+    return (1.0 + error * error) ** 0.5 - 1.0
+
+
+LOSSES: dict[str, Loss] = contributed("LOSSES")
+LOSSES.update(mse=mse, mae=mae, pseudo_huber=pseudo_huber)
+
+
+def find_loss(name: str) -> Loss:
+    """Return the loss of that name, ours or one from the dictionary LOSSES of a plug-in."""
+    if name not in LOSSES:
+        near = difflib.get_close_matches(name, LOSSES, n=1, cutoff=0.5)
+        raise MeshcastError(
+            f"training.loss must be one of {', '.join(LOSSES)}, but is {name!r}"
+            + (f"; did you mean {near[0]}?" if near else ".")
+            + " A loss of your own stands in the dictionary LOSSES of a file named with --plugin."
+        )
+    return LOSSES[name]
