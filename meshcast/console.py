@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -37,14 +39,36 @@ def _finite(value: Any) -> Any:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A result for people."""
-    table = Table(title=escape(title), title_justify="left")
-    for column, cells in zip(columns, zip(*rows, strict=True) if rows else ((),) * len(columns), strict=True):
-        longest = max(map(len, " ".join((column, *cells)).split()), default=0)  # no word is broken
-        table.add_column(escape(column), overflow="fold", min_width=longest)  # [K] is a unit, no style
-    for row in rows:
-        table.add_row(*map(escape, row))
-    out.print(table)
+    """Print a result for people; columns that a narrow terminal has no room for follow below, beside the first again.
+
+    Text wraps between words, never within one.
+    """
+    texts = [[_wrapped(text) for text in line] for line in (columns, *rows)]
+    widths = [
+        max(cell_len(part) for text in column for part in text.split("\n")) for column in zip(*texts, strict=True)
+    ]
+    for number, block in enumerate(_blocks(widths, out.width)):
+        table = Table(title=escape(title) if number == 0 else None, title_justify="left")
+        for place in block:
+            table.add_column(escape(texts[0][place]), no_wrap=True)  # [K] is a unit, no style
+        for row in texts[1:]:
+            table.add_row(*(escape(row[place]) for place in block))
+        out.print(table)
+
+
+def _wrapped(text: str) -> str:
+    """Lines of at most half the terminal, of whole words."""
+    return "\n".join(textwrap.wrap(text, out.width // 2, break_long_words=False, break_on_hyphens=False))
+
+
+def _blocks(widths: list[int], room: int) -> list[list[int]]:
+    """The columns of each table that fits into the room, the first in all; three more are border and space."""
+    blocks = [[0]]
+    for place in range(1, len(widths)):
+        if len(blocks[-1]) > 1 and 1 + sum(widths[p] + 3 for p in (*blocks[-1], place)) > room:
+            blocks.append([0])
+        blocks[-1].append(place)
+    return blocks
 
 
 def counted(count: int, noun: str) -> str:

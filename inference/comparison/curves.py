@@ -12,7 +12,7 @@ from graphs.errors import MeshcastError
 from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, Along, Array, Curve, Limits, by_family
 from inference.comparison.record import Comparison
 from inference.comparison.row_scores import RowScores
-from inference.pictures.plots import MOST_LINEAR, lead_name, pretty_unit
+from inference.pictures.style import MOST_LINEAR, lead_name, pretty_unit
 from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from emulator.build import EMULATORS
 from emulator.emulator_config import Family
 from inference.comparison.record import Comparison
-from inference.pictures.plots import COLOURS, DASHES, LineStyle
+from inference.pictures.style import COLOURS, DASHES, LineStyle
 
 FAMILIES = get_args(Family)
 MOST = 6  # curves in one panel, beside the reference: as many as there are colours

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inference.comparison.families import panels_of, row_styles
 from inference.comparison.record import Comparison
 from inference.pictures.direct_labels import End, label_ends
-from inference.pictures.plots import LineStyle, journal, lead_ticks, new_figure, plain_decades
+from inference.pictures.style import LineStyle, journal, lead_ticks, new_figure, plain_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from inference.comparison.families import family_marks, family_of, panels_of
 from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, plain_log_x
 from inference.comparison.record import Comparison, Row
 from inference.pictures.direct_labels import label_points
-from inference.pictures.plots import journal, new_figure, plain_decades
+from inference.pictures.style import journal, new_figure, plain_decades
 from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from inference.comparison.page import page
 from inference.comparison.record import Comparison
 from inference.comparison.samples import samples
 from inference.comparison.tables import latex, tidy
-from inference.pictures import plots
+from inference.pictures import style, training_curves
 from inference.report.page import Image
 from inference.report.score_tables import sentence
 from inference.scores.metrics import METRICS, shown_in
@@ -50,7 +50,7 @@ def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Im
     images: list[Image] = []
 
     def draw(name: str, section: str, caption: str, figure: Callable[[], Figure]) -> None:
-        images.append(Image(plots.save(figure(), output / name, vector=True), caption, section))
+        images.append(Image(style.save(figure(), output / name, vector=True), caption, section))
 
     verification, rows = comparison.verification, [row for row in comparison.ranked if row.forecast_seeds]
     level = f"{100 * verification.level:g} %"
@@ -71,7 +71,7 @@ def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Im
         caption = (
             "One fit: training loss over epochs; below, the error of validation rollouts, which chose the weights."
         )
-        draw("loss", "training", caption, lambda: plots.loss_curves(logs[0]))
+        draw("loss", "training", caption, lambda: training_curves.loss_curves(logs[0]))
     return images
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphs.errors import MeshcastError
-from inference.pictures.plots import (
+from inference.pictures.style import (
     PANEL,
     LineStyle,
     journal,

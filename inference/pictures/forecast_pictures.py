@@ -6,7 +6,10 @@ from pathlib import Path
 
 from emulator.data.forecast import Forecast
 from graphs.atomic_file import output_folder
-from inference.pictures import field_pictures as pictures
+from inference.pictures.animation import animation
+from inference.pictures.field_maps import maps
+from inference.pictures.hovmoeller import hovmoeller
+from inference.pictures.series import series
 
 
 def write_pictures(forecast: Forecast, folder: Path, case: int = 0) -> list[Path]:
@@ -18,12 +21,12 @@ def write_pictures(forecast: Forecast, folder: Path, case: int = 0) -> list[Path
     written = []
     for variable in forecast.variables:
         on_ring = forecast.mesh.domain.kind == "ring"
-        draw = pictures.hovmoeller if on_ring else pictures.maps
+        draw = hovmoeller if on_ring else maps
         path = folder / f"{'hovmoeller' if on_ring else 'maps'}_{variable}.png"
         draw(forecast, None, variable, case).savefig(path)
         written.append(path)
     path = folder / "series.png"
-    pictures.series([forecast], None, None, case).savefig(path)
+    series([forecast], None, None, case).savefig(path)
     written.append(path)
-    written.append(pictures.animation(forecast, folder / "animation.gif", None, forecast.variables[0], case))
+    written.append(animation(forecast, folder / "animation.gif", None, forecast.variables[0], case))
     return written

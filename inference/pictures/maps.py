@@ -40,7 +40,7 @@ def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box,
 
 
 def map_box(mesh: Mesh) -> Box:
-    """West, east, south and north [degrees] around a mesh; the whole sphere from 180 W."""
+    """Return west, east, south and north [degrees] around a mesh, to a pole among its nodes; the sphere from 180 W."""
     if mesh.domain.kind == "sphere":
         return -180.0, 180.0, -90.0, 90.0
     longitude = np.sort(mesh.longitudes)
@@ -48,15 +48,26 @@ def map_box(mesh: Mesh) -> Box:
     start = (int(gaps.argmax()) + 1) % len(longitude)  # the widest gap lies outside the area
     west = (longitude[start] + 180.0) % 360.0 - 180.0
     width = 360.0 - gaps.max()
-    south, north = mesh.latitudes.min(), mesh.latitudes.max()
+    south, north = _reaching_poles(mesh)
     half = 0.5 * np.sqrt((width * (north - south)) / mesh.num_nodes) if not mesh.structured else None
     east_half = half if half is not None else 0.5 * width / (mesh.shape[1] - 1)
     north_half = half if half is not None else 0.5 * (north - south) / (mesh.shape[0] - 1)
     return (
         float(west - east_half),
-        float(west + width + east_half),
+        float(min(west + width + east_half, west - east_half + 360.0)),
         float(max(south - north_half, -90.0)),
         float(min(north + north_half, 90.0)),
+    )
+
+
+def _reaching_poles(mesh: Mesh) -> tuple[float, float]:
+    """The southernmost and northernmost latitude of an area; a pole where one lies among the nodes."""
+    tree = cKDTree(mesh.positions)
+    spacing = tree.query(mesh.positions, k=2)[0][:, 1].max()
+    near_south, near_north = (tree.query([0.0, 0.0, pole])[0] < spacing for pole in (-1.0, 1.0))
+    return (
+        -90.0 if near_south else float(mesh.latitudes.min()),
+        90.0 if near_north else float(mesh.latitudes.max()),
     )
 
 
@@ -106,9 +117,9 @@ def wind_arrows(mesh: Mesh, wind: Array) -> tuple[Array, Array]:
 
 
 def draw_wind_key(axes: Axes, arrows: Quiver, speed: float, unit: str) -> None:
-    """What an arrow's length means, in the empty corner of a globe's panel."""
+    """What an arrow's length means, above the right of a globe's panel."""
     axes.quiverkey(
-        arrows, 0.97, -0.01, speed, f"{speed:g} {unit}", labelpos="W", labelsep=0.05, fontproperties={"size": 7}
+        arrows, 0.97, 1.04, speed, f"{speed:g} {unit}", labelpos="W", labelsep=0.05, fontproperties={"size": 7}
     )
 
 

@@ -7,17 +7,17 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 
-import numpy as np
+import PIL.Image
 from markupsafe import Markup
-from numpy.typing import NDArray
 
-from emulator.foundation.time_step import TimeStep
-from inference.pictures import plots
+from inference.pictures import style
+from inference.report.answer import answer, better_leads
 from inference.report.html_page import TEMPLATES, part, render
 from inference.report.score_tables import equivalent_table, lead_tables, summary_table
-from inference.scores.scorecard import ForecastScores, Verification
+from inference.scores.scorecard import Verification
 
 PACKAGES = ("meshcast", "torch", "torch-geometric", "lightning", "numpy", "anemoi-datasets", "matplotlib")
 
@@ -51,25 +51,48 @@ class Notes:
 
 @dataclass(frozen=True)
 class Image:
-    """A picture file, and under which heading it is shown."""
+    """A picture file, and under which heading it is shown; `curves` are its values as JSON, for the pointer."""
 
     path: Path
     caption: str
     section: str
+    curves: str = ""
 
     @property
     def uri(self) -> str:
-        """The file itself, as the address of an image."""
-        kind = "gif" if self.path.suffix == ".gif" else "png"
-        return f"data:image/{kind};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+        """The picture itself, as the address of an image."""
+        return data_uri(self.path.read_bytes())
 
     @property
     def width(self) -> int | None:
-        """Pixels of the page, so that type has one size throughout; of a PNG, from its header (RFC 2083, 4.1.1)."""
-        if self.path.suffix == ".gif":
-            return None
-        with self.path.open("rb") as file:
-            return int.from_bytes(file.read(24)[16:20], "big") * 105 // plots.DPI
+        """Pixels of the page, so that type has one size throughout; a GIF keeps its own."""
+        return None if self.path.suffix == ".gif" else page_width(self.path.read_bytes())
+
+
+@dataclass(frozen=True)
+class Slider:
+    """Pictures of which one is shown at a time: of each its lead time and its address, all equally wide."""
+
+    frames: Sequence[tuple[str, str]]
+    width: int
+    caption: str
+    section: str
+
+
+def data_uri(picture: bytes, quality: int | None = None) -> str:
+    """Return a picture as an address: a GIF as it is, else as WebP, without loss or of a quality up to 100."""
+    kind = "gif"
+    if not picture.startswith(b"GIF"):
+        file, kind = BytesIO(), "webp"
+        options = {"lossless": True} if quality is None else {"quality": quality}
+        PIL.Image.open(BytesIO(picture)).convert("RGB").save(file, "WEBP", **options)
+        picture = file.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def page_width(png: bytes) -> int:
+    """Return the pixels of the page that a PNG of `DPI` takes; its own are in its header (RFC 2083, section 4.1.1)."""
+    return int.from_bytes(png[16:20], "big") * 105 // style.DPI
 
 
 @dataclass(frozen=True)
@@ -81,60 +104,21 @@ class Missing:
     of: int
 
 
-def page(verification: Verification, notes: Notes, images: Sequence[Image]) -> str:
-    """Return the HTML of the whole report."""
-    sections = [(title, [image for image in images if image.section == name]) for name, title in SECTIONS.items()]
+def page(verification: Verification, notes: Notes, pictures: Sequence[Image | Slider]) -> str:
+    """Return the HTML of the whole report; pictures of the section `opening` stand right below the answer."""
     return render(
         TEMPLATES / "report.html",
         notes=notes,
-        findings=_findings(verification),
+        answer=answer(verification),
+        opening=[picture for picture in pictures if picture.section == "opening"],
+        better=better_leads(verification),
         level=f"{100 * verification.level:g} %",
         summary=Markup(summary_table(verification)),
         score_tables=Markup(equivalent_table(verification) + lead_tables(verification)),
-        sections=sections,
+        sections=[(title, [p for p in pictures if p.section == name]) for name, title in SECTIONS.items()],
         missing=missing(verification),
         known=_facts(verification, notes),
     )
-
-
-def _findings(verification: Verification) -> list[str]:
-    """The first thing a reader wants: is it better than the hardest baseline, and from which lead to which."""
-    items = []
-    for emulator in verification.emulators:
-        if emulator.label in verification.baselines or not verification.baselines:
-            continue
-        for column, variable in enumerate(verification.variables):
-            better, leads = _better_than_all(verification, emulator, column)
-            if not leads.size:
-                continue
-            count = f"{better.sum()} of {len(leads)} lead times"
-            text = f"{emulator.label} beats every baseline in RMSE of {variable} at {count}"
-            items.append(text + (f" ({_lead_list(leads[better], verification.time_step)})." if better.any() else "."))
-    return items
-
-
-def _better_than_all(
-    verification: Verification, emulator: ForecastScores, column: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """At which leads the interval of every paired difference lies below zero, and the leads compared."""
-    found = [verification.difference(emulator.label, baseline) for baseline in verification.baselines]
-    leads = found[0].lead_steps
-    for difference in found:
-        leads = np.intersect1d(leads, difference.lead_steps[np.isfinite(difference.estimate[:, column])])
-    better = np.ones(len(leads), dtype=bool)
-    for difference in found:
-        better &= difference.upper[np.searchsorted(difference.lead_steps, leads), column] < 0
-    return better, leads
-
-
-def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
-    """Lead times in words, consecutive ones as a range."""
-    runs = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
-    words = []
-    for run in runs[:6]:
-        values, label = time_step.lead_axis(run)
-        words.append(f"{values[0]:g}" if len(run) == 1 else f"{values[0]:g} to {values[-1]:g}")
-    return label + ": " + ", ".join(words) + (" ..." if len(runs) > 6 else "")
 
 
 def missing(verification: Verification) -> Missing:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from inference.pictures import field_pictures as pictures
-from inference.pictures import flow_plots, plots
+from inference.pictures import flow_plots, score_curves
+from inference.pictures.animation import animation
 from inference.pictures.coastlines import ATTRIBUTION
-from inference.report.page import Image, Notes, page
+from inference.pictures.curve_values import curve_values
+from inference.pictures.field_maps import maps, moving_maps
+from inference.pictures.hovmoeller import hovmoeller
+from inference.pictures.series import series
+from inference.pictures.spectrum_curves import spectrum_curves
+from inference.pictures.style import DPI, lead_name, save, styles_of
+from inference.pictures.training_curves import loss_curves
+from inference.report.answer import hardest_baseline
+from inference.report.page import Image, Notes, Slider, data_uri, page, page_width
 from inference.report.score_tables import sentence, table_leads
 from inference.scores.flow import winds
 from inference.scores.metrics import METRICS, shown_in
@@ -23,6 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Notes", "sentence", "table_leads", "write_report"]
+
+FRAMES = 20  # of all sliders of a report together, which so stays below five megabytes
 
 
 def write_report(
@@ -42,66 +54,85 @@ def write_report(
     output.mkdir(parents=True, exist_ok=True)
     notes = notes or Notes()
     write_tables(verification, output)
-    images = _draw(verification, output, forecasts, truth, notes, case)
+    album = _Album(verification, output)
+    if forecasts:
+        _draw_fields(album, forecasts, truth, case)
+    _draw_scores(album)
+    _draw_physics(album)
+    if notes.log is not None:
+        caption = "Training loss over epochs; below, the error of validation rollouts, which chose the weights."
+        album.draw("loss", "training", caption, partial(loss_curves, notes.log))
+    album.pictures += [Image(path, caption, "more") for caption, path in notes.figures.items()]
     path = output / "report.html"
-    path.write_text(page(verification, notes, images), encoding="utf-8")
+    path.write_text(page(verification, notes, album.pictures), encoding="utf-8")
     return path
 
 
-def _draw(
-    verification: Verification,
-    output: Path,
-    forecasts: Sequence[Forecast],
-    truth: Fields | None,
-    notes: Notes,
-    case: int,
-) -> list[Image]:
-    """All pictures that these scores and fields allow, in the order the report shows them."""
-    images: list[Image] = []
+@dataclass
+class _Album:
+    """The pictures of a report in the order in which it shows them, and the folder where their files are."""
 
-    def draw(name: str, section: str, caption: str, figure: Callable[[], Figure]) -> None:
-        images.append(Image(plots.save(figure(), output / name), caption, section))
+    verification: Verification
+    folder: Path
+    pictures: list[Image | Slider] = field(default_factory=list)
 
+    def draw(self, name: str, section: str, caption: str, draw: Callable[[], Figure]) -> None:
+        """Save a figure, and show it under a heading of the page with the values of its curves."""
+        figure = draw()
+        path = save(figure, self.folder / name)
+        values = curve_values(figure)
+        self.pictures.append(Image(path, caption, section, json.dumps(values, ensure_ascii=False) if values else ""))
+
+    @property
+    def bands(self) -> str:
+        """The end of a caption: what the bands are, where there are any."""
+        return f" Bands: {100 * self.verification.level:g} % intervals." if self.verification.has_intervals else ""
+
+
+def _draw_scores(album: _Album) -> None:
+    """Errors and skill against lead time; first, below the answer, the skill against the hardest baseline."""
+    verification = album.verification
+    if (best := hardest_baseline(verification)) is not None and len(verification.baselines) < len(
+        verification.emulators
+    ):
+        above = f"above zero the forecast is better.{album.bands}"
+        caption = f"Skill, 1 - RMSE / RMSE of {best}, the best baseline; {above}"
+        only = len(verification.baselines) == 1
+        name = "skill" if only else "skill_best"
+        album.draw(name, "opening", caption, lambda: score_curves.skill_curves(verification, [best]))
+        if not only:
+            caption = f"Skill, 1 - RMSE / RMSE of each baseline; {above}"
+            album.draw("skill", "scores", caption, lambda: score_curves.skill_curves(verification))
     held = {metric for emulator in verification.emulators for metric in emulator.metrics}
-    band = "" if not verification.has_intervals else f" Bands: {100 * verification.level:g} % intervals."
     for metric in shown_in("curve"):
         if metric in held and (verification.about_zero.all() or not METRICS[metric].relative):
-            caption = f"{sentence(METRICS[metric].title)} against lead time.{band}"
-            draw(metric, "scores", caption, partial(plots.metric_curves, verification, metric))
-    if verification.baselines and len(verification.baselines) < len(verification.emulators):
-        caption = f"Skill, 1 - RMSE / RMSE of each baseline; above zero the emulator is better.{band}"
-        draw("skill", "scores", caption, lambda: plots.skill_curves(verification))
-    if flows := flow_plots.wind_emulators(verification):
+            caption = f"{sentence(METRICS[metric].title)} against lead time.{album.bands}"
+            album.draw(metric, "scores", caption, partial(score_curves.metric_curves, verification, metric))
+    if flow_plots.wind_emulators(verification):
         caption = "Left: error of the wind as a vector. Right: kinetic energy; below 1 the forecast is too smooth."
-        draw("wind", "scores", caption, lambda: flow_plots.wind_error_curves(verification))
-    if notes.log is not None:
-        draw(
-            "loss",
-            "training",
-            "Training loss over epochs; below, the error of validation rollouts, by which the weights were chosen.",
-            lambda: plots.loss_curves(notes.log or Path()),
-        )
+        album.draw("wind", "scores", caption, lambda: flow_plots.wind_error_curves(verification))
+
+
+def _draw_physics(album: _Album) -> None:
+    """Spectra, amplitude, and what is conserved."""
+    verification, flows = album.verification, flow_plots.wind_emulators(album.verification)
     if flows:
         caption = (
             "Kinetic energy by degree, fitted to the nodes of truth and forecasts in the same way, mean over cases."
         )
-        draw("kinetic_energy", "physics", caption, lambda: flow_plots.energy_spectrum_curves(verification))
-    if any(flow.available is not None for _, flow in flows):
-        draw("conservation", "physics", _CONSERVED, lambda: flow_plots.conservation_curves(verification))
+        album.draw("kinetic_energy", "physics", caption, lambda: flow_plots.energy_spectrum_curves(verification))
+    conserved = any(flow.available is not None for _, flow in flows)
+    if conserved:
+        album.draw("conservation", "physics", _CONSERVED, lambda: flow_plots.conservation_curves(verification))
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
         caption = "Power spectra of truth and forecasts at three lead times, mean over cases."
         wind = {name for _, flow in flows for name in flow.names}  # whose energy by degree is above
-        scalars = [name for name in verification.variables if name not in wind]
-        if scalars:
-            draw("spectra", "physics", caption, lambda: plots.spectrum_curves(verification, variables=scalars))
-    draw("amplitude", "physics", _AMPLITUDE, lambda: plots.metric_curves(verification, "amplitude_ratio"))
-    if not any(flow.available is not None for _, flow in flows):
+        if scalars := [name for name in verification.variables if name not in wind]:
+            album.draw("spectra", "physics", caption, lambda: spectrum_curves(verification, variables=scalars))
+    album.draw("amplitude", "physics", _AMPLITUDE, lambda: score_curves.metric_curves(verification, "amplitude_ratio"))
+    if not conserved:
         caption = "Change since the start of the area mean, and of the mean square of fields about zero."
-        draw("drift", "physics", caption, lambda: plots.drift_curves(verification))
-    if forecasts:
-        _draw_fields(verification, output, forecasts, truth, case, draw, images)
-    images += [Image(path, caption, "more") for caption, path in notes.figures.items()]
-    return images
+        album.draw("drift", "physics", caption, lambda: score_curves.drift_curves(verification))
 
 
 _CONSERVED = (
@@ -112,55 +143,57 @@ _CONSERVED = (
 _AMPLITUDE = "Spatial standard deviation of the forecast over the truth's: below 1 the forecast is too smooth."
 
 
-def _draw_fields(
-    verification: Verification,
-    output: Path,
-    forecasts: Sequence[Forecast],
-    truth: Fields | None,
-    case: int,
-    draw: Callable[[str, str, str, Callable[[], Figure]], None],
-    images: list[Image],
-) -> None:
+def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | None, case: int) -> None:
     """One case of the first emulator that is no baseline: fields and their error, a series, an animation."""
-    own = [f for f in forecasts if f.name not in {verification[label].name for label in verification.baselines}]
-    main = own[0] if own else forecasts[0]
-    case = min(case, len(main.init_time) - 1)
-    for variable in _pictured(main, verification):
+    verification = album.verification
+    baselines = {verification[label].name for label in verification.baselines}
+    main = next((forecast for forecast in forecasts if forecast.name not in baselines), forecasts[0])
+    case, on_ring = min(case, len(main.init_time) - 1), main.mesh.domain.kind == "ring"
+    chosen = _pictured(main, verification)
+    for number, variable in enumerate(chosen):
         suffix = "" if len(verification.variables) == 1 else f"_{variable}"
-        if main.mesh.domain.kind == "ring":
+        section = "opening" if number == 0 else "fields"
+        if on_ring:
             caption = f"Hovmöller diagram of {variable}: position along the ring against lead time."
-            draw(f"hovmoeller{suffix}", "fields", caption, partial(pictures.hovmoeller, main, truth, variable, case))
+            album.draw(f"hovmoeller{suffix}", section, caption, partial(hovmoeller, main, truth, variable, case))
         else:
-            caption = f"{sentence(variable)} of one case at three lead times{_map_notes(main, case)}"
-            draw(f"maps{suffix}", "fields", caption, partial(pictures.maps, main, truth, variable, case))
-    styles = {scores.name: plots.styles_of(verification)[scores.label] for scores in verification.emulators}
-    beside = [f for f in forecasts if _same_case(f, main, case)]
-    draw(
-        "series",
-        "fields",
-        "One place along one forecast.",
-        lambda: pictures.series(beside, truth, None, case, None, styles),
-    )
-    path = pictures.animation(main, output / "animation.gif", truth, verification.variables[0], case)
-    images.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))
+            save(maps(main, truth, variable, case), album.folder / f"maps{suffix}")
+            caption = f"Maps of {variable}, one case{_map_notes(main, case)}"
+            album.pictures.append(_slider(main, truth, variable, case, max(FRAMES // len(chosen), 4), section, caption))
+    styles = {scores.name: styles_of(verification)[scores.label] for scores in verification.emulators}
+    beside = [forecast for forecast in forecasts if _same_case(forecast, main, case)]
+    caption = "One place along one forecast."
+    album.draw("series", "fields", caption, lambda: series(beside, truth, None, case, None, styles))
+    path = animation(main, album.folder / "animation.gif", truth, verification.variables[0], case)
+    if on_ring:
+        album.pictures.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))
+
+
+def _slider(
+    forecast: Forecast, truth: Fields | None, variable: str, case: int, most: int, section: str, caption: str
+) -> Slider:
+    """Maps of one case, one lead time at a time."""
+    frames = list(moving_maps(forecast, truth, variable, case).frames(most, DPI))
+    leads = [lead_name(forecast.time_step, int(forecast.lead_steps[place])) for place, _ in frames]
+    addresses = [data_uri(png, quality=90) for _, png in frames]
+    return Slider(list(zip(leads, addresses, strict=True)), page_width(frames[0][1]), caption, section)
 
 
 def _pictured(forecast: Forecast, verification: Verification) -> list[str]:
     """The first variables; of a wind on the whole sphere, whose arrows lie on the maps, its vorticity."""
     names = list(verification.variables)
     pairs = winds(forecast.variables, forecast.units) if verification.emulators[0].flow is not None else []
-    parts = [{forecast.variables[column] for column in pair} for pair in pairs[:1]]
-    if not parts or not parts[0] <= set(names):
+    components = {forecast.variables[column] for pair in pairs[:1] for column in pair}
+    if not components or not components <= set(names):
         return names[:4]
-    return [*[name for name in names if name not in parts[0]][:3], "vorticity"]
+    return [*[name for name in names if name not in components][:3], "vorticity"]
 
 
 def _map_notes(forecast: Forecast, case: int) -> str:
     """The end of a map's caption: what its arrows are, and whose coasts."""
     sphere = forecast.mesh.domain.kind == "sphere"
-    arrows = (
-        "; arrows: wind, and on the right its error" if sphere and winds(forecast.variables, forecast.units) else ""
-    )
+    wind = sphere and winds(forecast.variables, forecast.units)
+    arrows = "; arrows: wind, and on the right its error" if wind else ""
     projection = " Equal Earth projection." if sphere else ""
     return f"{arrows}.{projection}{'' if forecast.trajectory[case] >= 0 else ' ' + ATTRIBUTION}"
 

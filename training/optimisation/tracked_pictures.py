@@ -11,7 +11,8 @@ import torch
 from emulator.data.forecast import Forecast
 from emulator.protocol import rollout
 from emulator.task import names_of
-from inference.pictures import field_pictures as pictures
+from inference.pictures.field_maps import maps
+from inference.pictures.hovmoeller import hovmoeller
 from training.optimisation.module import EmulatorModule
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ def draw(module: EmulatorModule) -> Figure:
     forecast, fields = first_forecast(module), module.validation_windows.fields
     variable = forecast.variables[0]
     if forecast.mesh.domain.kind == "ring":
-        return pictures.hovmoeller(forecast, fields, variable)
-    return pictures.maps(forecast, fields, variable)
+        return hovmoeller(forecast, fields, variable)
+    return maps(forecast, fields, variable)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from inference.pictures.plots import COLOURS, DASHES, journal, legend, new_figure
+from inference.pictures.style import COLOURS, DASHES, journal, legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,23 @@ import pytest
 from inference.pictures.map_projection import HALF_HEIGHT, HALF_WIDTH, directions, outline, project, unproject
 
 
+def test_the_projection_is_that_of_its_paper() -> None:
+    a1, a2, a3, a4, shrink = (
+        1.340264,
+        -0.081106,
+        0.000893,
+        0.003796,
+        np.sqrt(3.0) / 2.0,
+    )  # Šavrič et al. (2019), eq. 1-4
+    longitude, latitude = np.meshgrid(np.linspace(-180, 180, 25), np.linspace(-90, 90, 19))
+    theta = np.arcsin(shrink * np.sin(np.radians(latitude)))
+    slope = a1 + 3 * a2 * theta**2 + theta**6 * (7 * a3 + 9 * a4 * theta**2)
+    height = theta * (a1 + a2 * theta**2 + theta**6 * (a3 + a4 * theta**2))
+    x, y = project(longitude, latitude)
+    np.testing.assert_allclose(x, np.radians(longitude) * np.cos(theta) / (shrink * slope), atol=1e-6)
+    np.testing.assert_allclose(y, height, atol=1e-6)
+
+
 def test_the_way_back_from_the_plane_leads_home() -> None:
     random = np.random.default_rng(0)
     longitude, latitude = random.uniform(-180, 180, 500), np.degrees(np.arcsin(random.uniform(-1, 1, 500)))

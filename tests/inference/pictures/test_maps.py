@@ -10,8 +10,9 @@ from PIL import Image
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
-from inference.pictures import field_pictures as pictures
+from inference.pictures.animation import animation
 from inference.pictures.colour_scale import ColourScale
+from inference.pictures.field_maps import maps
 from inference.pictures.map_projection import unproject
 from inference.pictures.maps import WHOLE, _arrow_places, _pixel_places, draw_map, raster, wind_arrows
 from tests.inference.scores.test_flow import scattered
@@ -65,19 +66,19 @@ def test_the_globe_is_drawn_with_wind_with_truth_and_without(tmp_path: Path) -> 
     truth = sphere_truth()
     forecast = sphere_forecast(truth)
     for figure, panels in (
-        (pictures.maps(forecast, truth, "h"), 9),
-        (pictures.maps(forecast, truth, "vorticity", case=1), 9),
-        (pictures.maps(forecast, None, "u", leads=[2, 4]), 2),
+        (maps(forecast, truth, "h"), 9),
+        (maps(forecast, truth, "vorticity", case=1), 9),
+        (maps(forecast, None, "u", leads=[2, 4]), 2),
     ):
         assert len(figure.axes) == panels + (2 if panels == 9 else 1)  # and the colour bars
         figure.savefig(tmp_path / "map.png")
-    path = pictures.animation(forecast, tmp_path / "a.gif", truth, max_frames=4)
+    path = animation(forecast, tmp_path / "a.gif", truth, max_frames=4)
     with Image.open(path) as image:
         assert image.n_frames == 4 and image.size[0] > 2 * image.size[1]
 
 
 def test_truth_and_forecast_share_one_scale_and_the_error_has_its_own() -> None:
     truth = sphere_truth()
-    figure = pictures.maps(sphere_forecast(truth), truth, "h", leads=[8])
+    figure = maps(sphere_forecast(truth), truth, "h", leads=[8])
     limits = [axes.images[0].get_clim() for axes in figure.axes[:3]]
     assert limits[0] == limits[1] != limits[2] and limits[2][0] == -limits[2][1]

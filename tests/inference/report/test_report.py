@@ -14,9 +14,14 @@ from emulator.data.forecast import Forecast
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.meshes.points import points
-from inference.pictures import field_pictures as pictures
-from inference.pictures import plots
+from inference.pictures import score_curves, style
+from inference.pictures.animation import animation
 from inference.pictures.coastlines import coastlines
+from inference.pictures.field_maps import maps
+from inference.pictures.field_views import case_name
+from inference.pictures.hovmoeller import hovmoeller
+from inference.pictures.series import series
+from inference.pictures.training_curves import loss_curves
 from inference.report.report import Notes, table_leads, write_report
 from inference.report.score_tables import _correlation, _error
 from inference.scores.verification import verify
@@ -58,12 +63,12 @@ def test_the_report_of_real_data_names_licence_and_what_was_left_out(tmp_path: P
     assert (tmp_path / "maps.png").exists() and (tmp_path / "animation.gif").stat().st_size < 2_000_000
     assert "maps.png" not in page and page.count("data:image/") >= 6
     # For a temperature in kelvin the norm of the truth is its mean, and a change relative to it says nothing.
-    assert "nRMSE" not in page and len(plots.drift_curves(found).axes) == 1
+    assert "nRMSE" not in page and len(score_curves.drift_curves(found).axes) == 1
 
 
 def test_the_animation_stays_small(tmp_path: Path) -> None:
     truth = ring_truth(num_nodes=32, trajectories=1, times=41)
-    path = pictures.animation(ring_forecast(truth), tmp_path / "a.gif", truth, max_bytes=60_000)
+    path = animation(ring_forecast(truth), tmp_path / "a.gif", truth, max_bytes=60_000)
     assert path.stat().st_size <= 60_000
     with Image.open(path) as image:
         assert image.n_frames >= 4
@@ -71,14 +76,14 @@ def test_the_animation_stays_small(tmp_path: Path) -> None:
 
 def test_forecasts_are_drawn_without_truth(tmp_path: Path) -> None:
     ring = ring_forecast(ring_truth(num_nodes=16, trajectories=1, times=7), leads=6, members=2)
-    assert pictures.case_name(ring, 0) == "trajectory 0, mean of 2 members"
+    assert case_name(ring, 0) == "trajectory 0, mean of 2 members"
     isles = isles_forecast(isles_truth(days=1, rows=9, columns=11), leads=3, every=12)
     isles.values[:, :, :, :5] = np.nan
     for figure in (
-        pictures.hovmoeller(ring),
-        pictures.series([ring]),
-        pictures.maps(isles, leads=[1, 3]),
-        pictures.series([isles]),
+        hovmoeller(ring),
+        series([ring]),
+        maps(isles, leads=[1, 3]),
+        series([isles]),
     ):
         figure.savefig(tmp_path / "figure.png")
         with Image.open(tmp_path / "figure.png") as image:
@@ -95,7 +100,7 @@ def test_scattered_nodes_and_all_their_fields_have_a_map(tmp_path: Path) -> None
     )
     values = np.stack([field, field])[:, None, :, None].astype(np.float32)
     truth = ArrayFields(values, ("t",), ("K",), mesh, step, np.array([0, 21600]), "member")
-    pictures.maps(forecast, truth).savefig(tmp_path / "map.png")
+    maps(forecast, truth).savefig(tmp_path / "map.png")
     found = verify([forecast], truth, num_resamples=50)
     assert found.wavenumbers is not None and "degree" in found.wavenumbers.label
     page = write_report(found, tmp_path / "report", forecasts=[forecast], truth=truth).read_text()
@@ -132,26 +137,26 @@ def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
     truth = isles_truth(days=1, rows=9, columns=11)
     forecast = isles_forecast(truth, leads=2, every=12)
     with pytest.raises(MeshcastError, match="needs a ring"):
-        pictures.hovmoeller(forecast)
+        hovmoeller(forecast)
     with pytest.raises(MeshcastError, match="has no variable u"):
-        pictures.maps(forecast, variable="u")
+        maps(forecast, variable="u")
     with pytest.raises(MeshcastError, match="no map"):
-        pictures.maps(ring_forecast(ring_truth(times=41)))
+        maps(ring_forecast(ring_truth(times=41)))
     (tmp_path / "log.csv").write_text("step,accuracy\n1,2\n")
     with pytest.raises(MeshcastError, match="column `epoch`"):
-        plots.loss_curves(tmp_path / "log.csv")
+        loss_curves(tmp_path / "log.csv")
     with pytest.raises(MeshcastError, match="Cannot read the training log"):
-        plots.loss_curves(tmp_path / "absent.csv")
+        loss_curves(tmp_path / "absent.csv")
 
 
 def test_both_kinds_of_training_log_are_drawn(tmp_path: Path) -> None:
     log = tmp_path / "metrics.csv"
     log.write_text("epoch,step,train_loss_epoch,val_loss\n0,10,0.5,\n0,10,,0.6\n1,20,0.25,\n1,20,,0.4\n")
-    (axes,) = plots.loss_curves(log).axes
+    (axes,) = loss_curves(log).axes
     assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2], [1, 2]]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training loss", "validation loss"]
     log.write_text("update,epoch,loss,validation_score\n0,0,nan,1.4\n9,0.6,0.9,0.2\n18,1.2,0.8,inf\n27,1.8,0.7,0.3\n")
-    upper, lower = plots.loss_curves(log).axes
+    upper, lower = loss_curves(log).axes
     assert list(upper.lines[0].get_xdata()) == [0.6, 1.2, 1.8]
     assert list(lower.lines[0].get_ydata()) == [1.4, 0.2, 0.3] and list(lower.lines[1].get_xdata()) == [0.6]
 
@@ -165,7 +170,7 @@ def test_tables_show_round_leads() -> None:
 
 
 def test_colours_do_not_change_between_plots() -> None:
-    styles = plots.line_styles(["GNN", "persistence", "ridge"], ["persistence"])
+    styles = style.line_styles(["GNN", "persistence", "ridge"], ["persistence"])
     assert styles["GNN"].color != styles["ridge"].color and styles["persistence"].linestyle != "-"
 
 
@@ -174,7 +179,7 @@ def test_errors_of_different_size_share_a_logarithmic_axis() -> None:
     fine, coarse = ring_forecast(truth, "fine", lag=1e-3, leads=10), ring_forecast(truth, "coarse", lag=1.0, leads=10)
     scales = []
     for forecasts in ([coarse], [fine, coarse]):
-        (axes,) = plots.metric_curves(verify(forecasts, truth, num_resamples=50), "rmse").axes
+        (axes,) = score_curves.metric_curves(verify(forecasts, truth, num_resamples=50), "rmse").axes
         scales.append(axes.get_yscale())
     assert scales == ["linear", "log"]
 
@@ -183,7 +188,7 @@ def test_five_baselines_fit_on_the_page() -> None:
     truth = ring_truth(num_nodes=32, trajectories=2, times=11)
     names = [f"baseline {number}" for number in range(5)]
     forecasts = [ring_forecast(truth, name, lag=0.1 * k, leads=10) for k, name in enumerate(["GNN", *names], 1)]
-    figure = plots.skill_curves(verify(forecasts, truth, baselines=names, num_resamples=50))
+    figure = score_curves.skill_curves(verify(forecasts, truth, baselines=names, num_resamples=50))
     assert len(figure.axes) == 5 and figure.get_figwidth() < 9
     assert [bool(axes.get_xlabel()) for axes in figure.axes] == [False, False, True, True, True]
 

@@ -1,0 +1,59 @@
+"""Animations of one case of a forecast, beside its truth or alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from emulator.data.forecast import Forecast
+from emulator.fields import Fields
+from inference.pictures.colour_scale import ColourScale
+from inference.pictures.field_maps import moving_maps
+from inference.pictures.field_views import ERROR, case_name, ring_positions, views_of, with_unit
+from inference.pictures.moving_picture import MovingPicture
+from inference.pictures.style import COLOURS, LineStyle, journal, lead_name, new_figure
+
+
+def animation(
+    forecast: Forecast,
+    path: Path,
+    truth: Fields | None = None,
+    variable: str | None = None,
+    case: int = 0,
+    max_frames: int = 48,
+    max_bytes: int = 2_000_000,
+) -> Path:
+    """Write a GIF of one case beside its truth, a frame a lead time, thinned until it is smaller than `max_bytes`."""
+    moving = (moving_ring if forecast.mesh.domain.kind == "ring" else moving_maps)(forecast, truth, variable, case)
+    return moving.write_gif(path, max_frames, max_bytes)
+
+
+def moving_ring(
+    forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0
+) -> MovingPicture:
+    """Return a line each for truth and forecast over the position, at one lead time that can become another."""
+    views, usable = views_of(forecast, truth, variable, case)
+    views.pop(ERROR, None)
+    position, scale = ring_positions(forecast.mesh), ColourScale.of(*(view.field[usable] for view in views.values()))
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (5.2, 3.0))
+        lines = {}
+        for label, view in views.items():
+            style = vars(LineStyle("black", "-", 3.0) if label == "truth" else LineStyle(COLOURS[0]))
+            alpha = 0.4 if label == "truth" else 1.0
+            (lines[label],) = axes.plot(position, view.field[usable[0]], label=label, alpha=alpha, **style)
+        margin = 0.08 * (scale.high - scale.low)
+        axes.set_ylim(scale.low - margin, scale.high + margin)
+        axes.set_xlabel("position")
+        axes.set_ylabel(with_unit(view.name, view.unit))
+        figure.legend(loc="outside lower center", ncols=2)
+        axes.set_title(" ")
+
+    def show(place: int) -> None:
+        for label, view in views.items():
+            lines[label].set_ydata(view.field[place])
+        lead = lead_name(forecast.time_step, int(forecast.lead_steps[place]))
+        axes.set_title(f"{case_name(forecast, case)}, {lead}")
+
+    return MovingPicture(figure, np.asarray(usable), show)

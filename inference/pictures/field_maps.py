@@ -1,0 +1,168 @@
+"""Maps of a forecast: truth, forecast and error beside each other, or the forecast alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.forecast import Forecast
+from emulator.fields import Fields
+from graphs.errors import MeshcastError
+from inference.pictures.colour_scale import ColourScale
+from inference.pictures.field_views import ERROR, View, case_name, colour_bar, date_name, views_of
+from inference.pictures.maps import (
+    draw_map,
+    draw_wind,
+    draw_wind_key,
+    label_parallels,
+    map_box,
+    map_size,
+    raster,
+    wind_arrows,
+)
+from inference.pictures.moving_picture import MovingPicture
+from inference.pictures.style import journal, lead_name, new_figure, pretty_unit
+from inference.scores.flow import winds
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def maps(
+    forecast: Forecast,
+    truth: Fields | None = None,
+    variable: str | None = None,
+    case: int = 0,
+    leads: Sequence[int] | None = None,
+) -> Figure:
+    """Return maps at several lead times, one row each: truth, forecast and error; or the forecast alone.
+
+    Where a wind is forecast on the whole sphere its arrows lie on the maps, on those of the error the wind's error, all
+    to one scale. Coasts are drawn where the data are of the Earth, not where they are simulated.
+
+    variable: one that is forecast, or `vorticity` or `divergence` of the wind; the first by default.
+    leads: steps, by default the first after a tenth of the forecast, the middle and the last (that have truth).
+    """
+    views, usable = views_of(forecast, truth, variable, case)
+    places = _places(forecast, leads, usable)
+    return _drawn(forecast, views, case, places, places)[0]
+
+
+def moving_maps(
+    forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0
+) -> MovingPicture:
+    """Return the maps of one lead time that can show the others, all in the same colours."""
+    views, usable = views_of(forecast, truth, variable, case)
+    figure, panels = _drawn(forecast, views, case, usable[-1:].tolist(), usable)
+
+    def show(place: int) -> None:
+        for panel in panels:
+            panel.show(place)
+
+    return MovingPicture(figure, usable, show)
+
+
+@dataclass
+class _Panel:
+    """One map, with what it takes to draw another lead time on it."""
+
+    axes: Axes
+    title: str
+    view: View
+    forecast: Forecast
+    case: int
+    image: Any = None
+    arrows: Any = None
+
+    def draw(self, place: int, scale: ColourScale, longest: float) -> None:
+        mesh, real = self.forecast.mesh, bool(self.forecast.trajectory[self.case] < 0)
+        self.image = draw_map(self.axes, mesh, self.view.field[place], scale, map_box(mesh), real)
+        if self.view.wind is not None:
+            self.arrows = draw_wind(self.axes, mesh, self.view.wind[place], longest)
+        self.axes.set_title(self._title(place))
+
+    def show(self, place: int) -> None:
+        mesh = self.forecast.mesh
+        self.image.set_array(raster(mesh, self.view.field[place], map_box(mesh)))
+        if self.view.wind is not None:
+            self.arrows.set_UVC(*wind_arrows(mesh, self.view.wind[place]))
+        self.axes.set_title(self._title(place))
+
+    def _title(self, place: int) -> str:
+        """What is shown: of the truth its date, where there is one; of the forecast its lead time."""
+        lead = lead_name(self.forecast.time_step, int(self.forecast.lead_steps[place]))
+        valid = date_name(self.forecast, self.forecast.valid_time[self.case, place])
+        if not self.title:
+            return f"{lead}\n{valid}" if valid else lead
+        return (
+            self.title if self.title == ERROR else f"{self.title}, {valid if self.title == 'truth' and valid else lead}"
+        )
+
+
+def _drawn(
+    forecast: Forecast, views: Mapping[str, View], case: int, places: Sequence[int], coloured: Sequence[int] | Any
+) -> tuple[Figure, list[_Panel]]:
+    """The figure and its panels, lead times below each other, or beside each other where there is no truth.
+
+    coloured: the lead times whose values decide the ends of the colours.
+    """
+    if forecast.mesh.domain.kind == "ring":
+        raise MeshcastError("A ring has no map; draw its Hovmöller diagram.")
+    mesh, alone, sphere = forecast.mesh, len(views) == 1, forecast.mesh.domain.kind == "sphere"
+    shown = [view for title, view in views.items() if title != ERROR]
+    scale = ColourScale.of(*(view.field[coloured] for view in shown))
+    error_scale = None if alone else ColourScale.of_error(views[ERROR].field[coloured])
+    longest = _longest_arrow([view.wind[coloured] for view in shown if view.wind is not None])
+    rows, columns = (1, len(places)) if alone else (len(places), len(views))
+    width, height = map_size(mesh, 3.0)
+    height += 0.25 + (0.5 if alone else 0.95 / rows)  # titles, and the colour bars below
+    with journal():
+        figure, grid = new_figure(rows, columns, (width, height), sharex=not sphere, sharey=not sphere)
+        panels = []
+        for axes, (place, (title, view)) in zip(
+            grid.ravel(), ((place, pair) for place in places for pair in views.items()), strict=True
+        ):
+            panels.append(_Panel(axes, "" if alone else title, view, forecast, case))
+            panels[-1].draw(place, error_scale if error_scale and title == ERROR else scale, longest)
+        for axes in grid[:, 0] if sphere else []:
+            label_parallels(axes)
+        if panels[-1].arrows is not None:
+            draw_wind_key(panels[-1].axes, panels[-1].arrows, *_round_speed(longest, forecast))
+        name, unit = view.name, view.unit
+        if alone:
+            colour_bar(figure, panels[0].image, list(grid.ravel()), name, unit)
+        else:
+            colour_bar(figure, panels[0].image, list(grid[:, :2].ravel()), name, unit, "bottom")
+            colour_bar(figure, panels[2].image, list(grid[:, 2]), f"error of {name}", unit, "bottom")
+        figure.suptitle(f"{name} of {forecast.name}, {case_name(forecast, case)}", x=0.01, ha="left", fontsize=9)
+    return figure, panels
+
+
+def _longest_arrow(winds_shown: Sequence[NDArray[np.floating]]) -> float:
+    """The speed of the longest arrow: one for all panels."""
+    speeds = [np.hypot(wind[..., 0], wind[..., 1]) for wind in winds_shown]
+    finite = np.concatenate([speed[np.isfinite(speed)] for speed in speeds]) if speeds else np.zeros(0)
+    return max(float(np.quantile(finite, 0.99)), 1e-12) if finite.size else 1.0
+
+
+def _round_speed(longest: float, forecast: Forecast) -> tuple[float, str]:
+    """A speed for the key, 1, 2 or 5 times a power of ten, and its unit."""
+    power = 10.0 ** np.floor(np.log10(longest))
+    unit = forecast.units[winds(forecast.variables, forecast.units)[0][0]]
+    return max(power * digit for digit in (1.0, 2.0, 5.0) if power * digit <= longest), pretty_unit(unit)
+
+
+def _places(forecast: Forecast, leads: Sequence[int] | None, usable: NDArray[np.int64]) -> list[int]:
+    """Indices of the leads to draw."""
+    if leads is None:
+        last = len(usable) - 1
+        return sorted({int(usable[last // 10]), int(usable[last // 2]), int(usable[last])})
+    places = [int(place) for lead in leads for place in np.flatnonzero(forecast.lead_steps == lead)]
+    if not places:
+        raise MeshcastError(f"{forecast.name} has none of the leads {list(leads)}; it has {list(forecast.lead_steps)}.")
+    return places

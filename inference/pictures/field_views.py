@@ -1,0 +1,140 @@
+"""What pictures of fields show: one case of a forecast or its truth, and how case, place and variable are named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.data.forecast import Forecast
+from emulator.fields import Fields
+from emulator.foundation.time_step import to_datetime
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+from inference.pictures.maps import degrees, edges
+from inference.pictures.style import pretty_unit
+from inference.scores.flow import harmonic_view, winds
+from inference.scores.matching import match
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Array = NDArray[np.floating]
+
+
+def truth_of(forecast: Forecast, truth: Fields, case: int = 0) -> NDArray[np.float32]:
+    """[lead, node, variable] of the truth valid with one case of a forecast; NaN where there is none."""
+    found = match(forecast, forecast.name, truth, forecast.variables)
+    return found.read(slice(case, case + 1), slice(None))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What maps show of a forecast or its truth.
+
+    field: [lead, node]. wind: [lead, node, (east, north)], where there is one on the whole sphere.
+    """
+
+    name: str
+    unit: str
+    field: Array
+    wind: Array | None
+
+    @classmethod
+    def of(cls, forecast: Forecast, values: Array, variable: str | None) -> View:
+        """The view of values [lead, node, variable], variables as in the forecast."""
+        pairs = winds(forecast.variables, forecast.units) if forecast.mesh.domain.kind == "sphere" else []
+        wind = values[..., list(pairs[0])] if pairs else None
+        if wind is not None and variable in DERIVED and variable not in forecast.variables:
+            field = getattr(harmonic_view(forecast.mesh), variable)(wind[..., 0], wind[..., 1])
+            return cls(variable, "10⁻⁵ s-1", 1e5 * field, wind)
+        column, name, unit = variable_of(forecast, variable)
+        # Arrows on the wind's own components would say the same twice.
+        return cls(name, unit, values[..., column], None if pairs and column in pairs[0] else wind)
+
+    def minus(self, other: View) -> View:
+        wind = None if self.wind is None or other.wind is None else self.wind - other.wind
+        return replace(self, field=self.field - other.field, wind=wind)
+
+
+DERIVED = ("vorticity", "divergence")
+ERROR = "forecast minus truth"
+
+
+def views_of(
+    forecast: Forecast, truth: Fields | None, variable: str | None, case: int
+) -> tuple[dict[str, View], NDArray[np.int64]]:
+    """Return truth, forecast and error of one case by title, or the forecast alone, and the leads that can be shown.
+
+    The latter are indices of leads, of those with truth where there is any.
+    """
+    views = {forecast.name: View.of(forecast, forecast.values[case].mean(0), variable)}
+    if truth is not None:
+        there = View.of(forecast, truth_of(forecast, truth, case), variable)
+        views = {"truth": there, **views, ERROR: views[forecast.name].minus(there)}
+    return views, np.flatnonzero(np.isfinite(next(iter(views.values())).field).any(1))
+
+
+def case_name(forecast: Forecast, case: int) -> str:
+    """Which case, for a title; and what is shown of an ensemble."""
+    members = forecast.values.shape[1]
+    shown = f", mean of {members} members" if members > 1 else ""
+    if forecast.trajectory[case] >= 0:
+        return f"trajectory {forecast.trajectory[case]}{shown}"
+    return f"from {date_name(forecast, forecast.init_time[case])}{shown}"
+
+
+def date_name(forecast: Forecast, time: np.int64) -> str:
+    """A valid time for a title; empty where it is nominal."""
+    if forecast.time_step.true_length is not None or (forecast.trajectory >= 0).all():
+        return ""
+    moment = str(to_datetime(np.asarray(time)))
+    return moment[:7] if forecast.time_step.unit == "month" else f"{moment[:10]} {moment[11:16]} UTC"
+
+
+def variable_of(forecast: Forecast, variable: str | None) -> tuple[int, str, str]:
+    """Column, name and unit of a variable, the first by default."""
+    name = forecast.variables[0] if variable is None else variable
+    if name not in forecast.variables:
+        raise MeshcastError(f"{forecast.name} has no variable {name}; it has {', '.join(forecast.variables)}.")
+    column = forecast.variables.index(name)
+    return column, name, forecast.units[column]
+
+
+def central_node(mesh: Mesh) -> int:
+    """The node nearest the middle of the mesh; 0 where it has none."""
+    if mesh.domain.kind != "limited_area":
+        return 0
+    centre = mesh.positions.mean(0)
+    return int((mesh.positions @ centre).argmax())
+
+
+def place_name(mesh: Mesh, node: int) -> str:
+    """Where a node is, for a title."""
+    if mesh.domain.kind == "ring":
+        return f"position {ring_positions(mesh)[node]:g}"
+    longitude = (mesh.longitudes[node] + 180) % 360 - 180
+    return f"{degrees(round(mesh.latitudes[node], 2), 'N', 'S')} {degrees(round(longitude, 2), 'E', 'W')}"
+
+
+def ring_positions(mesh: Mesh) -> Array:
+    """[node] along the ring, in its own unit of length."""
+    return mesh.longitudes / 360.0 * mesh.domain.size
+
+
+def ring_edges(mesh: Mesh) -> Array:
+    return edges(ring_positions(mesh))
+
+
+def colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right") -> None:
+    across = len({panel.get_subplotspec().colspan for panel in axes}) if isinstance(axes, list) else 1
+    aspect = 30 * (across if side == "bottom" else 1)  # bars beside each other are equally thick
+    bar = figure.colorbar(image, ax=axes, location=side, shrink=0.9, aspect=aspect, pad=0.02, extend="both")
+    bar.set_label(with_unit(name, unit))
+    bar.outline.set_linewidth(0.5)
+
+
+def with_unit(name: str, unit: str) -> str:
+    return f"{name} [{pretty_unit(unit)}]" if unit not in ("", "1") else name

@@ -1,0 +1,50 @@
+"""Values at one place along the lead time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from emulator.data.forecast import Forecast
+from emulator.fields import Fields
+from inference.pictures.field_views import case_name, central_node, place_name, truth_of, variable_of, with_unit
+from inference.pictures.style import COLOURS, LineStyle, journal, lead_ticks, legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def series(
+    forecasts: Sequence[Forecast],
+    truth: Fields | None = None,
+    variable: str | None = None,
+    case: int = 0,
+    node: int | None = None,
+    styles: Mapping[str, LineStyle] | None = None,
+) -> Figure:
+    """Values at one place along the lead time; members as thin lines.
+
+    node: by default the one nearest the middle of the mesh.
+    """
+    first = forecasts[0]
+    column, name, unit = variable_of(first, variable)
+    node = central_node(first.mesh) if node is None else node
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (5.2, 3.2))
+        if truth is not None:
+            lead, label = first.time_step.lead_axis(first.lead_steps)
+            there = truth_of(first, truth, case)[:, node, column]
+            axes.plot(lead, there, color="black", linewidth=2.6, alpha=0.35, label="truth")
+        for forecast, color in zip(forecasts, COLOURS * len(forecasts), strict=False):
+            style = (styles or {}).get(forecast.name, LineStyle(color))
+            lead, label = forecast.time_step.lead_axis(forecast.lead_steps)
+            values = forecast.values[case, :, :, node, column]
+            for member in values if len(values) > 1 else []:
+                axes.plot(lead, member, color=style.color, linewidth=0.5, alpha=0.5)
+            axes.plot(lead, values.mean(0), label=forecast.name, **vars(style))
+        axes.set_xlabel(label)
+        axes.set_ylabel(with_unit(name, unit))
+        lead_ticks(axes, label)
+        axes.set_title(f"{place_name(first.mesh, node)}, {case_name(first, case)}")
+        legend(figure, axes)
+    return figure

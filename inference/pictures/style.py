@@ -1,0 +1,163 @@
+"""The style of every picture: type, colours and lines, axes of lead time, units as they are printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emulator.foundation.time_step import TimeStep
+from inference.scores.equivalent_truncation import solver_truncations
+from inference.scores.scorecard import Verification
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito (2008), Color universal design: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+GREYS = ("#4d4d4d", "#808080", "#a6a6a6")
+BROWNS = ("#fec44f", "#fe9929", "#d95f0e", "#993404", "#662506")  # Brewer (2003), YlOrBr
+DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+PANEL = (3.8, 2.9)  # width and height of one panel [inch]
+DPI = 150
+MOST_LINEAR = 100.0  # largest over smallest error that a linear axis can still show
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How one emulator looks in every plot."""
+
+    color: str
+    linestyle: Any = "-"
+    linewidth: float = 1.6
+
+
+def line_styles(labels: Sequence[str], baselines: Sequence[str], solvers: Sequence[str] = ()) -> dict[str, LineStyle]:
+    """Emulators in colour and solid, baselines in grey and dashed, the same in every plot.
+
+    solvers: one equation's at rising truncation, in browns from light to dark.
+    """
+    styles, shade, colour = {}, 0, 0
+    for label in labels:
+        if label in solvers:
+            darkness = solvers.index(label) / max(len(solvers) - 1, 1)
+            styles[label] = LineStyle(BROWNS[round(darkness * (len(BROWNS) - 1))], "-", 1.3)
+        elif label in baselines:
+            styles[label] = LineStyle(GREYS[shade % len(GREYS)], DASHES[shade % len(DASHES)], 1.3)
+            shade += 1
+        else:
+            dash = "-" if colour < len(COLOURS) else DASHES[colour // len(COLOURS) % len(DASHES)]
+            styles[label] = LineStyle(COLOURS[colour % len(COLOURS)], dash)
+            colour += 1
+    return styles
+
+
+def styles_of(verification: Verification) -> Mapping[str, LineStyle]:
+    """The style of each emulator, by label."""
+    truncations = solver_truncations(verification)
+    solvers = sorted(truncations, key=truncations.__getitem__)
+    return line_styles([e.label for e in verification.emulators], verification.baselines, solvers)
+
+
+@contextmanager
+def journal() -> Iterator[None]:
+    """Type, lines and layout of every figure; no display is needed, and the user's own settings come back after."""
+    from matplotlib import rc_context
+
+    with rc_context(
+        {
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "legend.fontsize": 8,
+            "legend.frameon": False,
+            "legend.handlelength": 2.4,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.7,
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "grid.linewidth": 0.4,
+            "grid.color": "#dddddd",
+            "axes.axisbelow": True,
+            "axes.formatter.useoffset": False,
+        }
+    ):
+        yield
+
+
+def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
+    """A figure that no window manager holds, and its axes [row, column]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
+    """PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
+    from matplotlib import rc_context
+
+    png = path.with_name(f"{path.name}.png")
+    figure.savefig(png)
+    if vector:
+        figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
+        with rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
+    return png
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Below the panels, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        longest = max(len(label) for label in labels)
+        columns = max(1, int(figure.get_figwidth() * 16 / (longest + 8)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(columns, len(labels)))
+
+
+def pretty_unit(unit: str) -> str:
+    """`m s-1` as it is printed: m s⁻¹."""
+    return re.sub(r"(?<=[A-Za-z])\*{0,2}\^?(-?\d+)", lambda power: power[1].translate(SUPERSCRIPTS), unit)
+
+
+def lead_name(time_step: TimeStep, step: int) -> str:
+    """One lead time for a title: `6 hours`, `1 month`, `lead time 2.5`."""
+    (value,), unit = time_step.lead_times(np.array([step]))
+    unit = unit[:-1] if value == 1 and unit.endswith("s") and len(unit) > 1 else unit
+    return f"{value:g} {unit}" if unit else f"lead time {value:g}"
+
+
+def lead_ticks(axes: Axes, label: str) -> None:
+    """Ticks at whole hours that divide the day, where the axis is in hours; the axis starts at the initial time."""
+    from matplotlib.ticker import MultipleLocator
+
+    axes.set_xlim(left=0.0)
+    if "hours" in label:
+        longest = axes.get_xlim()[1]
+        for step in (1, 2, 3, 6, 12, 24, 48):
+            if longest / step <= 9:
+                axes.xaxis.set_major_locator(MultipleLocator(step))
+                break
+
+
+def plain_decades(axes: Axes) -> None:
+    """A logarithmic axis labelled 0.02, 0.05, 0.1 rather than by powers, where it spans few decades."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_ylim()
+    if high / low < 3e3:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())

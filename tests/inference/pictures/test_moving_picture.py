@@ -1,0 +1,45 @@
+"""Frames of a slider show each its own lead time, in the colours of all."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from inference.pictures.animation import moving_ring
+from inference.pictures.field_maps import moving_maps
+from tests.inference.synthetic import ring_forecast, ring_truth, sphere_forecast, sphere_truth
+
+
+def test_maps_move_to_every_lead_time_and_keep_their_colours() -> None:
+    truth = sphere_truth()
+    moving = moving_maps(sphere_forecast(truth), truth, "h")
+    shown, limits = [], []
+    for place in (0, 5):
+        moving.show(place)
+        axes = moving.figure.axes[:3]
+        shown.append([np.ma.filled(panel.images[0].get_array(), 0.0) for panel in axes])
+        limits.append([panel.images[0].get_clim() for panel in axes])
+        assert axes[1].get_title() == f"GNN, {'6 hours' if place == 0 else '36 hours'}"
+    assert limits[0] == limits[1] and limits[0][0] == limits[0][1] != limits[0][2]
+    assert not np.allclose(shown[0][0], shown[1][0])
+    np.testing.assert_allclose(shown[1][1] - shown[1][0], shown[1][2], atol=1e-2)  # the error is the difference
+
+
+def test_a_ring_moves_with_the_forecast() -> None:
+    truth = ring_truth(num_nodes=32, trajectories=2, times=11)
+    forecast = ring_forecast(truth, leads=10)
+    moving = moving_ring(forecast, truth, case=1)
+    moving.show(7)
+    lines = {line.get_label(): line for line in moving.figure.axes[0].lines}
+    np.testing.assert_array_equal(lines["GNN"].get_ydata(), forecast.values[1, 0, 7, :, 0])
+    np.testing.assert_array_equal(lines["truth"].get_ydata(), truth.values[8, 1, :, 0])
+    assert moving.figure.axes[0].get_title() == "trajectory 1, lead time 0.8"
+
+
+def test_frames_are_spread_from_the_first_to_the_last_lead_time(tmp_path: Path) -> None:
+    truth = ring_truth(num_nodes=16, trajectories=1, times=21)
+    moving = moving_ring(ring_forecast(truth, leads=20), truth)
+    frames = list(moving.frames(3, dpi=40))
+    assert [place for place, _ in frames] == [0, 10, 19] or [place for place, _ in frames] == [0, 9, 19]
+    assert len({Image.open(BytesIO(png)).size for _, png in frames}) == 1
