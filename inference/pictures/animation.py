@@ -48,12 +48,12 @@ def moving_ring(
         axes.set_xlabel("position")
         axes.set_ylabel(with_unit(view.name, view.unit))
         figure.legend(loc="outside lower center", ncols=2)
-        axes.set_title(" ")
+        axes.set_title(" ", loc="left")
 
     def show(place: int) -> None:
         for label, view in views.items():
             lines[label].set_ydata(view.field[place])
         lead = lead_name(forecast.time_step, int(forecast.lead_steps[place]))
-        axes.set_title(f"{case_name(forecast, case)}, {lead}")
+        axes.set_title(f"{case_name(forecast, case)}, {lead}", loc="left")
 
     return MovingPicture(figure, np.asarray(usable), show)

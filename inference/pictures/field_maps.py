@@ -84,14 +84,14 @@ class _Panel:
         self.image = draw_map(self.axes, mesh, self.view.field[place], scale, map_box(mesh), real)
         if self.view.wind is not None:
             self.arrows = draw_wind(self.axes, mesh, self.view.wind[place], longest)
-        self.axes.set_title(self._title(place))
+        self.axes.set_title(self._title(place), loc="left")
 
     def show(self, place: int) -> None:
         mesh = self.forecast.mesh
         self.image.set_array(raster(mesh, self.view.field[place], map_box(mesh)))
         if self.view.wind is not None:
             self.arrows.set_UVC(*wind_arrows(mesh, self.view.wind[place]))
-        self.axes.set_title(self._title(place))
+        self.axes.set_title(self._title(place), loc="left")
 
     def _title(self, place: int) -> str:
         """What is shown: of the truth its date, where there is one; of the forecast its lead time."""

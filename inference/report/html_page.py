@@ -28,12 +28,6 @@ def render(template: Path, **values: Any) -> str:
     return page.render(style=Markup(style), script=Markup(script), policy=policy, **values)
 
 
-def part(name: str, *values: Any) -> Markup:
-    """Return what a macro of `parts.html` makes of these values."""
-    macro = getattr(_environment(TEMPLATES).get_template("parts.html").module, name)
-    return Markup(macro(*values))
-
-
 def _environment(folder: Path) -> Environment:
     return Environment(
         loader=FileSystemLoader([folder, TEMPLATES]),

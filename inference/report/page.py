@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from inference.pictures import style
 from inference.report.answer import answer, better_leads
-from inference.report.html_page import TEMPLATES, part, render
+from inference.report.html_page import TEMPLATES, render
 from inference.report.score_tables import equivalent_table, lead_tables, summary_table
 from inference.scores.scorecard import Verification
 
@@ -160,19 +160,3 @@ def _versions() -> str:
         except PackageNotFoundError:
             continue
     return ", ".join(found)
-
-
-def document(title: str, body: Sequence[str], style: str = "") -> str:
-    return render(TEMPLATES / "plain.html", notes=Notes(title), body=Markup("\n".join(body)))
-
-
-def facts_table(rows: Sequence[tuple[str, str]], notes: Notes) -> str:
-    return part("facts", [*rows, *noted_facts(notes)])
-
-
-def left_out(verification: Verification) -> str:
-    return part("left_out", missing(verification))
-
-
-def picture(image: Image) -> str:
-    return part("figure", image)

@@ -20,7 +20,7 @@ def test_maps_move_to_every_lead_time_and_keep_their_colours() -> None:
         axes = moving.figure.axes[:3]
         shown.append([np.ma.filled(panel.images[0].get_array(), 0.0) for panel in axes])
         limits.append([panel.images[0].get_clim() for panel in axes])
-        assert axes[1].get_title() == f"GNN, {'6 hours' if place == 0 else '36 hours'}"
+        assert axes[1].get_title("left") == f"GNN, {'6 hours' if place == 0 else '36 hours'}"
     assert limits[0] == limits[1] and limits[0][0] == limits[0][1] != limits[0][2]
     assert not np.allclose(shown[0][0], shown[1][0])
     np.testing.assert_allclose(shown[1][1] - shown[1][0], shown[1][2], atol=1e-2)  # the error is the difference
@@ -34,7 +34,7 @@ def test_a_ring_moves_with_the_forecast() -> None:
     lines = {line.get_label(): line for line in moving.figure.axes[0].lines}
     np.testing.assert_array_equal(lines["GNN"].get_ydata(), forecast.values[1, 0, 7, :, 0])
     np.testing.assert_array_equal(lines["truth"].get_ydata(), truth.values[8, 1, :, 0])
-    assert moving.figure.axes[0].get_title() == "trajectory 1, lead time 0.8"
+    assert moving.figure.axes[0].get_title("left") == "trajectory 1, lead time 0.8"
 
 
 def test_frames_are_spread_from_the_first_to_the_last_lead_time(tmp_path: Path) -> None:

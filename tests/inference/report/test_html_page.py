@@ -10,7 +10,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from inference.report.html_page import part, render
+from inference.report.html_page import render
 from inference.report.page import Notes
 
 
@@ -46,7 +46,8 @@ def test_a_value_that_is_not_there_is_no_empty_text(tmp_path: Path) -> None:
         a_page(tmp_path, "{{ absent }}")
 
 
-def test_tables_have_a_head_only_where_there_is_one() -> None:
-    table = part("table", ["a", "b"], [["<1>", Markup("<b>2</b>")]])
-    assert "<th>a</th>" in table and "<td>&lt;1&gt;</td><td><b>2</b></td>" in table and 'class="scores"' in table
-    assert "<thead>" not in part("table", [], [["x"]], "facts")
+def test_tables_have_a_head_only_where_there_is_one(tmp_path: Path) -> None:
+    main = '{% from "parts.html" import table %}{{ table(head, rows) }}'
+    page = a_page(tmp_path, main, head=["a", "b"], rows=[["<1>", Markup("<b>2</b>")]])
+    assert "<th>a</th>" in page and "<td>&lt;1&gt;</td><td><b>2</b></td>" in page and 'class="scores"' in page
+    assert "<thead>" not in a_page(tmp_path, main, head=[], rows=[["x"]])

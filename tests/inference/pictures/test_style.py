@@ -1,0 +1,56 @@
+"""One style for all pictures: units as they are printed, lead times in words, lines that are told apart."""
+
+import numpy as np
+import pytest
+from matplotlib import rcParams
+
+from emulator.foundation.time_step import TimeStep
+from inference.pictures.style import journal, lead_name, lead_ticks, legend, line_styles, new_figure, plain_decades
+from inference.pictures.style import pretty_unit as pretty
+
+
+def test_units_are_printed_with_superscripts_and_numbers_stay() -> None:
+    assert [pretty(unit) for unit in ("m s-1", "W m**-2", "kg m^-3", "K")] == ["m s⁻¹", "W m⁻²", "kg m⁻³", "K"]
+    assert pretty("10⁻⁵ s-1") == "10⁻⁵ s⁻¹"
+
+
+def test_a_lead_time_is_named_in_its_unit() -> None:
+    assert lead_name(TimeStep.parse("6h"), 1) == "6 hours" and lead_name(TimeStep.parse("1h"), 1) == "1 hour"
+    assert lead_name(TimeStep.parse("1 month"), 3) == "3 months"
+    assert lead_name(TimeStep(1, "second", 0.5), 5) == "lead time 2.5"
+
+
+def test_ticks_of_hours_divide_the_day() -> None:
+    figure, ((axes,),) = new_figure(1, 1)
+    axes.plot([0, 48], [0, 1])
+    lead_ticks(axes, "lead time [hours]")
+    steps = np.diff(axes.get_xticks())
+    assert axes.get_xlim()[0] == 0 and (steps == 6).all() and figure.get_dpi() == 150
+
+
+def test_a_short_logarithmic_axis_shows_plain_numbers() -> None:
+    figure, ((axes,),) = new_figure(1, 1)
+    axes.set_yscale("log")
+    axes.set_ylim(0.02, 3.0)
+    plain_decades(axes)
+    figure.draw_without_rendering()
+    shown = {text.get_text() for text in axes.get_yticklabels()}
+    assert {"0.05", "0.1", "2"} <= shown
+
+
+def test_solvers_darken_with_their_truncation_and_baselines_are_dashed() -> None:
+    styles = line_styles(["GNN", "T5", "T20", "persistence"], ["persistence"], ["T5", "T20"])
+    assert len({style.color for style in styles.values()}) == 4
+    brightness = [int(styles[name].color[1:3], 16) for name in ("T5", "T20")]
+    assert brightness[0] > brightness[1] and styles["persistence"].linestyle != "-" == styles["GNN"].linestyle
+
+
+def test_the_users_own_settings_come_back_and_legends_stand_below() -> None:
+    before = rcParams["font.size"]
+    with journal():
+        assert rcParams["font.size"] == 9 != before
+        figure, ((axes,),) = new_figure(1, 1)
+        axes.plot([0, 1], label="GNN")
+        legend(figure, axes)
+    assert rcParams["font.size"] == pytest.approx(before)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GNN"] and axes.get_legend() is None
