@@ -1,4 +1,4 @@
-"""The log every run writes: one row a validation in metrics.csv."""
+"""The logs every run writes: a row a validation in metrics.csv, and every few updates the loss in losses.csv."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ import numpy as np
 from graphs.atomic_file import atomic_file
 
 COLUMNS = ("update", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
+LOSS_COLUMNS = ("update", "epoch", "loss")
+LOSS_EVERY = 10  # updates
 
 
 class MetricsLog:
     """Appends one row a validation: the mean training loss since the last, validation's, its score.
 
-    epoch counts passes through the training windows. Rows from beyond the resumed update `start` are dropped first.
+    The training loss goes to losses.csv beside it, averaged over ten updates. epoch counts passes through the training
+    windows. Rows from beyond the resumed update `start` are dropped first.
     """
 
     def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
         self.path, self.samples_per_epoch = path, samples_per_epoch
-        kept = [row for row in read_log(path) if 0 < start >= row["update"]]
+        kept, losses = (
+            [row for row in read_log(file) if 0 < start >= row["update"]] for file in (path, losses_beside(path))
+        )
         self._rows = [[_cell(row[name]) for name in COLUMNS] for row in kept]
+        self._losses = [[_cell(row[name]) for name in LOSS_COLUMNS] for row in losses]
         self._earlier = kept[-1]["seconds"] if kept else 0.0
         self._start = time.perf_counter()
 
@@ -45,12 +51,27 @@ class MetricsLog:
             self._earlier + time.perf_counter() - self._start,
         ]
         self._rows.append([_cell(value) for value in row])
-        with atomic_file(self.path) as part, part.open("w", newline="") as file:
-            csv.writer(file).writerows([COLUMNS, *self._rows])
+        for first in range(0, len(losses), LOSS_EVERY):
+            few = losses[first : first + LOSS_EVERY]
+            at = update - len(losses) + first + len(few)
+            epoch = samples * at / (update * self.samples_per_epoch)
+            self._losses.append([_cell(value) for value in (at, epoch, float(np.mean(few, dtype=np.float64)))])
+        # The losses first: whoever finds a row of a validation finds the losses before it.
+        for path, table in (
+            (losses_beside(self.path), [LOSS_COLUMNS, *self._losses]),
+            (self.path, [COLUMNS, *self._rows]),
+        ):
+            with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
+                csv.writer(file).writerows(table)
+
+
+def losses_beside(metrics: Path) -> Path:
+    """Return where the losses lie that belong to a metrics.csv."""
+    return metrics.with_name("losses.csv")
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Rows of a metrics.csv, numbers by column; none where there is no log yet."""
+    """Return the rows of a metrics.csv or losses.csv, numbers by column; none where there is no log yet."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:

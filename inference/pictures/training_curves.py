@@ -33,6 +33,8 @@ def loss_curves(log: Path) -> Figure:
         raise MeshcastError(f"{log} needs a column `epoch` and one named like `loss`; it has {list(table.columns)}.")
     means = table.groupby("epoch")[losses + marks].mean().replace([np.inf, -np.inf], np.nan)
     means.index = means.index if "update" in table else means.index + 1
+    beside = log.with_name("losses.csv")  # a row every few updates
+    fine_loss = pd.read_csv(beside, index_col="epoch")["loss"].replace(np.inf, np.nan) if beside.is_file() else None
     shown = [
         (names, label) for names, label in ((losses, "loss"), (marks, "score")) if means[names].notna().any(axis=None)
     ]
@@ -40,7 +42,7 @@ def loss_curves(log: Path) -> Figure:
         figure, grid = new_figure(max(len(shown), 1), 1, (5.0, 3.2 if len(shown) < 2 else 2.3), sharex=True)
         for axes, (names, label) in zip(grid[:, 0], shown, strict=False):
             for name, color in zip(names, COLOURS if label == "loss" else COLOURS[1:], strict=False):
-                curve = means[name].dropna()
+                curve = (fine_loss if name == "loss" and fine_loss is not None else means[name]).dropna()
                 axes.plot(curve.index, curve, color=color, marker="o" if len(curve) < 30 else None, markersize=3)
                 axes.lines[-1].set_label("training loss" if name == "loss" else _readable(name))
                 if label == "score" and len(curve):
