@@ -157,6 +157,8 @@ class TrainingConfig:
     unroll: steps of the rollout in the loss.
     curriculum: in its place, shares of the updates and their unroll, in order: `[[0.8, 1], [0.2, 4]]`.
     num_workers: processes that load data; the result does not depend on it.
+    threads: of PyTorch; by default one or all, whichever takes less time over a few batches, measured once a run and
+        kept. OMP_NUM_THREADS decides where it is set.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
     """
 
@@ -177,6 +179,7 @@ class TrainingConfig:
     unroll: int = 1
     curriculum: tuple[tuple[float, int], ...] = ()
     num_workers: int = 0
+    threads: int | None = None
     devices: int = 1
     num_nodes: int = 1
     accelerator: str = "auto"
@@ -195,6 +198,8 @@ class TrainingConfig:
         find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
+        if self.threads is not None and self.threads < 1:
+            raise MeshcastError(f"training.threads must be at least 1, but is {self.threads}.")
         if self.minutes is not None and not self.minutes > 0:
             raise MeshcastError(f"training.minutes must be positive, but is {self.minutes}.")
         self._check_curriculum()

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from emulator.build import is_closed_form
 from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.foundation.threads import faster_threads, threads_given
 from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
@@ -33,12 +35,10 @@ def with_budget(
     config = prepared.config
     if config.training.minutes is None:
         return config
-    stored = folder / "budget.json"
-    while not is_first_process() and not stored.is_file():
+    while not is_first_process() and "updates" not in _budget(folder):
         time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
-    if stored.is_file():
-        updates = json.loads(stored.read_text())["updates"]
-    else:
+    updates = _budget(folder).get("updates")
+    if updates is None:
         updates = keep_budget(folder, config, time_updates(config, emulator, windows, starts))
     return replace(config, training=replace(config.training, updates=updates))
 
@@ -49,12 +49,45 @@ def keep_budget(folder: Path, config: ExperimentConfig, seconds_per_update: floa
     So that the seeds of one row get the same number, it is measured once and kept for each.
     """
     assert config.training.minutes is not None
-    stored = folder / "budget.json"
-    if not stored.is_file():
+    if "updates" not in _budget(folder):
         updates = max(1, int(config.training.minutes * 60 / seconds_per_update))
-        with atomic_file(stored) as part:
-            part.write_text(json.dumps({"updates": updates, "seconds_per_update": seconds_per_update}))
-    return int(json.loads(stored.read_text())["updates"])
+        _add_to_budget(folder, updates=updates, seconds_per_update=seconds_per_update)
+    return int(_budget(folder)["updates"])
+
+
+def threads_of(config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, folder: Path) -> int:
+    """Return the threads of PyTorch that a run takes, found out once and saved with its budget for when it is resumed.
+
+    Measured are the gradients of one batch. Nothing is where the configuration or OMP_NUM_THREADS says it, where
+    several processes share the machine, on a GPU, and for Keras, whose threads are TensorFlow's.
+    """
+    training = config.training
+    on_cpu = training.accelerator == "cpu" or not torch.cuda.is_available()
+    alone = training.devices == training.num_nodes == 1 and is_first_process()
+    if not on_cpu or not alone or isinstance(config.emulator, KerasConfig):
+        return training.threads or torch.get_num_threads()
+    threads: int | None = threads_given(training.threads) or _budget(folder).get("threads")
+    if threads is not None:
+        return threads
+    from training.optimisation.module import EmulatorModule
+
+    module = EmulatorModule(deepcopy(emulator), windows, windows, training, config.validation)
+    batch = next(iter(DataLoader(windows, batch_size=training.batch_size)))
+    with torch.random.fork_rng(devices=[]):  # so that measuring changes no number drawn later
+        threads = faster_threads(lambda: module.loss(batch).backward())
+    _add_to_budget(folder, threads=threads)
+    return threads
+
+
+def _budget(folder: Path) -> dict[str, Any]:
+    stored = folder / "budget.json"
+    return dict(json.loads(stored.read_text())) if stored.is_file() else {}
+
+
+def _add_to_budget(folder: Path, **more: float) -> None:
+    content = {**_budget(folder), **more}
+    with atomic_file(folder / "budget.json") as temporary:
+        temporary.write_text(json.dumps(content))
 
 
 def time_updates(

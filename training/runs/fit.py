@@ -10,9 +10,12 @@ import torch
 from emulator.baselines.baseline import BaselineConfig
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
 from emulator.networks.gnn import GNNConfig
+from emulator.foundation.threads import num_threads
 from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.neural import NeuralEmulator
+from training.preparation.windows import Windows
 from emulator.plugins import PluginConfig
-from training.runs.budget import dry_run, with_budget
+from training.runs.budget import dry_run, threads_of, with_budget
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import Prepared, describe_training, prepare, windows_of
@@ -61,16 +64,28 @@ def _fit_network(prepared: Prepared, folder: Path, progress: bool) -> TrainedEmu
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
         emulator, section = initial_network(prepared, windows)
-        config = replace(with_budget(prepared, emulator, windows, starts, folder), emulator=section)
-        # Either library takes seconds to import, which a closed form should not wait for.
-        if isinstance(section, KerasConfig):
-            from training.optimisation import keras_training
-
-            keras_training.train(prepared, config, emulator, windows, starts, folder, progress)
-        else:
-            from training.optimisation import gradient_descent
-            from training.optimisation.module import EmulatorModule
-
-            module = EmulatorModule(emulator, windows, starts, config.training, config.validation)
-            gradient_descent.train(prepared, config, module, folder, progress)
+        with num_threads(threads_of(prepared.config, emulator, windows, folder)):
+            config = replace(with_budget(prepared, emulator, windows, starts, folder), emulator=section)
+            _train(prepared, config, (emulator, windows, starts), folder, progress)
     return load_emulator(folder / "emulator.safetensors")
+
+
+def _train(
+    prepared: Prepared,
+    config: ExperimentConfig,
+    untrained: tuple[NeuralEmulator, Windows, Windows],
+    folder: Path,
+    progress: bool,
+) -> None:
+    emulator, windows, starts = untrained
+    # Either library takes seconds to import, which a closed form should not wait for.
+    if isinstance(config.emulator, KerasConfig):
+        from training.optimisation import keras_training
+
+        keras_training.train(prepared, config, emulator, windows, starts, folder, progress)
+    else:
+        from training.optimisation import gradient_descent
+        from training.optimisation.module import EmulatorModule
+
+        module = EmulatorModule(emulator, windows, starts, config.training, config.validation)
+        gradient_descent.train(prepared, config, module, folder, progress)

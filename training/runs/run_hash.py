@@ -35,6 +35,7 @@ def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapp
     stored: the configuration in plain types as an earlier version stored it; that of `experiment` by default.
     """
     config = {key: value for key, value in (stored or resolve(experiment)).items() if key not in PLACES}
+    config["training"] = {key: value for key, value in config["training"].items() if key != "threads"}
     content = [{**config, "data": data}, _plugin_source(experiment)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -42,7 +43,8 @@ def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapp
 def stands_for(stored: Mapping[str, Any], experiment: ExperimentConfig) -> bool:
     """Return whether a stored configuration is the experiment's, keys that it lacks taken at their defaults."""
     places = {key: resolve(getattr(experiment, key)) for key in PLACES}
-    return _equal({**stored, **places}, experiment)
+    training = {**stored["training"], "threads": experiment.training.threads}  # which changes numbers by rounding alone
+    return _equal({**stored, **places, "training": training}, experiment)
 
 
 def _equal(stored: Any, config: Any) -> bool:

@@ -26,6 +26,7 @@ from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
 from emulator.checkpoint import read
 from emulator.foundation.configuration import load
+from emulator.foundation.threads import num_threads
 from emulator.networks.gnn import GNNConfig
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
@@ -80,7 +81,7 @@ def test_a_run_leaves_its_configuration_log_and_checkpoints(reference: Experimen
     assert [row[0] for row in log(folder)] == [0, 8, 16, 24]
     assert updates_done(folder / "last.ckpt") == 24
     left = {path.name for path in folder.iterdir()}
-    assert left == {"config.yaml", "metrics.csv", "last.ckpt", "emulator.safetensors", "done.json"}
+    assert left == {"config.yaml", "metrics.csv", "losses.csv", "last.ckpt", "emulator.safetensors", "done.json"}
 
 
 def test_the_checkpoint_is_the_average_at_the_best_validation(reference: ExperimentConfig) -> None:
@@ -346,6 +347,24 @@ def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(budget, "time_updates", None)  # not asked again
     fit(config, resume="auto", progress=False)
     assert updates_done(folder_of(config) / "last.ckpt") == 10
+
+
+def test_threads_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = experiment(tmp_path)
+    prepared = prepare(config)
+    windows, _ = windows_of(prepared)
+    emulator, _ = initial_network(prepared, windows)
+    assert budget.threads_of(config, emulator, windows, tmp_path) == 1  # as OMP_NUM_THREADS says of all tests
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    chosen = replace(config, training=replace(config.training, threads=3))
+    assert budget.threads_of(chosen, emulator, windows, tmp_path) == 3
+    assert not (tmp_path / "budget.json").exists()
+    with num_threads(2):
+        measured = budget.threads_of(config, emulator, windows, tmp_path)
+        assert measured in (1, 2)
+        assert json.loads((tmp_path / "budget.json").read_text()) == {"threads": measured}
+        monkeypatch.setattr(budget, "faster_threads", None)  # not asked again
+        assert budget.threads_of(config, emulator, windows, tmp_path) == measured
 
 
 def test_a_curriculum_with_muon_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
