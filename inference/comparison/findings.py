@@ -21,11 +21,12 @@ def answer(comparison: Comparison) -> str:
         return f"{found}; no other row has a finite score."
     second, alpha = ranked[1], 1 - comparison.verification.level
     ratio = comparison.scores.ranking_ratio(second.label, best.label)
-    found += f", {100 * (1 - 1 / float(ratio.value)):.2g} % below the next best, {second.label}"
+    times = float(ratio.value)
+    more = f"{times:.3g} times that" if times >= 2 else f"{100 * (times - 1):.2g} % more"
+    found += f", and {second.label} is next with {more}"
     if not np.isfinite(ratio.p):
         return f"{found}; there are too few starts to say how sure that is."
-    sure = "significant" if ratio.p < alpha else "not significant"
-    return f"{found}: {'' if ratio.p < alpha else 'a difference that is '}{sure} (p = {float(ratio.p):.2g})."
+    return f"{found}, a difference that is {'' if ratio.p < alpha else 'not '}significant (p = {float(ratio.p):.2g})."
 
 
 def findings(comparison: Comparison) -> list[str]:

@@ -1,4 +1,4 @@
-"""Comparisons: emulators trained, loaded or run by others, from the same starts of the test part, in one report."""
+"""Comparisons: emulators trained here or before, and forecast files, from the same starts, in one report."""
 
 from __future__ import annotations
 
@@ -162,8 +162,10 @@ def _effort(plan: _Plan, fingerprints: Fingerprints, timings: Timings) -> Effort
     every = [(candidate, progress.result) for candidate, progress in zip(plan.candidates, tried, strict=True)]
     waiting = {candidate.label for candidate, result in every if result is None}
     finished = [(c, result) for c, result in every if result is not None and c.label not in waiting]
-    made = trials([candidate for candidate, _ in finished], [result for _, result in finished], results)
-    runs = progress_of(runs_of(plan.config, with_chosen(plan.experiments, made)), results, fingerprints, emulators=True)
+    tried_so_far = trials([candidate for candidate, _ in finished], [result for _, result in finished], results)
+    runs = progress_of(
+        runs_of(plan.config, with_chosen(plan.experiments, tried_so_far)), results, fingerprints, emulators=True
+    )
     runs = [replace(run, result=None, updates=0) if run.run.label in waiting else run for run in runs]
     return effort_of([*runs, *tried], timings)
 
@@ -181,13 +183,13 @@ def _run(
         fingerprints=fingerprints,
         timed=timings.of_run,
     )
-    made = trials(plan.candidates, tried, results)
-    tuned = with_chosen(plan.experiments, made)
-    for trial in made:
+    found = trials(plan.candidates, tried, results)
+    tuned = with_chosen(plan.experiments, found)
+    for trial in found:
         if trial.chosen:
             say(f"{trial.label}: {', '.join(f'{path}={value}' for path, value in trial.settings.items())} chosen")
     runs = runs_of(plan.config, tuned)
-    return tuned, made, run_study(
+    return tuned, found, run_study(
         runs, results, progress=progress, say=say, emulators=True, fingerprints=fingerprints, timed=timings.of_run
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Reproducing: one row of a published comparison trained again, and held against its interval."""
+"""Reproduction: one row of a published comparison is trained again, and its score compared with the interval."""
 
 from __future__ import annotations
 
