@@ -5,41 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from html import escape
+from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
 from emulator.scores import ROUNDING
+from inference.scores.dataset import to_dataset
 from inference.scores.equivalent_truncation import equivalents, solver_truncations
 from inference.scores.metrics import METRICS, shown_in
-from inference.scores.scorecard import ForecastScores, Verification
+from inference.scores.scorecard import Verification
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 SHOWN_LEADS = {
     "hours": (1, 2, 3, 6, 12, 24, 48, 72, 96, 120, 168, 240),
     "months": (1, 2, 3, 6, 12, 24, 36, 60, 120),
     "": (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
 }
+SUMMARY = ["stable_steps", "stable_to_the_end", "num_starts", "num_failed", "score", "score_lower", "score_upper"]
 
 
 def summary_table(verification: Verification) -> str:
-    """One row an emulator and variable: cases, stable steps and the score over leads."""
+    """Return a row for each emulator and variable: cases, stable steps and the score over leads."""
     head = ["emulator", "variable", "cases", "stopped", "stable steps, median"]
     scored = verification.about_zero.all()
     if scored:
         first = verification.emulators[0]
         head.append(f"nRMSE, mean of steps 1 to {first.lead_steps[first.scored_leads()].max(initial=1)}")
-    rows = []
-    for emulator in verification.emulators:
-        lower, upper = verification.interval(emulator.label, "score")
-        for column, variable in enumerate(verification.variables):
-            steps = emulator.stable_steps[:, column]
-            median = float(np.nanmedian(steps)) if np.isfinite(steps).any() else np.nan
-            open_end = "≥ " if emulator.censored[:, column].mean() > 0.5 else ""
-            score = _with_interval(emulator.score()[column], lower[column], upper[column])
-            cells = (escape(emulator.label), escape(variable), f"{int(emulator.verified[..., column].any(1).sum())}")
-            stopped = int(emulator.failed[:, column].max(initial=0))
-            rows.append((*cells, f"{stopped}", f"{open_end}{median:g}", *([score] if scored else [])))
+    dataset, rows = to_dataset(verification), []
+    for label, variable in product(dataset["emulator"].values, verification.variables):
+        one = dataset[SUMMARY].sel(emulator=label, variable=variable)
+        steps = one["stable_steps"].values[np.isfinite(one["stable_steps"].values)]
+        median = float(np.median(steps)) if steps.size else np.nan
+        open_end = "≥ " if one["stable_to_the_end"] > 0.5 * one["num_starts"] else ""
+        cells = [escape(label), escape(variable), f"{steps.size}", f"{np.nanmax(one['num_failed'], initial=0):.0f}"]
+        score = _with_interval(*(float(one[name]) for name in ("score", "score_lower", "score_upper")))
+        rows.append([*cells, f"{open_end}{median:g}", *([score] if scored else [])])
     threshold = ", ".join(
         f"{verification.threshold * scale:.3g}{'' if unit == '1' else ' ' + unit} for {name}"
         for name, unit, scale in zip(verification.variables, verification.units, verification.scale, strict=True)
@@ -54,49 +59,46 @@ def summary_table(verification: Verification) -> str:
 
 
 def lead_tables(verification: Verification) -> str:
-    """A table a variable and metric: emulators by lead time, the best in bold."""
-    parts = []
+    """Return a table for each variable and metric: emulators by lead time, the best in bold."""
+    dataset, parts = to_dataset(verification), []
+    emulators = dataset.attrs["verification"]["emulators"]
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-        for metric in shown_in("table"):
-            shown = [e for e in verification.emulators if metric in e.metrics]
-            about = METRICS[metric]
-            if shown and (verification.about_zero[column] or not about.relative):
-                opened = " open" if metric == "rmse" else ""
-                table = _lead_table(verification, shown, metric, column)
-                title = escape(sentence(about.with_unit(unit, variable)))
-                parts.append(f"<details{opened}><summary>{title}</summary>{table}</details>")
+        for name in shown_in("table"):
+            metric, shown = METRICS[name], [label for label, known in emulators.items() if name in known["metrics"]]
+            if shown and (verification.about_zero[column] or not metric.relative):
+                arrays = [name, f"{name}_lower", f"{name}_upper", "num_failed", "num_cases"]
+                scores = dataset[arrays].sel(emulator=shown, variable=variable)
+                rounding = ROUNDING * (verification.magnitude[column] if metric.dimensional else 1.0)
+                table = _lead_table(scores, name, verification.time_step, rounding)
+                title = escape(sentence(metric.with_unit(unit, variable)))
+                parts.append(f"<details{' open' * (name == 'rmse')}><summary>{title}</summary>{table}</details>")
     return "\n".join(parts)
 
 
-def _lead_table(verification: Verification, shown: Sequence[ForecastScores], metric: str, column: int) -> str:
-    leads = table_leads(np.unique(np.concatenate([e.lead_steps for e in shown])), verification.time_step)
-    values, bounds = [], []
-    for emulator in shown:
-        place = np.searchsorted(emulator.lead_steps, leads).clip(0, len(emulator.lead_steps) - 1)
-        there = emulator.lead_steps[place] == leads
-        lower, upper = verification.interval(emulator.label, metric)
-        values.append(np.where(there, emulator.mean(metric)[place, column], np.nan))
-        bounds.append((lower[place, column], upper[place, column], emulator.failed[place, column]))
-    about = METRICS[metric]
-    rounding = ROUNDING * (verification.magnitude[column] if about.dimensional else 1.0)
-    perfect = np.nan if about.perfect is None else about.perfect
-    distance = np.maximum(np.abs(np.array(values) - perfect), rounding)
-    show = _correlation if about.perfect == 1.0 and about.better == "larger" else partial(_error, rounding=rounding)
+def _lead_table(scores: xr.Dataset, name: str, time_step: TimeStep, rounding: float) -> str:
+    """Return the table of a metric from arrays [emulator, lead]."""
+    forecast = np.isfinite(scores["num_cases"].values).any(0)
+    leads = table_leads(scores["lead"].values[forecast], time_step)
+    arrays = [scores.sel(lead=leads)[array].values for array in (name, f"{name}_lower", f"{name}_upper", "num_failed")]
+    metric = METRICS[name]
+    perfect = np.nan if metric.perfect is None else metric.perfect
+    distance = np.maximum(np.abs(arrays[0] - perfect), rounding)
+    show = _correlation if metric.perfect == 1.0 and metric.better == "larger" else partial(_error, rounding=rounding)
     rows = []
-    for emulator, own, (lower, upper, failed), far in zip(shown, values, bounds, distance, strict=True):
-        cells = [escape(emulator.label)]
-        for k, value in enumerate(own):
-            text = f"{failed[k]} stopped" if failed[k] else _with_interval(value, lower[k], upper[k], show)
-            best = np.isfinite(far[k]) and far[k] == np.nanmin(distance[:, k])
-            cells.append(f"<b>{text}</b>" if best and len(shown) > 1 else text)
+    for row, label in enumerate(scores["emulator"].values):
+        cells = [escape(label)]
+        for column, (value, lower, upper, failed) in enumerate(zip(*(array[row] for array in arrays), strict=True)):
+            text = f"{failed:.0f} stopped" if failed > 0 else _with_interval(value, lower, upper, show)
+            far = distance[:, column]
+            best = len(far) > 1 and np.isfinite(far[row]) and far[row] == np.nanmin(far)
+            cells.append(f"<b>{text}</b>" if best else text)
         rows.append(cells)
-    times, label = verification.time_step.lead_axis(leads)
-    head = (label, *(f"{time:g}" for time in times))
-    return html_table(head, rows, escaped=True)
+    times, axis = time_step.lead_axis(leads)
+    return html_table((axis, *(f"{time:g}" for time in times)), rows, escaped=True)
 
 
 def equivalent_table(verification: Verification) -> str:
-    """What each emulator is worth as a solver, by lead time; nothing without two solvers to measure it by."""
+    """Return what each emulator is worth as a solver, by lead time; nothing without two solvers to measure it by."""
     found = equivalents(verification)
     if not found:
         return ""
@@ -116,7 +118,7 @@ def equivalent_table(verification: Verification) -> str:
 
 
 def table_leads(steps: NDArray[np.int64], time_step: TimeStep, most: int = 8) -> NDArray[np.int64]:
-    """The leads a table shows: all of a few, else round ones and the last."""
+    """Return the leads a table shows: all of a few, else round ones and the last."""
     if len(steps) <= most:
         return steps
     values, unit = time_step.lead_times(steps)
@@ -129,7 +131,7 @@ def table_leads(steps: NDArray[np.int64], time_step: TimeStep, most: int = 8) ->
 
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool = False, css: str = "scores") -> str:
-    """A table that scrolls by itself where the page is narrow."""
+    """Return a table that scrolls by itself where the page is narrow."""
     clean: Callable[[str], str] = (lambda text: text) if escaped else escape
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{clean(cell)}</td>" for cell in row) + "</tr>" for row in rows)
@@ -138,7 +140,7 @@ def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool
 
 
 def sentence(title: str) -> str:
-    """With a capital, but nRMSE as it is."""
+    """Return a title with a capital, but nRMSE as it is."""
     return title if title[1:2].isupper() else title[0].upper() + title[1:]
 
 
@@ -149,16 +151,16 @@ def number(value: float) -> str:
 
 
 def _error(value: float, rounding: float) -> str:
-    """An error, or nothing but float32's rounding."""
+    """Return an error, or nothing but float32's rounding."""
     return "≈ 0" if abs(value) <= rounding else number(value)
 
 
 def _correlation(value: float) -> str:
-    """A correlation; near one, by how much it falls short."""
+    """Return a correlation; near one, by how much it falls short."""
     return f"1 − {1.0 - value:.0e}" if 0.9995 <= value < 1.0 else number(value)
 
 
 def _with_interval(value: float, lower: float, upper: float, show: Callable[[float], str] = number) -> str:
-    """The number, and below it in small type its interval."""
+    """Return the number, and below it in small type its interval."""
     bounds = np.isfinite(lower) and np.isfinite(upper) and show(lower) != show(upper)
     return show(value) + (f"<br><small>{show(lower)} to {show(upper)}</small>" if bounds else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +23,12 @@ BY_CASE = ("emulator", "case", "lead", "variable")
 BY_LEAD = ("emulator", "lead", "variable")
 
 
+@lru_cache(maxsize=1)
 def to_dataset(verification: Verification) -> xr.Dataset:
     """Return everything as labelled arrays: means, bounds and counts over cases, contrasts, and scores case by case.
 
     Cases and leads are the union over emulators, NaN where an emulator has none. What is no array stands in the
-    attribute `verification`, a dictionary.
+    attribute `verification`, a dictionary. The latest is kept, since a report asks for it several times.
     """
     import xarray as xr
 
