@@ -38,8 +38,6 @@ def verify(
     spectra: bool = True,
     level: float = 0.95,
     num_resamples: int = 4000,
-    block_cases: int | None = None,
-    bootstrap_seed: int = 0,
 ) -> Verification:
     """Score forecasts against the truth valid at init_time + lead_time.
 
@@ -51,7 +49,8 @@ def verify(
     baselines: names of the forecasts that skill is measured against.
     threshold: RMSE over the truth's standard deviation past which a forecast no longer counts as stable.
     spectra: whether to compute power spectra.
-    level, num_resamples, block_cases, bootstrap_seed: of the intervals, see `inference.scores.bootstrap`.
+    level, num_resamples: of the intervals, see `inference.scores.bootstrap`; `dataclasses.replace` of the result gives
+        others, with `block_cases` and `bootstrap_seed` too.
     """
     if not forecasts:
         raise MeshcastError("Nothing to verify: give at least one forecast.")
@@ -87,8 +86,6 @@ def verify(
         truth={"source": truth.source, **truth.attributes},
         level=level,
         num_resamples=num_resamples,
-        block_cases=block_cases,
-        bootstrap_seed=bootstrap_seed,
     )
 
 
