@@ -43,7 +43,8 @@ def summary_table(verification: Verification) -> str:
         median = float(np.median(steps)) if steps.size else np.nan
         open_end = "≥ " if one["stable_to_the_end"] > 0.5 * one["num_starts"] else ""
         cells = [escape(label), escape(variable), f"{steps.size}", f"{np.nanmax(one['num_failed'], initial=0):.0f}"]
-        score = _with_interval(*(float(one[name]) for name in ("score", "score_lower", "score_upper")))
+        value, lower, upper = (float(one[name]) for name in ("score", "score_lower", "score_upper"))
+        score = _with_interval(value, lower, upper)
         rows.append([*cells, f"{open_end}{median:g}", *([score] if scored else [])])
     threshold = ", ".join(
         f"{verification.threshold * scale:.3g}{'' if unit == '1' else ' ' + unit} for {name}"
