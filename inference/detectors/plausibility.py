@@ -91,7 +91,7 @@ class Plausibility:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(time, node, variable) of a history."""
+        """The shape (time, node, variable) of a history."""
         return tuple(self.deviation.shape[1:])
 
     def score(self, histories: ArrayLike) -> Plausible:

@@ -24,7 +24,7 @@ class SequenceAutoencoder(nn.Module):
         self.output = nn.Linear(2 * width, num_channels)
 
     def encode(self, sequences: Tensor) -> Tensor:
-        """[sequence, code]."""
+        """Return the code of each sequence, [sequence, code]."""
         _, (last, _) = self.reader(sequences)  # [direction, sequence, width]
         return self.code(torch.cat(tuple(last), dim=-1))
 

@@ -36,6 +36,6 @@ class TrajectoryCNN(nn.Module):
 
 
 def standardised(pieces: Tensor) -> Tensor:
-    """[piece, frame, node] with mean zero and standard deviation one over frames and nodes."""
+    """Return [piece, frame, node] with mean zero and standard deviation one over frames and nodes."""
     centred = pieces - pieces.mean(dim=(-2, -1), keepdim=True)
     return centred / centred.square().mean(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-12)

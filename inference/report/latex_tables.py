@@ -42,7 +42,7 @@ SPECIAL = {
 
 
 def escaped(text: str) -> str:
-    """Text that LaTeX prints as it stands; a letter that pdfTeX has no glyph for becomes a question mark."""
+    """Return text that LaTeX prints as it stands; a letter that pdfTeX has no glyph for becomes a question mark."""
     return "".join(SPECIAL.get(letter, letter if _printable(letter) else "?") for letter in text)
 
 
@@ -54,7 +54,7 @@ def booktabs(
     columns: str | None = None,
     bold: Sequence[tuple[int, int]] = (),
 ) -> str:
-    """A floating table; cells and caption are text, not LaTeX.
+    """Return a floating table; cells and caption are text, not LaTeX.
 
     columns: of the tabular, by default one to the left and the others to the right.
     bold: places (row, column) in bold.
@@ -81,7 +81,7 @@ def booktabs(
 
 
 def document(tables: Sequence[str]) -> str:
-    """Tables as a file that a paper may \\input, with what it needs said in comments."""
+    """Return tables as a file that a paper may \\input, with what it needs said in comments."""
     return "% Needs \\usepackage{booktabs}.\n" + "\n".join(tables)
 
 
@@ -90,5 +90,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _printable(letter: str) -> bool:
-    """ASCII, or Latin-1 as the T1 encoding has it."""
+    """Return whether a letter is ASCII, or Latin-1 as the T1 encoding has it."""
     return " " <= letter <= "~" or "À" <= letter <= "ÿ"

@@ -49,7 +49,7 @@ class Resamples:
     shortfall: float = 0.0
 
     def describe(self) -> str:
-        """One sentence for the report on how the intervals were made and what they are worth."""
+        """Return a sentence or two on how the intervals were made and what they are worth."""
         if self.num_blocks < 2:
             return f"No intervals: {self.num_blocks:.3g} {self.unit} is too few to resample."
         text = (
@@ -102,7 +102,7 @@ def resample_cases(
 
 
 def block_length(init_time: NDArray[np.int64], series: NDArray[np.float64] | None = None, min_blocks: int = 7) -> int:
-    """Cases a block needs: whole days, at least one, more where the scores remember longer.
+    """Return the cases a block needs: whole days, at least one, more where the scores remember longer.
 
     The memory is that of an AR(1) process with the scores' lag-1 correlation φ, for which the best block grows as
     (3N/2)^⅓ (2φ / (1 - φ²))^⅔ (Politis and White 2004, doi:10.1081/ETC-120028836, section 3.2, circular blocks). Blocks
@@ -124,7 +124,7 @@ def block_length(init_time: NDArray[np.int64], series: NDArray[np.float64] | Non
 def interval(
     samples: NDArray[np.float64], num_blocks: float, level: float = 0.95
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper bound [...] from resampled statistics [resample, ...]; NaN with fewer than two blocks.
+    """Return lower and upper bound [...] of resampled statistics [resample, ...]; NaN with fewer than two blocks.
 
     The tail α/2 becomes Φ(-√(n / (n - 1)) t), with t the quantile of Student's t at n - 1 degrees of freedom.
     """
@@ -143,7 +143,7 @@ def interval(
 def resampled_mean(
     values: NDArray[np.float64], present: NDArray[np.bool_], counts: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Means [resample, ...] of scores [case, ...] over the cases `present`, drawn `counts` [resample, case] times.
+    """Return means [resample, ...] of scores [case, ...] over cases `present`, drawn `counts` [resample, case] times.
 
     A score that is present and NaN is a forecast that failed: every mean that draws it is NaN.
     """
@@ -158,7 +158,7 @@ def resampled_mean(
 
 
 def _shortfall(series: NDArray[np.float64], length: int) -> float:
-    """Share of the mean's variance in covariances beyond a block's ends: 2φ / (1 - φ²) / length of AR(1) scores.
+    """Return the share of the mean's variance beyond a block's ends: 2φ / (1 - φ²) / length of AR(1) scores.
 
     To first order Σ |k| γₖ / length over Σ γₖ (Künsch 1989, theorem 3.3), with φ the lag-1 correlation.
     """
@@ -167,14 +167,14 @@ def _shortfall(series: NDArray[np.float64], length: int) -> float:
 
 
 def _multiplicity(drawn: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[resample, item]: how often each item stands in a row of `drawn` [resample, item]."""
+    """Return how often each item stands in a row of `drawn` [resample, item]."""
     rows, items = drawn.shape
     flat = (drawn + np.arange(rows)[:, None] * items).ravel()
     return np.bincount(flat, minlength=rows * items).reshape(rows, items).astype(np.float64)
 
 
 def _lag_one(series: NDArray[np.float64]) -> float:
-    """Median, over all columns, of the lag-1 correlation along the first axis; 0 where nothing varies, NaN left out."""
+    """Return the median over columns of the lag-1 correlation along the first axis; 0 where nothing varies."""
     columns = series.reshape(len(series), -1)
     there = np.isfinite(columns)
     anomaly = np.where(there, columns, 0.0)
@@ -189,7 +189,7 @@ def _lag_one(series: NDArray[np.float64]) -> float:
 
 
 def _block_persistence(series: NDArray[np.float64], length: int) -> float:
-    """Lag-1 correlation of block means; its bias -(1 + 4ρ) / n is added back to first order (Kendall 1954)."""
+    """Return the lag-1 correlation of block means; its bias -(1 + 4ρ) / n is added back (Kendall 1954)."""
     num_blocks = len(series) // length
     if num_blocks < 4:
         return np.nan

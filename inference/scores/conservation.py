@@ -47,7 +47,7 @@ def truth_mean_square_drift(truth: Tensor, initial: Tensor, areas: Tensor, known
 def corrections(
     emulator: Emulator, state: State, forcings: ForcingWindows, steps: int
 ) -> dict[str, NDArray[np.float64]]:
-    """By conserved variable, what conservation took off the area mean at each step [step], in physical units.
+    """Return what conservation took off the area mean at each step [step], by conserved variable, in its unit.
 
     Root mean square over cases and members. Empty where nothing is conserved: a network that needs large corrections
     has not learned the conservation law, and its forecasts pay for it everywhere.

@@ -1,6 +1,6 @@
 """Equivalent truncation: what an emulator is worth as a solver, the truncation T whose error equals the emulator's.
 
-On smooth truth a coarse solver is a strong and cheap rival; an RMSE alone does not say so.
+On smooth truth a coarse solver is a strong and cheap baseline; an RMSE alone does not say so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Equivalent:
 
 
 def equivalent(error: float, solvers: Mapping[int, float]) -> Equivalent:
-    """The truncation with this error, the logarithm of the solvers' errors taken as linear between neighbours.
+    """Return the truncation with this error, the logarithm of the solvers' errors taken as linear between neighbours.
 
     solvers: error by truncation. Where they do not fall throughout, the finest pair that encloses the error counts.
     """
@@ -53,7 +53,7 @@ def equivalent(error: float, solvers: Mapping[int, float]) -> Equivalent:
 
 
 def equivalents(verification: Verification) -> dict[str, dict[int, Equivalent]]:
-    """By label and lead step, for every emulator that is no solver; empty with fewer than two solvers."""
+    """Return it by label and lead step of every emulator that is no solver; empty with fewer than two solvers."""
     truncations = solver_truncations(verification)
     if len(set(truncations.values())) < 2:
         return {}
@@ -71,7 +71,7 @@ def equivalents(verification: Verification) -> dict[str, dict[int, Equivalent]]:
 
 
 def solver_truncations(verification: Verification) -> dict[str, int]:
-    """Truncation by label, of those forecasts that a solver made."""
+    """Return the truncation by label, of those forecasts that a solver made."""
     return {
         e.label: int(e.attributes[TRUNCATION_ATTRIBUTE])
         for e in verification.emulators
@@ -80,5 +80,5 @@ def solver_truncations(verification: Verification) -> dict[str, int]:
 
 
 def relative_error(verification: Verification, emulator: ForecastScores) -> NDArray[np.float64]:
-    """[lead] root mean square over variables of RMSE over the truth's standard deviation."""
+    """Return the root mean square over variables of RMSE over the truth's standard deviation, [lead]."""
     return np.asarray(np.sqrt(np.mean((emulator.mean("rmse") / verification.scale) ** 2, axis=-1)))

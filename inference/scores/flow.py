@@ -29,7 +29,7 @@ SPEEDS = ("m s-1", "m s**-1", "m/s", "m s^-1")
 
 
 def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int]]:
-    """Columns (eastward, northward) of the winds among variables: names that differ in u and v alone, both speeds."""
+    """Return columns (eastward, northward) of winds: names that differ in u and v alone, both speeds."""
     found = []
     for east, name in enumerate(variables):
         for place, letter in enumerate(name):
@@ -42,7 +42,7 @@ def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int
 
 
 def resolved_degree(mesh: Mesh) -> int | None:
-    """The highest degree that is fitted to a mesh's nodes, None where they do not cover the sphere."""
+    """Return the highest degree that is fitted to a mesh's nodes, None where they do not cover the sphere."""
     view = None if mesh.domain.kind != "sphere" else _view(mesh)
     return None if view is None else view.truncation
 
@@ -58,19 +58,19 @@ class HarmonicView:
 
     @property
     def winds(self) -> WindProjection:
-        """Made when first asked for: data without a wind need none."""
+        """The fit of a wind, built when first asked for: data without a wind need none."""
         if self._winds is None:
             self._winds = WindProjection(self.mesh, SphericalTransform(self.truncation))
         return self._winds
 
     def power(self, values: Array) -> Array:
-        """[..., degree, variable] of fields [..., node, variable]; its sum is the area-weighted mean square."""
+        """Return power [..., degree, variable] of fields [..., node, variable]; its sum is the area mean square."""
         moved = torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 0), np.float64))  # [variable, ..., node]
         power = power_by_degree(self.scalars.coefficients(moved))  # [degree, variable, ...]
         return np.moveaxis(power.numpy(), (0, 1), (-2, -1))
 
     def kinetic_energy(self, east: Array, north: Array) -> Array:
-        """[..., degree] kinetic energy per mass [m2 s-2] of winds [..., node] [m s-1], from degree 0, which has none.
+        """Return kinetic energy per mass [..., degree] [m2 s-2] of winds [..., node] [m s-1]; degree 0 has none.
 
         E_l = (|ζ_l|² + |δ_l|²) / (2 l (l + 1)) on the sphere of radius one.
         """
@@ -83,11 +83,11 @@ class HarmonicView:
         return np.moveaxis(energy.numpy(), 0, -1)
 
     def vorticity(self, east: Array, north: Array) -> Array:
-        """[..., node] relative vorticity [s-1] of winds [..., node]."""
+        """Return the relative vorticity [..., node] [s-1] of winds [..., node]."""
         return self._nodes.field(self._turning(east, north)[0]).numpy() / self.mesh.domain.size
 
     def divergence(self, east: Array, north: Array) -> Array:
-        """[..., node] horizontal divergence [s-1] of winds [..., node]."""
+        """Return the horizontal divergence [..., node] [s-1] of winds [..., node]."""
         return self._nodes.field(self._turning(east, north)[1]).numpy() / self.mesh.domain.size
 
     def _turning(self, east: Array, north: Array) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,7 @@ class HarmonicView:
 
 
 def harmonic_view(mesh: Mesh) -> HarmonicView:
-    """The view of a mesh, made once; raises MeshcastError where its nodes do not cover the sphere."""
+    """Return the view of a mesh, built once; raises MeshcastError where its nodes do not cover the sphere."""
     view = _view(mesh) if mesh.domain.kind == "sphere" else None
     if view is None:
         raise MeshcastError(f"Harmonics need nodes all over the sphere, but this is a {mesh.describe()}.")
@@ -105,7 +105,7 @@ def harmonic_view(mesh: Mesh) -> HarmonicView:
 
 @lru_cache(maxsize=8)
 def _view(mesh: Mesh) -> HarmonicView | None:
-    """Meshes are told apart as objects, so a few that are equal find their view by their nodes."""
+    """Return the view; meshes differ as objects, so that a few that are equal find theirs by their nodes."""
     return _view_of_nodes(_Nodes(mesh))
 
 
@@ -121,7 +121,7 @@ def _view_of_nodes(nodes: _Nodes) -> HarmonicView | None:
 
 
 def _amplification(view: HarmonicView) -> float:
-    """How much larger noise at the nodes is in the coefficients than on nodes that are even: about one there."""
+    """Return how much larger noise at the nodes is in the coefficients than on even nodes, where it is about one."""
     columns = view.scalars.matrix.numpy() / np.sqrt(view.mesh.areas)
     return float(np.square(columns).sum() / (view.truncation + 1) ** 2)
 

@@ -41,17 +41,17 @@ class FlowScores:
 
     @property
     def vector_rmse(self) -> Array:
-        """[lead] over all cases; NaN from the lead on at which a forecast failed."""
+        """The error of the wind as a vector, [lead], over all cases; NaN once a forecast has failed."""
         return np.sqrt(self._over_cases(self.vector_mse))
 
     @property
     def energy_ratio(self) -> Array:
-        """[lead] kinetic energy over the truth's, both as means over cases; below one the forecast is too smooth."""
+        """The kinetic energy over the truth's, [lead], both means over cases; below one the forecast is too smooth."""
         return self._over_cases(self.kinetic) / self._over_cases(self.truth_kinetic)
 
     @property
     def available_change(self) -> tuple[Array, Array] | None:
-        """[1 + lead] available energy over the initial one, less one, of forecast and truth, mean over cases."""
+        """Available energy over the initial one, less one, of forecast and truth, [1 + lead], mean over cases."""
         if self.available is None or self.truth_available is None:
             return None
         there = np.concatenate([np.ones_like(self._there[:, :1]), self._there], axis=1)
@@ -62,7 +62,7 @@ class FlowScores:
 
     @property
     def _there(self) -> NDArray[np.bool_]:
-        """[case, lead] where there is truth."""
+        """Where there is truth, [case, lead]."""
         return np.isfinite(self.truth_kinetic)
 
     def _over_cases(self, values: Array) -> Array:
@@ -87,7 +87,7 @@ class FlowScorer:
 
     @classmethod
     def of(cls, forecast: Forecast, columns: list[int]) -> FlowScorer | None:
-        """None where there is no wind among the columns, or no whole sphere for it to blow on."""
+        """Return None where there is no wind among the columns, or no whole sphere for it to blow on."""
         names, units = ([parts[column] for column in columns] for parts in (forecast.variables, forecast.units))
         whole = forecast.mesh.domain.kind == "sphere" and bool(winds(names, units))
         return cls(forecast, columns) if whole and resolved_degree(forecast.mesh) is not None else None
@@ -115,7 +115,7 @@ class FlowScorer:
         self.count[leads] += whole.sum(0)
 
     def scores(self) -> FlowScores:
-        """All that was added."""
+        """Return the scores of all that was added."""
         with np.errstate(invalid="ignore"):
             spectrum = self.spectrum / self.count
         available = self.available if self.depth is not None else (None, None)
@@ -125,13 +125,13 @@ class FlowScorer:
         return np.asarray(field @ self.areas)
 
     def _available(self, fields: Array) -> Array:
-        """[...] of fields [..., node, variable]: per area and density [m3 s-2]."""
+        """Return available energy [...] of fields [..., node, variable], per area and density [m3 s-2]."""
         depth = fields[..., self.depth]
         departure = depth - self._mean(depth)[..., None]
         return self._mean(0.5 * depth * (fields[..., self.wind] ** 2).sum(-1) + 0.5 * GRAVITY * departure**2)
 
 
 def _mean_where(values: Array, there: NDArray[np.bool_]) -> Array:
-    """[lead] mean of [case, lead] over the cases that are there."""
+    """Return the mean [lead] of [case, lead] over the cases that have truth."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(there, values, 0.0).sum(0) / there.sum(0))

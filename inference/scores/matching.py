@@ -29,15 +29,15 @@ class MatchedTruth:
 
     @property
     def has_truth(self) -> NDArray[np.bool_]:
-        """[case, lead]."""
+        """Where a forecast has truth, [case, lead]."""
         return self.time_index[:, 1:] >= 0
 
     def read(self, cases: slice, leads: slice) -> NDArray[np.float32]:
-        """[case, lead, node, variable] at the leads' valid times, NaN without truth."""
+        """Return the truth at valid times, [case, lead, node, variable], NaN where there is none."""
         return self._read(self.time_index[cases, 1:][:, leads], self.row[cases])
 
     def initial(self, cases: slice) -> NDArray[np.float32]:
-        """[case, node, variable] at the initial times, NaN without truth."""
+        """Return the truth at initial times, [case, node, variable], NaN where there is none."""
         return self._read(self.time_index[cases, :1], self.row[cases])[:, 0]
 
     def _read(self, index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -94,7 +94,7 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
 def common_variables(
     forecasts: Sequence[Forecast], labels: Sequence[str], truth: Fields, left_out: list[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and units of the variables that every forecast and the truth have in the same units.
+    """Return names and units of the variables that every forecast and the truth have in the same units.
 
     Others are named in `left_out`. Raises MeshcastError where nothing remains.
     """
@@ -116,7 +116,7 @@ def common_variables(
 
 
 def _other_units(forecasts: Sequence[Forecast], labels: Sequence[str], name: str, unit: str) -> str:
-    """`label in unit` for each forecast whose unit is not the truth's, apart from spelling."""
+    """Return `label in unit` for each forecast whose unit is not the truth's, apart from spelling."""
     found = []
     for label, forecast in zip(labels, forecasts, strict=True):
         theirs = forecast.units[forecast.variables.index(name)]
@@ -126,12 +126,12 @@ def _other_units(forecasts: Sequence[Forecast], labels: Sequence[str], name: str
 
 
 def _spelling(unit: str) -> str:
-    """GRIB writes m s**-1 where CF writes m s-1."""
+    """Return a unit in one spelling: GRIB writes m s**-1 where CF writes m s-1."""
     return unit.replace("**", "").replace("^", "").strip()
 
 
 def _rows(forecast: Forecast, truth: Fields) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Each case's row on the truth's ensemble axis, and whether the truth has it; real data verify on the first."""
+    """Return each case's row on the truth's ensemble axis, the first of real data, and whether the truth has it."""
     if truth.ensemble_axis == "member" or truth.ensemble_size == 1:
         alone = truth.ensemble_axis == "member"
         return np.zeros_like(forecast.trajectory), np.full(len(forecast.trajectory), True) if alone else (
@@ -142,7 +142,7 @@ def _rows(forecast: Forecast, truth: Fields) -> tuple[NDArray[np.int64], NDArray
 
 
 def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]:
-    """One sentence for each set of leads that lacks truth, naming the cases by `has_truth` [case, lead]."""
+    """Return one sentence for each set of leads that lacks truth, naming the cases by `has_truth` [case, lead]."""
     sentences: dict[str, list[str]] = {}
     for case, there in enumerate(has_truth):
         if there.all():
@@ -156,12 +156,12 @@ def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]
 
 
 def _listed(numbers: Sequence[int]) -> str:
-    """The first few of some numbers."""
+    """Return the first few of some numbers."""
     return ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
 
 
 def _ranges(steps: NDArray[np.int64]) -> str:
-    """`steps 1 to 4, 7`: consecutive steps as one range."""
+    """Return `steps 1 to 4, 7`: consecutive steps as one range."""
     parts = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
     ranges = ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
     return f"{'step' if len(steps) == 1 else 'steps'} {ranges}"

@@ -21,7 +21,7 @@ from inference.scores.spectra import WavenumberAxis, wavenumber_axis
 Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-CONTRASTS: dict[str, Contrast] = {"difference": np.subtract, "skill": lambda own, theirs: 1.0 - own / theirs}
+CONTRASTS: dict[str, Contrast] = {"difference": np.subtract, "skill": lambda score, reference: 1.0 - score / reference}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class ForecastScores:
 
     @property
     def failed(self) -> NDArray[np.int64]:
-        """[lead, variable] cases that have truth but no finite forecast."""
+        """The number of cases that have truth but no finite forecast, [lead, variable]."""
         return (self.verified & ~np.isfinite(self.values["rmse"])).sum(0)
 
     @property
@@ -70,13 +70,13 @@ class ForecastScores:
 
     @property
     def mean_stable_steps(self) -> NDArray[np.float64]:
-        """[variable] mean over cases of the stable steps; NaN without truth."""
+        """The mean over cases of the stable steps, [variable]; NaN without truth."""
         there = ~np.isnan(self.stable_steps)
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(there, self.stable_steps, 0.0).sum(0) / there.sum(0))
 
     def with_stable_steps(self, scale: NDArray[np.float64], threshold: float) -> ForecastScores:
-        """The same scores with the steps each case stayed within the threshold; a failed forecast is past it."""
+        """Return the same scores with the steps each case stayed within the threshold; a failed forecast is past it."""
         with np.errstate(invalid="ignore", divide="ignore"):
             past = self.verified & ~(self.case_values("rmse") / scale <= threshold)
         # Step of the last verified lead before each lead, and after the last: 0 before the first.
@@ -89,7 +89,7 @@ class ForecastScores:
         return replace(self, stable_steps=stable, censored=censored & self.verified.any(1))
 
     def cases(self, index: NDArray[np.int64], leads: NDArray[np.int64]) -> ForecastScores:
-        """The part with these cases and leads; spectra, which are means over all cases, are dropped."""
+        """Return the scores of these cases and leads, without spectra, which are means over all cases."""
         return replace(
             self,
             init_time=self.init_time[index],
@@ -106,11 +106,11 @@ class ForecastScores:
         )
 
     def case_values(self, metric: str) -> NDArray[np.float64]:
-        """A metric of each case, [case, lead, variable]."""
+        """Return a metric of each case, [case, lead, variable]."""
         return np.sqrt(self.values[metric]) if METRICS[metric].root else self.values[metric]
 
     def mean(self, metric: str, counts: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """A metric over cases: [lead, variable], or [resample, lead, variable] with `counts` [resample, case].
+        """Return a metric over cases: [lead, variable], or [resample, lead, variable] with `counts` [resample, case].
 
         NaN from the lead at which any case failed: leaving such a case out would flatter the emulator.
         """
@@ -126,7 +126,7 @@ class ForecastScores:
         return mean[0] if counts is None else mean
 
     def score(self, counts: NDArray[np.float64] | None = None, steps: int = 100) -> NDArray[np.float64]:
-        """APEBench's score, [variable]: the geometric mean over leads 1 to `steps` of the mean nRMSE.
+        """Return APEBench's score, [variable]: the geometric mean over leads 1 to `steps` of the mean nRMSE.
 
         Koehler et al. (2024), arXiv:2411.00180. Leads beyond the last verified one are not there to be scored. Errors
         below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect lead
@@ -136,7 +136,7 @@ class ForecastScores:
         return np.exp(np.log(nrmse[..., self.scored_leads(steps), :]).mean(-2))
 
     def scored_leads(self, steps: int = 100) -> NDArray[np.bool_]:
-        """[lead] which leads `score` averages over."""
+        """Return which leads `score` averages over, [lead]."""
         return np.asarray((self.lead_steps <= steps) & self.verified.any((0, 2)))
 
 
@@ -178,10 +178,6 @@ class Verification:
                 return emulator
         raise MeshcastError(f"No scores of {label!r}; there are {', '.join(e.label for e in self.emulators)}.")
 
-    def rivals_of(self, label: str) -> list[str]:
-        """The baselines an emulator is measured against."""
-        return [baseline for baseline in self.baselines if baseline != label]
-
     @property
     def wavenumbers(self) -> WavenumberAxis | None:
         """The axis of the spectra, None where the mesh has none."""
@@ -189,11 +185,11 @@ class Verification:
 
     @property
     def about_zero(self) -> NDArray[np.bool_]:
-        """[variable] whether ‖truth‖ says something of the variability; of a temperature in kelvin it is the mean."""
+        """Whether ‖truth‖ says something of the variability, [variable]; of a temperature in kelvin it is the mean."""
         return np.asarray(self.scale > 0.3 * self.magnitude)
 
     def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
-        """Draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference of the two."""
+        """Return draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference."""
         error = emulator.case_values("rmse")
         return bootstrap.resample_cases(
             emulator.init_time,
@@ -220,7 +216,7 @@ class Verification:
         return draws.num_blocks, draws.describe()
 
     def interval(self, label: str, metric: str) -> Interval:
-        """Lower and upper bound of a metric, [lead, variable]; of `score`, [variable]."""
+        """Return lower and upper bound of a metric, [lead, variable]; of `score`, [variable]."""
         if (label, metric) not in self._intervals:
             emulator = self[label]
             draws = self._latest_draws((label,), emulator)
@@ -229,23 +225,23 @@ class Verification:
         return self._intervals[label, metric]
 
     def difference(self, label: str, other: str, metric: str = "rmse") -> Difference:
-        """`label` minus `other`, paired: both scored on the same cases in every resample."""
+        """Return `label` minus `other`, paired: both scored on the same cases in every resample."""
         return self._paired(label, other, metric)["difference"]
 
     def skill(self, label: str, reference: str, metric: str = "rmse") -> Difference:
-        """1 - score / score of the reference, paired; for errors, where zero is perfect."""
+        """Return 1 - score / score of the reference, paired; for errors, where zero is perfect."""
         return self._paired(label, reference, metric)["skill"]
 
     def _paired(self, label: str, other: str, metric: str) -> dict[str, Difference]:
-        """Difference and skill, from one set of draws: table, JSON, curves and findings all ask for them."""
+        """Return difference and skill, from one set of draws, kept since dataset, curves and findings ask for them."""
         if (label, other, metric) not in self._contrasts:
             first, second = common_cases(self[label], self[other])
             draws = self._latest_draws((label, other), first, second)
-            own, theirs = ((part.mean(metric), part.mean(metric, draws.counts)) for part in (first, second))
+            pairs = [(scores.mean(metric), scores.mean(metric, draws.counts)) for scores in (first, second)]
             found = {}
             for name, contrast in CONTRASTS.items():
                 with np.errstate(divide="ignore", invalid="ignore"):
-                    estimate, samples = (contrast(*pair) for pair in zip(own, theirs, strict=True))
+                    estimate, samples = (contrast(*pair) for pair in zip(*pairs, strict=True))
                 lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
                 found[name] = Difference(label, other, metric, first.lead_steps, estimate, lower, upper)
             self._contrasts[label, other, metric] = found
@@ -254,7 +250,7 @@ class Verification:
     def _latest_draws(
         self, key: tuple[str, ...], emulator: ForecastScores, other: ForecastScores | None = None
     ) -> bootstrap.Resamples:
-        """`resamples`, kept until others are asked for: [resample, case] of every pair would be much to hold."""
+        """Return `resamples`, kept until others are asked for: [resample, case] of every pair would be much."""
         if key not in self._draws:
             self._draws.clear()
             self._draws[key] = self.resamples(emulator, other)
@@ -280,9 +276,9 @@ class Difference:
 
 
 def common_cases(*emulators: ForecastScores) -> tuple[ForecastScores, ...]:
-    """All reduced to the cases and leads that all have, in the order of the first; verified where all are."""
+    """Return all with the cases and leads that all have, in the order of the first; verified where all are."""
     keys = [list(zip(e.init_time.tolist(), e.trajectory.tolist(), strict=True)) for e in emulators]
-    places = [{key: index for index, key in enumerate(own)} for own in keys]
+    places = [{key: index for index, key in enumerate(known)} for known in keys]
     shared = [key for key in keys[0] if all(key in place for place in places)]
     leads = reduce(np.intersect1d, [emulator.lead_steps for emulator in emulators])
     if not shared or leads.size == 0:

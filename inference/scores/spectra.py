@@ -48,7 +48,7 @@ class WavenumberAxis:
 
 
 def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
-    """The axis `power_spectrum` uses on this mesh, or None where it has no spectrum (scattered nodes of an area)."""
+    """Return the axis of `power_spectrum` on this mesh, None where it has no spectrum (scattered nodes of an area)."""
     if mesh.domain.kind == "ring" and len(mesh.shape) == 1:
         wavenumber = np.arange(mesh.num_nodes // 2 + 1, dtype=np.float64)
         return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber", "")
@@ -65,7 +65,7 @@ def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
 
 
 def degree_axis(mesh: Mesh) -> WavenumberAxis | None:
-    """Degrees of spherical harmonics as far as a mesh's nodes resolve them, or None where they do not cover the sphere.
+    """Return the degrees of harmonics that a mesh's nodes resolve, or None where they do not cover the sphere.
 
     The wavelength of degree l is 2 π a / sqrt(l (l + 1)) (Jeans 1923).
     """
@@ -78,7 +78,7 @@ def degree_axis(mesh: Mesh) -> WavenumberAxis | None:
 
 
 def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float64]:
-    """Power [..., wavenumber, variable] of fields [..., node, variable]; NaN where the field has a NaN.
+    """Return power [..., wavenumber, variable] of fields [..., node, variable]; NaN where the field has a NaN.
 
     Power sums over wavenumbers to the area-weighted mean square (Parseval); on a limited area to the plain mean square
     of the wavenumbers kept, and by degree to that of the degrees resolved. On the ring and along latitude circles by
@@ -101,7 +101,7 @@ def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float
 
 
 def _fourier_power(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[..., wavenumber] of periodic rows [..., point]: both signs of a wavenumber together."""
+    """Return power [..., wavenumber] of periodic rows [..., point]: both signs of a wavenumber together."""
     num = x.shape[-1]
     power = np.abs(np.fft.rfft(x, axis=-1) / num) ** 2
     power[..., 1 : (num + 1) // 2] *= 2.0  # the mean and, for an even number, the Nyquist wave stand alone
@@ -109,7 +109,7 @@ def _fourier_power(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _cosine_power(x: NDArray[np.float64], mesh: Mesh) -> NDArray[np.float64]:
-    """[..., wavenumber] of [..., latitude, longitude]: variance in rings of equal total wavenumber.
+    """Return power [..., wavenumber] of [..., latitude, longitude]: variance in rings of equal total wavenumber.
 
     Denis et al. (2002), eqs. 8 to 13, in physical wavenumber instead of grid counts, since the spacings differ. The
     corners, shorter than two grid lengths along either side alone, are left out as there.
@@ -129,7 +129,7 @@ def _cosine_power(x: NDArray[np.float64], mesh: Mesh) -> NDArray[np.float64]:
 
 
 def _spacing(mesh: Mesh) -> NDArray[np.float64]:
-    """Grid lengths along latitude and longitude [m], the latter at the mean latitude."""
+    """Return grid lengths along latitude and longitude [m], the latter at the mean latitude."""
     latitude, longitude = mesh.latitudes.reshape(mesh.shape), mesh.longitudes.reshape(mesh.shape)
     east = (longitude[0, 1:] - longitude[0, :-1] + 180.0) % 360.0 - 180.0
     north = np.abs(np.diff(latitude[:, 0])).mean()

@@ -60,18 +60,18 @@ def verify(
         raise MeshcastError(f"No forecast of the baseline {', '.join(sorted(unknown))}; there are {', '.join(labels)}.")
     left_out: list[str] = []
     variables, units = common_variables(forecasts, labels, truth, left_out)
-    parts = []
+    results = []
     shared = SharedSpectra() if spectra else None
     unverified: dict[str, list[str]] = {}
     for forecast, label in zip(forecasts, labels, strict=True):
         found = match(forecast, label, truth, variables)
         for sentence in without_truth(forecast, found.has_truth):
             unverified.setdefault(sentence, []).append(label)
-        parts.append(_Scorer(forecast, label, found, _as_function(climatology, variables), shared).run())
+        results.append(_Scorer(forecast, label, found, _as_function(climatology, variables), shared).run())
     for sentence, those in unverified.items():
         left_out.append(f"{sentence} ({'all forecasts' if len(those) == len(labels) else ', '.join(those)})")
-    scale, magnitude = _scales([moments for _, moments in parts])
-    emulators = tuple(scored.with_stable_steps(scale, threshold) for scored, _ in parts)
+    scale, magnitude = _scales([moments for _, moments in results])
+    emulators = tuple(scored.with_stable_steps(scale, threshold) for scored, _ in results)
     return Verification(
         emulators=emulators,
         variables=variables,
@@ -120,7 +120,7 @@ class _Scorer:
             self.num_power = np.zeros((leads, 1, len(self.columns)))
 
     def run(self) -> tuple[ForecastScores, Array]:
-        """The scores, and the truth's moments for its standard deviation."""
+        """Return the scores, and the truth's moments for its standard deviation."""
         for cases, leads in self._chunks():
             self._score(cases, leads)
         power, truth_power = None, None
@@ -213,7 +213,7 @@ class _Scorer:
         self.num_power[leads] += whole.sum(0)[:, None]
 
     def _climatology(self, valid_time: NDArray[np.int64]) -> Array:
-        """[case, lead, node, variable]; each valid time is asked for once."""
+        """Return the climatology, [case, lead, node, variable]; each valid time is asked for once."""
         assert self.climatology is not None
         times, place = np.unique(valid_time, return_inverse=True)
         given = np.asarray(self.climatology(times), dtype=np.float64)
@@ -222,7 +222,7 @@ class _Scorer:
 
 
 def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
-    """Names, with the seed where one emulator comes with several, and a number where that does not tell them apart."""
+    """Return names, with the seed where one emulator has several, and a number where they are still the same."""
     names = [forecast.name for forecast in forecasts]
     labels: list[str] = []
     for forecast in forecasts:
@@ -240,7 +240,7 @@ def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
 def _as_function(
     climatology: Emulator | Climatology | NDArray[np.floating] | None, variables: tuple[str, ...]
 ) -> Climatology | None:
-    """Whatever form the climatology came in, as a function of valid time."""
+    """Return the climatology, in whatever form it came, as a function of valid time."""
     if climatology is None:
         return None
     if isinstance(climatology, Emulator):
@@ -252,7 +252,7 @@ def _as_function(
 
 
 def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]) -> Array:
-    """[time, node, variable] of a climatology, which forecasts the same from any state: here from zeros."""
+    """Return [time, node, variable] of a climatology, which forecasts the same from any state: here from zeros."""
     task = emulator.task
     shape = (len(valid_time), 1, task.history, emulator.mesh.num_nodes, len(task.prognostic))
     state = State(torch.zeros(shape), task.time_step.advance(valid_time, -1))
@@ -268,7 +268,7 @@ def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_
 
 
 def _scales(moments: Sequence[Array]) -> tuple[Array, Array]:
-    """[variable] the truth's standard deviation and root mean square in space and time, from summed moments."""
+    """Return the truth's standard deviation and root mean square in space and time, [variable], from summed moments."""
     number, mean, square = np.sum(moments, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.sqrt(np.maximum(square / number - (mean / number) ** 2, 0.0)), np.sqrt(square / number)
