@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
+MOST_KEPT = 2**28  # bytes of computed forcings: training windows and the rows of a comparison ask for the same times
 
 
 class ForcingSource(Protocol):
@@ -107,14 +108,28 @@ class Forcings:
 class ComputedForcings:
     """Forcings that follow from time and place: hour of day, season and insolation, by Anemoi's names.
 
+    Each valid time is computed once, as long as all of them take at most `MOST_KEPT` bytes.
+
     names: those to compute, all by default.
     """
 
     def __init__(self, mesh: Mesh, names: Sequence[str] | None = None) -> None:
         self.mesh = mesh
         self.names = tuple(name for name in COMPUTED if names is None or name in names)
+        self._kept: dict[int, NDArray[np.float64]] = {}
 
     def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
+        new = [time for time in dict.fromkeys(valid_time.tolist()) if time not in self._kept]
+        most = MOST_KEPT // max(1, 8 * self.mesh.num_nodes * len(self.names))
+        if len(self._kept) + len(new) > most:
+            self._kept.clear()
+            new = list(dict.fromkeys(valid_time.tolist()))
+        if len(new) > most:
+            return self._computed(valid_time)
+        self._kept.update(zip(new, self._computed(np.array(new, dtype=np.int64)), strict=True))
+        return np.stack([self._kept[time] for time in valid_time.tolist()])
+
+    def _computed(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
         values = np.empty((len(valid_time), self.mesh.num_nodes, len(self.names)))
         for column, name in enumerate(self.names):
             values[..., column] = COMPUTED[name](valid_time, self.mesh)

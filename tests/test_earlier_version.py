@@ -23,7 +23,7 @@ from emulator.plugins import load_plugins
 from tests.meshcast.command_line import done, meshcast
 from training.comparison import compare
 from training.experiment import ExperimentConfig
-from training.runs.run_hash import Fingerprints
+from training.preparation.prepared import PreparedData
 from training.runs.study import Run, progress_of, run_study
 
 STORED = Path(__file__).parent / "fixtures" / "version_0_1"
@@ -92,7 +92,7 @@ def test_every_finished_run_of_a_study_counts_as_finished() -> None:
     load_plugins([Path("plugin.py")])
     results = [json.loads(path.read_text()) for path in sorted(Path("results").glob("*.json"))]
     runs = [Run(result["label"], load(ExperimentConfig, result["config"]), result["seed"]) for result in results]
-    found = progress_of(runs, "results", Fingerprints())
+    found = progress_of(runs, "results", PreparedData())
     assert [progress.result.hash if progress.result else None for progress in found] == [r["hash"] for r in results]
 
 
@@ -101,7 +101,7 @@ def test_an_interrupted_run_of_a_study_resumes() -> None:
     (row,) = (row["result"] for row in expected["rows"] if row["label"] == "GNN, processor.kind=kernel (seed 1)")
     experiment = replace(load(ExperimentConfig, row["config"]), name="ablation-of-two-seeds", output="runs")
     run = Run(row["label"], experiment, row["seed"])
-    (progress,) = progress_of([run], "results", Fingerprints())
+    (progress,) = progress_of([run], "results", PreparedData())
     assert (progress.result, progress.updates) == (None, 4)
     (result,) = run_study([run], "results", progress=False)
     assert (result.hash, result.update) == (row["hash"], row["update"])

@@ -36,11 +36,11 @@ from training.comparison.forecast_files import Starts, at_starts, common_starts,
 from training.comparison.remaining_time import Effort, Timings, effort_of
 from training.comparison.rows import loaded_seed, rows_of
 from training.comparison.runs import experiments, runs_of, study_runs
-from training.comparison.starts import forecast_from, refuse_long_history, spread
+from training.comparison.starts import SharedForcings, forecast_from, refuse_long_history, spread
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
 from training.optimisation.tracking import track_table
-from training.runs.run_hash import Fingerprints
+from training.preparation.prepared import PreparedData
 from training.runs.study import Result, progress_of, refuse_several_devices, run_study
 
 __all__ = [
@@ -84,19 +84,21 @@ def compare(
     overwrite: the report of another comparison in the same folder.
     Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
     """
-    plan = _planned(config, say)
+    data = PreparedData()
+    plan = _planned(config, data, say)
     refuse_unwritable(Path(config.results) / "timings")
     folder = take_folder(config, overwrite)
-    fingerprints, timings = Fingerprints(), Timings(config.results, say)
-    say(f"{_effort(plan, fingerprints, timings)}.")
-    tuned, tried, results = _run(plan, fingerprints, timings, progress, say)
+    timings = Timings(config.results, data, say)
+    say(f"{_effort(plan, data, timings)}.")
+    tuned, tried, results = _run(plan, data, timings, progress, say)
     rows = rows_of(plan.config, tuned, results, plan.given, tried)
     seeds = [seed for row in rows for seed in row.seeds]
     able = [seed for seed in seeds if seed.emulator is not None or seed.forecast is not None]
     if not able:
         raise MeshcastError("No row can forecast: " + "; ".join(f"{s.label}: {s.reason}" for s in seeds) + ".")
     say(f"forecasting {plan.starts.steps} steps of {plan.task.time_step} with {len(able)} emulators ...")
-    rows = [_with_forecasts(row, plan) for row in rows]
+    shared: SharedForcings = {}
+    rows = [_with_forecasts(row, plan, shared) for row in rows]
     comparison = rank(
         config.name,
         rows,
@@ -118,15 +120,16 @@ def expect(config: CompareConfig, *, say: Callable[[str], None] = lambda text: N
 
     Raises MeshcastError as `compare` does.
     """
-    return _effort(_planned(config, say), Fingerprints(), Timings(config.results, say))
+    data = PreparedData()
+    return _effort(_planned(config, data, say), data, Timings(config.results, data, say))
 
 
-def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
+def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], None]) -> _Plan:
     """All that can be wrong is found here."""
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
     plain = expanded(config)
-    test, mesh = config.data.test.open(), config.data.train.mesh
+    test, mesh = data.fields(config.data.test), config.data.train.mesh
     if not mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
     task = config.task.build(test)
@@ -148,30 +151,28 @@ def _planned(config: CompareConfig, say: Callable[[str], None]) -> _Plan:
     given |= {
         file.label: Seed(file.label, "loaded", forecast=at_starts(file, starts, task.time_step)) for file in files
     }
-    planned = equally_large(plain, planned)
+    planned = equally_large(plain, planned, data)
     tried = candidates(plain.tuning, planned)
     for text in notices:
         say(f"{text}.")
     return _Plan(plain, test, task, given, starts, planned, tried, tuple(notices))
 
 
-def _effort(plan: _Plan, fingerprints: Fingerprints, timings: Timings) -> Effort:
+def _effort(plan: _Plan, data: PreparedData, timings: Timings) -> Effort:
     """Trials and runs that are left; the runs of a row whose trials are not finished are."""
     results = plan.config.results
-    tried = progress_of([candidate.run for candidate in plan.candidates], results, fingerprints)
+    tried = progress_of([candidate.run for candidate in plan.candidates], results, data)
     every = [(candidate, progress.result) for candidate, progress in zip(plan.candidates, tried, strict=True)]
     waiting = {candidate.label for candidate, result in every if result is None}
     finished = [(c, result) for c, result in every if result is not None and c.label not in waiting]
     tried_so_far = trials([candidate for candidate, _ in finished], [result for _, result in finished], results)
-    runs = progress_of(
-        runs_of(plan.config, with_chosen(plan.experiments, tried_so_far)), results, fingerprints, emulators=True
-    )
+    runs = progress_of(runs_of(plan.config, with_chosen(plan.experiments, tried_so_far)), results, data, emulators=True)
     runs = [replace(run, result=None, updates=0) if run.run.label in waiting else run for run in runs]
     return effort_of([*runs, *tried], timings)
 
 
 def _run(
-    plan: _Plan, fingerprints: Fingerprints, timings: Timings, progress: bool, say: Callable[[str], None]
+    plan: _Plan, data: PreparedData, timings: Timings, progress: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result]]:
     """All trials and then all runs, those finished taken from their files: experiments as tuned, trials, results."""
     results = plan.config.results
@@ -180,7 +181,7 @@ def _run(
         results,
         progress=progress,
         say=say,
-        fingerprints=fingerprints,
+        prepared=data,
         timed=timings.of_run,
     )
     found = trials(plan.candidates, tried, results)
@@ -190,13 +191,14 @@ def _run(
             say(f"{trial.label}: {', '.join(f'{path}={value}' for path, value in trial.settings.items())} chosen")
     runs = runs_of(plan.config, tuned)
     return tuned, found, run_study(
-        runs, results, progress=progress, say=say, emulators=True, fingerprints=fingerprints, timed=timings.of_run
+        runs, results, progress=progress, say=say, emulators=True, prepared=data, timed=timings.of_run
     )  # fmt: skip
 
 
-def _with_forecasts(row: Row, plan: _Plan) -> Row:
+def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
     tables = plan.config.data.forcing_tables
-    return replace(row, seeds=tuple(forecast_from(seed, plan.test, plan.starts, tables) for seed in row.seeds))
+    seeds = tuple(forecast_from(seed, plan.test, plan.starts, tables, shared) for seed in row.seeds)
+    return replace(row, seeds=seeds)
 
 
 def _verified(rows: Sequence[Row], test: Fields) -> Verification:

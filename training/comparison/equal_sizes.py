@@ -18,11 +18,13 @@ from training.comparison.runs import networks
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import mask_flags
 from training.preparation.memory import BYTES_PER_WEIGHT
-from training.preparation.prepared import Prepared, prepare
+from training.preparation.prepared import Prepared, PreparedData
 
 
-def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentConfig]) -> dict[str, ExperimentConfig]:
-    """The experiments, their networks as large as `parameters` says where it says so.
+def equally_large(
+    config: CompareConfig, experiments: Mapping[str, ExperimentConfig], data: PreparedData
+) -> dict[str, ExperimentConfig]:
+    """Return the experiments, their networks as large as `parameters` says where it says so.
 
     Raises MeshcastError for a network that cannot be scaled; a row with `keep_size` stays as it is.
     """
@@ -38,7 +40,7 @@ def equally_large(config: CompareConfig, experiments: Mapping[str, ExperimentCon
         if not config.rows[label].keep_size:
             assert isinstance(experiment.emulator, NetworkConfig)
             try:
-                section = with_parameters(experiment.emulator, config.parameters, _Counter(prepare(experiment)))
+                section = with_parameters(experiment.emulator, config.parameters, _Counter(data.prepare(experiment)))
             except MeshcastError as error:
                 raise MeshcastError(f"{label}: {error} Or give the row keep_size: true.") from None
             sized[label] = replace(experiment, emulator=section)

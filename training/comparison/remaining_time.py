@@ -17,7 +17,7 @@ from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
-from training.preparation.prepared import prepare, windows_of
+from training.preparation.prepared import Prepared, PreparedData, windows_of
 from training.runs.budget import TIMED_UPDATES, time_parts
 from training.runs.run_hash import PLACES
 from training.runs.study import Progress, Run
@@ -55,8 +55,8 @@ class Timings:
     A budget of minutes thus becomes the same number of updates for every seed, and again on resume.
     """
 
-    def __init__(self, results: Path | str, say: Callable[[str], None] = lambda text: None) -> None:
-        self.folder, self.say = Path(results) / "timings", say
+    def __init__(self, results: Path | str, data: PreparedData, say: Callable[[str], None] = lambda text: None) -> None:
+        self.folder, self.data, self.say = Path(results) / "timings", data, say
 
     def seconds_per_update(self, label: str, experiment: ExperimentConfig) -> float:
         """Of one core, validation's share included."""
@@ -64,7 +64,7 @@ class Timings:
         path = self.folder / f"{_key(experiment, updates)}.json"
         if (kept := _read(path)) is None:
             self.say(f"timing {label} ...")
-            kept = measured(experiment, updates)
+            kept = measured(self.data.prepare(experiment), updates)
             with atomic_file(path) as part:
                 content = {"label": label, "update": kept[0], "validation": kept[1]}
                 part.write_text(json.dumps(content) + "\n", encoding="utf-8")
@@ -76,13 +76,12 @@ class Timings:
         return self.seconds_per_update(run.label, run.config)
 
 
-def measured(experiment: ExperimentConfig, updates: int) -> tuple[float, float]:
-    """Seconds an update and a validation take, by some updates of a copy that is thrown away."""
-    prepared = prepare(experiment)
+def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
+    """Return the seconds an update and a validation take, by some updates of a copy that is thrown away."""
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
         emulator, section = initial_network(prepared, windows)
-        config = replace(experiment, emulator=section)
+        config = replace(prepared.config, emulator=section)
         return time_parts(config, emulator, windows, starts, updates)
 
 

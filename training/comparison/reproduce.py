@@ -27,8 +27,8 @@ from training.comparison.forecast_files import Starts
 from training.comparison.older_files import with_rows
 from training.comparison.starts import forecast_from
 from training.experiment import ExperimentConfig
+from training.preparation.prepared import PreparedData
 from training.runs.fit import fit
-from training.runs.run_hash import Fingerprints
 from training.runs.study import Result
 
 ROUNDING = 1e-6  # relative, of a score without an interval to lie in
@@ -181,7 +181,7 @@ def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run
 
 
 def _refuse_other_data(result: Result, experiment: ExperimentConfig) -> None:
-    now = Fingerprints().of(experiment.data)
+    now = PreparedData().fingerprints(experiment.data)
     if changed := [name for name, found in now.items() if result.data.get(name) != found]:
         raise MeshcastError(
             f"The {' and '.join(changed)} part is not what {result.label} was trained on: its content has another "

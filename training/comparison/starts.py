@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts
 from emulator.fields import Fields
+from emulator.forcings import Forcings
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from inference.comparison.record import Seed
@@ -58,7 +60,12 @@ def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentCo
             )
 
 
-def forecast_from(seed: Seed, test: Fields, starts: Starts, forcing_tables: Sequence[str]) -> Seed:
+SharedForcings = dict[tuple[tuple[str, ...], bytes], Forcings]  # by names and nodes; computed once for all rows
+
+
+def forecast_from(
+    seed: Seed, test: Fields, starts: Starts, forcing_tables: Sequence[str], shared: SharedForcings | None = None
+) -> Seed:
     """Return the seed with its forecasts from these starts; one that blew up ends in NaN.
 
     One that has forecasts, or no emulator to make any, stays as it is.
@@ -68,7 +75,10 @@ def forecast_from(seed: Seed, test: Fields, starts: Starts, forcing_tables: Sequ
     trained = replace(seed.emulator, name=seed.label)
     on_gpu = torch.cuda.is_initialized()
     begun = working_seconds(on_gpu)
-    (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, forcing_tables)
+    task, mesh = trained.emulator.task, trained.emulator.mesh
+    key, shared = (task.forcing, mesh.positions.tobytes()), {} if shared is None else shared
+    shared[key] = shared.get(key) or forcings_of(task, mesh, test, forcing_tables)
+    (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, given=shared[key])
     seconds = (working_seconds(on_gpu) - begun) / (starts.steps * len(starts))
     leads = starts.lead_steps - 1
     values = forecast.values if len(leads) == starts.steps else forecast.values[:, :, leads]

@@ -40,9 +40,10 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     refuse_too_large_network(section, part.fields.mesh, task.history, config.training)
     ridge: Ridge | None = None
     if isinstance(section.first_guess, RidgeConfig):
-        ridge = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh).fit(part)
+        unfitted = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh)
+        ridge = prepared.once(section.first_guess, lambda: unfitted.fit(part))
         section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
-    columns = [node_statistics(part, task)] if section.node_statistics else []
+    columns = [prepared.once("node_statistics", lambda: node_statistics(part, task))] if section.node_statistics else []
     columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]
     further = np.concatenate(columns, axis=1) if columns else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,45 @@ from emulator.normalise import Statistics
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
-from training.experiment import ExperimentConfig
+from training.experiment import DataConfig, DataPart, ExperimentConfig
 from training.preparation.windows import Windows
+
+T = TypeVar("T")
+
+
+class PreparedData:
+    """The data of a study, opened, fingerprinted and prepared once for all runs that share them.
+
+    Fields of at most `most` splits are kept, and as many pairs of data and task; those that were not used for longest
+    are given up.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self.most = most
+        self._fields: dict[str, Fields] = {}
+        self._prepared: dict[str, Prepared] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def fields(self, split: DataPart) -> Fields:
+        """Return the opened fields of a split."""
+        return _kept(self._fields, _key(split), self.most, split.open)
+
+    def prepare(self, config: ExperimentConfig) -> Prepared:
+        """Return `prepare(config)`, what follows from data and task alone shared with other experiments."""
+        key = _key([replace(config.data, test=None), config.task])
+        return replace(_kept(self._prepared, key, self.most, lambda: prepare(config, self)), config=config)
+
+    def fingerprints(self, data: DataConfig) -> dict[str, str]:
+        """Return the fingerprint of each split that a run learns from, and of each forcing table."""
+        splits = {"train": data.train, "validation": data.validation}
+        for split in splits.values():
+            if _key(split) not in self._fingerprints:
+                self._fingerprints[_key(split)] = fingerprint(self.fields(split))
+        tables = {  # by number, since a hash must not tell where a table lies
+            f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
+            for number, table in enumerate(data.forcing_tables)
+        }
+        return {name: self._fingerprints[_key(split)] for name, split in splits.items()} | tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +67,7 @@ class Prepared:
 
     part: the training part, which is all that a closed form, the scales and the first guess may see.
     valid: [node, predicted] where the training data ever have a value; None where everywhere.
+    fitted: what was fitted on the training part and is the same for every experiment with this configuration of it.
     """
 
     config: ExperimentConfig
@@ -36,6 +76,11 @@ class Prepared:
     validation: Fields
     validation_forcings: Forcings
     valid: NDArray[np.bool_] | None
+    fitted: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, config: Any, fit: Callable[[], T]) -> T:
+        """Return what `fit` finds on the training part, computed once for each configuration."""
+        return _kept(self.fitted, _key(config), len(self.fitted) + 1, fit)
 
     @property
     def train(self) -> Fields:
@@ -46,9 +91,10 @@ class Prepared:
         return self.part.statistics(self.task)
 
 
-def prepare(config: ExperimentConfig) -> Prepared:
+def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepared:
     """Open the data, make the task, and say what a training may see of them."""
-    train, validation = config.data.train.open(), config.data.validation.open()
+    data = data or PreparedData()
+    train, validation = data.fields(config.data.train), data.fields(config.data.validation)
     if not train.mesh.same_nodes(validation.mesh):
         raise MeshcastError(
             f"Training data on a {train.mesh.describe()} but validation data on a {validation.mesh.describe()}."
@@ -109,6 +155,26 @@ def fingerprint(fields: Fields) -> str:
         time_index = np.array([readable[index]])
         digest.update(np.ascontiguousarray(fields.read(time_index, fields.variables)).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _kept(kept: dict[str, T], key: str, most: int, make: Callable[[], T]) -> T:
+    """Return the value of a key, made where it is not there; the dictionary lists what was used last at its end."""
+    value = kept.pop(key) if key in kept else make()
+    kept[key] = value
+    while len(kept) > most:
+        kept.pop(next(iter(kept)))
+    return value
+
+
+def _key(config: Any) -> str:
+    return json.dumps(resolve(config))
+
+
+def _bytes_of(table: str) -> bytes:
+    try:
+        return Path(table).read_bytes()
+    except OSError as error:
+        raise MeshcastError(f"Cannot read the forcing table {table}: {error.strerror}.") from None
 
 
 def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:

@@ -18,7 +18,7 @@ from emulator.plugins import PluginConfig
 from training.runs.budget import dry_run, threads_of, with_budget
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
-from training.preparation.prepared import Prepared, describe_training, prepare, windows_of
+from training.preparation.prepared import Prepared, PreparedData, describe_training, windows_of
 from training.run_folder import Resume, claim, is_first_process, mark_done, run_folder
 
 __all__ = ["dry_run", "fit", "is_first_process", "run_folder"]
@@ -29,19 +29,21 @@ def fit(
     folder: Path | None = None,
     resume: Resume = "never",
     progress: bool = True,
+    data: PreparedData | None = None,
 ) -> TrainedEmulator:
     """Fit the experiment's emulator and return the best by validation rollout.
 
     The folder gets config.yaml, metrics.csv, last.ckpt and emulator.safetensors, each written whole.
 
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
+    data: open already, where several experiments share them.
     Raises MeshcastError where the folder holds another experiment.
     """
     folder = folder or run_folder(config)
     done = claim(folder, config, resume)
     if done is not None:
         return done
-    prepared = prepare(config)
+    prepared = (data or PreparedData()).prepare(config)
     if is_closed_form(config.emulator):
         trained = _fit_closed_form(prepared)
         if is_first_process():

@@ -21,7 +21,7 @@ from emulator.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.starts import states_at
-from emulator.forcings import ForcingWindows
+from emulator.forcings import Forcings, ForcingWindows
 from emulator.normalise import Statistics
 from emulator.task import Task, names_of
 from emulator.foundation.time_step import TimeStep
@@ -86,16 +86,19 @@ def same_starts(
     trajectory: NDArray[np.int64],
     steps: int,
     forcing_tables: Sequence[str] = (),
+    given: Forcings | None = None,
 ) -> list[Forecast]:
     """Return forecasts of the references from the truth at the same starts, with its boundary on a limited area.
 
     No guard: a baseline that blows up shows it.
+
+    given: forcings of the references' task and mesh, in place of those of the truth and the tables.
     """
     forecasts = []
     for reference in references:
         emulator = reference.emulator
         initial = states_at(truth, emulator.task, init_time, trajectory)
-        forcings: ForcingWindows = forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
+        forcings: ForcingWindows = given or forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
         if emulator.task.boundary:
             forcings, _ = boundary_forcings(
                 forcings, truth, emulator.task, emulator.mesh, initial.state, initial.trajectory, steps

@@ -19,11 +19,9 @@ from typing import Any
 
 from emulator.foundation.configuration import resolve
 from emulator.plugins import PluginConfig, find_plugin
-from graphs.errors import MeshcastError
 from training import losses
-from training.experiment import DataConfig, ExperimentConfig
+from training.experiment import ExperimentConfig
 from training.losses import find_loss
-from training.preparation.prepared import fingerprint
 
 PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
 
@@ -68,26 +66,6 @@ def _default(item: dataclasses.Field[Any]) -> Any:
     return math.nan if item.default is dataclasses.MISSING else resolve(item.default)
 
 
-class Fingerprints:
-    """Fingerprints of the data of runs, each taken once however many runs share it."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, str] = {}
-
-    def of(self, data: DataConfig) -> dict[str, str]:
-        """Return the fingerprint of each split that a run learns from, and of each forcing table."""
-        splits = {"train": data.train, "validation": data.validation}
-        tables = {  # by number, since a hash must not tell where a table lies
-            f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
-            for number, table in enumerate(data.forcing_tables)
-        }
-        for split in splits.values():
-            text = json.dumps(resolve(split))
-            if text not in self._found:
-                self._found[text] = fingerprint(split.open())
-        return {name: self._found[json.dumps(resolve(split))] for name, split in splits.items()} | tables
-
-
 def _plugin_source(config: ExperimentConfig) -> str:
     """Return the text of the plug-in files on which a run's numbers depend; empty where emulator and loss are ours."""
     plugins = [find_plugin(config.emulator.name)] if isinstance(config.emulator, PluginConfig) else []
@@ -100,10 +78,3 @@ def _source(plugin: Any) -> str:
         return Path(inspect.getfile(plugin)).read_text(encoding="utf-8")
     except (OSError, TypeError):  # it was defined without a file
         return ""
-
-
-def _bytes_of(table: str) -> bytes:
-    try:
-        return Path(table).read_bytes()
-    except OSError as error:
-        raise MeshcastError(f"Cannot read the forcing table {table}: {error.strerror}.") from None

@@ -26,9 +26,10 @@ from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.metrics_log import read_log
+from training.preparation.prepared import PreparedData
 from training.runs.budget import keep_budget
 from training.runs.fit import fit
-from training.runs.run_hash import Fingerprints, run_hash, stands_for
+from training.runs.run_hash import run_hash, stands_for
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ def run_study(
     progress: bool = True,
     say: Callable[[str], None] = lambda text: None,
     emulators: bool = False,
-    fingerprints: Fingerprints | None = None,
+    prepared: PreparedData | None = None,
     timed: Callable[[Run], float] | None = None,
 ) -> list[Result]:
     """Fit every run that is not finished, and return the results of all, in the order of `runs`.
@@ -133,12 +134,13 @@ def run_study(
     results: folder of the result files; the files of run L with seed S go to OUTPUT/NAME/L-seedS-HASH.
     progress: a bar along each fit; say: takes one line a run.
     emulators: fit a finished run again whose emulator is no longer there.
-    fingerprints: those taken before.
+    prepared: data that are open already.
     timed: seconds an update of a run takes, for a budget of minutes; by default each run measures its own.
     """
     results = Path(results)
     refuse_several_devices(runs)
-    ledger, finished = _Ledger(results, fingerprints or Fingerprints(), emulators), []
+    prepared = prepared or PreparedData()
+    ledger, finished = _Ledger(results, prepared, emulators), []
     for number, run in enumerate(runs, 1):
         place = f"[{number}/{len(runs)}] {run}"
         found = ledger.progress(run)
@@ -147,7 +149,7 @@ def run_study(
             say(f"{place}: {result}, from {results / found.hash}.json")
         else:
             say(f"{place} ...")
-            result = _fitted(found, results, progress, timed)
+            result = _fitted(found, results, progress, timed, prepared)
             with atomic_file(results / f"{found.hash}.json") as temporary:
                 temporary.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
             say(f"{place}: {result}")
@@ -156,10 +158,10 @@ def run_study(
 
 
 def progress_of(
-    runs: Sequence[Run], results: Path | str, fingerprints: Fingerprints, *, emulators: bool = False
+    runs: Sequence[Run], results: Path | str, prepared: PreparedData, *, emulators: bool = False
 ) -> list[Progress]:
     """Return how far each run has come, in the order of `runs`: what `run_study` would skip, continue and start."""
-    return list(map(_Ledger(Path(results), fingerprints, emulators).progress, runs))
+    return list(map(_Ledger(Path(results), prepared, emulators).progress, runs))
 
 
 def refuse_several_devices(runs: Sequence[Run]) -> None:
@@ -235,12 +237,12 @@ def count_parameters(emulator: Emulator) -> dict[str, int]:
 class _Ledger:
     """The runs that stand in a results folder and in run folders."""
 
-    def __init__(self, results: Path, fingerprints: Fingerprints, emulators: bool) -> None:
-        self.results, self.fingerprints, self.emulators = results, fingerprints, emulators
+    def __init__(self, results: Path, prepared: PreparedData, emulators: bool) -> None:
+        self.results, self.prepared, self.emulators = results, prepared, emulators
         self.stored = stored_configurations(results)
 
     def progress(self, run: Run) -> Progress:
-        data = self.fingerprints.of(run.config.data)
+        data = self.prepared.fingerprints(run.config.data)
         key = find_hash(run, data, self.results, self.stored)
         result = read_result(self.results / f"{key}.json")
         wanted = self.emulators and result is not None and not result.emulator_path(self.results).is_file()
@@ -250,7 +252,9 @@ class _Ledger:
         return Progress(run, None, int(rows[-1]["update"]) if rows else 0, key, data)
 
 
-def _fitted(begun: Progress, results: Path, progress: bool, timed: Callable[[Run], float] | None) -> Result:
+def _fitted(
+    begun: Progress, results: Path, progress: bool, timed: Callable[[Run], float] | None, prepared: PreparedData
+) -> Result:
     run, experiment, folder = begun.run, begun.run.experiment, begun.run.folder(begun.hash)
     result = Result(
         hash=begun.hash,
@@ -266,7 +270,7 @@ def _fitted(begun: Progress, results: Path, progress: bool, timed: Callable[[Run
     try:
         if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
             keep_budget(folder, experiment, timed(run))
-        trained = fit(experiment, folder, resume="auto", progress=progress)
+        trained = fit(experiment, folder, resume="auto", progress=progress, data=prepared)
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))
     except Exception as error:

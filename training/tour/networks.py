@@ -19,6 +19,7 @@ from training.comparison.equal_sizes import equally_large
 from training.comparison.runs import experiments, networks
 from training.detectors.plausibility import histories
 from training.optimisation.descent import num_parameters
+from training.preparation.prepared import PreparedData
 from training.runs.fit import fit
 from training.tour.regression import DESCENT, equal_depths, fit_regression
 from training.tour.sampled_functions import two_waves
@@ -32,12 +33,14 @@ def fit_side_by_side(config: CompareConfig, folder: Path, progress: bool = False
 
     folder: each run goes to a folder of its label in it.
     """
-    rows = equally_large(config, networks(experiments(config)))
+    data = PreparedData()
+    rows = equally_large(config, networks(experiments(config)), data)
     return {
         label: fit(
             replace(row, name=label, training=replace(row.training, seed=config.seeds[0])),
             folder / label,
             progress=progress,
+            data=data,
         )
         for label, row in rows.items()
     }

@@ -10,6 +10,7 @@ from graphs.errors import MeshcastError
 from tests.training.comparisons import config_in, write_source
 from training.comparison.equal_sizes import equally_large
 from training.comparison.runs import experiments
+from training.preparation.prepared import PreparedData
 from training.runs.fit import fit
 from training.runs.study import count_parameters
 
@@ -23,7 +24,7 @@ ROWS = (
 def test_widths_are_scaled_to_one_number_of_weights(tmp_path: Path) -> None:
     config = config_in(tmp_path, write_source(tmp_path), ROWS, "parameters=3000")
     planned = experiments(config)
-    sized = equally_large(config, planned)
+    sized = equally_large(config, planned, PreparedData())
     assert sized["own"] == planned["own"] and sized["ridge"] == planned["ridge"]
     counts = {label: count_parameters(fit(sized[label], tmp_path / label, progress=False).emulator)["trainable"]
               for label in ("gnn", "local")}  # fmt: skip
@@ -36,10 +37,10 @@ def test_widths_are_scaled_to_one_number_of_weights(tmp_path: Path) -> None:
 def test_a_row_that_cannot_be_scaled_is_told_how_to_stay(tmp_path: Path) -> None:
     config = config_in(tmp_path, write_source(tmp_path), "parameters=3000", "rows.gnn.keep_size=true")
     with pytest.raises(MeshcastError, match=r"convolution: .*cannot be scaled.* Or give the row keep_size: true"):
-        equally_large(config, experiments(config))
+        equally_large(config, experiments(config), PreparedData())
 
 
 def test_more_weights_than_memory_holds_are_refused_before_any_is_made(tmp_path: Path) -> None:
     config = config_in(tmp_path, write_source(tmp_path), ROWS, "parameters=1000000000000")
     with pytest.raises(MeshcastError, match=r"1,000,000,000,000.* Ask for fewer parameters"):
-        equally_large(config, experiments(config))
+        equally_large(config, experiments(config), PreparedData())

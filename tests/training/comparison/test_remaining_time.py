@@ -13,7 +13,7 @@ from tests.training.comparisons import config_in, write_source
 from training.comparison import remaining_time as effort
 from training.comparison.remaining_time import Effort, Timings, effort_of
 from training.comparison.runs import study_runs
-from training.runs.run_hash import Fingerprints
+from training.preparation.prepared import Prepared, PreparedData
 from training.runs.study import Progress, Result, Run, progress_of, run_study, updates_taken
 
 
@@ -22,6 +22,10 @@ def runs(tmp_path: Path) -> list[Run]:
     return study_runs(
         config_in(tmp_path, write_source(tmp_path), "training.updates=100", "rows.convolution.training={}")
     )
+
+
+def timings_in(results: Path) -> Timings:
+    return Timings(results, PreparedData())
 
 
 def finished(run: Run) -> Progress:
@@ -33,25 +37,25 @@ def test_updates_left_are_counted_and_timed_once(
 ) -> None:
     asked: list[str] = []
 
-    def measured(experiment: object, updates: int) -> tuple[float, float]:
-        asked.append(experiment.emulator.kind)  # type: ignore[attr-defined]
+    def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
+        asked.append(prepared.config.emulator.kind)
         return {"gnn": (1.5, 1.0), "plugin": (1.0, 0.0)}[asked[-1]]
 
     monkeypatch.setattr(effort, "measured", measured)
     progress = [finished(runs[0]), Progress(runs[1], None, 40), *(Progress(run, None) for run in runs[2:])]
     said: list[str] = []
-    found = effort_of(progress, Timings(tmp_path, said.append))
+    found = effort_of(progress, Timings(tmp_path, PreparedData(), said.append))
     # A validation every second update; closed forms take none.
     assert (found.runs, found.left, found.seconds) == (7, 6, 60 * 2.0 + 2 * 100 * 1.0)
     assert str(found) == "6 of 7 runs left, about 5 core-minutes"
     assert asked == ["gnn", "plugin"] and said == ["timing gnn ...", "timing convolution ..."]
-    again = effort_of(progress, Timings(tmp_path))
+    again = effort_of(progress, timings_in(tmp_path))
     assert again == found and asked == ["gnn", "plugin"]
     damaged = sorted((tmp_path / "timings").iterdir())[0]
     damaged.write_text(damaged.read_text()[:9])
-    assert effort_of(progress, Timings(tmp_path)) == found and len(asked) == 3  # timed again, and whole again
-    assert effort_of(progress, Timings(tmp_path)) == found and len(asked) == 3
-    assert str(effort_of([finished(run) for run in runs], Timings(tmp_path))) == "All 7 runs are finished"
+    assert effort_of(progress, timings_in(tmp_path)) == found and len(asked) == 3  # timed again, and whole again
+    assert effort_of(progress, timings_in(tmp_path)) == found and len(asked) == 3
+    assert str(effort_of([finished(run) for run in runs], timings_in(tmp_path))) == "All 7 runs are finished"
 
 
 @pytest.mark.parametrize(
@@ -60,11 +64,11 @@ def test_updates_left_are_counted_and_timed_once(
 def test_a_row_that_cannot_be_timed_is_named_and_fails_alone(
     runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
 ) -> None:
-    def measured(experiment: object, updates: int) -> tuple[float, float]:
+    def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
         raise error
 
     monkeypatch.setattr(effort, "measured", measured)
-    timings = Timings(tmp_path)
+    timings = timings_in(tmp_path)
     found = effort_of([Progress(run, None) for run in runs[:2]], timings)
     assert found == Effort(2, 2, 0.0, (f"gnn ({told})",))
     minutes = replace(runs[0].config, training=replace(runs[0].config.training, minutes=0.1))
@@ -81,16 +85,16 @@ def test_minutes_become_the_same_updates_for_every_seed(
         if run.label == "convolution"
     ]
     measurements = iter([(0.02, 0.0), (0.5, 0.0)])  # 0.06 s are three updates; a second measurement would say otherwise
-    monkeypatch.setattr(effort, "measured", lambda experiment, updates: next(measurements))
-    found = run_study(timed, tmp_path / "results", progress=False, timed=Timings(tmp_path / "results").of_run)
+    monkeypatch.setattr(effort, "measured", lambda prepared, updates: next(measurements))
+    found = run_study(timed, tmp_path / "results", progress=False, timed=timings_in(tmp_path / "results").of_run)
     budgets = [json.loads((r.emulator_path(tmp_path / "results").parent / "budget.json").read_text()) for r in found]
     assert [budget["updates"] for budget in budgets] == [3, 3]
     assert [updates_taken(result, tmp_path / "results") for result in found] == [3, 3]  # where the runs ask for 100
-    assert all(p.result is not None for p in progress_of(timed, tmp_path / "results", Fingerprints()))
+    assert all(p.result is not None for p in progress_of(timed, tmp_path / "results", PreparedData()))
 
 
 def test_a_timing_is_of_the_processor_and_trains_nothing(runs: list[Run], tmp_path: Path) -> None:
-    seconds = Timings(tmp_path / "results").seconds_per_update("convolution", runs[-3].config)
+    seconds = timings_in(tmp_path / "results").seconds_per_update("convolution", runs[-3].config)
     assert 0 < seconds < 5
     (kept,) = (tmp_path / "results" / "timings").iterdir()
     assert json.loads(kept.read_text())["label"] == "convolution"

@@ -26,7 +26,8 @@ from training.experiment import (
     ValidationConfig,
 )
 from training.runs.fit import fit
-from training.runs.run_hash import Fingerprints, run_hash
+from training.preparation.prepared import PreparedData
+from training.runs.run_hash import run_hash
 from training.runs.study import Result, Run, count_parameters, run_study
 
 
@@ -86,7 +87,7 @@ def test_a_hash_tells_what_the_data_are_and_not_where_they_lie(tmp_path: Path, e
         source.write_bytes((tmp_path / "waves.npy").read_bytes())
         data = DataConfig(DataPart(str(source), (0, 4)), DataPart(str(source), (4, 6)), forcing_tables=(str(table),))
         run = Run("gnn", replace(experiment, data=data))
-        return run_hash(run.experiment, Fingerprints().of(data))
+        return run_hash(run.experiment, PreparedData().fingerprints(data))
 
     here = hashed("year,co2\n2000,370\n", "here")
     assert hashed("year,co2\n2000,370\n", "there") == here
