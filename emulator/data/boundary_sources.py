@@ -54,7 +54,7 @@ def boundary_forcings(
     _refuse_other_time(given.time_step, task.time_step, given.name)
     read = _reader(given, task, mesh, nodes, notices)
     now = state.now[:, 0].cpu().numpy()[:, nodes]  # [case, boundary node, prognostic]
-    made: dict[tuple[int, ...], BoundarySeries] = {}
+    known_series: dict[tuple[int, ...], BoundarySeries] = {}
     series, between = [], False
     for case, start in enumerate(state.valid_time):
         targets = task.time_step.advance(np.full(steps, start), np.arange(1, steps + 1))
@@ -63,16 +63,16 @@ def boundary_forcings(
         needed = _around(times, targets[0], targets[-1])
         key = (row, int(needed[0]), int(needed[-1])) if len(needed) else (row,)
         key = (*key, case) if from_start else key
-        if key not in made:
+        if key not in known_series:
             values = read(row, needed)
             whole = np.isfinite(values).all(axis=(1, 2)) | ~np.isfinite(now[case]).all()
             known, values = times[needed][whole], values[whole]
             if from_start:  # a forecast file begins one step after its start, which is ours too
                 known, values = np.r_[start, known], np.concatenate([now[case][None], values])
-            made[key] = BoundarySeries(known, values)
-        _refuse_short(made[key].times, targets, given.name, task.time_step, int(start))
-        between |= not np.isin(targets, made[key].times).all()
-        series.append(made[key])
+            known_series[key] = BoundarySeries(known, values)
+        _refuse_short(known_series[key].times, targets, given.name, task.time_step, int(start))
+        between |= not np.isin(targets, known_series[key].times).all()
+        series.append(known_series[key])
     if between:
         notices.append(
             f"The boundary is interpolated linearly in time: {given.name} comes every {given.time_step}, the forecast "

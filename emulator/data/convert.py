@@ -110,10 +110,10 @@ def convert(
 
 def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset, TimeStep]:
     """Fields at every step of `frequency`, or of their own where it is None."""
-    own = time_step_of(fields)
+    stored = time_step_of(fields)
     if frequency is None:
-        if own is not None:
-            return fields, own
+        if stored is not None:
+            return fields, stored
         single = (
             f"The files hold one time, {fields['time'].values[0]}: give more files, or --frequency to say how far "
             "apart the times of the dataset are."
@@ -126,7 +126,7 @@ def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset
     if len(times) > 1 and keep.sum() < 2:
         raise MeshcastError(
             f"No time is {wanted} after the first, {to_datetime(times)[0]}; the files' times are "
-            f"{own or 'uneven'} apart. Choose a --frequency that is a multiple of that."
+            f"{stored or 'uneven'} apart. Choose a --frequency that is a multiple of that."
         )
     return fields.isel(time=np.flatnonzero(keep)), wanted
 

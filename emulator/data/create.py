@@ -59,13 +59,13 @@ def create_dataset(
     if fields.sizes["cell"] != mesh.num_nodes:
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
-    with _written_beside(output, overwrite) as part, _quiet():
-        source = part.parent / "fields.nc"
+    with _written_beside(output, overwrite) as temporary, _quiet():
+        source = temporary.parent / "fields.nc"
         _as_netcdf(fields, mesh, timeline, source)
         recipe = _recipe(fields, source, timeline, attributes)
-        _run_tasks(recipe, part)
+        _run_tasks(recipe, temporary)
         source.unlink()
-        _describe(part, fields, mesh, time_step, timeline, ensemble_axis, attributes)
+        _describe(temporary, fields, mesh, time_step, timeline, ensemble_axis, attributes)
 
 
 def check_output(output: Path, overwrite: bool = False) -> None:

@@ -28,9 +28,9 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
     """
     sources: list[ForcingSource] = [TabulatedForcings.read(path) for path in tables]
     if fields is not None:
-        held = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
-        if held:
-            sources.append(GivenForcings(held, fields.times, _Reader(fields, held), fields.source))
+        stored = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
+        if stored:
+            sources.append(GivenForcings(stored, fields.times, _Reader(fields, stored), fields.source))
     return Forcings(*sources, ComputedForcings(mesh, task.forcing))
 
 

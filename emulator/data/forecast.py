@@ -1,4 +1,4 @@
-"""A forecast: what a rollout made, with its times and its provenance."""
+"""The result of a rollout, with its times and its provenance."""
 
 from __future__ import annotations
 

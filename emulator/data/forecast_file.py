@@ -1,4 +1,4 @@
-"""Forecast files: written lead by lead so that nothing is lost, taken up again, and read whoever made them."""
+"""Forecast files: written lead by lead so that nothing is lost, resumed, and read whichever centre wrote them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts as CF NetCDF of our own making: the dimensions, coordinates and attributes of the file."""
+"""Forecasts in CF NetCDF as this package writes them: the dimensions, coordinates and attributes of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Initial times as a user writes them: dates, ranges of dates, or times of an equation's own."""
+"""Initial times as a user writes them: dates, ranges of dates, or times counted by the equation itself."""
 
 from __future__ import annotations
 
@@ -37,13 +37,15 @@ def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
 
 
 def _parse_time(text: str, fields: Fields) -> int:
-    own = fields.time_step
-    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
-        steps = float(text) / own.true_length
+    time_step = fields.time_step
+    if time_step.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
+        steps = float(text) / time_step.true_length
         if abs(steps - round(steps)) > 1e-6 * max(abs(steps), 1.0):
-            near = ", ".join(f"{own.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
-            raise MeshcastError(f"The initial time {text} is no multiple of the time step {own}; nearest are {near}.")
-        return round(steps) * own.count
+            near = ", ".join(f"{time_step.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
+            raise MeshcastError(
+                f"The initial time {text} is no multiple of the time step {time_step}; nearest are {near}."
+            )
+        return round(steps) * time_step.count
     try:
         seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
     except ValueError:
@@ -54,7 +56,7 @@ def _parse_time(text: str, fields: Fields) -> int:
 
 
 def _parse_step(text: str, fields: Fields) -> TimeStep:
-    own = fields.time_step
-    if own.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
-        return TimeStep(max(1, round(float(text) / own.true_length)) * own.count)
+    time_step = fields.time_step
+    if time_step.true_length is not None and re.fullmatch(r"[\d.]+([eE][+-]?\d+)?", text):
+        return TimeStep(max(1, round(float(text) / time_step.true_length)) * time_step.count)
     return TimeStep.parse(text)

@@ -1,4 +1,4 @@
-"""Truth made here: a reference solver's trajectories, as arrays or as an anemoi dataset."""
+"""Trajectories of a reference solver on a ring, as arrays or as an anemoi dataset."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def simulate(
 
 @dataclass(frozen=True, eq=False)
 class _Truth:
-    """What a simulation made: values [trajectory, frame, node, variable], from `start` on."""
+    """The result of a simulation: values [trajectory, frame, node, variable], from `start` on."""
 
     values: NDArray[np.floating]
     variables: tuple[Variable, ...]

@@ -149,10 +149,10 @@ def _coordinates(position: Tensor) -> tuple[Tensor, Tensor]:
 def _lagrange(place: Tensor, nodes: list[Tensor]) -> list[Tensor]:
     """Weights of Lagrange's interpolation at `place` from values at four nodes."""
     weights = []
-    for own in range(4):
+    for node in range(4):
         weight = torch.ones_like(place)
         for other in range(4):
-            if other != own:
-                weight = weight * (place - nodes[other]) / (nodes[own] - nodes[other])
+            if other != node:
+                weight = weight * (place - nodes[other]) / (nodes[node] - nodes[other])
         weights.append(weight)
     return weights

@@ -1,1 +1,1 @@
-"""Forecasts are made here: a guarded rollout, written lead time by lead time, resumed where it was interrupted."""
+"""Guarded rollouts, written lead time by lead time, and resumed where they were interrupted."""

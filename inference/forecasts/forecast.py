@@ -122,7 +122,7 @@ def forecast(
         values[:, :, step] = fields
         if on_step is not None:
             on_step(step + 1)
-    made = Forecast(
+    result = Forecast(
         name=trained.name,
         values=values,
         variables=names_of(predicted),
@@ -134,4 +134,4 @@ def forecast(
         lead_steps=np.arange(1, steps + 1),
         attributes={**initial.attributes, **solver_attributes(trained.config)},
     )
-    return made, rolled.stops
+    return result, rolled.stops
