@@ -14,15 +14,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from emulator.build import is_closed_form
-from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.foundation.threads import faster_threads, threads_given
+from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import Prepared, prepare, windows_of
-from training.run_folder import is_first_process, run_folder
 from training.preparation.windows import Windows
+from training.run_folder import is_first_process, run_folder
 
 TIMED_UPDATES = 20
 WARM_UP = 2  # the first updates are slow: memory is allocated, kernels are chosen

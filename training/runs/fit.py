@@ -9,17 +9,16 @@ import torch
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
-from emulator.networks.gnn import GNNConfig
 from emulator.foundation.threads import num_threads
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
-from training.preparation.windows import Windows
 from emulator.plugins import PluginConfig
-from training.runs.budget import dry_run, threads_of, with_budget
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import Prepared, PreparedData, describe_training, windows_of
+from training.preparation.windows import Windows
 from training.run_folder import Resume, claim, is_first_process, mark_done, run_folder
+from training.runs.budget import dry_run, threads_of, with_budget
 
 __all__ = ["dry_run", "fit", "is_first_process", "run_folder"]
 

@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.features.periodic_mean import Period
 from emulator.baselines.damped_anomaly import DampedAnomalyConfig
-from emulator.training_part import TrainingPart
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator
 from emulator.data.boundary_sources import boundary_forcings
-from emulator.fields import Fields
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.starts import states_at
+from emulator.features.periodic_mean import Period
+from emulator.fields import Fields
 from emulator.forcings import Forcings, ForcingWindows
+from emulator.foundation.time_step import TimeStep
 from emulator.normalise import Statistics
 from emulator.task import Task, names_of
-from emulator.foundation.time_step import TimeStep
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.forecasts.forecast import forecast
@@ -33,7 +33,8 @@ MOST_DAMPINGS = 200  # leads for which a damping is fitted; an anomaly that last
 
 
 def period_of(time_step: TimeStep) -> Period:
-    """Return what a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal time."""
+    """Return what a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal
+    time."""
     if time_step.true_length is not None:
         return "none"
     if time_step.unit == "month":

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from emulator.training_part import TrainingPart
-from emulator.foundation.configuration import load
-from emulator.fields import Fields
+from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.sources import notices_of, open_fields
 from emulator.data.window import forecast_on_area, on_area
-from emulator.build import TrainedEmulator
+from emulator.fields import Fields
+from emulator.foundation.configuration import load
 from emulator.task import Task
+from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
@@ -96,9 +96,7 @@ def _references(
         if train is not None:
             raise
         reason = f"The only reference is persistence, since the training data cannot be read: {error}"
-        references, left_out = fit_references(
-            _bare_task(forecast, truth), TrainingPart(truth), steps, ["persistence"]
-        )
+        references, left_out = fit_references(_bare_task(forecast, truth), TrainingPart(truth), steps, ["persistence"])
         return references, (), [reason, *left_out]
 
 

@@ -27,21 +27,21 @@ from emulator.build import load_emulator
 from emulator.checkpoint import read
 from emulator.foundation.configuration import load
 from emulator.foundation.threads import num_threads
-from emulator.networks.gnn import GNNConfig
 from emulator.foundation.time_step import TimeStep
+from emulator.networks.gnn import GNNConfig
 from graphs.errors import MeshcastError
+from tests.time_limits import HUNG
 from tests.training.worlds import PROCESSOR, experiment
-from training.runs import budget
-from training.runs import fit as fitting
-from training.optimisation.callbacks import KeepCheckpoints
 from training.experiment import DataPart, ExperimentConfig
-from training.preparation.first_guess import initial_network
-from training.runs.fit import dry_run, fit
 from training.metrics_log import read_log
+from training.optimisation.callbacks import KeepCheckpoints
 from training.optimisation.module import EmulatorModule
+from training.preparation.first_guess import initial_network
 from training.preparation.prepared import prepare, windows_of
 from training.run_folder import updates_done
-from tests.time_limits import HUNG
+from training.runs import budget
+from training.runs import fit as fitting
+from training.runs.fit import dry_run, fit
 
 WITH_RIDGE = GNNConfig(processor=PROCESSOR, first_guess=RidgeConfig(radii=(1, 2), penalties=(1e-6,), rollout_steps=3))
 UNTIMED = ("update", "epoch", "loss", "validation_score", "learning_rate")

@@ -13,8 +13,8 @@ import torch
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
-from emulator.networks.gnn import GNNConfig
 from emulator.networks.encode_process_decode import ProcessorConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.plugins import PluginConfig, load_plugins
 from graphs.errors import MeshcastError
 from training.experiment import (
@@ -25,8 +25,8 @@ from training.experiment import (
     TrainingConfig,
     ValidationConfig,
 )
-from training.runs.fit import fit
 from training.preparation.prepared import PreparedData
+from training.runs.fit import fit
 from training.runs.run_hash import run_hash
 from training.runs.study import Result, Run, count_parameters, run_study
 

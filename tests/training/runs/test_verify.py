@@ -56,10 +56,10 @@ def test_closed_forms_are_fitted_on_the_training_data_named(truth: str, tmp_path
 
 
 def test_what_cannot_be_verified_is_refused(truth: str, tmp_path: Path) -> None:
-    with pytest.raises(MeshcastError, match="holds no v, but u. Name one with --variable"):
+    with pytest.raises(MeshcastError, match=r"holds no v, but u\. Name one with --variable"):
         verify_files([forecast()], truth, variables=["v"])
     with pytest.raises(MeshcastError, match="nothing in common to verify"):
         verify_files([replace(forecast(), variables=("v",))], truth)
     np.save(tmp_path / "other.npy", moving_waves(4, 12, nodes=32))
-    with pytest.raises(MeshcastError, match="the training data are on a ring of 32 nodes.* the truth on a ring of 24"):
+    with pytest.raises(MeshcastError, match=r"the training data are on a ring of 32 nodes.* the truth on a ring of 24"):
         verify_files([forecast()], truth, str(tmp_path / "other.npy"))
