@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
+from emulator.foundation.configuration import adapter_of
 from graphs.errors import MeshcastError
 from graphs.kinds import kinds_of
 
@@ -57,4 +58,5 @@ def register(*classes: type[EmulatorConfig]) -> Mapping[str, type[EmulatorConfig
             if (other.__module__, other.__name__) != (cls.__module__, cls.__name__):
                 raise MeshcastError(f"{cls.__name__} is of kind {kind}, but so is {other.__name__}. Rename one.")
             EmulatorConfig.registered[kind] = cls  # a plug-in's file may be run again
+    adapter_of.cache_clear()
     return EmulatorConfig.registered

@@ -14,6 +14,7 @@ import enum
 import math
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -205,16 +206,23 @@ def _override(content: dict[str, Any], text: str, overridden: dict[Location, str
 # Validation ---------------------------------------------------------------------------------------------------------
 
 
+@cache
+def adapter_of(cls: type) -> Any:
+    """Return pydantic's adapter of a class in a tuple; to be cleared where a union gains or loses a registered kind."""
+    import pydantic
+
+    # A dataclass of its own takes no configuration here, but those inside a container inherit the container's.
+    return pydantic.TypeAdapter(tuple[cls], config=pydantic.ConfigDict(extra="forbid"))  # type: ignore[valid-type]
+
+
 def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Mapping[Location, str]) -> C:
     import pydantic
     import pydantic_core
 
-    # A dataclass of its own takes no configuration here, but those inside a container inherit the container's.
-    adapter = pydantic.TypeAdapter(tuple[cls], config=pydantic.ConfigDict(extra="forbid"))  # type: ignore[valid-type]
     try:
         # Strict, so that "3" is no number and true no seed; through JSON, so that a list may still become a tuple.
         text = pydantic_core.to_json([content], inf_nan_mode="constants")
-        return adapter.validate_json(text, strict=True)[0]
+        return adapter_of(cls).validate_json(text, strict=True)[0]  # type: ignore[arg-type]
     except pydantic_core.PydanticSerializationError:
         raise MeshcastError(
             f"{source} holds \\u escapes that are halves of a character. Write the character itself, in UTF-8."

@@ -24,7 +24,7 @@ from emulator.build import (
 from emulator.checkpoint import read, save
 from emulator.emulator_config import EmulatorConfig
 from emulator.forcings import ComputedForcings, Forcings
-from emulator.foundation.configuration import load
+from emulator.foundation.configuration import adapter_of, load
 from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.parameter_budget import with_parameters
@@ -207,6 +207,7 @@ def test_a_network_from_outside_the_package_is_a_kind_as_any_other(tmp_path: Pat
         assert torch.equal(one.now, other.now)
     finally:
         del EmulatorConfig.registered["neighbour_mean"]
+        adapter_of.cache_clear()
     with pytest.raises(MeshcastError, match=r"emulator\.kind: got 'neighbour_mean', expected one of persistence"):
         load(EmulatorSection, content)
 
