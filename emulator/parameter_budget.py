@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from emulator.emulator_config import EmulatorConfig
 from emulator.networks.config import NetworkConfig
 from graphs.errors import MeshcastError
 
@@ -37,6 +38,11 @@ def with_parameters(config: NetworkConfig, count: int, num_parameters: Callable[
             f"Allow at least that many, or use fewer layers."
         )
     return config.with_width(unit * width)
+
+
+def width_keys() -> set[str]:
+    """Return the keys of an emulator's section that `with_parameters` changes, of whatever kind."""
+    return {cls.width_key for cls in EmulatorConfig.registered.values() if issubclass(cls, NetworkConfig)}
 
 
 def _nearest_width(size: Callable[[int], int], count: int, first: int) -> int | None:

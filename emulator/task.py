@@ -42,14 +42,12 @@ class Task:
 
     variables: in the order the arrays hold them, within each role.
     history: states an emulator sees, the last is now.
-    bundle: states one call predicts.
     boundary: whether the prognostic variables are given at the mesh's boundary nodes at every step.
     """
 
     variables: tuple[Variable, ...]
     time_step: TimeStep
     history: int = 1
-    bundle: int = 1
     boundary: bool = False
 
     def __post_init__(self) -> None:
@@ -60,8 +58,6 @@ class Task:
             raise MeshcastError("A task needs at least one prognostic variable.")
         if self.history < 1:
             raise MeshcastError(f"history must be at least 1, but is {self.history}.")
-        if self.bundle != 1:
-            raise MeshcastError(f"bundle must be 1 (one state a call), but is {self.bundle}.")
         for variable in self.variables:
             if variable.conserved and variable.role != "prognostic":
                 raise MeshcastError(

@@ -9,17 +9,6 @@ import torch
 from torch import Tensor
 
 
-def fit_linear(features: Tensor, targets: Tensor, penalty: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Weights [feature, target] and intercepts [target] of the ridge regression of targets on features.
-
-    features: [..., feature]; targets: [..., target], whose NaN are not counted. For more rows than memory holds, or
-    several penalties, add blocks to `NormalEquations`.
-    """
-    equations = NormalEquations.zero(features.shape[-1], targets.shape[-1]).with_rows(features, targets)
-    weights, intercepts = equations.solve([penalty])
-    return weights[0], intercepts[0]
-
-
 @dataclass(frozen=True, eq=False)
 class NormalEquations:
     """The sums that linear regression needs, float64. `group` is 1, or one a target once targets lack different rows.

@@ -38,6 +38,7 @@ from tests.emulator.test_parameter_budget import num_parameters
 from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+EARLIER = Path(__file__).parent / "earlier_checkpoints"  # on waves, each with its forecast two steps on
 
 
 def saved(tmp_path: Path, emulator: Emulator, config: Any, fields: Any) -> Path:
@@ -183,6 +184,19 @@ def test_a_plug_in_network_is_built_saved_and_loaded(tmp_path: Path, plugin: Any
     state = starting_from(fields, WAVES, [0])
     one, other = (next(iter(rollout(e, state, Forcings(), 1)))[0] for e in (emulator, back.emulator))
     assert torch.equal(one.now, other.now)
+
+
+@pytest.mark.parametrize("path", sorted(EARLIER.glob("*.safetensors")), ids=lambda path: path.stem)
+def test_a_checkpoint_of_an_earlier_version_forecasts_as_it_did(path: Path) -> None:
+    if path.stem.startswith("keras"):
+        pytest.importorskip("tensorflow")
+    expected = np.load(EARLIER / "forecasts.npz")[path.stem]
+    steps = list(rollout(load_emulator(path).emulator, starting_from(wave_fields(), WAVES, [0]), Forcings(), 2))
+    np.testing.assert_allclose(steps[-1][0].now.numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_there_are_checkpoints_of_an_earlier_version() -> None:
+    assert len(list(EARLIER.glob("*.safetensors"))) == len(np.load(EARLIER / "forecasts.npz").files) == 10
 
 
 def test_a_network_from_outside_the_package_is_a_kind_as_any_other(tmp_path: Path) -> None:

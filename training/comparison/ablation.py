@@ -10,8 +10,9 @@ from typing import Any
 
 from emulator.build import EmulatorSection
 from emulator.foundation.configuration import load, resolve
+from emulator.parameter_budget import width_keys
 from graphs.errors import MeshcastError
-from training.comparison.configuration import WIDTHS, CompareConfig, RowConfig
+from training.comparison.configuration import CompareConfig, RowConfig
 
 
 def expanded(config: CompareConfig) -> CompareConfig:
@@ -21,7 +22,7 @@ def expanded(config: CompareConfig) -> CompareConfig:
     """
     rows: dict[str, RowConfig] = {}
     for label, row in config.rows.items():
-        widths = sorted(set(row.grid) & set(WIDTHS))
+        widths = sorted(set(row.grid) & width_keys())
         if widths and config.parameters is not None and not row.keep_size:
             raise MeshcastError(
                 f"The grid of {label} varies {widths[0]}, which parameters scales back to one size. Give the row "

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from emulator.emulator_config import EmulatorConfig
+from emulator.parameter_budget import width_keys
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from training.comparison.older_files import refuse_tables
 from training.experiment import DataConfig, TaskConfig, TrackingConfig, TrainingConfig, ValidationConfig
 
 RATE = "training.learning_rate"
-WIDTHS = ("width", "processor.latent_size")  # what `parameters` scales
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class CompareConfig:
         varied = {path if path.startswith("training.") else f"emulator.{path}" for path in paths}
         if twice := sorted(tried & varied):
             raise MeshcastError(f"tuning and grid both set {', '.join(twice)}. Leave it to one of the two.")
-        if self.parameters is not None and (widths := sorted(tried & {f"emulator.{path}" for path in WIDTHS})):
+        if self.parameters is not None and (widths := sorted(tried & {f"emulator.{path}" for path in width_keys()})):
             raise MeshcastError(
                 f"parameters scales every width, and tuning.axes sets {widths[0]} to others. Leave one of the two out."
             )

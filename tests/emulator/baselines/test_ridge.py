@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from emulator.baselines.linear_regression import NormalEquations, fit_linear
+from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap, surroundings
 from emulator.baselines.ridge import Ridge, RidgeConfig, split, starts
 from emulator.data.arrays import ArrayFields
@@ -53,6 +54,13 @@ def errors(emulator: Ridge, fields: ArrayFields, steps: int) -> NDArray[np.float
         truth = values[:, 0, history + step]
         out.append(float(torch.linalg.norm(following.now[:, 0] - truth) / torch.linalg.norm(truth)))
     return np.array(out)
+
+
+def fit_linear(features: Tensor, targets: Tensor, penalty: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Weights [feature, target] and intercepts [target] of the ridge regression of targets on features."""
+    equations = NormalEquations.zero(features.shape[-1], targets.shape[-1]).with_rows(features, targets)
+    weights, intercepts = equations.solve([penalty])
+    return weights[0], intercepts[0]
 
 
 def test_regression_of_four_numbers_agrees_with_the_hand() -> None:
