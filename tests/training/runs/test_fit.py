@@ -211,7 +211,7 @@ def test_a_run_that_was_done_but_for_its_last_word_ends(reference: ExperimentCon
 
 
 def test_a_finished_run_comes_back_as_it_is(reference: ExperimentConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "prepare", None)  # nothing is opened, nothing trained
+    monkeypatch.setattr(fitting, "PreparedData", None)  # nothing is opened, nothing trained
     trained = fit(reference, resume="auto", progress=False)
     assert trained.name == "reference"
 
