@@ -122,11 +122,11 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
     truth = folder / simulation.output
     say(f"1/5 Simulating {simulation.title} ({simulation.num_trajectories} trajectories) ...")
     with progress("simulating", 100) as done:
-        simulate(simulation, truth, progress=lambda step, total: done(100 * step // total))
+        simulate(simulation, truth, progress=lambda step, total: done(100 * step // total), notice=say)
 
     experiment = replace(_in_folder(load(ExperimentConfig, configs[f"demo-{domain}"]), folder, updates), name=NAME)
     say(f"2/5 Training a graph network, {experiment.training.updates} updates ...")
-    trained = fit(experiment, folder / "run")
+    trained = fit(experiment, folder / "run", notice=say)
 
     say("3/5 Forecasting from initial states it has never seen ...")
     initial = _unseen_starts(experiment, trained, demo.steps)

@@ -89,6 +89,7 @@ def is_first_process() -> bool:
 
 
 def _changes(stored: Path, config: ExperimentConfig) -> list[str]:
-    """Sections that differ from the stored configuration; where a run is tracked changes nothing in it."""
+    """Return the sections that differ from the stored configuration, but for tracking and threads: no other run."""
     before, now = resolve(load(ExperimentConfig, stored)), resolve(config)
+    before["training"]["threads"] = now["training"]["threads"]
     return [key for key in now if before[key] != now[key] and key != "tracking"]

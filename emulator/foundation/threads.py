@@ -1,4 +1,4 @@
-"""Threads: on how many of them a network or a solver runs, measured once where nobody has said.
+"""Threads: on how many of them a network or a solver runs, measured where nobody has said.
 
 On a busy machine two threads wait for each other so long that a small network is many times slower than on one.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 log = logging.getLogger(__name__)
 
-PIECES = 5  # of work timed with one thread, and with all
-MOST_SECONDS = 5.0  # after which no further piece is begun
+Notice = Callable[[str], None]
+PIECES = 5  # of work that are timed
+MOST_SECONDS = 3.0  # that they may take
 
 
 @contextmanager
@@ -31,32 +34,62 @@ def num_threads(count: int) -> Iterator[None]:
 
 
 def threads_given(configured: int | None = None) -> int | None:
-    """Return the threads that somebody has said, by configuration or OMP_NUM_THREADS; None where both are silent."""
+    """Return the threads that the configuration gives, else OMP_NUM_THREADS; None where both are silent."""
     if configured is not None or not os.environ.get("OMP_NUM_THREADS"):
         return configured
-    log.info("Running on %d threads, as OMP_NUM_THREADS says; nothing is measured.", torch.get_num_threads())
     return torch.get_num_threads()
 
 
-def faster_threads(piece: Callable[[], object]) -> int:
-    """Return one or all, whichever runs a small piece of the work, such as one update, in less time of the clock."""
+def faster_threads(piece: Callable[[], object], notice: Notice = log.info, pieces: int = PIECES) -> int:
+    """Return one or all, whichever runs some pieces of the work, such as an update each, in less time of the clock.
+
+    The time is bounded though a piece may be long, or stall: after MOST_SECONDS a piece is broken off between two
+    operations of PyTorch, and all threads get no more time for what one thread has done than that took.
+
+    notice: takes a line that says what was found.
+    """
     every = torch.get_num_threads()
     if every == 1:
         return 1
     with num_threads(1):
-        piece()  # the first one is slow: memory is allocated, kernels are chosen
-    alone = _seconds(piece, 1, MOST_SECONDS)
-    together = _seconds(piece, every, min(MOST_SECONDS, PIECES * alone))
-    count = every if together < alone else 1
-    log.info("Running on %d of %d threads: a piece takes %.3g s on one, %.3g s on all.", count, every, alone, together)
-    return count
+        _Measured(MOST_SECONDS).run(piece, 1)  # the first piece is slow: memory is allocated, kernels are chosen
+        alone = _Measured(MOST_SECONDS)
+        alone.run(piece, pieces)
+    with num_threads(every):
+        together = _Measured(alone.seconds, alone.operations)
+        together.run(piece, pieces)
+    if together.operations < alone.operations:
+        notice(f"Running on one of {every} threads: what took {alone.seconds:.2g} s on one takes longer on all.")
+        return 1
+    notice(f"Running on all {every} threads: what took {alone.seconds:.2g} s on one takes {together.seconds:.2g} s.")
+    return every
 
 
-def _seconds(piece: Callable[[], object], count: int, most: float) -> float:
-    """Return the mean wall-clock seconds of a piece of work, of as many as begin within a limit, at least one."""
-    with num_threads(count):
-        pieces, start = 0, time.perf_counter()
-        while pieces < PIECES and (pieces == 0 or time.perf_counter() - start < most):
-            piece()
-            pieces += 1
-        return (time.perf_counter() - start) / pieces
+class _OutOfTimeError(Exception):
+    pass
+
+
+class _Measured(TorchDispatchMode):
+    """Counts the operations of PyTorch within a block and their seconds, up to a limit of each."""
+
+    def __init__(self, most_seconds: float, most_operations: float = float("inf")) -> None:
+        super().__init__()
+        self.most_seconds, self.most_operations = most_seconds, most_operations
+        self.operations, self.seconds = 0, 0.0
+
+    def run(self, piece: Callable[[], object], pieces: int) -> None:
+        self.begun = time.perf_counter()
+        with suppress(_OutOfTimeError), self:
+            for _ in range(pieces):
+                piece()
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if self.operations >= self.most_operations or self.seconds >= self.most_seconds:
+            raise _OutOfTimeError
+        result = operation(*args, **(kwargs or {}))
+        self.seconds = time.perf_counter() - self.begun
+        if self.seconds < self.most_seconds:
+            self.operations += 1
+        return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from emulator.data.create import check_output, create_dataset
 from emulator.foundation.configuration import load_one_of, resolve
+from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime
 from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
@@ -21,6 +23,7 @@ from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
     SphereSimulationConfig,
     check_counts,
+    one_step,
     sphere_arrays,
     sphere_mesh,
     written_variables,
@@ -32,6 +35,8 @@ from graphs.meshes.ring import ring
 
 if TYPE_CHECKING:
     import xarray as xr
+
+log = logging.getLogger(__name__)
 
 START = np.datetime64("1970-01-01T00:00:00", "s")  # nominal, so that times count from 0: an equation knows no dates
 
@@ -125,18 +130,24 @@ def simulate(
     output: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
+    threads: int | None = None,
+    notice: Notice = log.info,
 ) -> Path:
     """Run a simulation and write it as an anemoi dataset, trajectories on the ensemble axis.
 
     On a ring one step is a nominal second; on the sphere dates are real, from the configuration's start on.
 
     output: in place of the configuration's.
+    threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
+    notice: takes a line on the threads that were chosen.
     Returns where the dataset is. Raises MeshcastError where the output exists or cannot be written, before any step is
     taken, and where the solution is no longer finite.
     """
     path = Path(config.output if output is None else output)
     check_output(path, overwrite)
-    truth = _on_a_ring(config, progress) if isinstance(config, SimulationConfig) else _on_the_sphere(config, progress)
+    simulated = _on_a_ring if isinstance(config, SimulationConfig) else _on_the_sphere
+    with num_threads(threads_given(threads) or faster_threads(_one_step(config), notice)):
+        truth = simulated(config, progress)  # type: ignore[arg-type]
     create_dataset(
         path,
         truth.fields(),
@@ -152,6 +163,16 @@ def simulate(
         overwrite=overwrite,
     )
     return path
+
+
+def _one_step(config: SimulationConfig | SphereSimulationConfig) -> Callable[[], object]:
+    """Return what takes a first step of a simulation, to measure its speed by."""
+    if isinstance(config, SphereSimulationConfig):
+        return one_step(config)
+    emulator = solver(config)
+    generator = torch.Generator().manual_seed(config.seed)
+    u = initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)
+    return lambda: emulator.advance(u)
 
 
 @dataclass(frozen=True, eq=False)

@@ -161,6 +161,15 @@ def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = No
     return frames
 
 
+def one_step(config: SphereSimulationConfig) -> Callable[[], object]:
+    """Return what takes a first step of as many trajectories as are advanced at once, to measure its speed by."""
+    solver = sphere_solver(config)
+    equation, count = solver.equation(), min(config.num_trajectories, TOGETHER)
+    spectral = sphere_states(config.initial_states, equation, count, config.seed)
+    tracers = _tracers_at_the_start(config, equation, count)
+    return lambda: solver.advance(spectral, tracers)
+
+
 def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater, count: int) -> torch.Tensor:
     """[row, node, tracer]."""
     bells = [tracer.on_grid(equation.transform).flatten() for tracer in config.tracers]

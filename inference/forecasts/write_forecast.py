@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,16 @@ from emulator.data.initial import InitialConditions
 from emulator.data.sources import open_fields
 from emulator.data.window import on_area
 from emulator.forcings import Forcings, ForcingWindows
+from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
+from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from inference.forecasts.forecast import GuardedRollout, with_members
 from inference.forecasts.guard import Guard, Stop
+
+log = logging.getLogger(__name__)
 
 GRIB_ENDINGS = (".grib", ".grib2", ".grb", ".grb2")
 NETCDF_ENDINGS = (".nc", ".nc4")
@@ -62,8 +67,9 @@ class ForecastOptions:
     members, perturb, seed: see `with_members`.
     guarded: stop what leaves the training range.
     overwrite: replace the output where it exists.
-    resume: continue the partial file of the same forecast, bit for bit.
+    resume: continue the partial file of the same forecast, bit for bit where the threads are as many.
     device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
+    threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
     """
 
     members: int = 1
@@ -73,6 +79,7 @@ class ForecastOptions:
     overwrite: bool = False
     resume: bool = False
     device: str = "cpu"
+    threads: int | None = None
 
 
 def write_forecast(
@@ -83,10 +90,12 @@ def write_forecast(
     output: Path,
     options: ForecastOptions | None = None,
     on_step: Callable[[int], None] | None = None,
+    notice: Notice = log.info,
 ) -> list[Stop]:
     """Roll out from all initial conditions and members at once; the guard's stops, none where all went well.
 
     output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
+    notice: takes a line on the threads that were chosen.
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
     options = options or ForecastOptions()
@@ -109,20 +118,21 @@ def write_forecast(
     emulator = _on_device(trained.emulator, device)
     writer = _writer(target, _heading(trained, initial, state, options), options)
     try:
-        stops = _stored_stops(writer, state, emulator, device, forcings, guard)
-        done = writer.leads_done
-        rolled = GuardedRollout(
-            emulator,
-            _state_after(writer, done, state, emulator.task).to(device),
-            forcings,
-            guard,
-            start=done,
-            generator=torch.Generator(device).manual_seed(options.seed),
-        )
-        for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
-            writer.append(values)
-            if on_step is not None:
-                on_step(step)
+        with num_threads(_threads(options, emulator, state, forcings, notice)):
+            stops = _stored_stops(writer, state, emulator, device, forcings, guard)
+            done = writer.leads_done
+            rolled = GuardedRollout(
+                emulator,
+                _state_after(writer, done, state, emulator.task).to(device),
+                forcings,
+                guard,
+                start=done,
+                generator=torch.Generator(device).manual_seed(options.seed),
+            )
+            for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
+                writer.append(values)
+                if on_step is not None:
+                    on_step(step)
     except BaseException:
         writer.close()
         raise
@@ -138,6 +148,17 @@ def write_forecast(
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
     return stops
+
+
+def _threads(
+    options: ForecastOptions, emulator: Emulator, state: State, forcings: ForcingWindows, notice: Notice
+) -> int:
+    """Return the threads of the processor; measured by the first step, but of TensorFlow's, which cannot change."""
+    given = threads_given(options.threads)
+    in_tensorflow = isinstance(getattr(emulator, "network", None), KerasNetwork)
+    if given is not None or options.device != "cpu" or in_tensorflow:
+        return given or torch.get_num_threads()
+    return faster_threads(lambda: list(GuardedRollout(emulator, state, forcings).steps(1)), notice)
 
 
 def _on_device(emulator: Emulator, device: str) -> Emulator:

@@ -46,6 +46,7 @@ def forecast(
     ] = None,
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
     plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
     plugin: Annotated[list[Path] | None, typer.Option(help="A plug-in file the emulator needs; it is run.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
@@ -103,9 +104,9 @@ def forecast(
             f"This emulator covers a {mesh.describe()}, whose values it is given at every step. Name the dataset or "
             "the forecast that surrounds it: --boundary SOURCE."
         )
-    options = ForecastOptions(members, perturb, seed, guard, overwrite, resume, device)
+    options = ForecastOptions(members, perturb, seed, guard, overwrite, resume, device, threads)
     with progress("forecasting", steps) as done:
-        stops = write_forecast(trained, conditions, forcings, steps, output, options, done)
+        stops = write_forecast(trained, conditions, forcings, steps, output, options, done, say)
     cases = len(conditions.trajectory)
     say(f"Wrote {output}: {counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}.")
     for stop in stops:

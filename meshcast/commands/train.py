@@ -45,7 +45,7 @@ def train(
         if as_json:
             print_json(expected)
         return
-    trained = fit(experiment, resume="auto" if resume == "auto" else "never")
+    trained = fit(experiment, resume="auto" if resume == "auto" else "never", notice=say)
     if not is_first_process():
         return
     folder = run_folder(experiment)

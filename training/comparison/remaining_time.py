@@ -13,12 +13,13 @@ import torch
 
 from emulator.build import is_closed_form
 from emulator.foundation.configuration import resolve
+from emulator.foundation.threads import num_threads
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import Prepared, PreparedData, windows_of
-from training.runs.budget import TIMED_UPDATES, time_parts
+from training.runs.budget import TIMED_UPDATES, threads_of, time_parts
 from training.runs.run_hash import PLACES
 from training.runs.study import Progress, Run
 
@@ -80,9 +81,10 @@ def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
     """Return the seconds an update and a validation take, by some updates of a copy that is thrown away."""
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
-        emulator, section = initial_network(prepared, windows)
-        config = replace(prepared.config, emulator=section)
-        return time_parts(config, emulator, windows, starts, updates)
+        with num_threads(threads_of(prepared, windows)):
+            emulator, section = initial_network(prepared, windows)
+            config = replace(prepared.config, emulator=section)
+            return time_parts(config, emulator, windows, starts, updates)
 
 
 def effort_of(runs: Sequence[Progress], timings: Timings) -> Effort:

@@ -16,6 +16,7 @@ from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.baselines.solver_guess import SolverStep
 from emulator.build import build_network
 from emulator.networks.config import NetworkConfig
+from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
 from emulator.task import Task
@@ -52,6 +53,20 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     emulator.inputs.take(part, further)
     set_first_guess(emulator, ridge, windows, config.training.noise * NOISE_SIZE[config.training.noise_kind])
     return emulator, section
+
+
+def unfitted_network(prepared: Prepared) -> NeuralEmulator:
+    """Return a network as costly as the experiment's, scales and first guess still to be fitted; a Keras one's twin.
+
+    Raises MeshcastError where it would not fit in memory.
+    """
+    config, task, mesh = prepared.config, prepared.task, prepared.train.mesh
+    section = config.emulator
+    assert isinstance(section, NetworkConfig)
+    refuse_too_large_network(section, mesh, task.history, config.training)
+    if isinstance(section, KerasConfig):
+        section = torch_config(section)
+    return build_network(section, task, mesh, len(task.static))
 
 
 def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Windows, noise: float) -> None:

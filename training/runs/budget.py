@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from copy import deepcopy
 from dataclasses import replace
@@ -14,15 +15,17 @@ import torch
 from torch.utils.data import DataLoader
 
 from emulator.build import is_closed_form
-from emulator.foundation.threads import faster_threads, threads_given
+from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
-from training.preparation.first_guess import initial_network
+from training.preparation.first_guess import initial_network, unfitted_network
 from training.preparation.prepared import Prepared, prepare, windows_of
 from training.preparation.windows import Windows
 from training.run_folder import is_first_process, run_folder
+
+log = logging.getLogger(__name__)
 
 TIMED_UPDATES = 20
 WARM_UP = 2  # the first updates are slow: memory is allocated, kernels are chosen
@@ -55,27 +58,32 @@ def keep_budget(folder: Path, config: ExperimentConfig, seconds_per_update: floa
     return int(_budget(folder)["updates"])
 
 
-def threads_of(config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, folder: Path) -> int:
-    """Return the threads of PyTorch that a run takes, found out once and saved with its budget for when it is resumed.
+def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None, notice: Notice = log.info) -> int:
+    """Return the threads of PyTorch that a run takes, and TensorFlow with it, where no other run has begun it.
 
-    Measured are the gradients of one batch. Nothing is where the configuration or OMP_NUM_THREADS says it, where
-    several processes share the machine, on a GPU, and for Keras, whose threads are TensorFlow's.
+    By default they are measured, by the gradients of one batch before anything is fitted, and saved with the budget
+    for when the run is resumed. Processes that share a machine share its threads; on a GPU nothing is measured.
+
+    folder: of the run; without one, as to time updates, nothing is read from it or saved.
+    notice: takes a line that says what was measured.
     """
-    training = config.training
-    on_cpu = training.accelerator == "cpu" or not torch.cuda.is_available()
-    alone = training.devices == training.num_nodes == 1 and is_first_process()
-    if not on_cpu or not alone or isinstance(config.emulator, KerasConfig):
-        return training.threads or torch.get_num_threads()
-    threads: int | None = threads_given(training.threads) or _budget(folder).get("threads")
-    if threads is not None:
+    training, every = prepared.config.training, torch.get_num_threads()
+    if (threads := threads_given(training.threads)) is not None:
         return threads
+    if training.devices * training.num_nodes > 1:
+        return max(1, every // training.devices)
+    if training.accelerator != "cpu" and torch.cuda.is_available():
+        return every
+    if folder is not None and "threads" in _budget(folder):
+        return int(_budget(folder)["threads"])
     from training.optimisation.module import EmulatorModule
 
-    module = EmulatorModule(deepcopy(emulator), windows, windows, training, config.validation)
-    batch = next(iter(DataLoader(windows, batch_size=training.batch_size)))
     with torch.random.fork_rng(devices=[]):  # so that measuring changes no number drawn later
-        threads = faster_threads(lambda: module.loss(batch).backward())
-    _add_to_budget(folder, threads=threads)
+        module = EmulatorModule(unfitted_network(prepared), windows, windows, training, prepared.config.validation)
+        batch = next(iter(DataLoader(windows, batch_size=training.batch_size)))
+        threads = faster_threads(lambda: module.loss(batch).backward(), notice)
+    if folder is not None:
+        _add_to_budget(folder, threads=threads)
     return threads
 
 
@@ -135,13 +143,16 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
         return {**said, "training": "closed form, no updates"}
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
-        emulator, _ = initial_network(prepared, windows)
-        seconds = time_updates(config, emulator, windows, starts, updates=2)
+        threads = threads_of(prepared, windows)
+        with num_threads(threads):
+            emulator, _ = initial_network(prepared, windows)
+            seconds = time_updates(config, emulator, windows, starts, updates=2)
     minutes = seconds * config.training.updates / 60
     return {
         **said,
         "windows": len(windows),
         "parameters": sum(weight.numel() for weight in emulator.parameters()),
+        "threads": threads,
         "seconds per update": round(seconds, 4),
         "core minutes to expect": config.training.minutes or round(minutes, 2),
         "peak memory [MB]": round(_peak_memory() / 1e6),

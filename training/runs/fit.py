@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
-from emulator.foundation.threads import num_threads
+from emulator.foundation.threads import Notice, num_threads
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
@@ -20,6 +21,8 @@ from training.preparation.windows import Windows
 from training.run_folder import Resume, claim, is_first_process, mark_done, run_folder
 from training.runs.budget import dry_run, threads_of, with_budget
 
+log = logging.getLogger(__name__)
+
 __all__ = ["dry_run", "fit", "is_first_process", "run_folder"]
 
 
@@ -29,6 +32,7 @@ def fit(
     resume: Resume = "never",
     progress: bool = True,
     data: PreparedData | None = None,
+    notice: Notice = log.info,
 ) -> TrainedEmulator:
     """Fit the experiment's emulator and return the best by validation rollout.
 
@@ -36,6 +40,7 @@ def fit(
 
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
+    notice: takes a line on the threads that were chosen.
     Raises MeshcastError where the folder holds another experiment.
     """
     folder = folder or run_folder(config)
@@ -48,7 +53,7 @@ def fit(
         if is_first_process():
             save_emulator(folder / "emulator.safetensors", trained)
     else:
-        trained = _fit_network(prepared, folder, progress)
+        trained = _fit_network(prepared, folder, progress, notice)
     mark_done(folder, trained)
     return trained
 
@@ -61,11 +66,11 @@ def _fit_closed_form(prepared: Prepared) -> TrainedEmulator:
     return TrainedEmulator(config.name, emulator, config.emulator, prepared.statistics, metadata, prepared.valid)
 
 
-def _fit_network(prepared: Prepared, folder: Path, progress: bool) -> TrainedEmulator:
+def _fit_network(prepared: Prepared, folder: Path, progress: bool, notice: Notice) -> TrainedEmulator:
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
-        emulator, section = initial_network(prepared, windows)
-        with num_threads(threads_of(prepared.config, emulator, windows, folder)):
+        with num_threads(threads_of(prepared, windows, folder, notice)):
+            emulator, section = initial_network(prepared, windows)
             config = replace(with_budget(prepared, emulator, windows, starts, folder), emulator=section)
             _train(prepared, config, (emulator, windows, starts), folder, progress)
     return load_emulator(folder / "emulator.safetensors")

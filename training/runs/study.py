@@ -149,7 +149,7 @@ def run_study(
             say(f"{place}: {result}, from {results / found.hash}.json")
         else:
             say(f"{place} ...")
-            result = _fitted(found, results, progress, timed, prepared)
+            result = _fitted(found, results, progress, timed, prepared, say)
             with atomic_file(results / f"{found.hash}.json") as temporary:
                 temporary.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
             say(f"{place}: {result}")
@@ -253,7 +253,12 @@ class _Ledger:
 
 
 def _fitted(
-    begun: Progress, results: Path, progress: bool, timed: Callable[[Run], float] | None, prepared: PreparedData
+    begun: Progress,
+    results: Path,
+    progress: bool,
+    timed: Callable[[Run], float] | None,
+    prepared: PreparedData,
+    say: Callable[[str], None],
 ) -> Result:
     run, experiment, folder = begun.run, begun.run.experiment, begun.run.folder(begun.hash)
     result = Result(
@@ -270,7 +275,7 @@ def _fitted(
     try:
         if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
             keep_budget(folder, experiment, timed(run))
-        trained = fit(experiment, folder, resume="auto", progress=progress, data=prepared)
+        trained = fit(experiment, folder, resume="auto", progress=progress, data=prepared, notice=say)
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))
     except Exception as error:

@@ -7,7 +7,7 @@ exported whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,12 @@ class KerasLSTMConfig(KerasConfig, LSTMConfig):  # type: ignore[misc]
     """A recurrent network in Keras on TensorFlow, which the extra `tensorflow` brings; the twin of kind `lstm`."""
 
     kind: Literal["keras_lstm"] = "keras_lstm"  # type: ignore[assignment]
+
+
+def torch_config(config: KerasConfig) -> NetworkConfig:
+    """Return the configuration of the torch twin."""
+    twin: type[NetworkConfig] = CNNConfig if isinstance(config, CNNConfig) else LSTMConfig
+    return twin(**{item.name: getattr(config, item.name) for item in fields(config) if item.name != "kind"})
 
 
 def torch_twin(config: KerasConfig, layout: FeatureLayout, mesh: Mesh) -> nn.Module:

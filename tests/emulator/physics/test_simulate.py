@@ -12,8 +12,12 @@ import torch
 
 from emulator.data.sources import open_fields
 from emulator.foundation.configuration import load, resolve
+from emulator.foundation.threads import num_threads
 from emulator.physics.ring_equations import APEBENCH, Advection, Burgers, Difficulty
+from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate, simulate_arrays, solver
+from emulator.physics.sphere_simulation import SphereSimulationConfig
+from graphs.edges.build import IcosphereMesh
 from graphs.errors import MeshcastError
 
 SMALL = SimulationConfig(
@@ -26,6 +30,9 @@ SMALL = SimulationConfig(
     substeps=4,
     seed=7,
     title="a small Burgers set",
+)
+SMALL_SPHERE = SphereSimulationConfig(
+    equation=ShallowWaterConfig(truncation=12), mesh=IcosphereMesh(level=1), num_trajectories=1, num_frames=2
 )
 
 
@@ -101,6 +108,31 @@ def test_a_solution_that_blows_up_is_said_and_not_written(tmp_path: Path) -> Non
     with pytest.raises(MeshcastError, match=r"no longer finite after \d+ of 201 steps. Take more than 1 substeps"):
         simulate(config, tmp_path / "a.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("config", [SMALL, SMALL_SPHERE])
+@pytest.mark.parametrize("given", [None, 3])
+def test_a_simulation_runs_on_the_threads_given_or_those_it_measures(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: SimulationConfig | SphereSimulationConfig,
+    given: int | None,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    said: list[str] = []
+    seen: list[int] = []
+
+    def on_step(done: int, total: int) -> None:
+        seen.append(torch.get_num_threads())
+
+    with num_threads(4):
+        simulate(config, tmp_path / "a.zarr", progress=on_step, threads=given, notice=said.append)
+        assert torch.get_num_threads() == 4
+    if given is None:
+        (line,) = said
+        assert set(seen) == {4 if line.startswith("Running on all 4 threads") else 1}
+    else:
+        assert not said and set(seen) == {3}
 
 
 def test_a_simulation_is_configured_by_plain_values() -> None:

@@ -14,6 +14,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.initial import InitialConditions
 from emulator.forcings import Forcings
+from emulator.foundation.threads import num_threads
 from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.state import State
@@ -71,3 +72,28 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
     first, second = (read_forecast(tmp_path / name).values for name in ("whole.nc", "broken.nc"))
     np.testing.assert_array_equal(first, second)
     assert not partial_file(tmp_path / "broken.nc").exists()
+
+
+@pytest.mark.parametrize("given", [None, 3])
+def test_a_forecast_runs_on_the_threads_given_or_those_it_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int | None
+) -> None:
+    fields = wave_fields()
+    initial = InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
+    trained = TrainedEmulator("growing", Growing(fields.mesh), GNNConfig(), Statistics.of(fields, ("u",)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    said: list[str] = []
+    seen: list[int] = []
+
+    def on_step(step: int) -> None:
+        seen.append(torch.get_num_threads())
+
+    options = ForecastOptions(threads=given, guarded=False)
+    with num_threads(4):
+        write_forecast(trained, initial, Forcings(), 3, tmp_path / "forecast.nc", options, on_step, said.append)
+        assert torch.get_num_threads() == 4
+    if given is None:
+        (line,) = said
+        assert set(seen) == {4 if line.startswith("Running on all 4 threads") else 1}
+    else:
+        assert not said and set(seen) == {3}

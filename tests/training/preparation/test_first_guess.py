@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from emulator.networks.gnn import GNNConfig
+from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig, torch_config
 from tests.emulator.worlds import WEATHER
 from tests.training.worlds import PROCESSOR, experiment
-from training.preparation.first_guess import initial_network, mask_flags
+from training.preparation.first_guess import initial_network, mask_flags, unfitted_network
 from training.preparation.prepared import prepare, windows_of
 
 
@@ -33,3 +35,10 @@ def test_a_network_knows_its_masked_nodes_without_being_told(tmp_path: Path) -> 
     statics = initial_network(masked, windows_of(masked)[0])[0].inputs.statics
     assert statics.shape == (24, 1)
     assert torch.unique(statics[:6]).numel() == 1 and (statics[:6] > 1).all() and (statics[6:] < 0).all()
+
+
+@pytest.mark.parametrize("config", [KerasCNNConfig(width=4), KerasLSTMConfig(width=4)])
+def test_the_speed_of_a_network_in_keras_is_measured_by_its_torch_twin(tmp_path: Path, config: KerasConfig) -> None:
+    emulator = unfitted_network(prepare(experiment(tmp_path, emulator=config)))
+    assert type(emulator.network).__module__.split(".")[-1] in ("structured", "lstm")
+    assert torch_config(config).kind == config.kind.removeprefix("keras_")

@@ -351,20 +351,58 @@ def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_threads_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = experiment(tmp_path)
+    folder, said = folder_of(config), []
+    chosen = replace(config, training=replace(config.training, threads=3))
     prepared = prepare(config)
     windows, _ = windows_of(prepared)
-    emulator, _ = initial_network(prepared, windows)
-    assert budget.threads_of(config, emulator, windows, tmp_path) == 1  # as OMP_NUM_THREADS says of all tests
+    assert budget.threads_of(prepared, windows, folder, said.append) == 1  # as OMP_NUM_THREADS says of all tests
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    chosen = replace(config, training=replace(config.training, threads=3))
-    assert budget.threads_of(chosen, emulator, windows, tmp_path) == 3
-    assert not (tmp_path / "budget.json").exists()
-    with num_threads(2):
-        measured = budget.threads_of(config, emulator, windows, tmp_path)
-        assert measured in (1, 2)
-        assert json.loads((tmp_path / "budget.json").read_text()) == {"threads": measured}
+    assert budget.threads_of(prepare(chosen), windows, folder, said.append) == 3
+    assert not said and not folder.exists()
+    several = replace(config, training=replace(config.training, devices=2))
+    with num_threads(4):
+        assert budget.threads_of(prepare(several), windows, folder, said.append) == 2
+        fit(config, progress=False, notice=said.append)
+        (line,) = said
+        measured = json.loads((folder / "budget.json").read_text())
+        assert measured == {"threads": 4 if "all 4" in line else 1}
         monkeypatch.setattr(budget, "faster_threads", None)  # not asked again
-        assert budget.threads_of(config, emulator, windows, tmp_path) == measured
+        assert budget.threads_of(prepared, windows, folder) == measured["threads"]
+
+
+@pytest.mark.parametrize("faster", [1, 2])
+def test_everything_is_fitted_on_the_threads_that_are_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: int
+) -> None:
+    seen, build = [], fitting.initial_network
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(budget, "faster_threads", lambda piece, notice: faster)
+    monkeypatch.setattr(
+        fitting, "initial_network", lambda *args: (seen.append(torch.get_num_threads()), build(*args))[1]
+    )
+    with num_threads(4):
+        fit(experiment(tmp_path, emulator=WITH_RIDGE, training={"updates": 2}), progress=False)
+        assert dry_run(experiment(tmp_path, name="dry"))["threads"] == faster
+    assert seen == [faster]
+
+
+def test_measuring_threads_changes_no_weight(
+    reference: ExperimentConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    measured = replace(reference, output=str(tmp_path))
+    monkeypatch.setattr(budget, "faster_threads", lambda piece, notice: piece() or 1)
+    fit(measured, progress=False)
+    assert same(weights(folder_of(measured)), weights(folder_of(reference)))
+
+
+def test_a_run_may_be_resumed_on_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = experiment(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 8)
+        fit(config, progress=False)
+    fit(replace(config, training=replace(config.training, threads=1)), resume="auto", progress=False)
+    assert (folder_of(config) / "done.json").is_file()
 
 
 def test_a_curriculum_with_muon_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
