@@ -81,7 +81,7 @@ def by_family(
                 axes.tick_params(labelbottom=True)
         ends = [float(x[side]) for x, _ in curves.values() for side in (0, -1)]
         if along is None:
-            lead_ticks(every[0], comparison.scores.lead_label)
+            lead_ticks(every[0], comparison.scores.lead_unit)
             every[0].set_xlim(right=max(ends))
         else:
             every[0].set_xscale("log" if along.logarithmic else "linear")

@@ -71,13 +71,17 @@ class RowScores:
         return self.members[label][0].lead_steps
 
     def leads(self, label: str) -> Array:
-        """Lead times of a row, in the unit of `lead_label`."""
+        """Lead times of a row, in `lead_unit`."""
         return self.verification.time_step.lead_axis(self.lead_steps(label))[0]
 
     @property
     def lead_label(self) -> str:
         """The name and unit of an axis of lead times."""
         return self.verification.time_step.lead_axis(self.lead_steps(self.labels[0]))[1]
+
+    @property
+    def lead_unit(self) -> str:
+        return self.verification.time_step.lead_times(self.lead_steps(self.labels[0]))[1]
 
     def holds(self, label: str, metric: str) -> bool:
         """Whether a row that forecast has a metric."""

@@ -10,9 +10,9 @@ from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_maps import moving_maps
-from inference.pictures.field_views import ERROR, case_name, ring_positions, views_of, with_unit
+from inference.pictures.field_views import ERROR, case_name, ring_positions, views_of
 from inference.pictures.moving_picture import MovingPicture
-from inference.pictures.style import COLOURS, LineStyle, journal, lead_name, new_figure
+from inference.pictures.style import COLOURS, LineStyle, journal, lead_name, new_figure, with_unit
 
 
 def animation(
@@ -40,9 +40,8 @@ def moving_ring(
         figure, ((axes,),) = new_figure(1, 1, (5.2, 3.0))
         lines = {}
         for label, view in views.items():
-            style = vars(LineStyle("black", "-", 3.0) if label == "truth" else LineStyle(COLOURS[0]))
-            alpha = 0.4 if label == "truth" else 1.0
-            (lines[label],) = axes.plot(position, view.field[usable[0]], label=label, alpha=alpha, **style)
+            style = LineStyle("black", "-", 3.0, 0.4) if label == "truth" else LineStyle(COLOURS[0])
+            (lines[label],) = axes.plot(position, view.field[usable[0]], label=label, **vars(style))
         margin = 0.08 * (scale.high - scale.low)
         axes.set_ylim(scale.low - margin, scale.high + margin)
         axes.set_xlabel("position")

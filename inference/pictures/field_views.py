@@ -14,7 +14,7 @@ from emulator.foundation.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.pictures.maps import degrees, edges
-from inference.pictures.style import pretty_unit
+from inference.pictures.style import with_unit
 from inference.scores.flow import harmonic_view, winds
 from inference.scores.matching import match
 
@@ -134,7 +134,3 @@ def colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side
     bar = figure.colorbar(image, ax=axes, location=side, shrink=0.9, aspect=aspect, pad=0.02, extend="both")
     bar.set_label(with_unit(name, unit))
     bar.outline.set_linewidth(0.5)
-
-
-def with_unit(name: str, unit: str) -> str:
-    return f"{name} [{pretty_unit(unit)}]" if unit not in ("", "1") else name

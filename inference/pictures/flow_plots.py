@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graphs.errors import MeshcastError
 from inference.pictures.style import (
     PANEL,
-    LineStyle,
+    TRUTH,
     journal,
+    lead_axis,
     lead_name,
-    lead_ticks,
     legend,
     new_figure,
     pretty_unit,
     styles_of,
+    three_leads,
 )
 from inference.scores.flow_scores import FlowScores
 from inference.scores.scorecard import ForecastScores, Verification
@@ -27,54 +26,42 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TRUTH = LineStyle("black", "-", 2.6)
-TRUTH_ALPHA = 0.35
+Wind = tuple[ForecastScores, FlowScores]
 
 
-def wind_emulators(verification: Verification) -> list[tuple[ForecastScores, FlowScores]]:
-    """The emulators that forecast a wind on the whole sphere, with what was found of it."""
+def wind_emulators(verification: Verification) -> list[Wind]:
+    """Return the emulators that forecast a wind on the whole sphere, with the scores of it."""
     return [(emulator, emulator.flow) for emulator in verification.emulators if emulator.flow is not None]
 
 
 def wind_error_curves(verification: Verification) -> Figure:
-    """Vector RMSE of the wind and kinetic energy over the truth's, against lead time."""
-    shown, styles = _shown(verification)
-    unit = pretty_unit(shown[0][1].units)
+    """Return the vector RMSE of the wind and its kinetic energy over the truth's, against lead time."""
+    shown, styles = _shown(verification), styles_of(verification)
     with journal():
         figure, ((error, ratio),) = new_figure(1, 2)
         for emulator, flow in shown:
-            lead, label = verification.time_step.lead_axis(emulator.lead_steps)
-            style = vars(styles[emulator.label])
-            error.plot(lead, flow.vector_rmse, label=emulator.label, **style)
-            ratio.plot(lead, flow.energy_ratio, **style)
-        error.set_title("wind")
-        error.set_ylabel(f"vector RMSE [{unit}]")
+            leads, _ = verification.time_step.lead_times(emulator.lead_steps)
+            error.plot(leads, flow.vector_rmse, label=emulator.label, **vars(styles[emulator.label]))
+            ratio.plot(leads, flow.energy_ratio, **vars(styles[emulator.label]))
+        error.set(title="wind", ylabel=f"vector RMSE [{pretty_unit(shown[0][1].units)}]")
         error.set_ylim(bottom=0.0)
-        ratio.set_title("kinetic energy")
-        ratio.set_ylabel("forecast / truth")
         ratio.axhline(1.0, color="black", linewidth=0.8)
+        ratio.set(title="kinetic energy", ylabel="forecast / truth")
         ratio.set_ylim(bottom=0.0, top=min(ratio.get_ylim()[1], 2.0))
         for axes in (error, ratio):
-            axes.set_xlabel(label)
-            lead_ticks(axes, label)
+            lead_axis(axes, verification.time_step, emulator.lead_steps)
         legend(figure, error)
     return figure
 
 
-def energy_spectrum_curves(verification: Verification, leads: Sequence[int] | None = None) -> Figure:
-    """Kinetic energy by degree at several lead times, truth and emulators, fitted to the nodes in the same way.
+def energy_spectrum_curves(verification: Verification) -> Figure:
+    """Return kinetic energy by degree at three lead times, truth and emulators, fitted to the nodes in the same way.
 
     Baselines, which are blurred by design, are left out.
-
-    leads: steps, by default the first after a tenth of the forecast, the middle and the last with truth.
     """
-    shown, styles = _shown(verification)
-    shown = _without_baselines(verification, shown)
+    shown, styles = _without_baselines(verification, _shown(verification)), styles_of(verification)
     first, flow = shown[0]
-    steps = first.lead_steps[np.isfinite(flow.truth_spectrum).all(1)]
-    if leads is None:
-        last = len(steps) - 1
-        leads = sorted({int(steps[last // 10]), int(steps[last // 2]), int(steps[last])})
+    leads = three_leads(first.lead_steps[np.isfinite(flow.truth_spectrum).all(1)])
     with journal():
         figure, (panels,) = new_figure(1, len(leads), (2.9, 2.9), sharex=True, sharey=True)
         for axes, lead in zip(panels, leads, strict=True):
@@ -83,11 +70,10 @@ def energy_spectrum_curves(verification: Verification, leads: Sequence[int] | No
             for emulator, flow in shown:
                 (place,) = np.flatnonzero(emulator.lead_steps == lead)[:1]
                 degree = np.arange(1, flow.spectrum.shape[1])
-                if not axes.lines:
-                    truth = flow.truth_spectrum[place, 1:]
-                    axes.plot(degree, truth, label="truth", alpha=TRUTH_ALPHA, **vars(TRUTH))
+                if emulator is first:
+                    axes.plot(degree, flow.truth_spectrum[place, 1:], label="truth", **vars(TRUTH))
                 axes.plot(degree, flow.spectrum[place, 1:], label=emulator.label, **vars(styles[emulator.label]))
-            _plain_degrees(axes, flow.spectrum.shape[1] - 1)
+            _plain_degrees(axes, int(degree[-1]))
         panels[0].set_ylabel(f"kinetic energy [{pretty_unit('m2 s-2')}]")
         powers = np.concatenate([flow.truth_spectrum[:, 1:].ravel() for _, flow in shown])
         powers = powers[np.isfinite(powers) & (powers > 0)]
@@ -98,53 +84,44 @@ def energy_spectrum_curves(verification: Verification, leads: Sequence[int] | No
 
 
 def conservation_curves(verification: Verification) -> Figure:
-    """Mass and available energy of shallow water since the initial time, of truth and emulators, baselines left out."""
-    shown, styles = _shown(verification)
-    shown = _without_baselines(verification, [pair for pair in shown if pair[1].available is not None])
+    """Return mass and available energy of shallow water since the initial time, baselines left out."""
+    shown = [pair for pair in _shown(verification) if pair[1].available is not None]
     if not shown:
         raise MeshcastError("Mass and energy are those of shallow water: a depth h [m] beside a wind u, v.")
-    column = verification.variables.index("h")
+    column, styles = verification.variables.index("h"), styles_of(verification)
     with journal():
         figure, ((mass, energy),) = new_figure(1, 2, PANEL)
-        for number, (emulator, flow) in enumerate(shown):
-            lead, label = verification.time_step.lead_axis(np.concatenate([[0], emulator.lead_steps]))
-            style = vars(styles[emulator.label])
+        for number, (emulator, flow) in enumerate(_without_baselines(verification, shown)):
+            steps = np.concatenate([[0], emulator.lead_steps])  # no change at the initial time
+            leads, _ = verification.time_step.lead_times(steps)
             assert flow.available_change is not None
-            own, truth = flow.available_change
-            change = {prefix: _from_zero(emulator.mean(f"{prefix}mean_drift")[:, column]) for prefix in ("truth_", "")}
+            forecast, truth = flow.available_change
             if number == 0:
-                mass.plot(lead, change["truth_"], label="truth", alpha=TRUTH_ALPHA, **vars(TRUTH))
-                energy.plot(lead, 100 * truth, alpha=TRUTH_ALPHA, **vars(TRUTH))
-            mass.plot(lead, change[""], label=emulator.label, **style)
-            energy.plot(lead, 100 * own, **style)
-        mass.set_title("mass: mean depth")
-        mass.set_ylabel("change [m]")
-        energy.set_title("available energy")
-        energy.set_ylabel("change [%]")
+                truth_mass = emulator.mean("truth_mean_drift")[:, column]
+                mass.plot(leads, np.concatenate([[0.0], truth_mass]), label="truth", **vars(TRUTH))
+                energy.plot(leads, 100 * truth, **vars(TRUTH))
+            style = vars(styles[emulator.label])
+            drift = np.concatenate([[0.0], emulator.mean("mean_drift")[:, column]])
+            mass.plot(leads, drift, label=emulator.label, **style)
+            energy.plot(leads, 100 * forecast, **style)
+        mass.set(title="mass: mean depth", ylabel="change [m]")
+        energy.set(title="available energy", ylabel="change [%]")
         for axes in (mass, energy):
-            axes.set_xlabel(label)
-            lead_ticks(axes, label)
+            lead_axis(axes, verification.time_step, steps)
         legend(figure, mass)
     return figure
 
 
-def _shown(verification: Verification) -> tuple[list[tuple[ForecastScores, FlowScores]], Mapping[str, LineStyle]]:
+def _shown(verification: Verification) -> list[Wind]:
     shown = wind_emulators(verification)
     if not shown:
         raise MeshcastError(f"No wind on the whole sphere: these are fields on a {verification.mesh.describe()}.")
-    return shown, styles_of(verification)
+    return shown
 
 
-def _without_baselines(
-    verification: Verification, shown: list[tuple[ForecastScores, FlowScores]]
-) -> list[tuple[ForecastScores, FlowScores]]:
+def _without_baselines(verification: Verification, shown: list[Wind]) -> list[Wind]:
     """Those that are no baseline, or all where every one is."""
     return [pair for pair in shown if pair[0].label not in verification.baselines] or shown
-
-
-def _from_zero(change: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[1 + lead]: no change at the initial time."""
-    return np.concatenate([[0.0], change])
 
 
 def _plain_degrees(axes: Axes, highest: int) -> None:

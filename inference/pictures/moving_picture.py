@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from inference.pictures.style import journal
@@ -25,28 +25,26 @@ class MovingPicture:
     places: NDArray[np.int64]
     show: Callable[[int], None]
 
-    def frames(self, most: int, dpi: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the index of a lead time and its picture as a PNG, evenly spread over at most so many lead times."""
+    def frames(self, most: int, dpi: int) -> Iterator[tuple[int, PIL.Image.Image]]:
+        """Yield the index of a lead time and its picture, evenly spread over at most so many lead times."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        last = len(self.places) - 1
         with journal():
+            canvas = FigureCanvasAgg(self.figure)
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine("none")  # what was laid out once stays: half a frame's time, and no jitter
-            for place in self._spread(most):
+            self.figure.dpi = dpi
+            for place in self.places[np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int))]:
                 self.show(int(place))
-                file = BytesIO()
-                self.figure.savefig(file, dpi=dpi, format="png")
-                yield int(place), file.getvalue()
+                canvas.draw()
+                yield int(place), PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
     def write_gif(self, path: Path, max_frames: int = 48, max_bytes: int = 2_000_000) -> Path:
         """Write an animation of a frame a lead time, thinned until it is smaller than `max_bytes`."""
-        from PIL import Image
-
         while True:
-            pictures = [Image.open(BytesIO(png)).convert("RGB") for _, png in self.frames(max_frames, dpi=80)]
+            pictures = [picture for _, picture in self.frames(max_frames, dpi=80)]
             pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, loop=0)
             if path.stat().st_size <= max_bytes or max_frames <= 4:
                 return path
             max_frames = max(int(max_frames * 0.8 * max_bytes / path.stat().st_size), 4)
-
-    def _spread(self, most: int) -> NDArray[np.int64]:
-        last = len(self.places) - 1
-        return self.places[np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int))]

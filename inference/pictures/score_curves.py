@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +13,16 @@ from graphs.errors import MeshcastError
 from inference.pictures.style import (
     MOST_LINEAR,
     PANEL,
+    TRUTH,
     LineStyle,
     journal,
-    lead_ticks,
+    lead_axis,
     legend,
     new_figure,
     plain_decades,
     pretty_unit,
     styles_of,
+    with_unit,
 )
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.metrics import METRICS
@@ -30,30 +32,32 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Array = NDArray[np.float64]
+
 
 def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequence[str] | None = None) -> Figure:
-    """A metric against lead time, one panel a variable, with its interval as a band."""
+    """Return a metric against lead time, one panel a variable, with its interval as a band."""
     shown = [e for e in verification.emulators if metric in e.metrics and (labels is None or e.label in labels)]
     if not shown:
         raise MeshcastError(f"No emulator has the score {metric}.")
-    about = METRICS[metric]
-    styles = styles_of(verification)
+    styles, count = styles_of(verification), len(verification.variables)
     with journal():
-        figure, panels = _variable_panels(verification)
-        for column, axes in enumerate(panels):
-            for emulator in shown:
-                steps = emulator.lead_steps
-                lower, upper = verification.interval(emulator.label, metric)
-                if not np.isfinite(emulator.mean(metric)[:, column]).any():
+        figure, (panels,) = _panels(1, count, PANEL if count > 1 else (5.0, 3.2))
+        for column, (axes, name, unit) in enumerate(
+            zip(panels, verification.variables, verification.units, strict=True)
+        ):
+            means = [emulator.mean(metric)[:, column] for emulator in shown]
+            for emulator, mean in zip(shown, means, strict=True):
+                if not np.isfinite(mean).any():
                     continue  # such as the correlation of the climatology, which has no anomaly
-                _curve(
-                    axes, verification, steps, emulator.mean(metric)[:, column], styles[emulator.label], emulator.label
-                )
-                _band(axes, verification, steps, lower[:, column], upper[:, column], styles[emulator.label])
-            own = verification.units[column]
-            axes.set_ylabel(about.with_unit(pretty_unit(own)))
-            _reference_line(axes, metric, [emulator.mean(metric)[:, column] for emulator in shown])
-            lead_ticks(axes, verification.time_step.lead_axis(shown[0].lead_steps)[1])
+                leads, _ = verification.time_step.lead_times(emulator.lead_steps)
+                lower, upper = verification.interval(emulator.label, metric)
+                _curve(axes, leads, mean, emulator.label, styles[emulator.label])
+                _band(axes, leads, lower[:, column], upper[:, column], styles[emulator.label])
+            axes.set_title(name)
+            axes.set_ylabel(METRICS[metric].with_unit(pretty_unit(unit)))
+            _reference_line(axes, metric, means)
+            lead_axis(axes, verification.time_step, shown[0].lead_steps)
         legend(figure, panels[0])
     return figure
 
@@ -70,112 +74,84 @@ def skill_curves(verification: Verification, baselines: Sequence[str] | None = N
     if not baselines:
         raise MeshcastError("Skill needs a baseline to be measured against.")
     styles = styles_of(verification)
-    known = {*verification.baselines, *solver_truncations(verification)}
-    shown = [e.label for e in verification.emulators if e.label not in known] or [
-        e.label for e in verification.emulators if e.label not in verification.baselines
-    ]
+    others = [e.label for e in verification.emulators if e.label not in verification.baselines]
+    solvers = solver_truncations(verification)
+    shown = [label for label in others if label not in solvers] or others
     groups = [[(name, baseline) for baseline in baselines] for name in verification.variables]
     groups = [[pair for group in groups for pair in group]] if len(baselines) == 1 else groups
     columns = min(len(groups[0]), 3)
-    rows = -(-len(groups[0]) // columns)
     with journal():
-        panel = (5.0, 2.9) if columns == 1 else (2.9, 2.5)
-        figure, grid = new_figure(len(groups) * rows, columns, panel)
-        for number, group in enumerate(groups):
-            panels = list(grid[number * rows : (number + 1) * rows].ravel())
-            for axes in panels[len(group) :]:
-                axes.remove()
-            for axes, (name, baseline) in zip(panels, group, strict=False):
+        figure, grid = _panels(len(groups), len(groups[0]), (5.0, 2.9) if columns == 1 else (2.9, 2.5))
+        for panels, group in zip(grid, groups, strict=True):
+            for axes, (name, baseline) in zip(panels, group, strict=True):
                 column = verification.variables.index(name)
                 for label in shown:
                     skill = verification.skill(label, baseline)
-                    _curve(axes, verification, skill.lead_steps, skill.estimate[:, column], styles[label], label)
-                    bounds = skill.lower[:, column], skill.upper[:, column]
-                    _band(axes, verification, skill.lead_steps, *bounds, styles[label])
+                    leads, _ = verification.time_step.lead_times(skill.lead_steps)
+                    _curve(axes, leads, skill.estimate[:, column], label, styles[label])
+                    _band(axes, leads, skill.lower[:, column], skill.upper[:, column], styles[label])
                 axes.axhline(0.0, color="black", linewidth=0.8)
                 axes.set_title(f"{name}, against {baseline}")
-                lead_ticks(axes, axes.get_xlabel())
-            low, high = zip(*(axes.get_ylim() for axes in panels[: len(group)]), strict=True)
-            for place, axes in enumerate(panels[: len(group)]):
+                lead_axis(axes, verification.time_step, skill.lead_steps)
+            low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
+            for place, axes in enumerate(panels):
                 axes.set_ylim(max(min(low), -1.0), min(max(*high, 0.1), 1.02))
                 axes.set_ylabel("skill in RMSE" if place % columns == 0 else "")
-                axes.set_xlabel(axes.get_xlabel() if place + columns >= len(group) else "")
+                if place + columns < len(group):
+                    axes.set_xlabel("")
         legend(figure, grid[0][0])
     return figure
 
 
 def drift_curves(verification: Verification) -> Figure:
-    """Drift of the area mean since the initial time, and of the mean square of fields about zero, with the truth's."""
+    """Return the drift of the area mean, and of the mean square of fields about zero, with the truth's."""
     styles = styles_of(verification)
     shown = [e for e in verification.emulators if "mean_drift" in e.metrics]
     with journal():
         columns = 2 if verification.about_zero.any() else 1
         figure, panels = new_figure(len(verification.variables), columns, PANEL if columns == 2 else (5.0, 3.2))
         for row, (name, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-            titles = (
-                "change of the area mean" + (f" [{pretty_unit(unit)}]" if unit != "1" else ""),
-                "relative change of the mean square",
-            )
-            for axes, metric, title in zip(panels[row], ("mean_drift", "mean_square_drift"), titles, strict=False):
+            titles = {
+                "mean_drift": with_unit("change of the area mean", unit),
+                "mean_square_drift": "relative change of the mean square",
+            }
+            for axes, (metric, title) in zip(panels[row], titles.items(), strict=False):
                 if metric == "mean_square_drift" and not verification.about_zero[row]:
                     axes.remove()
                     continue
-                first = shown[0]
-                truth = LineStyle("black", "-", 2.6)
-                _curve(
-                    axes, verification, first.lead_steps, first.mean(f"truth_{metric}")[:, row], truth, "truth", 0.35
-                )
                 for emulator in shown:
-                    mean = emulator.mean(metric)[:, row]
-                    _curve(axes, verification, emulator.lead_steps, mean, styles[emulator.label], emulator.label)
+                    leads, _ = verification.time_step.lead_times(emulator.lead_steps)
+                    if emulator is shown[0]:
+                        _curve(axes, leads, emulator.mean(f"truth_{metric}")[:, row], "truth", TRUTH)
+                    _curve(axes, leads, emulator.mean(metric)[:, row], emulator.label, styles[emulator.label])
                 axes.set_title(f"{name}, {title}")
-                lead_ticks(axes, axes.get_xlabel())
+                lead_axis(axes, verification.time_step, shown[-1].lead_steps)
         legend(figure, panels[0][0])
     return figure
 
 
-def _variable_panels(verification: Verification) -> tuple[Figure, list[Axes]]:
-    """One panel a variable, at most three beside each other."""
-    count = len(verification.variables)
+def _panels(groups: int, count: int, panel: tuple[float, float]) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure and its axes [group, panel], of each group at most three beside each other."""
     columns = min(count, 3)
-    figure, grid = new_figure(-(-count // columns), columns, PANEL if count > 1 else (5.0, 3.2))
-    panels = list(grid.ravel())
-    for axes in panels[count:]:
+    rows = -(-count // columns)
+    figure, grid = new_figure(groups * rows, columns, panel)
+    panels = grid.reshape(groups, rows * columns)
+    for axes in panels[:, count:].ravel():
         axes.remove()
-    for axes, name in zip(panels, verification.variables, strict=False):
-        axes.set_title(name)
-    return figure, panels[:count]
+    return figure, panels[:, :count]
 
 
-def _curve(
-    axes: Axes,
-    verification: Verification,
-    steps: NDArray[np.int64],
-    values: NDArray[np.float64],
-    style: LineStyle,
-    label: str,
-    alpha: float = 1.0,
-) -> None:
-    lead, axis_label = verification.time_step.lead_axis(steps)
+def _curve(axes: Axes, leads: Array, values: Array, label: str, style: LineStyle) -> None:
     marker = "o" if np.isfinite(values).sum() == 1 else None
-    axes.plot(lead, values, label=label, marker=marker, markersize=3, alpha=alpha, **vars(style))
-    axes.set_xlabel(axis_label)
+    axes.plot(leads, values, label=label, marker=marker, markersize=3, **vars(style))
 
 
-def _band(
-    axes: Axes,
-    verification: Verification,
-    steps: NDArray[np.int64],
-    lower: NDArray[np.float64],
-    upper: NDArray[np.float64],
-    style: LineStyle,
-) -> None:
+def _band(axes: Axes, leads: Array, lower: Array, upper: Array, style: LineStyle) -> None:
     if np.isfinite(lower).any():
-        lead, _ = verification.time_step.lead_axis(steps)
-        axes.fill_between(lead, lower, upper, color=style.color, alpha=0.15, linewidth=0)
+        axes.fill_between(leads, lower, upper, color=style.color, alpha=0.15, linewidth=0)
 
 
-def _reference_line(axes: Axes, metric: str, means: Sequence[NDArray[np.float64]]) -> None:
+def _reference_line(axes: Axes, metric: str, means: Sequence[Array]) -> None:
     """Errors start at zero, or have a logarithmic axis where they differ hundredfold; ratios show what is perfect."""
     about = METRICS[metric]
     if about.better == "nearest":

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from inference.pictures.field_views import case_name, central_node, place_name, truth_of, variable_of, with_unit
-from inference.pictures.style import COLOURS, LineStyle, journal, lead_ticks, legend, new_figure
+from inference.pictures.field_views import case_name, central_node, place_name, truth_of, variable_of
+from inference.pictures.style import COLOURS, TRUTH, LineStyle, journal, lead_axis, legend, new_figure, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,19 +32,17 @@ def series(
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (5.2, 3.2))
         if truth is not None:
-            lead, label = first.time_step.lead_axis(first.lead_steps)
             there = truth_of(first, truth, case)[:, node, column]
-            axes.plot(lead, there, color="black", linewidth=2.6, alpha=0.35, label="truth")
+            axes.plot(first.time_step.lead_times(first.lead_steps)[0], there, label="truth", **vars(TRUTH))
         for forecast, color in zip(forecasts, COLOURS * len(forecasts), strict=False):
             style = (styles or {}).get(forecast.name, LineStyle(color))
-            lead, label = forecast.time_step.lead_axis(forecast.lead_steps)
+            lead, _ = forecast.time_step.lead_times(forecast.lead_steps)
             values = forecast.values[case, :, :, node, column]
             for member in values if len(values) > 1 else []:
                 axes.plot(lead, member, color=style.color, linewidth=0.5, alpha=0.5)
             axes.plot(lead, values.mean(0), label=forecast.name, **vars(style))
-        axes.set_xlabel(label)
         axes.set_ylabel(with_unit(name, unit))
-        lead_ticks(axes, label)
+        lead_axis(axes, first.time_step, first.lead_steps)
         axes.set_title(f"{place_name(first.mesh, node)}, {case_name(first, case)}")
         legend(figure, axes)
     return figure

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
 from inference.scores.equivalent_truncation import solver_truncations
@@ -37,6 +38,10 @@ class LineStyle:
     color: str
     linestyle: Any = "-"
     linewidth: float = 1.6
+    alpha: float | None = None
+
+
+TRUTH = LineStyle("black", "-", 2.6, 0.35)
 
 
 def line_styles(labels: Sequence[str], baselines: Sequence[str], solvers: Sequence[str] = ()) -> dict[str, LineStyle]:
@@ -132,6 +137,16 @@ def pretty_unit(unit: str) -> str:
     return re.sub(r"(?<=[A-Za-z])\*{0,2}\^?(-?\d+)", lambda power: power[1].translate(SUPERSCRIPTS), unit)
 
 
+def with_unit(name: str, unit: str) -> str:
+    return f"{name} [{pretty_unit(unit)}]" if unit not in ("", "1") else name
+
+
+def three_leads(steps: NDArray[np.int64]) -> list[int]:
+    """Return the first after a tenth of a forecast, the middle and the last."""
+    last = len(steps) - 1
+    return sorted({int(steps[last // 10]), int(steps[last // 2]), int(steps[last])})
+
+
 def lead_name(time_step: TimeStep, step: int) -> str:
     """One lead time for a title: `6 hours`, `1 month`, `lead time 2.5`."""
     (value,), unit = time_step.lead_times(np.array([step]))
@@ -139,12 +154,18 @@ def lead_name(time_step: TimeStep, step: int) -> str:
     return f"{value:g} {unit}" if unit else f"lead time {value:g}"
 
 
-def lead_ticks(axes: Axes, label: str) -> None:
-    """Ticks at whole hours that divide the day, where the axis is in hours; the axis starts at the initial time."""
+def lead_axis(axes: Axes, time_step: TimeStep, steps: NDArray[np.int64]) -> None:
+    """Label an axis of these lead times, start it at the initial time, and tick whole hours that divide the day."""
+    axes.set_xlabel(time_step.lead_axis(steps)[1])
+    lead_ticks(axes, time_step.lead_times(steps)[1])
+
+
+def lead_ticks(axes: Axes, unit: str) -> None:
+    """Start an axis of lead time at the initial time; where its unit is hours, tick those that divide the day."""
     from matplotlib.ticker import MultipleLocator
 
     axes.set_xlim(left=0.0)
-    if "hours" in label:
+    if unit == "hours":
         longest = axes.get_xlim()[1]
         for step in (1, 2, 3, 6, 12, 24, 48):
             if longest / step <= 9:

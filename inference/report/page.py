@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 from markupsafe import Markup
@@ -61,12 +62,15 @@ class Image:
     @property
     def uri(self) -> str:
         """The picture itself, as the address of an image."""
-        return data_uri(self.path.read_bytes())
+        if self.path.suffix == ".gif":
+            return _address("gif", self.path.read_bytes())
+        # The fastest method makes files a third larger in a tenth of the time.
+        return webp_address(PIL.Image.open(self.path), lossless=True, method=0)
 
     @property
     def width(self) -> int | None:
         """Pixels of the page, so that type has one size throughout; a GIF keeps its own."""
-        return None if self.path.suffix == ".gif" else page_width(self.path.read_bytes())
+        return None if self.path.suffix == ".gif" else page_width(PIL.Image.open(self.path))
 
 
 @dataclass(frozen=True)
@@ -79,20 +83,20 @@ class Slider:
     section: str
 
 
-def data_uri(picture: bytes, quality: int | None = None) -> str:
-    """Return a picture as an address: a GIF as it is, else as WebP, without loss or of a quality up to 100."""
-    kind = "gif"
-    if not picture.startswith(b"GIF"):
-        file, kind = BytesIO(), "webp"
-        options = {"lossless": True} if quality is None else {"quality": quality}
-        PIL.Image.open(BytesIO(picture)).convert("RGB").save(file, "WEBP", **options)
-        picture = file.getvalue()
+def webp_address(picture: PIL.Image.Image, **options: Any) -> str:
+    """Return a picture as an address within the page; options are Pillow's for WebP."""
+    file = BytesIO()
+    picture.convert("RGB").save(file, "WEBP", **options)
+    return _address("webp", file.getvalue())
+
+
+def _address(kind: str, picture: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def page_width(png: bytes) -> int:
-    """Return the pixels of the page that a PNG of `DPI` takes; its own are in its header (RFC 2083, section 4.1.1)."""
-    return int.from_bytes(png[16:20], "big") * 105 // style.DPI
+def page_width(picture: PIL.Image.Image) -> int:
+    """Return the pixels of the page that a picture of `DPI` takes."""
+    return picture.width * 105 // style.DPI
 
 
 @dataclass(frozen=True)

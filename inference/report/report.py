@@ -22,7 +22,7 @@ from inference.pictures.spectrum_curves import spectrum_curves
 from inference.pictures.style import DPI, lead_name, save, styles_of
 from inference.pictures.training_curves import loss_curves
 from inference.report.answer import hardest_baseline
-from inference.report.page import Image, Notes, Slider, data_uri, page, page_width
+from inference.report.page import Image, Notes, Slider, page, page_width, webp_address
 from inference.report.score_tables import sentence, table_leads
 from inference.scores.flow import winds
 from inference.scores.metrics import METRICS, shown_in
@@ -175,7 +175,7 @@ def _slider(
     """Maps of one case, one lead time at a time."""
     frames = list(moving_maps(forecast, truth, variable, case).frames(most, DPI))
     leads = [lead_name(forecast.time_step, int(forecast.lead_steps[place])) for place, _ in frames]
-    addresses = [data_uri(png, quality=90) for _, png in frames]
+    addresses = [webp_address(picture, quality=90, method=2) for _, picture in frames]
     return Slider(list(zip(leads, addresses, strict=True)), page_width(frames[0][1]), caption, section)
 
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib import rcParams
 
 from emulator.foundation.time_step import TimeStep
-from inference.pictures.style import journal, lead_name, lead_ticks, legend, line_styles, new_figure, plain_decades
+from inference.pictures.style import journal, lead_axis, lead_name, legend, line_styles, new_figure, plain_decades
 from inference.pictures.style import pretty_unit as pretty
 
 
@@ -23,9 +23,10 @@ def test_a_lead_time_is_named_in_its_unit() -> None:
 def test_ticks_of_hours_divide_the_day() -> None:
     figure, ((axes,),) = new_figure(1, 1)
     axes.plot([0, 48], [0, 1])
-    lead_ticks(axes, "lead time [hours]")
+    lead_axis(axes, TimeStep.parse("1h"), np.arange(1, 49))
     steps = np.diff(axes.get_xticks())
-    assert axes.get_xlim()[0] == 0 and (steps == 6).all() and figure.get_dpi() == 150
+    assert axes.get_xlabel() == "lead time [hours]" and axes.get_xlim()[0] == 0
+    assert (steps == 6).all() and figure.get_dpi() == 150
 
 
 def test_a_short_logarithmic_axis_shows_plain_numbers() -> None:
