@@ -15,7 +15,7 @@ import xarray as xr
 from emulator import scores
 from emulator.plugins import load_plugins
 from graphs.errors import MeshcastError
-from inference.comparison.label_scores import LabelScores
+from inference.comparison.row_scores import RowScores
 from inference.report.report import write_report
 from inference.scores.metrics import METRICS, Metric, case_scores, shown_in
 from inference.scores.tables import tidy_table
@@ -51,7 +51,7 @@ def test_a_metric_from_a_file_stands_in_every_table_file_and_comparison(tmp_path
         np.testing.assert_allclose(dataset.largest_error.sel(emulator="GNN", variable="u"), expected, rtol=1e-6)
         assert (dataset.largest_error_lower < dataset.largest_error).all()
     assert {"largest_error", "largest_error_upper"} <= set(tidy_table(found).metric)
-    seeds = LabelScores(found, {"GNN": [found["GNN"]], "slow": [found["slow"]]}, "nrmse", 100)
+    seeds = RowScores(found, {"GNN": [found["GNN"]], "slow": [found["slow"]]}, "nrmse", 100)
     assert (seeds.contrast("GNN", "slow", "largest_error").ratio.value < 0.5).all()
 
 
