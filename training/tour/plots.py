@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from inference.pictures.style import COLOURS, DASHES, journal, legend, new_figure
+from training.optimisation.descent import Losses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 BLUE, RED = COLOURS[0], "#C1121F"  # right and wrong, told apart with any colour vision
+Extent = tuple[float, float, float, float]
 SMALL = (1.55, 1.25)  # one of many panels [inch]
 
 
-class History(Protocol):
-    """Losses by epoch; `test` is empty where none was taken."""
-
-    @property
-    def epoch(self) -> Sequence[int]: ...
-    @property
-    def training(self) -> Sequence[float]: ...
-    @property
-    def test(self) -> Sequence[float]: ...
-
-
 def fitted_curve(
-    x: ArrayLike, truth: ArrayLike, approximation: ArrayLike, samples: tuple[ArrayLike, ArrayLike], history: History
+    x: ArrayLike, truth: ArrayLike, approximation: ArrayLike, samples: tuple[ArrayLike, ArrayLike], history: Losses
 ) -> Figure:
-    """Truth, noisy samples (x, y) and approximation of a curve [point], and beside them the training history."""
+    """Draw truth, noisy samples (x, y) and approximation of a curve [point], and beside them the training history."""
     with journal():
         figure, ((left, right),) = new_figure(1, 2)
         left.plot(*samples, ".", color="0.75", markersize=2, label="samples")
@@ -47,27 +39,24 @@ def fitted_curve(
 
 
 def fitted_surface(truth: ArrayLike, approximation: ArrayLike, ends: tuple[str, str] = ("x", "t")) -> Figure:
-    """A surface [first, second] over the unit square, its approximation, and ten times their difference."""
+    """Draw a surface [first, second] over the unit square, its approximation, and ten times their difference."""
     true, fitted = np.asarray(truth), np.asarray(approximation)
     largest = float(np.abs(true).max())
     panels = {"truth": true, "approximation": fitted, "difference, ten times": 10 * (fitted - true)}
     with journal():
         figure, (row,) = new_figure(1, 3, (2.6, 2.6), sharey=True)
         for axes, (title, values) in zip(row, panels.items(), strict=True):
-            image = axes.imshow(
-                values.T, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu_r", vmin=-largest, vmax=largest
-            )
+            image = _draw_field(axes, values.T, largest, (0, 1, 0, 1))
             axes.set_title(title)
             axes.set_xlabel(ends[0])
             axes.set_xticks([0.0, 0.5, 1.0])
-            axes.grid(False)
         row[0].set_ylabel(ends[1])
         figure.colorbar(image, ax=row, shrink=0.8)
     return figure
 
 
-def training_histories(histories: Mapping[str, History], title: str) -> Figure:
-    """Training loss solid and test loss dashed, over epochs; a colour a network."""
+def training_histories(histories: Mapping[str, Losses], title: str) -> Figure:
+    """Draw training loss solid and test loss dashed, over epochs; a colour a network."""
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (5.0, 3.2))
         _draw_history(axes, histories)
@@ -78,15 +67,11 @@ def training_histories(histories: Mapping[str, History], title: str) -> Figure:
 def named_functions(
     x: ArrayLike, functions: ArrayLike, true: ArrayLike, named: ArrayLike, kinds: Sequence[str]
 ) -> Figure:
-    """Sampled functions [function, sample], in blue where the name given is right and in red where it is wrong."""
+    """Draw functions [function, sample], in blue where the name given is right and in red where it is wrong."""
     values = np.asarray(functions)
-    columns = min(6, len(values))
     with journal():
-        figure, grid = new_figure(-(-len(values) // columns), columns, SMALL, sharex=True, sharey=True)
-        panels = list(grid.ravel())
-        for axes in panels[len(values) :]:
-            axes.remove()
-        for axes, curve, kind, name in zip(panels, values, np.asarray(true), np.asarray(named), strict=False):
+        figure, panels = _panels(len(values), 6, SMALL)
+        for axes, curve, kind, name in zip(panels, values, np.asarray(true), np.asarray(named), strict=True):
             right = kind == name
             axes.plot(x, curve, color=BLUE if right else RED, linewidth=1.2)
             title = kinds[name] if right else f"{kinds[name]}?\nis {kinds[kind]}"
@@ -98,7 +83,7 @@ def named_functions(
 def accuracy_curves(
     noises: Sequence[float], shares: Mapping[str, ArrayLike], trained_at: float, chance: float
 ) -> Figure:
-    """Share of names given rightly [noise] against the noise's standard deviation, a line a network."""
+    """Draw the share of names given rightly [noise] against the noise's standard deviation, a line a network."""
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (4.6, 3.0))
         for (name, share), colour in zip(shares.items(), COLOURS, strict=False):
@@ -113,7 +98,7 @@ def accuracy_curves(
 
 
 def confusion_matrix(counts: ArrayLike, names: Sequence[str]) -> Figure:
-    """What each kind was called: [true, named] counts, shaded by their share of the row."""
+    """Draw what each kind was called: counts [true, named], shaded by their share of the row."""
     table = np.asarray(counts)
     share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     with journal():
@@ -132,29 +117,24 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str]) -> Figure:
 
 
 def reconstructions(sequences: Mapping[str, ArrayLike], reconstructed: Mapping[str, ArrayLike]) -> Figure:
-    """Sequences [time] solid and their reconstructions dashed, what lies between them shaded; one panel each."""
+    """Draw sequences [time] solid and their reconstructions dashed, what lies between them shaded; one panel each."""
     with journal():
-        columns = min(3, len(sequences))
-        figure, grid = new_figure(-(-len(sequences) // columns), columns, (2.9, 1.9), sharex=True, sharey=True)
-        panels = list(grid.ravel())
-        for axes in panels[len(sequences) :]:
-            axes.remove()
-        for axes, (title, values) in zip(panels, sequences.items(), strict=False):
-            time, original = np.arange(len(np.asarray(values))), np.asarray(values)
-            axes.plot(time, original, color=BLUE, linewidth=1.3, label="original")
-            axes.plot(
-                time, reconstructed[title], color="black", linewidth=1.2, linestyle=DASHES[0], label="reconstruction"
-            )
-            axes.fill_between(time, original, reconstructed[title], color=RED, alpha=0.35, linewidth=0, label="error")
+        figure, panels = _panels(len(sequences), 3, (2.9, 1.9))
+        for axes, (title, values) in zip(panels, sequences.items(), strict=True):
+            original, returned = np.asarray(values), np.asarray(reconstructed[title])
+            axes.plot(original, color=BLUE, linewidth=1.3, label="original")
+            axes.plot(returned, color="black", linewidth=1.2, linestyle=DASHES[0], label="reconstruction")
+            between = {"color": RED, "alpha": 0.35, "linewidth": 0, "label": "error"}
+            axes.fill_between(np.arange(len(original)), original, returned, **between)
             axes.set_title(title)
-        for axes in grid[-1]:
-            axes.set_xlabel("sample")
+            if axes.get_subplotspec().is_last_row():
+                axes.set_xlabel("sample")
         legend(figure, panels[0])
     return figure
 
 
 def scores_by_kind(scores: Mapping[str, ArrayLike], threshold: float, label: str) -> Figure:
-    """Scores [history] of several kinds, a row of points each; beyond the threshold in red, others in blue."""
+    """Draw scores [history] of several kinds, a row of points each; beyond the threshold in red, others in blue."""
     draws = np.random.default_rng(0)
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (5.4, 0.36 * len(scores) + 0.9))
@@ -172,7 +152,7 @@ def scores_by_kind(scores: Mapping[str, ArrayLike], threshold: float, label: str
 
 
 def ring_states(states: Mapping[str, ArrayLike], title: str) -> Figure:
-    """States [node] around a ring, the first thick and grey, the others in colour and dashed in turn."""
+    """Draw states [node] around a ring, the first thick and grey, the others in colour and dashed in turn."""
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (5.4, 3.0))
         for place, (name, values) in enumerate(states.items()):
@@ -189,24 +169,34 @@ def ring_states(states: Mapping[str, ArrayLike], title: str) -> Figure:
 
 
 def trajectories(values: Mapping[str, ArrayLike]) -> Figure:
-    """Trajectories [frame, node] side by side, time upwards, each on its own colour scale about zero."""
+    """Draw trajectories [frame, node] side by side, time upwards, each on a colour scale about zero."""
     with journal():
         figure, (row,) = new_figure(1, len(values), (2.0, 2.4), sharex=True, sharey=True)
         for axes, (title, field) in zip(row, values.items(), strict=True):
-            shown: NDArray[np.float64] = np.asarray(field)
-            largest = float(np.abs(shown).max())
-            axes.imshow(
-                shown, origin="lower", aspect="auto", cmap="RdBu_r", vmin=-largest, vmax=largest,
-                extent=(0, 1, 0, len(shown)),
-            )  # fmt: skip
+            shown = np.asarray(field)
+            _draw_field(axes, shown, float(np.abs(shown).max()), (0, 1, 0, len(shown)), aspect="auto")
             axes.set_title(title)
             axes.set_xlabel("place on the ring")
-            axes.grid(False)
         row[0].set_ylabel("frame")
     return figure
 
 
-def _draw_history(axes: Axes, histories: Mapping[str, History]) -> None:
+def _panels(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Any]]:
+    """Return a figure of so many panels, in rows of at most `columns`."""
+    columns = min(columns, count)
+    figure, grid = new_figure(-(-count // columns), columns, size, sharex=True, sharey=True)
+    for axes in grid.ravel()[count:]:
+        axes.remove()
+    return figure, list(grid.ravel()[:count])
+
+
+def _draw_field(axes: Axes, values: ArrayLike, largest: float, extent: Extent, **options: Any) -> AxesImage:
+    """Draw [row, column], rows upwards, on a colour scale about zero."""
+    axes.grid(False)
+    return axes.imshow(values, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest, extent=extent, **options)
+
+
+def _draw_history(axes: Axes, histories: Mapping[str, Losses]) -> None:
     for (name, history), colour in zip(histories.items(), COLOURS, strict=False):
         label = f"{name}, " if name else ""
         axes.plot(history.epoch, history.training, color=colour, label=f"{label}training")

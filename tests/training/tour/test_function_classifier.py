@@ -7,9 +7,16 @@ import pytest
 import torch
 
 from training.optimisation.descent import DescentConfig, num_parameters
-from training.tour.function_classifier import accuracy_by_noise, confusion, fit_function_classifier, unseen_functions
-from training.tour.function_network import FunctionCNN, function_ffnn
-from training.tour.sampled_functions import KINDS, random_functions
+from training.tour.function_classifier import (
+    KINDS,
+    FunctionCNN,
+    accuracy_by_noise,
+    confusion,
+    fit_function_classifier,
+    function_ffnn,
+    random_functions,
+    unseen_functions,
+)
 
 
 def test_functions_have_amplitude_one_and_come_of_four_kinds() -> None:
@@ -24,7 +31,7 @@ def test_unseen_functions_are_others_than_those_of_training() -> None:
     assert not torch.equal(unseen_functions(50, 0.0)[0], random_functions(50, torch.Generator().manual_seed(0))[0])
 
 
-def test_the_convolutions_flatten_to_1600_and_the_rival_is_as_large() -> None:
+def test_the_convolutions_flatten_to_1600_and_the_baseline_is_as_large() -> None:
     network = FunctionCNN()
     assert network.convolutions(torch.zeros(1, 1, 50)).numel() == 1600
     assert num_parameters(network) == (5 + 1) * 16 + (16 * 5 + 1) * 32 + 1601 * 128 + 129 * 4 == 208132

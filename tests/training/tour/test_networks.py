@@ -11,7 +11,7 @@ from emulator.physics.simulate import load_simulation, simulate
 from meshcast.shipped import shipped_configs
 from training.comparison.configuration import CompareConfig
 from training.runs.study import count_parameters
-from training.tour.networks import depth_against_width, fit_side_by_side
+from training.tour.networks import fit_side_by_side
 
 
 @pytest.mark.slow
@@ -26,10 +26,3 @@ def test_networks_of_the_tour_are_equally_large(tmp_path: Path) -> None:
     for label, trained in networks.items():
         assert trained.name == label
         assert count_parameters(trained.emulator)["trainable"] == pytest.approx(12_000, rel=0.05)
-
-
-@pytest.mark.slow
-def test_depth_helps_at_equal_parameters() -> None:
-    table = depth_against_width(depths=(1, 2))
-    assert table.layers.tolist()[1] == "1-16-16-1"
-    assert table["median error"][1] < table["median error"][0] / 3

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 from matplotlib.colors import to_hex
 
+from training.optimisation.descent import Losses
 from training.tour.plots import (
     BLUE,
     RED,
@@ -19,7 +20,7 @@ from training.tour.plots import (
     training_histories,
 )
 
-HISTORY = SimpleNamespace(epoch=(1, 2, 3), training=(1.0, 0.5, 0.2), test=(1.1, 0.6, 0.4))
+HISTORY = Losses(epoch=(1, 2, 3), training=(1.0, 0.5, 0.2), test=(1.1, 0.6, 0.4))
 
 
 def test_names_are_blue_where_right_and_red_where_wrong() -> None:
@@ -41,7 +42,7 @@ def test_a_history_has_a_line_for_training_and_one_for_the_test() -> None:
     (axes,) = training_histories({"CNN": HISTORY}, "cross-entropy").axes
     assert [line.get_label() for line in axes.lines] == ["CNN, training", "CNN, test"]
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), HISTORY.test)
-    untested = SimpleNamespace(**{**vars(HISTORY), "test": ()})
+    untested = replace(HISTORY, test=())
     assert len(training_histories({"CNN": untested}, "cross-entropy").axes[0].lines) == 1
 
 
