@@ -10,14 +10,44 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
 
 from emulator import checkpoint
 from graphs.errors import MeshcastError
-from inference.detectors.trajectory_classifier import TrajectoryCNN
 
 EQUATIONS = ("advection", "Burgers", "Korteweg-de Vries", "Kuramoto-Sivashinsky")
 TOOL = "equation_classifier"
 MOST_PIECES = 16  # spread evenly over a trajectory
+
+
+class TrajectoryCNN(nn.Module):
+    """[piece, frame, node] on a ring to logits [piece, equation].
+
+    Frames are channels, so that the first convolution sees differences in time and space; the later ones reach 1 + 4 +
+    8 + 16 nodes together. The mean and the mean square over the ring keep no place: a turned trajectory gives the same.
+    Each piece is freed of its mean and scaled by its standard deviation, so that units do not matter.
+    """
+
+    def __init__(self, num_frames: int, num_equations: int, width: int = 32) -> None:
+        super().__init__()
+        self.num_frames = num_frames
+        layers: list[nn.Module] = []
+        for channels, dilation in ((num_frames, 1), (width, 2), (width, 4)):
+            padding = 2 * dilation
+            layers += [nn.Conv1d(channels, width, 5, 1, padding, dilation, padding_mode="circular"), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+        self.output = nn.Linear(2 * width, num_equations)
+
+    def forward(self, pieces: Tensor) -> Tensor:
+        channels = self.layers(standardised(pieces))  # [piece, channel, node]
+        pooled = torch.cat([channels.mean(dim=-1), channels.square().mean(dim=-1).add(1e-12).sqrt()], dim=-1)
+        return self.output(pooled)
+
+
+def standardised(pieces: Tensor) -> Tensor:
+    """Return [piece, frame, node] with mean zero and standard deviation one over frames and nodes."""
+    centred = pieces - pieces.mean(dim=(-2, -1), keepdim=True)
+    return centred / centred.square().mean(dim=(-2, -1), keepdim=True).sqrt().clamp(min=1e-12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +61,6 @@ class EquationClassifier:
     network: TrajectoryCNN
     num_nodes: int
     training: Mapping[str, Any]
-
-    @property
-    def num_frames(self) -> int:
-        """The consecutive frames it looks at together, the fewest a trajectory must have."""
-        return self.network.num_frames
 
     def name(self, trajectory: ArrayLike) -> dict[str, float]:
         """Return the probability of each equation for one trajectory [frame, node], likeliest first."""
@@ -56,7 +81,7 @@ class EquationClassifier:
         Raises MeshcastError for another shape, for values that are no numbers, and for a field that never varies.
         """
         values = self._checked(np.asarray(trajectories))
-        pieces = pieces_of(torch.from_numpy(np.ascontiguousarray(values, np.float32)), self.num_frames)
+        pieces = pieces_of(torch.from_numpy(np.ascontiguousarray(values, np.float32)), self.network.num_frames)
         logits = self.network(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
         return logits.double().mean(dim=1).softmax(dim=-1).numpy()
 
@@ -66,7 +91,7 @@ class EquationClassifier:
             "tool": TOOL,
             "equations": list(EQUATIONS),
             "num_nodes": self.num_nodes,
-            "num_frames": self.num_frames,
+            "num_frames": self.network.num_frames,
             "width": self.network.output.in_features // 2,
             "training": dict(self.training),
         }
@@ -87,11 +112,12 @@ class EquationClassifier:
         return cls(network.eval(), metadata["num_nodes"], metadata["training"])
 
     def _checked(self, values: NDArray[Any]) -> NDArray[Any]:
-        expected = f"[trajectory, frame, {self.num_nodes}] with at least {self.num_frames} frames"
-        if values.ndim != 3 or values.shape[1] < self.num_frames or values.shape[2] != self.num_nodes:
+        frames = self.network.num_frames
+        if values.ndim != 3 or values.shape[1] < frames or values.shape[2] != self.num_nodes:
             raise MeshcastError(
-                f"The equation classifier takes trajectories {expected}, but an array of shape {[*values.shape]} came. "
-                f"Interpolate to {self.num_nodes} nodes, or train one for your ring with training.equation_classifier."
+                f"The equation classifier takes trajectories [trajectory, frame, {self.num_nodes}] with at least "
+                f"{frames} frames, but an array of shape {[*values.shape]} came. Interpolate to {self.num_nodes} "
+                "nodes, or train one for your ring with training.detectors.equation_classifier."
             )
         if not np.issubdtype(values.dtype, np.number) or not np.isfinite(values).all():
             raise MeshcastError(
@@ -106,7 +132,7 @@ class EquationClassifier:
         return values
 
 
-def pieces_of(trajectories: torch.Tensor, num_frames: int, most: int = MOST_PIECES) -> torch.Tensor:
+def pieces_of(trajectories: Tensor, num_frames: int, most: int = MOST_PIECES) -> Tensor:
     """Return runs of consecutive frames, at most so many, from first to last: [trajectory, piece, frame, node]."""
     starts = trajectories.shape[1] - num_frames + 1
     chosen = np.unique(np.linspace(0, starts - 1, min(most, starts)).round().astype(int))

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 TOOL = "plausibility"
 LEAST = 1e-4  # mean square, in squared deviations of normal errors, below which an error is none
-PARTS = ("pattern", "course")
 STRETCHES = ("the whole history", "one time", "one node", "one value")
-SCANS = tuple(f"{part} of {stretch}" for part in PARTS for stretch in STRETCHES)
+SCANS = tuple(f"{error} of {stretch}" for error in ("pattern", "course") for stretch in STRETCHES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +76,7 @@ class Plausible:
 class Plausibility:
     """A fitted measure of how plausible histories are.
 
-    deviation: [part, time, node, variable] of the errors of normal histories.
+    deviation: [error, time, node, variable] of the errors of normal histories.
     usual: [2, scan] mean and standard deviation of the scans of normal histories, logarithms.
     normal: [normal history] scores of histories that fitted nothing, sorted.
     """
@@ -89,19 +88,13 @@ class Plausibility:
     normal: Tensor
     variables: tuple[str, ...]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape (time, node, variable) of a history."""
-        return tuple(self.deviation.shape[1:])
-
     def score(self, histories: ArrayLike) -> Plausible:
         """Score histories [history, time, node, variable], or one of them.
 
         Raises MeshcastError for another shape and for values that are no numbers.
         """
-        given = self._checked(np.asarray(histories))
-        z = self.telling(scans(self.errors(given) / self.deviation))
-        score, place = z.max(dim=1)
+        errors = reconstruction_errors(self.network, self.basis, self._checked(np.asarray(histories)))
+        score, place = self.telling(scans(errors / self.deviation)).max(dim=1)
         above = len(self.normal) - torch.searchsorted(self.normal, score)
         p_value = (1 + above).double() / (1 + len(self.normal))
         return Plausible(score.double().numpy(), p_value.numpy(), tuple(SCANS[index] for index in place.tolist()))
@@ -109,11 +102,6 @@ class Plausibility:
     def threshold(self, p_value: float) -> float:
         """Return the score above which so small a share of normal histories lies."""
         return float(torch.quantile(self.normal, 1 - p_value))
-
-    @torch.no_grad()
-    def errors(self, histories: Tensor) -> Tensor:
-        """Return what is not reconstructed, [history, part, time, node, variable], in standard deviations."""
-        return reconstruction_errors(self.network, self.basis, histories)
 
     def telling(self, logarithms: Tensor) -> Tensor:
         """Return [history, scan] in standard deviations about those of normal histories."""
@@ -148,13 +136,13 @@ class Plausibility:
         return cls(network.eval(), basis, arrays["deviation"], arrays["usual"], arrays["normal"], variables)
 
     def _checked(self, histories: NDArray[Any]) -> Tensor:
-        times, nodes, variables = self.shape
+        times, nodes, variables = self.deviation.shape[1:]
         several = histories[None] if histories.ndim == 3 else histories
-        if several.ndim != 4 or several.shape[1:] != self.shape:
+        if several.ndim != 4 or several.shape[1:] != (times, nodes, variables):
             raise MeshcastError(
                 f"Histories must have the shape [history, {times} times, {nodes} nodes, {variables} variables] "
                 f"({', '.join(self.variables)}), but came as {list(histories.shape)}. Cut windows of {times} frames, "
-                "on the mesh and with the variables that were fitted, or fit on yours with training.plausibility."
+                "on the mesh and with the variables that were fitted, or fit on yours with training.detectors."
             )
         if not np.isfinite(several).all():
             raise MeshcastError("A history holds values that are no finite numbers. Fill or leave out what is missing.")
@@ -163,7 +151,7 @@ class Plausibility:
 
 @torch.no_grad()
 def reconstruction_errors(network: SequenceAutoencoder, basis: Basis, histories: Tensor) -> Tensor:
-    """Return what the EOFs leave, and what the autoencoder leaves of them: [history, part, time, node, variable]."""
+    """Return what the EOFs leave, and what the autoencoder leaves of them: [history, error, time, node, variable]."""
     normalised = basis.normalised(histories)
     amplitudes = basis.amplitudes(normalised)
     projected = basis.fields(amplitudes)
@@ -173,16 +161,16 @@ def reconstruction_errors(network: SequenceAutoencoder, basis: Basis, histories:
 def scans(standardised: Tensor) -> Tensor:
     """Return logarithms of mean squares [history, scan]: of a history, and the largest of a time, a node and a value.
 
-    standardised: [history, part, time, node, variable].
+    standardised: [history, error, time, node, variable].
     """
-    squares = standardised.square().mean(dim=-1)  # [history, part, time, node]
-    by_part = [
+    squares = standardised.square().mean(dim=-1)  # [history, error, time, node]
+    largest = [
         squares.mean(dim=(2, 3)),
         squares.mean(dim=3).amax(dim=2),
         squares.mean(dim=2).amax(dim=2),
         standardised.square().amax(dim=(2, 3, 4)),
     ]
-    return torch.stack(by_part, dim=2).flatten(1).clamp(min=LEAST).log()
+    return torch.stack(largest, dim=2).flatten(1).clamp(min=LEAST).log()
 
 
 def verdicts(judge: Plausibility, histories: Mapping[str, ArrayLike], p_value: float = 0.05) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Teaching a network to name the equation that made a trajectory."""
+"""Fit of the classifier that names the equation of a trajectory."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from emulator.physics.ring_equations import APEBENCH, Difficulty
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
-from inference.detectors.equation_classifier import EQUATIONS, EquationClassifier, pieces_of
-from inference.detectors.trajectory_classifier import TrajectoryCNN, standardised
-from training.optimisation.descent import DescentConfig, Losses, descend, seeded
+from inference.detectors.equation_classifier import (
+    EQUATIONS,
+    EquationClassifier,
+    TrajectoryCNN,
+    pieces_of,
+    standardised,
+)
+from training.optimisation.descent import DescentConfig, descend, seeded
 
 TASKS = dict(zip(EQUATIONS, ("diff_adv", "diff_burgers", "diff_kdv", "diff_ks"), strict=True))
 SPAN = (0.7, 1.3)  # factors on each difficulty number
@@ -25,7 +30,7 @@ DESCENT = DescentConfig(epochs=6, batch_size=64, learning_rate=6e-3)
 
 @dataclass(frozen=True)
 class TrajectoryConfig:
-    """Trajectories to tell apart: APEBench's four tasks, each difficulty number times a factor of its own.
+    """Trajectories to tell apart: APEBench's four tasks, each difficulty number times a random factor.
 
     variants: draws of the factors, uniform in `SPAN`; in every other variant advection runs backwards.
     per_variant: trajectories of each, from new initial states of at most five waves.
@@ -38,17 +43,9 @@ class TrajectoryConfig:
     per_variant: int = 6
 
 
-@dataclass(frozen=True)
-class FittedEquationClassifier:
-    """The tool and its training history (cross-entropy)."""
-
-    classifier: EquationClassifier
-    losses: Losses
-
-
 def fit_equation_classifier(
     config: TrajectoryConfig | None = None, seed: int = 0, descent: DescentConfig = DESCENT
-) -> FittedEquationClassifier:
+) -> EquationClassifier:
     """Train on pieces of simulated trajectories, with noise of up to a twentieth of a piece's standard deviation."""
     config = config or TrajectoryConfig()
     pieces, equations = _pieces(*equation_trajectories(config, seed))
@@ -59,7 +56,7 @@ def fit_equation_classifier(
         amount = LARGEST_NOISE * torch.rand(len(batch), 1, 1, generator=generator)
         return standardised(batch) + amount * torch.randn(batch.shape, generator=generator)
 
-    losses = descend(network, nn.functional.cross_entropy, (pieces, equations), descent, test, noisy)
+    descend(network, nn.functional.cross_entropy, (pieces, equations), descent, test, noisy)
     training = {
         "tasks": TASKS,
         "difficulty": f"each number times a factor in [{SPAN[0]}, {SPAN[1]}]",
@@ -67,29 +64,27 @@ def fit_equation_classifier(
         "frames": config.num_frames,
         "seed": seed,
     }
-    return FittedEquationClassifier(EquationClassifier(network, config.num_nodes, training), losses)
+    return EquationClassifier(network, config.num_nodes, training)
 
 
 def equation_trajectories(config: TrajectoryConfig, seed: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """[trajectory, frame, node] of all equations in turn, and the place of each one's equation in `EQUATIONS`."""
+    """Return trajectories [trajectory, frame, node] of all equations in turn, and places of these in `EQUATIONS`."""
     draws = np.random.default_rng(seed)
-    values, equations = [], []
+    values = []
     for place, equation in enumerate(EQUATIONS):
         for variant in range(config.variants):
             factors = draws.uniform(*SPAN, size=8)
             difficulty = _varied(APEBENCH[TASKS[equation]], factors, backwards=place == 0 and variant % 2 == 1)
             warm_up = int(draws.integers(201)) if equation == "Kuramoto-Sivashinsky" else 0
-            simulated = _simulated(difficulty, config, warm_up, int(draws.integers(2**31)))
-            values.append(simulated)
-            equations += [place] * len(simulated)
-    return np.concatenate(values), np.array(equations)
+            values.append(_simulated(difficulty, config, warm_up, int(draws.integers(2**31))))
+    return np.concatenate(values), np.repeat(np.arange(len(EQUATIONS)), config.variants * config.per_variant)
 
 
 def benchmark_trajectories(
-    count: int, seed: int, num_frames: int = 51, num_nodes: int = 160
+    count: int, seed: int, num_frames: int = 51
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The same of APEBench's own four tasks, `count` trajectories each; Kuramoto-Sivashinsky warms up for 500 steps."""
-    config = TrajectoryConfig(num_nodes=num_nodes, num_frames=num_frames, per_variant=count)
+    """Return `count` trajectories of each of APEBench's four tasks; Kuramoto-Sivashinsky warms up for 500 steps."""
+    config = TrajectoryConfig(num_frames=num_frames, per_variant=count)
     values = [
         _simulated(APEBENCH[task], config, 500 if task == "diff_ks" else 0, UNSEEN + seed + place)
         for place, task in enumerate(TASKS.values())
@@ -98,14 +93,14 @@ def benchmark_trajectories(
 
 
 def accuracy(classifier: EquationClassifier, values: NDArray[np.float64], equations: NDArray[np.int64]) -> float:
-    """Share of trajectories named rightly."""
+    """Return the share of trajectories named rightly."""
     return float((classifier.probabilities(values).argmax(axis=1) == equations).mean())
 
 
 def confusion(
     classifier: EquationClassifier, values: NDArray[np.float64], equations: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """[true equation, named equation] counts."""
+    """Return counts [true equation, named equation]."""
     counts = np.zeros((len(EQUATIONS), len(EQUATIONS)), dtype=np.int64)
     np.add.at(counts, (equations, classifier.probabilities(values).argmax(axis=1)), 1)
     return counts

@@ -1,9 +1,9 @@
-"""Fitting a judge of histories on normal ones."""
+"""Fit of the plausibility of histories on normal ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from graphs.errors import MeshcastError
 from inference.detectors.plausibility import Basis, Plausibility, reconstruction_errors, scans
 from inference.detectors.sequence_autoencoder import SequenceAutoencoder
-from training.optimisation.descent import DescentConfig, Losses, descend, seeded
+from training.optimisation.descent import DescentConfig, descend, seeded
 
 SMALLEST = 1e-2  # error that is told from rounding and packing, in standard deviations of the fields
 DESCENT = DescentConfig(epochs=60, batch_size=64, learning_rate=1e-2)
@@ -21,7 +21,7 @@ DESCENT = DescentConfig(epochs=60, batch_size=64, learning_rate=1e-2)
 
 @dataclass(frozen=True, kw_only=True)
 class PlausibilityConfig:
-    """A judge of histories.
+    """How the plausibility of histories is fitted.
 
     length: frames of a history. stride: frames between the starts of two of them in a trajectory.
     num_modes: leading EOFs that pass the autoencoder. width, code: of the autoencoder.
@@ -38,17 +38,9 @@ class PlausibilityConfig:
     descent: DescentConfig = DESCENT
 
 
-@dataclass(frozen=True)
-class FittedPlausibility:
-    """The judge and its training history (mean squared errors of amplitudes)."""
-
-    judge: Plausibility
-    losses: Losses
-
-
 def fit_plausibility(
     trajectories: NDArray[np.floating], config: PlausibilityConfig | None = None, variables: Sequence[str] = ("u",)
-) -> FittedPlausibility:
+) -> Plausibility:
     """Fit on normal trajectories [trajectory, time, node, variable], on any mesh.
 
     Means, scales and EOFs come from the training trajectories alone.
@@ -56,35 +48,32 @@ def fit_plausibility(
     config = config or PlausibilityConfig()
     fitting, calibrating = _split(np.asarray(trajectories, np.float32), config)
     basis = _basis(fitting, config.num_modes)
-    training, held_out = (histories(part, config.length, config.stride) for part in (fitting, calibrating))
+    training, unseen = (histories(some, config.length, config.stride) for some in (fitting, calibrating))
     network = seeded(lambda: SequenceAutoencoder(len(basis.patterns), config.width, config.code), config.seed)
-    shown, unseen = (basis.amplitudes(basis.normalised(part)) for part in (training, held_out))
-    losses = descend(network, nn.functional.mse_loss, (shown, shown), config.descent, (unseen, unseen))
-    errors = reconstruction_errors(network, basis, held_out)
+    amplitudes, test = (basis.amplitudes(basis.normalised(some)) for some in (training, unseen))
+    descend(network, nn.functional.mse_loss, (amplitudes, amplitudes), config.descent, (test, test))
+    errors = reconstruction_errors(network, basis, unseen)
     deviation = errors.square().mean(dim=0).sqrt().clamp(min=SMALLEST)
     logarithms = scans(errors / deviation)
     usual = torch.stack([logarithms.mean(dim=0), logarithms.std(dim=0).clamp(min=0.1)])
     judge = Plausibility(network, basis, deviation, usual, torch.zeros(0), tuple(variables))
-    normal = judge.telling(logarithms).amax(dim=1).sort().values
-    return FittedPlausibility(Plausibility(network, basis, deviation, usual, normal, tuple(variables)), losses)
+    return replace(judge, normal=judge.telling(logarithms).amax(dim=1).sort().values)
 
 
 def histories(trajectories: NDArray[np.floating], length: int, stride: int) -> Tensor:
-    """[history, time, node, variable]: runs of `length` frames of each trajectory, starts `stride` frames apart."""
+    """Return runs [history, time, node, variable] of `length` frames, starts `stride` frames apart."""
     values = torch.as_tensor(np.asarray(trajectories, np.float32))
     return values.unfold(1, length, stride).movedim(-1, 2).flatten(0, 1).contiguous()
 
 
-def doubtful_histories(
-    trajectories: NDArray[np.floating], length: int = 12, seed: int = 0
-) -> dict[str, NDArray[np.float32]]:
-    """Histories [history, time, node, variable] of trajectories, as they are and with one fault each.
+def doubtful_histories(trajectories: NDArray[np.floating], length: int = 12) -> dict[str, NDArray[np.float32]]:
+    """Return histories [history, time, node, variable] of trajectories, as they are and with one fault each.
 
     shuffled: times in another order. backwards: in reverse. louder: departures from the mean times 1.5. stuck node: one
     node keeps its first value. frozen half-way: all nodes keep the value in the middle.
     """
     normal = histories(trajectories, length, length).numpy()
-    draws = np.random.default_rng(seed)
+    draws = np.random.default_rng(0)
     mean = normal.mean(axis=(0, 1, 2))
     stuck, frozen = normal.copy(), normal.copy()
     place = int(draws.integers(normal.shape[2]))
@@ -120,4 +109,4 @@ def _basis(fitting: NDArray[np.float32], num_modes: int) -> Basis:
     covariance = fields.T @ fields / len(fields)
     power, vectors = torch.linalg.eigh(covariance)
     patterns = vectors.flip(1)[:, :num_modes].T.unflatten(1, values.shape[1:])
-    return Basis(*(part.float() for part in (mean, scale, patterns, power[-1].clamp(min=1e-12).sqrt())))
+    return Basis(*(array.float() for array in (mean, scale, patterns, power[-1].clamp(min=1e-12).sqrt())))

@@ -30,7 +30,7 @@ def judge() -> Plausibility:
         length=6, stride=3, num_modes=2, width=12, code=4,
         descent=DescentConfig(epochs=25, batch_size=32, learning_rate=2e-2),
     )  # fmt: skip
-    return fit_plausibility(moving_waves(60, 0), config, ("t", "s")).judge
+    return fit_plausibility(moving_waves(60, 0), config, ("t", "s"))
 
 
 def unseen(speed: float = 2.0) -> np.ndarray:

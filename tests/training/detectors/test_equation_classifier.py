@@ -38,8 +38,8 @@ def test_advection_runs_both_ways_and_keeps_its_shape() -> None:
 
 def test_a_short_training_already_names_most() -> None:
     config = TrajectoryConfig(num_frames=21, variants=4, per_variant=3)
-    fitted = fit_equation_classifier(config, descent=DescentConfig(epochs=3, batch_size=64, learning_rate=1e-2))
-    share = accuracy(fitted.classifier, *benchmark_trajectories(5, seed=1, num_frames=21))
+    classifier = fit_equation_classifier(config, descent=DescentConfig(epochs=3, batch_size=64, learning_rate=1e-2))
+    share = accuracy(classifier, *benchmark_trajectories(5, seed=1, num_frames=21))
     assert share >= 0.75
 
 
@@ -47,7 +47,7 @@ def test_a_short_training_already_names_most() -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_equations_of_unseen_trajectories_are_named(seed: int) -> None:
     """APEBench's own, from the initial state on, over 200 frames, and late; and with difficulties drawn anew."""
-    classifier = fit_equation_classifier(seed=seed).classifier
+    classifier = fit_equation_classifier(seed=seed)
     values, equations = benchmark_trajectories(25, seed=seed, num_frames=201)
     assert accuracy(classifier, values, equations) >= 0.95
     assert accuracy(classifier, values[:, :51], equations) >= 0.95
