@@ -24,35 +24,7 @@ WIND = ("vector_rmse", "energy_ratio", "energy_by_degree", "truth_energy_by_degr
 
 def to_json(verification: Verification) -> dict[str, Any]:
     """Return scores over all cases with their bounds, and what was left out, for machines; NaN becomes null."""
-    return _json(to_dataset(verification))
-
-
-def tidy_table(verification: Verification) -> pd.DataFrame:
-    """Return a table with one number a row: emulator, seed, case, member, lead, variable, metric, value.
-
-    A score over all cases has no case, one over all members no member, and one over all leads no lead. `lead` counts
-    time steps. Interval bounds are metrics of their own, such as `rmse_lower`; so are `skill_vs_NAME` and the paired
-    difference `rmse_minus_NAME`.
-    """
-    return _table(to_dataset(verification))
-
-
-def write_tables(verification: Verification, output: Path) -> list[Path]:
-    """Write scores.nc, scores.json, table.parquet and table.csv into the folder `output`."""
     dataset = to_dataset(verification)
-    table = _table(dataset)
-    paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
-    written = dataset.assign_attrs(verification=json.dumps(_plain(dataset.attrs["verification"]), ensure_ascii=False))
-    floats = {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
-    with system_errors(paths[0], dataset.nbytes):
-        written.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
-    paths[1].write_text(json.dumps(_json(dataset), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    table.to_parquet(paths[2], index=False)
-    table.to_csv(paths[3], index=False, float_format="%.7g")
-    return paths
-
-
-def _json(dataset: xr.Dataset) -> dict[str, Any]:
     facts = dict(dataset.attrs["verification"])
     about = facts.pop("emulators")
     variables, left_out = dataset["variable"].values, facts.pop("left_out")
@@ -73,6 +45,45 @@ def _json(dataset: xr.Dataset) -> dict[str, Any]:
     return dict(_plain(found))
 
 
+def tidy_table(verification: Verification) -> pd.DataFrame:
+    """Return a table with one number a row: emulator, seed, case, member, lead, variable, metric, value.
+
+    A score over all cases has no case, one over all members no member, and one over all leads no lead. `lead` counts
+    time steps. Interval bounds are metrics of their own, such as `rmse_lower`; so are `skill_vs_NAME` and the paired
+    difference `rmse_minus_NAME`.
+    """
+    import pandas as pd
+
+    dataset = to_dataset(verification)
+    frames = []
+    for label, about in dataset.attrs["verification"]["emulators"].items():
+        scores = dataset.sel(emulator=label)
+        # The name and the seed tell emulators apart, unless a number had to.
+        named = {"emulator": label if "#" in label else scores["name"].item(), "seed": scores["seed"].item()}
+        for metric, array in _rows(scores, label, about["metrics"]):
+            values = array.reset_coords(drop=True).to_series().rename("value")
+            frames.append(values[np.isfinite(values)].reset_index().assign(**named, metric=metric))
+    table = pd.concat(frames, ignore_index=True).reindex(columns=list(COLUMNS))
+    table["case"] = table["case"].map(dict(enumerate(dataset["case_name"].values)))
+    categories = dict.fromkeys(("emulator", "seed", "case", "variable", "metric"), "category")
+    return table.astype({**categories, "member": "Int64", "lead": "Int64"})
+
+
+def write_tables(verification: Verification, output: Path) -> list[Path]:
+    """Write scores.nc, scores.json, table.parquet and table.csv into the folder `output`."""
+    dataset = to_dataset(verification)
+    table = tidy_table(verification)
+    paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
+    written = dataset.assign_attrs(verification=json.dumps(_plain(dataset.attrs["verification"]), ensure_ascii=False))
+    floats = {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
+    with system_errors(paths[0], dataset.nbytes):
+        written.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
+    paths[1].write_text(json.dumps(to_json(verification), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    table.to_parquet(paths[2], index=False)
+    table.to_csv(paths[3], index=False, float_format="%.7g")
+    return paths
+
+
 def _of_emulator(
     dataset: xr.Dataset, label: str, attributes: dict[str, str], metrics: list[str], wind: dict[str, Any] | None
 ) -> dict[str, Any]:
@@ -83,10 +94,10 @@ def _of_emulator(
     own = every.isel(lead=forecast[label])
 
     def contrasts(name: str) -> dict[str, Any]:
-        arrays = every[[f"{name}{suffix}" for suffix in ("", "_lower", "_upper")]] if baselines else every
         found = {}
         for place, baseline in enumerate(baselines):
             if baseline != label:
+                arrays = every[[name, f"{name}_lower", f"{name}_upper"]]
                 shared = arrays.isel(baseline=place, lead=forecast[label] & forecast[baseline])
                 found[baseline] = {"lead_steps": shared["lead"].values, **_bounded(shared, name)}
         return found
@@ -131,43 +142,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
-
-
-def _table(dataset: xr.Dataset) -> pd.DataFrame:
-    import pandas as pd
-
-    about, names = dataset.attrs["verification"]["emulators"], dataset["name"].values
-    # The name and the seed tell emulators apart, unless a number had to.
-    texts = {
-        "emulator": [label if "#" in label else name for label, name in zip(about, names, strict=True)],
-        "seed": list(dataset["seed"].values),
-        "case": list(dataset["case_name"].values),
-        "variable": list(dataset["variable"].values),
-        "metric": [],
-    }
-    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in COLUMNS}
-    for number, label in enumerate(about):
-        for metric, array in _rows(dataset.isel(emulator=number), label, about[label]["metrics"]):
-            there = np.isfinite(array.values)
-            places: dict[Any, Any] = dict(zip(array.dims, np.nonzero(there), strict=True))
-            if "lead" in places:
-                places["lead"] = array["lead"].values[places["lead"]]
-            if metric not in texts["metric"]:
-                texts["metric"].append(metric)
-            places |= {"emulator": number, "seed": number, "metric": texts["metric"].index(metric)}
-            columns["value"].append(array.values[there])
-            for name in COLUMNS[:-1]:  # -1 for what a number has none of
-                columns[name].append(np.full(len(columns["value"][-1]), places.get(name, -1), dtype=np.int32))
-    table: dict[str, Any] = {}
-    for name in COLUMNS:
-        column = np.concatenate(columns.pop(name))
-        if name in texts:
-            different, codes = np.unique(texts[name], return_inverse=True)  # names may repeat
-            column = pd.Categorical.from_codes(np.where(column < 0, -1, codes[column]), different)
-        elif name != "value":
-            column = pd.arrays.IntegerArray(column.astype(np.int64), column < 0)
-        table[name] = column
-    return pd.DataFrame(table)
 
 
 def _rows(dataset: xr.Dataset, label: str, metrics: list[str]) -> Iterator[tuple[str, xr.DataArray]]:
