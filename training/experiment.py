@@ -44,12 +44,7 @@ class DataPart:
     @property
     def mesh(self) -> Mesh:
         """Where the fields lie, none of them read."""
-        return self.unread.mesh
-
-    @property
-    def unread(self) -> Fields:
-        """The fields with all their trajectories, none of them read: for what mesh, times and names say."""
-        return open_fields(self.source, window=self.window)
+        return open_fields(self.source, window=self.window).mesh
 
 
 @dataclass(frozen=True)

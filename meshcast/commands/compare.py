@@ -48,14 +48,14 @@ def compare(
     settings = load(CompareConfig, config_path(config), overrides or [])
     with redirect_stdout(sys.stderr):  # standard output is for the result alone
         if dry_run:
-            effort = expect(settings, say=say)
-            say(f"{effort}.")
+            remaining = expect(settings, say=say)
+            say(f"{remaining}.")
         else:
             command = shlex.join(["meshcast", *sys.argv[1:]])
             comparison = run_comparison(settings, say=say, command=command, overwrite=overwrite)
     if dry_run:
         if as_json:
-            print_json(asdict(effort))
+            print_json(asdict(remaining))
         return
     if as_json:
         print_json(to_plain(settings, comparison))

@@ -20,7 +20,8 @@ from emulator.task import Task, Variable
 from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
 from meshcast.shipped import shipped_configs
-from training.comparison.compare import CompareConfig, study_runs
+from tests.training.comparisons import study_runs
+from training.comparison.compare import CompareConfig
 from training.experiment import ExperimentConfig, TaskConfig
 
 CONFIGS = shipped_configs()

@@ -11,7 +11,10 @@ from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.plugins import load_plugins
 from inference.comparison.record import Comparison, Seed
+from training.comparison.ablation import expanded
 from training.comparison.configuration import CompareConfig
+from training.comparison.runs import experiments, runs_of
+from training.runs.study import Run
 
 PLUGINS = [
     Path(__file__).parent.parent / "plugins" / name for name in ("circular_convolution.py", "spectral_regression.py")
@@ -51,6 +54,11 @@ def config_in(folder: Path, source: Path, *overrides: str) -> CompareConfig:
     load_plugins(PLUGINS)
     places = [f"output={folder / 'runs'}", f"results={folder / 'results'}"]
     return load(CompareConfig, source / "compare.yaml", [*places, *overrides])
+
+
+def study_runs(config: CompareConfig) -> list[Run]:
+    """Return the runs of a comparison without tuning: networks once a seed, closed forms once, persistence always."""
+    return runs_of(config, experiments(expanded(config)))
 
 
 def seeds_of(comparison: Comparison) -> dict[str, Seed]:

@@ -34,18 +34,18 @@ def expanded(config: CompareConfig) -> CompareConfig:
                 raise MeshcastError(
                     f"The grid of {label} has a combination twice, or one with the label of another row."
                 )
-            rows[name] = _with_settings(row, settings, label)
+            rows[name] = _with_settings(row, settings, label) if settings else row
     return replace(config, rows=rows)
 
 
 def combinations(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """Settings by path, the last path varying fastest."""
+    """Yield settings by path, the last path varying fastest."""
     for values in product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
 
 
 def spelt(settings: Mapping[str, Any]) -> str:
-    """`processor.kind=kernel, training.noise=0.01`"""
+    """Return settings as in a label, `processor.kind=kernel, training.noise=0.01`."""
     return ", ".join(
         f"{path}={value if isinstance(value, str) else f'{value:g}' if isinstance(value, float) else json.dumps(value)}"
         for path, value in settings.items()
@@ -53,18 +53,19 @@ def spelt(settings: Mapping[str, Any]) -> str:
 
 
 def as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as a command line would give them."""
+    """Return settings as a command line would give them."""
     return [f"{path}={json.dumps(value)}" for path, value in settings.items()]
 
 
 def _with_settings(row: RowConfig, settings: Mapping[str, Any], label: str) -> RowConfig:
-    training = {path: value for path, value in settings.items() if path.startswith("training.")}
-    emulator = {f"emulator.{path}": value for path, value in settings.items() if path not in training}
-    varied = row.emulator
+    training, emulator = dict(row.training), {}
+    for path, value in settings.items():
+        if path.startswith("training."):
+            training[path.removeprefix("training.")] = value
+        else:
+            emulator[f"emulator.{path}"] = value
     try:
-        if emulator:
-            varied = load(EmulatorSection, {"emulator": resolve(varied)}, as_overrides(emulator)).emulator
+        section = load(EmulatorSection, {"emulator": resolve(row.emulator)}, as_overrides(emulator))
     except MeshcastError as error:
         raise MeshcastError(f"grid of {label}: {error}") from None
-    changed = {path.removeprefix("training."): value for path, value in training.items()}
-    return replace(row, emulator=varied, training={**row.training, **changed}, grid={})
+    return replace(row, emulator=section.emulator, training=training, grid={})

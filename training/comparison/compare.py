@@ -32,11 +32,11 @@ from training.comparison.configuration import (
 )
 from training.comparison.equal_sizes import equally_large
 from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
-from training.comparison.forecast_files import Starts, at_starts, common_starts, read_row
-from training.comparison.remaining_time import Effort, Timings, effort_of
+from training.comparison.forecast_files import at_starts, common_starts, read_row
+from training.comparison.remaining_time import RemainingTime, Timings, remaining_time
 from training.comparison.rows import loaded_seed, rows_of
-from training.comparison.runs import experiments, runs_of, study_runs
-from training.comparison.starts import SharedForcings, forecast_from, refuse_long_history, spread
+from training.comparison.runs import experiments, runs_of
+from training.comparison.starts import SharedForcings, Starts, forecast_from, refuse_long_history, spread
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
 from training.optimisation.tracking import track_table
@@ -45,7 +45,7 @@ from training.runs.study import Result, progress_of, refuse_several_devices, run
 
 __all__ = [
     "CompareConfig", "Comparison", "RowConfig", "StartsConfig", "TuningConfig",
-    "compare", "expect", "study_runs", "to_plain",
+    "compare", "expect", "to_plain",
 ]  # fmt: skip
 
 
@@ -89,7 +89,7 @@ def compare(
     refuse_unwritable(Path(config.results) / "timings")
     folder = take_folder(config, overwrite)
     timings = Timings(config.results, data, say)
-    say(f"{_effort(plan, data, timings)}.")
+    say(f"{_remaining(plan, data, timings)}.")
     tuned, tried, results = _run(plan, data, timings, progress, say)
     rows = rows_of(plan.config, tuned, results, plan.given, tried)
     seeds = [seed for row in rows for seed in row.seeds]
@@ -115,13 +115,13 @@ def compare(
     return comparison
 
 
-def expect(config: CompareConfig, *, say: Callable[[str], None] = lambda text: None) -> Effort:
-    """What is left to train and about how long it takes; nothing is trained.
+def expect(config: CompareConfig, *, say: Callable[[str], None] = lambda text: None) -> RemainingTime:
+    """Return what is left to train and about how long it takes; nothing is trained.
 
     Raises MeshcastError as `compare` does.
     """
     data = PreparedData()
-    return _effort(_planned(config, data, say), data, Timings(config.results, data, say))
+    return _remaining(_planned(config, data, say), data, Timings(config.results, data, say))
 
 
 def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], None]) -> _Plan:
@@ -129,7 +129,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
     plain = expanded(config)
-    test, mesh = data.fields(config.data.test), config.data.train.mesh
+    test, mesh = data.fields(config.data.test), data.fields(config.data.train).mesh
     if not mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
     task = config.task.build(test)
@@ -138,7 +138,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
         f"{label} is left out: {seed.reason.rstrip('.')}" for label, seed in given.items() if seed.emulator is None
     ]
     planned = {label: experiment for label, experiment in experiments(plain).items() if label not in given}
-    refuse_long_history(plain.data, planned)
+    refuse_long_history(plain.data, planned, data)
     refuse_several_devices(runs_of(plain, planned))
     tasks = [experiment.task.build(test) for experiment in planned.values()]
     emulators = [row.emulator for row in plain.rows.values()]
@@ -146,11 +146,10 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     tasks += [seed.emulator.emulator.task for seed in given.values() if seed.emulator is not None]
     starts = spread(plain.forecast, [task, *tasks], test)
     files = [read_row(label, row, test, task) for label, row in plain.rows.items() if row.forecast_file is not None]
-    starts, left_out = common_starts(files, starts, task.time_step)
-    notices += [*left_out, *(text for file in files for text in file.notices)]
-    given |= {
-        file.label: Seed(file.label, "loaded", forecast=at_starts(file, starts, task.time_step)) for file in files
-    }
+    starts, left_out = common_starts([forecast for forecast, _ in files], starts, task.time_step)
+    notices += [*left_out, *(text for _, changes in files for text in changes)]
+    for forecast, _ in files:
+        given[forecast.name] = Seed(forecast.name, "loaded", forecast=at_starts(forecast, starts, task.time_step))
     planned = equally_large(plain, planned, data)
     tried = candidates(plain.tuning, planned)
     for text in notices:
@@ -158,7 +157,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     return _Plan(plain, test, task, given, starts, planned, tried, tuple(notices))
 
 
-def _effort(plan: _Plan, data: PreparedData, timings: Timings) -> Effort:
+def _remaining(plan: _Plan, data: PreparedData, timings: Timings) -> RemainingTime:
     """Trials and runs that are left; the runs of a row whose trials are not finished are."""
     results = plan.config.results
     tried = progress_of([candidate.run for candidate in plan.candidates], results, data)
@@ -168,7 +167,7 @@ def _effort(plan: _Plan, data: PreparedData, timings: Timings) -> Effort:
     tried_so_far = trials([candidate for candidate, _ in finished], [result for _, result in finished], results)
     runs = progress_of(runs_of(plan.config, with_chosen(plan.experiments, tried_so_far)), results, data, emulators=True)
     runs = [replace(run, result=None, updates=0) if run.run.label in waiting else run for run in runs]
-    return effort_of([*runs, *tried], timings)
+    return remaining_time([*runs, *tried], timings)
 
 
 def _run(
@@ -182,7 +181,7 @@ def _run(
         progress=progress,
         say=say,
         prepared=data,
-        timed=timings.of_run,
+        timed=timings.seconds_per_update,
     )
     found = trials(plan.candidates, tried, results)
     tuned = with_chosen(plan.experiments, found)
@@ -191,7 +190,7 @@ def _run(
             say(f"{trial.label}: {', '.join(f'{path}={value}' for path, value in trial.settings.items())} chosen")
     runs = runs_of(plan.config, tuned)
     return tuned, found, run_study(
-        runs, results, progress=progress, say=say, emulators=True, prepared=data, timed=timings.of_run
+        runs, results, progress=progress, say=say, emulators=True, prepared=data, timed=timings.seconds_per_update
     )  # fmt: skip
 
 

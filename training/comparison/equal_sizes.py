@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -40,26 +40,26 @@ def equally_large(
         if not config.rows[label].keep_size:
             assert isinstance(experiment.emulator, NetworkConfig)
             try:
-                section = with_parameters(experiment.emulator, config.parameters, _Counter(data.prepare(experiment)))
+                section = with_parameters(experiment.emulator, config.parameters, _counter(data.prepare(experiment)))
             except MeshcastError as error:
                 raise MeshcastError(f"{label}: {error} Or give the row keep_size: true.") from None
             sized[label] = replace(experiment, emulator=section)
     return sized
 
 
-class _Counter:
-    """Trainable weights of what a configuration builds on an experiment's data; graphs do not depend on the width."""
+def _counter(prepared: Prepared) -> Callable[[NetworkConfig], int]:
+    """Return the function that counts the trainable weights of a network built on an experiment's data."""
+    task, mesh = prepared.task, prepared.train.mesh
+    flags = 0 if prepared.valid is None else mask_flags(prepared.valid, task).shape[1]
+    graphs: ModelGraphs | None = None  # which do not depend on the width
 
-    def __init__(self, prepared: Prepared) -> None:
-        self.prepared = prepared
-        self.graphs: ModelGraphs | None = None
-
-    def __call__(self, section: NetworkConfig) -> int:
-        task, mesh = self.prepared.task, self.prepared.train.mesh
-        statics = len(task.static)
+    def count(section: NetworkConfig) -> int:
+        nonlocal graphs
+        statics = len(task.static) + flags
         statics += 3 * len(task.prognostic) if section.node_statistics else 0  # see `first_guess.node_statistics`
-        statics += 0 if self.prepared.valid is None else mask_flags(self.prepared.valid, task).shape[1]
         with torch.random.fork_rng(devices=[]):
-            network = build_network(section, task, mesh, statics, self.graphs)
-        self.graphs = graphs_of(network)
+            network = build_network(section, task, mesh, statics, graphs)
+        graphs = graphs_of(network)
         return sum(weight.numel() for weight in network.parameters())
+
+    return count

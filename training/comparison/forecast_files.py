@@ -1,9 +1,10 @@
-"""Forecasts of others as rows: their names, units, nodes and dates made ours, and the starts where all of them meet."""
+"""Forecast files as rows: their names, units, nodes and dates become ours, scored where all of them start."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,78 +24,43 @@ from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
 from inference.scores.flow import winds
 from training.comparison.configuration import RowConfig
+from training.comparison.starts import Starts
 
 MUCH_FINER = 2  # times as many nodes: their values are averaged over ours, where interpolation would pick some
 
 
-@dataclass(frozen=True, eq=False)
-class Starts:
-    """Initial times and trajectories [case] of a comparison's forecasts, and their lead times [lead] in steps."""
-
-    init_time: NDArray[np.int64]
-    trajectory: NDArray[np.int64]
-    lead_steps: NDArray[np.int64]
-
-    @property
-    def steps(self) -> int:
-        """Steps a rollout must take."""
-        return int(self.lead_steps[-1])
-
-    def __len__(self) -> int:
-        return len(self.init_time)
-
-
-@dataclass(frozen=True, eq=False)
-class ForeignRow:
-    """Another's forecast with our names, units and nodes, on its own dates.
-
-    regridding: how its fields came to our nodes, empty where they are there.
-    notices: what was renamed, converted or left out, a sentence each.
-    """
-
-    label: str
-    forecast: Forecast
-    regridding: str
-    notices: tuple[str, ...]
-
-
-def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> ForeignRow:
-    """Return a row's forecast file as the comparison's truth and task have it.
+def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> tuple[Forecast, list[str]]:
+    """Return a row's forecast file with our names, units and nodes, on its own dates, and what was changed for that.
 
     Raises MeshcastError where it holds no variable of the task, units that cannot be converted, or other places.
     """
     assert row.forecast_file is not None
     forecast, notices = read_forecast(Path(row.forecast_file)), []
-    columns, names, factors = [], [], []
-    ours = {variable.name: variable for variable in task.predicted}
-    for name in ours:
-        theirs = _column(forecast, name, row.rename)
-        if theirs is None:
+    units = {variable.name: variable.units for variable in task.predicted}
+    converted = {}
+    for name, wanted in units.items():
+        column = _column(forecast, name, row.rename)
+        if column is None:
             notices.append(f"{label} does not forecast {name}, which no row is scored on")
             continue
-        units = forecast.units[theirs]
-        convert = conversion(units, ours[name].units)
+        given = forecast.units[column]
+        convert = conversion(given, wanted)
         if convert is None:
             raise MeshcastError(
-                f"{label}: {row.forecast_file} has {name} in {units or 'no units'}, which cannot become "
-                f"{ours[name].units}. Correct the file's units, or rename another of its variables: "
-                f"{', '.join(forecast.variables)}."
+                f"{label}: {row.forecast_file} has {name} in {given or 'no units'}, which cannot become {wanted}. "
+                f"Correct the file's units, or rename another of its variables: {', '.join(forecast.variables)}."
             )
         if convert.needed:
-            notices.append(f"{label}: {name} was converted from {units} to {ours[name].units}")
-        columns.append(theirs)
-        names.append(name)
-        factors.append(convert)
-    if not columns:
+            notices.append(f"{label}: {name} was converted from {given} to {wanted}")
+        converted[name] = convert(forecast.values[..., column])
+    if not converted:
         raise MeshcastError(
-            f"{label}: {row.forecast_file} holds {', '.join(forecast.variables)}, none of {', '.join(ours)}"
-            f"{nearest(next(iter(ours)), forecast.variables)}. Name what is ours with rename: {{THEIRS: OURS}}."
+            f"{label}: {row.forecast_file} holds {', '.join(forecast.variables)}, none of {', '.join(units)}"
+            f"{nearest(next(iter(units)), forecast.variables)}. Name what is ours with rename: {{THEIRS: OURS}}."
         )
-    values = np.stack(
-        [convert(forecast.values[..., column]) for column, convert in zip(columns, factors, strict=True)], axis=-1
-    )
-    values, remapping = _on_our_nodes(
-        label, values, forecast.mesh, test.mesh, names, [ours[name].units for name in names]
+    names, units_found = tuple(converted), tuple(units[name] for name in converted)
+    values, regridding = _on_our_nodes(
+        label, np.stack(list(converted.values()), axis=-1), forecast.mesh, test.mesh, names, units_found
     )
     trajectory = forecast.trajectory
     if test.ensemble_axis == "trajectory" and test.ensemble_size == 1:
@@ -105,45 +71,46 @@ def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> ForeignRow
         forecast,
         name=label,
         values=values,
-        variables=tuple(names),
-        units=tuple(ours[name].units for name in names),
+        variables=names,
+        units=units_found,
         mesh=test.mesh,
         trajectory=trajectory,
-        attributes={**forecast.attributes, **({"regridding": remapping} if remapping else {})},
+        attributes={**forecast.attributes, **regridding},
     )
-    return ForeignRow(label, placed, remapping, tuple(notices))
+    return placed, notices
 
 
-def common_starts(rows: Sequence[ForeignRow], starts: Starts, time_step: TimeStep) -> tuple[Starts, list[str]]:
-    """The starts and lead times that every foreign forecast has too, and a sentence for each that lacks some.
+def common_starts(forecasts: Sequence[Forecast], starts: Starts, time_step: TimeStep) -> tuple[Starts, list[str]]:
+    """Return the starts and lead times that every forecast has too, and a sentence for each that lacks some.
 
     All rows are then scored on these. Raises MeshcastError where a forecast has none.
     """
-    met, notices = starts, []
-    for row in rows:
-        cases, leads = _met(row.forecast, starts, time_step)
+    common_cases = np.ones(len(starts), dtype=bool)
+    common_leads = np.ones(len(starts.lead_steps), dtype=bool)
+    notices = []
+    for forecast in forecasts:
+        cases, leads = _found(forecast, starts, time_step)
         if not cases.any() or not leads.any():
-            raise MeshcastError(_apart(row, starts, cases, time_step))
+            raise MeshcastError(_without_common_dates(forecast, starts, cases, time_step))
         if not (cases.all() and leads.all()):
             notices.append(
-                f"{row.label} has {cases.sum()} of {len(starts)} starts and {leads.sum()} of {len(starts.lead_steps)} "
-                "lead times: every row is scored on those"
+                f"{forecast.name} has {cases.sum()} of {len(starts)} starts and {leads.sum()} of "
+                f"{len(starts.lead_steps)} lead times: every row is scored on those"
             )
-        key = np.isin(_keys(met), _keys(starts)[cases])
-        met = Starts(met.init_time[key], met.trajectory[key], np.intersect1d(met.lead_steps, starts.lead_steps[leads]))
-        if len(met) == 0 or len(met.lead_steps) == 0:
+        common_cases &= cases
+        common_leads &= leads
+        if not common_cases.any() or not common_leads.any():
             raise MeshcastError(
-                f"{row.label} and the forecast files before it have no start and lead time in common. Compare them one "
-                "at a time."
+                f"{forecast.name} and the forecast files before it have no start and lead time in common. Compare them "
+                "one at a time."
             )
-    return met, notices
+    common = Starts(starts.init_time[common_cases], starts.trajectory[common_cases], starts.lead_steps[common_leads])
+    return common, notices
 
 
-def at_starts(row: ForeignRow, starts: Starts, time_step: TimeStep) -> Forecast:
-    """The forecast in the order of our starts and leads, all of which it has."""
-    forecast = row.forecast
-    place = {key: case for case, key in enumerate(_keys(forecast).tolist())}
-    cases = np.array([place[key] for key in _keys(starts).tolist()])
+def at_starts(forecast: Forecast, starts: Starts, time_step: TimeStep) -> Forecast:
+    """Return the forecast in the order of our starts and lead times, all of which it has."""
+    cases = _cases_of(forecast, starts)
     wanted = time_step.advance(starts.init_time[:1], starts.lead_steps)
     leads = np.searchsorted(forecast.valid_time[cases[0]], wanted)
     return replace(
@@ -157,23 +124,22 @@ def at_starts(row: ForeignRow, starts: Starts, time_step: TimeStep) -> Forecast:
 
 
 def _column(forecast: Forecast, name: str, rename: Mapping[str, str]) -> int | None:
-    for column, theirs in enumerate(forecast.variables):
-        if rename.get(theirs) == name:
-            return column
-    if name in forecast.variables:
-        return forecast.variables.index(name)
-    canonical = [canonical_name(theirs) for theirs in forecast.variables]
-    return canonical.index(canonical_name(name)) if canonical_name(name) in canonical else None
+    matches = (
+        [rename.get(theirs) == name for theirs in forecast.variables],
+        [theirs == name for theirs in forecast.variables],
+        [canonical_name(theirs) == canonical_name(name) for theirs in forecast.variables],
+    )
+    return next((match.index(True) for match in matches if True in match), None)
 
 
 def _on_our_nodes(
     label: str, values: NDArray[np.float32], theirs: Mesh, ours: Mesh, names: Sequence[str], units: Sequence[str]
-) -> tuple[NDArray[np.float32], str]:
-    """Values [..., node, variable] on our nodes, and how they came there."""
+) -> tuple[NDArray[np.float32], dict[str, str]]:
+    """Return values [..., node, variable] on our nodes, and the attribute that says how they were regridded, if any."""
     if theirs.same_nodes(ours):
-        return values, ""
+        return values, {}
     if (among := nodes_among(theirs, ours)) is not None:
-        return values[..., among, :], ""
+        return values[..., among, :], {}
     try:
         remapping = _remapping(theirs, ours)
     except MeshcastError as error:
@@ -181,59 +147,55 @@ def _on_our_nodes(
     placed = remapping.apply_known(values)
     for east, north in winds(names, units):
         placed[..., [east]], placed[..., [north]] = remapping.apply_vector(values[..., [east]], values[..., [north]])
-    return placed.astype(np.float32), remapping.describe()
+    return placed.astype(np.float32), {"regridding": remapping.describe()}
 
 
 def _remapping(theirs: Mesh, ours: Mesh) -> Interpolation:
     if theirs.num_nodes >= MUCH_FINER * ours.num_nodes:
-        try:
+        with suppress(MeshcastError):
             return conservative(theirs, ours)
-        except MeshcastError:
-            pass
     return bilinear(theirs, ours)
 
 
-def _keys(cases: Forecast | Starts) -> NDArray[np.str_]:
-    """[case] what tells a start from another."""
-    pairs = zip(cases.init_time.tolist(), cases.trajectory.tolist(), strict=True)
-    return np.array([f"{start} {trajectory}" for start, trajectory in pairs])
+def _cases_of(forecast: Forecast, starts: Starts) -> NDArray[np.int64]:
+    """Return the forecast's case of each start [case], -1 where it has none."""
+    cases = {key: case for case, key in enumerate(_keys(forecast))}
+    return np.array([cases.get(key, -1) for key in _keys(starts)])
 
 
-def _met(forecast: Forecast, starts: Starts, time_step: TimeStep) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """[case], [lead] which of our starts, and of our lead times from all of these, a forecast has."""
-    keys = _keys(forecast)
-    cases = np.isin(_keys(starts), keys)
-    place = {key: case for case, key in enumerate(keys.tolist())}
-    leads = np.ones(len(starts.lead_steps), dtype=bool)
-    for start, key in zip(starts.init_time[cases], _keys(starts)[cases].tolist(), strict=True):
-        leads &= np.isin(time_step.advance(start, starts.lead_steps), forecast.valid_time[place[key]])
-    return cases, leads
+def _keys(cases: Forecast | Starts) -> list[tuple[int, int]]:
+    return list(zip(cases.init_time.tolist(), cases.trajectory.tolist(), strict=True))
 
 
-def _apart(row: ForeignRow, starts: Starts, cases: NDArray[np.bool_], time_step: TimeStep) -> str:
-    """Both ranges, steps, and how many starts meet."""
-    forecast = row.forecast
-    ours = _described(starts.init_time, time_step, time_step, starts.lead_steps)
-    theirs = _described(forecast.init_time, forecast.time_step, forecast.time_step, forecast.lead_steps)
+def _found(forecast: Forecast, starts: Starts, time_step: TimeStep) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which of our starts [case] a forecast has, and which lead times [lead] from all of these."""
+    case = _cases_of(forecast, starts)
+    found = case >= 0
+    wanted = time_step.advance(starts.init_time[found, None], starts.lead_steps)
+    leads = (wanted[:, :, None] == forecast.valid_time[case[found], None, :]).any(axis=2).all(axis=0)
+    return found, leads
+
+
+def _without_common_dates(forecast: Forecast, starts: Starts, cases: NDArray[np.bool_], time_step: TimeStep) -> str:
+    ours = _dates(starts.init_time, time_step, starts.lead_steps)
+    theirs = _dates(forecast.init_time, forecast.time_step, forecast.lead_steps)
     return (
-        f"The dates of {row.label} do not meet ours: its forecasts begin {theirs}, the comparison's {ours}; "
+        f"The dates of {forecast.name} do not meet ours: its forecasts begin {theirs}, the comparison's {ours}; "
         f"{cases.sum()} of {len(starts)} starts meet{', but no lead time from them' if cases.any() else ''}. Give "
         "forecasts from our starts, or choose data.test, forecast.every and task.time_step to meet theirs."
     )
 
 
-def _described(
-    init_time: NDArray[np.int64], clock: TimeStep, time_step: TimeStep, lead_steps: NDArray[np.int64]
-) -> str:
+def _dates(init_time: NDArray[np.int64], time_step: TimeStep, lead_steps: NDArray[np.int64]) -> str:
     times = np.unique(init_time)
-    span = f"{clock.moment(times[0])} to {clock.moment(times[-1])}"
-    between = "" if len(times) < 2 else f" every {_spacing(times, clock)}"
+    span = f"{time_step.moment(times[0])} to {time_step.moment(times[-1])}"
+    between = "" if len(times) < 2 else f" every {_spacing(times, time_step)}"
     values, unit = time_step.lead_times(lead_steps[[0, -1]])
     return f"{span}{between} ({len(times)} times) with lead times {values[0]:g} to {values[1]:g} {unit}"
 
 
-def _spacing(times: NDArray[np.int64], clock: TimeStep) -> str:
+def _spacing(times: NDArray[np.int64], time_step: TimeStep) -> str:
     usual = int(np.median(np.diff(times)))
-    if clock.true_length is not None:
-        return f"{usual / clock.count * clock.true_length:g}"
-    return str(TimeStep(usual)) if clock.unit == "second" else f"{usual / 86_400:.0f} days"
+    if time_step.true_length is not None:
+        return f"{usual / time_step.count * time_step.true_length:g}"
+    return str(TimeStep(usual)) if time_step.unit == "second" else f"{usual / 86_400:.0f} days"

@@ -1,4 +1,4 @@
-"""What is left of a comparison: seconds an update of each row takes, and the time that the runs to come need."""
+"""The time that the runs left of a comparison take, from the seconds that an update of each row takes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TIMED = 4  # enough to tell a minute from an hour; where minutes become updates,
 
 
 @dataclass(frozen=True)
-class Effort:
-    """What is left to do.
+class RemainingTime:
+    """What is left of a comparison.
 
-    runs, left: of the comparison in all, and unfinished, trials among them.
+    runs, left: in all, and unfinished, trials among them.
     seconds: of one core for the networks left; closed forms and forecasts come on top.
     unknown: labels whose updates could not be timed, and why.
     """
@@ -59,25 +59,23 @@ class Timings:
     def __init__(self, results: Path | str, data: PreparedData, say: Callable[[str], None] = lambda text: None) -> None:
         self.folder, self.data, self.say = Path(results) / "timings", data, say
 
-    def seconds_per_update(self, label: str, experiment: ExperimentConfig) -> float:
-        """Of one core, validation's share included."""
-        updates = TIMED if experiment.training.minutes is None else TIMED_UPDATES
-        path = self.folder / f"{_key(experiment, updates)}.json"
-        if (kept := _read(path)) is None:
-            self.say(f"timing {label} ...")
-            kept = measured(self.data.prepare(experiment), updates)
-            with atomic_file(path) as part:
-                content = {"label": label, "update": kept[0], "validation": kept[1]}
-                part.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        update, validation = kept
-        return float(update + validation / experiment.validation.every)
-
-    def of_run(self, run: Run) -> float:
-        """As a study asks for it."""
-        return self.seconds_per_update(run.label, run.config)
+    def seconds_per_update(self, run: Run) -> float:
+        """Return the seconds of one core that an update of a run takes, its share of the validations included."""
+        updates = TIMED if run.config.training.minutes is None else TIMED_UPDATES
+        path = self.folder / f"{_key(run.config, updates)}.json"
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            update, validation = float(stored["update"]), float(stored["validation"])
+        except (OSError, ValueError, TypeError, KeyError):  # not timed yet, or the file is damaged
+            self.say(f"timing {run.label} ...")
+            update, validation = measure(self.data.prepare(run.config), updates)
+            with atomic_file(path) as temporary:
+                content = {"label": run.label, "update": update, "validation": validation}
+                temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+        return update + validation / run.config.validation.every
 
 
-def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
+def measure(prepared: Prepared, updates: int) -> tuple[float, float]:
     """Return the seconds an update and a validation take, by some updates of a copy that is thrown away."""
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
@@ -87,40 +85,27 @@ def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
             return time_parts(config, emulator, windows, starts, updates)
 
 
-def effort_of(runs: Sequence[Progress], timings: Timings) -> Effort:
-    """The time that unfinished runs take; networks of few updates are not worth timing."""
+def remaining_time(runs: Sequence[Progress], timings: Timings) -> RemainingTime:
+    """Return the time that unfinished runs take; networks of few updates are not worth timing."""
     left = [progress for progress in runs if progress.result is None]
     seconds, unknown = 0.0, {}
     for progress in left:
         label, config = progress.run.label, progress.run.config
-        if is_closed_form(config.emulator) or label in unknown:
-            continue
-        if config.training.minutes is None and config.training.updates <= FEW_UPDATES:
+        minutes, updates = config.training.minutes, config.training.updates
+        if is_closed_form(config.emulator) or label in unknown or (minutes is None and updates <= FEW_UPDATES):
             continue
         try:
-            per_update = timings.seconds_per_update(label, config)
+            per_update = timings.seconds_per_update(progress.run)
         except Exception as error:  # whatever it is, the run itself will fail of it and be reported
             unknown[label] = str(error) if isinstance(error, MeshcastError) else f"{type(error).__name__}: {error}"
             continue
-        done = progress.updates * per_update
-        whole = (
-            config.training.updates * per_update if config.training.minutes is None else config.training.minutes * 60
-        )
-        seconds += max(whole - done, 0.0)
-    return Effort(len(runs), len(left), seconds, tuple(f"{label} ({reason})" for label, reason in unknown.items()))
-
-
-def _read(path: Path) -> tuple[float, float] | None:
-    """Seconds of an update and of a validation; None where they are not there, or not readable any more."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return float(kept["update"]), float(kept["validation"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        whole = updates * per_update if minutes is None else 60 * minutes
+        seconds += max(whole - progress.updates * per_update, 0.0)
+    return RemainingTime(len(runs), len(left), seconds, tuple(f"{label} ({text})" for label, text in unknown.items()))
 
 
 def _key(experiment: ExperimentConfig, updates: int) -> str:
-    """A hash of what the times depend on: not the seed, the rates, nor how many updates and validations there are."""
+    """Return a hash of what the times depend on: not the seed, the rates, nor how often is updated and validated."""
     alike: dict[str, Any] = {"seed": 0, "minutes": None, "learning_rate": 1.0, "warm_up": 0}
     training = replace(experiment.training, updates=updates, noise=0.0, weight_decay=0.0, **alike)
     validation = replace(experiment.validation, every=1)

@@ -23,9 +23,8 @@ from inference.comparison.record import Seed
 from inference.comparison.row_scores import ranking_score
 from inference.scores.verification import verify
 from training.comparison.configuration import CompareConfig
-from training.comparison.forecast_files import Starts
 from training.comparison.older_files import with_rows
-from training.comparison.starts import forecast_from
+from training.comparison.starts import Starts, forecast_from
 from training.experiment import ExperimentConfig
 from training.preparation.prepared import PreparedData
 from training.runs.fit import fit

@@ -10,19 +10,14 @@ from emulator.baselines.persistence import PersistenceConfig
 from emulator.build import is_closed_form
 from emulator.foundation.configuration import load, resolve
 from graphs.errors import MeshcastError
-from training.comparison.ablation import as_overrides, expanded
+from training.comparison.ablation import as_overrides
 from training.comparison.configuration import CompareConfig, RowConfig
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.runs.study import Run
 
 
-def study_runs(config: CompareConfig) -> list[Run]:
-    """The runs of a comparison without tuning: networks once a seed, closed forms once, persistence always."""
-    return runs_of(config, experiments(expanded(config)))
-
-
 def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
-    """Return by label what is fitted; no row is loaded or read. The grids must be expanded."""
+    """Return by label what is fitted, of a comparison whose grids are expanded; no data are read."""
     rows = dict(config.rows)
     if not any(isinstance(row.emulator, PersistenceConfig) for row in rows.values()):
         if "persistence" in rows:
@@ -45,7 +40,7 @@ def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
 
 
 def runs_of(config: CompareConfig, experiments: Mapping[str, ExperimentConfig]) -> list[Run]:
-    """Networks once a seed, closed forms once."""
+    """Return the runs of the experiments: networks once a seed, closed forms once."""
     return [
         Run(label, experiment, seed)
         for label, experiment in experiments.items()
@@ -54,12 +49,12 @@ def runs_of(config: CompareConfig, experiments: Mapping[str, ExperimentConfig]) 
 
 
 def networks(experiments: Mapping[str, ExperimentConfig]) -> dict[str, ExperimentConfig]:
-    """Those fitted by gradient descent."""
+    """Return those fitted by gradient descent."""
     return {label: experiment for label, experiment in experiments.items() if not is_closed_form(experiment.emulator)}
 
 
 def varied(experiment: ExperimentConfig, settings: Mapping[str, Any], what: str) -> ExperimentConfig:
-    """An experiment with other settings, by dotted path.
+    """Return an experiment with other settings, by dotted path.
 
     what: asks for them, for the message where a path leads nowhere.
     """

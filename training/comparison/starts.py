@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts
@@ -16,14 +17,33 @@ from emulator.task import Task
 from graphs.errors import MeshcastError
 from inference.comparison.record import Seed
 from training.comparison.configuration import StartsConfig
-from training.comparison.forecast_files import Starts
 from training.experiment import DataConfig, ExperimentConfig
 from training.optimisation.clock import working_seconds
+from training.preparation.prepared import PreparedData
 from training.runs.references import same_starts
+
+SharedForcings = dict[tuple[tuple[str, ...], bytes], Forcings]  # by names and nodes; computed once for all rows
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Initial times and trajectories [case] of a comparison's forecasts, and their lead times [lead] in steps."""
+
+    init_time: NDArray[np.int64]
+    trajectory: NDArray[np.int64]
+    lead_steps: NDArray[np.int64]
+
+    @property
+    def steps(self) -> int:
+        """The steps a rollout must take."""
+        return int(self.lead_steps[-1])
+
+    def __len__(self) -> int:
+        return len(self.init_time)
 
 
 def spread(wanted: StartsConfig, tasks: Sequence[Task], test: Fields) -> Starts:
-    """Initial times and trajectories from which every row can start, the longest history deciding."""
+    """Return initial times and trajectories from which every row can start, the longest history deciding."""
     longest = max(tasks, key=lambda task: task.history)
     init_time, trajectory = spread_starts(test, longest, wanted.steps)
     if test.ensemble_axis != "trajectory":
@@ -36,31 +56,25 @@ def spread(wanted: StartsConfig, tasks: Sequence[Task], test: Fields) -> Starts:
     return Starts(init_time, trajectory, np.arange(1, wanted.steps + 1))
 
 
-def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentConfig]) -> None:
-    """Raise MeshcastError where a part is too short for the history of a row and one step after it."""
-    parts = {"training": data.train, "validation": data.validation, "test": data.test}
-    lengths: dict[str, tuple[int, Fields]] = {}
-    for name, part in parts.items():
-        if part is not None:
-            fields = part.unread
-            lengths[name] = len(fields.times), fields
+def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentConfig], prepared: PreparedData) -> None:
+    """Raise MeshcastError where a split is too short for the history of a row and one step after it."""
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    series = {name: prepared.fields(split) for name, split in splits.items() if split is not None}
     for label, experiment in experiments.items():
-        short = {}
-        for name, (length, fields) in lengths.items():
+        history = experiment.task.history
+        short = []
+        for name, fields in series.items():
             frames = experiment.task.build(fields).time_step.frames(fields.time_step)
-            if (length - 1) // frames < experiment.task.history:
-                short[name] = length
+            if (len(fields.times) - 1) // frames < history:
+                short.append(name)
         if short:
-            told = ", ".join(f"{name} {length} times" for name, (length, _) in lengths.items())
+            lengths = ", ".join(f"{name} {len(fields.times)} times" for name, fields in series.items())
             raise MeshcastError(
-                f"task.history is {experiment.task.history} for {label}, and a step after it needs "
-                f"{experiment.task.history + 1} times a time step apart, but the parts hold: {told}. The "
-                f"{' and '.join(short)} part{'s are' if len(short) > 1 else ' is'} too short: set task.history (or "
-                "that of the row) lower, or give longer series."
+                f"task.history is {history} for {label}, and a step after it needs {history + 1} times a time step "
+                f"apart, but the parts hold: {lengths}. The {' and '.join(short)} part"
+                f"{'s are' if len(short) > 1 else ' is'} too short: set task.history (or that of the row) lower, or "
+                "give longer series."
             )
-
-
-SharedForcings = dict[tuple[tuple[str, ...], bytes], Forcings]  # by names and nodes; computed once for all rows
 
 
 def forecast_from(
@@ -72,20 +86,20 @@ def forecast_from(
     """
     if seed.emulator is None or seed.forecast is not None:
         return seed
-    trained = replace(seed.emulator, name=seed.label)
     on_gpu = torch.cuda.is_initialized()
     begun = working_seconds(on_gpu)
-    task, mesh = trained.emulator.task, trained.emulator.mesh
+    task, mesh = seed.emulator.emulator.task, seed.emulator.emulator.mesh
     key, shared = (task.forcing, mesh.positions.tobytes()), {} if shared is None else shared
     shared[key] = shared.get(key) or forcings_of(task, mesh, test, forcing_tables)
+    trained = replace(seed.emulator, name=seed.label)
     (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, given=shared[key])
     seconds = (working_seconds(on_gpu) - begun) / (starts.steps * len(starts))
-    leads = starts.lead_steps - 1
-    values = forecast.values if len(leads) == starts.steps else forecast.values[:, :, leads]
+    every = len(starts.lead_steps) == starts.steps
+    values = forecast.values if every else forecast.values[:, :, starts.lead_steps - 1]
     forecast = replace(
         forecast,
         values=np.where(np.isfinite(values), values, np.float32(np.nan)),
         lead_steps=starts.lead_steps,
-        attributes={**forecast.attributes} | ({} if seed.seed is None else {"seed": str(seed.seed)}),
+        attributes={**forecast.attributes, **({} if seed.seed is None else {"seed": str(seed.seed)})},
     )
     return replace(seed, forecast=forecast, inference_seconds=seconds)

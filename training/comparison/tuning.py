@@ -26,7 +26,7 @@ class Candidate:
 
 
 def candidates(tuning: TuningConfig | None, experiments: Mapping[str, ExperimentConfig]) -> list[Candidate]:
-    """Trials of every network row, equally many of each.
+    """Return the trials of every network row, equally many of each.
 
     Raises MeshcastError where a path leads nowhere in one of the rows.
     """
@@ -44,7 +44,7 @@ def candidates(tuning: TuningConfig | None, experiments: Mapping[str, Experiment
 
 
 def shortened(training: TrainingConfig, tuning: TuningConfig) -> TrainingConfig:
-    """The training of a trial: fewer updates, the warm-up the same share of them."""
+    """Return the training of a trial: fewer updates, the warm-up the same share of them."""
     if tuning.updates is None and training.minutes is not None:
         # How many updates the minutes come to is not known yet; the warm-up shrinks with them all the same.
         minutes, updates, share = training.minutes * tuning.share, training.updates, tuning.share
@@ -55,16 +55,19 @@ def shortened(training: TrainingConfig, tuning: TuningConfig) -> TrainingConfig:
 
 
 def trials(found: Sequence[Candidate], results: Sequence[Result], folder: Path | str) -> list[Trial]:
-    """What came of the candidates, the best of each row marked; one that diverged or failed is infinitely bad.
+    """Return what came of the candidates, the best of each row marked as chosen; of equals the first is taken.
 
-    Of equals the first is taken; where all of a row diverged, none.
+    One that diverged or failed is infinitely bad: where all of a row are, none is chosen.
 
     folder: of the results.
     """
-    scores = [_score(result) for result in results]
+    scores = [
+        result.validation_score if result.status == "done" and result.validation_score is not None else math.inf
+        for result in results
+    ]
     best: dict[str, int] = {}
     for number, candidate in enumerate(found):
-        if scores[number] < scores[best[candidate.label]] if candidate.label in best else scores[number] < math.inf:
+        if scores[number] < (scores[best[candidate.label]] if candidate.label in best else math.inf):
             best[candidate.label] = number
     return [
         Trial(
@@ -81,16 +84,10 @@ def trials(found: Sequence[Candidate], results: Sequence[Result], folder: Path |
     ]
 
 
-def with_chosen(experiments: Mapping[str, ExperimentConfig], made: Sequence[Trial]) -> dict[str, ExperimentConfig]:
-    """The experiments with the settings chosen for their rows; as configured where no trial stayed finite."""
-    chosen = {trial.label: trial.settings for trial in made if trial.chosen}
+def with_chosen(experiments: Mapping[str, ExperimentConfig], tried: Sequence[Trial]) -> dict[str, ExperimentConfig]:
+    """Return the experiments with the settings chosen for their rows; as configured where no trial stayed finite."""
+    chosen = {trial.label: trial.settings for trial in tried if trial.chosen}
     return {
         label: varied(experiment, chosen[label], f"tuning of {label}") if label in chosen else experiment
         for label, experiment in experiments.items()
     }
-
-
-def _score(result: Result) -> float:
-    if result.status != "done" or result.validation_score is None:
-        return math.inf
-    return result.validation_score

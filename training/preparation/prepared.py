@@ -48,17 +48,20 @@ class PreparedData:
         key = _key([replace(config.data, test=None), config.task])
         return replace(_kept(self._prepared, key, self.most, lambda: prepare(config, self)), config=config)
 
+    def fingerprint(self, split: DataPart) -> str:
+        """Return the fingerprint of a split."""
+        key = _key(split)
+        if key not in self._fingerprints:
+            self._fingerprints[key] = fingerprint(self.fields(split))
+        return self._fingerprints[key]
+
     def fingerprints(self, data: DataConfig) -> dict[str, str]:
         """Return the fingerprint of each split that a run learns from, and of each forcing table."""
-        splits = {"train": data.train, "validation": data.validation}
-        for split in splits.values():
-            if _key(split) not in self._fingerprints:
-                self._fingerprints[_key(split)] = fingerprint(self.fields(split))
         tables = {  # by number, since a hash must not tell where a table lies
             f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
             for number, table in enumerate(data.forcing_tables)
         }
-        return {name: self._fingerprints[_key(split)] for name, split in splits.items()} | tables
+        return {"train": self.fingerprint(data.train), "validation": self.fingerprint(data.validation)} | tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class Prepared:
 
     part: the training part, which is all that a closed form, the scales and the first guess may see.
     valid: [node, predicted] where the training data ever have a value; None where everywhere.
+    fingerprint: of the training data.
     fitted: what was fitted on the training part and is the same for every experiment with this configuration of it.
     """
 
@@ -76,6 +80,7 @@ class Prepared:
     validation: Fields
     validation_forcings: Forcings
     valid: NDArray[np.bool_] | None
+    fingerprint: str
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def once(self, config: Any, fit: Callable[[], T]) -> T:
@@ -92,7 +97,7 @@ class Prepared:
 
 
 def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepared:
-    """Open the data, make the task, and say what a training may see of them."""
+    """Return the experiment with its data opened, its task, and what a training may see of them."""
     data = data or PreparedData()
     train, validation = data.fields(config.data.train), data.fields(config.data.validation)
     if not train.mesh.same_nodes(validation.mesh):
@@ -116,11 +121,11 @@ def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepa
     forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))
     part = TrainingPart(train, forcings=forcings)
     part.statistics(task)  # a variable without a value is found before anything is built
-    return Prepared(config, task, part, validation, later, _valid(train, names))
+    return Prepared(config, task, part, validation, later, _valid(train, names), data.fingerprint(config.data.train))
 
 
 def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
-    """Training windows with noise, and validation starts spread over the validation part."""
+    """Return training windows with noise, and validation starts spread over the validation part."""
     config, task = prepared.config, prepared.task
     training, validation = config.training, config.validation
     noise = training.noise_kind if training.noise > 0 else None
@@ -130,7 +135,7 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
 
 
 def describe_training(prepared: Prepared) -> dict[str, Any]:
-    """What a checkpoint says of its training: where from, on what, how split."""
+    """Return what a checkpoint says of its training: where from, on what, how split."""
     fields = prepared.train
     return {
         "experiment": resolve(prepared.config),
@@ -140,13 +145,13 @@ def describe_training(prepared: Prepared) -> dict[str, Any]:
             "variables": list(fields.variables),
             "first": int(fields.times[0]),
             "last": int(fields.times[-1]),
-            "fingerprint": fingerprint(fields),
+            "fingerprint": prepared.fingerprint,
         },
     }
 
 
 def fingerprint(fields: Fields) -> str:
-    """A hash of names, places, times and a sample of the values: the same data give the same, wherever stored."""
+    """Return a hash of names, places, times and some values: the same data give the same, wherever stored."""
     digest = hashlib.sha256(json.dumps([fields.variables, fields.units, fields.ensemble_size]).encode())
     digest.update(np.ascontiguousarray(fields.times).tobytes())
     digest.update(np.ascontiguousarray(fields.mesh.positions.round(6)).tobytes())
@@ -178,7 +183,7 @@ def _bytes_of(table: str) -> bytes:
 
 
 def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:
-    """[node, variable] where the data ever have a value, by times spread over all; None where everywhere."""
+    """Return where [node, variable] the data ever have a value, by times spread over all; None where everywhere."""
     readable = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
     spread = np.unique(np.linspace(0, len(readable) - 1, 24).round().astype(int))
     valid = np.zeros((fields.mesh.num_nodes, len(names)), dtype=bool)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from graphs.errors import MeshcastError
-from tests.training.comparisons import config_in, write_source
+from tests.training.comparisons import config_in, study_runs, write_source
 from training.comparison.ablation import expanded
-from training.comparison.runs import experiments, study_runs
+from training.comparison.runs import experiments
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,15 +23,18 @@ from emulator.data.window import in_window
 from emulator.foundation.configuration import load
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig
+from emulator.normalise import Statistics
 from emulator.plugins import find_plugin, load_plugins
 from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon
 from meshcast.commands.compare import compare as command
 from tests.emulator.test_boundary import WINDOW, globe
-from tests.training.comparisons import PLUGINS, config_in, emulator_of, seeds_of, write_source
+from tests.training.comparisons import PLUGINS, config_in, emulator_of, seeds_of, study_runs, write_source
+from training import experiment
 from training.comparison import compare as comparing
-from training.comparison.compare import CompareConfig, Comparison, compare, study_runs
+from training.comparison.compare import CompareConfig, Comparison, compare
 from training.comparison.files import ranking_lines, take_folder, to_plain
+from training.preparation import prepared
 
 
 @pytest.fixture(scope="module")
@@ -245,11 +249,36 @@ def test_real_data_start_every_so_many_steps(
         assert scores.init_time.tolist() == [3600 * hour for hour in (9, 21, 33, 45)]
 
 
+def test_data_are_opened_and_prepared_once_for_all_rows_trials_and_seeds(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+
+    def count(place: object, name: str) -> None:
+        original = getattr(place, name)
+
+        def counted(*given: object, **options: object) -> object:
+            counts[name] += 1
+            return original(*given, **options)
+
+        monkeypatch.setattr(place, name, counted)
+
+    for place, name in (
+        (experiment, "open_fields"), (prepared, "fingerprint"), (prepared, "forcings_of"), (Statistics, "of"),
+    ):  # fmt: skip
+        count(place, name)
+    tuning = "tuning={learning_rate: [1.0e-3, 1.0e-2], updates: 2}"
+    comparison = compare(config_in(tmp_path, source, tuning), progress=False)
+    assert (len(comparison.rows), len(comparison.trials), len(comparison.ranked_seeds)) == (5, 4, 7)
+    # Three splits are opened; two of them are learnt from; statistics come from one.
+    assert counts == {"open_fields": 3, "fingerprint": 2, "forcings_of": 2, "of": 1}
+
+
 def test_a_window_is_cut_out_of_every_part_of_a_comparison(
     source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = globe(times=8, rows=2)
-    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
+    monkeypatch.setattr("training.experiment.open_fields", lambda *given, window, **options: in_window(fields, window))
     rows = "rows={climatology: {emulator: {kind: climatology, period: none}}}"
     window = f"data.window={{kind: cap, centre: {list(WINDOW.centre)}, radius_km: {WINDOW.radius_km}, " + (
         f"boundary_km: {WINDOW.boundary_km}}}"

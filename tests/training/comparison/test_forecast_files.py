@@ -15,7 +15,8 @@ from graphs.meshes.latlon import latlon
 from tests.training.comparisons import config_in, write_source
 from training.comparison.compare import compare
 from training.comparison.configuration import RowConfig
-from training.comparison.forecast_files import Starts, at_starts, common_starts, read_row
+from training.comparison.forecast_files import at_starts, common_starts, read_row
+from training.comparison.starts import Starts
 from training.experiment import TaskConfig
 
 HOUR = 3600
@@ -30,7 +31,7 @@ def truth(times: np.ndarray, latitudes: np.ndarray, longitudes: np.ndarray) -> n
 
 
 @pytest.fixture
-def test_part() -> ArrayFields:
+def test_split() -> ArrayFields:
     times = 6 * HOUR * np.arange(40)
     mesh = latlon(LATITUDES, LONGITUDES)
     values = truth(times, LATITUDES, LONGITUDES).reshape(40, 1, -1, 1).astype(np.float32)
@@ -62,75 +63,75 @@ def starts_at(times: list[int], steps: int) -> Starts:
 
 
 def test_a_forecast_in_other_names_units_and_order_is_scored_on_common_starts_and_leads(
-    test_part: ArrayFields, tmp_path: Path
+    test_split: ArrayFields, tmp_path: Path
 ) -> None:
     inits = 24 * HOUR * np.array([4, 0, 1, 2])  # out of order, each day
     path = weatherbench(tmp_path / "theirs.nc", inits, 12 * HOUR * np.arange(1, 5))
-    task = TaskConfig(("2t",)).build(test_part)
-    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
-    assert row.notices == ("theirs: 2t was converted from degC to K",) and row.regridding == ""
+    task = TaskConfig(("2t",)).build(test_split)
+    forecast, notices = read_row("theirs", RowConfig(forecast_file=str(path)), test_split, task)
+    assert notices == ["theirs: 2t was converted from degC to K"] and "regridding" not in forecast.attributes
     ours = starts_at([12 * HOUR * step for step in range(6)], steps=5)
-    met, notices = common_starts([row], ours, task.time_step)
+    met, notices = common_starts([forecast], ours, task.time_step)
     assert met.init_time.tolist() == [0, 24 * HOUR, 48 * HOUR]
     assert met.lead_steps.tolist() == [2, 4]  # 12 and 24 h, in steps of six
     assert notices == ["theirs has 3 of 6 starts and 2 of 5 lead times: every row is scored on those"]
-    forecast = at_starts(row, met, task.time_step)
+    forecast = at_starts(forecast, met, task.time_step)
     expected = truth(forecast.valid_time.ravel(), LATITUDES, LONGITUDES).reshape(3, 2, -1) + 1
     assert np.allclose(forecast.values[:, 0, :, :, 0], expected, atol=1e-3)
     assert (forecast.time_step, forecast.units) == (task.time_step, ("K",))
 
 
-def test_a_forecast_on_other_nodes_is_interpolated_and_it_is_told(test_part: ArrayFields, tmp_path: Path) -> None:
+def test_a_forecast_on_other_nodes_is_interpolated_and_says_so(test_split: ArrayFields, tmp_path: Path) -> None:
     grid = {"latitudes": np.linspace(56, 48, 5), "longitudes": np.linspace(-2, 8, 6)}
     path = weatherbench(tmp_path / "theirs.nc", np.array([0]), 6 * HOUR * np.arange(1, 3), **grid)
-    task = TaskConfig(("2t",)).build(test_part)
-    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
-    assert row.regridding.startswith("bilinear from a")
+    task = TaskConfig(("2t",)).build(test_split)
+    forecast, _ = read_row("theirs", RowConfig(forecast_file=str(path)), test_split, task)
+    assert forecast.attributes["regridding"].startswith("bilinear from a")
     expected = truth(np.array([6 * HOUR]), LATITUDES, LONGITUDES).ravel() + 1
-    assert np.allclose(row.forecast.values[0, 0, 0, :, 0], expected, atol=0.02)
+    assert np.allclose(forecast.values[0, 0, 0, :, 0], expected, atol=0.02)
     narrow = {"latitudes": np.linspace(53, 51, 3)}
     path = weatherbench(tmp_path / "narrow.nc", np.array([0]), 6 * HOUR * np.arange(1, 3), **narrow)
     with pytest.raises(MeshcastError, match="theirs cannot come to the nodes of the test part"):
-        read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
+        read_row("theirs", RowConfig(forecast_file=str(path)), test_split, task)
 
 
-def test_dates_that_do_not_meet_are_told_on_both_sides(test_part: ArrayFields, tmp_path: Path) -> None:
-    task = TaskConfig(("2t",)).build(test_part)
+def test_dates_that_do_not_meet_are_named_on_both_sides(test_split: ArrayFields, tmp_path: Path) -> None:
+    task = TaskConfig(("2t",)).build(test_split)
     path = weatherbench(tmp_path / "theirs.nc", 3 * HOUR + 24 * HOUR * np.arange(3), 6 * HOUR * np.arange(1, 5))
-    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
-    told = (
+    forecast, _ = read_row("theirs", RowConfig(forecast_file=str(path)), test_split, task)
+    message = (
         r"theirs do not meet ours: its forecasts begin 1970-01-01T03:00:00 to 1970-01-03T03:00:00 every 24h \(3 times\)"
         r".* 6 to 24 hours, the comparison's 1970-01-01T00:00:00 to 1970-01-02T00:00:00 every 12h.*; 0 of 3 starts meet"
     )
-    with pytest.raises(MeshcastError, match=told):
-        common_starts([row], starts_at([0, 12 * HOUR, 24 * HOUR], 4), task.time_step)
+    with pytest.raises(MeshcastError, match=message):
+        common_starts([forecast], starts_at([0, 12 * HOUR, 24 * HOUR], 4), task.time_step)
     path = weatherbench(tmp_path / "hourly.nc", 24 * HOUR * np.arange(3), HOUR * np.arange(1, 5))
-    row = read_row("theirs", RowConfig(forecast_file=str(path)), test_part, task)
+    forecast, _ = read_row("theirs", RowConfig(forecast_file=str(path)), test_split, task)
     with pytest.raises(MeshcastError, match="2 of 2 starts meet, but no lead time from them"):
-        common_starts([row], starts_at([0, 24 * HOUR], 4), task.time_step)
+        common_starts([forecast], starts_at([0, 24 * HOUR], 4), task.time_step)
 
 
-def test_names_and_units_that_cannot_be_ours_are_refused(test_part: ArrayFields, tmp_path: Path) -> None:
+def test_names_and_units_that_cannot_be_ours_are_refused(test_split: ArrayFields, tmp_path: Path) -> None:
     path = weatherbench(tmp_path / "theirs.nc", np.array([0]), 6 * HOUR * np.arange(1, 3))
-    task = TaskConfig(("2t",)).build(test_part)
+    task = TaskConfig(("2t",)).build(test_split)
     with xr.open_dataset(path) as file:
         file = file.load()
     file.rename({"2m_temperature": "warmth"}).to_netcdf(tmp_path / "warmth.nc")
     with pytest.raises(MeshcastError, match=r"holds warmth, none of 2t.*rename"):
-        read_row("theirs", RowConfig(forecast_file=str(tmp_path / "warmth.nc")), test_part, task)
+        read_row("theirs", RowConfig(forecast_file=str(tmp_path / "warmth.nc")), test_split, task)
     renamed = RowConfig(forecast_file=str(tmp_path / "warmth.nc"), rename={"warmth": "2t"})
-    assert read_row("theirs", renamed, test_part, task).forecast.variables == ("2t",)
+    assert read_row("theirs", renamed, test_split, task)[0].variables == ("2t",)
     file["2m_temperature"].attrs["units"] = "Pa"
     file.to_netcdf(tmp_path / "pressure.nc")
     with pytest.raises(MeshcastError, match=r"has 2t in Pa, which cannot become K\. Correct the file's units"):
-        read_row("theirs", RowConfig(forecast_file=str(tmp_path / "pressure.nc")), test_part, task)
+        read_row("theirs", RowConfig(forecast_file=str(tmp_path / "pressure.nc")), test_split, task)
 
 
 def test_a_forecast_file_is_a_row_among_the_others(
-    test_part: ArrayFields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    test_split: ArrayFields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Theirs is a degree too warm at every lead, persistence too cold by a quarter of a degree a step."""
-    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: test_part)
+    monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: test_split)
     monkeypatch.setattr("training.comparison.compare.write_comparison", lambda *given, **options: None)
     path = weatherbench(tmp_path / "theirs.nc", 24 * HOUR * np.arange(1, 8), 6 * HOUR * np.arange(1, 5))
     rows = f"rows={{theirs: {{forecast_file: {path}}}}}"

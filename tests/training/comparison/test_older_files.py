@@ -10,7 +10,7 @@ import yaml
 from emulator.foundation.configuration import load, one_line
 from graphs.errors import MeshcastError
 from training.comparison.configuration import CompareConfig
-from training.comparison.files import claim
+from training.comparison.files import take_folder
 
 HEAD = """
 name: older
@@ -72,7 +72,7 @@ def test_the_folder_of_an_older_comparison_is_known_again(tmp_path: Path) -> Non
     new = load(CompareConfig, yaml.safe_load(HEAD + ROWS), [f"output={tmp_path}"])
     (tmp_path / "older").mkdir()
     (tmp_path / "older" / "compare.yaml").write_text(HEAD + OLD)
-    assert claim(new) == tmp_path / "older"
+    assert take_folder(new) == tmp_path / "older"
 
 
 def test_one_line_of_yaml_reads_back() -> None:

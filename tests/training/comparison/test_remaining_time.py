@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from graphs.errors import MeshcastError
-from tests.training.comparisons import config_in, write_source
-from training.comparison import remaining_time as effort
-from training.comparison.remaining_time import Effort, Timings, effort_of
-from training.comparison.runs import study_runs
+from tests.training.comparisons import config_in, study_runs, write_source
+from training.comparison.remaining_time import RemainingTime, Timings, remaining_time
 from training.preparation.prepared import Prepared, PreparedData
 from training.runs.study import Progress, Result, Run, progress_of, run_study, updates_taken
+
+MODULE = "training.comparison.remaining_time"
 
 
 @pytest.fixture
@@ -37,43 +37,45 @@ def test_updates_left_are_counted_and_timed_once(
 ) -> None:
     asked: list[str] = []
 
-    def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
+    def measure(prepared: Prepared, updates: int) -> tuple[float, float]:
         asked.append(prepared.config.emulator.kind)
         return {"gnn": (1.5, 1.0), "plugin": (1.0, 0.0)}[asked[-1]]
 
-    monkeypatch.setattr(effort, "measured", measured)
+    monkeypatch.setattr(f"{MODULE}.measure", measure)
     progress = [finished(runs[0]), Progress(runs[1], None, 40), *(Progress(run, None) for run in runs[2:])]
     said: list[str] = []
-    found = effort_of(progress, Timings(tmp_path, PreparedData(), said.append))
+    found = remaining_time(progress, Timings(tmp_path, PreparedData(), said.append))
     # A validation every second update; closed forms take none.
     assert (found.runs, found.left, found.seconds) == (7, 6, 60 * 2.0 + 2 * 100 * 1.0)
     assert str(found) == "6 of 7 runs left, about 5 core-minutes"
     assert asked == ["gnn", "plugin"] and said == ["timing gnn ...", "timing convolution ..."]
-    again = effort_of(progress, timings_in(tmp_path))
+    again = remaining_time(progress, timings_in(tmp_path))
     assert again == found and asked == ["gnn", "plugin"]
     damaged = sorted((tmp_path / "timings").iterdir())[0]
     damaged.write_text(damaged.read_text()[:9])
-    assert effort_of(progress, timings_in(tmp_path)) == found and len(asked) == 3  # timed again, and whole again
-    assert effort_of(progress, timings_in(tmp_path)) == found and len(asked) == 3
-    assert str(effort_of([finished(run) for run in runs], timings_in(tmp_path))) == "All 7 runs are finished"
+    assert remaining_time(progress, timings_in(tmp_path)) == found and len(asked) == 3  # timed again, and whole again
+    assert remaining_time(progress, timings_in(tmp_path)) == found and len(asked) == 3
+    assert str(remaining_time([finished(run) for run in runs], timings_in(tmp_path))) == "All 7 runs are finished"
 
 
 @pytest.mark.parametrize(
-    ("error", "told"), [(MeshcastError("too large."), "too large."), (RuntimeError("shapes"), "RuntimeError: shapes")]
+    ("error", "reason"), [(MeshcastError("too large."), "too large."), (RuntimeError("shapes"), "RuntimeError: shapes")]
 )
 def test_a_row_that_cannot_be_timed_is_named_and_fails_alone(
-    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, told: str
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    def measured(prepared: Prepared, updates: int) -> tuple[float, float]:
+    def measure(prepared: Prepared, updates: int) -> tuple[float, float]:
         raise error
 
-    monkeypatch.setattr(effort, "measured", measured)
+    monkeypatch.setattr(f"{MODULE}.measure", measure)
     timings = timings_in(tmp_path)
-    found = effort_of([Progress(run, None) for run in runs[:2]], timings)
-    assert found == Effort(2, 2, 0.0, (f"gnn ({told})",))
+    found = remaining_time([Progress(run, None) for run in runs[:2]], timings)
+    assert found == RemainingTime(2, 2, 0.0, (f"gnn ({reason})",))
     minutes = replace(runs[0].config, training=replace(runs[0].config.training, minutes=0.1))
-    results = run_study([replace(runs[0], config=minutes), runs[-1]], tmp_path, progress=False, timed=timings.of_run)
-    assert [(result.status, result.reason) for result in results] == [("failed", told), ("done", "")]
+    results = run_study(
+        [replace(runs[0], config=minutes), runs[-1]], tmp_path, progress=False, timed=timings.seconds_per_update
+    )
+    assert [(result.status, result.reason) for result in results] == [("failed", reason), ("done", "")]
 
 
 def test_minutes_become_the_same_updates_for_every_seed(
@@ -85,8 +87,10 @@ def test_minutes_become_the_same_updates_for_every_seed(
         if run.label == "convolution"
     ]
     measurements = iter([(0.02, 0.0), (0.5, 0.0)])  # 0.06 s are three updates; a second measurement would say otherwise
-    monkeypatch.setattr(effort, "measured", lambda prepared, updates: next(measurements))
-    found = run_study(timed, tmp_path / "results", progress=False, timed=timings_in(tmp_path / "results").of_run)
+    monkeypatch.setattr(f"{MODULE}.measure", lambda prepared, updates: next(measurements))
+    found = run_study(
+        timed, tmp_path / "results", progress=False, timed=timings_in(tmp_path / "results").seconds_per_update
+    )
     budgets = [json.loads((r.emulator_path(tmp_path / "results").parent / "budget.json").read_text()) for r in found]
     assert [budget["updates"] for budget in budgets] == [3, 3]
     assert [updates_taken(result, tmp_path / "results") for result in found] == [3, 3]  # where the runs ask for 100
@@ -94,8 +98,8 @@ def test_minutes_become_the_same_updates_for_every_seed(
 
 
 def test_a_timing_is_of_the_processor_and_trains_nothing(runs: list[Run], tmp_path: Path) -> None:
-    seconds = timings_in(tmp_path / "results").seconds_per_update("convolution", runs[-3].config)
+    seconds = timings_in(tmp_path / "results").seconds_per_update(runs[-3])
     assert 0 < seconds < 5
-    (kept,) = (tmp_path / "results" / "timings").iterdir()
-    assert json.loads(kept.read_text())["label"] == "convolution"
+    (stored,) = (tmp_path / "results" / "timings").iterdir()
+    assert json.loads(stored.read_text())["label"] == "convolution"
     assert not (tmp_path / "runs").exists()
