@@ -44,5 +44,8 @@ class State:
         )
 
     def to(self, device: torch.device | str) -> State:
-        """The same state on another device."""
+        """Return the same state on another device."""
         return State(self.values.to(device), self.valid_time)
+
+
+Step = tuple[State, Tensor | None]  # the next state, and the diagnostic variables [batch, member, node, diagnostic]

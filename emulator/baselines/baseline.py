@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from emulator.emulator_config import EmulatorConfig
-from emulator.state import State
+from emulator.state import State, Step
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from graphs.mesh import Mesh
@@ -42,8 +42,6 @@ class Baseline(nn.Module):
         """Return it with its parameters from the training part; by default there are none."""
         return self
 
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
-        """Return the next state and the diagnostic variables; see `emulator.protocol.Emulator`."""
+    def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
+        """Return the state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
         raise NotImplementedError

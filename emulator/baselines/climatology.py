@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.features.periodic_mean import Period, PeriodicMean
-from emulator.state import State
+from emulator.state import State, Step
 from emulator.task import Task
 from emulator.training_part import TrainingPart, without_inputs
 from graphs.mesh import Mesh
@@ -28,7 +28,9 @@ class ClimatologyConfig(BaselineConfig):
 
 
 class FromClimatology(Baseline):
-    """A baseline that forecasts relative to a climatology, `mean`; its configuration names the climatology's period.
+    """A baseline that forecasts an anomaly from a climatology, `mean`, whose period its configuration names.
+
+        x(t + 1) = c(t + 1) + anomaly
 
     inputs: forcings of the task that it takes note of.
     """
@@ -41,18 +43,28 @@ class FromClimatology(Baseline):
         self.mean.fit(part)
         return self
 
-
-class Climatology(FromClimatology):
-    """Forecasts the climatology of the valid time, whatever the state."""
-
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
+    def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         valid_time = self.task.time_step.advance(state.valid_time)
         prognostic, diagnostic = self.mean.at(valid_time, state.values.dtype)
-        return state.followed_by(prognostic.expand_as(state.now), valid_time), for_members(diagnostic, state)
+        following = state.followed_by(prognostic + self.next_anomaly(state, forcing), valid_time)
+        return following, for_members(diagnostic, state)
+
+    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
+        """Return how the next state departs from its climatology, [batch, member, node, prognostic]."""
+        raise NotImplementedError
+
+    def anomaly(self, state: State) -> Tensor:
+        """Return how the newest fields depart from their climatology, [batch, member, node, prognostic]."""
+        return state.now - self.mean.at(state.valid_time, state.values.dtype)[0]
+
+
+class Climatology(FromClimatology):
+    """A forecast of the climatology of the valid time, whatever the state."""
+
+    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
+        return torch.zeros_like(state.now)
 
 
 def for_members(diagnostic: Tensor, state: State) -> Tensor | None:
-    """[batch, member, node, diagnostic] from [batch, 1, node, diagnostic]; None where there is no diagnostic."""
+    """Return [batch, member, node, diagnostic] from [batch, 1, node, diagnostic]; None where there is no diagnostic."""
     return diagnostic.expand(-1, state.values.shape[1], -1, -1) if diagnostic.shape[-1] else None

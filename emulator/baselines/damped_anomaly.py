@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.baselines.baseline import BaselineConfig
-from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.baselines.climatology import FromClimatology
 from emulator.features.periodic_mean import Period
 from emulator.normalise import read_in_chunks
 from emulator.state import State
@@ -69,17 +69,10 @@ class DampedAnomaly(FromClimatology):
         self.damping.copy_(torch.from_numpy(self._fitted_damping(part)))
         return self
 
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
-        valid_time = self.task.time_step.advance(state.valid_time)
-        dtype = state.values.dtype
-        anomaly = state.now - self.mean.at(state.valid_time, dtype)[0]
-        prognostic, diagnostic = self.mean.at(valid_time, dtype)
+    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
         before, after = (forcing[:, at, 0, 0].round().long().clamp(0, self.config.max_lead) for at in (-2, -1))
         ratio = self.damping.index_select(0, after) / self.damping.index_select(0, before)
-        damped = anomaly * ratio.to(dtype).unsqueeze(1)  # [batch, member, node, prognostic]
-        return state.followed_by(prognostic + damped, valid_time), for_members(diagnostic, state)
+        return self.anomaly(state) * ratio.to(state.values.dtype).unsqueeze(1)
 
     def _fitted_damping(self, part: TrainingPart) -> NDArray[np.float64]:
         """[max_lead + 1, node or 1, prognostic]; a lead with no pair in the training part takes that before it."""

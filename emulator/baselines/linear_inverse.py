@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.baselines.baseline import BaselineConfig
-from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.baselines.climatology import FromClimatology
 from emulator.features.periodic_mean import Period
 from emulator.normalise import read_in_chunks
 from emulator.state import State
@@ -56,8 +56,8 @@ class LinearInverse(FromClimatology):
 
     def __init__(self, config: LinearInverseConfig, task: Task, mesh: Mesh) -> None:
         super().__init__(config, task, mesh)
-        size, variables = (mesh.num_nodes, len(task.prognostic)), len(task.prognostic)
-        self.register_buffer("eofs", torch.zeros(config.modes, *size, dtype=torch.float64))
+        variables = len(task.prognostic)
+        self.register_buffer("eofs", torch.zeros(config.modes, mesh.num_nodes, variables, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(variables, dtype=torch.float64))
         self.register_buffer("propagator", torch.zeros(config.modes, config.modes, dtype=torch.float64))
 
@@ -66,16 +66,12 @@ class LinearInverse(FromClimatology):
         self._fit_modes(part)
         return self
 
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
-        valid_time, dtype = self.task.time_step.advance(state.valid_time), state.values.dtype
-        anomaly = (state.now - self.mean.at(state.valid_time, dtype)[0]).nan_to_num()
+    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
+        anomaly = self.anomaly(state).nan_to_num()
         areas = torch.as_tensor(self.mesh.areas, device=anomaly.device)[:, None]
         components = torch.einsum("bmnv,knv->bmk", anomaly.double() / self.scale * areas, self.eofs)
         later = torch.einsum("bmk,lk,lnv->bmnv", components, self.propagator, self.eofs) * self.scale
-        prognostic, diagnostic = self.mean.at(valid_time, dtype)
-        return state.followed_by(prognostic + later.to(dtype), valid_time), for_members(diagnostic, state)
+        return later.to(state.values.dtype)
 
     def _fit_modes(self, part: TrainingPart) -> None:
         anomalies, follows = self._anomalies(part)

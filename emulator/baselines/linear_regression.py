@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -49,23 +49,12 @@ class NormalEquations:
         )
 
     def __add__(self, other: NormalEquations) -> NormalEquations:
-        return NormalEquations(
-            self.count + other.count,
-            self.feature_sum + other.feature_sum,
-            self.gram + other.gram,
-            self.target_sum + other.target_sum,
-            self.cross + other.cross,
-        )
+        return NormalEquations(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def select(self, features: Tensor) -> NormalEquations:
         """The same sums for some of the features, given by index."""
-        return NormalEquations(
-            self.count,
-            self.feature_sum[:, features],
-            self.gram[:, features][:, :, features],
-            self.target_sum,
-            self.cross[features],
-        )
+        gram = self.gram[:, features][:, :, features]
+        return NormalEquations(self.count, self.feature_sum[:, features], gram, self.target_sum, self.cross[features])
 
     def solve(self, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
         """Weights [penalty, feature, target] and intercepts [penalty, target] that minimise
@@ -75,14 +64,11 @@ class NormalEquations:
         The intercept is not penalised. One eigendecomposition serves all penalties; directions the rows do not span get
         weight zero, so that penalty 0 gives the solution of least norm.
         """
-        solutions = [self._solve_group(group, targets, penalties) for group, targets in self._groups()]
-        weights = torch.cat([weights for weights, _ in solutions], dim=-1)
-        return weights, torch.cat([intercepts for _, intercepts in solutions], dim=-1)
-
-    def _groups(self) -> list[tuple[int, slice]]:
-        if len(self.count) == 1:
-            return [(0, slice(None))]
-        return [(target, slice(target, target + 1)) for target in range(len(self.count))]
+        alone = len(self.count) == 1
+        groups = [slice(None) if alone else slice(target, target + 1) for target in range(len(self.count))]
+        solutions = [self._solve_group(group, targets, penalties) for group, targets in enumerate(groups)]
+        weights, intercepts = zip(*solutions, strict=True)
+        return torch.cat(weights, dim=-1), torch.cat(intercepts, dim=-1)
 
     def _solve_group(self, group: int, targets: slice, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
         count = self.count[group].clamp(min=1.0)

@@ -11,7 +11,7 @@ from torch import Tensor
 from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.climatology import for_members
 from emulator.features.periodic_mean import PeriodicMean
-from emulator.state import State
+from emulator.state import State, Step
 from emulator.task import Task
 from emulator.training_part import TrainingPart, without_inputs
 from graphs.mesh import Mesh
@@ -39,11 +39,9 @@ class Persistence(Baseline):
             self.mean.fit(part)
         return self
 
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
+    def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         valid_time = self.task.time_step.advance(state.valid_time)
-        diagnostic = None
-        if self.mean is not None:
-            diagnostic = for_members(self.mean.at(valid_time, state.values.dtype)[1], state)
-        return state.followed_by(state.now, valid_time), diagnostic
+        following = state.followed_by(state.now, valid_time)
+        if self.mean is None:
+            return following, None
+        return following, for_members(self.mean.at(valid_time, state.values.dtype)[1], state)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from emulator.baselines.baseline import BaselineConfig
-from emulator.baselines.climatology import FromClimatology, for_members
+from emulator.baselines.climatology import FromClimatology
 from emulator.features.periodic_mean import Period
 from emulator.state import State
 from emulator.task import Task
@@ -50,16 +50,9 @@ class RecentMean(FromClimatology):
         super().__init__(config, task, mesh, "lead_time")
         self.task = replace(self.task, history=config.steps)
 
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
-        steps, dtype = self.config.steps, state.values.dtype
-        times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - steps, 2)[None])
-        prognostic, diagnostic = (
-            mean.reshape(*times.shape, *mean.shape[2:]) for mean in self.mean.at(times.ravel(), dtype)
-        )  # [batch, time, node, variable]
-        anomaly = state.values - prognostic[:, None, :steps]
+    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
+        times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - self.config.steps, 1)[None])
+        mean = self.mean.at(times.ravel(), state.values.dtype)[0]
+        anomaly = state.values - mean.reshape(len(times), 1, *state.values.shape[2:])
         started = forcing[:, -2, 0, 0].round() > 0  # [batch] the newest state is a forecast
-        kept = torch.where(started[:, None, None, None], anomaly[:, :, -1], anomaly.mean(dim=2))
-        following = state.followed_by(prognostic[:, -1:] + kept, self.task.time_step.advance(state.valid_time))
-        return following, for_members(diagnostic[:, -1:], state)
+        return torch.where(started[:, None, None, None], anomaly[:, :, -1], anomaly.mean(dim=2))

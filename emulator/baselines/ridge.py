@@ -17,7 +17,7 @@ from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.features.departures import DeparturesConfig, build_inputs
 from emulator.normalise import read_in_chunks
-from emulator.state import State
+from emulator.state import State, Step
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
@@ -89,12 +89,10 @@ class Ridge(Baseline):
             equations = seen_equations + self.equations(held_out)
         return self.narrowed(chosen.radii[0], chosen.penalties, equations)[0]
 
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
+    def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         return self.advance(state, self.inputs.own(forcing, state.values.shape[1]))
 
-    def advance(self, state: State, own: Tensor) -> tuple[State, Tensor | None]:
+    def advance(self, state: State, own: Tensor) -> Step:
         """A step with the forcings and statics as features of the nodes, see `Inputs.own`."""
         return self.inputs.advance(state, self.map.combine(self.inputs.fields(state), own))
 

@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from markupsafe import Markup
-
 from inference.comparison.findings import about_intervals, alike, answer, findings, score_name, these
 from inference.comparison.record import Comparison
 from inference.comparison.tables import BETTER, WORSE, lead_rows, ranking_cells, trial_rows
@@ -53,7 +51,7 @@ def page(comparison: Comparison, images: Sequence[Image], title: str = "") -> st
         images={name: [image for image in images if image.section == name] for name in ("ranking", *SECTIONS)},
         sections=SECTIONS,
         lead_tables=_lead_tables(comparison),
-        equivalent=Markup(equivalent_table(verification)),
+        equivalent=equivalent_table(verification),
         missing=missing(verification),
         known=_facts(comparison, notes),
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from emulator.data.forecast import Forecast
@@ -15,24 +13,15 @@ from inference.pictures.moving_picture import MovingPicture
 from inference.pictures.style import COLOURS, LineStyle, journal, lead_name, new_figure, with_unit
 
 
-def animation(
-    forecast: Forecast,
-    path: Path,
-    truth: Fields | None = None,
-    variable: str | None = None,
-    case: int = 0,
-    max_frames: int = 48,
-    max_bytes: int = 2_000_000,
-) -> Path:
-    """Write a GIF of one case beside its truth, a frame a lead time, thinned until it is smaller than `max_bytes`."""
-    moving = (moving_ring if forecast.mesh.domain.kind == "ring" else moving_maps)(forecast, truth, variable, case)
-    return moving.write_gif(path, max_frames, max_bytes)
-
-
-def moving_ring(
+def moving_picture(
     forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0
 ) -> MovingPicture:
-    """Return a line each for truth and forecast over the position, at one lead time that can become another."""
+    """Return one case beside its truth, lines over the position on a ring and maps elsewhere, lead by lead."""
+    moving = _moving_ring if forecast.mesh.domain.kind == "ring" else moving_maps
+    return moving(forecast, truth, variable, case)
+
+
+def _moving_ring(forecast: Forecast, truth: Fields | None, variable: str | None, case: int) -> MovingPicture:
     views, usable = views_of(forecast, truth, variable, case)
     views.pop(ERROR, None)
     position, scale = ring_positions(forecast.mesh), ColourScale.of(*(view.field[usable] for view in views.values()))
@@ -44,8 +33,7 @@ def moving_ring(
             (lines[label],) = axes.plot(position, view.field[usable[0]], label=label, **vars(style))
         margin = 0.08 * (scale.high - scale.low)
         axes.set_ylim(scale.low - margin, scale.high + margin)
-        axes.set_xlabel("position")
-        axes.set_ylabel(with_unit(view.name, view.unit))
+        axes.set(xlabel="position", ylabel=with_unit(view.name, view.unit))
         figure.legend(loc="outside lower center", ncols=2)
         axes.set_title(" ", loc="left")
 

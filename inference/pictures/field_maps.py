@@ -25,7 +25,7 @@ from inference.pictures.maps import (
     wind_arrows,
 )
 from inference.pictures.moving_picture import MovingPicture
-from inference.pictures.style import journal, lead_name, new_figure, pretty_unit
+from inference.pictures.style import journal, lead_name, new_figure, pretty_unit, three_leads
 from inference.scores.flow import winds
 
 if TYPE_CHECKING:
@@ -33,23 +33,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def maps(
-    forecast: Forecast,
-    truth: Fields | None = None,
-    variable: str | None = None,
-    case: int = 0,
-    leads: Sequence[int] | None = None,
-) -> Figure:
-    """Return maps at several lead times, one row each: truth, forecast and error; or the forecast alone.
+def maps(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:
+    """Return maps at three lead times (that have truth), one row each: truth, forecast and error; or the forecast alone.
 
     Where a wind is forecast on the whole sphere its arrows lie on the maps, on those of the error the wind's error, all
     to one scale. Coasts are drawn where the data are of the Earth, not where they are simulated.
 
     variable: one that is forecast, or `vorticity` or `divergence` of the wind; the first by default.
-    leads: steps, by default the first after a tenth of the forecast, the middle and the last (that have truth).
     """
     views, usable = views_of(forecast, truth, variable, case)
-    places = _places(forecast, leads, usable)
+    places = three_leads(usable)
     return _drawn(forecast, views, case, places, places)[0]
 
 
@@ -155,14 +148,3 @@ def _round_speed(longest: float, forecast: Forecast) -> tuple[float, str]:
     power = 10.0 ** np.floor(np.log10(longest))
     unit = forecast.units[winds(forecast.variables, forecast.units)[0][0]]
     return max(power * digit for digit in (1.0, 2.0, 5.0) if power * digit <= longest), pretty_unit(unit)
-
-
-def _places(forecast: Forecast, leads: Sequence[int] | None, usable: NDArray[np.int64]) -> list[int]:
-    """Indices of the leads to draw."""
-    if leads is None:
-        last = len(usable) - 1
-        return sorted({int(usable[last // 10]), int(usable[last // 2]), int(usable[last])})
-    places = [int(place) for lead in leads for place in np.flatnonzero(forecast.lead_steps == lead)]
-    if not places:
-        raise MeshcastError(f"{forecast.name} has none of the leads {list(leads)}; it has {list(forecast.lead_steps)}.")
-    return places

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
@@ -92,23 +94,15 @@ def better_leads(verification: Verification) -> tuple[list[str], list[list[Marku
 
 
 def _cell(verification: Verification, emulator: ForecastScores, column: int) -> Markup:
-    better, leads = _better_than_all(verification, emulator, column)
-    which = _lead_list(leads[better], verification.time_step) if 0 < better.sum() < len(leads) else ""
-    return Markup("{} of {}<br><small>{}</small>").format(better.sum(), len(leads), which)
-
-
-def _better_than_all(
-    verification: Verification, emulator: ForecastScores, column: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """At which leads the interval of every paired difference lies below zero, and the leads compared."""
+    """How many of the leads compared, and which, where the interval of every paired difference lies below zero."""
     found = [verification.difference(emulator.label, baseline) for baseline in verification.baselines]
-    leads = found[0].lead_steps
-    for difference in found:
-        leads = np.intersect1d(leads, difference.lead_steps[np.isfinite(difference.estimate[:, column])])
-    better = np.ones(len(leads), dtype=bool)
-    for difference in found:
-        better &= difference.upper[np.searchsorted(difference.lead_steps, leads), column] < 0
-    return better, leads
+    better = {
+        step: all(d.upper[np.searchsorted(d.lead_steps, step), column] < 0 for d in found)
+        for step in reduce(np.intersect1d, (d.lead_steps[np.isfinite(d.estimate[:, column])] for d in found)).tolist()
+    }
+    steps = [step for step, below in better.items() if below]
+    which = _lead_list(np.array(steps), verification.time_step) if 0 < len(steps) < len(better) else ""
+    return Markup("{} of {}<br><small>{}</small>").format(len(steps), len(better), which)
 
 
 def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
@@ -137,17 +131,6 @@ def _percent(ratio: float) -> str:
     if ratio > 2:
         return f"{ratio:.2g} times"
     return f"{100 * abs(ratio - 1):.2g}\N{NO-BREAK SPACE}% {'below' if ratio < 1 else 'above'}"
-
-
-def _range(lower: float, upper: float) -> str:
-    """An interval of a ratio in words: `31 to 42 % below`, `2 % below to 5 % above`."""
-    if upper < 1:
-        return f"{100 * (1 - upper):.2g} to {_percent(lower)}"
-    return (
-        f"{100 * (lower - 1):.2g} to {_percent(upper)}"
-        if lower > 1 and upper <= 2
-        else f"{_percent(lower)} to {_percent(upper)}"
-    )
 
 
 def _listed(words: tuple[str, ...] | list[str]) -> str:

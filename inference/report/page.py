@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-from markupsafe import Markup
 
 from inference.pictures import style
 from inference.report.answer import answer, better_leads
@@ -99,15 +98,6 @@ def page_width(picture: PIL.Image.Image) -> int:
     return picture.width * 105 // style.DPI
 
 
-@dataclass(frozen=True)
-class Missing:
-    """What was not verified: the reasons, and how many of all pairs of case and lead time have no truth."""
-
-    reasons: Sequence[str]
-    pairs: int
-    of: int
-
-
 def page(verification: Verification, notes: Notes, pictures: Sequence[Image | Slider]) -> str:
     """Return the HTML of the whole report; pictures of the section `opening` stand right below the answer."""
     return render(
@@ -117,18 +107,20 @@ def page(verification: Verification, notes: Notes, pictures: Sequence[Image | Sl
         opening=[picture for picture in pictures if picture.section == "opening"],
         better=better_leads(verification),
         level=f"{100 * verification.level:g} %",
-        summary=Markup(summary_table(verification)),
-        score_tables=Markup(equivalent_table(verification) + lead_tables(verification)),
+        summary=summary_table(verification),
+        equivalent=equivalent_table(verification),
+        lead_tables=lead_tables(verification),
         sections=[(title, [p for p in pictures if p.section == name]) for name, title in SECTIONS.items()],
         missing=missing(verification),
         known=_facts(verification, notes),
     )
 
 
-def missing(verification: Verification) -> Missing:
-    """Return what was not verified, and why."""
-    pairs = sum(int((~e.verified.any(2)).sum()) for e in verification.emulators)
-    return Missing(verification.left_out, pairs, sum(e.verified[..., 0].size for e in verification.emulators))
+def missing(verification: Verification) -> dict[str, Any]:
+    """Return the reasons why pairs of case and lead time were not verified, how many they are, and of how many."""
+    verified = [emulator.verified.any(2) for emulator in verification.emulators]
+    pairs = sum(int((~each).sum()) for each in verified)
+    return {"reasons": verification.left_out, "pairs": pairs, "of": sum(each.size for each in verified)}
 
 
 def _facts(verification: Verification, notes: Notes) -> list[tuple[str, str]]:

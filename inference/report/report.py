@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures import flow_plots, score_curves
-from inference.pictures.animation import animation
+from inference.pictures.animation import moving_picture
 from inference.pictures.coastlines import ATTRIBUTION
 from inference.pictures.curve_values import curve_values
-from inference.pictures.field_maps import maps, moving_maps
+from inference.pictures.field_maps import maps
 from inference.pictures.hovmoeller import hovmoeller
 from inference.pictures.series import series
 from inference.pictures.spectrum_curves import spectrum_curves
@@ -164,7 +164,8 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
     beside = [forecast for forecast in forecasts if _same_case(forecast, main, case)]
     caption = "One place along one forecast."
     album.draw("series", "fields", caption, lambda: series(beside, truth, None, case, None, styles))
-    path = animation(main, album.folder / "animation.gif", truth, verification.variables[0], case)
+    moving = moving_picture(main, truth, verification.variables[0], case)
+    path = moving.write_gif(album.folder / "animation.gif")
     if on_ring:
         album.pictures.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))
 
@@ -173,7 +174,7 @@ def _slider(
     forecast: Forecast, truth: Fields | None, variable: str, case: int, most: int, section: str, caption: str
 ) -> Slider:
     """Maps of one case, one lead time at a time."""
-    frames = list(moving_maps(forecast, truth, variable, case).frames(most, DPI))
+    frames = list(moving_picture(forecast, truth, variable, case).frames(most, DPI))
     leads = [lead_name(forecast.time_step, int(forecast.lead_steps[place])) for place, _ in frames]
     addresses = [webp_address(picture, quality=90, method=2) for _, picture in frames]
     return Slider(list(zip(leads, addresses, strict=True)), page_width(frames[0][1]), caption, section)

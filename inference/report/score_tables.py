@@ -1,14 +1,15 @@
-"""Scores as HTML tables: one row an emulator, the best in bold, intervals in small type."""
+"""Scores as tables of a page: one row an emulator, the best in bold, intervals in small type."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from html import escape
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
@@ -29,7 +30,18 @@ SHOWN_LEADS = {
 SUMMARY = ["stable_steps", "stable_to_the_end", "num_starts", "num_failed", "score", "score_lower", "score_upper"]
 
 
-def summary_table(verification: Verification) -> str:
+@dataclass(frozen=True)
+class Table:
+    """A table of a page: its rows of text, or of Markup where a cell holds more, a note below and a title above."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    title: str = ""
+    opened: bool = True
+
+
+def summary_table(verification: Verification) -> Table:
     """Return a row for each emulator and variable: cases, stable steps and the score over leads."""
     head = ["emulator", "variable", "cases", "stopped", "stable steps, median"]
     scored = verification.about_zero.all()
@@ -42,7 +54,7 @@ def summary_table(verification: Verification) -> str:
         steps = one["stable_steps"].values[np.isfinite(one["stable_steps"].values)]
         median = float(np.median(steps)) if steps.size else np.nan
         open_end = "≥ " if one["stable_to_the_end"] > 0.5 * one["num_starts"] else ""
-        cells = [escape(label), escape(variable), f"{steps.size}", f"{np.nanmax(one['num_failed'], initial=0):.0f}"]
+        cells = [label, variable, f"{steps.size}", f"{np.nanmax(one['num_failed'], initial=0):.0f}"]
         value, lower, upper = (float(one[name]) for name in ("score", "score_lower", "score_upper"))
         score = _with_interval(value, lower, upper)
         rows.append([*cells, f"{open_end}{median:g}", *([score] if scored else [])])
@@ -56,12 +68,12 @@ def summary_table(verification: Verification) -> str:
     )
     if scored:
         note += " The last column is the geometric mean over steps of the mean over cases of nRMSE = ‖error‖ / ‖truth‖."
-    return html_table(head, rows, escaped=True) + f"<p class=note>{escape(note)}</p>"
+    return Table(head, rows, note)
 
 
-def lead_tables(verification: Verification) -> str:
+def lead_tables(verification: Verification) -> list[Table]:
     """Return a table for each variable and metric: emulators by lead time, the best in bold."""
-    dataset, parts = to_dataset(verification), []
+    dataset, tables = to_dataset(verification), []
     emulators = dataset.attrs["verification"]["emulators"]
     for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
         for name in shown_in("table"):
@@ -70,14 +82,16 @@ def lead_tables(verification: Verification) -> str:
                 arrays = [name, f"{name}_lower", f"{name}_upper", "num_failed", "num_cases"]
                 scores = dataset[arrays].sel(emulator=shown, variable=variable)
                 rounding = ROUNDING * (verification.magnitude[column] if metric.dimensional else 1.0)
-                table = _lead_table(scores, name, verification.time_step, rounding)
-                title = escape(sentence(metric.with_unit(unit, variable)))
-                parts.append(f"<details{' open' * (name == 'rmse')}><summary>{title}</summary>{table}</details>")
-    return "\n".join(parts)
+                cells = _lead_cells(scores, name, verification.time_step, rounding)
+                title = sentence(metric.with_unit(unit, variable))
+                tables.append(Table(*cells, title=title, opened=name == "rmse"))
+    return tables
 
 
-def _lead_table(scores: xr.Dataset, name: str, time_step: TimeStep, rounding: float) -> str:
-    """Return the table of a metric from arrays [emulator, lead]."""
+def _lead_cells(
+    scores: xr.Dataset, name: str, time_step: TimeStep, rounding: float
+) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a metric's table from arrays [emulator, lead]."""
     forecast = np.isfinite(scores["num_cases"].values).any(0)
     leads = table_leads(scores["lead"].values[forecast], time_step)
     arrays = [scores.sel(lead=leads)[array].values for array in (name, f"{name}_lower", f"{name}_upper", "num_failed")]
@@ -87,35 +101,35 @@ def _lead_table(scores: xr.Dataset, name: str, time_step: TimeStep, rounding: fl
     show = _correlation if metric.perfect == 1.0 and metric.better == "larger" else partial(_error, rounding=rounding)
     rows = []
     for row, label in enumerate(scores["emulator"].values):
-        cells = [escape(label)]
+        cells = [label]
         for column, (value, lower, upper, failed) in enumerate(zip(*(array[row] for array in arrays), strict=True)):
             text = f"{failed:.0f} stopped" if failed > 0 else _with_interval(value, lower, upper, show)
             far = distance[:, column]
             best = len(far) > 1 and np.isfinite(far[row]) and far[row] == np.nanmin(far)
-            cells.append(f"<b>{text}</b>" if best else text)
+            cells.append(Markup("<b>{}</b>").format(text) if best else text)
         rows.append(cells)
-    times, axis = time_step.lead_axis(leads)
-    return html_table((axis, *(f"{time:g}" for time in times)), rows, escaped=True)
+    return _lead_head(time_step, leads), rows
 
 
-def equivalent_table(verification: Verification) -> str:
-    """Return what each emulator is worth as a solver, by lead time; nothing without two solvers to measure it by."""
+def _lead_head(time_step: TimeStep, leads: NDArray[np.int64]) -> list[str]:
+    times, label = time_step.lead_axis(leads)
+    return [label, *(f"{time:g}" for time in times)]
+
+
+def equivalent_table(verification: Verification) -> Table | None:
+    """Return what each emulator is worth as a solver, by lead time; None without two solvers to measure it by."""
     found = equivalents(verification)
     if not found:
-        return ""
-    leads = table_leads(np.unique([step for own in found.values() for step in own]), verification.time_step)
-    rows = [
-        [label, *(str(own[step]) if step in own else "–" for step in leads.tolist())] for label, own in found.items()
-    ]
-    times, axis = verification.time_step.lead_axis(leads)
+        return None
+    leads = table_leads(np.unique([step for by_lead in found.values() for step in by_lead]), verification.time_step)
+    rows = [[label, *(str(by_lead.get(step, "–")) for step in leads.tolist())] for label, by_lead in found.items()]
     solvers = sorted(set(solver_truncations(verification).values()))
     note = (
         "The truncation of the solver whose error equals the emulator's, the error being the root mean square over "
         f"variables of RMSE over the truth's standard deviation; between {', '.join(f'T{t}' for t in solvers)} the "
         "logarithm of the error is taken as linear. Solvers started from the same nodes."
     )
-    head = (axis, *(f"{time:g}" for time in times))
-    return f"<h3>Equivalent truncation</h3>{html_table(head, rows)}<p class=note>{escape(note)}</p>"
+    return Table(_lead_head(verification.time_step, leads), rows, note, "Equivalent truncation")
 
 
 def table_leads(steps: NDArray[np.int64], time_step: TimeStep, most: int = 8) -> NDArray[np.int64]:
@@ -129,15 +143,6 @@ def table_leads(steps: NDArray[np.int64], time_step: TimeStep, most: int = 8) ->
     round_ones = steps[np.isin(np.round(values if dated else steps, 6), SHOWN_LEADS[unit if dated else ""])]
     chosen = np.unique(np.append(round_ones[:most], steps[-1]))
     return chosen if len(chosen) > 2 else steps[np.unique(np.linspace(0, len(steps) - 1, most).round().astype(int))]
-
-
-def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], escaped: bool = False, css: str = "scores") -> str:
-    """Return a table that scrolls by itself where the page is narrow."""
-    clean: Callable[[str], str] = (lambda text: text) if escaped else escape
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{clean(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    header = f"<thead><tr>{top}</tr></thead>" if any(head) else ""
-    return f'<div class=wide><table class="{css}">{header}<tbody>{body}</tbody></table></div>'
 
 
 def sentence(title: str) -> str:
@@ -164,4 +169,4 @@ def _correlation(value: float) -> str:
 def _with_interval(value: float, lower: float, upper: float, show: Callable[[float], str] = number) -> str:
     """Return the number, and below it in small type its interval."""
     bounds = np.isfinite(lower) and np.isfinite(upper) and show(lower) != show(upper)
-    return show(value) + (f"<br><small>{show(lower)} to {show(upper)}</small>" if bounds else "")
+    return Markup("{}<br><small>{} to {}</small>").format(*map(show, (value, lower, upper))) if bounds else show(value)

@@ -10,7 +10,7 @@ from PIL import Image
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
-from inference.pictures.animation import animation
+from inference.pictures.animation import moving_picture
 from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_maps import maps
 from inference.pictures.map_projection import unproject
@@ -68,17 +68,17 @@ def test_the_globe_is_drawn_with_wind_with_truth_and_without(tmp_path: Path) -> 
     for figure, panels in (
         (maps(forecast, truth, "h"), 9),
         (maps(forecast, truth, "vorticity", case=1), 9),
-        (maps(forecast, None, "u", leads=[2, 4]), 2),
+        (maps(forecast, None, "u"), 3),
     ):
         assert len(figure.axes) == panels + (2 if panels == 9 else 1)  # and the colour bars
         figure.savefig(tmp_path / "map.png")
-    path = animation(forecast, tmp_path / "a.gif", truth, max_frames=4)
+    path = moving_picture(forecast, truth).write_gif(tmp_path / "a.gif", max_frames=4)
     with Image.open(path) as image:
         assert image.n_frames == 4 and image.size[0] > 2 * image.size[1]
 
 
 def test_truth_and_forecast_share_one_scale_and_the_error_has_its_own() -> None:
     truth = sphere_truth()
-    figure = maps(sphere_forecast(truth), truth, "h", leads=[8])
+    figure = maps(sphere_forecast(truth), truth, "h")
     limits = [axes.images[0].get_clim() for axes in figure.axes[:3]]
     assert limits[0] == limits[1] != limits[2] and limits[2][0] == -limits[2][1]

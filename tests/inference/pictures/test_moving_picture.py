@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.pictures.animation import moving_ring
+from inference.pictures.animation import moving_picture
 from inference.pictures.field_maps import moving_maps
 from tests.inference.synthetic import ring_forecast, ring_truth, sphere_forecast, sphere_truth
 
@@ -27,7 +27,7 @@ def test_maps_move_to_every_lead_time_and_keep_their_colours() -> None:
 def test_a_ring_moves_with_the_forecast() -> None:
     truth = ring_truth(num_nodes=32, trajectories=2, times=11)
     forecast = ring_forecast(truth, leads=10)
-    moving = moving_ring(forecast, truth, case=1)
+    moving = moving_picture(forecast, truth, case=1)
     moving.show(7)
     lines = {line.get_label(): line for line in moving.figure.axes[0].lines}
     np.testing.assert_array_equal(lines["GNN"].get_ydata(), forecast.values[1, 0, 7, :, 0])
@@ -37,7 +37,7 @@ def test_a_ring_moves_with_the_forecast() -> None:
 
 def test_frames_are_spread_from_the_first_to_the_last_lead_time(tmp_path: Path) -> None:
     truth = ring_truth(num_nodes=16, trajectories=1, times=21)
-    moving = moving_ring(ring_forecast(truth, leads=20), truth)
+    moving = moving_picture(ring_forecast(truth, leads=20), truth)
     frames = list(moving.frames(3, dpi=40))
     assert [place for place, _ in frames] == [0, 10, 19] or [place for place, _ in frames] == [0, 9, 19]
     assert len({picture.size for _, picture in frames}) == 1

@@ -15,7 +15,7 @@ from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.meshes.points import points
 from inference.pictures import score_curves, style
-from inference.pictures.animation import animation
+from inference.pictures.animation import moving_picture
 from inference.pictures.coastlines import coastlines
 from inference.pictures.field_maps import maps
 from inference.pictures.field_views import case_name
@@ -68,7 +68,7 @@ def test_the_report_of_real_data_names_licence_and_what_was_left_out(tmp_path: P
 
 def test_the_animation_stays_small(tmp_path: Path) -> None:
     truth = ring_truth(num_nodes=32, trajectories=1, times=41)
-    path = animation(ring_forecast(truth), tmp_path / "a.gif", truth, max_bytes=60_000)
+    path = moving_picture(ring_forecast(truth), truth).write_gif(tmp_path / "a.gif", max_bytes=60_000)
     assert path.stat().st_size <= 60_000
     with Image.open(path) as image:
         assert image.n_frames >= 4
@@ -82,7 +82,7 @@ def test_forecasts_are_drawn_without_truth(tmp_path: Path) -> None:
     for figure in (
         hovmoeller(ring),
         series([ring]),
-        maps(isles, leads=[1, 3]),
+        maps(isles),
         series([isles]),
     ):
         figure.savefig(tmp_path / "figure.png")
