@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def maps(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:
-    """Return maps at three lead times (that have truth), one row each: truth, forecast and error; or the forecast alone.
+    """Return maps at three lead times, one row each: truth, forecast and error; or the forecast alone.
 
     Where a wind is forecast on the whole sphere its arrows lie on the maps, on those of the error the wind's error, all
     to one scale. Coasts are drawn where the data are of the Earth, not where they are simulated.

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+NAMES = ("times", "cdot", "leq", "geq", "approx", "pm", "alpha", "lambda", "sigma", "mu")
 SPECIAL = {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    **{letter: rf"$\{name}$" for letter, name in zip("×·≤≥≈±αλσμ", NAMES, strict=True)},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -21,24 +17,14 @@ SPECIAL = {
     "–": "--",
     "—": "---",
     "−": "$-$",
-    "×": r"$\times$",
-    "·": r"$\cdot$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "≈": r"$\approx$",
-    "±": r"$\pm$",
     "°": r"$^\circ$",
     "∗": r"$^{*}$",
     "†": r"$^{\dagger}$",
-    "α": r"$\alpha$",
-    "λ": r"$\lambda$",
-    "σ": r"$\sigma$",
-    "μ": r"$\mu$",
     "²": r"$^2$",
     "³": r"$^3$",
     "⁻": r"$^-$",
     "¹": r"$^1$",
-}  # fmt: skip
+}
 
 
 def escaped(text: str) -> str:
@@ -67,7 +53,7 @@ def booktabs(
         rf"  \label{{{label}}}",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
-        f"    {_row(head)}",
+        rf"    {' & '.join(map(escaped, head))} \\",
         r"    \midrule",
     ]
     for place, row in enumerate(rows):
@@ -83,10 +69,6 @@ def booktabs(
 def document(tables: Sequence[str]) -> str:
     """Return tables as a file that a paper may \\input, with what it needs said in comments."""
     return "% Needs \\usepackage{booktabs}.\n" + "\n".join(tables)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return " & ".join(escaped(cell) for cell in cells) + r" \\"
 
 
 def _printable(letter: str) -> bool:
