@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SIZE = 7.0  # of the type [pt]
+SIDES = ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))  # of a point, right and up
 
 
 @dataclass(frozen=True)
@@ -50,76 +52,43 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
 
 
 def spread(heights: NDArray[np.float64], gap: float, top: float = 1.0) -> NDArray[np.float64]:
-    """Heights moved as little as a sweep can so that neighbours are `gap` apart, in their order, up to `top`."""
+    """Return heights moved as little as can be so that neighbours are `gap` apart, in their order, up to `top`."""
     order = np.argsort(heights, kind="stable")
-    placed = heights[order].astype(np.float64)
-    groups: list[list[float]] = []  # [sum of wished starts, members] of labels that touch
-    for wish in placed:
-        groups.append([wish, 1])
-        while len(groups) > 1 and _start(groups[-2], gap) + groups[-2][1] * gap > _start(groups[-1], gap):
-            last = groups.pop()
-            before = groups.pop()
-            groups.append([before[0] + last[0], before[1] + last[1]])
-    moved = np.concatenate([_start(group, gap) + gap * np.arange(int(group[1])) for group in groups])
-    moved -= max(moved[-1] - top, 0.0)
-    found = np.empty_like(placed)
-    found[order] = moved
+    steps = gap * np.arange(len(heights))
+    moved = isotonic_regression(heights[order] - steps).x + steps
+    found = np.empty(len(heights))
+    found[order] = moved - max(moved[-1] - top, 0.0)
     return found
 
 
-def _start(group: Sequence[float], gap: float) -> float:
-    """The lowest place of labels that touch, about their mean wish."""
-    total, members = group
-    return total / members - 0.5 * gap * (members - 1)
-
-
 def label_points(axes: Axes, labels: Sequence[str], x: Sequence[float], y: Sequence[float]) -> None:
-    """A name beside each point, where it covers the fewest points and names before it.
+    """Write a name beside each point, where it covers the fewest points and names before it.
 
     Limits and the figure's layout must be final.
     """
     points = axes.transData.transform(np.column_stack([x, y]))
-    frame = axes.get_window_extent()
-    pixel = axes.figure.dpi / 72
-    taken = [(px - 3 * pixel, py - 3 * pixel, px + 3 * pixel, py + 3 * pixel) for px, py in points]
-    for label, (px, py) in zip(labels, points, strict=True):
-        width, height = 0.56 * SIZE * len(label) * pixel, 1.1 * SIZE * pixel
-        best, least = (0.0, 0.0), np.inf
-        for distance, (right, up) in product((5, 11, 18, 26), ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1),
-                                                             (-1, 1), (-1, -1))):  # fmt: skip
-            left = px + right * distance * pixel - (0 if right > 0 else width if right < 0 else width / 2)
-            low = py + up * distance * pixel - (0 if up > 0 else height if up < 0 else height / 2)
-            box = (left, low, left + width, low + height)
-            out = max(frame.x0 - box[0], 0) + max(box[2] - frame.x1, 0) + max(frame.y0 - box[1], 0)
-            out += max(box[3] - frame.y1, 0)
-            cost = sum(_overlap(box, other) for other in taken) + 20 * height * out + 0.4 * distance * pixel * height
+    frame, pixel, inside = axes.get_window_extent(), axes.figure.dpi / 72, axes.transAxes.inverted()
+    taken = np.hstack([points - 3 * pixel, points + 3 * pixel])  # [box, (left, low, right, high)]
+    for label, point in zip(labels, points, strict=True):
+        size = SIZE * pixel * np.array([0.56 * len(label), 1.1])
+        best, least = point, np.inf
+        for distance, side in product((5, 11, 18, 26), SIDES):
+            low = point + distance * pixel * np.array(side) - size * (1 - np.array(side)) / 2
+            high = low + size
+            shared = np.clip(np.minimum(high, taken[:, 2:]) - np.maximum(low, taken[:, :2]), 0, None).prod(axis=1)
+            outside = np.clip(frame.min - low, 0, None).sum() + np.clip(high - frame.max, 0, None).sum()
+            cost = shared.sum() + size[1] * (20 * outside + 0.4 * distance * pixel)
             if cost < least:
-                best, least = (left, low), cost
-        taken.append((*best, best[0] + width, best[1] + height))
-        away = (best[0] + width / 2 - px, best[1] + height / 2 - py)
-        far = abs(away[0]) > width / 2 + 8 * pixel or abs(away[1]) > height / 2 + 8 * pixel
-        inside = axes.transAxes.inverted()
+                best, least = low, cost
+        taken = np.vstack([taken, [*best, *(best + size)]])
+        far = (np.abs(best + size / 2 - point) > size / 2 + 8 * pixel).any()
         axes.annotate(
             label,
-            xy=_pair(inside.transform((px, py))),
+            xy=inside.transform(point).tolist(),
             xycoords="axes fraction",
-            xytext=_pair(inside.transform(best)),
+            xytext=inside.transform(best).tolist(),
             textcoords="axes fraction",
             fontsize=SIZE,
             va="bottom",
             arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.4, "shrinkB": 3} if far else None,
         ).set_in_layout(False)
-
-
-def _pair(place: NDArray[np.float64]) -> tuple[float, float]:
-    return float(place[0]), float(place[1])
-
-
-Box = tuple[float, float, float, float]
-
-
-def _overlap(one: Box, two: Box) -> float:
-    """Area that two boxes (left, low, right, high) share."""
-    width = min(one[2], two[2]) - max(one[0], two[0])
-    height = min(one[3], two[3]) - max(one[1], two[1])
-    return width * height if width > 0 and height > 0 else 0.0

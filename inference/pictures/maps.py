@@ -49,15 +49,12 @@ def map_box(mesh: Mesh) -> Box:
     west = (longitude[start] + 180.0) % 360.0 - 180.0
     width = 360.0 - gaps.max()
     south, north = _reaching_poles(mesh)
-    half = 0.5 * np.sqrt((width * (north - south)) / mesh.num_nodes) if not mesh.structured else None
-    east_half = half if half is not None else 0.5 * width / (mesh.shape[1] - 1)
-    north_half = half if half is not None else 0.5 * (north - south) / (mesh.shape[0] - 1)
-    return (
-        float(west - east_half),
-        float(min(west + width + east_half, west - east_half + 360.0)),
-        float(max(south - north_half, -90.0)),
-        float(min(north + north_half, 90.0)),
-    )
+    if mesh.structured:  # half a cell beyond the outer nodes
+        across, along = 0.5 * width / (mesh.shape[1] - 1), 0.5 * (north - south) / (mesh.shape[0] - 1)
+    else:
+        across = along = 0.5 * np.sqrt(width * (north - south) / mesh.num_nodes)
+    east = min(west + width + across, west - across + 360.0)
+    return float(west - across), float(east), float(max(south - along, -90.0)), float(min(north + along, 90.0))
 
 
 def _reaching_poles(mesh: Mesh) -> tuple[float, float]:
@@ -65,10 +62,7 @@ def _reaching_poles(mesh: Mesh) -> tuple[float, float]:
     tree = cKDTree(mesh.positions)
     spacing = tree.query(mesh.positions, k=2)[0][:, 1].max()
     near_south, near_north = (tree.query([0.0, 0.0, pole])[0] < spacing for pole in (-1.0, 1.0))
-    return (
-        -90.0 if near_south else float(mesh.latitudes.min()),
-        90.0 if near_north else float(mesh.latitudes.max()),
-    )
+    return -90.0 if near_south else mesh.latitudes.min(), 90.0 if near_north else mesh.latitudes.max()
 
 
 def map_size(mesh: Mesh, width: float) -> tuple[float, float]:
@@ -99,8 +93,7 @@ def draw_wind(axes: Axes, mesh: Mesh, wind: Array, longest: float) -> Quiver:
     longest: the speed of an arrow of a spacing and a half, the same on all panels that may be compared.
     """
     x, y = _arrow_places()
-    spacing = 2 * HALF_WIDTH / ARROWS
-    options: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": longest / (1.5 * spacing)}
+    options: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": longest / (3 * HALF_WIDTH / ARROWS)}
     arrows = axes.quiver(x, y, *wind_arrows(mesh, wind), width=0.0035, headwidth=3.5, pivot="middle", **options)
     arrows.set_color("black")
     return arrows
@@ -109,7 +102,7 @@ def draw_wind(axes: Axes, mesh: Mesh, wind: Array, longest: float) -> Quiver:
 def wind_arrows(mesh: Mesh, wind: Array) -> tuple[Array, Array]:
     """x and y components of the arrows of a wind [node, (east, north)], for `Quiver.set_UVC`."""
     at_nodes = tangent_frames(mesh.positions)
-    vectors = sum(part[:, None] * frame for part, frame in zip(wind.T, at_nodes, strict=True))
+    vectors = sum(component[:, None] * frame for component, frame in zip(wind.T, at_nodes, strict=True))
     longitude, latitude = unproject(*_arrow_places())
     there = _weights(mesh, "arrows") @ np.nan_to_num(vectors)  # no mean of components: frames turn near the poles
     local = [np.sum(there * frame, axis=1) for frame in tangent_frames(to_xyz(latitude, longitude))]
@@ -166,15 +159,8 @@ def label_parallels(axes: Axes) -> None:
     """Latitudes at the left rim of a globe."""
     for latitude in (-60, -30, 0, 30, 60):
         x, y = project(-180.0, latitude)
-        axes.text(
-            float(x) - 0.06,
-            float(y),
-            degrees(latitude, "N", "S"),
-            ha="right",
-            va="center",
-            fontsize=6.5,
-            color="#404040",
-        )
+        label = degrees(latitude, "N", "S")
+        axes.text(float(x) - 0.06, float(y), label, ha="right", va="center", fontsize=6.5, color="#404040")
 
 
 WHOLE: Box = (-180.0, 180.0, -90.0, 90.0)
@@ -223,7 +209,7 @@ def _weights(mesh: Mesh, places: str) -> csr_array:
         return csr_array((np.ones(count), (np.arange(count), node)), shape=(count, mesh.num_nodes))
     whole = mesh if mesh.faces is not None else replace(mesh, faces=delaunay(mesh.positions))
     grid = Mesh(to_xyz(latitude, longitude), np.full(count, 1 / count), (count,), mesh.domain)
-    (node, place), share = (part.numpy() for part in containing_triangle(whole, grid))
+    (node, place), share = (found.numpy() for found in containing_triangle(whole, grid))
     return csr_array((share, (place, node)), shape=(count, mesh.num_nodes))
 
 
