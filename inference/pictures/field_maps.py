@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,24 +78,23 @@ class _Panel:
         self.image = draw_map(self.axes, mesh, self.view.field[place], scale, map_box(mesh), real)
         if self.view.wind is not None:
             self.arrows = draw_wind(self.axes, mesh, self.view.wind[place], longest)
-        self.axes.set_title(self._title(place), loc="left")
+        self._set_title(place)
 
     def show(self, place: int) -> None:
         mesh = self.forecast.mesh
         self.image.set_array(raster(mesh, self.view.field[place], map_box(mesh)))
         if self.view.wind is not None:
             self.arrows.set_UVC(*wind_arrows(mesh, self.view.wind[place]))
-        self.axes.set_title(self._title(place), loc="left")
+        self._set_title(place)
 
-    def _title(self, place: int) -> str:
-        """What is shown: of the truth its date, where there is one; of the forecast its lead time."""
+    def _set_title(self, place: int) -> None:
+        """Say what is shown: of the truth its date, where there is one; of the forecast its lead time."""
         lead = lead_name(self.forecast.time_step, int(self.forecast.lead_steps[place]))
         valid = date_name(self.forecast, self.forecast.valid_time[self.case, place])
-        if not self.title:
-            return f"{lead}\n{valid}" if valid else lead
-        return (
-            self.title if self.title == ERROR else f"{self.title}, {valid if self.title == 'truth' and valid else lead}"
-        )
+        time = valid if self.title == "truth" and valid else lead
+        alone = f"{lead}\n{valid}" if valid else lead
+        title = alone if not self.title else ERROR if self.title == ERROR else f"{self.title}, {time}"
+        self.axes.set_title(title, loc="left")
 
 
 def _drawn(
@@ -117,9 +117,7 @@ def _drawn(
     with journal():
         figure, grid = new_figure(rows, columns, (width, height), sharex=not sphere, sharey=not sphere)
         panels = []
-        for axes, (place, (title, view)) in zip(
-            grid.ravel(), ((place, pair) for place in places for pair in views.items()), strict=True
-        ):
+        for axes, (place, (title, view)) in zip(grid.ravel(), product(places, views.items()), strict=True):
             panels.append(_Panel(axes, "" if alone else title, view, forecast, case))
             panels[-1].draw(place, error_scale if error_scale and title == ERROR else scale, longest)
         for axes in grid[:, 0] if sphere else []:

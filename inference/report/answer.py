@@ -64,16 +64,10 @@ def answer(verification: Verification) -> str:
     if best is None:
         return f"{what}, with {_errors(verification, first, int(verified[-1]))} at its end."
     ratio, lower, upper = error_ratio(verification, first.label, best)
-    rank = (
-        "the only baseline"
-        if len(verification.baselines) == 1
-        else f"the best of {len(verification.baselines)} baselines"
-    )
-    sure = (
-        f"{level} interval {_percent(lower)} to {_percent(upper)}"
-        if np.isfinite(lower)
-        else "too few starts for an interval"
-    )
+    count = len(verification.baselines)
+    rank = "the only baseline" if count == 1 else f"the best of {count} baselines"
+    interval = f"{level} interval {_percent(lower)} to {_percent(upper)}"
+    sure = interval if np.isfinite(lower) else "too few starts for an interval"
     chance = ", a difference that may be chance" if lower <= 1.0 <= upper else ""
     stopped = int(first.failed.max(initial=0))
     some = f"; {stopped} of its forecasts were stopped, and count up to there" if stopped else ""
@@ -94,15 +88,14 @@ def better_leads(verification: Verification) -> tuple[list[str], list[list[Marku
 
 
 def _cell(verification: Verification, emulator: ForecastScores, column: int) -> Markup:
-    """How many of the leads compared, and which, where the interval of every paired difference lies below zero."""
+    """How many leads have every paired difference's interval below zero, of those compared with all; and which."""
     found = [verification.difference(emulator.label, baseline) for baseline in verification.baselines]
-    better = {
-        step: all(d.upper[np.searchsorted(d.lead_steps, step), column] < 0 for d in found)
-        for step in reduce(np.intersect1d, (d.lead_steps[np.isfinite(d.estimate[:, column])] for d in found)).tolist()
-    }
-    steps = [step for step, below in better.items() if below]
-    which = _lead_list(np.array(steps), verification.time_step) if 0 < len(steps) < len(better) else ""
-    return Markup("{} of {}<br><small>{}</small>").format(len(steps), len(better), which)
+    known = [difference.lead_steps[np.isfinite(difference.estimate[:, column])] for difference in found]
+    leads = reduce(np.intersect1d, known)
+    upper = [difference.upper[np.searchsorted(difference.lead_steps, leads), column] for difference in found]
+    better = leads[(np.array(upper) < 0).all(axis=0)]
+    which = _lead_list(better, verification.time_step) if 0 < len(better) < len(leads) else ""
+    return Markup("{} of {}<br><small>{}</small>").format(len(better), len(leads), which)
 
 
 def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:

@@ -103,9 +103,9 @@ def _draw_scores(album: _Album) -> None:
         if not only:
             caption = f"Skill, 1 - RMSE / RMSE of each baseline; {above}"
             album.draw("skill", "scores", caption, lambda: score_curves.skill_curves(verification))
-    held = {metric for emulator in verification.emulators for metric in emulator.metrics}
+    scored = {metric for emulator in verification.emulators for metric in emulator.metrics}
     for metric in shown_in("curve"):
-        if metric in held and (verification.about_zero.all() or not METRICS[metric].relative):
+        if metric in scored and (verification.about_zero.all() or not METRICS[metric].relative):
             caption = f"{sentence(METRICS[metric].title)} against lead time.{album.bands}"
             album.draw(metric, "scores", caption, partial(score_curves.metric_curves, verification, metric))
     if flow_plots.wind_emulators(verification):
