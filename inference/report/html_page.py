@@ -24,18 +24,12 @@ def render(template: Path, **values: Any) -> str:
         f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    page = _environment(template.parent).get_template(template.name)
-    return page.render(style=Markup(style), script=Markup(script), policy=policy, **values)
-
-
-def _environment(folder: Path) -> Environment:
-    return Environment(
-        loader=FileSystemLoader([folder, TEMPLATES]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    loader = FileSystemLoader([template.parent, TEMPLATES])
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    page = environment.get_template(template.name)
+    return page.render(style=Markup(style), script=Markup(script), policy=policy, **values)
 
 
 def _texts(template: Path, suffix: str) -> str:

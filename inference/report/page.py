@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -125,8 +126,7 @@ def missing(verification: Verification) -> dict[str, Any]:
 
 def _facts(verification: Verification, notes: Notes) -> list[tuple[str, str]]:
     """Which data, whose, how the intervals were found, and with which software."""
-    rows = data_facts(verification)
-    rows += [("intervals", verification.interval_method)]
+    rows = [*data_facts(verification), ("intervals", verification.interval_method)]
     for emulator in verification.emulators:
         kept = {k: v for k, v in emulator.attributes.items() if str(v) not in ("", "[]") and len(str(v)) < 300}
         same = {name for name, value in kept.items() if verification.truth.get(name) == value}
@@ -144,15 +144,9 @@ def data_facts(verification: Verification) -> list[tuple[str, str]]:
 
 def noted_facts(notes: Notes) -> list[tuple[str, str]]:
     """Name and value of what the notes state, their command and the software."""
-    return [*((name, str(value)) for name, value in notes.facts.items()), ("command", notes.command),
-            ("software", _versions())]  # fmt: skip
-
-
-def _versions() -> str:
-    found = [f"Python {platform.python_version()}"]
+    software = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+        with suppress(PackageNotFoundError):
+            software.append(f"{package} {version(package)}")
+    facts = [(name, str(value)) for name, value in notes.facts.items()]
+    return [*facts, ("command", notes.command), ("software", ", ".join(software))]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +60,7 @@ def write_report(
     _draw_physics(album)
     if notes.log is not None:
         caption = "Training loss over epochs; below, the error of validation rollouts, which chose the weights."
-        album.draw("loss", "training", caption, partial(loss_curves, notes.log))
+        album.add(loss_curves(notes.log), "loss", "training", caption)
     album.pictures += [Image(path, caption, "more") for caption, path in notes.figures.items()]
     path = output / "report.html"
     path.write_text(page(verification, notes, album.pictures), encoding="utf-8")
@@ -76,9 +75,8 @@ class _Album:
     folder: Path
     pictures: list[Image | Slider] = field(default_factory=list)
 
-    def draw(self, name: str, section: str, caption: str, draw: Callable[[], Figure]) -> None:
+    def add(self, figure: Figure, name: str, section: str, caption: str) -> None:
         """Save a figure, and show it under a heading of the page with the values of its curves."""
-        figure = draw()
         path = save(figure, self.folder / name)
         values = curve_values(figure)
         self.pictures.append(Image(path, caption, section, json.dumps(values, ensure_ascii=False) if values else ""))
@@ -91,26 +89,24 @@ class _Album:
 
 def _draw_scores(album: _Album) -> None:
     """Errors and skill against lead time; first, below the answer, the skill against the hardest baseline."""
-    verification = album.verification
-    if (best := hardest_baseline(verification)) is not None and len(verification.baselines) < len(
-        verification.emulators
-    ):
+    verification, best = album.verification, hardest_baseline(album.verification)
+    if best is not None and len(verification.baselines) < len(verification.emulators):
         above = f"above zero the forecast is better.{album.bands}"
         caption = f"Skill, 1 - RMSE / RMSE of {best}, the best baseline; {above}"
         only = len(verification.baselines) == 1
-        name = "skill" if only else "skill_best"
-        album.draw(name, "opening", caption, lambda: score_curves.skill_curves(verification, [best]))
+        skill = score_curves.skill_curves(verification, [best])
+        album.add(skill, "skill" if only else "skill_best", "opening", caption)
         if not only:
             caption = f"Skill, 1 - RMSE / RMSE of each baseline; {above}"
-            album.draw("skill", "scores", caption, lambda: score_curves.skill_curves(verification))
+            album.add(score_curves.skill_curves(verification), "skill", "scores", caption)
     scored = {metric for emulator in verification.emulators for metric in emulator.metrics}
     for metric in shown_in("curve"):
         if metric in scored and (verification.about_zero.all() or not METRICS[metric].relative):
             caption = f"{sentence(METRICS[metric].title)} against lead time.{album.bands}"
-            album.draw(metric, "scores", caption, partial(score_curves.metric_curves, verification, metric))
+            album.add(score_curves.metric_curves(verification, metric), metric, "scores", caption)
     if flow_plots.wind_emulators(verification):
         caption = "Left: error of the wind as a vector. Right: kinetic energy; below 1 the forecast is too smooth."
-        album.draw("wind", "scores", caption, lambda: flow_plots.wind_error_curves(verification))
+        album.add(flow_plots.wind_error_curves(verification), "wind", "scores", caption)
 
 
 def _draw_physics(album: _Album) -> None:
@@ -120,19 +116,19 @@ def _draw_physics(album: _Album) -> None:
         caption = (
             "Kinetic energy by degree, fitted to the nodes of truth and forecasts in the same way, mean over cases."
         )
-        album.draw("kinetic_energy", "physics", caption, lambda: flow_plots.energy_spectrum_curves(verification))
+        album.add(flow_plots.energy_spectrum_curves(verification), "kinetic_energy", "physics", caption)
     conserved = any(flow.available is not None for _, flow in flows)
     if conserved:
-        album.draw("conservation", "physics", _CONSERVED, lambda: flow_plots.conservation_curves(verification))
+        album.add(flow_plots.conservation_curves(verification), "conservation", "physics", _CONSERVED)
     if verification.wavenumbers is not None and any(e.power is not None for e in verification.emulators):
         caption = "Power spectra of truth and forecasts at three lead times, mean over cases."
         wind = {name for _, flow in flows for name in flow.names}  # whose energy by degree is above
         if scalars := [name for name in verification.variables if name not in wind]:
-            album.draw("spectra", "physics", caption, lambda: spectrum_curves(verification, variables=scalars))
-    album.draw("amplitude", "physics", _AMPLITUDE, lambda: score_curves.metric_curves(verification, "amplitude_ratio"))
+            album.add(spectrum_curves(verification, scalars), "spectra", "physics", caption)
+    album.add(score_curves.metric_curves(verification, "amplitude_ratio"), "amplitude", "physics", _AMPLITUDE)
     if not conserved:
         caption = "Change since the start of the area mean, and of the mean square of fields about zero."
-        album.draw("drift", "physics", caption, lambda: score_curves.drift_curves(verification))
+        album.add(score_curves.drift_curves(verification), "drift", "physics", caption)
 
 
 _CONSERVED = (
@@ -155,29 +151,22 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
         section = "opening" if number == 0 else "fields"
         if on_ring:
             caption = f"Hovmöller diagram of {variable}: position along the ring against lead time."
-            album.draw(f"hovmoeller{suffix}", section, caption, partial(hovmoeller, main, truth, variable, case))
+            album.add(hovmoeller(main, truth, variable, case), f"hovmoeller{suffix}", section, caption)
         else:
             save(maps(main, truth, variable, case), album.folder / f"maps{suffix}")
             caption = f"Maps of {variable}, one case{_map_notes(main, case)}"
-            album.pictures.append(_slider(main, truth, variable, case, max(FRAMES // len(chosen), 4), section, caption))
+            frames = list(moving_picture(main, truth, variable, case).frames(max(FRAMES // len(chosen), 4), DPI))
+            leads = [lead_name(main.time_step, int(main.lead_steps[place])) for place, _ in frames]
+            addresses = [webp_address(picture, quality=90, method=2) for _, picture in frames]
+            shown = list(zip(leads, addresses, strict=True))
+            album.pictures.append(Slider(shown, page_width(frames[0][1]), caption, section))
     styles = {scores.name: styles_of(verification)[scores.label] for scores in verification.emulators}
     beside = [forecast for forecast in forecasts if _same_case(forecast, main, case)]
-    caption = "One place along one forecast."
-    album.draw("series", "fields", caption, lambda: series(beside, truth, None, case, None, styles))
+    album.add(series(beside, truth, None, case, None, styles), "series", "fields", "One place along one forecast.")
     moving = moving_picture(main, truth, verification.variables[0], case)
     path = moving.write_gif(album.folder / "animation.gif")
     if on_ring:
         album.pictures.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))
-
-
-def _slider(
-    forecast: Forecast, truth: Fields | None, variable: str, case: int, most: int, section: str, caption: str
-) -> Slider:
-    """Maps of one case, one lead time at a time."""
-    frames = list(moving_picture(forecast, truth, variable, case).frames(most, DPI))
-    leads = [lead_name(forecast.time_step, int(forecast.lead_steps[place])) for place, _ in frames]
-    addresses = [webp_address(picture, quality=90, method=2) for _, picture in frames]
-    return Slider(list(zip(leads, addresses, strict=True)), page_width(frames[0][1]), caption, section)
 
 
 def _pictured(forecast: Forecast, verification: Verification) -> list[str]:
@@ -200,7 +189,6 @@ def _map_notes(forecast: Forecast, case: int) -> str:
 
 
 def _same_case(forecast: Forecast, main: Forecast, case: int) -> bool:
-    """Whether a forecast's case of this number is the one pictured."""
     return (
         len(forecast.init_time) > case
         and forecast.init_time[case] == main.init_time[case]
