@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def ranking(found: dict[str, Any]) -> list[str]:
-    """A line a row: its score with the interval over starts and seeds, the seeds' range, size, effort and cost."""
+    """Return a line a row: its score with the interval over starts and seeds, the seeds' range, size and cost."""
     scores = {row["label"]: row["score"] for row in found["rows"]}
     reference = next(label for label, about in found["about"].items() if found["reference"] in about["members"])
     lines = [

@@ -1,4 +1,4 @@
-"""Ablation grids: every combination of some settings of one row, each a row of its own."""
+"""Ablation grids: every combination of some settings of one row, each of them a row."""
 
 from __future__ import annotations
 

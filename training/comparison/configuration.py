@@ -1,8 +1,7 @@
-"""A comparison in one complete YAML: its rows, the budget and the trials they share, and the forecasts made of them."""
+"""A comparison in one complete YAML: its rows, the budget and the trials they share, and their starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -43,7 +42,7 @@ class RowConfig:
 
     @property
     def kind(self) -> str:
-        """The emulator's kind, or what stands in its place."""
+        """Return the emulator's kind, or the name of what stands in its place."""
         if self.emulator is not None:
             return self.emulator.kind
         return "checkpoint" if self.checkpoint is not None else "forecast_file"
@@ -123,7 +122,7 @@ class TuningConfig:
 
     @property
     def all_axes(self) -> dict[str, tuple[Any, ...]]:
-        """Values to try by dotted path, the learning rate first."""
+        """Return the values to try by dotted path, the learning rate first."""
         return ({RATE: self.learning_rate} if self.learning_rate else {}) | self.axes
 
 
@@ -186,12 +185,8 @@ class CompareConfig:
                 f"parameters scales every width, and tuning.axes sets {widths[0]} to others. Leave one of the two out."
             )
 
-    @staticmethod
-    def refuse_old_keys(content: Mapping[str, Any]) -> None:
-        """Raise MeshcastError with the lines that replace those of an older file."""
-        refuse_tables(content)
+    refuse_old_keys = staticmethod(refuse_tables)
 
 
 def _is_seed(seed: int) -> bool:
-    """Whether torch, numpy and Keras all take it."""
-    return 0 <= seed < 2**32
+    return 0 <= seed < 2**32  # torch, numpy and Keras all take it

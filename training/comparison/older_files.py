@@ -26,7 +26,7 @@ def refuse_tables(content: Mapping[str, Any]) -> None:
 
 
 def with_rows(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of a comparison's YAML with an object a row, and without tables by label."""
+    """Return the content of a comparison's YAML with an object a row, and without tables by label."""
     given = {**_mapping(content.get("emulators")), **_mapping(content.get("rows"))}
     rows = {label: _object(row) for label, row in given.items()}
     grid = _mapping(content.get("grid"))

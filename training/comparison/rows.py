@@ -18,7 +18,7 @@ from training.comparison.configuration import CompareConfig, RowConfig
 from training.experiment import ExperimentConfig
 from training.runs.study import Result, count_parameters, updates_taken
 
-TUNED_OR_SEED = ("learning_rate", "seed")  # that these differ between rows is meant, and stands in columns of its own
+TUNED_OR_SEED = ("learning_rate", "seed")  # that these differ between rows is meant, and stands in separate columns
 
 
 def rows_of(

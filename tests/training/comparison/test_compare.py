@@ -32,7 +32,7 @@ from tests.emulator.test_boundary import WINDOW, globe
 from tests.training.comparisons import PLUGINS, config_in, emulator_of, seeds_of, study_runs, write_source
 from training import experiment
 from training.comparison import compare as comparing
-from training.comparison.compare import CompareConfig, Comparison, compare
+from training.comparison.compare import CompareConfig, Comparison, compare, expect
 from training.comparison.files import ranking_lines, take_folder, to_plain
 from training.preparation import prepared
 
@@ -494,15 +494,19 @@ def test_the_table_of_a_tracked_comparison_is_a_record_of_its_own(
     assert json.loads(summary["score/ridge"]) == scores["ridge"] < scores["persistence"]  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("parameters", ["500", "null"])
 def test_a_row_without_its_extra_is_named_and_marked_and_the_others_run(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: str
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in ("tensorflow", "keras")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    rows = "rows={ridge: {emulator: {kind: ridge}}, Keras CNN: {emulator: {kind: keras_cnn, num_layers: 2}}}"
-    config = config_in(tmp_path, source, rows, "parameters=500")
+    rows = "rows={Keras CNN: {emulator: {kind: keras_cnn, num_layers: 2}}, ridge: {emulator: {kind: ridge}}}"
+    config = config_in(tmp_path, source, rows, f"parameters={parameters}")
     said: list[str] = []
+    remaining = expect(config, say=said.append)
+    assert (remaining.runs, remaining.left, remaining.unknown, len(said)) == (2, 2, (), 1)  # ridge and persistence
+    said.clear()
     comparison = compare(config, progress=False, say=said.append)
     needs = "kind: keras_cnn needs TensorFlow: pip install 'meshcast[tensorflow]'."
     assert said[0] == f"Keras CNN is left out: {needs}"
