@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.foundation.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep, to_datetime
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
-class Fields(Protocol):
-    """A series of fields on one mesh: an anemoi dataset through `open_dataset`, or plain arrays.
+class Fields:
+    """A series of fields on one mesh; each way to store them is a subclass with `_read`.
 
     variables: names, in the order of `units`.
     units: one a variable.
@@ -22,39 +23,24 @@ class Fields(Protocol):
     times: [time] int64 seconds since 1970 UTC, increasing.
     missing: indices of times that cannot be read.
     ensemble_axis: whether the ensemble axis holds independent trajectories of a solver or members of one ensemble.
+    trajectories: [ensemble] the number each row had where these fields were cut out of more.
     attributes: licence, attribution, title, calendar and what else travels with the data.
     source: what was opened, for messages and fingerprints.
+    notices: a line for each thing that was converted, moved or assumed when the fields were opened.
     """
 
-    @property
-    def variables(self) -> tuple[str, ...]: ...
-
-    @property
-    def units(self) -> tuple[str, ...]: ...
-
-    @property
-    def mesh(self) -> Mesh: ...
-
-    @property
-    def time_step(self) -> TimeStep: ...
-
-    @property
-    def times(self) -> NDArray[np.int64]: ...
-
-    @property
-    def missing(self) -> frozenset[int]: ...
-
-    @property
-    def ensemble_axis(self) -> Literal["trajectory", "member"]: ...
-
-    @property
-    def ensemble_size(self) -> int: ...
-
-    @property
-    def attributes(self) -> Mapping[str, str]: ...
-
-    @property
-    def source(self) -> str: ...
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    mesh: Mesh
+    time_step: TimeStep
+    times: NDArray[np.int64]
+    missing: frozenset[int]
+    ensemble_axis: Literal["trajectory", "member"]
+    ensemble_size: int
+    trajectories: Sequence[int]
+    attributes: Mapping[str, str]
+    source: str
+    notices: tuple[str, ...] = ()
 
     def read(
         self,
@@ -62,8 +48,25 @@ class Fields(Protocol):
         variables: Sequence[str],
         ensemble: slice | Sequence[int] | int = slice(None),
     ) -> NDArray[np.float32]:
-        """[time, ensemble, node, variable] in physical units; an int `ensemble` keeps its axis, with length one.
+        """Return values [time, ensemble, node, variable] in physical units.
 
+        ensemble: rows; an int keeps its axis, with length one.
         Raises MeshcastError where a time is missing or a variable is not there.
         """
-        ...
+        if absent := [name for name in variables if name not in self.variables]:
+            raise MeshcastError(
+                f"{self.source} has no variable {', '.join(absent)}; it has {', '.join(self.variables)}."
+            )
+        index = np.arange(len(self.times))[times]
+        if gaps := sorted(self.missing.intersection(index.tolist())):
+            moments = ", ".join(str(moment) for moment in to_datetime(self.times[gaps[:3]]))
+            raise MeshcastError(
+                f"{self.source} has no fields at {moments}: dates declared missing. Choose other times."
+            )
+        rows = np.atleast_1d(np.arange(self.ensemble_size)[ensemble])
+        columns = [self.variables.index(name) for name in variables]
+        return np.ascontiguousarray(self._read(index, rows, columns), dtype=np.float32)
+
+    def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
+        """Return values [time, ensemble, node, variable], a copy, at indices of each axis."""
+        raise NotImplementedError

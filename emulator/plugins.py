@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from torch import nn
 
+from emulator.data.formats import FORMATS, DataFormat
 from emulator.emulator_config import EmulatorConfig, register
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
@@ -23,8 +24,14 @@ from graphs.mesh import Mesh
 GROUP = "meshcast.emulators"
 CLOSED_FORM = ("fit", "step", "arrays", "from_arrays")
 # Dictionaries a file may have.
-KINDS = {"EMULATORS": "name to class", "METRICS": "name to Metric", "LOSSES": "name to function"}
-_contributed: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS}  # by files, and but for emulators by the package
+KINDS = {
+    "EMULATORS": "name to class",
+    "METRICS": "name to Metric",
+    "LOSSES": "name to function",
+    "FORMATS": "name to DataFormat",
+}
+# by files, and but for emulators by the package
+_contributed: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS} | {"FORMATS": FORMATS}
 _from_files: set[tuple[str, str]] = set()
 
 
@@ -53,7 +60,7 @@ class PluginConfig(NetworkConfig):
 
 
 def load_plugins(paths: Sequence[str | Path]) -> None:
-    """Run plug-in files, each with some of the dictionaries EMULATORS of name to class, METRICS and LOSSES.
+    """Run plug-in files, each with some of the dictionaries EMULATORS of name to class, METRICS, LOSSES and FORMATS.
 
     A loss is a function as those of `training/losses.py`.
     A class is an `EmulatorConfig`, whose kind YAML then knows as it knows ours; or a network, `nn.Module` built by
@@ -84,7 +91,9 @@ def _register(path: Path, kind: str, named: dict[str, Any]) -> None:
     configurations = {n: cls for n, cls in named.items() if inspect.isclass(cls) and issubclass(cls, EmulatorConfig)}
     register(*configurations.values())
     named = {name: value for name, value in named.items() if name not in configurations}
-    for name in named:
+    for name, value in named.items():
+        if kind == "FORMATS" and not isinstance(value, DataFormat):
+            raise MeshcastError(f"The plug-in {path} has {value!r} in FORMATS under {name!r}; expected a DataFormat.")
         if name in _contributed[kind] and (kind, name) not in _from_files:
             raise MeshcastError(f"The plug-in {path} names one of its {kind} {name!r}, as the package does: rename it.")
     _contributed[kind].update(named)

@@ -152,6 +152,7 @@ def test_the_table_of_names_is_that_of_the_code() -> None:
         "spectral_regression.py",
         "largest_error.py",
         "quantile_loss.py",
+        "text_format.py",
     ],
 )
 def test_the_plugins_shown_are_the_plugins_tested(name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import Literal
 
@@ -11,19 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fields import Fields
-from emulator.foundation.time_step import TimeStep, to_datetime
+from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
 
 
-@dataclass(frozen=True, eq=False)
-class ArrayFields:
-    """Fields in one array: values [time, ensemble, node, variable]; the rest as in `Fields`.
-
-    trajectories: [ensemble] the numbers the ensemble axis had where this was cut out of more, None where it is whole.
-    notices: a line for each thing that was converted, moved or assumed when the fields were read.
-    """
+@dataclass(eq=False)
+class ArrayFields(Fields):
+    """Fields in one array: values [time, ensemble, node, variable]; the rest as in `Fields`."""
 
     values: NDArray[np.floating]
     variables: tuple[str, ...]
@@ -35,10 +32,11 @@ class ArrayFields:
     missing: frozenset[int] = frozenset()
     attributes: Mapping[str, str] = field(default_factory=dict)
     source: str = "arrays in memory"
-    trajectories: Sequence[int] | None = None
+    trajectories: Sequence[int] = ()
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self.ensemble_size = self.values.shape[1]
         expected = (len(self.times), self.ensemble_size, self.mesh.num_nodes, len(self.variables))
         if self.values.shape != expected:
             raise MeshcastError(
@@ -46,27 +44,12 @@ class ArrayFields:
                 f"{list(self.values.shape)}."
             )
         assert len(self.units) == len(self.variables)
-        if self.trajectories is None or len(self.trajectories) != self.ensemble_size:
-            object.__setattr__(self, "trajectories", range(self.ensemble_size))
+        if len(self.trajectories) != self.ensemble_size:
+            self.trajectories = range(self.ensemble_size)
 
-    @property
-    def ensemble_size(self) -> int:
-        return self.values.shape[1]
-
-    def read(
-        self,
-        times: slice | NDArray[np.int64],
-        variables: Sequence[str],
-        ensemble: slice | Sequence[int] | int = slice(None),
-    ) -> NDArray[np.float32]:
-        """[time, ensemble, node, variable]."""
-        columns = columns_of(self, variables)
-        refuse_missing(self, times)
-        index, rows = np.arange(len(self.times))[times], np.atleast_1d(np.arange(self.ensemble_size)[ensemble])
-        values = self.values[np.ix_(index, rows)]  # a copy: what a reader does to it stays with the reader
-        if columns != list(range(len(self.variables))):
-            values = values[..., columns]
-        return np.ascontiguousarray(values, dtype=np.float32)
+    def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
+        values = self.values[np.ix_(times, rows)]
+        return values if columns == list(range(len(self.variables))) else values[..., columns]
 
 
 def open_arrays(path: Path | str) -> ArrayFields:
@@ -107,40 +90,5 @@ def in_memory(fields: Fields, limit: float = 1e9) -> Fields:
     there = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
     for block in np.array_split(there, max(1, len(there) // 64)):
         values[block] = fields.read(block, fields.variables)
-    return ArrayFields(
-        values=values,
-        variables=fields.variables,
-        units=fields.units,
-        mesh=fields.mesh,
-        time_step=fields.time_step,
-        times=fields.times,
-        ensemble_axis=fields.ensemble_axis,
-        missing=fields.missing,
-        attributes=fields.attributes,
-        source=fields.source,
-        trajectories=getattr(fields, "trajectories", None),
-        notices=getattr(fields, "notices", ()),
-    )
-
-
-def columns_of(fields: Fields, variables: Sequence[str]) -> list[int]:
-    """The columns of named variables.
-
-    Raises MeshcastError naming every variable that is not there.
-    """
-    absent = [name for name in variables if name not in fields.variables]
-    if absent:
-        raise MeshcastError(
-            f"{fields.source} has no variable {', '.join(absent)}; it has {', '.join(fields.variables)}."
-        )
-    return [fields.variables.index(name) for name in variables]
-
-
-def refuse_missing(fields: Fields, times: slice | NDArray[np.int64]) -> None:
-    """Raise MeshcastError where one of the asked times cannot be read."""
-    if not fields.missing:
-        return
-    asked = range(len(fields.times))[times] if isinstance(times, slice) else np.asarray(times).tolist()
-    if gaps := sorted(fields.missing.intersection(asked)):
-        moments = ", ".join(str(moment) for moment in to_datetime(fields.times[gaps[:3]]))
-        raise MeshcastError(f"{fields.source} has no fields at {moments}: dates declared missing. Choose other times.")
+    same = {item.name: getattr(fields, item.name) for item in dataclass_fields(ArrayFields) if item.name != "values"}
+    return ArrayFields(values, **same)

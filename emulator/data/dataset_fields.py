@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.arrays import columns_of, refuse_missing
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
+from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
-from graphs.mesh import Mesh
 
 Source = str | list[Any] | dict[str, Any]
 
@@ -42,10 +40,12 @@ def _opened(source: Source) -> Any:
         return open_dataset(source)
     except Exception as error:  # whatever its layers raise, the source is what the user wrote
         absent = [path for path in _paths_in(source) if not Path(path).exists()]
+        if not absent and isinstance(source, str) and "Cannot find a dataset that matched" in str(error):
+            absent = [source]
         if absent:
             raise MeshcastError(
-                f"There is no dataset {', '.join(absent)}. Make it first, with `meshcast simulate` or `meshcast "
-                "dataset`, or name another."
+                f"There is no file or dataset {', '.join(absent)}. Name one that exists, or make a dataset first, with "
+                "`meshcast simulate` or `meshcast dataset`."
             ) from error
         raise MeshcastError(
             f"Cannot open the dataset {describe(source)}: {type(error).__name__}: {error}. Give the path of an anemoi "
@@ -79,35 +79,27 @@ def describe(source: Source) -> str:
     return source if isinstance(source, str) else json.dumps(source, default=str)
 
 
-class DatasetFields:
+class DatasetFields(Fields):
     """`Fields` over an opened anemoi dataset [date, variable, ensemble, cell]."""
 
     def __init__(self, dataset: Any, source: Source) -> None:
         self.dataset = dataset
         self.source = describe(source)
         self.ensemble_size = dataset.shape[2]
+        self.trajectories = range(self.ensemble_size)
         self.stores = list({id(store): store for store in _stores(dataset)}.values())
+        self.ensemble_axis = "trajectory" if self._attribute("ensemble_axis") == "trajectory" else "member"
         self.variables = tuple(sorted(dataset.name_to_index, key=dataset.name_to_index.__getitem__))
+        metadata = dataset.variables_metadata
+        self.units = tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)
+        self.mesh = mesh_from_coordinates(dataset.latitudes, dataset.longitudes, self._attribute("mesh"))
+        self.attributes = self._travelling_attributes()
         self.times = to_seconds(dataset.dates)
         self.missing = frozenset(int(index) for index in dataset.missing)
         self.time_step = self._time_step()
 
-    @cached_property
-    def units(self) -> tuple[str, ...]:
-        metadata = self.dataset.variables_metadata
-        return tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)
-
-    @cached_property
-    def mesh(self) -> Mesh:
-        return mesh_from_coordinates(self.dataset.latitudes, self.dataset.longitudes, self._attribute("mesh"))
-
-    @property
-    def ensemble_axis(self) -> Literal["trajectory", "member"]:
-        return "trajectory" if self._attribute("ensemble_axis") == "trajectory" else "member"
-
-    @cached_property
-    def attributes(self) -> Mapping[str, str]:
-        """What travels with the data, of every store; different values of one name are joined by a semicolon."""
+    def _travelling_attributes(self) -> dict[str, str]:
+        """Return texts of every store; different values of one name are joined by a semicolon."""
         collected: dict[str, list[str]] = {}
         for store in self.stores:
             for name, value in store.store.attrs.items():
@@ -118,22 +110,11 @@ class DatasetFields:
                     texts.append(value)
         return {name: "; ".join(texts) for name, texts in collected.items() if texts}
 
-    def read(
-        self,
-        times: slice | NDArray[np.int64],
-        variables: Sequence[str],
-        ensemble: slice | Sequence[int] | int = slice(None),
-    ) -> NDArray[np.float32]:
-        """[time, ensemble, node, variable]."""
-        columns = columns_of(self, variables)
-        refuse_missing(self, times)
-        index = np.arange(len(self.times))[times]
-        members = np.atleast_1d(np.arange(self.ensemble_size)[ensemble])
-        blocks = [np.asarray(self.dataset[run])[:, columns][:, :, members] for run in _runs(index)]
+    def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
+        blocks = [np.asarray(self.dataset[run])[:, columns][:, :, rows] for run in _runs(times)]
         if not blocks:
-            return np.empty((0, len(members), self.mesh.num_nodes, len(columns)), dtype=np.float32)
-        whole = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return np.ascontiguousarray(whole.transpose(0, 2, 3, 1), dtype=np.float32)
+            return np.empty((0, len(rows), self.mesh.num_nodes, len(columns)), dtype=np.float32)
+        return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)).transpose(0, 2, 3, 1)
 
     def _attribute(self, name: str) -> Any:
         return next((store.store.attrs[name] for store in self.stores if name in store.store.attrs), None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.data.formats import named_format
 from emulator.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings, ForcingSource, GivenForcings, TabulatedForcings
 from emulator.foundation.time_step import to_datetime
@@ -24,14 +25,20 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
 
     fields: a dataset that may hold some of the task's forcings, on the same mesh; its first member serves all. What it
         holds of computed ones is computed all the same where the two agree, since that goes on after the last date.
-    tables: CSV files, see `TabulatedForcings.read`.
+    tables: files of a format that holds tables; CSV, see `TabulatedForcings.read`, where the ending says nothing.
     """
-    sources: list[ForcingSource] = [TabulatedForcings.read(path) for path in tables]
+    sources: list[ForcingSource] = [(table_reader(path) or TabulatedForcings.read)(Path(path)) for path in tables]
     if fields is not None:
         stored = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
         if stored:
             sources.append(GivenForcings(stored, fields.times, _Reader(fields, stored), fields.source))
     return Forcings(*sources, ComputedForcings(mesh, task.forcing))
+
+
+def table_reader(path: str | Path) -> Callable[[Path], TabulatedForcings] | None:
+    """Return the function that reads a table of forcings, None where a name does not end as one."""
+    named = named_format(path)
+    return named.read_table if named else None
 
 
 class _Reader:

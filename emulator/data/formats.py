@@ -16,6 +16,7 @@ from emulator.data.names import nearest
 from emulator.data.netcdf_file import read_netcdf
 from emulator.data.series import Series
 from emulator.fields import Fields
+from emulator.forcings import TabulatedForcings
 from graphs.errors import MeshcastError
 
 
@@ -23,61 +24,62 @@ from graphs.errors import MeshcastError
 class DataFormat:
     """A format of datasets or files.
 
-    name: for messages.
     endings: of the paths that are of this format.
     begins: whether a file that begins with these bytes, at most 1024, is of this format.
     open_fields: the fields of a dataset that stands alone, from what the user named.
     read_series: the variables of a file that may be merged with others, from its path, new names by old, and units.
     read_forecast: the forecast of a file.
+    read_table: the global forcings, by date, that a file holds.
     """
 
-    name: str
     endings: tuple[str, ...] = ()
     begins: Callable[[bytes], bool] = lambda start: False
     open_fields: Callable[[Any], Fields] | None = None
     read_series: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
     read_forecast: Callable[[Path], Forecast] | None = None
+    read_table: Callable[[Path], TabulatedForcings] | None = None
 
 
-ANEMOI = DataFormat("anemoi dataset", endings=(".zarr", ".zip"), open_fields=open_dataset_fields)
-FORMATS = [
-    ANEMOI,
-    DataFormat(".npy array", endings=(".npy",), open_fields=open_arrays),
-    DataFormat(
-        "GRIB",
+ANEMOI = DataFormat(endings=(".zarr", ".zip"), open_fields=open_dataset_fields)
+# by name, the package's and those of plug-in files, which are asked first
+FORMATS = {
+    "anemoi dataset": ANEMOI,
+    ".npy array": DataFormat(endings=(".npy",), open_fields=open_arrays),
+    "CSV table": DataFormat(endings=(".csv",), read_table=TabulatedForcings.read),
+    "GRIB": DataFormat(
         begins=lambda start: b"GRIB" in start,  # a bulletin header may come first
         read_series=read_grib,
         read_forecast=read_grib_forecast,
     ),
-    DataFormat(
-        "NetCDF",
+    "NetCDF": DataFormat(
         begins=lambda start: start.startswith((b"CDF", b"\x89HDF\r\n\x1a\n")),
         read_series=read_netcdf,
         read_forecast=read_netcdf_forecast,
     ),
-]
+}
 
 
-def register_format(added: DataFormat) -> None:
-    """Make a format known, from outside the package too; it is asked before those that are there already."""
-    FORMATS.insert(0, added)
+def named_format(source: str | Path) -> DataFormat | None:
+    """Return the format that the ending of a path says, None where it says none."""
+    name = str(source).rstrip("/")
+    return next((known for known in reversed(FORMATS.values()) if name.endswith(known.endings)), None)
 
 
 def format_of(source: str | Path) -> DataFormat:
-    """The format of a path, by its ending or the first bytes of the file.
+    """Return the format of a path, by its ending or the first bytes of the file.
 
     Raises MeshcastError where there is no such file, or it is of no known format.
     """
-    name, path = str(source).rstrip("/"), Path(source)
-    if named := next((known for known in FORMATS if name.endswith(known.endings)), None):
+    if named := named_format(source):
         return named
-    if "://" in name or not (path.suffix or path.exists()):  # anemoi-datasets has registered names of its own
+    path = Path(source)
+    if "://" in str(source) or not (path.suffix or path.exists()):  # anemoi-datasets has registered names of its own
         return ANEMOI
     return file_format(path)
 
 
 def file_format(path: Path) -> DataFormat:
-    """The format of a file by its first bytes alone.
+    """Return the format of a file by its first bytes alone.
 
     Raises MeshcastError where there is no such file, or it is of no known format.
     """
@@ -91,7 +93,7 @@ def file_format(path: Path) -> DataFormat:
             start = file.read(1024)
     except OSError as error:
         raise MeshcastError(f"Cannot read {path}: {error.strerror}.") from None
-    if found := next((known for known in FORMATS if known.begins(start)), None):
+    if found := next((known for known in reversed(FORMATS.values()) if known.begins(start)), None):
         return found
     what = "is empty" if not start else f"begins with {start[:8]!r}"
     raise MeshcastError(f"{path} {what}: it is neither GRIB nor NetCDF. Give a file of either format.")

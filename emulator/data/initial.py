@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import same_places
 from emulator.data.init_times import parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
-from emulator.data.sources import notices_of, open_fields
+from emulator.data.sources import open_fields
 from emulator.data.window import on_area
 from emulator.fields import Fields
 from emulator.normalise import partners_of
@@ -70,7 +70,7 @@ def initial_conditions(
     convertible units converted. Every fault of the source is reported at once in one MeshcastError.
     """
     fields = open_fields(sources, trajectories, rename=rename, units=units)
-    notices = notices_of(fields)
+    notices = list(fields.notices)
     if (area := on_area(fields, mesh)) is not fields:
         notices.append(f"{mesh.num_nodes} of the {fields.mesh.num_nodes} nodes of {fields.source} are taken: the area")
         fields = area
@@ -95,7 +95,7 @@ def initial_conditions(
     if fields.ensemble_axis == "trajectory":
         size = values.shape[2]
         values = values.transpose(0, 2, 1, 3, 4).reshape(-1, 1, *values.shape[1:2], *values.shape[3:])
-        trajectory = np.tile(np.asarray(getattr(fields, "trajectories", range(size)), np.int64), len(chosen))
+        trajectory = np.tile(np.asarray(fields.trajectories, np.int64), len(chosen))
         valid_time = np.repeat(chosen, size)
     else:
         values = values.transpose(0, 2, 1, 3, 4)

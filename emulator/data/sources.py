@@ -60,11 +60,6 @@ def open_source(path: str | Path) -> Fields | Forecast:
     return open_fields(str(path))
 
 
-def notices_of(fields: Fields) -> list[str]:
-    """What was converted, moved or assumed when fields were read, a line for each."""
-    return list(getattr(fields, "notices", ()))
-
-
 def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str]) -> Fields:
     """The fields of a source with all of their nodes and trajectories."""
     listed = list(source) if isinstance(source, (list, tuple)) else [source]

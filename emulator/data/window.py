@@ -50,7 +50,7 @@ def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
     return nodes.astype(np.int64) if distance.max() < SAME_PLACE and len(np.unique(nodes)) == len(nodes) else None
 
 
-class FieldsView:
+class FieldsView(Fields):
     """`Fields` on some of the nodes, or of some of the rows of the ensemble axis, of others.
 
     nodes: [node] of `fields`, which lie on `mesh`; all where None.
@@ -67,19 +67,13 @@ class FieldsView:
         self.fields, self.mesh, self.nodes = fields, mesh or fields.mesh, nodes
         self.variables, self.units, self.attributes = fields.variables, fields.units, fields.attributes
         self.time_step, self.times, self.missing = fields.time_step, fields.times, fields.missing
-        self.source, self.notices = fields.source, getattr(fields, "notices", ())
+        self.source, self.notices = fields.source, fields.notices
         self.ensemble_axis = fields.ensemble_axis
         self.rows = np.arange(fields.ensemble_size) if rows is None else np.asarray(rows)
         self.ensemble_size = len(self.rows)
-        numbers = getattr(fields, "trajectories", None) or range(fields.ensemble_size)
-        self.trajectories = [numbers[row] for row in self.rows.tolist()]
+        self.trajectories = [fields.trajectories[row] for row in self.rows.tolist()]
 
-    def read(
-        self,
-        times: slice | NDArray[np.int64],
-        variables: Sequence[str],
-        ensemble: slice | Sequence[int] | int = slice(None),
-    ) -> NDArray[np.float32]:
-        """[time, ensemble, node, variable]."""
-        values = self.fields.read(times, variables, np.atleast_1d(self.rows[ensemble]).tolist())
-        return values if self.nodes is None else np.ascontiguousarray(values[:, :, self.nodes])
+    def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
+        names = [self.variables[column] for column in columns]
+        values = self.fields.read(times, names, self.rows[rows].tolist())
+        return values if self.nodes is None else values[:, :, self.nodes]

@@ -13,7 +13,7 @@ import torch
 
 from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
-from emulator.data.forcing_sources import forcings_of
+from emulator.data.forcing_sources import forcings_of, table_reader
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast, refuse_existing
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_file import refuse_ungribbable, write_grib
@@ -46,8 +46,8 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
     the initial conditions' dataset, else computed."""
     task, mesh = trained.emulator.task, trained.emulator.mesh
     data = trained.metadata.get("experiment", {}).get("data", {})
-    tables = [path for path in given if path.endswith(".csv")]
-    datasets = [path for path in given if not path.endswith(".csv")]
+    tables = [path for path in given if table_reader(path)]
+    datasets = [path for path in given if not table_reader(path)]
     if not tables:
         tables = [path for path in data.get("forcing_tables", ()) if Path(path).is_file()]
     if not datasets and task.forcing:

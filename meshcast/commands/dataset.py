@@ -18,6 +18,7 @@ def dataset(
     attribute: Annotated[
         list[str] | None, typer.Option(help="NAME=TEXT, e.g. licence=CC-BY-4.0; travels with the data.")
     ] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A file with FORMATS of your own; it is run.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the dataset where it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
@@ -28,8 +29,10 @@ def dataset(
     from dataclasses import asdict
 
     from emulator.data.convert import convert
+    from emulator.plugins import load_plugins
     from meshcast.console import pairs, print_json, say
 
+    load_plugins(plugin or [])
     summary = convert(
         sources,
         output,

@@ -48,7 +48,9 @@ def forecast(
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
     plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
-    plugin: Annotated[list[Path] | None, typer.Option(help="A plug-in file the emulator needs; it is run.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A plug-in file the emulator or the data need; it is run.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted forecast.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,

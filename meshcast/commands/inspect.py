@@ -16,7 +16,9 @@ def inspect(
     path: Annotated[Path, typer.Argument(help="A dataset, a run folder, an emulator.safetensors, or a forecast.")],
     requirements: Annotated[bool, typer.Option("--requirements", help="What an emulator needs to start.")] = False,
     lineage: Annotated[bool, typer.Option("--lineage", help="Where an emulator or a forecast comes from.")] = False,
-    plugin: Annotated[list[Path] | None, typer.Option(help="A plug-in file the emulator needs; it is run.")] = None,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="A plug-in file the emulator or the data need; it is run.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
     """Say what a file is and holds.
@@ -25,14 +27,16 @@ def inspect(
     """
     from emulator.data.forecast import Forecast
     from emulator.data.sources import open_source
+    from emulator.plugins import load_plugins
     from graphs.errors import MeshcastError
     from meshcast.console import out, print_json
 
+    load_plugins(plugin or [])
     if not path.exists():
         raise MeshcastError(f"There is no {path}. Give a dataset, a run folder, an emulator or a forecast.")
     emulator = path / "emulator.safetensors" if path.is_dir() and not path.suffix else path
     if emulator.suffix == ".safetensors":
-        said = _emulator(emulator, requirements, lineage, plugin or [])
+        said = _emulator(emulator, requirements, lineage)
     elif requirements:
         raise MeshcastError(f"{path} is no emulator; --requirements asks what one needs to start.")
     else:
@@ -47,12 +51,12 @@ def inspect(
         out.print(f"{name:{width}}  {text.lstrip()}", markup=False)
 
 
-def _emulator(path: Path, requirements: bool, lineage: bool, plugins: list[Path]) -> dict[str, Any]:
+def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
     from emulator.build import graphs_of, load_emulator
     from emulator.forcings import COMPUTED
     from graphs.edges.summary import describe
 
-    trained = load_emulator(path, plugins)
+    trained = load_emulator(path)
     task, metadata = trained.emulator.task, trained.metadata
     if requirements:
         return {

@@ -12,7 +12,7 @@ import numpy as np
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.data.sources import notices_of, open_fields
+from emulator.data.sources import open_fields
 from emulator.data.window import forecast_on_area, on_area
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
@@ -55,7 +55,7 @@ def verify_files(
     variables: to verify; all that forecasts and truth share by default.
     """
     fields = open_fields(truth)
-    notices = notices_of(fields)
+    notices = list(fields.notices)
     areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
     if areas:  # what covers more is cut to the area, and scored where that is forecast
         fields = on_area(fields, areas[0])

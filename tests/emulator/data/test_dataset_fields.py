@@ -123,5 +123,5 @@ def test_what_a_reader_does_to_fields_stays_with_the_reader(write_store, tmp_pat
 def test_a_dataset_that_is_not_there_is_named_wherever_it_stands_in_the_source(write_store, tmp_path):
     write_store("a.zarr", **GRID)
     source = {"join": [str(tmp_path / "a.zarr"), {"dataset": "data/nowhere.zarr"}], "start": "2000-01-02"}
-    with pytest.raises(MeshcastError, match=r"There is no dataset data/nowhere\.zarr\. Make it first"):
+    with pytest.raises(MeshcastError, match=r"There is no file or dataset data/nowhere\.zarr\. Name one that"):
         open_fields(source)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from emulator.data import formats
-from emulator.data.arrays import ArrayFields
 from emulator.data.forecast import Forecast
-from emulator.data.formats import DataFormat, format_of, register_format
+from emulator.data.formats import FORMATS, format_of
 from emulator.data.grib_file import write_grib
-from emulator.data.sources import notices_of, open_fields, open_source
+from emulator.data.sources import open_fields, open_source
 from emulator.foundation.time_step import TimeStep
+from emulator.plugins import load_plugins
 from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon
 from graphs.meshes.limited_area import CapWindow
-from graphs.meshes.ring import ring
+from tests.meshcast.command_line import done
+
+PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "text_format.py"
 
 
 def small_forecast() -> Forecast:
@@ -30,7 +33,9 @@ def test_every_source_is_opened_by_its_format(write_store, write_netcdf, tmp_pat
     np.save(tmp_path / "waves.npy", np.zeros((2, 3, 1, 16), dtype=np.float32))
     write_grib(small_forecast(), tmp_path / "f")  # by its bytes, whatever its name
     paths = [tmp_path / "a.zarr", tmp_path / "waves.npy", write_netcdf("n.dat"), tmp_path / "f"]
-    assert [format_of(path).name for path in paths] == ["anemoi dataset", ".npy array", "NetCDF", "GRIB"]
+    assert [format_of(path) for path in paths] == [
+        FORMATS[name] for name in ("anemoi dataset", ".npy array", "NetCDF", "GRIB")
+    ]
     for path in paths:
         assert len(open_fields(str(path)).times) > 1
     assert isinstance(open_source(tmp_path / "f"), Forecast)
@@ -83,24 +88,37 @@ def test_a_file_of_lead_times_is_a_forecast_and_any_other_source_fields(write_ne
         open_source(tmp_path / "gone.nc")
 
 
-def open_text(path: str) -> ArrayFields:
-    """The fields of a text file with a line of numbers a time: a format the package does not know."""
-    values = np.loadtxt(path, dtype=np.float32)[:, None, :, None]
-    times = np.arange(len(values), dtype=np.int64)
-    return ArrayFields(values, ("u",), ("1",), ring(values.shape[2]), TimeStep(1), times, source=path)
-
-
-def test_a_format_from_outside_is_one_function_and_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(formats, "FORMATS", list(formats.FORMATS))
+def test_a_format_from_outside_is_one_file_on_the_command_line(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     lines = np.arange(48.0).reshape(3, 16)
-    np.savetxt(tmp_path / "ring.txt", lines)
+    np.savetxt("ring.txt", lines)
     with pytest.raises(MeshcastError, match="neither GRIB nor NetCDF"):
-        open_fields(str(tmp_path / "ring.txt"))
-    register_format(DataFormat("text", endings=(".txt",), open_fields=open_text))
-    fields = open_fields(str(tmp_path / "ring.txt"), keep_in_memory=True)
-    np.testing.assert_array_equal(fields.read(slice(None), ["u"])[:, 0, :, 0], lines)
-    assert notices_of(fields) == []
-    assert open_source(tmp_path / "ring.txt").mesh.num_nodes == 16
+        open_fields("ring.txt")
+    try:
+        shown = done("inspect", "ring.txt", "--plugin", str(PLUGIN), "--json").json
+        assert shown["mesh"].startswith("ring of 16 nodes") and shown["variables"] == ["u [1]"]
+        fields = open_fields("ring.txt", keep_in_memory=True)
+        np.testing.assert_array_equal(fields.read(slice(None), ["u"])[:, 0, :, 0], lines)
+        assert fields.notices == () and open_source("ring.txt").mesh.num_nodes == 16
+    finally:
+        FORMATS.pop("text", None)  # which other tests do not know
+
+
+def test_a_format_that_is_none_or_takes_a_name_of_the_package_is_refused(tmp_path):
+    for content, message in (
+        ('FORMATS = {"text": 3}', "expected a DataFormat"),
+        ('from emulator.data.formats import DataFormat\nFORMATS = {"GRIB": DataFormat()}', "as the package does"),
+    ):
+        (tmp_path / "wrong.py").write_text(content)
+        with pytest.raises(MeshcastError, match=message):
+            load_plugins([tmp_path / "wrong.py"])
+
+
+def test_a_name_that_is_not_on_disk_is_called_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, message in (("gone", "no file or dataset gone"), ("gone.zarr", "no file or dataset gone.zarr")):
+        with pytest.raises(MeshcastError, match=message):
+            open_fields(name)
 
 
 def test_nothing_given_is_refused():
