@@ -58,8 +58,7 @@ def boundary_forcings(
     series, between = [], False
     for case, start in enumerate(state.valid_time):
         targets = task.time_step.advance(np.full(steps, start), np.arange(1, steps + 1))
-        row, times = given.row_of(int(trajectory[case]), int(start))
-        from_start = given.begins_at(row, int(start))
+        row, times, from_start = given.row_of(int(trajectory[case]), int(start))
         needed = _around(times, targets[0], targets[-1])
         key = (row, int(needed[0]), int(needed[-1])) if len(needed) else (row,)
         key = (*key, case) if from_start else key
@@ -93,20 +92,17 @@ class _FieldsSource:
         members = fields.ensemble_size if fields.ensemble_axis == "member" else 1
         self.notices = [f"The boundary is the first of {members} members of {self.name}."] if members > 1 else []
 
-    def row_of(self, trajectory: int, start: int) -> tuple[int, NDArray[np.int64]]:
-        """The row of a case, and the times known of it."""
+    def row_of(self, trajectory: int, start: int) -> tuple[int, NDArray[np.int64], bool]:
+        """Return the row of a case, the times known of it, and whether it begins at `start` from the same state."""
         size = self.fields.ensemble_size
         if self.fields.ensemble_axis == "member" or (size == 1 and trajectory < 0):
-            return 0, self.times
+            return 0, self.times, False
         if not 0 <= trajectory < size:
             raise MeshcastError(
                 f"The boundary {self.name} has no trajectory {trajectory}; it holds 0 to {size - 1}. Give the boundary "
                 "of the same simulations."
             )
-        return trajectory, self.times
-
-    def begins_at(self, row: int, start: int) -> bool:
-        return False
+        return trajectory, self.times, False
 
     def read(self, row: int, times: NDArray[np.int64], names: Sequence[str]) -> Values:
         """[time, node, variable]."""
@@ -114,7 +110,7 @@ class _FieldsSource:
 
 
 class _ForecastSource:
-    """A forecast: one row a case of its own, the first member."""
+    """A forecast: each row a case, the first member; of the cases of a trajectory, the one that began last."""
 
     def __init__(self, forecast: Forecast) -> None:
         self.forecast = forecast
@@ -123,8 +119,7 @@ class _ForecastSource:
         members = forecast.values.shape[1]
         self.notices = [f"The boundary is the first of {members} members of {self.name}."] if members > 1 else []
 
-    def row_of(self, trajectory: int, start: int) -> tuple[int, NDArray[np.int64]]:
-        """The case of the same trajectory that began last, and its valid times."""
+    def row_of(self, trajectory: int, start: int) -> tuple[int, NDArray[np.int64], bool]:
         forecast = self.forecast
         mine = (forecast.trajectory == trajectory) & (forecast.init_time <= start)
         if not mine.any():
@@ -134,14 +129,9 @@ class _ForecastSource:
                 "this forecast begins. Make it from the same starts, or earlier ones."
             )
         row = int(np.flatnonzero(mine)[np.argmax(forecast.init_time[mine])])
-        return row, forecast.valid_time[row]
-
-    def begins_at(self, row: int, start: int) -> bool:
-        """Whether a case begins where ours does, from the same state."""
-        return bool(self.forecast.init_time[row] == start)
+        return row, forecast.valid_time[row], bool(forecast.init_time[row] == start)
 
     def read(self, row: int, times: NDArray[np.int64], names: Sequence[str]) -> Values:
-        """[time, node, variable]."""
         columns = [self.forecast.variables.index(name) for name in names]
         return np.asarray(self.forecast.values[row, 0, times][..., columns], dtype=np.float32)
 
@@ -231,7 +221,6 @@ def _around(times: NDArray[np.int64], first: np.int64, last: np.int64) -> NDArra
 def _refuse_short(
     known: NDArray[np.int64], targets: NDArray[np.int64], name: str, time_step: TimeStep, start: int
 ) -> None:
-    """Raise where the boundary begins too late or ends too early for a forecast."""
     if len(known) and known[0] <= targets[0] and targets[-1] <= known[-1]:
         return
     asked = f"the forecast from {time_step.moment(start)} needs it until {time_step.moment(targets[-1])}"

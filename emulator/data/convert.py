@@ -109,7 +109,6 @@ def convert(
 
 
 def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset, TimeStep]:
-    """Fields at every step of `frequency`, or of their own where it is None."""
     stored = time_step_of(fields)
     if frequency is None:
         if stored is not None:
@@ -121,7 +120,7 @@ def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset
         raise MeshcastError(fields.attrs["irregular"] or single)
     wanted = TimeStep.parse(frequency)
     times = to_seconds(fields["time"].values)
-    steps = np.arange(_steps_between(times[0], times[-1], wanted) + 1)
+    steps = np.arange(wanted.whole_steps(times[0], times[-1]) + 1)
     keep = np.isin(times, wanted.advance(times[0], steps))
     if len(times) > 1 and keep.sum() < 2:
         raise MeshcastError(
@@ -129,10 +128,3 @@ def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset
             f"{stored or 'uneven'} apart. Choose a --frequency that is a multiple of that."
         )
     return fields.isel(time=np.flatnonzero(keep)), wanted
-
-
-def _steps_between(first: np.int64, last: np.int64, step: TimeStep) -> int:
-    if step.unit == "second":
-        return int(last - first) // step.count
-    months = to_datetime(np.array([first, last])).astype("datetime64[M]").astype(np.int64)
-    return int(months[1] - months[0]) // step.count

@@ -96,11 +96,8 @@ class Timeline:
         """Raises MeshcastError where the times do not increase or do not fall on steps of `time_step`."""
         if len(times) == 0 or np.any(np.diff(times) <= 0):
             raise MeshcastError("A dataset needs at least one time, and its times must increase without duplicates.")
-        if time_step.unit == "second":
-            length, nominal = int((times[-1] - times[0]) // time_step.count) + 1, time_step.count
-        else:
-            first, last = to_datetime(times[[0, -1]]).astype("datetime64[M]").astype(np.int64)
-            length, nominal = int(last - first) // time_step.count + 1, 3600 * HOURS_A_MONTH * time_step.count
+        length = time_step.whole_steps(times[0], times[-1]) + 1
+        nominal = time_step.count * (1 if time_step.unit == "second" else 3600 * HOURS_A_MONTH)
         steps = np.arange(length)
         true = time_step.advance(np.full(length, times[0]), steps)
         present = np.searchsorted(true, times).clip(0, length - 1)
@@ -114,11 +111,6 @@ class Timeline:
         if len(times) < length and (true[-1] - true[0]) // nominal + 1 != length:
             nominal = int((true[-1] - true[0]) // (length - 1))
         return cls(true, times[0] + nominal * steps, present, f"{nominal}s")
-
-    @property
-    def missing(self) -> NDArray[np.int64]:
-        """Index of the dates without fields."""
-        return np.setdiff1d(np.arange(len(self.true)), self.present)
 
 
 @contextlib.contextmanager
@@ -218,7 +210,7 @@ def _recipe(fields: xr.Dataset, source: Path, timeline: Timeline, attributes: Ma
             "start": str(dates[0]),
             "end": str(dates[-1]),
             "frequency": timeline.frequency,
-            "missing": [str(date) for date in dates[timeline.missing]],
+            "missing": [str(date) for date in np.delete(dates, timeline.present)],
         },
         # a rename of nothing keeps each field once it is made; without it they are made anew seven times, and loading
         # takes three times as long

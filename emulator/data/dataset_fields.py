@@ -32,7 +32,6 @@ def open_dataset_fields(source: Source) -> DatasetFields:
 
 
 def _opened(source: Source) -> Any:
-    """`anemoi.datasets.open_dataset(source)`, with a readable message where it cannot."""
     from anemoi.datasets import open_dataset
 
     report_from_a_thread()
@@ -67,7 +66,6 @@ def report_from_a_thread() -> None:
 
 
 def _paths_in(source: Any) -> list[str]:
-    """What a source names that looks like a dataset on disk."""
     if isinstance(source, str):
         return [source] if source.endswith(".zarr") and "://" not in source else []
     inner = source.values() if isinstance(source, dict) else source if isinstance(source, list | tuple) else ()

@@ -90,5 +90,4 @@ def _settle_months(times: NDArray[np.int64], yearly: bool) -> tuple[NDArray[np.i
 
 
 def _within_month(times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Seconds since the month began."""
     return times - to_seconds(to_datetime(times).astype("datetime64[M]"))

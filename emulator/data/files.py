@@ -142,7 +142,6 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
 
 
 def _settled(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], TimeStep | None, str, str]:
-    """Settled dates, their step, a remark, and what is wrong where they keep no step."""
     try:
         return *settle_dates(times), ""
     except MeshcastError as error:
@@ -203,7 +202,6 @@ def _block(
 
 
 def _in_units(piece: Series, first: Series, notices: list[str]) -> Series:
-    """A piece in the units of the variable's first."""
     if piece.units == first.units:
         return piece
     convert = conversion(piece.units, first.units)
@@ -229,7 +227,6 @@ def _refuse_two_meanings(name: str, pieces: Sequence[Series]) -> None:
 
 
 def _common_times(times: Mapping[str, NDArray[np.int64] | None], notices: list[str]) -> NDArray[np.int64]:
-    """Times that every variable has."""
     given = {name: one for name, one in times.items() if one is not None}
     common = next(iter(given.values()))
     for one in given.values():
@@ -269,7 +266,6 @@ def _refuse_unused(wanted: Mapping[str, str], series: Sequence[Series], option: 
 
 
 def _joined_attributes(series: Sequence[Series]) -> dict[str, str]:
-    """Attributes of all files, different values of one name joined by a semicolon."""
     collected: dict[str, dict[str, None]] = {}
     for one in series:
         for name, value in one.attributes.items():

@@ -77,5 +77,4 @@ def _computed(name: str, fields: Fields, mesh: Mesh) -> bool:
 
 
 def _readable(fields: Fields) -> NDArray[np.int64]:
-    """Indices of the times that can be read."""
     return np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))

@@ -84,7 +84,6 @@ def read_netcdf_forecast(path: Path) -> Forecast:
 
 
 def _read_ours(file: Any) -> Forecast:
-    """The forecast of an open netCDF4 file that `write_netcdf` wrote."""
     file.set_auto_mask(False)
     texts = {name: str(file.getncattr(name)) for name in file.ncattrs()}
     variables = tuple(json.loads(texts[PREFIX + "variables"]))
@@ -168,7 +167,6 @@ def _write_times(file: Any, forecast: ForecastHeading) -> None:
 
 
 def _write_places(file: Any, mesh: Mesh) -> None:
-    """Latitudes, longitudes and the share of the domain of every node."""
     latitudes, longitudes = np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)
     axes: tuple[dict[str, str], dict[str, str]] = ({}, {})
     dims: tuple[tuple[str, ...], ...] = (("cell",),) * 3
@@ -209,7 +207,6 @@ def _coordinate(file: Any, name: str, kind: str, dims: tuple[str, ...], values: 
 
 
 def _lead_axis(time_step: TimeStep, steps: NDArray[np.int64]) -> tuple[NDArray[np.float64], str]:
-    """Lead times and their units in the file."""
     if time_step.true_length is not None:
         return np.asarray(steps * time_step.true_length, np.float64), time_step.true_units or "1"
     if time_step.unit == "month":

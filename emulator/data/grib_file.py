@@ -20,6 +20,8 @@ from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
+BITS_PER_VALUE = 24
+
 
 def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     """Every variable and member of a GRIB file over its valid times, one series each.
@@ -101,10 +103,10 @@ def read_grib_forecast(path: Path) -> Forecast:
     )
 
 
-def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bits_per_value: int = 24) -> Path:
+def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False) -> Path:
     """Write a forecast as GRIB 2 on a regular latitude-longitude grid, one message a field.
 
-    Values are packed to `bits_per_value`; NaN becomes missing. Where the forecast's units are not GRIB's they are
+    Values are packed to `BITS_PER_VALUE`; NaN becomes missing. Where the forecast's units are not GRIB's they are
     converted. Raises MeshcastError where the mesh, a variable or its units have no place in GRIB.
     """
     import eccodes
@@ -116,7 +118,7 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False, bi
     grid, members, valid_time = _regular_grid(forecast.mesh), forecast.values.shape[1], forecast.valid_time
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         for column, name in enumerate(forecast.variables):
-            template = _template(eccodes, name, grid, members, bits_per_value)
+            template = _template(eccodes, name, grid, members)
             convert = _to_grib_units(eccodes, template, name, forecast.units[column])
             for case, member, lead in np.ndindex(forecast.values.shape[:3]):
                 message = eccodes.codes_clone(template)
@@ -142,7 +144,7 @@ def refuse_ungribbable(
     if len(np.unique(init_time)) < len(init_time):
         raise MeshcastError("GRIB cannot tell trajectories of one initial time apart. Write NetCDF (.nc) instead.")
     for name, unit in zip(variables, units, strict=True):
-        template = _template(eccodes, name, grid, 1, 24)
+        template = _template(eccodes, name, grid, 1)
         try:
             _to_grib_units(eccodes, template, name, unit)
         finally:
@@ -150,7 +152,6 @@ def refuse_ungribbable(
 
 
 def _regular_grid(mesh: Mesh) -> dict[str, float | int]:
-    """GRIB's keys of a regular grid, rows as the mesh has them."""
     if not mesh.structured:
         raise MeshcastError(
             f"GRIB needs a regular latitude-longitude grid, but this is a {mesh.describe()}, which has no place "
@@ -175,8 +176,7 @@ def _regular_grid(mesh: Mesh) -> dict[str, float | int]:
     }
 
 
-def _template(eccodes: Any, name: str, grid: Mapping[str, float | int], members: int, bits_per_value: int) -> Any:
-    """A message of one variable without times and values."""
+def _template(eccodes: Any, name: str, grid: Mapping[str, float | int], members: int) -> Any:
     stem, level = split_level(name)
     message = eccodes.codes_grib_new_from_samples("regular_ll_pl_grib2" if level else "regular_ll_sfc_grib2")
     keys: dict[str, float | int | str] = {
@@ -186,7 +186,7 @@ def _template(eccodes: Any, name: str, grid: Mapping[str, float | int], members:
         "typeOfGeneratingProcess": 4 if members > 1 else 2,
         "dataType": "pf" if members > 1 else "fc",
         **grid,
-        "bitsPerValue": bits_per_value,
+        "bitsPerValue": BITS_PER_VALUE,
         "bitmapPresent": 1,
     }
     if members > 1:

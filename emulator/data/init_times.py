@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
+from emulator.task import Task
 from graphs.errors import MeshcastError
 
 NOT_A_TIME = int(np.iinfo(np.int64).min)
@@ -34,6 +35,16 @@ def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
         else:
             raise MeshcastError(f"Cannot read the initial times {part.strip()!r}. {GRAMMAR}")
     return np.unique(np.array(times, dtype=np.int64))
+
+
+def histories(fields: Fields, task: Task, init_time: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return where in the series each start's history stands [case, history], and whether it is there [case, history].
+
+    By time and not by index: the series may be finer than the task's step.
+    """
+    history = task.time_step.advance(init_time[:, None], np.arange(1 - task.history, 1)[None])
+    index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
+    return index, (fields.times[index] == history) & ~np.isin(index, sorted(fields.missing))
 
 
 def _parse_time(text: str, fields: Fields) -> int:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import same_places
-from emulator.data.init_times import parse_init_times
+from emulator.data.init_times import histories, parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.data.sources import open_fields
 from emulator.data.window import on_area
@@ -107,7 +107,6 @@ def initial_conditions(
 
 
 def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list[str]) -> dict[str, str]:
-    """The source's name of each prognostic variable."""
     canonical = {canonical_name(name): name for name in fields.variables}
     renamed = {wanted: name for name, wanted in rename.items() if name in fields.variables}
     columns, absent = {}, []
@@ -204,9 +203,7 @@ def _windows(
     except MeshcastError as error:
         faults.append(str(error))
         asked = fields.times[:0]
-    history = task.time_step.advance(asked[:, None], np.arange(1 - task.history, 1)[None])
-    index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
-    there = (fields.times[index] == history) & ~np.isin(index, list(fields.missing))
+    index, there = histories(fields, task, asked)
     complete = there.all(axis=1)
     if init_times.strip() in ("all", "latest"):
         if not complete.any():
@@ -217,7 +214,8 @@ def _windows(
         kept = np.flatnonzero(complete)[-1:] if init_times.strip() == "latest" else np.flatnonzero(complete)
         return asked[kept], index[kept]
     for row in np.flatnonzero(~complete)[:5]:
-        absent = _shown(history[row][~there[row]], fields)
+        history = task.time_step.advance(asked[row], np.arange(1 - task.history, 1))
+        absent = _shown(history[~there[row]], fields)
         what = "" if not there[row, -1] else f" of its history ({task.history} fields, {task.time_step} apart)"
         near = fields.times[np.argsort(np.abs(fields.times - asked[row]))[:2]]
         faults.append(
@@ -236,7 +234,6 @@ def _newest(fields: Fields) -> NDArray[np.int64]:
 
 
 def _shown(times: NDArray[np.int64], fields: Fields) -> str:
-    """Times for a person: dates, or the equation's own time."""
     return ", ".join(fields.time_step.moment(time) for time in times)
 
 

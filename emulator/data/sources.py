@@ -61,7 +61,6 @@ def open_source(path: str | Path) -> Fields | Forecast:
 
 
 def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str]) -> Fields:
-    """The fields of a source with all of their nodes and trajectories."""
     listed = list(source) if isinstance(source, (list, tuple)) else [source]
     if not listed:
         raise MeshcastError("No source of data is given. Name a dataset or files.")
@@ -77,7 +76,6 @@ def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str]) -> 
 
 
 def _refuse_outside(trajectories: slice, size: int, source: Source) -> None:
-    """Raise MeshcastError where a range of the ensemble axis reaches beyond it or is empty."""
     first, stop = trajectories.start or 0, size if trajectories.stop is None else trajectories.stop
     if not 0 <= first < stop <= size:
         raise MeshcastError(

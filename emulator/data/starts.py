@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emulator.data.init_times import histories
 from emulator.data.initial import InitialConditions
 from emulator.fields import Fields
 from emulator.state import State
@@ -21,7 +22,8 @@ def states_at(
     trajectory: [case] rows of the ensemble axis, for simulated data; real data keep all members of each time.
     Raises MeshcastError where a time, its history or a trajectory is not there.
     """
-    index, found = _histories(fields, task, init_time)
+    index, there = histories(fields, task, init_time)
+    found = there.all(axis=1)
     if not found.all():
         raise MeshcastError(
             f"{fields.source} has no state with {task.history} times of history at "
@@ -52,7 +54,7 @@ def spread_starts(
     Returns init_time [case] and trajectory [case], -1 for real data.
     """
     within = task.time_step.advance(fields.times, steps) <= fields.times[-1]
-    now = np.flatnonzero(_histories(fields, task, fields.times)[1] & within)
+    now = np.flatnonzero(histories(fields, task, fields.times)[1].all(axis=1) & within)
     if len(now) == 0:
         raise MeshcastError(
             f"{fields.source} has {len(fields.times)} times, too few for {task.history} of history and {steps} steps "
@@ -64,17 +66,6 @@ def spread_starts(
         return np.full(len(rows), fields.times[now[0]]), rows
     now = now[_evenly(len(now), most)]
     return fields.times[now], np.full(len(now), -1, dtype=np.int64)
-
-
-def _histories(fields: Fields, task: Task, init_time: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Where in the series each start's history stands [case, history], and whether all of it is there [case].
-
-    By time and not by index: the series may be finer than the task's step.
-    """
-    history = task.time_step.advance(init_time[:, None], np.arange(1 - task.history, 1)[None])
-    index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
-    there = (fields.times[index] == history) & ~np.isin(index, sorted(fields.missing))
-    return index, there.all(axis=1)
 
 
 def _evenly(count: int, most: int | None) -> NDArray[np.int64]:

@@ -77,6 +77,13 @@ class TimeStep:
         true_length = None if self.true_length is None else self.true_length * count
         return replace(self, count=self.count * count, true_length=true_length)
 
+    def whole_steps(self, first: np.int64, last: np.int64) -> int:
+        """Return how many whole steps lie between two times [s since 1970 UTC]; calendar steps from month to month."""
+        if self.unit == "second":
+            return int(last - first) // self.count
+        months = np.array([first, last]).astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
+        return int(months[1] - months[0]) // self.count
+
     def frames(self, shorter: TimeStep) -> int:
         """How many of a shorter step make this one: every how-manieth frame of a series the step goes to.
 

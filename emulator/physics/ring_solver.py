@@ -72,7 +72,6 @@ class RingSolver:
         return torch.fft.irfft(modes, n=self.mesh.num_nodes)
 
     def _for(self, device: torch.device) -> tuple[SpectralRing, Etdrk]:
-        """The equation and the scheme with their coefficients on a device, made once."""
         if device not in self._on_device:
             spectral = SpectralRing(self._equation, self.mesh.num_nodes, self.mesh.domain.size, device)
             scheme = etdrk(spectral.linear.cpu(), self.time_step / self.substeps, self.order)

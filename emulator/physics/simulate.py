@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from emulator.data.create import check_output, create_dataset
 from emulator.foundation.configuration import load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
-from emulator.foundation.time_step import TimeStep, to_datetime
+from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.ring_solver import RingSolver
@@ -28,17 +28,13 @@ from emulator.physics.sphere_simulation import (
     sphere_mesh,
     written_variables,
 )
-from emulator.task import Variable
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 log = logging.getLogger(__name__)
 
-START = np.datetime64("1970-01-01T00:00:00", "s")  # nominal, so that times count from 0: an equation knows no dates
+START = "1970-01-01T00:00:00"  # nominal, so that times count from 0: an equation knows no dates
 
 Progress = Callable[[int, int], None]
 
@@ -143,16 +139,28 @@ def simulate(
     Returns where the dataset is. Raises MeshcastError where the output exists or cannot be written, before any step is
     taken, and where the solution is no longer finite.
     """
+    import xarray as xr
+
     path = Path(config.output if output is None else output)
     check_output(path, overwrite)
-    simulated = _on_a_ring if isinstance(config, SimulationConfig) else _on_the_sphere
     with num_threads(threads_given(threads) or faster_threads(_one_step(config), notice)):
-        truth = simulated(config, progress)  # type: ignore[arg-type]
+        if isinstance(config, SimulationConfig):
+            values: NDArray[np.floating] = simulate_arrays(config, progress)[..., None]
+            task = solver(config).task
+            variables, time_step, start = task.variables, task.time_step, START
+        else:
+            values, variables = sphere_arrays(config, progress), written_variables(config)
+            time_step, start = TimeStep.parse(config.time_step), config.start_date
+    first = to_seconds(np.array([start], "datetime64[s]"))
+    columns = {  # of values [trajectory, frame, node, variable]
+        variable.name: (("number", "time", "cell"), values[..., column], {"units": variable.units})
+        for column, variable in enumerate(variables)
+    }
     create_dataset(
         path,
-        truth.fields(),
-        mesh=truth.mesh,
-        time_step=truth.time_step,
+        xr.Dataset(columns, {"time": to_datetime(first + time_step.count * np.arange(config.num_frames))}),
+        mesh=mesh_of(config),
+        time_step=time_step,
         ensemble_axis="trajectory",
         attributes={
             "title": config.title,
@@ -173,36 +181,3 @@ def _one_step(config: SimulationConfig | SphereSimulationConfig) -> Callable[[],
     generator = torch.Generator().manual_seed(config.seed)
     u = initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)
     return lambda: emulator.advance(u)
-
-
-@dataclass(frozen=True, eq=False)
-class _Truth:
-    """The result of a simulation: values [trajectory, frame, node, variable], from `start` on."""
-
-    values: NDArray[np.floating]
-    variables: tuple[Variable, ...]
-    mesh: Mesh
-    time_step: TimeStep
-    start: np.datetime64
-
-    def fields(self) -> xr.Dataset:
-        import xarray as xr
-
-        first = self.start.astype("datetime64[s]").astype(np.int64)
-        times = first + self.time_step.count * np.arange(self.values.shape[1])
-        values = self.values.transpose(1, 0, 2, 3)  # [time, number, cell, variable]
-        columns = {
-            variable.name: (("time", "number", "cell"), values[..., column], {"units": variable.units})
-            for column, variable in enumerate(self.variables)
-        }
-        return xr.Dataset(columns, coords={"time": to_datetime(times)})
-
-
-def _on_a_ring(config: SimulationConfig, progress: Progress | None) -> _Truth:
-    values, emulator = simulate_arrays(config, progress), solver(config)
-    return _Truth(values[..., None], emulator.task.variables, emulator.mesh, emulator.task.time_step, START)
-
-
-def _on_the_sphere(config: SphereSimulationConfig, progress: Progress | None) -> _Truth:
-    values, start = sphere_arrays(config, progress), np.datetime64(config.start_date, "s")
-    return _Truth(values, written_variables(config), mesh_of(config), TimeStep.parse(config.time_step), start)

@@ -97,7 +97,7 @@ class SphereSolver:
         """Values [row, node, variable] of a spectral state."""
         equation = self.equation(spectral.device)
         if self._view is not None:
-            return self._view.synthesis(spectral, equation)
+            return sampled(spectral, self._view.nodes, equation)
         fields = torch.stack(equation.to_grid(spectral), dim=-1)  # [latitude, row, longitude, variable]
         return fields.transpose(0, 1).flatten(1, 2)
 
@@ -138,9 +138,6 @@ class _View:
         turning, opening = self.winds.coefficients(u, v)
         geopotential = config.gravity * self.scalars.coefficients(h)
         return torch.stack([turning / config.radius, opening / config.radius, geopotential])
-
-    def synthesis(self, spectral: Tensor, equation: ShallowWater) -> Tensor:
-        return sampled(spectral, self.nodes, equation)
 
 
 def sampled(spectral: Tensor, nodes: Evaluation, equation: ShallowWater) -> Tensor:
