@@ -23,7 +23,7 @@ from graphs.mesh import Mesh
 
 
 def with_boundary(forcing: Tensor, values: Tensor, task: Task, mesh: Mesh) -> Tensor:
-    """Forcings [batch, time, node, forcing] with the boundary's values behind them; as they are without a boundary.
+    """Return forcings [batch, time, node, forcing] with the boundary's values, if any, behind them.
 
     values: [batch, time, node, predicted] the truth at the same times.
     """
@@ -35,12 +35,12 @@ def with_boundary(forcing: Tensor, values: Tensor, task: Task, mesh: Mesh) -> Te
 
 
 def given_values(forcing: Tensor, task: Task) -> Tensor:
-    """[batch, 1, node, prognostic] the boundary's values at the target time, out of a step's forcings."""
+    """Return the boundary's values [batch, 1, node, prognostic] at the target time, out of a step's forcings."""
     return forcing[:, None, -1, :, len(task.forcing) :]
 
 
 def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> State:
-    """The state with what is given at the boundary nodes, exactly; masked nodes (NaN) stay masked.
+    """Return the state with what is given at the boundary nodes, exactly; masked nodes (NaN) stay masked.
 
     forcing: of the step that led to the state.
     mask: [node] the boundary nodes.
@@ -52,7 +52,7 @@ def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> Stat
 
 
 def boundary_mask(mesh: Mesh) -> Tensor:
-    """[node] the boundary nodes of a mesh.
+    """Return the boundary nodes [node] of a mesh.
 
     Raises MeshcastError where it has none.
     """
@@ -76,7 +76,7 @@ class BoundarySeries:
     values: NDArray[np.float32]
 
     def at(self, valid_time: int) -> NDArray[np.float32]:
-        """[boundary node, prognostic] at a time: exactly what was given where it is one of the times.
+        """Return values [boundary node, prognostic] at a time: exactly what was given where it is one of the times.
 
         Raises MeshcastError outside them: a boundary is given, never extrapolated.
         """
@@ -107,7 +107,7 @@ class BoundaryForcings:
     series: Sequence[BoundarySeries]
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """[batch, history + 1, node, forcing + prognostic] for a step; the boundary stands at the target time only."""
+        """Return [batch, history + 1, node, forcing + prognostic]; the boundary stands at the target time only."""
         forcing = self.forcings.window(state, task, done)
         assert len(self.series) == len(state.valid_time), (len(self.series), len(state.valid_time))
         target = task.time_step.advance(state.valid_time)
@@ -117,6 +117,6 @@ class BoundaryForcings:
         return torch.cat([forcing, given], dim=-1)
 
     def rows(self, index: slice | NDArray[np.int64]) -> BoundaryForcings:
-        """Those of some of the cases."""
+        """Return the forcings of some of the cases."""
         some = [self.series[case] for case in np.arange(len(self.series))[index]]
         return BoundaryForcings(self.forcings.rows(index), self.nodes, some)

@@ -36,7 +36,7 @@ class ForcingSource(Protocol):
     def names(self) -> tuple[str, ...]: ...
 
     def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
-        """[time, node, name] at `valid_time` [time], in physical units."""
+        """Return values [time, node, name] at `valid_time` [time], in physical units."""
         ...
 
 
@@ -44,11 +44,11 @@ class ForcingWindows(Protocol):
     """Whatever can say what forces a step: `Forcings`, or the ones a training window brought along."""
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after the start."""
+        """Return [batch, history + 1, node, forcing] for the step after `state`, `done` steps after the start."""
         ...
 
     def rows(self, index: slice | NDArray[np.int64]) -> ForcingWindows:
-        """Those of a part of the batch."""
+        """Return the forcings of some rows of the batch."""
         ...
 
 
@@ -62,7 +62,7 @@ class Forcings:
         self.sources = sources
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """[batch, history + 1, node, forcing] for the step that follows `state`, `done` steps after the start."""
+        """Return [batch, history + 1, node, forcing] for the step after `state`, `done` steps after the start."""
         num_nodes = state.values.shape[3]
         if not task.forcing:
             return state.values.new_zeros(len(state.valid_time), task.history + 1, num_nodes, 0)
@@ -74,7 +74,7 @@ class Forcings:
         )
 
     def rows(self, index: slice | NDArray[np.int64]) -> Forcings:
-        """The same: they depend on the valid time alone."""
+        """Return the same forcings: they depend on the valid time alone."""
         return self
 
     def at(
@@ -84,7 +84,7 @@ class Forcings:
         num_nodes: int,
         lead_steps: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """[time, node, name] of the named forcings at `valid_time` [time]."""
+        """Return values [time, node, name] of the named forcings at `valid_time` [time]."""
         unique, inverse = np.unique(valid_time, return_inverse=True)
         columns: dict[str, NDArray[np.float64]] = {}
         for source in self.sources:
@@ -137,20 +137,20 @@ class ComputedForcings:
 
 
 def _day_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
-    """[time, node] local solar time as an angle [radians], zero at local midnight."""
+    """Return the local solar time [time, node] as an angle [radians], zero at local midnight."""
     longitude: NDArray[np.float64] = np.radians(mesh.longitudes)
     return 2 * np.pi * ((valid_time[:, None] % DAY) / DAY) + longitude
 
 
 def _year_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
-    """[time, 1] season as an angle [radians], zero on 1 January 00 UTC."""
+    """Return the season [time, 1] as an angle [radians], zero on 1 January 00 UTC."""
     moment = to_datetime(valid_time)
     since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
     return (2 * np.pi * since / YEAR)[:, None]
 
 
 def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
-    """[time, node] cosine of the solar zenith angle, zero at night.
+    """Return the cosine [time, node] of the solar zenith angle, zero at night.
 
     Declination and equation of time after Spencer (1971), as printed in Iqbal (1983), An Introduction to Solar
     Radiation, eqs. 1.3.1 and 1.4.1.
@@ -197,7 +197,7 @@ class TabulatedForcings:
 
     @classmethod
     def read(cls, path: str | Path) -> TabulatedForcings:
-        """A CSV file whose first column is a date or a year and whose other columns are one forcing each.
+        """Read a CSV file whose first column is a date or a year and whose other columns are one forcing each.
 
         Dates without a zone are UTC; a year stands for its first moment, 1958.5 for its middle, 20190301 is a day.
         """
@@ -235,7 +235,7 @@ class TabulatedForcings:
 
 
 def _table_times(dates: pd.Series) -> NDArray[np.int64]:
-    """[row] seconds since 1970 UTC of a table's first column."""
+    """Return seconds since 1970 UTC [row] of a table's first column."""
     import pandas as pd
 
     if not pd.api.types.is_numeric_dtype(dates):

@@ -51,7 +51,7 @@ class Statistics:
         chunk: int = 24,
         stride: int = 1,
     ) -> Statistics:
-        """Statistics of named variables, read `chunk` times at a go.
+        """Return statistics of named variables, read `chunk` times at a go.
 
         partners: of each vector component, the other one.
         times: indices of the training part; missing dates among them are skipped, NaN (masked nodes) is not counted.
@@ -96,27 +96,27 @@ class Statistics:
         return replace(self, mean=mean, std=std, tendency_std=tendency_std)
 
     def select(self, names: Sequence[str]) -> Statistics:
-        """The same statistics of some variables, in the order named."""
+        """Return the same statistics of some variables, in the order named."""
         index = [self.names.index(name) for name in names]
         return Statistics(tuple(names), *(getattr(self, name)[index] for name in ARRAYS))
 
     def normalise(self, values: Tensor) -> Tensor:
-        """[..., variable] without units, of mean 0 and std 1 over the training part."""
+        """Return values [..., variable] without units, of mean 0 and std 1 over the training part."""
         return (values - _like(self.mean, values)) / _like(self.std, values)
 
     def denormalise(self, values: Tensor) -> Tensor:
-        """[..., variable] back in physical units."""
+        """Return values [..., variable] in physical units."""
         return values * _like(self.std, values) + _like(self.mean, values)
 
     def arrays(self, prefix: str = "statistics.") -> dict[str, NDArray[np.float64]]:
-        """What a checkpoint stores; the names go into its metadata."""
+        """Return what a checkpoint stores; the names go into its metadata."""
         return {prefix + name: getattr(self, name) for name in ARRAYS}
 
     @classmethod
     def from_arrays(
         cls, names: Sequence[str], arrays: Mapping[str, Tensor | NDArray[np.float64]], prefix: str = "statistics."
     ) -> Statistics:
-        """Statistics a checkpoint stored."""
+        """Return the statistics that a checkpoint stored."""
         return cls(tuple(names), *(np.asarray(arrays[prefix + name], dtype=np.float64) for name in ARRAYS))
 
 
@@ -124,7 +124,7 @@ ARRAYS = tuple(item.name for item in dataclass_fields(Statistics) if item.name !
 
 
 def partners_of(task: Task) -> dict[str, str]:
-    """Of each vector component in the task, the other one."""
+    """Return the partner of each vector component in the task."""
     return {variable.name: variable.partner for variable in task.variables if variable.partner is not None}
 
 
@@ -174,7 +174,7 @@ class Moments:
         return cls(np.zeros(size), np.zeros(size), np.zeros(size), np.full(size, np.inf), np.full(size, -np.inf))
 
     def with_values(self, values: NDArray[np.float64]) -> Moments:
-        """Values [..., variable] joined to those already counted."""
+        """Return the moments with values [..., variable] joined to those already counted."""
         flat = values.reshape(-1, values.shape[-1])
         there = ~np.isnan(flat)
         count = there.sum(axis=0).astype(np.float64)
@@ -200,7 +200,7 @@ class Moments:
 
 
 def _std_over_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[time, ensemble, variable]; NaN where no node has a value."""
+    """Return standard deviations [time, ensemble, variable]; NaN where no node has a value."""
     there = ~np.isnan(values)
     count = there.sum(axis=2)
     mean = np.where(there, values, 0.0).sum(axis=2) / np.maximum(count, 1)

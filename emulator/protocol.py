@@ -27,7 +27,7 @@ class Emulator(Protocol):
     def step(
         self, state: State, forcing: Tensor, generator: torch.Generator | None = None
     ) -> tuple[State, Tensor | None]:
-        """The state one time step later, and the diagnostic variables valid then.
+        """Return the state one time step later, and the diagnostic variables valid then.
 
         state: values [batch, member, history, node, prognostic].
         forcing: [batch, history + 1, node, forcing], at the history's times and the target's.

@@ -32,11 +32,11 @@ class TrainingPart:
     _statistics: dict[Any, Statistics] = field(default_factory=dict, init=False, repr=False)
 
     def frames(self, task: Task) -> int:
-        """Frames of the fields from one step of the task to the next."""
+        """Return how many frames of the fields lie from one step of the task to the next."""
         return task.time_step.frames(self.fields.time_step)
 
     def statistics(self, task: Task) -> Statistics:
-        """Of the predicted variables, from one pass over the part however often they are asked for."""
+        """Return the statistics of the predicted variables, from one pass however often they are asked for."""
         key = (names_of(task.predicted), tuple(partners_of(task).items()), self.frames(task))
         if key not in self._statistics:
             self._statistics[key] = Statistics.of(
@@ -46,7 +46,7 @@ class TrainingPart:
 
     @property
     def available(self) -> NDArray[np.int64]:
-        """Indices of the training times that can be read, rising."""
+        """Return indices of the training times that can be read, rising."""
         index = np.unique(np.arange(len(self.fields.times))[self.times])
         index = index[~np.isin(index, list(self.fields.missing))]
         if len(index) == 0:
@@ -55,15 +55,15 @@ class TrainingPart:
 
     @property
     def rows(self) -> list[int]:
-        """Indices of the training rows of the ensemble axis."""
+        """Return indices of the training rows of the ensemble axis."""
         return np.arange(self.fields.ensemble_size)[self.ensemble].tolist()
 
     @property
     def provider(self) -> Forcings:
-        """The forcings, never None."""
+        """Return the forcings, never None."""
         return self.forcings or Forcings(ComputedForcings(self.fields.mesh))
 
 
 def without_inputs(task: Task, *forcing: str) -> Task:
-    """The task of a baseline that looks at nothing but the newest predicted variables, and at the named forcings."""
+    """Return the task of a baseline that sees the newest predicted variables and the named forcings only."""
     return replace(task, variables=(*task.predicted, *(Variable(name, "forcing") for name in forcing)), history=1)

@@ -53,7 +53,7 @@ class ArrayFields(Fields):
 
 
 def open_arrays(path: Path | str) -> ArrayFields:
-    """Plain arrays [trajectory, frame, channel, node] on a periodic ring, memory-mapped.
+    """Return plain arrays [trajectory, frame, channel, node] on a periodic ring, memory-mapped.
 
     Variables are `u`, or `u0`, `u1` ... of several channels; one frame is stored as one nominal second.
     """
@@ -82,7 +82,7 @@ def open_arrays(path: Path | str) -> ArrayFields:
 
 
 def in_memory(fields: Fields, limit: float = 1e9) -> Fields:
-    """The same fields read once into memory, where they take less than `limit` bytes; else the fields themselves."""
+    """Return the fields read once into memory, where they take less than `limit` bytes; else as they are."""
     shape = (len(fields.times), fields.ensemble_size, fields.mesh.num_nodes, len(fields.variables))
     if 4.0 * np.prod(shape) > limit:
         return fields

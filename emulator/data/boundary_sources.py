@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.boundary import BoundaryForcings, BoundarySeries
+from emulator.data.coordinates import nodes_among
 from emulator.data.forecast import Forecast
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
-from emulator.data.window import nodes_among
 from emulator.fields import Fields
 from emulator.forcings import ForcingWindows
 from emulator.foundation.time_step import TimeStep
@@ -35,7 +35,7 @@ def boundary_forcings(
     trajectory: NDArray[np.int64],
     steps: int,
 ) -> tuple[BoundaryForcings, list[str]]:
-    """The forcings of forecasts from `state`, with the boundary that a source gives them, and notices of what was done.
+    """Return the forcings of forecasts with the boundary that a source gives them, and notices of what was done.
 
     Everything is read and checked here, before a step is taken. The source has the nodes of the boundary among its own,
     or is interpolated to them, winds as vectors. Of a dataset, each case takes its own trajectory; of a forecast, the
@@ -105,7 +105,7 @@ class _FieldsSource:
         return trajectory, self.times, False
 
     def read(self, row: int, times: NDArray[np.int64], names: Sequence[str]) -> Values:
-        """[time, node, variable]."""
+        """Return values [time, node, variable]."""
         return self.fields.read(self.index[times], names, row)[:, 0]
 
 
@@ -139,7 +139,7 @@ class _ForecastSource:
 def _reader(
     source: _FieldsSource | _ForecastSource, task: Task, mesh: Mesh, nodes: NDArray[np.int64], notices: list[str]
 ) -> Callable[[int, NDArray[np.int64]], Values]:
-    """A function from a row and indices of times to [time, boundary node, prognostic], in the task's units."""
+    """Return a function from a row and indices of times to [time, boundary node, prognostic], in the task's units."""
     columns, conversions = _columns(source, task, notices)
     place = _placement(source, task, mesh, nodes, notices)
 
@@ -160,7 +160,7 @@ def _reader(
 def _columns(
     source: _FieldsSource | _ForecastSource, task: Task, notices: list[str]
 ) -> tuple[list[str], list[Conversion]]:
-    """The source's names of the prognostic variables, and the conversions of their units."""
+    """Return the source's names of the prognostic variables, and the conversions of their units."""
     canonical = {canonical_name(name): name for name in source.variables}
     columns, conversions, faults = [], [], []
     for variable in task.with_role("prognostic"):
@@ -187,7 +187,7 @@ def _columns(
 def _placement(
     source: _FieldsSource | _ForecastSource, task: Task, mesh: Mesh, nodes: NDArray[np.int64], notices: list[str]
 ) -> Callable[[Values], NDArray[np.floating]]:
-    """A function from the source's nodes [time, node, prognostic] to the boundary's; exact where these are the same."""
+    """Return a function from the source's nodes [time, node, prognostic] to the boundary's."""
     assert mesh.boundary is not None
     boundary = trim(replace(mesh, boundary=None), mesh.boundary)
     among = nodes_among(source.mesh, boundary)
@@ -212,7 +212,7 @@ def _placement(
 
 
 def _around(times: NDArray[np.int64], first: np.int64, last: np.int64) -> NDArray[np.int64]:
-    """Indices of the times from the last one not after `first` to the first one not before `last`."""
+    """Return the indices of the times from the last one not after `first` to the first one not before `last`."""
     begin = max(int(np.searchsorted(times, first, side="right")) - 1, 0)
     end = int(np.searchsorted(times, last)) + 1
     return np.arange(begin, min(end, len(times)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
@@ -18,11 +19,13 @@ from graphs.meshes.latlon import grid_axes, latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring
 
+SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any grid here
+
 
 def mesh_from_coordinates(
     latitudes: NDArray[np.floating], longitudes: NDArray[np.floating], description: str | None = None
 ) -> Mesh:
-    """The mesh whose nodes lie at `latitudes`, `longitudes` [node] in degrees.
+    """Return the mesh whose nodes lie at `latitudes`, `longitudes` [node] in degrees.
 
     description: the JSON that was stored with the mesh, or None. It says whether the nodes are a ring, and the size; on
     the sphere the structure is read off the coordinates, so that a part of a stored grid is a mesh of its own.
@@ -44,26 +47,18 @@ def mesh_from_coordinates(
     return points(latitudes, longitudes, whole_sphere=whole, radius=size)
 
 
-def same_places(first: Mesh, second: Mesh, tolerance: float = 1e-4) -> NDArray[np.int64] | None:
-    """The order [node] that takes nodes of `second` to those of `first`; None where they are not the same set.
-
-    tolerance: [radians]; 1e-4 is 600 m on Earth, finer than any grid here and coarser than float32 degrees.
-    """
-    from scipy.spatial import cKDTree
-
-    if first.positions.shape != second.positions.shape:
+def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
+    """Return which nodes [node] of `mesh` are those of `area`; None where one is not there."""
+    if mesh.positions.shape[1] != area.positions.shape[1]:
         return None
-    if first.same_nodes(second, tolerance):
-        return np.arange(first.num_nodes)
-    distance, order = cKDTree(second.positions).query(first.positions)
-    if distance.max() > tolerance:
-        return None
-    # nodes of a pole row differ by their longitude, which geometry.to_xyz keeps even there
-    return order.astype(np.int64) if len(np.unique(order)) == len(order) else None
+    if mesh.same_nodes(area, SAME_PLACE):
+        return np.arange(mesh.num_nodes)
+    distance, nodes = cKDTree(mesh.positions).query(area.positions)
+    return nodes.astype(np.int64) if distance.max() < SAME_PLACE and len(np.unique(nodes)) == len(nodes) else None
 
 
 def mesh_to_json(mesh: Mesh) -> str:
-    """What latitudes and longitudes do not tell of a mesh: its domain, shape, levels and boundary nodes."""
+    """Return what coordinates do not say of a mesh: its domain, shape, levels and boundary nodes."""
     about: dict[str, Any] = {
         "domain": asdict(mesh.domain),
         "shape": list(mesh.shape),
@@ -75,7 +70,7 @@ def mesh_to_json(mesh: Mesh) -> str:
 
 
 def boundary_from_json(description: str, num_nodes: int) -> NDArray[np.bool_] | None:
-    """[node] the boundary that `mesh_to_json` wrote, None where there is none."""
+    """Return the boundary [node] that `mesh_to_json` wrote, None where there is none."""
     nodes = json.loads(description).get("boundary")
     if nodes is None:
         return None
@@ -85,10 +80,10 @@ def boundary_from_json(description: str, num_nodes: int) -> NDArray[np.bool_] | 
 
 
 def time_step_to_json(time_step: TimeStep) -> str:
-    """A time step as a text attribute."""
+    """Return a time step as a text attribute."""
     return json.dumps(asdict(time_step))
 
 
 def time_step_from_json(text: str) -> TimeStep:
-    """The time step that `time_step_to_json` wrote."""
+    """Return the time step that `time_step_to_json` wrote."""
     return TimeStep(**json.loads(text))

@@ -192,7 +192,7 @@ def _as_netcdf(fields: xr.Dataset, mesh: Mesh, timeline: Timeline, path: Path) -
 
 
 def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Latitudes and longitudes of the cells [degrees], as the fields give them where they do."""
+    """Return latitudes and longitudes of the cells [degrees], as the fields give them where they do."""
     if "latitude" in fields.coords and "longitude" in fields.coords:
         return fields["latitude"].values.astype(np.float64), fields["longitude"].values.astype(np.float64)
     return np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)

@@ -27,7 +27,7 @@ NOT_CARRIED = frozenset(
 
 
 def open_dataset_fields(source: Source) -> DatasetFields:
-    """The fields of an anemoi dataset: a path, or what `anemoi.datasets.open_dataset` takes as it stands."""
+    """Return the fields of an anemoi dataset: a path, or what `anemoi.datasets.open_dataset` takes as it stands."""
     return DatasetFields(_opened(source), source)
 
 
@@ -73,7 +73,7 @@ def _paths_in(source: Any) -> list[str]:
 
 
 def describe(source: Source) -> str:
-    """A source in one line."""
+    """Return a source in one line."""
     return source if isinstance(source, str) else json.dumps(source, default=str)
 
 
@@ -118,7 +118,7 @@ class DatasetFields(Fields):
         return next((store.store.attrs[name] for store in self.stores if name in store.store.attrs), None)
 
     def _time_step(self) -> TimeStep:
-        """The stored step, times how many of the store's dates one date of the opened dataset spans."""
+        """Return the stored step, times how many of the store's dates one date of the opened dataset spans."""
         seconds = int(self.dataset.frequency.total_seconds())
         if (stored := self._attribute("time_step")) is not None:
             step = time_step_from_json(stored)

@@ -16,7 +16,7 @@ DAY = 86_400
 
 
 def gregorian(dates: Sequence[Any]) -> NDArray[np.int64]:
-    """Seconds since 1970 UTC of cftime dates of any calendar, by the same year and month.
+    """Return seconds since 1970 UTC of cftime dates of any calendar, by the same year and month.
 
     A day the Gregorian month lacks (30 February of a 360-day year) becomes its last.
     """
@@ -40,7 +40,7 @@ def refuse_disorder(times: NDArray[np.int64], where: str) -> None:
 
 
 def settle_dates(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], TimeStep | None, str]:
-    """The times, their step and a remark; None where a single time has no step.
+    """Return the times, their step and a remark; None where a single time has no step.
 
     Months and years are calendar steps. Where their day of the month wanders (mid-month stamps; years of 365 days
     counted on) the times are set to one day, and the remark says so. Gaps are whole steps that are missing.
@@ -69,7 +69,7 @@ def settle_dates(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], TimeStep 
 
 
 def _settle_months(times: NDArray[np.int64], yearly: bool) -> tuple[NDArray[np.int64], str]:
-    """Times moved to one day and time of the month (of the year, where the step is years)."""
+    """Return the times moved to one day and time of the month (of the year, where the step is years)."""
     moments = to_datetime(times)
     months = moments.astype("datetime64[M]")
     within = _within_month(times)

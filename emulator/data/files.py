@@ -29,7 +29,7 @@ def read_files(
     rename: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """GRIB and NetCDF files, merged by variable, time and member.
+    """Return the fields of GRIB and NetCDF files, merged by variable, time and member.
 
     rename: from a file's name of a variable (or ours) to the name wanted, before the table of names is asked.
     units: of variables whose file does not say, or says wrongly.
@@ -52,7 +52,7 @@ def read_files(
 
 
 def read_series(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Every variable of one file."""
+    """Return every variable of one file."""
     read = format_of(path).read_series or file_format(path).read_series
     if read is None:
         raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
@@ -62,7 +62,7 @@ def read_series(path: Path, rename: Mapping[str, str], units: Mapping[str, str])
 def fields_of_files(
     paths: Sequence[str | Path], rename: Mapping[str, str] | None = None, units: Mapping[str, str] | None = None
 ) -> ArrayFields:
-    """The fields of GRIB and NetCDF files; see `read_files`."""
+    """Return the fields of GRIB and NetCDF files; see `read_files`."""
     read = read_files(paths, rename, units)
     names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, paths))
     try:
@@ -86,7 +86,7 @@ def fields_of_files(
 
 
 def merge(series: Sequence[Series]) -> xr.Dataset:
-    """Series of several files, times and members as one dataset; see `read_files`."""
+    """Return series of several files, times and members as one dataset; see `read_files`."""
     import xarray as xr
 
     notices = [notice for one in series for notice in one.notices]
@@ -112,7 +112,11 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
         if not units:
             notices.append(f"{name} has no units in {by_name[name][0].path}; say what they are with --units {name}=...")
         variables[name] = (("time", "number", "cell"), values, {"units": units})
-    times, time_step, remark, irregular = _settled(times)
+    time_step, remark, irregular = None, "", ""
+    try:
+        times, time_step, remark = settle_dates(times)
+    except MeshcastError as error:
+        irregular = str(error)
     calendars = {one.calendar for one in series if one.times is not None}
     calendar = calendars.pop() if len(calendars) == 1 else "mixed"
     if calendar != "standard":
@@ -141,15 +145,8 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
     )
 
 
-def _settled(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], TimeStep | None, str, str]:
-    try:
-        return *settle_dates(times), ""
-    except MeshcastError as error:
-        return times, None, "", str(error)
-
-
 def time_step_of(fields: xr.Dataset) -> TimeStep | None:
-    """The step between the times of what `read_files` gave; None where they keep none."""
+    """Return the step between the times of what `read_files` gave; None where they keep none."""
     text = fields.attrs["time_step"]
     return time_step_from_json(text) if text else None
 
@@ -169,7 +166,7 @@ def _one_grid(series: Sequence[Series]) -> Grid:
 def _block(
     name: str, pieces: Sequence[Series], notices: list[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]:
-    """One variable's values [time, number, cell], times and members, put together from its pieces."""
+    """Return one variable's values [time, number, cell], times and members, put together from its pieces."""
     pieces = [_in_units(piece, pieces[0], notices) for piece in pieces]
     _refuse_two_meanings(name, pieces)
     if len(pieces) == 1:
@@ -241,7 +238,7 @@ def _common_times(times: Mapping[str, NDArray[np.int64] | None], notices: list[s
 
 
 def _common_numbers(numbers: Mapping[str, NDArray[np.int64]], notices: list[str]) -> NDArray[np.int64]:
-    """Members that every variable has; a variable with one serves all."""
+    """Return members that every variable has; a variable with one serves all."""
     most = max(numbers.values(), key=len)
     for name, one in numbers.items():
         if len(one) > 1 and not np.array_equal(one, most):

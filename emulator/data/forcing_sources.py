@@ -21,7 +21,7 @@ ALIKE = 0.02  # what formulas of the sun's place differ by
 
 
 def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Sequence[str | Path] = ()) -> Forcings:
-    """The forcings of a task: first the tables, then the fields that hold them, then what can be computed.
+    """Return the forcings of a task: first the tables, then the fields that hold them, then what can be computed.
 
     fields: a dataset that may hold some of the task's forcings, on the same mesh; its first member serves all. What it
         holds of computed ones is computed all the same where the two agree, since that goes on after the last date.
@@ -63,12 +63,12 @@ class _Reader:
 
     @cached_property
     def masked(self) -> NDArray[np.bool_]:
-        """[1, node, name]."""
+        """Return which places have no value [1, node, name]."""
         return np.isnan(self.fields.read(_readable(self.fields)[:1], self.names, 0)[:, 0])
 
 
 def _computed(name: str, fields: Fields, mesh: Mesh) -> bool:
-    """Whether the dataset holds what we compute under this name, judged by its first times."""
+    """Return whether the dataset holds what we compute under this name, judged by its first times."""
     source, index = ComputedForcings(mesh, [name]), _readable(fields)[:4]
     if not source.names:
         return False

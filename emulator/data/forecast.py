@@ -45,5 +45,5 @@ class Forecast:
 
     @property
     def valid_time(self) -> NDArray[np.int64]:
-        """[case, lead] int64 seconds since 1970 UTC."""
+        """Return the valid times [case, lead], int64 seconds since 1970 UTC."""
         return self.time_step.advance(self.init_time[:, None], self.lead_steps[None, :])

@@ -52,7 +52,7 @@ class ForecastWriter:
 
     @classmethod
     def resume(cls, path: str | Path) -> ForecastWriter:
-        """The writer of a forecast that was broken off; `leads_done` says how far it came.
+        """Return the writer of a forecast that was broken off; `leads_done` says how far it came.
 
         Raises MeshcastError where there is no partial file, or it cannot be read.
         """
@@ -75,7 +75,7 @@ class ForecastWriter:
 
     @classmethod
     def start_or_resume(cls, path: str | Path, heading: ForecastHeading, overwrite: bool = False) -> ForecastWriter:
-        """`resume` where a partial file of the same forecast is there, else a new one.
+        """Resume the partial file of the same forecast where it is there, else start a new one.
 
         Raises MeshcastError where the partial file is of another forecast.
         """
@@ -104,7 +104,7 @@ class ForecastWriter:
         self.leads_done += 1
 
     def leads(self, first: int, stop: int) -> NDArray[np.float32]:
-        """Leads `first` to `stop` - 1, from 0, [case, member, lead, node, variable], bit for bit as appended."""
+        """Return leads `first` to `stop` - 1, from 0, [case, member, lead, node, variable], bit for bit as appended."""
         assert 0 <= first < stop <= self.leads_done
         return np.stack([self._lead(lead) for lead in range(first, stop)], axis=2)
 
@@ -208,7 +208,7 @@ class ForecastWriter:
 
 
 def partial_file(path: str | Path) -> Path:
-    """The name of a forecast that is not yet complete."""
+    """Return the name of a forecast that is not yet complete."""
     return Path(f"{path}.part")
 
 
@@ -221,7 +221,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def read_forecast(path: str | Path) -> Forecast:
-    """A forecast file: ours, another centre's CF NetCDF, or GRIB.
+    """Return the forecast of a file: ours, another centre's CF NetCDF, or GRIB.
 
     Raises MeshcastError where the file is missing, damaged, incomplete, or no forecast.
     """

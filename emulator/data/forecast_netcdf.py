@@ -68,7 +68,7 @@ def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[
 
 
 def read_netcdf_forecast(path: Path) -> Forecast:
-    """A forecast in NetCDF, ours or another centre's.
+    """Return a forecast in NetCDF, ours or another centre's.
 
     Raises MeshcastError where the file is damaged or is no forecast.
     """

@@ -24,7 +24,7 @@ BITS_PER_VALUE = 24
 
 
 def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Every variable and member of a GRIB file over its valid times, one series each.
+    """Return every variable and member of a GRIB file over its valid times, one series each.
 
     Raises MeshcastError where the file is truncated, or holds a field twice.
     """
@@ -63,7 +63,7 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
 
 
 def read_grib_forecast(path: Path) -> Forecast:
-    """A forecast in GRIB: initial times become cases, steps lead times; step 0, the analysis, is left out.
+    """Return a forecast in GRIB: initial times become cases, steps lead times; step 0, the analysis, is left out.
 
     Raises MeshcastError where the file holds no steps, or not every field of every case, member and step.
     """

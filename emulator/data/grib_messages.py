@@ -137,11 +137,11 @@ def _institution(centre: str) -> dict[str, str]:
 
 
 def _seconds(date: int, time: int) -> int:
-    """Seconds since 1970 UTC of GRIB's yyyymmdd and hhmm."""
+    """Return seconds since 1970 UTC of GRIB's yyyymmdd and hhmm."""
     day = np.datetime64(f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}", "s")
     return int(day.astype(np.int64)) + time // 100 * 3600 + time % 100 * 60
 
 
 def moment(seconds: int) -> str:
-    """A date for a person, of seconds since 1970 UTC."""
+    """Return a date for a person, of seconds since 1970 UTC."""
     return str(np.datetime64(seconds, "s"))

@@ -17,7 +17,7 @@ GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `lates
 
 
 def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
-    """Seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `emulator.data.initial.initial_conditions`."""
+    """Return seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `emulator.data.initial.initial_conditions`."""
     times: list[int] = []
     for part in text.split(","):
         pieces = [piece.strip() for piece in part.split("/")]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from emulator.data.coordinates import same_places
+from emulator.data.coordinates import SAME_PLACE, nodes_among
 from emulator.data.init_times import histories, parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.data.sources import open_fields
@@ -52,7 +53,7 @@ def initial_conditions(
     valid: Mapping[str, NDArray[np.bool_]] | None = None,
     regrid: Method | None = None,
 ) -> InitialConditions:
-    """States of `task` on `mesh` at the asked times.
+    """Return states of `task` on `mesh` at the asked times.
 
     sources: see `emulator.data.sources.open_fields`.
     init_times: `T, T`, `START/END/STEP`, `latest` or `all`; for simulated data a plain number is a time of the
@@ -151,14 +152,13 @@ def _conversions(
 def _placed(
     fields: Fields, mesh: Mesh, regrid: Method | None, faults: list[str], notices: list[str]
 ) -> tuple[NDArray[np.int64] | None, Interpolation | None]:
-    """The order that takes the source's nodes to the emulator's, or the interpolation that does; a fault without."""
-    on_sphere = "ring" not in (mesh.domain.kind, fields.mesh.domain.kind)
-    order = same_places(mesh, fields.mesh) if on_sphere or mesh.domain.kind == fields.mesh.domain.kind else None
+    """Return the order that takes the source's nodes to the emulator's, or the interpolation that does."""
+    order = nodes_among(fields.mesh, mesh) if fields.mesh.num_nodes == mesh.num_nodes else None
     if order is not None:
         if np.any(np.diff(order) != 1):
             notices.append("nodes were reordered: the source lists the same places in another order")
         return order, None
-    if regrid is not None and on_sphere:
+    if regrid is not None and "ring" not in (mesh.domain.kind, fields.mesh.domain.kind):
         try:
             remapping = interpolation(regrid, fields.mesh, mesh)
         except MeshcastError as error:
@@ -172,32 +172,30 @@ def _placed(
 
 
 def _difference(theirs: Mesh, ours: Mesh) -> str:
-    """How far the emulator's nodes are from the source's, and what to do about it."""
+    """Return how far the emulator's nodes are from the source's, and what to do about it."""
     if theirs.positions.shape[1] != ours.positions.shape[1]:
         return "a ring and a sphere have no places in common. Take a source of the same equation."
-    from scipy.spatial import cKDTree
-
     distance = cKDTree(theirs.positions).query(ours.positions)[0]
-    if distance.max() < 1e-4:
+    if distance.max() < SAME_PLACE:
         return (
             f"all {ours.num_nodes} nodes of the emulator are among the source's {theirs.num_nodes}. Cut the area out "
             "first (cdo sellonlatbox, or `area` of an anemoi dataset), or pick them with --regrid bilinear."
         )
-    far = int(distance.argmax())
-    where = f"node {far}, at {ours.latitudes[far]:.2f} N {ours.longitudes[far]:.2f} E,"
+    far, absent = int(distance.argmax()), int(np.sum(distance >= SAME_PLACE))
     if ours.domain.kind == "ring":
-        return f"{np.sum(distance >= 1e-4)} of {ours.num_nodes} nodes are not there. Simulate with the same num_nodes."
+        return f"{absent} of {ours.num_nodes} nodes are not there. Simulate with the same num_nodes."
     return (
-        f"{int(np.sum(distance >= 1e-4))} of {ours.num_nodes} nodes are not there; {where} is "
-        f"{distance[far] * EARTH_RADIUS / 1000:.0f} km from the nearest of the source. Remap it to the emulator's grid "
-        "with --regrid bilinear, or --regrid conservative from a finer one, which keeps integrals."
+        f"{absent} of {ours.num_nodes} nodes are not there; node {far}, at {ours.latitudes[far]:.2f} N "
+        f"{ours.longitudes[far]:.2f} E, is {distance[far] * EARTH_RADIUS / 1000:.0f} km from the nearest of the "
+        "source. Remap it to the emulator's grid with --regrid bilinear, or --regrid conservative from a finer one, "
+        "which keeps integrals."
     )
 
 
 def _windows(
     fields: Fields, task: Task, init_times: str, faults: list[str], notices: list[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The initial times [case] and the index of their history in the source [case, history]."""
+    """Return the initial times [case] and the index of their history in the source [case, history]."""
     try:
         asked = fields.times if init_times.strip() in ("all", "latest") else parse_init_times(init_times, fields)
     except MeshcastError as error:
@@ -228,7 +226,7 @@ def _windows(
 
 
 def _newest(fields: Fields) -> NDArray[np.int64]:
-    """Index of the newest times, [1, time]: what the values are judged by where no asked time is there."""
+    """Return the index of the newest times [1, time]: what the values are judged by where no asked time is there."""
     readable = [index for index in range(len(fields.times)) if index not in fields.missing]
     return np.array([readable[-24:]], dtype=np.int64)
 
@@ -249,7 +247,7 @@ def _values(
     conversions: Mapping[str, Conversion],
     order: NDArray[np.int64] | None,
 ) -> NDArray[np.float32] | None:
-    """[time, ensemble, node, variable] of the used times; `windows` is changed to point into them."""
+    """Return values [time, ensemble, node, variable] of the used times; `windows` is changed to point into them."""
     if windows.size == 0 or not columns:
         return None
     used, inverse = np.unique(windows, return_inverse=True)
@@ -268,7 +266,7 @@ def _remapped(
     columns: Mapping[str, str],
     valid: Mapping[str, NDArray[np.bool_]],
 ) -> NDArray[np.float32]:
-    """[time, ensemble, node, variable] values of the source on the emulator's nodes.
+    """Return values [time, ensemble, node, variable] of the source on the emulator's nodes.
 
     NaN is left out of means where training had none either; elsewhere it stays, to be reported.
     """

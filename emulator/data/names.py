@@ -17,62 +17,58 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class KnownVariable:
+class Known:
     """One physical variable and what it is called.
 
     name: GRIB short name (ECMWF parameter database).
     units: GRIB's units.
     standard_name: in the CF standard name table.
-    aliases: other names files give it, lower case; CMIP's, ERA5's NetCDF names, NCEP's.
+    aliases: other names files give it, lower case, a space between; CMIP's, ERA5's NetCDF names, NCEP's.
     on_levels: True where the name belongs on a pressure level.
     """
 
     name: str
     units: str
     standard_name: str
-    aliases: tuple[str, ...] = ()
+    aliases: str = ""
     on_levels: bool = False
 
 
-def _known(name: str, units: str, standard_name: str, aliases: str = "", on_levels: bool = False) -> KnownVariable:
-    return KnownVariable(name, units, standard_name, tuple(aliases.split()), on_levels)
-
-
 TABLE = (
-    _known("2t", "K", "air_temperature", "t2m tas t2 2m_temperature temperature_2m air_temperature_2m tmp2m"),
-    _known("2d", "K", "dew_point_temperature", "d2m tdps 2m_dewpoint_temperature"),
-    _known("10u", "m s-1", "eastward_wind", "u10 uas 10m_u_component_of_wind u10m eastward_wind_10m"),
-    _known("10v", "m s-1", "northward_wind", "v10 vas 10m_v_component_of_wind v10m northward_wind_10m"),
-    _known("10si", "m s-1", "wind_speed", "si10 sfcwind 10m_wind_speed"),
-    _known("100u", "m s-1", "eastward_wind", "u100 100m_u_component_of_wind"),
-    _known("100v", "m s-1", "northward_wind", "v100 100m_v_component_of_wind"),
-    _known("msl", "Pa", "air_pressure_at_mean_sea_level", "mslp psl prmsl mean_sea_level_pressure"),
-    _known("sp", "Pa", "surface_air_pressure", "ps surface_pressure"),
-    _known("skt", "K", "surface_temperature", "ts skin_temperature"),
-    _known("sst", "K", "sea_surface_temperature", "tos sea_surface_temp"),
-    _known("tp", "m", "", "total_precipitation"),
-    _known("tprate", "kg m-2 s-1", "precipitation_flux", "pr mtpr"),
-    _known("tcwv", "kg m-2", "atmosphere_mass_content_of_water_vapor", "prw total_column_water_vapour"),
-    _known("tcc", "1", "cloud_area_fraction", "clt total_cloud_cover"),
-    _known("ci", "1", "sea_ice_area_fraction", "siconc sic sea_ice_cover"),
-    _known("lsm", "1", "land_binary_mask", "land_mask land_sea_mask sftlf"),
-    _known("orog", "m", "surface_altitude", "zsurf orography"),
-    _known("z", "m2 s-2", "geopotential", "phi", on_levels=True),
-    _known("gh", "m", "geopotential_height", "zg hgt", on_levels=True),
-    _known("t", "K", "air_temperature", "ta temp temperature", on_levels=True),
-    _known("u", "m s-1", "eastward_wind", "ua uwnd u_component_of_wind", on_levels=True),
-    _known("v", "m s-1", "northward_wind", "va vwnd v_component_of_wind", on_levels=True),
-    _known("w", "Pa s-1", "lagrangian_tendency_of_air_pressure", "wap omega vertical_velocity", on_levels=True),
-    _known("q", "kg kg-1", "specific_humidity", "hus shum", on_levels=True),
-    _known("r", "%", "relative_humidity", "hur rhum", on_levels=True),
-    _known("vo", "s-1", "atmosphere_relative_vorticity", "vorticity", on_levels=True),
-    _known("d", "s-1", "divergence_of_wind", "divergence", on_levels=True),
+    Known("2t", "K", "air_temperature", "t2m tas t2 2m_temperature temperature_2m air_temperature_2m tmp2m"),
+    Known("2d", "K", "dew_point_temperature", "d2m tdps 2m_dewpoint_temperature"),
+    Known("10u", "m s-1", "eastward_wind", "u10 uas 10m_u_component_of_wind u10m eastward_wind_10m"),
+    Known("10v", "m s-1", "northward_wind", "v10 vas 10m_v_component_of_wind v10m northward_wind_10m"),
+    Known("10si", "m s-1", "wind_speed", "si10 sfcwind 10m_wind_speed"),
+    Known("100u", "m s-1", "eastward_wind", "u100 100m_u_component_of_wind"),
+    Known("100v", "m s-1", "northward_wind", "v100 100m_v_component_of_wind"),
+    Known("msl", "Pa", "air_pressure_at_mean_sea_level", "mslp psl prmsl mean_sea_level_pressure"),
+    Known("sp", "Pa", "surface_air_pressure", "ps surface_pressure"),
+    Known("skt", "K", "surface_temperature", "ts skin_temperature"),
+    Known("sst", "K", "sea_surface_temperature", "tos sea_surface_temp"),
+    Known("tp", "m", "", "total_precipitation"),
+    Known("tprate", "kg m-2 s-1", "precipitation_flux", "pr mtpr"),
+    Known("tcwv", "kg m-2", "atmosphere_mass_content_of_water_vapor", "prw total_column_water_vapour"),
+    Known("tcc", "1", "cloud_area_fraction", "clt total_cloud_cover"),
+    Known("ci", "1", "sea_ice_area_fraction", "siconc sic sea_ice_cover"),
+    Known("lsm", "1", "land_binary_mask", "land_mask land_sea_mask sftlf"),
+    Known("orog", "m", "surface_altitude", "zsurf orography"),
+    Known("z", "m2 s-2", "geopotential", "phi", on_levels=True),
+    Known("gh", "m", "geopotential_height", "zg hgt", on_levels=True),
+    Known("t", "K", "air_temperature", "ta temp temperature", on_levels=True),
+    Known("u", "m s-1", "eastward_wind", "ua uwnd u_component_of_wind", on_levels=True),
+    Known("v", "m s-1", "northward_wind", "va vwnd v_component_of_wind", on_levels=True),
+    Known("w", "Pa s-1", "lagrangian_tendency_of_air_pressure", "wap omega vertical_velocity", on_levels=True),
+    Known("q", "kg kg-1", "specific_humidity", "hus shum", on_levels=True),
+    Known("r", "%", "relative_humidity", "hur rhum", on_levels=True),
+    Known("vo", "s-1", "atmosphere_relative_vorticity", "vorticity", on_levels=True),
+    Known("d", "s-1", "divergence_of_wind", "divergence", on_levels=True),
 )
-BY_NAME = {alias: known for known in TABLE for alias in (known.name, *known.aliases)}
+BY_NAME = {alias: known for known in TABLE for alias in (known.name, *known.aliases.split())}
 
 
 def canonical_name(name: str, standard_name: str = "", level: float | None = None) -> str:
-    """GRIB's short name of a variable, with its pressure level: `t2m` is `2t`, `ta` on 850 hPa is `t_850`.
+    """Return GRIB's short name of a variable, with its pressure level: `t2m` is `2t`, `ta` on 850 hPa is `t_850`.
 
     standard_name: CF's, where the file gives one; it decides only where the table does not know the name.
     level: pressure [hPa], None at the surface. A name that nothing knows stays as it is.
@@ -86,13 +82,13 @@ def canonical_name(name: str, standard_name: str = "", level: float | None = Non
     return stem if level is None else f"{stem}_{level:g}"
 
 
-def _by_standard_name(standard_name: str, level: float | None) -> KnownVariable | None:
+def _by_standard_name(standard_name: str, level: float | None) -> Known | None:
     matches = [known for known in TABLE if known.standard_name == standard_name != ""]
     return next((known for known in matches if known.on_levels == (level is not None)), None)
 
 
 def split_level(name: str) -> tuple[str, int | None]:
-    """`z_500` as `("z", 500)`; a name without a level as `(name, None)`."""
+    """Return `z_500` as `("z", 500)`; a name without a level as `(name, None)`."""
     match = re.fullmatch(r"(.+)_(\d+)", name)
     if match and (known := BY_NAME.get(match[1])) and known.on_levels:
         return match[1], int(match[2])
@@ -100,13 +96,13 @@ def split_level(name: str) -> tuple[str, int | None]:
 
 
 def standard_name_of(name: str) -> str:
-    """CF's standard name of a canonical name, empty where there is none."""
+    """Return CF's standard name of a canonical name, empty where there is none."""
     known = BY_NAME.get(split_level(name)[0])
     return known.standard_name if known else ""
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """A hint `; did you mean X?`, or nothing."""
+    """Return a hint `; did you mean X?`, or nothing."""
     found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -129,7 +125,7 @@ class Conversion:
 
 
 def conversion(from_units: str, to_units: str) -> Conversion | None:
-    """How to convert, or None where the units cannot be converted or are not known."""
+    """Return how to convert, or None where the units cannot be converted or are not known."""
     if from_units == to_units:
         return Conversion(1.0, 0.0)
     first, second = _parse(from_units), _parse(to_units)
@@ -160,7 +156,7 @@ def _registry() -> Any:
 
 @lru_cache(maxsize=256)
 def _parse(units: str) -> Any:
-    """A pint unit of CF or GRIB spelling (`m s-1`, `m**2 s**-2`, `degC`), None where it is none."""
+    """Return a pint unit of CF or GRIB spelling (`m s-1`, `m**2 s**-2`, `degC`), None where it is none."""
     text = units.strip()
     if text in ("", "unknown"):
         return None

@@ -34,7 +34,7 @@ TRAVELLING = {  # what is kept of a file's global attributes, and under which na
 
 
 def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Every variable of a NetCDF file that lies on a grid, levels folded into the names.
+    """Return every variable of a NetCDF file that lies on a grid, levels folded into the names.
 
     Raises MeshcastError where the file is damaged, or its dimensions cannot be told apart.
     """
@@ -51,7 +51,7 @@ def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str])
 
 
 def open_netcdf(path: Path) -> xr.Dataset:
-    """The file through xarray, values scaled and masked, times decoded."""
+    """Return the file through xarray, values scaled and masked, times decoded."""
     import xarray as xr
 
     try:
@@ -65,7 +65,7 @@ def open_netcdf(path: Path) -> xr.Dataset:
 
 
 def role(file: xr.Dataset, name: str) -> str | None:
-    """Whether a dimension or coordinate is time, number, level, latitude or longitude; None where it is none."""
+    """Return whether a dimension or coordinate is time, number, level, latitude or longitude; None where it is none."""
     attributes: Mapping[str, Any] = file[name].attrs if name in file.variables else {}
     standard_name, axis = str(attributes.get("standard_name", "")), str(attributes.get("axis", "")).upper()
     units = str(attributes.get("units", "")).lower()
@@ -86,13 +86,13 @@ def role(file: xr.Dataset, name: str) -> str | None:
 
 
 def find(file: xr.Dataset, kind: str) -> list[str]:
-    """Names of the coordinates with a role, those along a dimension of their own first."""
+    """Return names of the coordinates with a role, those along a dimension of their own first."""
     found = [str(name) for name in file.variables if role(file, str(name)) == kind]
     return sorted(found, key=lambda name: name not in file.sizes)
 
 
 def horizontal(file: xr.Dataset, path: Path) -> tuple[tuple[str, ...], Grid, NDArray[np.int64] | None]:
-    """The dimensions of the cells, their grid, and the order that takes the file's cells to the grid's."""
+    """Return the dimensions of the cells, their grid, and the order that takes the file's cells to the grid's."""
     latitudes, longitudes = find(file, "latitude"), find(file, "longitude")
     if not latitudes or not longitudes:
         missing = "latitude" if not latitudes else "longitude"
@@ -116,7 +116,7 @@ def horizontal(file: xr.Dataset, path: Path) -> tuple[tuple[str, ...], Grid, NDA
 
 
 def travelling_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """Title, licence and attribution of a file."""
+    """Return title, licence and attribution of a file."""
     return {
         ours: str(attributes[theirs])
         for theirs, ours in TRAVELLING.items()
@@ -186,7 +186,7 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
 
 
 def _pressure(axis: xr.DataArray) -> NDArray[np.float64] | None:
-    """Pressures [hPa] of a level axis, None where it is no pressure. Without units, names and numbers decide."""
+    """Return pressures [hPa] of a level axis, None where it is no pressure. Without units, names and numbers decide."""
     values = np.atleast_1d(axis.values).astype(np.float64)
     if units := str(axis.attrs.get("units", "")):
         to_hectopascal = conversion(units, "hPa")
@@ -235,7 +235,7 @@ def _is_time(array: xr.DataArray) -> bool:
 def _ordered(
     array: xr.DataArray, leading: tuple[str | None, ...], cell_dims: tuple[str, ...], order: NDArray[np.int64] | None
 ) -> NDArray[np.float32]:
-    """[time, number, cell], dimensions of length one put in where the variable lacks them."""
+    """Return values [time, number, cell], dimensions of length one put in where the variable lacks them."""
     array = array.transpose(*(dim for dim in leading if dim is not None), *cell_dims)
     values = array.values.astype(np.float32)
     shape = [1 if dim is None else array.sizes[dim] for dim in leading]

@@ -29,7 +29,7 @@ LEAD_NAMES = (
 
 
 def read_other_netcdf_forecast(path: Path) -> Forecast:
-    """A forecast of (initial time, lead time, member, latitude and longitude or cells), in any order and by any names.
+    """Return a forecast over initial time, lead time, member and place, in any order and by any names.
 
     Raises MeshcastError where nothing says what is initial and what is lead time.
     """
@@ -46,7 +46,7 @@ def read_other_netcdf_forecast(path: Path) -> Forecast:
             )
         init_time = to_seconds(np.atleast_1d(file[init].values))
         steps, time_step = _lead_steps(file, lead, path)
-        fields = {name: values for name, values in _fields(file, init, lead, cell_dims, path)}
+        fields = dict(_fields(file, init, lead, cell_dims, path))
         if not fields:
             raise MeshcastError(f"{path} holds no variable over {init}, {lead} and {', '.join(cell_dims)}.")
         keep = steps > 0  # the analysis is no forecast
@@ -80,7 +80,7 @@ def _named(file: xr.Dataset, standard_name: str, names: tuple[str, ...]) -> str 
 
 
 def _valid_to_lead(file: xr.Dataset, path: Path, init: str | None) -> tuple[xr.Dataset, str, str]:
-    """One forecast stored over valid time: lead times from its one reference time."""
+    """Return one forecast stored over valid time: lead times from its one reference time."""
     times = [name for name in find(file, "time") if name in file.sizes and name != init]
     if init is None or not times or file[init].size != 1:
         raise MeshcastError(
@@ -95,7 +95,7 @@ def _valid_to_lead(file: xr.Dataset, path: Path, init: str | None) -> tuple[xr.D
 
 
 def _lead_steps(file: xr.Dataset, lead: str, path: Path) -> tuple[NDArray[np.int64], TimeStep]:
-    """Lead times as whole steps of the longest step they share."""
+    """Return lead times as whole steps of the longest step they share."""
     axis = file[lead]
     units = str(axis.attrs.get("units", axis.encoding.get("units", "")))
     values = np.atleast_1d(axis.values)

@@ -23,7 +23,7 @@ class Grid:
     shape: tuple[int, ...]
 
     def equals(self, other: Grid, tolerance: float = 5e-3) -> bool:
-        """True where every cell lies at the same place, to `tolerance` [degrees]: half the last digit of GRIB 1."""
+        """Return whether every cell lies at the same place, to `tolerance` [degrees]: half the last digit of GRIB 1."""
         if self.shape != other.shape:
             return False
         east = (self.longitudes - other.longitudes + 180.0) % 360.0 - 180.0
@@ -62,7 +62,7 @@ class Series:
 def settled_grid(
     latitudes: NDArray[np.floating], longitudes: NDArray[np.floating]
 ) -> tuple[Grid, NDArray[np.int64] | None]:
-    """One form for every way to list a grid: rows from north to south, columns eastward, from 0 if they go around.
+    """Return a grid with rows from north to south and columns eastward, from 0 if they go around.
 
     latitudes, longitudes: [cell] degrees, in the file's order, any convention.
     Returns the grid and the order [cell] that takes the file's cells to it, or None where nothing moves. A column
@@ -91,7 +91,8 @@ def settled_grid(
 
 
 def _file_shape(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> tuple[int, ...]:
-    """(latitude, longitude) where the cells are a grid row by row, closed twice or westward too, else (cell,)."""
+    """Return (latitude, longitude) where the cells are a grid row by row, closed twice or westward too; else
+    (cell,)."""
     changes = np.flatnonzero(np.abs(np.diff(latitudes)) > 1e-6)
     columns = int(changes[0]) + 1 if len(changes) else len(latitudes)
     if columns < 2 or columns == len(latitudes) or len(latitudes) % columns:

@@ -17,7 +17,7 @@ from graphs.errors import MeshcastError
 def states_at(
     fields: Fields, task: Task, init_time: NDArray[np.int64], trajectory: NDArray[np.int64] | None = None
 ) -> InitialConditions:
-    """States of `fields` at `init_time` [case], each with the task's history before it.
+    """Return states of `fields` at `init_time` [case], each with the task's history before it.
 
     trajectory: [case] rows of the ensemble axis, for simulated data; real data keep all members of each time.
     Raises MeshcastError where a time, its history or a trajectory is not there.
@@ -48,7 +48,7 @@ def states_at(
 def spread_starts(
     fields: Fields, task: Task, steps: int, most: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Initial times and trajectories of cases for which the series holds history and `steps` of truth.
+    """Return initial times and trajectories of cases for which the series holds history and `steps` of truth.
 
     Trajectories start at their first possible time; a real series at every time. At most `most`, evenly spread.
     Returns init_time [case] and trajectory [case], -1 for real data.

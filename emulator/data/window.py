@@ -7,24 +7,22 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
+from emulator.data.coordinates import nodes_among
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import Window, limited_area
 
-SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any grid here
-
 
 def in_window(fields: Fields, window: Window) -> Fields:
-    """The fields within a window and the boundary around it; see `graphs.meshes.limited_area`."""
+    """Return the fields within a window and the boundary around it; see `graphs.meshes.limited_area`."""
     mesh, nodes = limited_area(fields.mesh, window)
     return FieldsView(fields, mesh, nodes)
 
 
 def on_area(fields: Fields, area: Mesh) -> Fields:
-    """The fields on the nodes of a limited area with a boundary, where they have these among more; else as they are.
+    """Return fields on the nodes of a limited area with a boundary, where they have these; else as they are.
 
     An emulator or a forecast of a window thus meets the global data it was cut out of.
     """
@@ -35,19 +33,11 @@ def on_area(fields: Fields, area: Mesh) -> Fields:
 
 
 def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
-    """A forecast on the nodes of a limited area with a boundary, where it has these among more; else as it is."""
+    """Return a forecast on the nodes of a limited area with a boundary, where it has these; else as it is."""
     nodes = None if area.boundary is None else nodes_among(forecast.mesh, area)
     if nodes is None:
         return forecast
     return replace(forecast, values=np.ascontiguousarray(forecast.values[..., nodes, :]), mesh=area)
-
-
-def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
-    """[node] which nodes of `mesh` are those of `area`; None where one is not there."""
-    if mesh.positions.shape[1] != area.positions.shape[1]:
-        return None
-    distance, nodes = cKDTree(mesh.positions).query(area.positions)
-    return nodes.astype(np.int64) if distance.max() < SAME_PLACE and len(np.unique(nodes)) == len(nodes) else None
 
 
 class FieldsView(Fields):

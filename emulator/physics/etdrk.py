@@ -35,7 +35,7 @@ class Etdrk2:
         )
 
     def step(self, u: Tensor, nonlinear: Tendency) -> Tensor:
-        """u one dt later. u: [..., mode]."""
+        """Return u one dt later. u: [..., mode]."""
         n_u = nonlinear(u)
         a = self.propagator * u + self.phi_1 * n_u
         return a + self.phi_2 * (nonlinear(a) - n_u)
@@ -70,7 +70,7 @@ class Etdrk4:
         )
 
     def step(self, u: Tensor, nonlinear: Tendency) -> Tensor:
-        """u one dt later. u: [..., mode]."""
+        """Return u one dt later. u: [..., mode]."""
         n_u = nonlinear(u)
         drift = self.half_propagator * u
         a = drift + self.half * n_u
@@ -86,17 +86,17 @@ Etdrk = Etdrk2 | Etdrk4
 
 
 def etdrk(linear: Tensor, dt: float, order: Literal[2, 4]) -> Etdrk:
-    """The scheme of an order. linear: [mode] complex128 eigenvalues of L."""
+    """Return the scheme of an order. linear: [mode] complex128 eigenvalues of L."""
     return Etdrk4.build(linear, dt) if order == 4 else Etdrk2.build(linear, dt)
 
 
 def on_device(scheme: Etdrk, device: torch.device) -> Etdrk:
-    """The same scheme with its coefficients on `device`."""
+    """Return the same scheme with its coefficients on `device`."""
     return type(scheme)(**{item.name: getattr(scheme, item.name).to(device) for item in fields(scheme)})
 
 
 def contour_mean(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    """An entire function with a removable singularity at zero, free of cancellation: its mean on a circle around z.
+    """Return a function with a removable singularity at zero, as its mean on a circle around z: free of cancellation.
 
     Kassam & Trefethen (2005), section 3: by Cauchy's formula the mean over the circle is the value at the centre. The
     whole circle is used, since for complex z the halves are no conjugates.

@@ -25,7 +25,7 @@ class RandomFourierSeries:
 
 
 def initial_states(config: RandomFourierSeries, mesh: Mesh, count: int, generator: torch.Generator) -> Tensor:
-    """[count, node] float64. The same draw on two rings is the same series, up to where its maximum is sampled."""
+    """Return states [count, node] in float64; the same draw on two rings is the same series."""
     if not 1 <= config.num_modes <= (mesh.num_nodes - 1) // 2:
         raise MeshcastError(
             f"num_modes must be between 1 and {(mesh.num_nodes - 1) // 2} on a {mesh.describe()}, "

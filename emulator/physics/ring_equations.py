@@ -123,7 +123,7 @@ APEBENCH = {
 
 
 def ring_equation(config: EquationConfig, num_nodes: int, length: float, time_step: float) -> RingEquation:
-    """The equation's physical coefficients; mesh and time step matter to difficulty numbers alone."""
+    """Return the equation's physical coefficients; mesh and time step matter to difficulty numbers alone."""
     match config:
         case Advection():
             return RingEquation((-config.speed,))

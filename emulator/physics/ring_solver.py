@@ -49,19 +49,19 @@ class RingSolver:
 
     @property
     def time_step(self) -> float:
-        """In the equation's own time."""
+        """Return the time step in the equation's own time."""
         assert self.task.time_step.true_length is not None
         return self.task.time_step.true_length
 
     def step(
         self, state: State, forcing: Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[State, None]:
-        """The state one time step later, in float64."""
+        """Return the state one time step later, in float64."""
         u = self.advance(state.now[..., 0])  # [batch, member, node]
         return State(u[:, :, None, :, None], self.task.time_step.advance(state.valid_time)), None
 
     def advance(self, u: Tensor) -> Tensor:
-        """u [..., node] one time step later, in float64."""
+        """Return u [..., node] one time step later, in float64."""
         spectral, scheme = self._for(u.device)
         modes = torch.fft.rfft(u.to(torch.float64))
         if spectral.is_linear:

@@ -57,7 +57,7 @@ class Mountain:
     shape: Literal["cone", "bell"] = "cone"
 
     def heights(self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Heights [m] at latitudes and longitudes [radians]."""
+        """Return heights [m] at latitudes and longitudes [radians]."""
         top, extent = np.radians([self.latitude, self.longitude]), np.radians(self.radius)
         away = (longitude - top[1] + np.pi) % (2 * np.pi) - np.pi
         if self.shape == "cone":
@@ -158,14 +158,14 @@ class ShallowWater:
             self._forcing = self._relaxation(config.climate)
 
     def _along_the_axis(self) -> Tensor:
-        """Sine of the latitude about the axis of rotation (Williamson et al. 1992, eq. 96)."""
+        """Return the sine of the latitude about the axis of rotation (Williamson et al. 1992, eq. 96)."""
         tilt = np.radians(self.config.axis_tilt)
         longitude = torch.as_tensor(np.radians(self.transform.longitudes)).to(self.transform.sin_latitude)
         upright = np.cos(tilt) * self.transform.sin_latitude
         return upright - np.sin(tilt) * torch.cos(longitude) * self.transform.cos_latitude if tilt else upright
 
     def _ground(self, orography: Tensor | None) -> Tensor | None:
-        """Coefficients of Φ_s [order, offset, 1], [m2 s-2]: the ground that is given, else the mountains."""
+        """Return the coefficients of Φ_s [order, offset, 1], [m2 s-2]: the ground that is given, else the mountains."""
         if orography is not None:
             half = self.transform.dtype == torch.float32
             height = orography.to(self.transform.device, torch.complex64 if half else torch.complex128)
@@ -179,7 +179,7 @@ class ShallowWater:
         )
 
     def _relaxation(self, climate: Climate) -> tuple[Tensor, Tensor]:
-        """What the climate adds to the tendencies: constant + rate · state, [field, order, offset, 1] each."""
+        """Return what the climate adds to the tendencies: constant + rate · state, [field, order, offset, 1] each."""
         transform = self.transform
         latitude = torch.rad2deg(torch.arcsin(transform.sin_latitude))
         away = (latitude.abs() - climate.jet_latitude) / climate.jet_width
@@ -196,20 +196,20 @@ class ShallowWater:
     # States ---------------------------------------------------------------------------------------------------------
 
     def from_grid(self, height: Tensor, east: Tensor, north: Tensor) -> Tensor:
-        """A spectral state from depth [m] and wind [m s-1] on the grid [latitude, column, longitude]."""
+        """Return a spectral state from depth [m] and wind [m s-1] on the grid [latitude, column, longitude]."""
         cosine, radius = self.transform.cos_latitude, self.config.radius
         divergence, vorticity = self.transform.divergence_and_curl(east * cosine / radius, north * cosine / radius)
         geopotential = self.transform.analysis(self.config.gravity * height)
         return torch.stack([vorticity, divergence, geopotential])
 
     def to_grid(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Depth [m] and east and north wind [m s-1] on the grid [latitude, column, longitude]."""
+        """Return depth [m] and east and north wind [m s-1] on the grid [latitude, column, longitude]."""
         geopotential, u, v, _ = self._on_grid(state)
         cosine = self.transform.cos_latitude / self.config.radius
         return geopotential / self.config.gravity, u / cosine, v / cosine
 
     def balanced(self, vorticity: Tensor) -> Tensor:
-        """The state of a vorticity [order, offset, column] without divergence nor divergence tendency.
+        """Return the state of a vorticity [order, offset, column] without divergence nor divergence tendency.
 
         Φ + |v|²/2 + Φ_s = ∇⁻² k·∇×((ζ + f) v), the nonlinear balance equation, with the mean depth of the
         configuration.
@@ -223,7 +223,7 @@ class ShallowWater:
     # The equation ---------------------------------------------------------------------------------------------------
 
     def _on_grid(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Φ, u cos φ / a, v cos φ / a and ζ on the grid [latitude, column, longitude]."""
+        """Return Φ, u cos φ / a, v cos φ / a and ζ on the grid [latitude, column, longitude]."""
         vorticity, divergence, geopotential = state
         count = vorticity.shape[-1]
         u, v = self.transform.wind(vorticity, divergence)
@@ -233,7 +233,7 @@ class ShallowWater:
         return phi, u, v, zeta
 
     def explicit(self, state: Tensor) -> Tensor:
-        """All tendencies but those of gravity waves about the mean depth."""
+        """Return all tendencies but those of gravity waves about the mean depth."""
         count = state.shape[-1]
         phi, u, v, zeta = self._on_grid(state)
         if self.config.frozen_wind:
@@ -256,13 +256,13 @@ class ShallowWater:
         return tendency
 
     def implicit(self, state: Tensor) -> Tensor:
-        """The tendencies of gravity waves about the mean depth."""
+        """Return the tendencies of gravity waves about the mean depth."""
         if self.config.frozen_wind:
             return torch.zeros_like(state)
         return torch.stack([torch.zeros_like(state[0]), -self.laplacian * state[2], -self.mean * state[1]])
 
     def solved(self, state: Tensor, dt: float) -> Tensor:
-        """x of x - dt · implicit(x) = state."""
+        """Return x of x - dt · implicit(x) = state."""
         if self.config.frozen_wind:
             return state
         vorticity, divergence, geopotential = state
@@ -270,7 +270,7 @@ class ShallowWater:
         return torch.stack([vorticity, divergence, geopotential - dt * self.mean * divergence])
 
     def damping(self, dt: float) -> Tensor:
-        """[order, offset, 1] what hyperdiffusion leaves of a coefficient after dt."""
+        """Return what hyperdiffusion leaves of a coefficient after dt [order, offset, 1]."""
         config = self.config.diffusion
         if config is None:
             return torch.ones_like(self.laplacian)
@@ -283,7 +283,7 @@ class ShallowWater:
     # Time -----------------------------------------------------------------------------------------------------------
 
     def advance(self, state: Tensor, duration: float) -> Tensor:
-        """The spectral state `duration` [s] later."""
+        """Return the spectral state `duration` [s] later."""
         steps = self.num_steps(duration)
         dt = duration / steps
         damping = torch.ones_like(self.laplacian) if self.config.frozen_wind else self.damping(dt)
@@ -292,11 +292,11 @@ class ShallowWater:
         return state
 
     def num_steps(self, duration: float) -> int:
-        """Equal steps of the integrator that a duration [s] is cut into."""
+        """Return the number of equal steps of the integrator that a duration [s] is cut into."""
         return max(1, int(np.ceil(duration / self.config.longest_step - 1e-9)))
 
     def _step(self, start: Tensor, dt: float) -> Tensor:
-        """Whitaker and Kar (2013), their semi-implicit Lorenz three-cycle, Table 2."""
+        """Step by Whitaker and Kar (2013), their semi-implicit Lorenz three-cycle, Table 2."""
         f1, g1 = self.explicit(start), self.implicit(start)
         second = self.solved(start + dt * (f1 / 3 + g1 / 6), dt / 6)
         f2 = self.explicit(second)

@@ -21,6 +21,7 @@ from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
+    Progress,
     SphereSimulationConfig,
     check_counts,
     one_step,
@@ -35,8 +36,6 @@ from graphs.meshes.ring import ring
 log = logging.getLogger(__name__)
 
 START = "1970-01-01T00:00:00"  # nominal, so that times count from 0: an equation knows no dates
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,13 @@ class SimulationConfig:
 
 
 def solver(config: SimulationConfig) -> RingSolver:
-    """The reference solver of a simulation."""
+    """Return the reference solver of a simulation."""
     mesh = ring(config.mesh.num_nodes, config.mesh.length)
     return RingSolver(config.equation, mesh, config.time_step, config.substeps, config.order)
 
 
 def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) -> NDArray[np.float64]:
-    """[trajectory, frame, node] of a simulation, in float64.
+    """Return the frames [trajectory, frame, node] of a simulation, in float64.
 
     progress: called with the steps done and their total.
     Raises MeshcastError where the solution is no longer finite.
@@ -112,12 +111,12 @@ def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) 
 
 
 def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> SimulationConfig | SphereSimulationConfig:
-    """The configuration of a simulation: `kind: sphere`, or of a ring where it is `ring` or not given."""
+    """Return the configuration of a simulation: `kind: sphere`, or of a ring where it is `ring` or not given."""
     return load_one_of((SimulationConfig, SphereSimulationConfig), path, overrides)
 
 
 def mesh_of(config: SimulationConfig | SphereSimulationConfig) -> Mesh:
-    """The mesh that a simulation writes its fields on."""
+    """Return the mesh that a simulation writes its fields on."""
     return solver(config).mesh if isinstance(config, SimulationConfig) else sphere_mesh(config.mesh)
 
 

@@ -55,7 +55,7 @@ SphereMesh = Annotated[IcosphereMesh | LatLonMesh | GaussianMesh, ByKind]
 
 
 def sphere_mesh(config: SphereMesh) -> Mesh:
-    """The mesh of a configuration."""
+    """Return the mesh of a configuration."""
     match config:
         case IcosphereMesh():
             return icosphere(config.level)
@@ -123,19 +123,19 @@ def check_counts(num_trajectories: int, num_frames: int, warm_up: int) -> None:
 
 
 def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:
-    """The reference solver of a simulation, on its Gaussian grid."""
+    """Return the reference solver of a simulation, on its Gaussian grid."""
     names = tuple(tracer.name for tracer in config.tracers)
     return SphereSolver(config.equation, TimeStep.parse(config.time_step), tracers=names)
 
 
 def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
-    """What a simulation writes: h, u, v, the tracers, and the ground's height where it has mountains."""
+    """Return what a simulation writes: h, u, v, the tracers, and the ground's height where it has mountains."""
     ground = (Variable("orography", "static", "m"),) if config.equation.mountains else ()
     return sphere_solver(config).task.variables + ground
 
 
 def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = None) -> NDArray[np.float32]:
-    """[trajectory, frame, node, variable] of a simulation, variables as `written_variables` has them.
+    """Return the frames [trajectory, frame, node, variable] of a simulation, variables as `written_variables` has them.
 
     progress: called with the steps done and their total.
     Raises MeshcastError where the solution is no longer finite.
@@ -153,7 +153,11 @@ def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = No
         for step in range(last + 1):
             if step:
                 spectral, tracers = solver.advance(spectral, tracers)
-            _refuse_overflow(spectral, step, equation)
+            if not torch.isfinite(torch.view_as_real(spectral)).all():
+                raise MeshcastError(
+                    f"The solution is no longer finite after {step} steps. Shorten equation.longest_step, now "
+                    f"{equation.config.longest_step:g} s."
+                )
             if step >= config.warm_up:
                 frames[rows, step - config.warm_up] = sampler(spectral, tracers).numpy()
             if progress:
@@ -171,7 +175,7 @@ def one_step(config: SphereSimulationConfig) -> Callable[[], object]:
 
 
 def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater, count: int) -> torch.Tensor:
-    """[row, node, tracer]."""
+    """Return the tracers [row, node, tracer]."""
     bells = [tracer.on_grid(equation.transform).flatten() for tracer in config.tracers]
     none = torch.zeros(equation.transform.mesh.num_nodes, 0, dtype=equation.transform.dtype)
     return (torch.stack(bells, dim=-1) if bells else none).expand(count, -1, -1)
@@ -194,11 +198,3 @@ class _Sampler:
         fields = [self.transport.sampled(q.unflatten(1, shape), self.mesh)[..., None] for q in tracers.unbind(-1)]
         ground = [] if self.ground is None else [self.ground.expand(len(flow), -1, -1)]
         return torch.cat([flow, *fields, *ground], dim=-1)
-
-
-def _refuse_overflow(spectral: torch.Tensor, step: int, equation: ShallowWater) -> None:
-    if not torch.isfinite(torch.view_as_real(spectral)).all():
-        raise MeshcastError(
-            f"The solution is no longer finite after {step} steps. Shorten equation.longest_step, now "
-            f"{equation.config.longest_step:g} s."
-        )

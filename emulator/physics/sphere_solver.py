@@ -59,7 +59,7 @@ class SphereSolver:
     def step(
         self, state: State, forcing: Tensor | None = None, generator: torch.Generator | None = None
     ) -> tuple[State, None]:
-        """The state one time step later, in the solver's precision."""
+        """Return the state one time step later, in the solver's precision."""
         now = state.now  # [batch, member, node, variable]
         rows = now.flatten(0, 1)
         later = self.advance(self.analysis(rows[..., :3]), rows[..., 3:])
@@ -67,7 +67,7 @@ class SphereSolver:
         return State(later[:, :, None], self.task.time_step.advance(state.valid_time)), None
 
     def advance(self, spectral: Tensor, tracers: Tensor) -> tuple[Tensor, Tensor]:
-        """Spectral state and tracers [row, node, tracer] one time step later."""
+        """Return the spectral state and tracers [row, node, tracer] one time step later."""
         equation, duration = self.equation(spectral.device), float(self.task.time_step.count)
         if not tracers.shape[-1]:
             return equation.advance(spectral, duration), tracers
@@ -86,7 +86,7 @@ class SphereSolver:
         return spectral, q
 
     def analysis(self, values: Tensor) -> Tensor:
-        """Spectral state [field, order, offset, row] of values [row, node, variable]; see `ShallowWater`."""
+        """Return the spectral state [field, order, offset, row] of values [row, node, variable]; see `ShallowWater`."""
         equation = self.equation(values.device)
         h, u, v = values.to(equation.transform.dtype).unbind(-1)  # [row, node]
         if self._view is not None:
@@ -94,7 +94,7 @@ class SphereSolver:
         return equation.from_grid(*(self._on_grid(field, equation.transform) for field in (h, u, v)))
 
     def synthesis(self, spectral: Tensor) -> Tensor:
-        """Values [row, node, variable] of a spectral state."""
+        """Return values [row, node, variable] of a spectral state."""
         equation = self.equation(spectral.device)
         if self._view is not None:
             return sampled(spectral, self._view.nodes, equation)
@@ -102,7 +102,7 @@ class SphereSolver:
         return fields.transpose(0, 1).flatten(1, 2)
 
     def equation(self, device: torch.device | str = "cpu") -> ShallowWater:
-        """The equation with its tables on a device, made once."""
+        """Return the equation with its tables on a device, made once."""
         device = torch.device(device)
         if device not in self._on_device:
             self._on_device[device] = ShallowWater(self.config, self._orography, str(device))
@@ -110,11 +110,11 @@ class SphereSolver:
 
     @staticmethod
     def _on_grid(values: Tensor, transform: SphericalTransform) -> Tensor:
-        """[latitude, row, longitude] of [row, node]."""
+        """Return values [latitude, row, longitude] of [row, node]."""
         return values.unflatten(1, (transform.num_latitudes, transform.num_longitudes)).transpose(0, 1)
 
     def _analysed(self, height: Tensor) -> Tensor:
-        """Coefficients [order, offset] of a field [node]."""
+        """Return coefficients [order, offset] of a field [node]."""
         if self._view is not None:
             return self._view.scalars.coefficients(height)
         transform = SphericalTransform(self.config.truncation)
@@ -141,7 +141,7 @@ class _View:
 
 
 def sampled(spectral: Tensor, nodes: Evaluation, equation: ShallowWater) -> Tensor:
-    """h, u, v [row, node, variable] of a spectral state at any nodes, by summing its harmonics there."""
+    """Return h, u, v [row, node, variable] of a spectral state at any nodes, by summing its harmonics there."""
     vorticity, divergence, geopotential = spectral
     u, v = nodes.wind(vorticity, divergence, equation.transform)
     radius = equation.config.radius

@@ -67,7 +67,7 @@ SphereStates = Annotated[BalancedFlow | Jet | Williamson, ByKind]
 
 
 def sphere_states(config: SphereStates, equation: ShallowWater, count: int, seed: int) -> Tensor:
-    """Spectral states [field, order, offset, trajectory]; a trajectory depends on the seed and its number alone."""
+    """Return spectral states [field, order, offset, trajectory]; each depends on the seed and its number alone."""
     generators = [
         np.random.default_rng(np.random.SeedSequence([seed, trajectory]))
         for trajectory in range(1 if isinstance(config, Williamson) else count)
@@ -117,7 +117,7 @@ def _jet(config: Jet, equation: ShallowWater, generators: list[np.random.Generat
 
 
 def _bumps(config: Jet, latitude: Tensor, longitude: Tensor, generator: np.random.Generator) -> Tensor:
-    """[latitude, 1, longitude] height of a trajectory's perturbation [m]."""
+    """Return the height [latitude, 1, longitude] of a trajectory's perturbation [m]."""
     draws = generator.uniform(-1.0, 1.0, (max(1, config.random_bumps), 3))
     if not config.random_bumps:
         draws = np.array([[1.0, 0.0, 0.0]])
@@ -155,7 +155,7 @@ def _williamson(config: Williamson, equation: ShallowWater) -> Tensor:
 def _solid_rotation(
     equation: ShallowWater, latitude: Tensor, longitude: Tensor, speed: float, level: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Williamson et al. (1992), eq. 90 to 95; level: the geopotential on the equator [m2 s-2]."""
+    """See Williamson et al. (1992), eq. 90 to 95; level: the geopotential on the equator [m2 s-2]."""
     radius, rotation = equation.config.radius, equation.config.rotation
     u, v = _solid_wind(equation, latitude, longitude, speed)
     along = equation.coriolis / (2.0 * rotation)
@@ -170,7 +170,7 @@ def _solid_wind(equation: ShallowWater, latitude: Tensor, longitude: Tensor, spe
 
 
 def _bell(equation: ShallowWater, latitude: Tensor, longitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Williamson et al. (1992), eq. 75 to 80: a cosine bell of 1 km at 90 W on the equator."""
+    """See Williamson et al. (1992), eq. 75 to 80: a cosine bell of 1 km at 90 W on the equator."""
     radius = equation.config.radius
     cosine = torch.cos(latitude) * torch.cos(longitude - 1.5 * np.pi)
     distance = radius * torch.arccos(cosine.clamp(-1.0, 1.0))
@@ -179,7 +179,7 @@ def _bell(equation: ShallowWater, latitude: Tensor, longitude: Tensor) -> tuple[
 
 
 def _rossby_haurwitz(equation: ShallowWater, latitude: Tensor, longitude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Williamson et al. (1992), eq. 141 to 149, R = 4."""
+    """See Williamson et al. (1992), eq. 141 to 149, R = 4."""
     radius, rotation = equation.config.radius, equation.config.rotation
     w, k, r, lowest = 7.848e-6, 7.848e-6, 4, 8000.0  # ω [s-1], K [s-1], R, h0 [m]
     c, s = torch.cos(latitude), torch.sin(latitude)
@@ -195,7 +195,7 @@ def _rossby_haurwitz(equation: ShallowWater, latitude: Tensor, longitude: Tensor
 
 
 def _coordinates(equation: ShallowWater) -> tuple[Tensor, Tensor]:
-    """Latitude [latitude, 1, 1] and longitude [1, 1, longitude] of the grid [radians]."""
+    """Return latitude [latitude, 1, 1] and longitude [1, 1, longitude] of the grid [radians]."""
     transform = equation.transform
     latitude = torch.arcsin(transform.sin_latitude)
     longitude = torch.from_numpy(np.radians(transform.longitudes)).to(latitude)

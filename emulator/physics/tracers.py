@@ -35,7 +35,7 @@ class TracerBell:
     radius: float = 30.0
 
     def on_grid(self, transform: SphericalTransform) -> Tensor:
-        """[latitude, longitude]."""
+        """Return the mixing ratio [latitude, longitude]."""
         mesh = transform.mesh
         latitude, longitude = np.radians(self.latitude), np.radians(self.longitude)
         centre = np.array(
@@ -72,11 +72,11 @@ class TracerTransport:
         self._north = torch.stack([-sin_latitude * cos_longitude, -sin_latitude * sin_longitude, still + cos_latitude])
 
     def mass(self, h: Tensor, q: Tensor) -> Tensor:
-        """Area mean [row] of h q."""
+        """Return the area mean [row] of h q."""
         return (self._weights * h * q).sum(dim=(1, 2))
 
     def carried(self, q: Tensor, wind: tuple[Tensor, Tensor], h: tuple[Tensor, Tensor], dt: float) -> Tensor:
-        """A tracer q [row, latitude, longitude] `dt` [s] later.
+        """Return a tracer q [row, latitude, longitude] `dt` [s] later.
 
         wind: u and v [m s-1] in the middle of the step. h: depth before and after it [m].
         """
@@ -103,13 +103,13 @@ class TracerTransport:
         return _coordinates(2.0 * (arrival * middle).sum(dim=0) * middle - arrival)
 
     def sampled(self, q: Tensor, mesh: Mesh) -> Tensor:
-        """Values [row, node] at the nodes of a mesh, none beyond those around."""
+        """Return values [row, node] at the nodes of a mesh, none beyond those around."""
         places = torch.from_numpy(np.radians(np.stack([mesh.latitudes, mesh.longitudes]))).to(q)
         latitude, longitude = places[:, None].expand(2, q.shape[0], -1)
         return self.interpolated(q, latitude, longitude)
 
     def interpolated(self, q: Tensor, latitude: Tensor, longitude: Tensor, limited: bool = True) -> Tensor:
-        """Cubic interpolation [row, point], within the four values around where `limited`."""
+        """Return values [row, point] by cubic interpolation, within the four values around where `limited`."""
         num_rows, half = q.shape[0], self.num_longitudes // 2
         beyond = torch.cat([q[:, :2].flip(1).roll(half, 2), q, q[:, -2:].flip(1).roll(half, 2)], dim=1)
         row = (torch.searchsorted(self._rows, latitude.contiguous(), right=True) - 1).clamp(1, self.num_latitudes + 1)
@@ -136,7 +136,7 @@ class TracerTransport:
 
 
 def _position(latitude: Tensor, longitude: Tensor) -> Tensor:
-    """[3, ...] on the unit sphere."""
+    """Return positions [3, ...] on the unit sphere."""
     x, y = torch.cos(latitude) * torch.cos(longitude), torch.cos(latitude) * torch.sin(longitude)
     return torch.stack([x, y, torch.sin(latitude) + 0.0 * longitude])
 
@@ -147,7 +147,7 @@ def _coordinates(position: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _lagrange(place: Tensor, nodes: list[Tensor]) -> list[Tensor]:
-    """Weights of Lagrange's interpolation at `place` from values at four nodes."""
+    """Return the weights of Lagrange's interpolation at `place` from values at four nodes."""
     weights = []
     for node in range(4):
         weight = torch.ones_like(place)

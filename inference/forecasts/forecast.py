@@ -87,7 +87,7 @@ class GuardedRollout:
 
 
 def with_members(state: State, members: int, perturb: float, std: Sequence[float], seed: int) -> State:
-    """An ensemble around each state: member 0 as it is, the others with independent noise at each node.
+    """Return an ensemble around each state: member 0 as it is, the others with independent noise at each node.
 
     All times of the history get the same noise, so that it is a displacement of the state and no spurious tendency.
 
@@ -112,7 +112,7 @@ def forecast(
     guard: Guard | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[Forecast, list[Stop]]:
-    """A forecast kept in memory, for verification and for notebooks; see `write_forecast` for one kept in a file."""
+    """Return a forecast kept in memory; see `write_forecast` for one kept in a file."""
     emulator, state = trained.emulator, initial.state
     predicted = emulator.task.predicted
     shape = (*state.values.shape[:2], steps, emulator.mesh.num_nodes, len(predicted))

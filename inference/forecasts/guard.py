@@ -99,7 +99,7 @@ class Guard:
 
 
 def _spread(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """[case, member, variable] standard deviation over the valid nodes, unweighted as the training statistics are."""
+    """Return the standard deviation [case, member, variable] over valid nodes, unweighted as in the statistics."""
     count = valid.sum(axis=0)
     mean = np.where(valid, values, 0.0).sum(axis=2, keepdims=True) / count
     return np.sqrt(np.where(valid, (values - mean) ** 2, 0.0).sum(axis=2) / count)

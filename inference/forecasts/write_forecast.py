@@ -37,13 +37,15 @@ NETCDF_ENDINGS = (".nc", ".nc4")
 
 
 def guard_of(trained: TrainedEmulator) -> Guard:
-    """The guard with the ranges an emulator was trained on."""
+    """Return the guard with the ranges an emulator was trained on."""
     return Guard(trained.statistics, trained.emulator.mesh, trained.valid)
 
 
 def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Sequence[str] = ()) -> Forcings:
-    """Forcings at future times: from tables (.csv) and datasets the user gives, else from those of the training or
-    the initial conditions' dataset, else computed."""
+    """Return the forcings at future times, computed where nothing gives them.
+
+    From tables and datasets the user gives, else from those of the training or the initial conditions' dataset.
+    """
     task, mesh = trained.emulator.task, trained.emulator.mesh
     data = trained.metadata.get("experiment", {}).get("data", {})
     tables = [path for path in given if table_reader(path)]
@@ -162,7 +164,7 @@ def _threads(
 
 
 def _on_device(emulator: Emulator, device: str) -> Emulator:
-    """The emulator where it is to run; raises where it, or this machine, cannot."""
+    """Return the emulator where it is to run; raises where it, or this machine, cannot."""
     if device == "cpu":
         return emulator
     if not isinstance(emulator, torch.nn.Module):
@@ -175,7 +177,7 @@ def _on_device(emulator: Emulator, device: str) -> Emulator:
 
 
 def _is_grib(output: Path) -> bool:
-    """Whether a forecast file is to be GRIB; raises where its name says neither that nor NetCDF."""
+    """Return whether a forecast file is to be GRIB; raises where its name says neither that nor NetCDF."""
     if output.suffix.lower() not in (*NETCDF_ENDINGS, *GRIB_ENDINGS):
         raise MeshcastError(
             f"A forecast is written as NetCDF (.nc) or GRIB (.grib), but the output is {output}. Let its name end so."
@@ -232,7 +234,7 @@ def _writer(target: Path, heading: ForecastHeading, options: ForecastOptions) ->
 
 
 def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) -> State:
-    """The state after `done` leads of a partial file, its history reaching back into the initial state."""
+    """Return the state after `done` leads of a partial file, its history reaching back into the initial state."""
     count = min(task.history, done)
     if count == 0:
         return initial
@@ -249,7 +251,7 @@ def _stored_stops(
     forcings: ForcingWindows,
     guard: Guard | None,
 ) -> list[Stop]:
-    """Why members had been stopped when the forecast was broken off: each step that stopped some is taken again."""
+    """Return why members had been stopped before: each step that stopped some is taken again."""
     stops: list[Stop] = []
     before = 0
     for step in range(1, writer.leads_done + 1) if guard is not None else ():
