@@ -104,10 +104,6 @@ class Statistics:
         """Return values [..., variable] without units, of mean 0 and std 1 over the training part."""
         return (values - _like(self.mean, values)) / _like(self.std, values)
 
-    def denormalise(self, values: Tensor) -> Tensor:
-        """Return values [..., variable] in physical units."""
-        return values * _like(self.std, values) + _like(self.mean, values)
-
     def arrays(self, prefix: str = "statistics.") -> dict[str, NDArray[np.float64]]:
         """Return what a checkpoint stores; the names go into its metadata."""
         return {prefix + name: getattr(self, name) for name in ARRAYS}

@@ -1,4 +1,4 @@
-"""Fields held in arrays: in memory, or in the plain `*_train.npy`, `*_test.npy` files of benchmark protocols."""
+"""Fields in arrays: in memory, or in the plain `*_train.npy`, `*_test.npy` files of benchmark protocols."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ def open_arrays(path: Path | str) -> ArrayFields:
     )
 
 
-def in_memory(fields: Fields, limit: float = 1e9) -> Fields:
-    """Return the fields read once into memory, where they take less than `limit` bytes; else as they are."""
+def in_memory(fields: Fields) -> Fields:
+    """Return the fields read once into memory, where they take less than a gigabyte; else as they are."""
     shape = (len(fields.times), fields.ensemble_size, fields.mesh.num_nodes, len(fields.variables))
-    if 4.0 * np.prod(shape) > limit:
+    if 4.0 * np.prod(shape) > 1e9:
         return fields
     values = np.full(shape, np.nan, dtype=np.float32)
     there = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))

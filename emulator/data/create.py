@@ -212,7 +212,7 @@ def _recipe(fields: xr.Dataset, source: Path, timeline: Timeline, attributes: Ma
             "frequency": timeline.frequency,
             "missing": [str(date) for date in np.delete(dates, timeline.present)],
         },
-        # a rename of nothing keeps each field once it is made; without it they are made anew seven times, and loading
+        # a rename of nothing keeps each field once it is read; without it they are read seven times, and loading
         # takes three times as long
         "input": {"pipe": [{"netcdf": {"path": str(source)}}, {"rename": {"param": {}}}]},
         "build": {"allow_nans": True, "group_by": 10 * chunk_dates},

@@ -104,9 +104,9 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
     times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
     numbers = _common_numbers({name: block[2] for name, block in blocks.items()}, notices)
     variables = {}
-    for name, (values, own_times, _) in blocks.items():
-        if own_times is not None and len(own_times) != len(times):
-            values = values[np.searchsorted(own_times, times)]
+    for name, (values, stored_times, _) in blocks.items():
+        if stored_times is not None and len(stored_times) != len(times):
+            values = values[np.searchsorted(stored_times, times)]
         values = np.broadcast_to(values, (len(times), len(numbers), values.shape[2]))
         units = by_name[name][0].units
         if not units:

@@ -96,7 +96,7 @@ class ForecastWriter:
 
     def append(self, values: NDArray[np.floating]) -> None:
         """Add the next lead time: values [case, member, node, variable]."""
-        assert values.shape == self._lead_shape, f"a lead is {self._lead_shape}, not {values.shape}"
+        assert values.shape == self.lead_shape, f"a lead is {self.lead_shape}, not {values.shape}"
         with self._explained():
             self._file.seek(self._start + self.leads_done * self._lead_bytes)
             self._file.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
@@ -132,17 +132,18 @@ class ForecastWriter:
             self._file.close()
 
     @property
-    def _lead_shape(self) -> tuple[int, int, int, int]:
+    def lead_shape(self) -> tuple[int, int, int, int]:
+        """Return the shape of a lead [case, member, node, variable]."""
         of = self.heading
         return len(of.init_time), of.num_members, of.mesh.num_nodes, len(of.variables)
 
     @property
     def _lead_bytes(self) -> int:
-        return 4 * int(np.prod(self._lead_shape))
+        return 4 * int(np.prod(self.lead_shape))
 
     def _lead(self, lead: int) -> NDArray[np.float32]:
         self._file.seek(self._start + lead * self._lead_bytes)
-        return np.frombuffer(self._file.read(self._lead_bytes), dtype=np.float32).reshape(self._lead_shape)
+        return np.frombuffer(self._file.read(self._lead_bytes), dtype=np.float32).reshape(self.lead_shape)
 
     def _header(self) -> bytes:
         of = self.heading

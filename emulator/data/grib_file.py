@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast
+from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_messages import MISSING, GribField, grib_fields, moment
 from emulator.data.names import Conversion, conversion, split_level
 from emulator.data.series import Series
@@ -114,7 +114,7 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False) ->
     path = Path(path)
     if path.exists() and not overwrite:
         raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
-    refuse_ungribbable(forecast.mesh, forecast.variables, forecast.units, forecast.init_time)
+    refuse_ungribbable(forecast)
     grid, members, valid_time = _regular_grid(forecast.mesh), forecast.values.shape[1], forecast.valid_time
     with atomic_file(path) as temporary, temporary.open("wb") as file:
         for column, name in enumerate(forecast.variables):
@@ -134,16 +134,14 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False) ->
     return path
 
 
-def refuse_ungribbable(
-    mesh: Mesh, variables: Sequence[str], units: Sequence[str], init_time: NDArray[np.int64]
-) -> None:
+def refuse_ungribbable(forecast: Forecast | ForecastHeading) -> None:
     """Raise MeshcastError where the mesh, a variable, its units or the cases have no place in GRIB."""
     import eccodes
 
-    grid = _regular_grid(mesh)
-    if len(np.unique(init_time)) < len(init_time):
+    grid = _regular_grid(forecast.mesh)
+    if len(np.unique(forecast.init_time)) < len(forecast.init_time):
         raise MeshcastError("GRIB cannot tell trajectories of one initial time apart. Write NetCDF (.nc) instead.")
-    for name, unit in zip(variables, units, strict=True):
+    for name, unit in zip(forecast.variables, forecast.units, strict=True):
         template = _template(eccodes, name, grid, 1)
         try:
             _to_grib_units(eccodes, template, name, unit)

@@ -12,28 +12,27 @@ from emulator.foundation.time_step import TimeStep
 from emulator.task import Task
 from graphs.errors import MeshcastError
 
-NOT_A_TIME = int(np.iinfo(np.int64).min)
 GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
 
 
 def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
     """Return seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `emulator.data.initial.initial_conditions`."""
     times: list[int] = []
-    for part in text.split(","):
-        pieces = [piece.strip() for piece in part.split("/")]
+    for entry in text.split(","):
+        pieces = [piece.strip() for piece in entry.split("/")]
         if len(pieces) == 1:
             times.append(_parse_time(pieces[0], fields))
         elif len(pieces) == 3:
             start, end = _parse_time(pieces[0], fields), _parse_time(pieces[1], fields)
             step = _parse_step(pieces[2], fields)
             if end < start:
-                raise MeshcastError(f"The initial times {part.strip()} end before they start. Write START/END/STEP.")
+                raise MeshcastError(f"The initial times {entry.strip()} end before they start. Write START/END/STEP.")
             moment, before = start, len(times)
             while moment <= end:
                 times.append(moment)
                 moment = int(step.advance(np.array(start), len(times) - before))
         else:
-            raise MeshcastError(f"Cannot read the initial times {part.strip()!r}. {GRAMMAR}")
+            raise MeshcastError(f"Cannot read the initial times {entry.strip()!r}. {GRAMMAR}")
     return np.unique(np.array(times, dtype=np.int64))
 
 
@@ -58,12 +57,12 @@ def _parse_time(text: str, fields: Fields) -> int:
             )
         return round(steps) * time_step.count
     try:
-        seconds = int(np.datetime64(text.removesuffix("Z"), "s").astype(np.int64))
+        moment: np.datetime64 = np.datetime64(text.removesuffix("Z"), "s")
     except ValueError:
-        seconds = NOT_A_TIME
-    if not text or seconds == NOT_A_TIME:
+        moment = np.datetime64("NaT", "s")
+    if np.isnat(moment):
         raise MeshcastError(f"Cannot read {text!r} as a date (like 2019-03-25 or 2019-03-25T06). {GRAMMAR}")
-    return seconds
+    return int(moment.astype(np.int64))
 
 
 def _parse_step(text: str, fields: Fields) -> TimeStep:

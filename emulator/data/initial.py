@@ -110,19 +110,16 @@ def initial_conditions(
 def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list[str]) -> dict[str, str]:
     canonical = {canonical_name(name): name for name in fields.variables}
     renamed = {wanted: name for name, wanted in rename.items() if name in fields.variables}
-    columns, absent = {}, []
-    for name in task.prognostic:
-        found = renamed.get(name) or (name if name in fields.variables else canonical.get(canonical_name(name)))
-        if found is None:
-            absent.append(f"{name}{nearest(name, fields.variables)}")
-        else:
-            columns[name] = found
-    if absent:
+    found = {
+        name: renamed.get(name) or (name if name in fields.variables else canonical.get(canonical_name(name)))
+        for name in task.prognostic
+    }
+    if absent := [f"{name}{nearest(name, fields.variables)}" for name in found if found[name] is None]:
         faults.append(
             f"it lacks the variable {', '.join(absent)}. It has {', '.join(fields.variables)}; --rename THEIRS=OURS "
             "maps another name."
         )
-    return columns
+    return {name: theirs for name, theirs in found.items() if theirs is not None}
 
 
 def _conversions(
@@ -290,7 +287,7 @@ def _mask(
     valid: Mapping[str, NDArray[np.bool_]] | None,
     notices: list[str],
 ) -> None:
-    """Put NaN into `values` [time, ensemble, node, variable] where training had nothing: the network heard the mean."""
+    """Put NaN into `values` [time, ensemble, node, variable] where training had nothing, and the network took the mean."""
     for column, name in enumerate(columns):
         masked = ~valid[name] if valid is not None and name in valid else np.zeros(values.shape[2], dtype=bool)
         if np.isfinite(values[:, :, masked, column]).any():

@@ -22,12 +22,12 @@ class Grid:
     longitudes: NDArray[np.float64]
     shape: tuple[int, ...]
 
-    def equals(self, other: Grid, tolerance: float = 5e-3) -> bool:
-        """Return whether every cell lies at the same place, to `tolerance` [degrees]: half the last digit of GRIB 1."""
+    def equals(self, other: Grid) -> bool:
+        """Return whether every cell lies at the same place, to 0.005 degrees: half the last digit of GRIB 1."""
         if self.shape != other.shape:
             return False
         east = (self.longitudes - other.longitudes + 180.0) % 360.0 - 180.0
-        return bool(np.abs(self.latitudes - other.latitudes).max() < tolerance and np.abs(east).max() < tolerance)
+        return bool(np.abs(self.latitudes - other.latitudes).max() < 5e-3 and np.abs(east).max() < 5e-3)
 
     def __str__(self) -> str:
         north, south = self.latitudes.max(), self.latitudes.min()

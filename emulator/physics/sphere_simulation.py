@@ -146,9 +146,9 @@ def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = No
     shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
     frames = np.empty(shape, np.float32)
     last = config.warm_up + config.num_frames - 1
-    parts = starts.split(TOGETHER, dim=-1)
-    for part, spectral in enumerate(parts):
-        rows = slice(part * TOGETHER, part * TOGETHER + spectral.shape[-1])
+    batches = starts.split(TOGETHER, dim=-1)
+    for batch, spectral in enumerate(batches):
+        rows = slice(batch * TOGETHER, batch * TOGETHER + spectral.shape[-1])
         tracers = _tracers_at_the_start(config, equation, spectral.shape[-1])
         for step in range(last + 1):
             if step:
@@ -161,7 +161,7 @@ def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = No
             if step >= config.warm_up:
                 frames[rows, step - config.warm_up] = sampler(spectral, tracers).numpy()
             if progress:
-                progress(part * (last + 1) + step, len(parts) * (last + 1) - 1)
+                progress(batch * (last + 1) + step, len(batches) * (last + 1) - 1)
     return frames
 
 

@@ -98,7 +98,7 @@ class TracerTransport:
             middle = middle / middle.norm(dim=0)
             if iteration < ITERATIONS - 1:
                 points = _coordinates(middle)
-                half_way = torch.stack([self.interpolated(part, *points, limited=False) for part in velocity])
+                half_way = torch.stack([self.interpolated(component, *points, limited=False) for component in velocity])
         # the great circle goes on as far beyond the middle as the middle is away
         return _coordinates(2.0 * (arrival * middle).sum(dim=0) * middle - arrival)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,7 +110,6 @@ def forecast(
     forcings: ForcingWindows,
     steps: int,
     guard: Guard | None = None,
-    on_step: Callable[[int], None] | None = None,
 ) -> tuple[Forecast, list[Stop]]:
     """Return a forecast kept in memory; see `write_forecast` for one kept in a file."""
     emulator, state = trained.emulator, initial.state
@@ -120,8 +119,6 @@ def forecast(
     rolled = GuardedRollout(emulator, state, forcings, guard)
     for step, fields in enumerate(rolled.steps(steps)):
         values[:, :, step] = fields
-        if on_step is not None:
-            on_step(step + 1)
     result = Forecast(
         name=trained.name,
         values=values,

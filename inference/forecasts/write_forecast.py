@@ -102,23 +102,18 @@ def write_forecast(
     """
     options = options or ForecastOptions()
     device = options.device
+    state = _ensemble(trained, initial.state, options)
+    heading = _heading(trained, initial, state, options)
     as_grib = _is_grib(output)
     if as_grib:  # before the rollout, not after it
         refuse_existing(output, options.overwrite)
-        predicted = trained.emulator.task.predicted
-        refuse_ungribbable(
-            trained.emulator.mesh,
-            names_of(predicted),
-            tuple(variable.units for variable in predicted),
-            initial.state.valid_time,
-        )
+        refuse_ungribbable(heading)
     target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
-    state = _ensemble(trained, initial.state, options)
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
     emulator = _on_device(trained.emulator, device)
-    writer = _writer(target, _heading(trained, initial, state, options), options)
+    writer = _writer(target, heading, options)
     try:
         with num_threads(_threads(options, emulator, state, forcings, notice)):
             stops = _stored_stops(writer, state, emulator, device, forcings, guard)
@@ -139,9 +134,8 @@ def write_forecast(
         writer.close()
         raise
     stops = stops + rolled.stops
-    shape = (*state.values.shape[:2], trained.emulator.mesh.num_nodes, len(writer.heading.variables))
     while writer.leads_done < steps:  # every member was stopped
-        writer.append(np.full(shape, np.nan, dtype=np.float32))
+        writer.append(np.full(writer.lead_shape, np.nan, dtype=np.float32))
     writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
     if as_grib:
         try:

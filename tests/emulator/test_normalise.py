@@ -116,14 +116,13 @@ def test_the_test_period_leaves_no_trace(noise: np.ndarray) -> None:
         assert np.array_equal(getattr(first, name), getattr(again, name))
 
 
-def test_normalised_values_have_mean_zero_and_std_one_and_come_back(noise: np.ndarray) -> None:
+def test_normalised_values_have_mean_zero_and_std_one(noise: np.ndarray) -> None:
     fields = fields_of(noise, ("u", "v"))
     statistics = Statistics.of(fields, ["u", "v"])
     values = torch.as_tensor(fields.read(slice(None), ["u", "v"])).double()
     normalised = statistics.normalise(values)
     torch.testing.assert_close(normalised.mean(dim=(0, 1, 2)), torch.zeros(2, dtype=torch.float64))
     torch.testing.assert_close(normalised.std(dim=(0, 1, 2), correction=0), torch.ones(2, dtype=torch.float64))
-    torch.testing.assert_close(statistics.denormalise(normalised), values)
 
 
 def test_statistics_survive_a_checkpoint_and_a_selection(noise: np.ndarray) -> None:
