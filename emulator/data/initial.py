@@ -287,7 +287,7 @@ def _mask(
     valid: Mapping[str, NDArray[np.bool_]] | None,
     notices: list[str],
 ) -> None:
-    """Put NaN into `values` [time, ensemble, node, variable] where training had nothing, and the network took the mean."""
+    """Put NaN into `values` [time, ensemble, node, variable] where training had none: the network took the mean."""
     for column, name in enumerate(columns):
         masked = ~valid[name] if valid is not None and name in valid else np.zeros(values.shape[2], dtype=bool)
         if np.isfinite(values[:, :, masked, column]).any():
