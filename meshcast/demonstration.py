@@ -14,9 +14,8 @@ from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.build import TrainedEmulator
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import read_forecast
-from emulator.data.initial import InitialConditions
 from emulator.data.sources import open_fields
-from emulator.data.starts import spread_starts, states_at
+from emulator.data.starts import InitialConditions, spread_starts, states_at
 from emulator.foundation.configuration import load
 from emulator.physics.simulate import SimulationConfig, load_simulation, simulate
 from emulator.physics.sphere_simulation import SphereSimulationConfig

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from emulator.data.coordinates import SAME_PLACE, nodes_among
-from emulator.data.init_times import histories, parse_init_times
 from emulator.data.names import Conversion, canonical_name, conversion, nearest
 from emulator.data.sources import open_fields
+from emulator.data.starts import InitialConditions, histories, parse_init_times
 from emulator.data.window import on_area
 from emulator.fields import Fields
 from emulator.normalise import partners_of
@@ -24,22 +23,6 @@ from graphs.errors import MeshcastError
 from graphs.interpolation.interpolate import interpolation
 from graphs.interpolation.weights import Interpolation, Method
 from graphs.mesh import EARTH_RADIUS, Mesh
-
-
-@dataclass(frozen=True, eq=False)
-class InitialConditions:
-    """States to start from, one a case.
-
-    state: values [case, member, history, node, prognostic], on the nodes and in the units of the emulator.
-    trajectory: [case] index of the simulated trajectory, -1 for real data.
-    attributes: licence, attribution and what else travels with the data.
-    notices: a line for each thing that was converted, reordered or left out.
-    """
-
-    state: State
-    trajectory: NDArray[np.int64]
-    attributes: Mapping[str, str]
-    notices: tuple[str, ...] = ()
 
 
 def initial_conditions(

@@ -36,12 +36,14 @@ class RingSolver:
             raise MeshcastError(f"A ring equation needs a ring, but the mesh is a {mesh.describe()}.")
         if not time_step > 0 or substeps < 1:
             raise MeshcastError(f"Need time_step > 0 and substeps >= 1, but they are {time_step:g} and {substeps}.")
+        if order not in (2, 4):
+            raise MeshcastError(f"The solver is of order 2 or 4, not {order}.")
         self.mesh = mesh
         self.task = Task(
             (Variable("u", "prognostic", conserved=True),), TimeStep(1, true_length=time_step, true_units="")
         )
         self.substeps = substeps
-        self.order = order
+        self.order: Literal[2, 4] = order
         self._equation = ring_equation(equation, mesh.num_nodes, mesh.domain.size, time_step)
         self._on_device: dict[torch.device, tuple[SpectralRing, Etdrk]] = {}
 

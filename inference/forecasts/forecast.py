@@ -13,7 +13,7 @@ from torch import Tensor
 from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
 from emulator.data.forecast import Forecast
-from emulator.data.initial import InitialConditions
+from emulator.data.starts import InitialConditions
 from emulator.forcings import ForcingWindows
 from emulator.protocol import Emulator, rollout
 from emulator.state import State

@@ -80,7 +80,7 @@ def test_what_grib_cannot_hold_is_said(tmp_path):
     with pytest.raises(MeshcastError, match=r"GRIB keeps 2t in K, but the forecast has it in m"):
         write_grib(forecast(units=("m", "m**2 s**-2")), tmp_path / "f.grib")
     with pytest.raises(MeshcastError, match="trajectories"):
-        refuse_ungribbable(forecast().mesh, ("2t",), ("K",), INIT[[0, 0]])
+        refuse_ungribbable(forecast(init=INIT[[0, 0]]))
     assert not (tmp_path / "f.grib").exists()
     write_grib(forecast(), tmp_path / "f.grib")
     with pytest.raises(MeshcastError, match="exists"):

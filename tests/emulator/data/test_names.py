@@ -21,7 +21,7 @@ def test_files_names_become_grib_short_names(name, standard_name, level, expecte
 
 
 def test_canonical_names_stay_and_names_are_given_once():
-    aliases = [alias for known in TABLE for alias in (known.name, *known.aliases)]
+    aliases = [alias for known in TABLE for alias in (known.name, *known.aliases.split())]
     assert len(aliases) == len(set(aliases))
     assert all(canonical_name(known.name) == known.name for known in TABLE)
     assert split_level("z_500") == ("z", 500) and split_level("u_train") == ("u_train", None)

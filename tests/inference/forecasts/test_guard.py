@@ -12,7 +12,7 @@ import torch
 from emulator.build import TrainedEmulator, build_network
 from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
-from emulator.data.initial import InitialConditions
+from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings
 from emulator.networks.ffnn import FFNNConfig
 from emulator.networks.gnn import GNNConfig

@@ -12,7 +12,7 @@ from torch import nn
 
 from emulator.build import TrainedEmulator
 from emulator.data.forecast_file import partial_file, read_forecast
-from emulator.data.initial import InitialConditions
+from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings
 from emulator.foundation.threads import num_threads
 from emulator.networks.gnn import GNNConfig
