@@ -78,8 +78,8 @@ def draw_graph(graph: Graph, mesh: Mesh, output: Path) -> None:
         _draw_lines(axes, lines[~wrapped], "0.8", 0.5, 1)
     _draw_points(axes, places, "0.35", 6, 2)
     _draw_lines(axes, lines[near], SENDER, 1.5, 3)
-    _draw_points(axes, places[senders[near]], SENDER, 22, 4, "senders")
-    _draw_points(axes, places[[middle]], RECEIVER, 40, 5, "receiver")
+    axes.scatter(places[senders[near], 0], places[senders[near], 1], s=22, color=SENDER, zorder=4, label="senders")
+    axes.scatter(places[middle, 0], places[middle, 1], s=40, color=RECEIVER, zorder=5, label="receiver")
     if on_ring:
         axes.set_aspect("equal")
         axes.set_axis_off()

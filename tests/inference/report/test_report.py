@@ -16,12 +16,10 @@ from graphs.errors import MeshcastError
 from graphs.meshes.points import points
 from inference.pictures import score_curves, style
 from inference.pictures.animation import moving_picture
-from inference.pictures.coastlines import coastlines
 from inference.pictures.field_maps import maps
 from inference.pictures.field_views import case_name
 from inference.pictures.hovmoeller import hovmoeller
 from inference.pictures.series import series
-from inference.pictures.training_curves import loss_curves
 from inference.report.report import Notes, table_leads, write_report
 from inference.report.score_tables import _correlation, _error
 from inference.scores.verification import verify
@@ -123,17 +121,7 @@ def test_a_flow_on_a_simulated_sphere_is_shown_with_its_wind_and_without_coasts(
     assert stored["energy_ratio"] == pytest.approx([1.0] * 8, rel=0.2)
 
 
-def test_coastlines_pass_where_they_should() -> None:
-    lines = coastlines((-11.0, 3.0, 49.0, 59.0))
-    points_on_shore = np.concatenate(lines)
-    for longitude, latitude in ((-5.71, 50.07), (1.75, 52.48), (-3.07, 58.64)):  # Land's End, Lowestoft, Duncansby Head
-        assert np.hypot(*(points_on_shore - (longitude, latitude)).T).min() < 0.1
-    assert coastlines((-150.0, -140.0, -50.0, -45.0)) == []
-    antarctic = np.concatenate(coastlines((-180.0, 180.0, -90.0, -60.0)))
-    assert antarctic[:, 1].min() < -75
-
-
-def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
+def test_what_cannot_be_drawn_says_why() -> None:
     truth = isles_truth(days=1, rows=9, columns=11)
     forecast = isles_forecast(truth, leads=2, every=12)
     with pytest.raises(MeshcastError, match="needs a ring"):
@@ -142,23 +130,6 @@ def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
         maps(forecast, variable="u")
     with pytest.raises(MeshcastError, match="no map"):
         maps(ring_forecast(ring_truth(times=41)))
-    (tmp_path / "log.csv").write_text("step,accuracy\n1,2\n")
-    with pytest.raises(MeshcastError, match="column `epoch`"):
-        loss_curves(tmp_path / "log.csv")
-    with pytest.raises(MeshcastError, match="Cannot read the training log"):
-        loss_curves(tmp_path / "absent.csv")
-
-
-def test_both_kinds_of_training_log_are_drawn(tmp_path: Path) -> None:
-    log = tmp_path / "metrics.csv"
-    log.write_text("epoch,step,train_loss_epoch,val_loss\n0,10,0.5,\n0,10,,0.6\n1,20,0.25,\n1,20,,0.4\n")
-    (axes,) = loss_curves(log).axes
-    assert [list(line.get_xdata()) for line in axes.lines] == [[1, 2], [1, 2]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training loss", "validation loss"]
-    log.write_text("update,epoch,loss,validation_score\n0,0,nan,1.4\n9,0.6,0.9,0.2\n18,1.2,0.8,inf\n27,1.8,0.7,0.3\n")
-    upper, lower = loss_curves(log).axes
-    assert list(upper.lines[0].get_xdata()) == [0.6, 1.2, 1.8]
-    assert list(lower.lines[0].get_ydata()) == [1.4, 0.2, 0.3] and list(lower.lines[1].get_xdata()) == [0.6]
 
 
 def test_tables_show_round_leads() -> None:
