@@ -33,13 +33,9 @@ def save(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, A
 
     tensors = {name: _as_tensor(array) for name, array in arrays.items()}
     text = json.dumps(metadata)
-    header = {
-        "meshcast_format": str(FORMAT_VERSION),
-        "metadata": text,
-        "fingerprint": _digest(tensors, text),
-    }
-    with atomic_file(path) as part:
-        part.write_bytes(to_bytes(tensors, metadata=header))
+    header = {"meshcast_format": str(FORMAT_VERSION), "metadata": text, "fingerprint": _digest(tensors, text)}
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(to_bytes(tensors, metadata=header))
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -73,11 +69,6 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The arrays whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def fingerprint(arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> str:
-    """Digest of a checkpoint's whole content, equal before saving and after reading: 64 hexadecimal digits."""
-    return _digest({name: _as_tensor(array) for name, array in arrays.items()}, json.dumps(metadata))
 
 
 def _as_tensor(array: Array) -> Tensor:

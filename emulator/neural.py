@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from emulator.baselines.solver_guess import SolverStep
 from emulator.boundary import overwritten
 from emulator.features.inputs import Inputs
-from emulator.state import State
+from emulator.state import State, Step
 from emulator.task import Task
 from graphs.mesh import Mesh
 
@@ -47,12 +47,12 @@ class NeuralEmulator(nn.Module):
         weights = torch.from_numpy(mesh.weights).float()[:, None].repeat(1, len(task.predicted))
         self.register_buffer("node_weights", weights, persistent=False)
 
-    def guess(self, features: Tensor) -> Tensor:
-        """[batch · member, node, predicted] the first guess of the normalised next values, in full precision."""
-        return self._guess(features)[0]
+    def guess(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the first guess of the normalised next values, and the features that the network sees.
 
-    def _guess(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The first guess, and the features the network sees: with a solver's guess, more of what the solver knows."""
+        [batch · member, node, predicted] in full precision, and [batch · member, node, input]: what `inputs.features`
+        gave, with a solver's guess more of what the solver knows.
+        """
         if self.first_guess is not None:
             # Mixed precision is for the network: three digits of the state itself would drown what it corrects.
             with torch.autocast(features.device.type, enabled=False):
@@ -65,18 +65,9 @@ class NeuralEmulator(nn.Module):
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
         return nn.functional.pad(now, (0, len(self.task.diagnostic))), features  # a diagnostic variable is its mean
 
-    def guess_and_features(self, state: State, forcing: Tensor) -> tuple[Tensor, Tensor]:
-        """What a step starts from: the first guess of the normalised next values, and the features the network sees.
-
-        [batch · member, node, predicted] and [batch · member, node, input]; arguments as of `step`.
-        """
-        return self._guess(self.inputs.features(state, forcing))
-
-    def step(
-        self, state: State, forcing: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[State, Tensor | None]:
-        """The state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
-        guess, features = self.guess_and_features(state, forcing)
+    def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
+        """Return the state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
+        guess, features = self.guess(self.inputs.features(state, forcing))
         normalised = guess + self.correction_std * self.network(features)
         following, diagnostic = self.inputs.advance(state, normalised)
         if self.task.boundary:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from emulator.networks.layers.zero_start import zeroed
+from emulator.networks.layers.mlp import zeroed
 from emulator.networks.structured import Edges, PaddedConvolution, StructuredConfig
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh

@@ -58,7 +58,7 @@ class EncodeProcessDecode(nn.Module):
 
     The last layer starts at zero, so the untrained network adds nothing to its first guess.
 
-    winds: (eastward, northward) columns of the input that are a vector; see `frames.turned`.
+    winds: (eastward, northward) columns of the input that are a vector, turned from node to node.
     conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.
     """
 

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.layers.mlp import zeroed
 from emulator.networks.layers.waves import Waves, waves_of
-from emulator.networks.layers.zero_start import zeroed
 from emulator.networks.structured import StructuredConfig
 from graphs.mesh import Mesh
 

@@ -10,13 +10,10 @@ from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.aggregate import at_senders, sum_by_receiver
-from emulator.networks.layers.cartesian_winds import CartesianWinds
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.graph_buffers import GraphBuffers
-from emulator.networks.layers.message_graphs import data_graphs
-from emulator.networks.layers.zero_start import zeroed
+from emulator.networks.layers.message_passing import MessagePassing, data_graph
 from graphs.edges.build import GraphConfig
-from graphs.graph import ModelGraphs
+from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
 
 
@@ -34,50 +31,26 @@ class GraphConvolutionConfig(NetworkConfig):
     num_layers: int = 6
     graph: GraphConfig | None = None
 
-    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
-        return GraphConvolution(self, layout, mesh, graphs)
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> MessagePassing:
+        graph, width = data_graph(self.graph, mesh, graphs), self.width
+        return MessagePassing(layout, mesh, graph, width, self.num_layers, lambda: GraphConvolution(width, width))
 
 
-class GraphConvolution(nn.Module):
-    """Linear encoder, textbook layers, linear decoder that starts at zero: [batch, node, input] to [.., output].
+class GraphConvolution(nn.Linear):
+    """The graph layer as it is taught (Hamilton 2020, Graph Representation Learning, section 5.1.4), to the letter.
 
         h_i <- σ(W Σ_j h_j + b)        over the neighbours j of node i, and i itself
 
-    The graph layer as it is taught (Hamilton 2020, Graph Representation Learning, section 5.1.4), to the letter; only
-    W starts smaller, by the root of the mean number of terms, so that activations keep their size from layer to layer.
     All neighbours count the same: exchange them and a node hears the same. On a ring with undirected edges the mirrored
     field therefore gives the mirrored answer, and no weights whatever make it move a wave to the right and not to the
     left; only a history of two or more tells it which way a wave goes.
-
-    Winds go in and come out as Cartesian vectors, whose components are added as scalars.
     """
 
-    def __init__(
-        self, config: GraphConvolutionConfig, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None
-    ) -> None:
-        super().__init__()
-        self.graph = GraphBuffers(data_graphs(config.graph, mesh, graphs).processor)
-        self.winds = CartesianWinds(layout, mesh)
-        inside, width = self.winds.inside, config.width
-        self.encoder = nn.Linear(inside.num_inputs, width)
-        layers = [nn.Linear(width, width) for _ in range(config.num_layers)]
-        self.layers = nn.ModuleList(layers)
-        self.decoder = nn.Linear(width, inside.num_outputs)
-        terms = self.graph.graph.num_edges / mesh.num_nodes + 1
+    def start(self, edges_each: float) -> None:
+        """Divide W by the root of the mean number of terms, so that activations keep their size between layers."""
         with torch.no_grad():
-            for layer in layers:
-                layer.weight.div_(terms**0.5)
-        zeroed(self.decoder)
+            self.weight.div_((edges_each + 1) ** 0.5)
 
-    def forward(self, features: Tensor) -> Tensor:
-        graph = self.graph.graph
-        latent = self.encoder(self.winds.enter(features))
-        for layer in self.layers:
-            heard = latent + sum_by_receiver(at_senders(latent, graph), graph)
-            latent = nn.functional.silu(layer(heard))
-        return self.winds.leave(self.decoder(latent))
-
-    @property
-    def graphs(self) -> ModelGraphs:
-        """The graph it was built from, as a checkpoint keeps it."""
-        return ModelGraphs(self.graph.graph)
+    def forward(self, graph: Graph, latent: Tensor) -> Tensor:  # type: ignore[override]
+        """[batch, node, width] to the same."""
+        return nn.functional.silu(super().forward(latent + sum_by_receiver(at_senders(latent, graph), graph)))

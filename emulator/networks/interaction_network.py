@@ -10,12 +10,9 @@ from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.aggregate import at_receivers, at_senders, sum_by_receiver
-from emulator.networks.layers.cartesian_winds import CartesianWinds
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.graph_buffers import GraphBuffers
-from emulator.networks.layers.message_graphs import data_graphs
+from emulator.networks.layers.message_passing import MessagePassing, data_graph
 from emulator.networks.layers.mlp import mlp
-from emulator.networks.layers.zero_start import zeroed
 from graphs.edges.build import GraphConfig
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
@@ -35,51 +32,21 @@ class InteractionNetworkConfig(NetworkConfig):
     num_layers: int = 4
     graph: GraphConfig | None = None
 
-    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
-        return InteractionNetwork(self, layout, mesh, graphs)
+    def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> MessagePassing:
+        graph = data_graph(self.graph, mesh, graphs)
+        num_features = graph.edge_features.shape[1]
+        return MessagePassing(
+            layout, mesh, graph, self.width, self.num_layers, lambda: Interaction(self.width, num_features)
+        )
 
 
-class InteractionNetwork(nn.Module):
-    """Linear encoder, rounds of interaction, linear decoder that starts at zero: [batch, node, input] to [.., output].
+class Interaction(nn.Module):
+    """A message on every edge, added at its receiver, and a network of each node.
 
         m_ij = φ(h_i, h_j, x_ij),   h_i <- ψ(h_i, Σ_j m_ij)        (Battaglia et al. 2016, arXiv:1612.00222, eq. 2)
 
     φ is shared by the edges and ψ by the nodes, x_ij are the edge's features: where its sender stands. Messages are
     added whole, whatever an edge weighs.
-
-    Winds go in and come out as Cartesian vectors, whose components are scalars to φ and ψ.
-    """
-
-    def __init__(
-        self, config: InteractionNetworkConfig, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None
-    ) -> None:
-        super().__init__()
-        graph = data_graphs(config.graph, mesh, graphs).processor
-        self.graph = GraphBuffers(graph)
-        self.winds = CartesianWinds(layout, mesh)
-        inside, num_features = self.winds.inside, graph.edge_features.shape[1]
-        self.encoder = nn.Linear(inside.num_inputs, config.width)
-        layers = [Interaction(config.width, num_features) for _ in range(config.num_layers)]
-        self.layers = nn.ModuleList(layers)
-        for layer in layers:
-            layer.start(graph.num_edges / mesh.num_nodes)
-        self.decoder = nn.Linear(config.width, inside.num_outputs)
-        zeroed(self.decoder)
-
-    def forward(self, features: Tensor) -> Tensor:
-        latent = self.encoder(self.winds.enter(features))
-        for layer in self.layers:
-            latent = layer(self.graph.graph, latent)
-        return self.winds.leave(self.decoder(latent))
-
-    @property
-    def graphs(self) -> ModelGraphs:
-        """The graph it was built from, as a checkpoint keeps it."""
-        return ModelGraphs(self.graph.graph)
-
-
-class Interaction(nn.Module):
-    """One round: a message on every edge, added at its receiver, and a network of each node.
 
     φ is linear, SiLU, linear. So its first map is applied to nodes before they meet on edges, and its last to the sum
     of what edges hold, where d_i edges bring d_i times its constant: the same numbers, without a matrix on any edge.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.mlp import zeroed
 from emulator.networks.layers.surroundings import Surroundings
-from emulator.networks.layers.zero_start import zeroed
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 

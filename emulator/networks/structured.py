@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
@@ -35,7 +34,7 @@ class StructuredConfig(NetworkConfig):
     grid: StructuredGrid | None = None
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> GridNetwork:
-        return GridNetwork(self.kind, layout, mesh, self.grid, self.inside)
+        return GridNetwork(self, layout, mesh)
 
     def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
         """Return the network on the grid: [batch, input, row, column] to [batch, output, row, column]."""
@@ -126,13 +125,8 @@ class PaddedConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.edges, self.reach = edges, dilation * (kernel_size // 2)
-        self.convolution = nn.Conv2d(
-            num_inputs,
-            num_outputs,
-            _both(edges, kernel_size),
-            dilation=_both(edges, dilation),
-            stride=_both(edges, stride),
-        )
+        size, strides, dilations = (_both(edges, each) for each in (kernel_size, stride, dilation))
+        self.convolution = nn.Conv2d(num_inputs, num_outputs, size, strides, dilation=dilations)
 
     def forward(self, values: Tensor) -> Tensor:
         values = self.convolution(self.edges.pad(values, self.reach) if self.reach else values)
@@ -165,32 +159,21 @@ class GridNetwork(nn.Module):
     The transpose at the door moves no number: features stay last in memory, as convolutions like it on processors.
     Where a grid is given, fields are interpolated to it first and the answer back. Winds go as eastward and northward
     components of the grid's own frames, so that weights mean the same at every longitude.
-
-    grid: to regrid to, or None.
-    build: of (inputs, outputs, mesh) the network inside.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        layout: FeatureLayout,
-        mesh: Mesh,
-        grid: StructuredGrid | None,
-        build: Callable[[int, int, Mesh], nn.Module],
-    ) -> None:
+    def __init__(self, config: StructuredConfig, layout: FeatureLayout, mesh: Mesh) -> None:
         super().__init__()
-        inner = mesh if grid is None else _target(kind, mesh, grid)
-        refuse_unstructured(kind, inner)
+        inner = _inner_mesh(config, mesh)
         self.there: Regridding | None = None
         self.back: Regridding | None = None
         self.regridding = ""
-        if grid is not None and inner is not mesh:
+        if config.grid is not None and inner is not mesh:
             self.there, self.back = Regridding(mesh, inner, layout.winds), Regridding(inner, mesh, layout.output_winds)
             name = f"icosphere of {mesh.num_nodes} nodes" if mesh.levels else mesh.describe()
             rows, columns = inner.shape
-            self.regridding = f"regridded from {name} to {rows} x {columns} {grid.kind} grid and back, bilinear"
+            self.regridding = f"regridded from {name} to {rows} x {columns} {config.grid.kind} grid and back, bilinear"
         self.shape = inner.shape if inner.structured else (1, inner.num_nodes)
-        self.inside = build(layout.num_inputs, layout.num_outputs, inner)
+        self.inside = config.inside(layout.num_inputs, layout.num_outputs, inner)
 
     def forward(self, features: Tensor) -> Tensor:
         features = features if self.there is None else self.there(features)
@@ -199,21 +182,21 @@ class GridNetwork(nn.Module):
         return output if self.back is None else self.back(output)
 
 
-def _target(kind: str, mesh: Mesh, grid: StructuredGrid) -> Mesh:
-    """The mesh of a grid, or the mesh itself where it is that grid already."""
-    if mesh.domain.kind == "ring":
-        raise MeshcastError(f"{kind} needs no grid on a {mesh.describe()}. Leave emulator.grid out.")
-    target = build_grid(grid)
-    return mesh if mesh.same_nodes(target) else target
+def _inner_mesh(config: StructuredConfig, mesh: Mesh) -> Mesh:
+    """Return the mesh of the configuration's grid, or the mesh itself where there is none or it is that grid already.
 
-
-def refuse_unstructured(kind: str, mesh: Mesh) -> None:
-    """Raise MeshcastError where a mesh is neither a ring nor a grid of latitudes and longitudes."""
+    Raises MeshcastError where that is neither a ring nor a grid of latitudes and longitudes.
+    """
+    if config.grid is not None:
+        if mesh.domain.kind == "ring":
+            raise MeshcastError(f"{config.kind} needs no grid on a {mesh.describe()}. Leave emulator.grid out.")
+        target = build_grid(config.grid)
+        mesh = mesh if mesh.same_nodes(target) else target
     if mesh.domain.kind == "ring" or mesh.structured:
-        return
+        return mesh
     name = "icosphere" if mesh.levels else "mesh"
     number = 8 * -(-math.isqrt(mesh.num_nodes) // 16)  # twice as many points as nodes, or some more
     raise MeshcastError(
-        f"{kind} needs a structured mesh, but this {name} has shape {mesh.shape}. Give grid: {{kind: gaussian, number: "
-        f"{number}}}, which regrids there and back, or use kind: gnn."
+        f"{config.kind} needs a structured mesh, but this {name} has shape {mesh.shape}. Give grid: {{kind: gaussian, "
+        f"number: {number}}}, which regrids there and back, or use kind: gnn."
     )

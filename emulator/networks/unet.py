@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.layers.zero_start import zeroed
+from emulator.networks.layers.mlp import zeroed
 from emulator.networks.structured import Edges, PaddedConvolution, PaddedUpsampling, StructuredConfig
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.checkpoint import FORMAT_VERSION, fingerprint, read, save
+from emulator.checkpoint import FORMAT_VERSION, read, save
 from graphs.errors import MeshcastError
 
 METADATA = {"task": {"names": ["u", "v"], "history": 2}, "rate": 1e-3, "none": None, "text": "größer"}
@@ -47,8 +47,6 @@ def test_arrays_and_metadata_come_back_exactly(path: Path) -> None:
         expected = torch.as_tensor(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
         assert read_arrays[name].dtype == expected.dtype
         assert torch.equal(read_arrays[name], expected)
-    assert fingerprint(read_arrays, metadata) == fingerprint(arrays(), METADATA)
-    assert fingerprint(read_arrays, metadata | {"rate": 2}) != fingerprint(arrays(), METADATA)
 
 
 def refusal(path: Path) -> str:

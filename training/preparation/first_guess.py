@@ -83,7 +83,7 @@ def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Wind
     for features, target in _pairs(emulator, windows):
         fields = features[..., : emulator.inputs.num_fields]
         fields += noise * torch.randn(fields.shape, generator=generator)
-        error = target - emulator.guess(features)
+        error = target - emulator.guess(features)[0]
         there = ~torch.isnan(error)
         squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
         count += there.sum(dim=(0, 1))

@@ -23,6 +23,7 @@ from graphs.errors import MeshcastError
 from graphs.graph import Graph
 
 Array = NDArray[np.float64]
+Places = NDArray[np.int64]
 FEWEST_EDGES = 24  # of an octave; fewer would learn their few places by heart
 
 
@@ -30,7 +31,7 @@ class AngularKernels(nn.Module):
     """The constant part of kernel messages over one graph, shared by all layers that use it.
 
     num_harmonics: highest k; an octave has 2 k + 1 kernels.
-    num_vectors: see `frames.turned`; the senders' first 2 · num_vectors channels are turned on each edge.
+    num_vectors: vectors among the senders' channels, as in `processors`, which are turned on each edge.
     most_octaves: the shortest edges join the last; 1 for links between a grid and a mesh, which are all of one scale.
 
     Each kernel is scaled so that the squares of its weights at a receiver sum to one on average.
@@ -42,11 +43,8 @@ class AngularKernels(nn.Module):
         super().__init__()
         self.num_vectors, self.num_kernels = num_vectors, 2 * num_harmonics + 1
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
-        parts = [
-            _Octave(receivers, scalars, vectors)
-            for receivers, scalars, vectors in _octaves(graph, num_harmonics, num_vectors, most_octaves)
-        ]
-        self.octaves = nn.ModuleList(parts)
+        octaves = _octaves(graph, num_harmonics, num_vectors, most_octaves)
+        self.octaves = nn.ModuleList(_Octave(*matrices) for matrices in octaves)
 
     def heard(self, octave: int, senders: Tensor) -> Tensor:
         """[kernel, receiver · batch, channel] the sums over an octave's edges of senders [node, batch, channel]."""
@@ -104,7 +102,7 @@ class _Octave(nn.Module):
 
     receivers: Tensor
 
-    def __init__(self, receivers: NDArray[np.int64], scalars: csr_matrix, vectors: csr_matrix | None) -> None:
+    def __init__(self, receivers: Places, scalars: csr_matrix, vectors: csr_matrix | None) -> None:
         super().__init__()
         self.register_buffer("receivers", torch.from_numpy(receivers), persistent=False)
         self.leading = bool(np.array_equal(receivers, np.arange(len(receivers))))  # a slice will do
@@ -183,7 +181,7 @@ def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
 
 def _octaves(
     graph: Graph, num_harmonics: int, num_vectors: int, most_octaves: int | None
-) -> list[tuple[NDArray[np.int64], csr_matrix, csr_matrix | None]]:
+) -> list[tuple[Places, csr_matrix, csr_matrix | None]]:
     """Of each octave of edge length: its receivers, and the matrices that sum scalars and, if any, vectors.
 
     Rows are [kernel, receiver], columns senders.
@@ -219,24 +217,16 @@ def _octaves(
 
 
 def _turning(
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    values: Array,
-    cosine: Array,
-    sine: Array,
-    shape: tuple[int, int],
+    rows: Places, columns: Places, values: Array, cosine: Array, sine: Array, shape: tuple[int, int]
 ) -> csr_matrix:
     """The matrix of these values, each a 2 x 2 rotation: it turns vectors as it sums them."""
-    block = [(0, 0, cosine), (0, 1, -sine), (1, 0, sine), (1, 1, cosine)]
-    places = [
-        np.concatenate([2 * rows + i for i, _, _ in block]),
-        np.concatenate([2 * columns + j for _, j, _ in block]),
-    ]
-    turned = np.concatenate([part * values for _, _, part in block])
-    return csr_matrix((turned, (places[0], places[1])), (2 * shape[0], 2 * shape[1]))
+    rows, columns = 2 * rows, 2 * columns
+    turned = np.concatenate([cosine * values, -sine * values, sine * values, cosine * values])
+    places = np.concatenate([rows, rows, rows + 1, rows + 1]), np.concatenate([columns, columns + 1] * 2)
+    return csr_matrix((turned, places), (2 * shape[0], 2 * shape[1]))
 
 
-def _octave_numbers(length: Array) -> NDArray[np.int64]:
+def _octave_numbers(length: Array) -> Places:
     """[edge] 0 for the longest edges, one more each time the length halves; too small a class joins the one before."""
     number = np.zeros(length.shape, dtype=np.int64)
     some = length > 0

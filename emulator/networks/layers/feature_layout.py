@@ -39,6 +39,10 @@ class FeatureLayout:
     def of(cls, task: Task, inputs: Inputs, guess: nn.Module | None = None) -> FeatureLayout:
         """Return the layout of a task's inputs, with the columns that a first guess adds at the end."""
         count, first_seen = len(task.prognostic), inputs.num_fields + inputs.num_own
+        firsts = list(range(0, inputs.num_fields, count))  # columns where the fields of a time begin
+        if task.boundary:
+            firsts.append(first_seen - inputs.num_boundary)  # where the boundary's change does
+        pairs = wind_pairs(task)
         seen = guess.winds if isinstance(guess, SolverStep) and guess.config.seen else []
         return cls(
             times=inputs.num_fields // count,
@@ -46,8 +50,8 @@ class FeatureLayout:
             num_forcing=len(task.forcing),
             num_inputs=first_seen + num_seen(guess),
             num_outputs=len(task.predicted),
-            winds=tuple(wind_columns(task, inputs)),
-            output_winds=tuple(wind_pairs(task)),
+            winds=tuple((first + east, first + north) for first in firsts for east, north in pairs),
+            output_winds=tuple(pairs),
             seen_winds=tuple((first_seen + east, first_seen + north) for east, north in seen),
             conserved=tuple(inputs.conservation.columns),
         )
@@ -86,18 +90,3 @@ class FeatureLayout:
         ]
         still = [part.unsqueeze(1).expand(-1, self.times, -1, -1) for part in (target, rest)]
         return torch.cat([*by_time, *still], dim=-1)
-
-
-def wind_columns(task: Task, inputs: Inputs | None = None) -> list[tuple[int, int]]:
-    """(eastward, northward) columns of the features that are the two components of a wind, for every time of history.
-
-    Of two prognostic partners the task lists the eastward one first. With `inputs`, of the times these show only, and
-    the change of a boundary too.
-    Raises MeshcastError where the names say that it is the other way round.
-    """
-    names = task.prognostic
-    shown = task.history if inputs is None else inputs.num_fields // len(names)
-    first = [time * len(names) for time in range(shown)]
-    if inputs is not None and task.boundary:
-        first.append(inputs.num_fields + inputs.num_own - inputs.num_boundary)
-    return [(column + east, column + north) for column in first for east, north in wind_pairs(task)]

@@ -10,21 +10,6 @@ from torch import Tensor, nn
 from graphs.graph import Graph
 
 
-def turned(sent: Tensor, graph: Graph, num_vectors: int) -> Tensor:
-    """What senders send, [..., edge, channel], with its vectors in the receivers' frames (parallel transport).
-
-        u' = cos u - sin v,   v' = sin u + cos v
-
-    The first `num_vectors` channels are eastward components, the next `num_vectors` the northward ones; the others
-    are scalars and stay. Cosine and sine are the edge features of that name.
-    """
-    if num_vectors == 0:
-        return sent
-    cosine, sine = rotation(graph, sent.dtype)
-    u, v, scalars = sent.split([num_vectors, num_vectors, sent.shape[-1] - 2 * num_vectors], dim=-1)
-    return torch.cat([cosine * u - sine * v, sine * u + cosine * v, scalars], dim=-1)
-
-
 def rotation(graph: Graph, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """[edge, 1] cosine and sine of the angle from each sender's frame to its receiver's."""
     columns = [graph.feature_names.index(name) for name in ("rotation_cos", "rotation_sin")]
@@ -44,7 +29,7 @@ class NodeEmbedding(nn.Module):
     z = Σ_k w_k (u_k + i v_k). No constant is added, so that still air gives no vector, and no direction is special.
 
     winds: (eastward, northward) columns of the features.
-    num_vectors: see `turned`; the latent's first 2 · num_vectors channels.
+    num_vectors: the latent's first num_vectors channels are eastward components, the next northward ones.
     """
 
     def __init__(self, num_inputs: int, latent_size: int, winds: Sequence[tuple[int, int]], num_vectors: int) -> None:

@@ -7,8 +7,6 @@ from itertools import pairwise
 
 from torch import nn
 
-from emulator.networks.layers.zero_start import zeroed
-
 
 def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
     """Linear layers of the given sizes with SiLU between them.
@@ -24,3 +22,10 @@ def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
         assert isinstance(last, nn.Linear)
         zeroed(last)
     return nn.Sequential(*layers)
+
+
+def zeroed(layer: nn.Linear | nn.Conv2d) -> None:
+    """Set a layer's weights and constants to zero, in place: an untrained emulator is its first guess."""
+    nn.init.zeros_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)

@@ -36,10 +36,6 @@ class Patches(nn.Module):
         self.register_buffer("places", torch.from_numpy(places[:-1].copy()), persistent=False)
 
     @property
-    def num_patches(self) -> int:
-        return self.members.shape[0]
-
-    @property
     def num_slots(self) -> int:
         return self.members.shape[1]
 

@@ -2,8 +2,10 @@
 
 A layer is bipartite: it takes the senders' and the receivers' latent features, [batch, node, latent], and returns the
 receivers'. Where both are one mesh the caller passes the same tensor twice. Messages count by the graph's edge weights,
-where it has some. The first 2 · num_vectors channels of a latent are vectors, which every edge turns from the sender's
-frame into the receiver's: see `frames.turned`.
+where it has some. The first num_vectors channels of a latent are eastward components and the next num_vectors northward
+ones, which every edge turns from the sender's frame into the receiver's (parallel transport):
+
+    u' = cos u - sin v,   v' = sin u + cos v
 """
 
 from __future__ import annotations

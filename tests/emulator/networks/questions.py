@@ -12,9 +12,11 @@ from emulator.build import TrainedEmulator, build_network, load_emulator, save_e
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.frames import rotation
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.task import Task, Variable
+from graphs.graph import Graph
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
@@ -136,3 +138,18 @@ QUESTIONS = (
     gradients_reach_every_weight,
     old_states_are_heard,
 )
+
+
+def turned(sent: Tensor, graph: Graph, num_vectors: int) -> Tensor:
+    """What senders send, [..., edge, channel], with its vectors in the receivers' frames (parallel transport).
+
+        u' = cos u - sin v,   v' = sin u + cos v
+
+    The first `num_vectors` channels are eastward components, the next `num_vectors` the northward ones; the others
+    are scalars and stay. Cosine and sine are the edge features of that name.
+    """
+    if num_vectors == 0:
+        return sent
+    cosine, sine = rotation(graph, sent.dtype)
+    u, v, scalars = sent.split([num_vectors, num_vectors, sent.shape[-1] - 2 * num_vectors], dim=-1)
+    return torch.cat([cosine * u - sine * v, sine * u + cosine * v, scalars], dim=-1)

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
-from emulator.networks.layers.frames import turned
 from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 from graphs.meshes.icosphere import icosphere
+from tests.emulator.networks.questions import turned
 
 
 def multi_mesh(level: int = 2) -> Graph:

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from emulator.networks.layers.aggregate import at_senders, edge_weights, sum_by_receiver
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
-from emulator.networks.layers.frames import NodeEmbedding, turned
+from emulator.networks.layers.frames import NodeEmbedding
 from emulator.networks.layers.processors import InteractionLayer
 from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
 from graphs.geometry import tangent_frames
 from graphs.graph import Graph
 from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
+from tests.emulator.networks.questions import turned
 
 GRID = latlon(np.linspace(90, -90, 37), np.arange(72) * 5.0)
 GRAPHS = build_graphs(GraphConfig(MultiMeshEdges(), IcosphereMesh(level=3)), GRID)

@@ -20,7 +20,7 @@ def test_what_is_gathered_goes_back_to_its_node(name: str, size: int) -> None:
     patches = patches_of(mesh, size)
     values = torch.randn(2, 3, mesh.num_nodes, 4)
     slots = patches.gather(values)
-    assert slots.shape[2:] == (patches.num_patches, patches.num_slots, 4)
+    assert slots.shape[2:] == (*patches.members.shape, 4)
     assert torch.equal(patches.scatter(slots), values)
     torch.testing.assert_close(slots.sum(dim=(2, 3)), values.sum(dim=2))  # absent nodes are zero
     assert patches.num_slots <= (size if name == "ring" else size * size)
