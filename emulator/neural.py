@@ -32,9 +32,6 @@ class NeuralEmulator(nn.Module):
     node_weights: [node, predicted] what each node counts for in a loss and in validation: its area, none at a boundary.
     """
 
-    correction_std: Tensor
-    node_weights: Tensor
-
     def __init__(
         self, task: Task, mesh: Mesh, inputs: Inputs, network: nn.Module, first_guess: nn.Module | None = None
     ) -> None:
@@ -43,9 +40,9 @@ class NeuralEmulator(nn.Module):
         self.inputs = inputs.float()
         self.network = network
         self.first_guess = first_guess
-        self.register_buffer("correction_std", torch.ones(len(task.predicted)))
+        self.correction_std = nn.Buffer(torch.ones(len(task.predicted)))
         weights = torch.from_numpy(mesh.weights).float()[:, None].repeat(1, len(task.predicted))
-        self.register_buffer("node_weights", weights, persistent=False)
+        self.node_weights = nn.Buffer(weights, persistent=False)
 
     def guess(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return the first guess of the normalised next values, and the features that the network sees.

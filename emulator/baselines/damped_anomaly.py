@@ -9,7 +9,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import FromClimatology
@@ -57,12 +57,11 @@ class DampedAnomaly(FromClimatology):
     """
 
     config: DampedAnomalyConfig
-    damping: Tensor
 
     def __init__(self, config: DampedAnomalyConfig, task: Task, mesh: Mesh) -> None:
         super().__init__(config, task, mesh, "lead_time")
         nodes = mesh.num_nodes if config.per_node else 1
-        self.register_buffer("damping", torch.ones(config.max_lead + 1, nodes, len(task.prognostic)))
+        self.damping = nn.Buffer(torch.ones(config.max_lead + 1, nodes, len(task.prognostic)))
 
     def fit(self, part: TrainingPart) -> Self:
         super().fit(part)

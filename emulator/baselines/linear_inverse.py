@@ -8,7 +8,7 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import FromClimatology
@@ -50,16 +50,13 @@ class LinearInverse(FromClimatology):
     """
 
     config: LinearInverseConfig
-    eofs: Tensor
-    scale: Tensor
-    propagator: Tensor
 
     def __init__(self, config: LinearInverseConfig, task: Task, mesh: Mesh) -> None:
         super().__init__(config, task, mesh)
         variables = len(task.prognostic)
-        self.register_buffer("eofs", torch.zeros(config.modes, mesh.num_nodes, variables, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones(variables, dtype=torch.float64))
-        self.register_buffer("propagator", torch.zeros(config.modes, config.modes, dtype=torch.float64))
+        self.eofs = nn.Buffer(torch.zeros(config.modes, mesh.num_nodes, variables, dtype=torch.float64))
+        self.scale = nn.Buffer(torch.ones(variables, dtype=torch.float64))
+        self.propagator = nn.Buffer(torch.zeros(config.modes, config.modes, dtype=torch.float64))
 
     def fit(self, part: TrainingPart) -> Self:
         super().fit(part)

@@ -22,20 +22,15 @@ class NeighbourhoodMap(nn.Module):
     weights: [position · field + own, output]; intercept: [output].
     """
 
-    neighbours: Tensor
-    distance: Tensor
-    weights: Tensor
-    intercept: Tensor
-
     def __init__(self, mesh: Mesh, radius: int, num_fields: int, num_own: int, num_outputs: int) -> None:
         super().__init__()
         self.num_fields, self.num_own = num_fields, num_own
         neighbours, distance = surroundings(mesh, radius)
-        self.register_buffer("neighbours", neighbours, persistent=False)
-        self.register_buffer("distance", distance, persistent=False)
+        self.neighbours = nn.Buffer(neighbours, persistent=False)
+        self.distance = nn.Buffer(distance, persistent=False)
         num_features = len(neighbours) * num_fields + num_own
-        self.register_buffer("weights", torch.zeros(num_features, num_outputs, dtype=torch.float64))
-        self.register_buffer("intercept", torch.zeros(num_outputs, dtype=torch.float64))
+        self.weights = nn.Buffer(torch.zeros(num_features, num_outputs, dtype=torch.float64))
+        self.intercept = nn.Buffer(torch.zeros(num_outputs, dtype=torch.float64))
 
     def forward(self, features: Tensor) -> Tensor:
         """[batch, node, output] from [batch, node, field + own]."""

@@ -53,6 +53,6 @@ class RecentMean(FromClimatology):
     def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
         times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - self.config.steps, 1)[None])
         mean = self.mean.at(times.ravel(), state.values.dtype)[0]
-        anomaly = state.values - mean.reshape(len(times), 1, *state.values.shape[2:])
+        anomaly = state.values - mean.reshape(len(times), 1, self.config.steps, *state.values.shape[3:])
         started = forcing[:, -2, 0, 0].round() > 0  # [batch] the newest state is a forecast
         return torch.where(started[:, None, None, None], anomaly[:, :, -1], anomaly.mean(dim=2))

@@ -46,8 +46,6 @@ class SolverStep(nn.Module):
     seen_std: [2 · prognostic] of the solver's change and of the rest beyond T, normalised; ones until measured.
     """
 
-    seen_std: Tensor
-
     def __init__(self, config: SolverGuess, inputs: Inputs, mesh: Mesh) -> None:
         super().__init__()
         if type(inputs) is not Inputs:
@@ -56,7 +54,7 @@ class SolverStep(nn.Module):
         self.back = inverse(self.order)
         self.config, self._inputs = config, (inputs,)  # in a tuple: its scales are not for this module to store
         self.solver = SphereSolver(config.equation, inputs.task.time_step, mesh)
-        self.register_buffer("seen_std", torch.ones(2 * inputs.num_prognostic))
+        self.seen_std = nn.Buffer(torch.ones(2 * inputs.num_prognostic))
 
     @property
     def winds(self) -> list[tuple[int, int]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from emulator.task import Task, names_of
+from emulator.task import Task, Variable, names_of
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -38,11 +40,7 @@ class Conservation:
                 f"{', '.join(self.names)} cannot be conserved in a limited area: what flows through its boundary "
                 "changes the mean. Leave task.conserved empty."
             )
-        bounds = [variable.bounds or (None, None) for _, variable in conserved]
-        self._lower, self._upper = (
-            torch.tensor([limit if pair[side] is None else pair[side] for pair in bounds], dtype=torch.float64)
-            for side, limit in ((0, -np.inf), (1, np.inf))
-        )
+        self._lower, self._upper = bounds_of([variable for _, variable in conserved])
         self.areas = torch.from_numpy(mesh.areas)[:, None]
         self.correction: Tensor | None = None
 
@@ -51,9 +49,8 @@ class Conservation:
 
         NaN in the state before is a masked node: it counts nowhere.
         """
-        after = after.to(before.dtype) if not self.columns else after
         if not self.columns:
-            return after
+            return after.to(before.dtype)
         device = before.device
         lower, upper = self._lower.to(device), self._upper.to(device)
         old, new = before[..., self.columns].double(), after[..., self.columns].double().clamp(lower, upper)
@@ -68,6 +65,14 @@ class Conservation:
         result = after.to(before.dtype).clone()
         result[..., self.columns] = kept
         return result
+
+
+def bounds_of(variables: Sequence[Variable]) -> tuple[Tensor, Tensor]:
+    """Return the lower and upper bounds [variable], float64, infinite where open."""
+    pairs = [variable.bounds or (None, None) for variable in variables]
+    lower = [-np.inf if lowest is None else lowest for lowest, _ in pairs]
+    upper = [np.inf if highest is None else highest for _, highest in pairs]
+    return torch.tensor(lower, dtype=torch.float64), torch.tensor(upper, dtype=torch.float64)
 
 
 def _share(new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

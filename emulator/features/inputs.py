@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.boundary import boundary_mask
-from emulator.features.conservation import Conservation
+from emulator.features.conservation import Conservation, bounds_of
 from emulator.forcings import STATIC_FEATURES
 from emulator.normalise import Moments
 from emulator.state import State
@@ -34,33 +34,25 @@ class Inputs(nn.Module):
         then by how much it is about to change, and where it is.
     """
 
-    mean: Tensor
-    std: Tensor
-    forcing_mean: Tensor
-    forcing_std: Tensor
-    statics: Tensor
-    lower: Tensor
-    upper: Tensor
-    boundary: Tensor
-
     def __init__(self, task: Task, mesh: Mesh, num_statics: int | None = None) -> None:
         super().__init__()
         self.task = task
         num_statics = len(task.static) if num_statics is None else num_statics
-        for prefix, count in (("", len(task.predicted)), ("forcing_", len(task.forcing))):
-            self.register_buffer(f"{prefix}mean", torch.zeros(count, dtype=torch.float64))
-            self.register_buffer(f"{prefix}std", torch.ones(count, dtype=torch.float64))
-        self.register_buffer("statics", torch.zeros(mesh.num_nodes, num_statics, dtype=torch.float64))
-        for name, side, limit in (("lower", 0, -np.inf), ("upper", 1, np.inf)):
-            bounds = [v.bounds[side] if v.bounds else None for v in task.predicted]
-            values = [limit if bound is None else bound for bound in bounds]
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float64), persistent=False)
+        predicted, forcing = len(task.predicted), len(task.forcing)
+        self.mean = nn.Buffer(torch.zeros(predicted, dtype=torch.float64))
+        self.std = nn.Buffer(torch.ones(predicted, dtype=torch.float64))
+        self.forcing_mean = nn.Buffer(torch.zeros(forcing, dtype=torch.float64))
+        self.forcing_std = nn.Buffer(torch.ones(forcing, dtype=torch.float64))
+        self.statics = nn.Buffer(torch.zeros(mesh.num_nodes, num_statics, dtype=torch.float64))
+        lower, upper = bounds_of(task.predicted)
+        self.lower = nn.Buffer(lower, persistent=False)
+        self.upper = nn.Buffer(upper, persistent=False)
         self.conservation = Conservation(task, mesh)
         self.num_fields = task.history * len(task.prognostic)
         self.num_boundary = len(task.prognostic) + 1 if task.boundary else 0
         self.num_own = (task.history + 1) * len(task.forcing) + num_statics + self.num_boundary
         if task.boundary:
-            self.register_buffer("boundary", boundary_mask(mesh), persistent=False)
+            self.boundary = nn.Buffer(boundary_mask(mesh), persistent=False)
 
     @property
     def num_prognostic(self) -> int:

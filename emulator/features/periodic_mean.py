@@ -27,15 +27,12 @@ class PeriodicMean(nn.Module):
     seen: [bin] whether the training part holds such an hour or month.
     """
 
-    mean: Tensor
-    seen: Tensor
-
     def __init__(self, period: Period, task: Task, mesh: Mesh) -> None:
         super().__init__()
         self.period, self.names = period, names_of(task.predicted)
         self.num_prognostic = len(task.prognostic)
-        self.register_buffer("mean", torch.full((NUM_BINS[period], mesh.num_nodes, len(self.names)), torch.nan))
-        self.register_buffer("seen", torch.zeros(NUM_BINS[period], dtype=torch.bool))
+        self.mean = nn.Buffer(torch.full((NUM_BINS[period], mesh.num_nodes, len(self.names)), torch.nan))
+        self.seen = nn.Buffer(torch.zeros(NUM_BINS[period], dtype=torch.bool))
 
     def fit(self, part: TrainingPart) -> None:
         """Take the mean over the training part; NaN (masked nodes) is not counted."""

@@ -62,9 +62,6 @@ class EncodeProcessDecode(nn.Module):
     conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.
     """
 
-    table: Tensor
-    mesh_features: Tensor
-
     def __init__(
         self,
         num_inputs: int,
@@ -87,7 +84,7 @@ class EncodeProcessDecode(nn.Module):
         )
         self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
         if positions is not None:
-            self.register_buffer("table", positions)
+            self.table = nn.Buffer(positions)
             layers: list[nn.Module] = [
                 PositionKernelLayer(latent, positions.shape[1], config.hidden_size) for _ in range(config.num_layers)
             ]
@@ -105,7 +102,7 @@ class EncodeProcessDecode(nn.Module):
             self.to_grid = _layer(config, graphs.decoder, self.decoder_kernels, num_vectors)
             latitude = np.radians(graphs.mesh.latitudes)
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
-            self.register_buffer("mesh_features", features, persistent=False)
+            self.mesh_features = nn.Buffer(features, persistent=False)
             self.mesh_embedding = nn.Linear(features.shape[1], latent)
         self.fluxes: FluxDecoder | None = None
         self.conserved = list(conserved)

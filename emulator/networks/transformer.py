@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.cartesian_winds import CartesianWinds
+from emulator.networks.layers.constant import constant
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.patches import Patches, centres, offsets_within, patches_of, place_encoding
@@ -74,16 +75,13 @@ class Transformer(nn.Module):
     Winds go in and come out as Cartesian vectors.
     """
 
-    encoding: Tensor
-
     def __init__(self, config: TransformerConfig, layout: FeatureLayout, mesh: Mesh) -> None:
         super().__init__()
         self.winds = CartesianWinds(layout, mesh)
         self.layout = inside = self.winds.inside
         self.patches = patches_of(mesh, config.patch)
-        encoding = torch.from_numpy(place_encoding(centres(self.patches, mesh), mesh)).float()
-        self.register_buffer("encoding", encoding, persistent=False)
-        self.place = nn.Linear(encoding.shape[1], config.width, bias=False)
+        self.encoding = constant(place_encoding(centres(self.patches, mesh), mesh))
+        self.place = nn.Linear(self.encoding.shape[1], config.width, bias=False)
         self.time = nn.Parameter(0.02 * torch.randn(inside.times, 1, config.width))
         ordered = mesh.domain.kind == "ring" or mesh.structured or config.patch == 1
         self.reader: BlockReader | ClusterReader
@@ -127,15 +125,11 @@ class BlockReader(nn.Module):
 class ClusterReader(nn.Module):
     """Tokens from patches whose slots have no order, and back: networks of each node's values and place within."""
 
-    offsets: Tensor
-    shares: Tensor
-
     def __init__(self, layout: FeatureLayout, patches: Patches, mesh: Mesh, width: int) -> None:
         super().__init__()
         offsets, present = offsets_within(patches, mesh)
-        self.register_buffer("offsets", torch.from_numpy(offsets).float(), persistent=False)  # [patch, slot, xyz]
-        shares = present / present.sum(axis=1, keepdims=True)
-        self.register_buffer("shares", torch.from_numpy(shares).float()[..., None], persistent=False)
+        self.offsets = constant(offsets)  # [patch, slot, xyz]
+        self.shares = constant((present / present.sum(axis=1, keepdims=True))[..., None])
         self.embedding = mlp([layout.num_each + 3, width, width])
         self.decoder = mlp([width + layout.num_each + 3, width, layout.num_outputs], zero_last=True)
 

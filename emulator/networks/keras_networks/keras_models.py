@@ -107,7 +107,7 @@ def _regridded(twin: Regridding, values: Any) -> Any:
     scalar, cosine, sine = tables
     sent = ops.einsum("btpc,tp->btc", heard, scalar)
     columns = [sent[..., column] for column in range(values.shape[-1])]
-    for east, north in zip(twin.get_buffer("east").tolist(), twin.get_buffer("north").tolist(), strict=True):
+    for east, north in zip(twin.east.tolist(), twin.north.tolist(), strict=True):
         u, v = heard[..., east], heard[..., north]
         columns[east] = ops.sum(u * cosine - v * sine, axis=-1)
         columns[north] = ops.sum(u * sine + v * cosine, axis=-1)

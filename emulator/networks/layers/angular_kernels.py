@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import WEIGHT
+from emulator.networks.layers.constant import constant
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 
@@ -100,11 +101,9 @@ class AngularKernelLayer(nn.Module):
 class _Octave(nn.Module):
     """The sparse matrices of one octave, and which receivers it reaches."""
 
-    receivers: Tensor
-
     def __init__(self, receivers: Places, scalars: csr_matrix, vectors: csr_matrix | None) -> None:
         super().__init__()
-        self.register_buffer("receivers", torch.from_numpy(receivers), persistent=False)
+        self.receivers = constant(receivers)
         self.leading = bool(np.array_equal(receivers, np.arange(len(receivers))))  # a slice will do
         self.scalars = _Sparse(scalars)
         self.vectors = None if vectors is None else _Sparse(vectors)

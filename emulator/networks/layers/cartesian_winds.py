@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.layers.constant import constant
 from emulator.networks.layers.feature_layout import FeatureLayout
 from graphs.geometry import tangent_frames
 from graphs.mesh import Mesh
@@ -25,9 +26,6 @@ class CartesianWinds(nn.Module):
         behind all columns where it belongs to no time.
     """
 
-    axes: Tensor
-    order: Tensor
-
     def __init__(self, layout: FeatureLayout, mesh: Mesh) -> None:
         super().__init__()
         on_sphere = mesh.domain.kind != "ring"
@@ -42,8 +40,8 @@ class CartesianWinds(nn.Module):
             output_winds=(),
         )
         axes = np.stack(tangent_frames(mesh.positions)) if self.winds else np.zeros((2, 0, 3))
-        self.register_buffer("axes", torch.from_numpy(axes).float(), persistent=False)  # [east or north, node, xyz]
-        self.register_buffer("order", torch.tensor(self._order(layout)), persistent=False)
+        self.axes = constant(axes)  # [east or north, node, xyz]
+        self.order = constant(np.array(self._order(layout)))
 
     def enter(self, features: Tensor) -> Tensor:
         """[batch, node, input] as `inside` orders it."""

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emulator.networks.layers.constant import constant
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 from graphs.mesh import Mesh
@@ -26,19 +27,13 @@ class FluxDecoder(nn.Module):
     edges: [2, edge] the two nodes of each; a positive flux goes from the first to the second.
     """
 
-    edges: Tensor
-    towards: Tensor
-    back: Tensor
-    per_area: Tensor
-
     def __init__(self, latent_size: int, hidden_size: int, num_outputs: int, graph: Graph, mesh: Mesh) -> None:
         super().__init__()
         forward, backward = finest_edges(graph, mesh)
-        self.register_buffer("edges", graph.edge_index[:, forward], persistent=False)
-        self.register_buffer("towards", graph.edge_features[forward].float(), persistent=False)
-        self.register_buffer("back", graph.edge_features[backward].float(), persistent=False)
-        per_area = torch.from_numpy(1.0 / (mesh.num_nodes * mesh.areas))[:, None]
-        self.register_buffer("per_area", per_area.float(), persistent=False)
+        self.edges = nn.Buffer(graph.edge_index[:, forward], persistent=False)
+        self.towards = nn.Buffer(graph.edge_features[forward].float(), persistent=False)
+        self.back = nn.Buffer(graph.edge_features[backward].float(), persistent=False)
+        self.per_area = constant(1.0 / (mesh.num_nodes * mesh.areas)[:, None])
         num_features = graph.edge_features.shape[1]
         self.from_first = nn.Linear(latent_size, hidden_size)
         self.from_second = nn.Linear(latent_size, hidden_size, bias=False)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.layers.constant import constant
 from graphs.graph import Graph
 
 
@@ -34,8 +36,7 @@ class NodeEmbedding(nn.Module):
 
     def __init__(self, num_inputs: int, latent_size: int, winds: Sequence[tuple[int, int]], num_vectors: int) -> None:
         super().__init__()
-        self.register_buffer("columns", torch.tensor(winds, dtype=torch.int64).reshape(-1, 2).T, persistent=False)
-        self.columns: Tensor
+        self.columns = constant(np.array(winds, dtype=np.int64).reshape(-1, 2).T)
         self.scalars = nn.Linear(num_inputs, latent_size - 2 * num_vectors)
         self.along = nn.Linear(len(winds), num_vectors, bias=False)
         self.across = nn.Linear(len(winds), num_vectors, bias=False)

@@ -18,15 +18,12 @@ class GraphBuffers(nn.Module):
     (`graphs.storage`), so the buffers are no part of the state.
     """
 
-    edge_index: Tensor
-    edge_features: Tensor
-
     def __init__(self, graph: Graph) -> None:
         super().__init__()
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
         self.feature_names = graph.feature_names
-        self.register_buffer("edge_index", graph.edge_index, persistent=False)
-        self.register_buffer("edge_features", graph.edge_features.double(), persistent=False)
+        self.edge_index = nn.Buffer(graph.edge_index, persistent=False)
+        self.edge_features = nn.Buffer(graph.edge_features.double(), persistent=False)
         self._graph: Graph | None = None
 
     @property

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import zeros_beyond
+from emulator.networks.layers.constant import constant
 from graphs.harmonics.basis import real_basis
 from graphs.mesh import Mesh
 
@@ -25,15 +25,12 @@ class Patches(nn.Module):
     places: [node] patch · slots + slot.
     """
 
-    members: Tensor
-    places: Tensor
-
     def __init__(self, members: NDArray[np.int64], num_nodes: int) -> None:
         super().__init__()
-        self.register_buffer("members", torch.from_numpy(members), persistent=False)
+        self.members = constant(members)
         places = np.zeros(num_nodes + 1, dtype=np.int64)
         places[members.ravel()] = np.arange(members.size)
-        self.register_buffer("places", torch.from_numpy(places[:-1].copy()), persistent=False)
+        self.places = constant(places[:-1])
 
     @property
     def num_slots(self) -> int:

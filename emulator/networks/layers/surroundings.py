@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from emulator.baselines.neighbourhood import surroundings
+from emulator.networks.layers.constant import constant
 from graphs.edges.connect import nearest
 from graphs.geometry import parallel_transport, tangent_displacement
 from graphs.mesh import Mesh
@@ -35,11 +36,6 @@ class Surroundings(nn.Module):
     winds: (eastward, northward) channels that are a vector.
     """
 
-    senders: Tensor
-    moments: Tensor | None
-    cosine: Tensor
-    sine: Tensor
-
     def __init__(self, mesh: Mesh, radius: int, winds: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
         if mesh.domain.kind == "ring" or mesh.structured:
@@ -50,31 +46,25 @@ class Surroundings(nn.Module):
             senders, moments = angular_moments(mesh, radius)
             self.num_heard = moments.shape[2]
         self.winds = tuple(winds) if mesh.domain.kind != "ring" else ()
-        self.register_buffer("senders", torch.from_numpy(np.ascontiguousarray(senders)), persistent=False)
-        table = None if moments is None else torch.from_numpy(moments).float()
-        self.register_buffer("moments", table, persistent=False)
+        self.senders = constant(senders)
+        self.moments = None if moments is None else constant(moments)
         if self.winds:
             cosine, sine = parallel_transport(mesh.positions[senders], mesh.positions[:, None])
-            for name, values in (("cosine", cosine), ("sine", sine)):  # [node, position]
-                self.register_buffer(name, torch.from_numpy(values).float(), persistent=False)
+            self.cosine, self.sine = constant(cosine), constant(sine)  # [node, position]
 
     def forward(self, values: Tensor) -> Tensor:
         node, position = self.senders.shape
         heard = values.index_select(-2, self.senders.reshape(-1)).unflatten(-2, (node, position))
         if self.winds:
-            heard = self._turned(heard)
+            cosine, sine = self.cosine.to(heard.dtype), self.sine.to(heard.dtype)
+            columns = list(heard.unbind(-1))
+            for east, north in self.winds:  # in the receivers' frames
+                u, v = columns[east], columns[north]
+                columns[east], columns[north] = cosine * u - sine * v, sine * u + cosine * v
+            heard = torch.stack(columns, dim=-1)
         if self.moments is not None:
             heard = torch.einsum("...npc,npm->...nmc", heard, self.moments.to(heard.dtype))
         return heard.flatten(-2)
-
-    def _turned(self, heard: Tensor) -> Tensor:
-        """[..., node, position, channel] with its winds in the receivers' frames."""
-        cosine, sine = self.cosine.to(heard.dtype), self.sine.to(heard.dtype)
-        columns = list(heard.unbind(-1))
-        for east, north in self.winds:
-            u, v = columns[east], columns[north]
-            columns[east], columns[north] = cosine * u - sine * v, sine * u + cosine * v
-        return torch.stack(columns, dim=-1)
 
 
 def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from emulator.networks.layers.constant import constant
 from graphs.errors import MeshcastError
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
@@ -52,17 +53,14 @@ class RingWaves(nn.Module):
     A matrix product: for a dozen of a hundred waves it takes a fifth of a fast transform's time.
     """
 
-    forwards: Tensor
-    backwards: Tensor
-
     def __init__(self, num_nodes: int, modes: int) -> None:
         super().__init__()
         _refuse_modes(modes, num_nodes // 2 + 1, f"A ring of {num_nodes} nodes")
         self.num_weights = modes
         cosine, sine = _waves(np.arange(modes), num_nodes, num_nodes)  # [wave, node]
         share = _share(modes, num_nodes)[:, None]
-        _keep(self, "forwards", np.concatenate([cosine, -sine]) / num_nodes)  # [2 · wave, node]
-        _keep(self, "backwards", np.concatenate([share * cosine, -share * sine]).T)  # [node, 2 · wave]
+        self.forwards = constant(np.concatenate([cosine, -sine]) / num_nodes)  # [2 · wave, node]
+        self.backwards = constant(np.concatenate([share * cosine, -share * sine]).T)  # [node, 2 · wave]
 
     def analysis(self, values: Tensor) -> Tensor:
         parts = (self.forwards.to(values.dtype) @ values).unflatten(1, (2, self.num_weights))
@@ -80,11 +78,6 @@ class AreaWaves(nn.Module):
         c_km = 1/(R C) Σ_rc x_rc exp(-2πi (k r / R + m c / C)),   0 <= m < modes,   |k| < modes,   R, C of the box
     """
 
-    columns_forwards: Tensor
-    columns_backwards: Tensor
-    rows_forwards: Tensor
-    rows_backwards: Tensor
-
     def __init__(self, rows: int, columns: int, modes: int) -> None:
         super().__init__()
         high, wide = rows + -(-rows // 2), columns + -(-columns // 2)
@@ -93,11 +86,11 @@ class AreaWaves(nn.Module):
         self.num_weights = modes * self.num_rows
         cosine, sine = _waves(np.arange(modes), wide, columns)
         share = _share(modes, wide)[:, None]
-        _keep(self, "columns_forwards", np.concatenate([cosine, -sine]) / wide)  # [2 · m, column]
-        _keep(self, "columns_backwards", np.concatenate([share * cosine, -share * sine]).T)  # [column, 2 · m]
+        self.columns_forwards = constant(np.concatenate([cosine, -sine]) / wide)  # [2 · m, column]
+        self.columns_backwards = constant(np.concatenate([share * cosine, -share * sine]).T)  # [column, 2 · m]
         cosine, sine = _waves(np.arange(1 - modes, modes), high, rows)
-        _keep(self, "rows_forwards", np.concatenate([cosine, sine]) / high)  # [2 · k, row]
-        _keep(self, "rows_backwards", np.concatenate([cosine, sine]))
+        self.rows_forwards = constant(np.concatenate([cosine, sine]) / high)  # [2 · k, row]
+        self.rows_backwards = constant(np.concatenate([cosine, sine]))
 
     def analysis(self, values: Tensor) -> Tensor:
         batch, _, channels = values.shape
@@ -126,9 +119,6 @@ class SphereWaves(nn.Module):
     operator is that of spherical FNOs (Bonev et al. 2023, arXiv:2306.03838, eq. 10).
     """
 
-    by_degree: Tensor
-    by_offset: Tensor
-
     def __init__(self, mesh: Mesh, modes: int) -> None:
         super().__init__()
         _refuse_other_grids(mesh)
@@ -143,8 +133,8 @@ class SphereWaves(nn.Module):
         # most degree. A place without a wave is read from one that is zero: the last, or degree 0 of the last order.
         first, second = np.arange(modes)[:, None], np.arange(modes)
         degree = first + second
-        _keep(self, "by_degree", np.where(second <= first, second * modes + first - second, modes**2 - 1).ravel())
-        _keep(self, "by_offset", np.where(degree < modes, degree * modes + first, modes - 1).ravel())
+        self.by_degree = constant(np.where(second <= first, second * modes + first - second, modes**2 - 1).ravel())
+        self.by_offset = constant(np.where(degree < modes, degree * modes + first, modes - 1).ravel())
 
     def _on(self, device: torch.device) -> SphericalTransform:
         if self.transform.device != device:
@@ -181,11 +171,6 @@ def _share(modes: int, period: int) -> NDArray[np.float64]:
     """[wave] 2 where a wave stands for its conjugate too."""
     wave = np.arange(modes)
     return np.where((wave == 0) | (2 * wave == period), 1.0, 2.0)
-
-
-def _keep(module: nn.Module, name: str, values: NDArray[np.generic]) -> None:
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
-    module.register_buffer(name, tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
 
 
 def _refuse_modes(modes: int, most: int, nodes: str) -> None:
