@@ -106,14 +106,14 @@ class TrainedEmulator:
     valid: NDArray[np.bool_] | None = None
 
     def valid_by_name(self) -> dict[str, NDArray[np.bool_]] | None:
-        """`valid` by variable, each [node]; None where every node is."""
+        """Return `valid` by variable, each [node]; None where every node is."""
         if self.valid is None:
             return None
         return dict(zip(self.statistics.names, self.valid.T, strict=True))
 
 
 def is_closed_form(config: EmulatorConfig) -> bool:
-    """True where fitting is a formula, false where it is gradient descent."""
+    """Return whether fitting is a formula, false where it is gradient descent."""
     if isinstance(config, PluginConfig):
         return not is_network(find_plugin(config.name))
     return not isinstance(config, NetworkConfig)
@@ -164,7 +164,7 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
 
 
 def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> TrainedEmulator:
-    """The emulator a checkpoint holds; nothing in the file is executed.
+    """Return the emulator a checkpoint holds; nothing in the file is executed.
 
     plugins: files of plug-ins the user trusts; a plug-in's checkpoint needs its plug-in named here or installed.
     """
@@ -189,7 +189,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
 
 
 def graphs_of(emulator: Emulator) -> ModelGraphs | None:
-    """The graphs a network emulator passes messages on; None where it passes none."""
+    """Return the graphs on which a network passes messages; None where it passes none."""
     return getattr(getattr(emulator, "network", None), "graphs", None)
 
 
@@ -226,7 +226,7 @@ def _task_from_plain(plain: Mapping[str, Any]) -> Task:
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
+    """Return versions of what the numbers depend on."""
     found = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
     for name in ("meshcast", "torch-geometric", "torch-scatter", "lightning", "anemoi-datasets", "earthkit-data"):
         try:

@@ -39,7 +39,7 @@ def save(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, A
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The arrays, on the CPU, and the metadata of a checkpoint.
+    """Return the arrays, on the CPU, and the metadata of a checkpoint.
 
     Raises MeshcastError where the file is absent, truncated, altered, of another program or of a newer format.
     """
@@ -67,7 +67,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The arrays whose names begin with a prefix, without it."""
+    """Return the arrays whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

@@ -34,7 +34,7 @@ class EmulatorConfig:
 
     @property
     def kind(self) -> str:
-        """What YAML calls it: in every kind a field, `kind: Literal["name"] = "name"`."""
+        """Return what YAML calls it: in every kind a field, `kind: Literal["name"] = "name"`."""
         raise NotImplementedError(f"{type(self).__name__} has no kind.")
 
 

@@ -12,7 +12,7 @@ WIDEST = 1 << 20  # where no network of a sane count is
 
 
 def with_parameters(config: NetworkConfig, count: int, num_parameters: Callable[[NetworkConfig], int]) -> NetworkConfig:
-    """The configuration whose width makes its trainable weights come nearest to `count`, all else as it was.
+    """Return the configuration whose width makes its trainable weights come nearest to `count`, all else as it was.
 
     The width of a graph network is `processor.latent_size`, and `hidden_size` with it at the ratio they had; that of
     a network with heads stays a multiple of them. Depth, reach and first guess are not touched. Of two widths as near

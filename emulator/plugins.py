@@ -106,7 +106,7 @@ def contributed(kind: str) -> dict[str, Any]:
 
 
 def find_plugin(name: str) -> Any:
-    """The class a plug-in registered under `name`."""
+    """Return the class a plug-in registered under `name`."""
     if name in contributed("EMULATORS"):
         return _whole(name, contributed("EMULATORS")[name])
     found = entry_points(group=GROUP, name=name)
@@ -120,7 +120,6 @@ def find_plugin(name: str) -> Any:
 
 
 def _whole(name: str, plugin: Any) -> Any:
-    """The class, once it has all that `load_plugins` asks of one."""
     lacking = [] if is_network(plugin) else [method for method in CLOSED_FORM if not hasattr(plugin, method)]
     if lacking:
         raise MeshcastError(
@@ -131,5 +130,5 @@ def _whole(name: str, plugin: Any) -> Any:
 
 
 def is_network(plugin: Any) -> bool:
-    """True where the plug-in is a network for Lightning to train, false where it fits itself."""
+    """Return whether the plug-in is a network for Lightning to train, false where it fits itself."""
     return inspect.isclass(plugin) and issubclass(plugin, nn.Module) and not hasattr(plugin, "fit")

@@ -183,7 +183,6 @@ def _linear_map(guess: NeighbourhoodMap, fields: Any, own: Any) -> Any:
 
 
 def _number(values: Any) -> Any:
-    """NaN, a masked node, is its mean."""
     tf = tensorflow()
     return tf.where(tf.math.is_nan(values), tf.zeros_like(values), values)
 

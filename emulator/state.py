@@ -28,15 +28,15 @@ class State:
 
     @property
     def now(self) -> Tensor:
-        """[batch, member, node, prognostic]: the newest fields."""
+        """Return the newest fields [batch, member, node, prognostic]."""
         return self.values[:, :, -1]
 
     def followed_by(self, values: Tensor, valid_time: NDArray[np.int64]) -> State:
-        """The state once `values` [batch, member, node, prognostic] are now; the oldest time falls off."""
+        """Return the state once `values` [batch, member, node, prognostic] are now; the oldest time falls off."""
         return State(torch.cat([self.values[:, :, 1:], values.unsqueeze(2)], dim=2), valid_time)
 
     def rows(self, index: slice | NDArray[np.int64]) -> State:
-        """A part of the batch."""
+        """Return a part of the batch."""
         if isinstance(index, slice):
             return State(self.values[index], self.valid_time[index])
         return State(

@@ -77,7 +77,7 @@ class Task:
                 )
 
     def with_role(self, role: Role) -> tuple[Variable, ...]:
-        """Variables of one role, in order."""
+        """Return variables of one role, in order."""
         return tuple(variable for variable in self.variables if variable.role == role)
 
     @property
@@ -98,17 +98,17 @@ class Task:
 
     @property
     def predicted(self) -> tuple[Variable, ...]:
-        """Prognostic, then diagnostic variables: what a forecast holds."""
+        """Return prognostic, then diagnostic variables: what a forecast holds."""
         return self.with_role("prognostic") + self.with_role("diagnostic")
 
 
 def names_of(variables: Sequence[Variable]) -> tuple[str, ...]:
-    """Their names, in order."""
+    """Return their names, in order."""
     return tuple(variable.name for variable in variables)
 
 
 def wind_pairs(task: Task) -> list[tuple[int, int]]:
-    """(eastward, northward) places among the prognostic variables of the winds."""
+    """Return (eastward, northward) places among the prognostic variables of the winds."""
     names, pairs = task.prognostic, dict[tuple[int, int], None]()
     for variable in task.with_role("prognostic"):
         if variable.partner in names:
@@ -123,6 +123,5 @@ def wind_pairs(task: Task) -> list[tuple[int, int]]:
 
 
 def _northward_first(first: str, second: str) -> bool:
-    """Whether two names are the same but for one letter, v in the first and u in the second."""
     differing = [pair for pair in zip(first.lower(), second.lower(), strict=False) if pair[0] != pair[1]]
     return len(first) == len(second) and differing == [("v", "u")]

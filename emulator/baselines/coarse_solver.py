@@ -69,10 +69,10 @@ def fields_of_shallow_water(task: Task) -> list[int]:
 
 
 def inverse(order: Sequence[int]) -> list[int]:
-    """The order that undoes an order."""
+    """Return the order that undoes an order."""
     return sorted(range(len(order)), key=order.__getitem__)
 
 
 def solver_attributes(config: object) -> dict[str, str]:
-    """What a forecast says of the solver that made it; nothing for any other emulator."""
+    """Return what a forecast says of the solver that made it; nothing for any other emulator."""
     return {TRUNCATION_ATTRIBUTE: str(config.equation.truncation)} if isinstance(config, CoarseSolverConfig) else {}

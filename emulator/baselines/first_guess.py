@@ -26,7 +26,7 @@ FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, ByKind]
 
 
 def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | SolverStep | None:
-    """The map of a ridge regression, its weights still zero; a solver's step; None for persistence."""
+    """Return the map of a ridge regression, its weights still zero; a solver's step; None for persistence."""
     match config:
         case SolverGuess():
             return SolverStep(config, inputs, mesh)
@@ -39,7 +39,7 @@ def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> Neighbo
 
 
 def of_departures(guess: FirstGuess, departures: DeparturesConfig | None) -> FirstGuess:
-    """The first guess of a network that sees these departures: it sees the same ones.
+    """Return the first guess of a network that sees these departures: it sees the same ones.
 
     Raises MeshcastError where the guess asks for others.
     """

@@ -30,7 +30,7 @@ class NormalEquations:
         return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
 
     def with_rows(self, features: Tensor, targets: Tensor) -> NormalEquations:
-        """Rows [..., feature] and [..., target] added; a target that is NaN leaves its row out, for itself alone."""
+        """Return the sums with rows [..., feature] and [..., target]; a target of NaN leaves out its row for itself."""
         x = features.detach().reshape(-1, features.shape[-1]).double()
         y = targets.detach().reshape(-1, targets.shape[-1]).double()
         there = ~torch.isnan(y)
@@ -52,12 +52,12 @@ class NormalEquations:
         return NormalEquations(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     def select(self, features: Tensor) -> NormalEquations:
-        """The same sums for some of the features, given by index."""
+        """Return the same sums for some of the features, given by index."""
         gram = self.gram[:, features][:, :, features]
         return NormalEquations(self.count, self.feature_sum[:, features], gram, self.target_sum, self.cross[features])
 
     def solve(self, penalties: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """Weights [penalty, feature, target] and intercepts [penalty, target] that minimise
+        """Return weights [penalty, feature, target] and intercepts [penalty, target] that minimise
 
             mean (y − b − w·x)² + penalty · |w|²
 

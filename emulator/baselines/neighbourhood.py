@@ -33,11 +33,11 @@ class NeighbourhoodMap(nn.Module):
         self.intercept = nn.Buffer(torch.zeros(num_outputs, dtype=torch.float64))
 
     def forward(self, features: Tensor) -> Tensor:
-        """[batch, node, output] from [batch, node, field + own]."""
+        """Return [batch, node, output] from [batch, node, field + own]."""
         return self.combine(*features.split([self.num_fields, self.num_own], dim=-1))
 
     def combine(self, fields: Tensor, own: Tensor) -> Tensor:
-        """[batch, node, output] from what is heard from every position, and what from the node alone."""
+        """Return [batch, node, output] from the features of every position, and those of the node alone."""
         weights = self.weights.to(fields.dtype)
         out = self.intercept.to(fields.dtype) + own @ weights[len(self.neighbours) * self.num_fields :]
         fields = fields.transpose(0, 1).contiguous()  # [node, batch, field]: a sender's values of all batches in a row
@@ -48,14 +48,14 @@ class NeighbourhoodMap(nn.Module):
         return out + heard.transpose(0, 1)
 
     def regressors(self, features: Tensor) -> Tensor:
-        """[batch, node, position · field + own]: what the map multiplies by its weights."""
+        """Return what the map multiplies by its weights, [batch, node, position · field + own]."""
         batch, node, _ = features.shape
         fields, own = features.split([self.num_fields, self.num_own], dim=-1)
         around = fields.index_select(1, self.neighbours.T.reshape(-1))
         return torch.cat([around.reshape(batch, node, -1), own], dim=-1)
 
     def columns_within(self, radius: int) -> Tensor:
-        """Of the regressors, the indices of those a smaller radius has, in its order."""
+        """Return the indices of the regressors that a smaller radius has, in its order."""
         positions = torch.nonzero(self.distance <= radius)
         around = positions * self.num_fields + torch.arange(self.num_fields)
         first_own = len(self.distance) * self.num_fields
@@ -63,7 +63,8 @@ class NeighbourhoodMap(nn.Module):
 
 
 def surroundings(mesh: Mesh, radius: int) -> tuple[Tensor, Tensor]:
-    """The sender [position, node] at each relative position within `radius`, and the position's distance [position].
+    """Return the sender [position, node] at each relative position within `radius`, and the position's distance
+    [position].
 
     Distance counts hops on a ring, and on a grid the larger of rows and columns. Positions are sorted from west to
     east, within that from south to north, the node itself among them.

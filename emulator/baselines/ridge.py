@@ -93,11 +93,11 @@ class Ridge(Baseline):
         return self.advance(state, self.inputs.own(forcing, state.values.shape[1]))
 
     def advance(self, state: State, own: Tensor) -> Step:
-        """A step with the forcings and statics as features of the nodes, see `Inputs.own`."""
+        """Return the next state, with forcings and statics as features of the nodes, see `Inputs.own`."""
         return self.inputs.advance(state, self.map.combine(self.inputs.fields(state), own))
 
     def equations(self, part: TrainingPart) -> NormalEquations:
-        """The sums over every step of a part, streaming."""
+        """Return the sums over every step of a training part, read in blocks."""
         equations = NormalEquations.zero(*self.map.weights.shape)
         for features, targets in self._steps(part):
             size = self.mesh.num_nodes * len(self.map.weights) * 8
@@ -123,7 +123,7 @@ class Ridge(Baseline):
 
     @torch.no_grad()
     def choose(self, equations: NormalEquations, held_out: TrainingPart) -> RidgeConfig:
-        """The configuration with the one radius and penalty whose rollouts on held-out data are best."""
+        """Return the configuration with the one radius and penalty whose rollouts on held-out data are best."""
         state, truth = starts(held_out, self.task, self.config.rollout_steps)
         penalties = self.config.penalties
         candidates = [choice for radius in self.config.radii for choice in self.narrowed(radius, penalties, equations)]
@@ -146,7 +146,6 @@ class Ridge(Baseline):
         return candidates[best].config
 
     def _log_error(self, forecast: Tensor, target: Tensor) -> float:
-        """Logarithm of the normalised RMSE, nodes counted by area; inf where the forecast blew up."""
         areas = torch.from_numpy(self.mesh.areas)[:, None]
         square = areas * ((forecast.double() - target) / self.inputs.std[: self.inputs.num_prognostic]) ** 2
         there = ~torch.isnan(target)
@@ -154,7 +153,7 @@ class Ridge(Baseline):
         return 0.5 * math.log(max(error, 1e-30)) if math.isfinite(error) else math.inf
 
     def narrowed(self, radius: int, penalties: tuple[float, ...], equations: NormalEquations) -> list[Ridge]:
-        """One emulator a penalty, solved at a radius no larger than this one's."""
+        """Return one emulator a penalty, solved at a radius no larger than this one's."""
         weights, intercepts = equations.select(self.map.columns_within(radius)).solve(penalties)
         scales = {f"inputs.{name}": buffer for name, buffer in self.inputs.state_dict().items()}
         emulators = []
@@ -166,13 +165,13 @@ class Ridge(Baseline):
 
 
 def _geometric_mean(logs: Sequence[float]) -> float:
-    """From logarithms; inf where one is."""
     mean = sum(logs) / len(logs)
     return math.exp(min(mean, 700.0)) if math.isfinite(mean) else math.inf
 
 
 def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]:
-    """The part without its last trajectories, and these; without its last dates, and these, where it has none."""
+    """Return the part without its last trajectories, and these; without its last dates, and these, where it has
+    none."""
     rows, times = part.rows, part.available
     if part.fields.ensemble_axis == "trajectory" and len(rows) >= 2:
         cut = len(rows) - max(1, round(share * len(rows)))
@@ -182,7 +181,7 @@ def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]
 
 
 def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[State, Tensor]:
-    """Up to `most` initial states spread over the part, and what followed each [step, row, 1, node, prognostic].
+    """Return up to `most` initial states spread over the part, and what followed each [step, row, 1, node, prognostic].
 
     Raises MeshcastError where the part holds no unbroken stretch of history and one step.
     """
@@ -199,7 +198,6 @@ def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[
 
 
 def _unbroken(index: NDArray[np.int64], history: int, steps: int, stride: int) -> tuple[NDArray[np.int64], int]:
-    """First indices of windows of `history + steps` times without a gap; with fewer steps where none is so long."""
     for fewer in range(min(steps, len(index) - history), 0, -1):
         whole = np.isin(index[:, None] + stride * np.arange(history + fewer), index).all(axis=1)
         if whole.any():

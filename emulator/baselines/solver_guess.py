@@ -58,12 +58,12 @@ class SolverStep(nn.Module):
 
     @property
     def winds(self) -> list[tuple[int, int]]:
-        """(eastward, northward) columns of `seen`."""
+        """Return (eastward, northward) columns of `seen`."""
         _, east, north = self.order
         return [(east, north), (len(self.order) + east, len(self.order) + north)]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The normalised next values [batch, node, predicted], and what the network sees of the solver besides.
+        """Return the normalised next values [batch, node, predicted], and what the network sees of the solver besides.
 
         Seen are the solver's change of the state and what of the state lies beyond T, [batch, node, 2 · prognostic].
         """
@@ -79,5 +79,5 @@ class SolverStep(nn.Module):
 
 
 def num_seen(guess: nn.Module | None) -> int:
-    """Features that a first guess gives the network besides its own."""
+    """Return the number of features that a first guess gives the network besides those of the inputs."""
     return len(guess.seen_std) if isinstance(guess, SolverStep) and guess.config.seen else 0

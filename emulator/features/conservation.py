@@ -45,7 +45,7 @@ class Conservation:
         self.correction: Tensor | None = None
 
     def __call__(self, before: Tensor, after: Tensor) -> Tensor:
-        """[..., node, prognostic] the state `after`, in the type of the state `before`, with its area means.
+        """Return the state `after` [..., node, prognostic] with the area means and the type of the state `before`.
 
         NaN in the state before is a masked node: it counts nowhere.
         """

@@ -42,7 +42,7 @@ class DeparturesConfig:
 
 
 def build_inputs(departures: DeparturesConfig | None, task: Task, mesh: Mesh, num_statics: int | None = None) -> Inputs:
-    """The features of states as they are, or of their departures."""
+    """Return the features of states as they are, or of their departures."""
     if departures is None:
         return Inputs(task, mesh, num_statics)
     return DepartureInputs(departures, task, mesh, num_statics)
@@ -86,7 +86,8 @@ class DepartureInputs(Inputs):
         return super().own(forcing[:, -self.shown - 1 :], member)
 
     def base(self, state: State) -> Tensor:
-        """[batch · member, node, predicted] the climatology of the next state, with the mean anomaly of the last."""
+        """Return the climatology [batch · member, node, predicted] of the next state, with the mean anomaly of the
+        last."""
         following = self.task.time_step.advance(state.valid_time)
         every = (-1, state.values.shape[1], -1, -1)  # every member, where none has a mean anomaly of its own too
         prognostic, diagnostic = self.climatology.at(following, self.mean.dtype)

@@ -77,7 +77,7 @@ class Inputs(nn.Module):
             self.statics.copy_(torch.from_numpy((values - values.mean(axis=0)) / _no_zero(values.std(axis=0))))
 
     def features(self, state: State, forcing: Tensor) -> Tensor:
-        """[batch · member, node, feature]: normalised history, forcings then and at the target, statics, boundary.
+        """Return [batch · member, node, feature]: normalised history, forcings, statics, boundary.
 
         In the type of the scales.
         """
@@ -88,7 +88,7 @@ class Inputs(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def change_of_boundary(self, state: State, given: Tensor) -> Tensor:
-        """[batch · member, node, prognostic + 1]: what the boundary changes by in this step, normalised; where it is.
+        """Return the normalised change at the boundary, and where it is, [batch · member, node, prognostic + 1].
 
         given: [batch, history + 1, node, prognostic] the boundary's values at the target time, last.
         """
@@ -103,7 +103,7 @@ class Inputs(nn.Module):
         return torch.cat([change, where], dim=-1).flatten(0, 1)
 
     def fields(self, state: State) -> Tensor:
-        """[batch · member, node, num_fields] of the features: the normalised history."""
+        """Return [batch · member, node, num_fields] of the features: the normalised history."""
         batch, member, history, node, variables = state.values.shape
         count = self.num_prognostic
         fields = (state.values.to(self.mean.dtype) - self.mean[:count]) / self.std[:count]
@@ -111,7 +111,7 @@ class Inputs(nn.Module):
         return fields.permute(0, 1, 3, 2, 4).reshape(batch * member, node, history * variables)
 
     def own(self, forcing: Tensor, member: int) -> Tensor:
-        """[batch · member, node, num_own] of the features: forcings then and at the target, statics."""
+        """Return [batch · member, node, num_own] of the features: forcings then and at the target, statics."""
         batch, _, node, _ = forcing.shape
         given = (forcing.to(self.mean.dtype) - self.forcing_mean) / self.forcing_std
         given = torch.nan_to_num(given)  # sea ice on land, say
@@ -119,15 +119,15 @@ class Inputs(nn.Module):
         return torch.cat([given, self.statics.expand(batch * member, -1, -1)], dim=-1)
 
     def base(self, state: State) -> Tensor:
-        """The mean: what the next state is normalised relative to; broadcasts to [batch · member, node, predicted]."""
+        """Return what the next state is normalised relative to, broadcast to [batch · member, node, predicted]."""
         return self.mean
 
     def targets(self, state: State, values: Tensor) -> Tensor:
-        """The next state's values [batch · member, node, predicted], normalised."""
+        """Return the next state's values [batch · member, node, predicted], normalised."""
         return (values - self.base(state)) / self.std
 
     def advance(self, state: State, normalised: Tensor) -> tuple[State, Tensor | None]:
-        """The next state and the diagnostic variables, from normalised values [batch · member, node, predicted]."""
+        """Return the next state and diagnostic variables from normalised [batch · member, node, predicted]."""
         values = normalised * self.std + self.base(state)
         values = values.clamp(self.lower.to(values.dtype), self.upper.to(values.dtype))
         values = values.reshape(*state.now.shape[:-1], -1)
@@ -139,7 +139,7 @@ class Inputs(nn.Module):
 
 
 def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation [forcing] over nodes and training times; NaN (masked nodes) is not counted.
+    """Return mean and standard deviation [forcing] over nodes and training times; NaN (masked nodes) is not counted.
 
     Of a long series 256 times drawn at random are enough; evenly spaced ones could all fall on one hour of the day.
     A forcing that never varies gets std 1. Raises MeshcastError where one has no value.
@@ -157,7 +157,8 @@ def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np
 
 
 def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:
-    """[node] a static variable: computed from the mesh, or read at the first training date; NaN there is its mean."""
+    """Return a static variable [node]: computed from the mesh, or read at the first training date; NaN there is its
+    mean."""
     if name not in part.fields.variables and name in STATIC_FEATURES:
         return STATIC_FEATURES[name](part.fields.mesh)
     values = part.fields.read(part.available[:1], [name], part.rows[:1])[0, 0, :, 0].astype(np.float64)

@@ -47,7 +47,7 @@ class PeriodicMean(nn.Module):
             self.mean.copy_(torch.from_numpy(total / count))
 
     def at(self, valid_time: NDArray[np.int64], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Prognostic and diagnostic climatology [batch, 1, node, variable] at `valid_time` [batch].
+        """Return prognostic and diagnostic climatology [batch, 1, node, variable] at `valid_time` [batch].
 
         Raises MeshcastError at an hour or month the training part does not hold.
         """
@@ -55,7 +55,8 @@ class PeriodicMean(nn.Module):
         return mean[..., : self.num_prognostic], mean[..., self.num_prognostic :]
 
     def over(self, valid_time: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
-        """[batch, 1, node, prognostic] the climatology averaged over the times [batch, time]; raises as `at` does."""
+        """Return the climatology averaged [batch, 1, node, prognostic] over the times [batch, time]; raises as `at`
+        does."""
         bins = self._bins(valid_time.ravel()).reshape(valid_time.shape)
         share = nn.functional.one_hot(bins, len(self.mean)).to(dtype).mean(dim=1)  # [batch, bin]
         mean = self.mean[..., : self.num_prognostic].to(dtype).nan_to_num()  # hours and months not seen count nothing
@@ -75,7 +76,7 @@ class PeriodicMean(nn.Module):
 
 
 def bin_of(valid_time: NDArray[np.int64], period: Period) -> NDArray[np.int64]:
-    """The hour (0 to 23), the month (0 to 11) or both (month · 24 + hour) of each time, in UTC."""
+    """Return the hour (0 to 23), the month (0 to 11) or both (month · 24 + hour) of each time, in UTC."""
     hour = np.asarray(valid_time, dtype=np.int64) // 3600 % 24
     month = to_datetime(valid_time).astype("datetime64[M]").astype(np.int64) % 12
     match period:

@@ -29,7 +29,8 @@ C = TypeVar("C")
 
 
 def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:
-    """The configuration of class `cls` in a YAML file (or a mapping already read), with overrides such as `a.b=3`.
+    """Return the configuration of class `cls` in a YAML file (or a mapping already read), with overrides such as
+    `a.b=3`.
 
     Keys the class does not know are refused at every level. An override's value is read as YAML; a whole section is
     replaced by `model={kind: cnn, width: 16}`. A class whose keys have changed refuses the old ones in a static method
@@ -48,7 +49,7 @@ def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence
 
 
 def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[str] = ()) -> Any:
-    """The configuration in a YAML file, of the class whose `kind` it names; of the first where it names none."""
+    """Return the configuration in a YAML file, of the class whose `kind` it names; of the first where it names none."""
     kind = dict(text.split("=", 1) for text in overrides if "=" in text).get("kind", read_yaml(path).get("kind"))
     by_kind: dict[Any, type] = {tag: cls for cls in classes for tag in kinds_of(cls)}
     if kind is not None and kind not in by_kind:
@@ -59,12 +60,12 @@ def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[s
 
 
 def sections(path: str | Path) -> frozenset[str]:
-    """The names of a file's sections, for a command that takes configurations of more than one class."""
+    """Return the names of a file's sections, for a command that takes configurations of more than one class."""
     return frozenset(read_yaml(path))
 
 
 def resolve(config: Any) -> Any:
-    """The configuration in plain types, every default spelt out: what YAML, JSON and a checkpoint's metadata hold."""
+    """Return the configuration in plain types, every default spelt out, as YAML and checkpoints hold it."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {item.name: resolve(getattr(config, item.name)) for item in dataclasses.fields(config)}
     if isinstance(config, Mapping):

@@ -15,7 +15,7 @@ Location = tuple[str | int, ...]
 
 
 def describe(cls: Any, content: Any, item: Mapping[str, Any], location: Location) -> str:
-    """One of pydantic's errors in the words of this house.
+    """Return one of pydantic's errors in our words.
 
     cls, content: the configuration's class, and the plain types that did not fit it.
     location: from `locate`.
@@ -49,19 +49,19 @@ def describe(cls: Any, content: Any, item: Mapping[str, Any], location: Location
 
 
 def nearest(came: Any, valid: Iterable[str]) -> str:
-    """A question that names the valid word nearest to what came; empty where none is near."""
+    """Return a question that names the valid word nearest to what came; empty where none is near."""
     near = difflib.get_close_matches(str(came), valid, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def show(value: Any) -> str:
-    """A value, not too long."""
+    """Return the text of a value, cut at 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def dotted(location: Sequence[str | int]) -> str:
-    """`a.0.b`"""
+    """Return a location as `a.0.b`."""
     return ".".join(str(key) for key in location)
 
 

@@ -34,7 +34,7 @@ class TimeStep:
 
     @classmethod
     def parse(cls, text: str) -> TimeStep:
-        """A step from `90s`, `10m` (minutes, as Anemoi reads it), `6h`, `1d`, `1 month` or `1 year`."""
+        """Return a step from `90s`, `10m` (minutes, as Anemoi reads it), `6h`, `1d`, `1 month` or `1 year`."""
         if match := re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", text):
             count, unit = int(match[1]), match[2] if len(match[2]) < 3 else match[2].removesuffix("s")
             if unit in SECONDS and count > 0:
@@ -55,7 +55,7 @@ class TimeStep:
         return f"{self.count}s"
 
     def advance(self, valid_time: NDArray[np.int64], steps: int | NDArray[np.int64] = 1) -> NDArray[np.int64]:
-        """Times `steps` steps later (earlier where negative).
+        """Return times `steps` steps later (earlier where negative).
 
         valid_time: int64 seconds since 1970 UTC, any shape. A calendar step keeps the day of the month and the time
         of day; a day the target month lacks becomes its last (31 January + 1 month = 28 or 29 February).
@@ -73,7 +73,7 @@ class TimeStep:
         return shifted.astype(np.int64)
 
     def times(self, count: int) -> TimeStep:
-        """The step `count` times as long."""
+        """Return the step `count` times as long."""
         true_length = None if self.true_length is None else self.true_length * count
         return replace(self, count=self.count * count, true_length=true_length)
 
@@ -85,7 +85,7 @@ class TimeStep:
         return int(months[1] - months[0]) // self.count
 
     def frames(self, shorter: TimeStep) -> int:
-        """How many of a shorter step make this one: every how-manieth frame of a series the step goes to.
+        """Return how many of a shorter step make this one: every how-manieth frame of a series the step goes to.
 
         Raises MeshcastError where this is no multiple of it.
         """
@@ -100,7 +100,7 @@ class TimeStep:
         return whole
 
     def steps_in(self, duration: str, what: str = "lead time") -> int:
-        """Whole steps in a duration such as `5d`, `6 month`, `40 steps`, or a length of the equation's own time.
+        """Return whole steps in a duration such as `5d`, `6 month`, `40 steps`, or a length of the equation's own time.
 
         what: the duration is, for the message.
         Raises MeshcastError where the duration is no multiple of the step, naming the nearest ones that are.
@@ -125,7 +125,7 @@ class TimeStep:
         return whole
 
     def moment(self, valid_time: int | np.integer) -> str:
-        """A time for a person: a date, or the equation's own time."""
+        """Return a time for a person: a date, or the equation's own time."""
         if self.true_length is not None:
             return f"{valid_time / self.count * self.true_length:g}"
         return str(np.datetime64(int(valid_time), "s"))
@@ -150,10 +150,10 @@ class TimeStep:
 
 
 def to_seconds(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """datetime64 of any unit as int64 seconds since 1970 UTC."""
+    """Return datetime64 of any unit as int64 seconds since 1970 UTC."""
     return np.asarray(times).astype("datetime64[s]").astype(np.int64)
 
 
 def to_datetime(seconds: NDArray[np.int64]) -> NDArray[np.datetime64]:
-    """int64 seconds since 1970 UTC as datetime64[s]."""
+    """Return int64 seconds since 1970 UTC as datetime64[s]."""
     return np.asarray(seconds, dtype=np.int64).astype("datetime64[s]")

@@ -58,7 +58,7 @@ class NetworkConfig(EmulatorConfig):
 
     @property
     def width_unit(self) -> int:
-        """What the width must be a multiple of."""
+        """Return what the width must be a multiple of."""
         return 1
 
     def least_weights(self, num_nodes: int) -> int:

@@ -138,7 +138,7 @@ class EncodeProcessDecode(nn.Module):
 
     @property
     def graphs(self) -> ModelGraphs:
-        """The graphs it was built from, as a checkpoint keeps them."""
+        """Return the graphs it was built from, as a checkpoint keeps them."""
         if self.mesh is None:
             return ModelGraphs(self.processor_graph.graph)
         return ModelGraphs(
@@ -149,14 +149,12 @@ class EncodeProcessDecode(nn.Module):
 def _kernels(
     config: ProcessorConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
 ) -> AngularKernels | None:
-    """What kernel messages along edges that all differ share between layers."""
     if config.kind != "kernel":
         return None
     return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
 
 
 def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None, num_vectors: int) -> nn.Module:
-    """One round of messages along edges that all differ."""
     if kernels is not None:
         return AngularKernelLayer(config.latent_size, kernels, config.hidden_size)
     return InteractionLayer(config.latent_size, graph.edge_features.shape[1], config.hidden_size, num_vectors)

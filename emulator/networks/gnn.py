@@ -62,7 +62,7 @@ class GNNConfig(NetworkConfig):
 
     @property
     def width(self) -> int:
-        """Features of a node between layers."""
+        """Return the number of features of a node between layers."""
         return self.processor.latent_size
 
     def with_width(self, width: int) -> Self:

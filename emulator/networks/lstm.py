@@ -70,7 +70,7 @@ class LSTM(nn.Module):
         zeroed(self.decoder)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """[sample, output] from [sample, time, input]."""
+        """Return from [sample, output] [sample, time, input]."""
         return self.decoder(self.lstm(sequence)[0][:, -1])
 
 
@@ -106,5 +106,5 @@ class WholeLSTM(nn.Module):
 
 
 def default_radius(mesh: Mesh) -> int:
-    """Eight hops on a ring, as far as it goes, and the adjoining nodes elsewhere."""
+    """Return eight hops on a ring, as far as it goes, and the adjoining nodes elsewhere."""
     return max(1, min(RING_RADIUS, (mesh.num_nodes - 1) // 2)) if mesh.domain.kind == "ring" else SPHERE_RADIUS

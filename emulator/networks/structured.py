@@ -57,7 +57,7 @@ class Edges:
 
     @classmethod
     def of(cls, mesh: Mesh) -> Edges:
-        """Of a ring, or of a grid of latitudes and longitudes, global or limited."""
+        """Return of a ring, or of a grid of latitudes and longitudes, global or limited."""
         if mesh.domain.kind == "ring":
             return cls(wraps=True, first="none", last="none")
         if not mesh.domain.periodic:
@@ -73,11 +73,11 @@ class Edges:
         return self.first != "none"
 
     def halved(self, rows: int) -> Edges:
-        """Of every second row, from the first on, out of `rows`: the last pole may fall between rows."""
+        """Return of every second row, from the first on, out of `rows`: the last pole may fall between rows."""
         return self if rows % 2 or self.last != "pole" else replace(self, last="cap")
 
     def pad(self, values: Tensor, reach: int) -> Tensor:
-        """[batch, channel, row + 2 · reach, column + 2 · reach], of a ring its one row."""
+        """Return [batch, channel, row + 2 · reach, column + 2 · reach] of a ring its one row."""
         rows, columns = values.shape[2:]
         least = max(reach + (edge == "pole") if edge in ("cap", "pole") else 1 for edge in (self.first, self.last))
         if least > rows or (self.wraps and reach > columns):
@@ -103,7 +103,6 @@ def _row_edge(latitude: float, step: float) -> RowEdge:
 
 
 def _beyond(values: Tensor, reach: int, edge: RowEdge, side: Literal["before", "after"]) -> Tensor:
-    """The `reach` rows before the first row or after the last."""
     rows, columns = values.shape[2:]
     if edge == "replicate":
         return values[:, :, : 1 if side == "before" else None][:, :, -1:].expand(-1, -1, reach, -1)
@@ -143,7 +142,7 @@ class PaddedUpsampling(nn.Module):
         self.convolution = nn.ConvTranspose2d(num_inputs, num_outputs, _both(edges, 3), stride=_both(edges, 2))
 
     def forward(self, values: Tensor, rows: int, columns: int) -> Tensor:
-        """[batch, channel, row, column] of that many; node i of the input is node 2 i of the output."""
+        """Return of [batch, channel, row, column] that many; node i of the input is node 2 i of the output."""
         wide = self.convolution(self.edges.pad(values, 1))
         first = 3 if self.edges.has_rows else 0  # what the padding adds at twice the resolution, and the kernel's arm
         return wide[:, :, first : first + rows, 3 : 3 + columns]

@@ -69,7 +69,7 @@ class UNet(nn.Module):
 
 
 def double_convolution(num_inputs: int, num_outputs: int, edges: Edges) -> nn.Sequential:
-    """Twice a convolution, a group normalisation and a ReLU."""
+    """Return twice a convolution, a group normalisation and a ReLU."""
     layers: list[nn.Module] = []
     for channels in (num_inputs, num_outputs):
         layers += [PaddedConvolution(channels, num_outputs, edges), nn.GroupNorm(1, num_outputs), nn.ReLU()]

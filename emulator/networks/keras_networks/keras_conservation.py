@@ -9,7 +9,7 @@ from emulator.networks.keras_networks.tensorflow_library import tensorflow
 
 
 def with_means_kept(before: Any, after: Any, lower: Any, upper: Any, areas: Any, columns: Sequence[int]) -> Any:
-    """`emulator.features.conservation.Conservation` but for its repair of the last digit, differentiable.
+    """Return what `emulator.features.conservation.Conservation` does but for its repair of the last digit.
 
     before: [batch, node, conserved] the state before; NaN is a masked node, which counts nowhere.
     after: [batch, node, variable] the state after, of which `columns` are the conserved ones, in the order of `before`.

@@ -70,7 +70,7 @@ def torch_twin(config: KerasConfig, layout: FeatureLayout, mesh: Mesh) -> nn.Mod
 
 
 def keras_network_of(twin: nn.Module, layout: FeatureLayout, mesh: Mesh, kind: str = "twin") -> KerasNetwork:
-    """A torch network, with its weights, in Keras."""
+    """Return a torch network, with its weights, in Keras."""
     library = keras()
     features = library.Input((mesh.num_nodes, layout.num_inputs), name="features")
     weights: Weights = {}
@@ -146,7 +146,7 @@ def _convolutions(twin: ConvolutionalNetwork, field: Any, weights: Weights) -> A
 
 
 def pad(edges: Edges, values: Any, reach: int) -> Any:
-    """[batch, row + 2 · reach, column + 2 · reach, channel]: `Edges.pad` with channels last."""
+    """Return [batch, row + 2 · reach, column + 2 · reach, channel] as `Edges.pad` does, with channels last."""
     edges.pad(torch.empty(1, 1, *values.shape[1:3]), reach)  # refuses what reaches too far
     ops = keras().ops
     if edges.has_rows and reach:
@@ -161,7 +161,6 @@ def pad(edges: Edges, values: Any, reach: int) -> Any:
 
 
 def _beyond(values: Any, reach: int, edge: str) -> Any:
-    """The `reach` rows before the first, farthest first."""
     ops = keras().ops
     if edge == "replicate":
         return ops.repeat(values[:, :1], reach, axis=1)

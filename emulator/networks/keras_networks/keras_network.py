@@ -42,7 +42,7 @@ class KerasNetwork(nn.Module):
 
     @property
     def model(self) -> Any:
-        """The Keras model."""
+        """Return the Keras model."""
         return self._compiled.model
 
     def forward(self, features: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class KerasNetwork(nn.Module):
         return torch.tensor(answer.numpy(), device=features.device)
 
     def arrays(self) -> list[NDArray[np.float32]]:
-        """The weights, in the order of the model's trainable variables."""
+        """Return the weights, in the order of the model's trainable variables."""
         return [self.get_parameter(name).detach().cpu().numpy() for name in self.names]
 
     def give(self) -> None:
@@ -85,6 +85,6 @@ class _Compiled:
 
 
 def name_of(variable: Any) -> str:
-    """`layer.variable` of a Keras variable, whose path names cells between the two."""
+    """Return `layer.variable` of a Keras variable, whose path names cells between the two."""
     layer, *_, which = variable.path.split("/")
     return f"{layer}.{which}"

@@ -14,7 +14,7 @@ from graphs.errors import MeshcastError, MissingExtraError
 
 
 def tensorflow(kind: str = "keras_cnn") -> ModuleType:
-    """TensorFlow.
+    """Return the library TensorFlow.
 
     kind: of the emulator that needs it, for the message. Raises MissingExtraError where it is absent.
     """
@@ -31,7 +31,7 @@ def tensorflow(kind: str = "keras_cnn") -> ModuleType:
 
 
 def keras(kind: str = "keras_cnn") -> ModuleType:
-    """Keras on TensorFlow.
+    """Return the library Keras on TensorFlow.
 
     Raises MissingExtraError where either is absent, MeshcastError where Keras is in use already on another library.
     """
@@ -55,7 +55,6 @@ def _absent(kind: str, library: str, error: ImportError) -> MissingExtraError:
 
 
 def _share_the_machine(tensorflow: ModuleType) -> None:
-    """Take as many threads as torch takes, and of a GPU the memory that is needed, where nothing is running yet."""
     config = tensorflow.config
     try:
         config.threading.set_intra_op_parallelism_threads(torch.get_num_threads())

@@ -31,7 +31,7 @@ def sum_by_receiver(messages: Tensor, graph: Graph, backend: str | None = None) 
 
 
 def backend_on(device: torch.device) -> str:
-    """torch_scatter where it was compiled for the device: without a CUDA compiler it is built for the CPU alone."""
+    """Return torch_scatter where it was compiled for the device, which for a GPU needs a CUDA compiler."""
     if segment_csr is None or (device.type != "cpu" and not _compiled_for_cuda()):
         return "torch"
     return "torch_scatter"
@@ -42,7 +42,7 @@ def _compiled_for_cuda() -> bool:
 
 
 def at_senders(features: Tensor, graph: Graph) -> Tensor:
-    """The sender's features on each edge, [..., sender, channel] to [..., edge, channel].
+    """Return the sender's features on each edge, [..., sender, channel] to [..., edge, channel].
 
     `index_select`, since the gradient of `features[index]` depends on the order in which threads finish.
     """
@@ -50,12 +50,12 @@ def at_senders(features: Tensor, graph: Graph) -> Tensor:
 
 
 def at_receivers(features: Tensor, graph: Graph) -> Tensor:
-    """The receiver's features on each edge, [..., receiver, channel] to [..., edge, channel]."""
+    """Return the receiver's features on each edge, [..., receiver, channel] to [..., edge, channel]."""
     return features.index_select(-2, graph.receivers)
 
 
 def edge_weights(graph: Graph, dtype: torch.dtype) -> Tensor | None:
-    """[edge, 1] what a message counts in its receiver's sum, or None where all count one.
+    """Return what a message counts in its receiver's sum [edge, 1], or None where all count one.
 
     Barycentric weights from mesh to grid, where a message fades as its node ceases to be a corner of the triangle
     around the receiver; shares of area from grid to mesh, whose nodes crowd at the poles.
@@ -67,5 +67,5 @@ def edge_weights(graph: Graph, dtype: torch.dtype) -> Tensor | None:
 
 
 def zeros_beyond(features: Tensor) -> Tensor:
-    """[..., node, channel] with one more node of zeros at the end: what an absent neighbour sends."""
+    """Return [..., node, channel] with one more node of zeros at the end: what an absent neighbour sends."""
     return torch.nn.functional.pad(features, (0, 0, 0, 1))

@@ -48,7 +48,8 @@ class AngularKernels(nn.Module):
         self.octaves = nn.ModuleList(_Octave(*matrices) for matrices in octaves)
 
     def heard(self, octave: int, senders: Tensor) -> Tensor:
-        """[kernel, receiver · batch, channel] the sums over an octave's edges of senders [node, batch, channel]."""
+        """Return the sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch,
+        channel]."""
         part = self.octaves[octave]
         assert isinstance(part, _Octave)
         num_receivers, batch, count = len(part.receivers), senders.shape[1], self.num_vectors
@@ -81,7 +82,7 @@ class AngularKernelLayer(nn.Module):
         self.out = nn.Linear(hidden_size, latent_size)
 
     def forward(self, kernels: AngularKernels, senders: Tensor, receivers: Tensor) -> Tensor:
-        """[batch, receiver, latent] from senders [batch, sender, latent] and receivers [batch, receiver, latent].
+        """Return [batch, receiver, latent] from senders [batch, sender, latent] and receivers alike.
 
         Works node by node, batch inside, as the sparse products want it; the transposes are views and cost nothing
         from the second layer on.
@@ -109,11 +110,11 @@ class _Octave(nn.Module):
         self.vectors = None if vectors is None else _Sparse(vectors)
 
     def take(self, values: Tensor) -> Tensor:
-        """The rows of this octave's receivers."""
+        """Return the rows of this octave's receivers."""
         return values[: len(self.receivers)] if self.leading else values.index_select(0, self.receivers)
 
     def put(self, values: Tensor, rows: Tensor) -> Tensor:
-        """`values` with those rows in place of its own."""
+        """Return `values` with those rows in place of its own."""
         if len(self.receivers) == len(values) and self.leading:
             return rows
         if self.leading:
@@ -135,7 +136,7 @@ class _Sparse(nn.Module):
         self._made: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def pair(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The matrix and its transpose as torch's CSR tensors."""
+        """Return the matrix and its transpose as torch's CSR tensors."""
         if dtype not in self._made:
             rows, columns = self.shape
             self._made[dtype] = (
@@ -172,7 +173,6 @@ class _Product(torch.autograd.Function):
 
 
 def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
-    """The product in single precision at least: sparse matrices know no other under autocast."""
     dense = dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense
     with torch.autocast(dense.device.type, enabled=False):
         return _Product.apply(dense.contiguous(), *matrix.pair(dense.dtype))
@@ -218,7 +218,6 @@ def _octaves(
 def _turning(
     rows: Places, columns: Places, values: Array, cosine: Array, sine: Array, shape: tuple[int, int]
 ) -> csr_matrix:
-    """The matrix of these values, each a 2 x 2 rotation: it turns vectors as it sums them."""
     rows, columns = 2 * rows, 2 * columns
     turned = np.concatenate([cosine * values, -sine * values, sine * values, cosine * values])
     places = np.concatenate([rows, rows, rows + 1, rows + 1]), np.concatenate([columns, columns + 1] * 2)

@@ -44,7 +44,7 @@ class CartesianWinds(nn.Module):
         self.order = constant(np.array(self._order(layout)))
 
     def enter(self, features: Tensor) -> Tensor:
-        """[batch, node, input] as `inside` orders it."""
+        """Return [batch, node, input] as `inside` orders it."""
         if not self.winds:
             return features
         east, north = self.axes.to(features.dtype)
@@ -56,7 +56,7 @@ class CartesianWinds(nn.Module):
         return torch.stack(columns, dim=-1).index_select(-1, self.order)
 
     def leave(self, output: Tensor) -> Tensor:
-        """[batch, node, output] with components east and north, from the output of a network inside."""
+        """Return [batch, node, output] with components east and north, from the output of a network inside."""
         if not self.output_winds:
             return output
         columns = list(output.unbind(-1))
@@ -66,7 +66,6 @@ class CartesianWinds(nn.Module):
         return torch.stack(columns, dim=-1)
 
     def _order(self, layout: FeatureLayout) -> list[int]:
-        """Where each column of `inside` stands when all z follow all columns."""
         order: list[int] = []
         block = layout.num_prognostic
         third = {u: layout.num_inputs + k for k, (u, _) in enumerate(self.winds)}

@@ -58,28 +58,28 @@ class FeatureLayout:
 
     @property
     def num_fields(self) -> int:
-        """Columns that hold the fields of all times shown; they come first."""
+        """Return the number of columns that hold the fields of all times shown; they come first."""
         return self.times * self.num_prognostic
 
     @property
     def num_each(self) -> int:
-        """Channels of one time in `sequence`."""
+        """Return the number of channels of one time in `sequence`."""
         return self.num_prognostic + 2 * self.num_forcing + self.num_rest
 
     @property
     def num_rest(self) -> int:
-        """Columns that belong to no time."""
+        """Return the number of columns that belong to no time."""
         return self.num_inputs - self.num_fields - (self.times + 1) * self.num_forcing
 
     @property
     def sequence_winds(self) -> tuple[tuple[int, int], ...]:
-        """(eastward, northward) channels of `sequence`: the winds of a time, then those that belong to none."""
+        """Return (eastward, northward) channels of `sequence`: the winds of a time, then those that belong to none."""
         gone = self.num_inputs - self.num_each  # columns before the rest, less channels before it
         still = [(east - gone, north - gone) for east, north in self.winds if east >= self.num_fields]
         return (*(pair for pair in self.winds if max(pair) < self.num_prognostic), *still)
 
     def sequence(self, features: Tensor) -> Tensor:
-        """[batch, time, node, channel]: at each time its fields and forcings, the target's forcings, and the rest."""
+        """Return [batch, time, node, channel]: fields and forcings of each time, the target's forcings, the rest."""
         batch, node, _ = features.shape
         sizes = [self.num_fields, self.times * self.num_forcing, self.num_forcing, self.num_rest]
         fields, forcings, target, rest = features.split(sizes, dim=-1)

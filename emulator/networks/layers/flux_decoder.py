@@ -49,7 +49,7 @@ class FluxDecoder(nn.Module):
         return gained * self.per_area
 
     def fluxes(self, latent: Tensor) -> Tensor:
-        """[batch, edge, output] from each edge's first node to its second: N times the area times the change."""
+        """Return [batch, edge, output] from each edge's first node to its second: N times the area times the change."""
         first, second = self.edges
         sent, received = self.from_first(latent), self.from_second(latent)
         there = self.from_edge(torch.cat([self.towards, self.back], dim=-1))  # [edge, hidden]
@@ -60,7 +60,7 @@ class FluxDecoder(nn.Module):
 
 
 def finest_edges(graph: Graph, mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of each undirected edge, its place in the graph from the lower to the higher node, and back: [edge] each.
+    """Return where each undirected edge stands in the graph, [edge] from the lower to the higher node, and [edge] back.
 
     The sides of the mesh's triangles, where it has some and the graph holds them, else all edges of the graph.
     Raises MeshcastError where an edge has no way back.

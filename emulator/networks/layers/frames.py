@@ -13,14 +13,14 @@ from graphs.graph import Graph
 
 
 def rotation(graph: Graph, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """[edge, 1] cosine and sine of the angle from each sender's frame to its receiver's."""
+    """Return [edge, 1] cosine and sine of the angle from each sender's frame to its receiver's."""
     columns = [graph.feature_names.index(name) for name in ("rotation_cos", "rotation_sin")]
     cosine, sine = graph.edge_features[:, columns].to(dtype).split(1, dim=1)
     return cosine, sine
 
 
 def has_frames(graph: Graph) -> bool:
-    """Whether the nodes have frames that differ; those of a ring do not."""
+    """Return whether the nodes have frames that differ; those of a ring do not."""
     return "rotation_cos" in graph.feature_names
 
 
@@ -42,7 +42,7 @@ class NodeEmbedding(nn.Module):
         self.across = nn.Linear(len(winds), num_vectors, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[batch, node, latent] from [batch, node, input]."""
+        """Return [batch, node, latent] from [batch, node, input]."""
         u, v = (features.index_select(-1, column) for column in self.columns)
         east, north = self.along(u) - self.across(v), self.across(u) + self.along(v)
         return torch.cat([east, north, self.scalars(features)], dim=-1)

@@ -48,7 +48,7 @@ class MessagePassing(nn.Module):
 
     @property
     def graphs(self) -> ModelGraphs:
-        """The graph it was built from, as a checkpoint keeps it."""
+        """Return the graph it was built from, as a checkpoint keeps it."""
         return ModelGraphs(self.graph.graph)
 
 

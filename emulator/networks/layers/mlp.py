@@ -9,7 +9,7 @@ from torch import nn
 
 
 def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
-    """Linear layers of the given sizes with SiLU between them.
+    """Return linear layers of the given sizes with SiLU between them.
 
     zero_last: start the last layer at zero, so that what the network adds is nothing until it has learned something.
     """

@@ -37,16 +37,17 @@ class Patches(nn.Module):
         return self.members.shape[1]
 
     def gather(self, values: Tensor) -> Tensor:
-        """[.., patch, slot, channel] of values [.., node, channel], zero where there is no node."""
+        """Return [.., patch, slot, channel] from [.., node, channel], zero where there is no node."""
         return zeros_beyond(values).index_select(-2, self.members.reshape(-1)).unflatten(-2, self.members.shape)
 
     def scatter(self, values: Tensor) -> Tensor:
-        """[.., node, channel] of values [.., patch, slot, channel]."""
+        """Return [.., node, channel] from [.., patch, slot, channel]."""
         return values.flatten(-3, -2).index_select(-2, self.places)
 
 
 def patches_of(mesh: Mesh, size: int) -> Patches:
-    """Patches of `size` consecutive nodes on a ring, of size x size rows and columns on a grid, of at most size x size
+    """Return patches of `size` consecutive nodes on a ring, of size x size rows and columns on a grid, of at most
+    size x size
     nodes elsewhere, where all nodes are halved along their longest extent until they are that few.
 
     On a ring and a grid a slot is one place within every patch, and the last patches are smaller where the size does
@@ -61,7 +62,8 @@ def patches_of(mesh: Mesh, size: int) -> Patches:
 
 
 def centres(patches: Patches, mesh: Mesh) -> Array:
-    """[patch, coordinate] unit vectors to the middle of each patch; of one around a whole circle, to a node of it."""
+    """Return unit vectors [patch, coordinate] to the middle of each patch; of one around a whole circle, to a node of
+    it."""
     members = patches.members.numpy()
     positions = np.concatenate([mesh.positions, np.zeros((1, mesh.positions.shape[1]))])[members]
     middle = positions.sum(axis=1)
@@ -70,7 +72,8 @@ def centres(patches: Patches, mesh: Mesh) -> Array:
 
 
 def offsets_within(patches: Patches, mesh: Mesh) -> tuple[Array, NDArray[np.bool_]]:
-    """[patch, slot, coordinate] from each patch's centre to its nodes, the longest one long, and [patch, slot] where
+    """Return [patch, slot, coordinate] from each patch's centre to its nodes, the longest one long, and [patch, slot]
+    where
     there are nodes; without one, zero."""
     members = patches.members.numpy()
     present = members < mesh.num_nodes
@@ -80,7 +83,7 @@ def offsets_within(patches: Patches, mesh: Mesh) -> tuple[Array, NDArray[np.bool
 
 
 def place_encoding(positions: Array, mesh: Mesh) -> Array:
-    """[place, feature] what tells one place from another, smooth on the mesh and periodic where it is.
+    """Return [place, feature] what tells one place from another, smooth on the mesh and periodic where it is.
 
     - ring: cos kθ and sin kθ for k = 1 ... half the places, at most 32;
     - sphere: real spherical harmonics, their mean square one, up to degree 7 and as far as the places resolve them;
@@ -113,7 +116,6 @@ def _blocks(mesh: Mesh, size: int) -> NDArray[np.int64]:
 
 
 def _halved(positions: Array, nodes: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
-    """The nodes in groups of at most `most`."""
     if len(nodes) <= most:
         return [nodes]
     own = positions[nodes]

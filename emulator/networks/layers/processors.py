@@ -35,7 +35,7 @@ class PositionKernelLayer(nn.Module):
         self.out = nn.Linear(hidden_size, latent_size)
 
     def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
-        """table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
+        """Return table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
         heard = zeros_beyond(senders).index_select(-2, table.reshape(-1))
         heard = heard.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
         return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))

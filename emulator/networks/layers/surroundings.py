@@ -68,7 +68,7 @@ class Surroundings(nn.Module):
 
 
 def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The senders [node, place] at most `radius` hops away, the node itself first, and what each counts in every
+    """Return the senders [node, place] at most `radius` hops away, the node itself first, and what each counts in every
     moment [node, place, 1 + 5 · radius]. A place without a sender holds the node itself and counts nothing."""
     by_hop = _nodes_by_hop(mesh, radius)
     own = np.arange(mesh.num_nodes)

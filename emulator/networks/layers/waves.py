@@ -26,16 +26,17 @@ class Waves(Protocol):
     num_weights: int
 
     def analysis(self, values: Tensor) -> Tensor:
-        """[group, member, 2 · channel] of [batch, node, channel]."""
+        """Return of [group, member, 2 · channel] [batch, node, channel]."""
         ...
 
     def synthesis(self, coefficients: Tensor, batch: int) -> Tensor:
-        """[batch, node, channel] of [group, member, 2 · channel]."""
+        """Return of [batch, node, channel] [group, member, 2 · channel]."""
         ...
 
 
 def waves_of(mesh: Mesh, modes: int) -> RingWaves | SphereWaves | AreaWaves:
-    """The `modes` longest waves, the mean among them: around a ring, of each degree on the sphere, along each side.
+    """Return the `modes` longest waves, the mean among them: around a ring, of each degree on the sphere, along each
+    side.
 
     Raises MeshcastError where the nodes do not carry so many, and on the sphere without a Gaussian grid.
     """
