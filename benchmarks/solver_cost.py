@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
-from emulator.baselines.solver_guess import SolverStep
+from emulator.baselines.first_guess import SolverStep
 from emulator.build import build_network
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.configuration import load

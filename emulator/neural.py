@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.solver_guess import SolverStep
+from emulator.baselines.first_guess import SolverStep
 from emulator.boundary import overwritten
 from emulator.features.inputs import Inputs
 from emulator.state import State, Step

@@ -107,19 +107,14 @@ def contributed(kind: str) -> dict[str, Any]:
 
 def find_plugin(name: str) -> Any:
     """Return the class a plug-in registered under `name`."""
-    if name in contributed("EMULATORS"):
-        return _whole(name, contributed("EMULATORS")[name])
-    found = entry_points(group=GROUP, name=name)
-    if not found:
-        known = sorted({*contributed("EMULATORS"), *entry_points(group=GROUP).names})
+    from_files, installed = contributed("EMULATORS"), entry_points(group=GROUP)
+    if name not in {*from_files, *installed.names}:
+        known = sorted({*from_files, *installed.names})
         raise MeshcastError(
             f"No plug-in is called {name!r}; known are {', '.join(known) or 'none'}. Name its file with --plugin, or "
             f"install a package with an entry point of the group {GROUP}."
         )
-    return _whole(name, next(iter(found)).load())
-
-
-def _whole(name: str, plugin: Any) -> Any:
+    plugin = from_files[name] if name in from_files else installed[name].load()
     lacking = [] if is_network(plugin) else [method for method in CLOSED_FORM if not hasattr(plugin, method)]
     if lacking:
         raise MeshcastError(

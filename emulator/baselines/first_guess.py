@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+import torch
+from torch import Tensor, nn
+
+from emulator.baselines.coarse_solver import fields_of_shallow_water, inverse
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
-from emulator.baselines.solver_guess import SolverGuess, SolverStep
 from emulator.features.departures import DeparturesConfig
 from emulator.features.inputs import Inputs
+from emulator.physics.shallow_water import ShallowWaterConfig
+from emulator.physics.sphere_solver import SphereSolver
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
@@ -20,6 +25,24 @@ class PersistenceGuess:
     """The network corrects the present state, scaled by the training tendencies."""
 
     kind: Literal["persistence"] = "persistence"
+
+
+@dataclass(frozen=True)
+class SolverGuess:
+    """The network corrects a coarse shallow-water solver; the task predicts h, u and v.
+
+    equation: of the solver; its truncation T, (T + 1)² below the number of nodes. Without diffusion by default: a
+        network has no need to put back what diffusion took, and each step's fit to the nodes holds the state to T.
+    seen: whether the network sees the solver's change of the state, and the scales beyond T that it leaves alone.
+    """
+
+    kind: Literal["solver"] = "solver"
+    equation: ShallowWaterConfig = field(
+        default_factory=lambda: ShallowWaterConfig(
+            truncation=15, longest_step=5400.0, diffusion=None, precision="float32"
+        )
+    )
+    seen: bool = True
 
 
 FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, ByKind]
@@ -51,3 +74,52 @@ def of_departures(guess: FirstGuess, departures: DeparturesConfig | None) -> Fir
             f"{guess.departures} and departures is {departures}. Give departures alone."
         )
     return replace(guess, departures=departures)
+
+
+class SolverStep(nn.Module):
+    """One time step of a coarse solver from the state at a mesh's nodes, added to that state.
+
+        guess(x) = x + E (S(P x) - P x)
+
+    P: least-squares fit of harmonics up to T to the nodes. S: the solver, one time step of the task. E: evaluation at
+    the nodes. What lies beyond T persists, so that the network need only move it.
+
+    inputs: the scales by which states are normalised; mesh: the nodes.
+    seen_std: [2 · prognostic] of the solver's change and of the rest beyond T, normalised; ones until measured.
+    """
+
+    def __init__(self, config: SolverGuess, inputs: Inputs, mesh: Mesh) -> None:
+        super().__init__()
+        if type(inputs) is not Inputs:
+            raise MeshcastError("A solver advances whole fields. Leave out departures with first_guess.kind: solver.")
+        self.order = fields_of_shallow_water(inputs.task)
+        self.back = inverse(self.order)
+        self.config, self._inputs = config, (inputs,)  # in a tuple: its scales are not for this module to store
+        self.solver = SphereSolver(config.equation, inputs.task.time_step, mesh)
+        self.seen_std = nn.Buffer(torch.ones(2 * inputs.num_prognostic))
+
+    @property
+    def winds(self) -> list[tuple[int, int]]:
+        """Return (eastward, northward) columns of `seen`."""
+        _, east, north = self.order
+        return [(east, north), (len(self.order) + east, len(self.order) + north)]
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the normalised next values [batch, node, predicted], and what the network sees of the solver besides.
+
+        Seen are the solver's change of the state and what of the state lies beyond T, [batch, node, 2 · prognostic].
+        """
+        inputs = self._inputs[0]
+        mean, std = (scale[self.order] for scale in (inputs.mean, inputs.std))
+        now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
+        values = now[..., self.order] * std + mean  # h, u, v
+        held = self.solver.analysis(values)
+        advanced = self.solver.equation(values.device).advance(held, float(inputs.task.time_step.count))
+        change, held = self.solver.synthesis(torch.cat([advanced - held, held], dim=-1)).to(values).tensor_split(2)
+        change, rest = ((part / std)[..., self.back] for part in (change, values - held))
+        return now + change, torch.cat([change, rest], dim=-1) / self.seen_std
+
+
+def num_seen(guess: nn.Module | None) -> int:
+    """Return the number of features that a first guess gives the network besides those of the inputs."""
+    return len(guess.seen_std) if isinstance(guess, SolverStep) and guess.config.seen else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -136,7 +136,7 @@ class Ridge(Baseline):
             for number, candidate in enumerate(candidates):
                 states[number], _ = candidate.advance(states[number], own)
                 logs[number].append(self._log_error(states[number].now, target))
-        scores = [_geometric_mean(errors) for errors in logs]
+        scores = [sum(errors) / len(errors) for errors in logs]  # logarithms of geometric means
         best = scores.index(min(scores))
         if not math.isfinite(scores[best]):
             raise MeshcastError(
@@ -162,11 +162,6 @@ class Ridge(Baseline):
             emulator.load_state_dict(scales | {"map.weights": weight, "map.intercept": intercept})
             emulators.append(emulator)
         return emulators
-
-
-def _geometric_mean(logs: Sequence[float]) -> float:
-    mean = sum(logs) / len(logs)
-    return math.exp(min(mean, 700.0)) if math.isfinite(mean) else math.inf
 
 
 def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]:

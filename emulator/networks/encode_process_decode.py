@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
+from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.flux_decoder import FluxDecoder
-from emulator.networks.layers.frames import NodeEmbedding, has_frames
-from emulator.networks.layers.graph_buffers import GraphBuffers
 from emulator.networks.layers.mlp import mlp
-from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer
+from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer, has_frames
 from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs

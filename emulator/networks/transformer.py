@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.cartesian_winds import CartesianWinds
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.patches import Patches, centres, offsets_within, patches_of, place_encoding

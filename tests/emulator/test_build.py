@@ -283,3 +283,47 @@ def test_a_closed_form_knows_what_it_is() -> None:
     fields = wave_fields()
     ridge = fit_closed_form(RidgeConfig(radii=(1,), penalties=(1e-6,)), WAVES, TrainingPart(fields))
     assert isinstance(ridge, Emulator)
+
+
+OUTSIDE = """
+from dataclasses import dataclass
+from typing import Literal
+
+from emulator.baselines.persistence import Persistence, PersistenceConfig
+
+
+@dataclass(frozen=True)
+class FadingConfig(PersistenceConfig):
+    kind: Literal["fading"] = "fading"
+    share: float = 0.5
+
+    def build(self, task, mesh):
+        return Fading(self, task, mesh)
+
+
+class Fading(Persistence):
+    def step(self, state, forcing, generator=None):
+        later, diagnostic = super().step(state, forcing)
+        return state.followed_by(self.config.share * later.now, later.valid_time), diagnostic
+
+
+EMULATORS = {"fading": FadingConfig}
+"""
+
+
+def test_a_baseline_from_outside_the_package_is_a_kind_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "fading.py"
+    path.write_text(OUTSIDE)
+    load_plugins([path])
+    try:
+        config = load(EmulatorSection, {"emulator": {"kind": "fading", "share": 0.25}}).emulator
+        assert is_closed_form(config) and family_of("fading") == "closed forms, solvers"
+        fields = wave_fields()
+        emulator = fit_closed_form(config, WAVES, TrainingPart(fields))
+        back = load_emulator(saved(tmp_path, emulator, config, fields), [path])
+        state = starting_from(fields, WAVES, [0])
+        following = next(iter(rollout(back.emulator, state, Forcings(), 1)))[0]
+        assert torch.equal(following.now, 0.25 * state.now)
+    finally:
+        del EmulatorConfig.registered["fading"]
+        adapter_of.cache_clear()

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from emulator.baselines.first_guess import SolverStep
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import Ridge, RidgeConfig
-from emulator.baselines.solver_guess import SolverStep
 from emulator.build import build_network
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config

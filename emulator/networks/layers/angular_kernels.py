@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import WEIGHT
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 

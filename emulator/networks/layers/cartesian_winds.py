@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from emulator.networks.layers.feature_layout import FeatureLayout
 from graphs.geometry import tangent_frames
 from graphs.mesh import Mesh

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.solver_guess import SolverStep, num_seen
+from emulator.baselines.first_guess import SolverStep, num_seen
 from emulator.features.inputs import Inputs
 from emulator.task import Task, wind_pairs
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 from graphs.mesh import Mesh

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from emulator.networks.layers.cartesian_winds import CartesianWinds
+from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.graph_buffers import GraphBuffers
 from emulator.networks.layers.mlp import zeroed
 from graphs.edges.build import GraphConfig, build_graphs, default_config
 from graphs.errors import MeshcastError

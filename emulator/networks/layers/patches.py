@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import zeros_beyond
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from graphs.harmonics.basis import real_basis
 from graphs.mesh import Mesh
 

@@ -10,11 +10,14 @@ ones, which every edge turns from the sender's frame into the receiver's (parall
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import at_receivers, at_senders, edge_weights, sum_by_receiver, zeros_beyond
-from emulator.networks.layers.frames import rotation
+from emulator.networks.layers.constants import constant
 from emulator.networks.layers.mlp import mlp
 from graphs.graph import Graph
 
@@ -85,3 +88,39 @@ class InteractionLayer(nn.Module):
         rest = nn.functional.linear(scalars, weight[:, 2 * count :], self.from_sender.bias)
         cosine, sine = rotation(graph, senders.dtype)
         return cosine * at_senders(as_sent, graph) + sine * at_senders(quarter, graph) + at_senders(rest, graph)
+
+
+def rotation(graph: Graph, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return [edge, 1] cosine and sine of the angle from each sender's frame to its receiver's."""
+    columns = [graph.feature_names.index(name) for name in ("rotation_cos", "rotation_sin")]
+    cosine, sine = graph.edge_features[:, columns].to(dtype).split(1, dim=1)
+    return cosine, sine
+
+
+def has_frames(graph: Graph) -> bool:
+    """Return whether the nodes have frames that differ; those of a ring do not."""
+    return "rotation_cos" in graph.feature_names
+
+
+class NodeEmbedding(nn.Module):
+    """A node's features as its first latent: scalars from all features, vectors from winds alone.
+
+    A vector is a weighted sum of winds, each stretched and turned by the same for every node: in complex numbers
+    z = Σ_k w_k (u_k + i v_k). No constant is added, so that still air gives no vector, and no direction is special.
+
+    winds: (eastward, northward) columns of the features.
+    num_vectors: the latent's first num_vectors channels are eastward components, the next northward ones.
+    """
+
+    def __init__(self, num_inputs: int, latent_size: int, winds: Sequence[tuple[int, int]], num_vectors: int) -> None:
+        super().__init__()
+        self.columns = constant(np.array(winds, dtype=np.int64).reshape(-1, 2).T)
+        self.scalars = nn.Linear(num_inputs, latent_size - 2 * num_vectors)
+        self.along = nn.Linear(len(winds), num_vectors, bias=False)
+        self.across = nn.Linear(len(winds), num_vectors, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return [batch, node, latent] from [batch, node, input]."""
+        u, v = (features.index_select(-1, column) for column in self.columns)
+        east, north = self.along(u) - self.across(v), self.across(u) + self.along(v)
+        return torch.cat([east, north, self.scalars(features)], dim=-1)

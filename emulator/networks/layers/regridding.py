@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from graphs.geometry import parallel_transport
 from graphs.interpolation.bilinear import bilinear
 from graphs.mesh import Mesh

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from emulator.baselines.neighbourhood import surroundings
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from graphs.edges.connect import nearest
 from graphs.geometry import parallel_transport, tangent_displacement
 from graphs.mesh import Mesh

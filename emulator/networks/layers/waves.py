@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.networks.layers.constant import constant
+from emulator.networks.layers.constants import constant
 from graphs.errors import MeshcastError
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh

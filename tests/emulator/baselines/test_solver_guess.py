@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
-from emulator.baselines.solver_guess import SolverGuess, SolverStep
+from emulator.baselines.first_guess import SolverGuess, SolverStep
 from emulator.build import TrainedEmulator, load_emulator, save_emulator
 from emulator.data.arrays import ArrayFields
 from emulator.features.departures import DeparturesConfig

@@ -12,7 +12,7 @@ from emulator.build import TrainedEmulator, build_network, load_emulator, save_e
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.frames import rotation
+from emulator.networks.layers.processors import rotation
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
 from emulator.task import Task, Variable

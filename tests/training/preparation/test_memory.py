@@ -12,8 +12,8 @@ from emulator.networks.ffnn import FFNNConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
+from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.graph_buffers import GraphBuffers
 from emulator.networks.layers.processors import InteractionLayer
 from emulator.networks.lstm import LSTMConfig
 from emulator.networks.transformer import TransformerConfig

@@ -1,13 +1,22 @@
-"""A graph inside a module: moved with its weights, stored beside them."""
+"""What a network keeps beside its weights and moves with them: arrays and graphs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graphs.graph import Graph
+
+
+def constant(values: NDArray[Any]) -> nn.Buffer:
+    """Return an array that moves with its module and is no part of its state, floats in single precision."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return nn.Buffer(tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
 
 
 class GraphBuffers(nn.Module):
