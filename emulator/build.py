@@ -24,7 +24,7 @@ from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
-from emulator.checkpoint import part, read, save
+from emulator.checkpoint import arrays_under, read, save
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
 from emulator.emulator_config import EmulatorConfig, register
 from emulator.features.departures import build_inputs
@@ -174,7 +174,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         name, task = metadata["name"], _task_from_plain(metadata["task"])
         stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
-        section, weights = {"emulator": metadata["emulator"]}, part(arrays, "emulator.")
+        section, weights = {"emulator": metadata["emulator"]}, arrays_under(arrays, "emulator.")
     except MeshcastError as error:
         raise MeshcastError(f"{path} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -208,12 +208,7 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
 
 
 def _task_to_plain(task: Task) -> dict[str, Any]:
-    return {
-        "variables": [asdict(variable) for variable in task.variables],
-        "time_step": time_step_to_json(task.time_step),
-        "history": task.history,
-        "boundary": task.boundary,
-    }
+    return {**asdict(task), "time_step": time_step_to_json(task.time_step)}
 
 
 def _task_from_plain(plain: Mapping[str, Any]) -> Task:

@@ -66,7 +66,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
-def part(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def arrays_under(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the arrays whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 

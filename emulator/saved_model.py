@@ -172,13 +172,13 @@ def _by_node(values: Any) -> Any:
 def _linear_map(guess: NeighbourhoodMap, fields: Any, own: Any) -> Any:
     """[batch, node, output] as `NeighbourhoodMap.combine` computes it."""
     tf = tensorflow()
-    weights, heard = _constant(guess.weights), len(guess.neighbours) * guess.num_fields
+    weights, received = _constant(guess.weights), len(guess.neighbours) * guess.num_fields
     around = tf.gather(fields, guess.neighbours.T.numpy(), axis=1)  # [batch, node, position, field]
-    around = tf.reshape(around, (-1, fields.shape[1], heard))
+    around = tf.reshape(around, (-1, fields.shape[1], received))
     return (
         _constant(guess.intercept)
-        + tf.einsum("bnf,fo->bno", around, weights[:heard])
-        + tf.einsum("bnf,fo->bno", own, weights[heard:])
+        + tf.einsum("bnf,fo->bno", around, weights[:received])
+        + tf.einsum("bnf,fo->bno", own, weights[received:])
     )
 
 

@@ -113,13 +113,10 @@ class SolverStep(nn.Module):
         mean, std = (scale[self.order] for scale in (inputs.mean, inputs.std))
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
         values = now[..., self.order] * std + mean  # h, u, v
-        held = self.solver.analysis(values)
-        advanced = self.solver.equation(values.device).advance(held, float(inputs.task.time_step.count))
-        change, held = self.solver.synthesis(torch.cat([advanced - held, held], dim=-1)).to(values).tensor_split(2)
-        change, rest = ((part / std)[..., self.back] for part in (change, values - held))
+        spectrum = self.solver.analysis(values)
+        advanced = self.solver.equation(values.device).advance(spectrum, float(inputs.task.time_step.count))
+        change, spectrum = (
+            self.solver.synthesis(torch.cat([advanced - spectrum, spectrum], dim=-1)).to(values).tensor_split(2)
+        )
+        change, rest = ((part / std)[..., self.back] for part in (change, values - spectrum))
         return now + change, torch.cat([change, rest], dim=-1) / self.seen_std
-
-
-def num_seen(guess: nn.Module | None) -> int:
-    """Return the number of features that a first guess gives the network besides those of the inputs."""
-    return len(guess.seen_std) if isinstance(guess, SolverStep) and guess.config.seen else 0

@@ -15,7 +15,7 @@ from graphs.mesh import Mesh
 class NeighbourhoodMap(nn.Module):
     """y_i = b + Σ_p W_p f_(i + p) + U g_i over the relative positions p within `radius` of node i.
 
-    Features [batch, node, field + own] are fields f, heard from every position, then features g of the node itself.
+    Features [batch, node, field + own] are fields f, received from every position, then features g of the node itself.
     A position beyond the edge of a limited area, or over a pole, hears the node itself.
 
     neighbours: [position, node] the sender at each position; distance: [position] hops, or rows and columns.
@@ -41,11 +41,11 @@ class NeighbourhoodMap(nn.Module):
         weights = self.weights.to(fields.dtype)
         out = self.intercept.to(fields.dtype) + own @ weights[len(self.neighbours) * self.num_fields :]
         fields = fields.transpose(0, 1).contiguous()  # [node, batch, field]: a sender's values of all batches in a row
-        heard = torch.zeros((), dtype=fields.dtype, device=fields.device)
+        received = torch.zeros((), dtype=fields.dtype, device=fields.device)
         for position, senders in enumerate(self.neighbours):  # one at a time: no array as large as all positions
             rows = slice(position * self.num_fields, (position + 1) * self.num_fields)
-            heard = heard + fields.index_select(0, senders) @ weights[rows]
-        return out + heard.transpose(0, 1)
+            received = received + fields.index_select(0, senders) @ weights[rows]
+        return out + received.transpose(0, 1)
 
     def regressors(self, features: Tensor) -> Tensor:
         """Return what the map multiplies by its weights, [batch, node, position · field + own]."""

@@ -74,7 +74,8 @@ class Inputs(nn.Module):
         columns += [] if further_statics is None else [further_statics]
         if columns:
             values = np.concatenate(columns, axis=1)
-            self.statics.copy_(torch.from_numpy((values - values.mean(axis=0)) / _no_zero(values.std(axis=0))))
+            std = values.std(axis=0)
+            self.statics.copy_(torch.from_numpy((values - values.mean(axis=0)) / np.where(std > 0, std, 1.0)))
 
     def features(self, state: State, forcing: Tensor) -> Tensor:
         """Return [batch · member, node, feature]: normalised history, forcings, statics, boundary.
@@ -163,7 +164,3 @@ def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:
         return STATIC_FEATURES[name](part.fields.mesh)
     values = part.fields.read(part.available[:1], [name], part.rows[:1])[0, 0, :, 0].astype(np.float64)
     return np.where(np.isnan(values), np.nanmean(values), values)
-
-
-def _no_zero(std: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(std > 0, std, 1.0)

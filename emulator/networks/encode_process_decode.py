@@ -114,9 +114,8 @@ class EncodeProcessDecode(nn.Module):
         if self.mesh is None:
             return self._decoded(self._process(latent))
         on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
-        on_mesh = self.to_mesh(
-            self.encoder_kernels or self.encoder_graph.graph, latent, on_mesh
-        )  # [batch, mesh node, latent]
+        # [batch, mesh node, latent]
+        on_mesh = self.to_mesh(self.encoder_kernels or self.encoder_graph.graph, latent, on_mesh)
         on_mesh = self._process(on_mesh)
         return self._decoded(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
 
@@ -164,5 +163,4 @@ def _position_table(graph: Graph) -> Tensor | None:
     classes, positions = relative_positions(graph)
     if len(positions) > min(MOST_POSITIONS, graph.num_edges // LEAST_EDGES):
         return None
-    table = neighbour_table(graph, classes, len(positions))
-    return torch.as_tensor(table)
+    return torch.as_tensor(neighbour_table(graph, classes, len(positions)))

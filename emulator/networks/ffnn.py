@@ -21,7 +21,7 @@ class FFNNConfig(NetworkConfig):
 
     scope: `whole`, all nodes' features at once, weights bound to the mesh; `local`, a node and its neighbours, shared.
     width: of every hidden layer; num_layers: hidden layers.
-    radius: of the neighbours heard: hops on a ring or a mesh of triangles, rows and columns on a grid. On a mesh of
+    radius: of the neighbours seen: hops on a ring or a mesh of triangles, rows and columns on a grid. On a mesh of
         triangles, whose neighbours have no order, angular moments of each hop's values. Of no meaning to scope `whole`.
     """
 
@@ -65,7 +65,7 @@ class LocalFFNN(nn.Module):
         super().__init__()
         self.surroundings = Surroundings(mesh, config.radius, layout.winds)
         inside = [config.width] * config.num_layers
-        sizes = [self.surroundings.num_heard * layout.num_inputs, *inside, layout.num_outputs]
+        sizes = [self.surroundings.num_received * layout.num_inputs, *inside, layout.num_outputs]
         self.layers = mlp(sizes, zero_last=True)
 
     def forward(self, features: Tensor) -> Tensor:

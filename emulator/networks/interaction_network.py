@@ -75,7 +75,7 @@ class Interaction(nn.Module):
         edges = at_receivers(nn.functional.linear(latent, receiver, self.first.bias), graph)
         edges = edges + at_senders(nn.functional.linear(latent, sender), graph)
         edges = edges + nn.functional.linear(graph.edge_features.to(latent.dtype), known)
-        heard = sum_by_receiver(nn.functional.silu(edges), graph)
+        received = sum_by_receiver(nn.functional.silu(edges), graph)
         constant = graph.in_degrees.to(latent.dtype)[:, None] * self.last.bias
-        summed = nn.functional.linear(heard, self.last.weight) + constant
+        summed = nn.functional.linear(received, self.last.weight) + constant
         return self.update(torch.cat([latent, summed], dim=-1))

@@ -84,12 +84,12 @@ class NodeLSTM(nn.Module):
         super().__init__()
         self.layout = layout
         self.surroundings = Surroundings(mesh, config.radius or default_radius(mesh), layout.sequence_winds)
-        num_inputs = self.surroundings.num_heard * layout.num_each
+        num_inputs = self.surroundings.num_received * layout.num_each
         self.layers = LSTM(num_inputs, config.width, config.num_layers, layout.num_outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        heard = self.surroundings(self.layout.sequence(features)).transpose(1, 2)  # [batch, node, time, heard]
-        return self.layers(heard.flatten(0, 1)).unflatten(0, heard.shape[:2])
+        received = self.surroundings(self.layout.sequence(features)).transpose(1, 2)  # [batch, node, time, received]
+        return self.layers(received.flatten(0, 1)).unflatten(0, received.shape[:2])
 
 
 class WholeLSTM(nn.Module):

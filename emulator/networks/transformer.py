@@ -53,7 +53,7 @@ class TransformerConfig(NetworkConfig):
         return self.num_heads
 
     def values_kept(self, mesh: Mesh, history: int) -> int:
-        """Return, of each block, the normalised tokens, queries, keys, values and what was heard, and what is inside
+        """Return, of each block, the normalised tokens, queries, keys, values and what was received, and what is inside
         its network before and after the activation."""
         tokens = mesh.num_nodes // self.patch ** (1 if mesh.domain.kind == "ring" else 2)
         return (5 + 2 * EXPANSION) * self.width * self.num_layers * tokens * history
@@ -178,5 +178,5 @@ class Attention(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         heads = self.questions(self.norm(tokens)).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = (part.transpose(-2, -3) for part in heads.unbind(-3))  # [.., head, token, channel]
-        heard = nn.functional.scaled_dot_product_attention(query, key, value)
-        return self.out(heard.transpose(-2, -3).flatten(-2))
+        received = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.out(received.transpose(-2, -3).flatten(-2))

@@ -130,8 +130,8 @@ class Plausibility:
             )
         with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
             network = SequenceAutoencoder(**metadata["network"])
-        network.load_state_dict(checkpoint.part(arrays, "network."))
-        basis = Basis(**checkpoint.part(arrays, "basis."))
+        network.load_state_dict(checkpoint.arrays_under(arrays, "network."))
+        basis = Basis(**checkpoint.arrays_under(arrays, "basis."))
         variables = tuple(metadata["variables"])
         return cls(network.eval(), basis, arrays["deviation"], arrays["usual"], arrays["normal"], variables)
 

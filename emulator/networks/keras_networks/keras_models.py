@@ -1,7 +1,7 @@
 """Keras twins of our convolutional and our recurrent network: the same function of the same weights, in TensorFlow.
 
 Each is built from its torch twin, whose weights are its first ones: with one seed both begin at the same point. What is
-not trained (edges of a grid, neighbours heard, winds turned) becomes constants of the Keras graph, which can so be
+not trained (edges of a grid, neighbours received, winds turned) becomes constants of the Keras graph, which can so be
 exported whole.
 """
 
@@ -103,12 +103,12 @@ def _regridded(twin: Regridding, values: Any) -> Any:
     """[batch, target node, channel] as `Regridding` interpolates, a few senders for each target."""
     ops = keras().ops
     senders, tables = _by_target(twin)
-    heard = ops.take(values, senders, axis=1)  # [batch, target, place, channel]
+    received = ops.take(values, senders, axis=1)  # [batch, target, place, channel]
     scalar, cosine, sine = tables
-    sent = ops.einsum("btpc,tp->btc", heard, scalar)
+    sent = ops.einsum("btpc,tp->btc", received, scalar)
     columns = [sent[..., column] for column in range(values.shape[-1])]
     for east, north in zip(twin.east.tolist(), twin.north.tolist(), strict=True):
-        u, v = heard[..., east], heard[..., north]
+        u, v = received[..., east], received[..., north]
         columns[east] = ops.sum(u * cosine - v * sine, axis=-1)
         columns[north] = ops.sum(u * sine + v * cosine, axis=-1)
     return ops.stack(columns, axis=-1)
@@ -173,8 +173,8 @@ def _beyond(values: Any, reach: int, edge: str) -> Any:
 
 def _node_lstm(twin: NodeLSTM, features: Any, weights: Weights) -> Any:
     ops = keras().ops
-    heard = _heard(twin.surroundings, _sequence(twin.layout, features))  # [batch, node, time, heard]
-    samples = ops.reshape(heard, (-1, *heard.shape[2:]))
+    received = _received(twin.surroundings, _sequence(twin.layout, features))  # [batch, node, time, received]
+    samples = ops.reshape(received, (-1, *received.shape[2:]))
     output = _lstm(twin.layers, samples, weights)
     return ops.reshape(output, (-1, features.shape[1], output.shape[-1]))
 
@@ -192,21 +192,21 @@ def _sequence(layout: FeatureLayout, features: Any) -> Any:
     return keras().ops.take(features, columns.numpy(), axis=-1)
 
 
-def _heard(twin: Surroundings, sequence: Any) -> Any:
-    """[batch, node, time, heard] what `Surroundings` hears, from [batch, node, time, channel]."""
+def _received(twin: Surroundings, sequence: Any) -> Any:
+    """[batch, node, time, received] what `Surroundings` hears, from [batch, node, time, channel]."""
     ops = keras().ops
-    heard = ops.take(sequence, twin.senders.numpy(), axis=1)  # [batch, node, position, time, channel]
+    received = ops.take(sequence, twin.senders.numpy(), axis=1)  # [batch, node, position, time, channel]
     if twin.winds:
         cosine, sine = (_array(part)[None, :, :, None] for part in (twin.cosine, twin.sine))
-        columns = [heard[..., column] for column in range(heard.shape[-1])]
+        columns = [received[..., column] for column in range(received.shape[-1])]
         for east, north in twin.winds:
             u, v = columns[east], columns[north]
             columns[east], columns[north] = u * cosine - v * sine, u * sine + v * cosine
-        heard = ops.stack(columns, axis=-1)
+        received = ops.stack(columns, axis=-1)
     if twin.moments is not None:
-        heard = ops.einsum("bnptc,npm->bnmtc", heard, _array(twin.moments))
-    heard = ops.transpose(heard, (0, 1, 3, 2, 4))
-    return ops.reshape(heard, (-1, *heard.shape[1:3], heard.shape[3] * heard.shape[4]))
+        received = ops.einsum("bnptc,npm->bnmtc", received, _array(twin.moments))
+    received = ops.transpose(received, (0, 1, 3, 2, 4))
+    return ops.reshape(received, (-1, *received.shape[1:3], received.shape[3] * received.shape[4]))
 
 
 def _lstm(twin: LSTM, sequence: Any, weights: Weights) -> Any:

@@ -47,7 +47,7 @@ class AngularKernels(nn.Module):
         octaves = _octaves(graph, num_harmonics, num_vectors, most_octaves)
         self.octaves = nn.ModuleList(_Octave(*matrices) for matrices in octaves)
 
-    def heard(self, octave: int, senders: Tensor) -> Tensor:
+    def received(self, octave: int, senders: Tensor) -> Tensor:
         """Return the sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch,
         channel]."""
         part = self.octaves[octave]
@@ -57,12 +57,12 @@ class AngularKernels(nn.Module):
             return _times(part.scalars, senders.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
         assert part.vectors is not None
         still = senders[..., 2 * count :]
-        heard = _times(part.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
+        received = _times(part.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
         # East and north of one node are rows 2 i and 2 i + 1 of a matrix that turns as it sums.
         winds = senders[..., : 2 * count].unflatten(2, (2, count)).transpose(1, 2)  # [node, 2, batch, vector]
         turned = _times(part.vectors, winds.reshape(2 * self.num_senders, -1))
         turned = turned.view(self.num_kernels, num_receivers, 2, batch, count).transpose(2, 3)
-        return torch.cat([turned.reshape(self.num_kernels, num_receivers * batch, 2 * count), heard], dim=-1)
+        return torch.cat([turned.reshape(self.num_kernels, num_receivers * batch, 2 * count), received], dim=-1)
 
 
 class AngularKernelLayer(nn.Module):
@@ -92,9 +92,9 @@ class AngularKernelLayer(nn.Module):
         batch = own.shape[1]
         for octave, part in enumerate(kernels.octaves):
             assert isinstance(part, _Octave)
-            heard = kernels.heard(octave, sent)
+            received = kernels.received(octave, sent)
             mine = part.take(total).flatten(0, 1)
-            mixed = torch.addbmm(mine, heard.to(mine.dtype), self.neighbours[octave].to(mine.dtype))
+            mixed = torch.addbmm(mine, received.to(mine.dtype), self.neighbours[octave].to(mine.dtype))
             total = part.put(total, mixed.unflatten(0, (-1, batch)))
         return (own + self.out(nn.functional.silu(total))).transpose(0, 1)
 

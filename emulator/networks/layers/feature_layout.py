@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.first_guess import SolverStep, num_seen
+from emulator.baselines.first_guess import SolverStep
 from emulator.features.inputs import Inputs
 from emulator.task import Task, wind_pairs
 
@@ -43,16 +43,16 @@ class FeatureLayout:
         if task.boundary:
             firsts.append(first_seen - inputs.num_boundary)  # where the boundary's change does
         pairs = wind_pairs(task)
-        seen = guess.winds if isinstance(guess, SolverStep) and guess.config.seen else []
+        seen = guess if isinstance(guess, SolverStep) and guess.config.seen else None
         return cls(
             times=inputs.num_fields // count,
             num_prognostic=count,
             num_forcing=len(task.forcing),
-            num_inputs=first_seen + num_seen(guess),
+            num_inputs=first_seen + (0 if seen is None else len(seen.seen_std)),
             num_outputs=len(task.predicted),
             winds=tuple((first + east, first + north) for first in firsts for east, north in pairs),
             output_winds=tuple(pairs),
-            seen_winds=tuple((first_seen + east, first_seen + north) for east, north in seen),
+            seen_winds=tuple((first_seen + u, first_seen + v) for u, v in (seen.winds if seen is not None else ())),
             conserved=tuple(inputs.conservation.columns),
         )
 

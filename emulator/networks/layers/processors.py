@@ -39,9 +39,9 @@ class PositionKernelLayer(nn.Module):
 
     def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
         """Return table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
-        heard = zeros_beyond(senders).index_select(-2, table.reshape(-1))
-        heard = heard.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
-        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(heard)))
+        received = zeros_beyond(senders).index_select(-2, table.reshape(-1))
+        received = received.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
+        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(received)))
 
 
 class InteractionLayer(nn.Module):
@@ -64,7 +64,7 @@ class InteractionLayer(nn.Module):
 
     def forward(self, graph: Graph, senders: Tensor, receivers: Tensor) -> Tensor:
         edge = (
-            self._heard(graph, senders)
+            self._received(graph, senders)
             + at_receivers(self.from_receiver(receivers), graph)
             + self.from_edge(graph.edge_features.to(senders.dtype))
         )
@@ -73,7 +73,7 @@ class InteractionLayer(nn.Module):
             messages = messages * share
         return receivers + self.update(torch.cat([receivers, sum_by_receiver(messages, graph)], dim=-1))
 
-    def _heard(self, graph: Graph, senders: Tensor) -> Tensor:
+    def _received(self, graph: Graph, senders: Tensor) -> Tensor:
         """[batch, edge, hidden] S h_j, with the vectors of h_j turned: S R h = S (cos h + sin J h) + S h's scalars.
 
         J is a quarter turn, so both products are taken once a node and not once an edge.

@@ -36,12 +36,12 @@ class Regridding(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         values = values.to(torch.promote_types(values.dtype, torch.float32))  # whole values under autocast too
-        heard = values.index_select(1, self.senders)
+        received = values.index_select(1, self.senders)
         scalar, cosine, sine = self.weights.to(values.dtype)
-        sent = heard * scalar
+        sent = received * scalar
         if self.num_winds:
             east, north = self.east, self.north
-            u, v = heard.index_select(2, east), heard.index_select(2, north)
+            u, v = received.index_select(2, east), received.index_select(2, north)
             sent = sent.index_copy(2, east, cosine * u - sine * v).index_copy(2, north, sine * u + cosine * v)
         target = values.new_zeros(len(values), self.num_targets, values.shape[2])
         return target.index_add(1, self.receivers, sent)

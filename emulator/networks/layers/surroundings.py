@@ -21,7 +21,7 @@ MOMENTS = 5  # of 1, cos θ, sin θ, cos 2θ, sin 2θ
 
 
 class Surroundings(nn.Module):
-    """[..., node, channel] to [..., node, num_heard · channel]: a node's own values and those around it.
+    """[..., node, channel] to [..., node, num_received · channel]: a node's own values and those around it.
 
     On a ring and on a grid, values of the neighbour at every relative position within `radius`; see
     `emulator.baselines.neighbourhood.surroundings`. Elsewhere neighbours have no common order, and a first one, such
@@ -41,10 +41,10 @@ class Surroundings(nn.Module):
         if mesh.domain.kind == "ring" or mesh.structured:
             senders = surroundings(mesh, radius)[0].T.numpy()  # [node, position]
             moments = None
-            self.num_heard = senders.shape[1]
+            self.num_received = senders.shape[1]
         else:
             senders, moments = angular_moments(mesh, radius)
-            self.num_heard = moments.shape[2]
+            self.num_received = moments.shape[2]
         self.winds = tuple(winds) if mesh.domain.kind != "ring" else ()
         self.senders = constant(senders)
         self.moments = None if moments is None else constant(moments)
@@ -54,27 +54,25 @@ class Surroundings(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         node, position = self.senders.shape
-        heard = values.index_select(-2, self.senders.reshape(-1)).unflatten(-2, (node, position))
+        received = values.index_select(-2, self.senders.reshape(-1)).unflatten(-2, (node, position))
         if self.winds:
-            cosine, sine = self.cosine.to(heard.dtype), self.sine.to(heard.dtype)
-            columns = list(heard.unbind(-1))
+            cosine, sine = self.cosine.to(received.dtype), self.sine.to(received.dtype)
+            columns = list(received.unbind(-1))
             for east, north in self.winds:  # in the receivers' frames
                 u, v = columns[east], columns[north]
                 columns[east], columns[north] = cosine * u - sine * v, sine * u + cosine * v
-            heard = torch.stack(columns, dim=-1)
+            received = torch.stack(columns, dim=-1)
         if self.moments is not None:
-            heard = torch.einsum("...npc,npm->...nmc", heard, self.moments.to(heard.dtype))
-        return heard.flatten(-2)
+            received = torch.einsum("...npc,npm->...nmc", received, self.moments.to(received.dtype))
+        return received.flatten(-2)
 
 
 def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the senders [node, place] at most `radius` hops away, the node itself first, and what each counts in every
     moment [node, place, 1 + 5 · radius]. A place without a sender holds the node itself and counts nothing."""
-    by_hop = _nodes_by_hop(mesh, radius)
     own = np.arange(mesh.num_nodes)
     senders, weights = [own[:, None]], [np.ones((mesh.num_nodes, 1))]
-    for pairs in by_hop:
-        receivers, others = pairs
+    for receivers, others in _nodes_by_hop(mesh, radius):
         counts = np.bincount(receivers, minlength=mesh.num_nodes)
         place = np.arange(len(receivers)) - (np.cumsum(counts) - counts)[receivers]
         table = np.repeat(own[:, None], counts.max(initial=1), axis=1)

@@ -46,8 +46,8 @@ def test_a_local_network_hears_its_radius_and_is_the_same_everywhere() -> None:
     answer = network(features)
     torch.testing.assert_close(network(features.roll(5, dims=1)), answer.roll(5, dims=1))
     features[:, 10] += 1.0
-    heard = torch.nonzero((network(features) - answer).abs().amax(dim=(0, 2)) > 1e-6).ravel()
-    assert heard.tolist() == [8, 9, 10, 11, 12]
+    received = torch.nonzero((network(features) - answer).abs().amax(dim=(0, 2)) > 1e-6).ravel()
+    assert received.tolist() == [8, 9, 10, 11, 12]
 
 
 def test_a_local_network_learns_how_waves_move() -> None:

@@ -39,11 +39,11 @@ def test_a_round_is_that_of_the_paper_edge_by_edge() -> None:
     layer = Interaction(5, graph.edge_features.shape[1])
     nn.init.normal_(layer.last.bias)
     latent = torch.randn(2, graph.num_senders, 5)
-    heard = torch.zeros(2, graph.num_receivers, 5)
+    received = torch.zeros(2, graph.num_receivers, 5)
     for (sender, receiver), known in zip(graph.edge_index.T, graph.edge_features.float(), strict=True):
         inputs = torch.cat([latent[:, receiver], latent[:, sender], known.expand(2, -1)], dim=-1)
-        heard[:, receiver] += layer.last(nn.functional.silu(layer.first(inputs)))
-    expected = layer.update(torch.cat([latent, heard], dim=-1))
+        received[:, receiver] += layer.last(nn.functional.silu(layer.first(inputs)))
+    expected = layer.update(torch.cat([latent, received], dim=-1))
     torch.testing.assert_close(layer(graph, latent), expected, rtol=1e-4, atol=1e-5)
 
 

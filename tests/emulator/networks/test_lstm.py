@@ -78,4 +78,4 @@ def test_it_learns_which_way_a_wave_goes(scope: str) -> None:
 
 def test_the_default_radius_fits_a_small_ring() -> None:
     assert [default_radius(mesh) for mesh in (ring(160), ring(7), icosphere(0))] == [8, 3, 1]
-    assert NodeLSTM(LSTMConfig(width=2), RING_LAYOUT, ring(7)).surroundings.num_heard == 7
+    assert NodeLSTM(LSTMConfig(width=2), RING_LAYOUT, ring(7)).surroundings.num_received == 7

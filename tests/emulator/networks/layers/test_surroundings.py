@@ -15,25 +15,25 @@ from tests.emulator.networks.questions import MESHES
 
 
 def test_on_a_ring_neighbours_come_in_the_order_of_their_position() -> None:
-    heard = Surroundings(ring(8), 2)(torch.arange(8.0)[:, None])
-    assert heard[0].tolist() == [6, 7, 0, 1, 2] and heard[7].tolist() == [5, 6, 7, 0, 1]
+    received = Surroundings(ring(8), 2)(torch.arange(8.0)[:, None])
+    assert received[0].tolist() == [6, 7, 0, 1, 2] and received[7].tolist() == [5, 6, 7, 0, 1]
 
 
 @pytest.mark.parametrize("radius", [1, 2])
 def test_moments_of_a_constant_are_its_mean_and_no_gradient(radius: int) -> None:
     mesh = icosphere(2)
-    heard = Surroundings(mesh, radius)(torch.ones(mesh.num_nodes, 1)).reshape(mesh.num_nodes, -1)
-    assert heard.shape[1] == 1 + 5 * radius
-    np.testing.assert_allclose(heard[:, [0, *range(1, 1 + 5 * radius, 5)]], 1.0, rtol=1e-6)
-    assert heard[:, [2, 3, 4, 5]].abs().max() < 1e-6
+    received = Surroundings(mesh, radius)(torch.ones(mesh.num_nodes, 1)).reshape(mesh.num_nodes, -1)
+    assert received.shape[1] == 1 + 5 * radius
+    np.testing.assert_allclose(received[:, [0, *range(1, 1 + 5 * radius, 5)]], 1.0, rtol=1e-6)
+    assert received[:, [2, 3, 4, 5]].abs().max() < 1e-6
 
 
 def test_moments_feel_the_direction_of_a_gradient() -> None:
     mesh = icosphere(3)
     height = torch.from_numpy(mesh.positions[:, 2:]).float()  # grows northward
-    heard = Surroundings(mesh, 1)(height)
+    received = Surroundings(mesh, 1)(height)
     inside = np.abs(mesh.latitudes) < 60
-    east, north = heard[inside, 2], heard[inside, 3]
+    east, north = received[inside, 2], received[inside, 3]
     assert north.min() > 0 and east.abs().max() < 0.5 * north.min()
 
 
