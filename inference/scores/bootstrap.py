@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DAY = 86_400
+LEAST_BLOCKS = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +89,8 @@ def resample_cases(
         return Resamples(drawn[:, which].astype(np.float64), float(len(trajectories)), "whole trajectories")
     order = np.argsort(init_time, kind="stable")
     num_cases = len(order)
-    length = block_cases or block_length(init_time[order], None if series is None else series[order])
-    length = min(length, num_cases)
+    series = None if series is None else series[order]
+    length = min(block_cases or block_length(init_time[order], series), num_cases)
     starts = generator.integers(0, num_cases, (num_resamples, -(-num_cases // length)))
     cases = (starts[:, :, None] + np.arange(length)).reshape(num_resamples, -1)[:, :num_cases] % num_cases
     counts = np.empty((num_resamples, num_cases))
@@ -97,16 +98,17 @@ def resample_cases(
     unit = f"blocks of {length} consecutive initial times" if length > 1 else "initial times"
     if series is None:
         return Resamples(counts, num_cases / length, unit)
-    persistence = _block_persistence(series[order], length)
-    return Resamples(counts, num_cases / length, unit, persistence, _shortfall(series[order], length))
+    # To first order Σ |k| γₖ / length over Σ γₖ (Künsch 1989, theorem 3.3).
+    shortfall = min(_memory(series) / length, 0.5)
+    return Resamples(counts, num_cases / length, unit, _block_persistence(series, length), shortfall)
 
 
-def block_length(init_time: NDArray[np.int64], series: NDArray[np.float64] | None = None, min_blocks: int = 7) -> int:
+def block_length(init_time: NDArray[np.int64], series: NDArray[np.float64] | None = None) -> int:
     """Return the cases a block needs: whole days, at least one, more where the scores remember longer.
 
     The memory is that of an AR(1) process with the scores' lag-1 correlation φ, for which the best block grows as
     (3N/2)^⅓ (2φ / (1 - φ²))^⅔ (Politis and White 2004, doi:10.1081/ETC-120028836, section 3.2, circular blocks). Blocks
-    beyond a day stop growing where fewer than `min_blocks` would remain.
+    beyond a day stop growing where fewer than `LEAST_BLOCKS` would remain.
     """
     num_cases = len(init_time)
     if num_cases < 2:
@@ -115,9 +117,8 @@ def block_length(init_time: NDArray[np.int64], series: NDArray[np.float64] | Non
     day = max(int(np.ceil(DAY / spacing - 1e-9)), 1)
     if series is None:
         return day
-    phi = float(np.clip(_lag_one(series), 0.0, 0.99))
-    memory = (1.5 * num_cases) ** (1 / 3) * (2 * phi / (1 - phi**2)) ** (2 / 3)
-    longest = max(num_cases // min_blocks // day, 1)
+    memory = (1.5 * num_cases) ** (1 / 3) * _memory(series) ** (2 / 3)
+    longest = max(num_cases // LEAST_BLOCKS // day, 1)
     return day * int(np.clip(np.ceil(memory / day), 1, longest))
 
 
@@ -157,13 +158,10 @@ def resampled_mean(
     return mean
 
 
-def _shortfall(series: NDArray[np.float64], length: int) -> float:
-    """Return the share of the mean's variance beyond a block's ends: 2φ / (1 - φ²) / length of AR(1) scores.
-
-    To first order Σ |k| γₖ / length over Σ γₖ (Künsch 1989, theorem 3.3), with φ the lag-1 correlation.
-    """
+def _memory(series: NDArray[np.float64]) -> float:
+    """Return 2φ / (1 - φ²) of AR(1) scores with the lag-1 correlation φ."""
     phi = float(np.clip(_lag_one(series), 0.0, 0.99))
-    return float(min(2 * phi / (1 - phi**2) / length, 0.5))
+    return 2 * phi / (1 - phi**2)
 
 
 def _multiplicity(drawn: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ Harmonics are fitted to the nodes by least squares, weighted by area, up to the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from graphs.errors import MeshcastError
 from graphs.harmonics.basis import power_by_degree
 from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
 from graphs.harmonics.transform import SphericalTransform
-from graphs.mesh import Mesh
+from graphs.mesh import Domain, Mesh
 
 Array = NDArray[np.float64]
 
@@ -43,7 +44,7 @@ def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int
 
 def resolved_degree(mesh: Mesh) -> int | None:
     """Return the highest degree that is fitted to a mesh's nodes, None where they do not cover the sphere."""
-    view = None if mesh.domain.kind != "sphere" else _view(mesh)
+    view = _view(_Nodes.of(mesh))
     return None if view is None else view.truncation
 
 
@@ -53,15 +54,12 @@ class HarmonicView:
     def __init__(self, mesh: Mesh, truncation: int) -> None:
         self.mesh, self.truncation = mesh, truncation
         self.scalars = NodeProjection(mesh, truncation)
-        self._winds: WindProjection | None = None
         self._nodes = Evaluation(mesh, truncation)
 
-    @property
+    @cached_property
     def winds(self) -> WindProjection:
         """The fit of a wind, built when first asked for: data without a wind need none."""
-        if self._winds is None:
-            self._winds = WindProjection(self.mesh, SphericalTransform(self.truncation))
-        return self._winds
+        return WindProjection(self.mesh, SphericalTransform(self.truncation))
 
     def power(self, values: Array) -> Array:
         """Return power [..., degree, variable] of fields [..., node, variable]; its sum is the area mean square."""
@@ -97,21 +95,30 @@ class HarmonicView:
 
 def harmonic_view(mesh: Mesh) -> HarmonicView:
     """Return the view of a mesh, built once; raises MeshcastError where its nodes do not cover the sphere."""
-    view = _view(mesh) if mesh.domain.kind == "sphere" else None
+    view = _view(_Nodes.of(mesh))
     if view is None:
         raise MeshcastError(f"Harmonics need nodes all over the sphere, but this is a {mesh.describe()}.")
     return view
 
 
-@lru_cache(maxsize=8)
-def _view(mesh: Mesh) -> HarmonicView | None:
-    """Return the view; meshes differ as objects, so that a few that are equal find theirs by their nodes."""
-    return _view_of_nodes(_Nodes(mesh))
+@dataclass(frozen=True)
+class _Nodes:
+    """A mesh, equal to another where the nodes are the same to the last bit."""
+
+    positions: bytes
+    domain: Domain
+    mesh: Mesh = field(compare=False)
+
+    @classmethod
+    def of(cls, mesh: Mesh) -> _Nodes:
+        return cls(mesh.positions.tobytes(), mesh.domain, mesh)
 
 
 @lru_cache(maxsize=3)
-def _view_of_nodes(nodes: _Nodes) -> HarmonicView | None:
+def _view(nodes: _Nodes) -> HarmonicView | None:
     mesh = nodes.mesh
+    if mesh.domain.kind != "sphere":
+        return None
     affordable = int(np.sqrt(MOST_VALUES / (4 * mesh.num_nodes))) - 1
     for share in SHARES:
         highest = min(int(np.sqrt(share * mesh.num_nodes)) - 1, affordable, HIGHEST_DEGREE)
@@ -124,17 +131,3 @@ def _amplification(view: HarmonicView) -> float:
     """Return how much larger noise at the nodes is in the coefficients than on even nodes, where it is about one."""
     columns = view.scalars.matrix.numpy() / np.sqrt(view.mesh.areas)
     return float(np.square(columns).sum() / (view.truncation + 1) ** 2)
-
-
-class _Nodes:
-    """A mesh, equal to another where the nodes are the same to the last bit."""
-
-    def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
-        self._key = (mesh.positions.tobytes(), mesh.domain.size)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Nodes) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)

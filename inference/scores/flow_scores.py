@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
 from emulator.foundation.constants import GRAVITY
-from inference.scores.flow import harmonic_view, resolved_degree, winds
+from inference.scores.flow import harmonic_view
 
 Array = NDArray[np.float64]
 Share = Callable[[str, Callable[[], Array]], Array]
@@ -72,9 +72,8 @@ class FlowScores:
 class FlowScorer:
     """Walks along with verification, chunk by chunk, and keeps what `FlowScores` holds."""
 
-    def __init__(self, forecast: Forecast, columns: list[int]) -> None:
-        names, units = ([parts[column] for column in columns] for parts in (forecast.variables, forecast.units))
-        self.wind = list(winds(names, units)[0])
+    def __init__(self, forecast: Forecast, names: Sequence[str], units: Sequence[str], wind: tuple[int, int]) -> None:
+        self.wind = list(wind)
         self.names, self.units = (names[self.wind[0]], names[self.wind[1]]), units[self.wind[0]]
         self.depth = names.index("h") if "h" in names and units[names.index("h")] == "m" else None
         self.view, self.areas = harmonic_view(forecast.mesh), forecast.mesh.areas
@@ -85,16 +84,7 @@ class FlowScorer:
         self.spectrum = np.zeros((2, leads, self.view.truncation + 1))
         self.count = np.zeros((leads, 1))
 
-    @classmethod
-    def of(cls, forecast: Forecast, columns: list[int]) -> FlowScorer | None:
-        """Return None where there is no wind among the columns, or no whole sphere for it to blow on."""
-        names, units = ([parts[column] for column in columns] for parts in (forecast.variables, forecast.units))
-        whole = forecast.mesh.domain.kind == "sphere" and bool(winds(names, units))
-        return cls(forecast, columns) if whole and resolved_degree(forecast.mesh) is not None else None
-
-    def add(
-        self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice, share: Share | None = None
-    ) -> None:
+    def add(self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice, share: Share) -> None:
         """Score values [case, member, lead, node, variable]; truth is without member, initial [case, node, variable].
 
         share: computes the energy of the truth, or knows it from another forecast.
@@ -107,7 +97,7 @@ class FlowScorer:
             wind = fields[..., self.wind]
             self.kinetic[place, cases, leads] = self._mean(0.5 * (wind**2).sum(-1)).mean(1)
             of_member = partial(self.view.kinetic_energy, wind[..., 0], wind[..., 1])
-            energy = (of_member() if place == 0 or share is None else share("energy", of_member)).mean(1)
+            energy = (of_member() if place == 0 else share("energy", of_member)).mean(1)
             self.spectrum[place, leads] += np.where(whole, energy, 0.0).sum(0)
             if self.depth is not None:
                 self.available[place, cases, 0] = self._available(initial)

@@ -76,8 +76,9 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
         first, last = map(truth.time_step.moment, truth.times[[0, -1]])
         start, end = map(forecast.time_step.moment, (times[:, 1:].min(), times.max()))
         if not known.any():
-            theirs = sorted({int(number) for number in forecast.trajectory})
-            begun = "from states of no trajectory" if theirs == [-1] else f"from trajectory {_listed(theirs)}"
+            numbers = np.unique(forecast.trajectory).tolist()
+            first_few = ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
+            begun = "from states of no trajectory" if numbers == [-1] else f"from trajectory {first_few}"
             raise MeshcastError(
                 f"{label} begins {begun}, but the truth {truth.source} holds trajectories 0 to "
                 f"{truth.ensemble_size - 1}, and which is meant cannot be told: nothing to verify. Forecast from the "
@@ -107,7 +108,7 @@ def common_variables(
         elif without:
             left_out.append(f"variable {name}: {', '.join(without)} does not forecast it")
         elif other := _other_units(forecasts, labels, name, units[name]):
-            left_out.append(f"variable {name}: the truth is in {units[name]}, {other}")
+            left_out.append(f"variable {name}: the truth is in {units[name]}, {', '.join(other)}")
         else:
             kept.append(name)
     if not kept:
@@ -115,14 +116,12 @@ def common_variables(
     return tuple(kept), tuple(units[name] for name in kept)
 
 
-def _other_units(forecasts: Sequence[Forecast], labels: Sequence[str], name: str, unit: str) -> str:
+def _other_units(forecasts: Sequence[Forecast], labels: Sequence[str], name: str, unit: str) -> list[str]:
     """Return `label in unit` for each forecast whose unit is not the truth's, apart from spelling."""
-    found = []
-    for label, forecast in zip(labels, forecasts, strict=True):
-        theirs = forecast.units[forecast.variables.index(name)]
-        if _spelling(theirs) != _spelling(unit):
-            found.append(f"{label} in {theirs}")
-    return ", ".join(found)
+    units = {
+        label: forecast.units[forecast.variables.index(name)] for label, forecast in zip(labels, forecasts, strict=True)
+    }
+    return [f"{label} in {other}" for label, other in units.items() if _spelling(other) != _spelling(unit)]
 
 
 def _spelling(unit: str) -> str:
@@ -132,13 +131,11 @@ def _spelling(unit: str) -> str:
 
 def _rows(forecast: Forecast, truth: Fields) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return each case's row on the truth's ensemble axis, the first of real data, and whether the truth has it."""
-    if truth.ensemble_axis == "member" or truth.ensemble_size == 1:
-        alone = truth.ensemble_axis == "member"
-        return np.zeros_like(forecast.trajectory), np.full(len(forecast.trajectory), True) if alone else (
-            forecast.trajectory <= 0
-        )
-    known = (forecast.trajectory >= 0) & (forecast.trajectory < truth.ensemble_size)
-    return np.where(known, forecast.trajectory, 0), known
+    trajectory = forecast.trajectory
+    if truth.ensemble_axis == "member":
+        return np.zeros_like(trajectory), np.full(len(trajectory), True)
+    known = (trajectory < truth.ensemble_size) & ((trajectory >= 0) | (truth.ensemble_size == 1))
+    return np.where(known, trajectory.clip(0), 0), known
 
 
 def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]:
@@ -147,21 +144,14 @@ def without_truth(forecast: Forecast, has_truth: NDArray[np.bool_]) -> list[str]
     for case, there in enumerate(has_truth):
         if there.all():
             continue
-        leads = "all leads" if not there.any() else _ranges(forecast.lead_steps[~there])
-        start = forecast.time_step.moment(forecast.init_time[case])
-        if forecast.trajectory[case] >= 0:
-            start = f"trajectory {forecast.trajectory[case]} from {start}"
-        sentences.setdefault(leads, []).append(start)
+        leads = _ranges(forecast.lead_steps[~there]) if there.any() else "all leads"
+        start, trajectory = forecast.time_step.moment(forecast.init_time[case]), forecast.trajectory[case]
+        sentences.setdefault(leads, []).append(start if trajectory < 0 else f"trajectory {trajectory} from {start}")
     return [f"no truth at {leads} of {', '.join(starts)}" for leads, starts in sentences.items()]
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    """Return the first few of some numbers."""
-    return ", ".join(map(str, numbers[:5])) + ", ..." * (len(numbers) > 5)
 
 
 def _ranges(steps: NDArray[np.int64]) -> str:
     """Return `steps 1 to 4, 7`: consecutive steps as one range."""
-    parts = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
-    ranges = ", ".join(f"{part[0]} to {part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts)
+    runs = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
+    ranges = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
     return f"{'step' if len(steps) == 1 else 'steps'} {ranges}"

@@ -16,7 +16,6 @@ from emulator.plugins import contributed
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.scores import conservation
-from inference.scores.flow import winds
 
 ARGUMENTS = {
     "forecast": "[case, lead, node, variable], the mean of an ensemble",
@@ -81,16 +80,11 @@ class Metric:
         """Whether it has the unit of the variable."""
         return self.unit is None
 
-    def unit_of(self, variable_unit: str) -> str:
-        """Return the unit of the score of a variable, empty where there is none."""
-        unit = variable_unit if self.unit is None else self.unit
-        return "" if unit == "1" else unit
-
     def with_unit(self, variable_unit: str, variable: str = "") -> str:
         """Return the title, of a variable if it is named, with the unit in brackets."""
         title = f"{self.title} of {variable}" if variable else self.title
-        unit = self.unit_of(variable_unit)
-        return f"{title} [{unit}]" if unit else title
+        unit = variable_unit if self.unit is None else self.unit
+        return title if unit in ("", "1") else f"{title} [{unit}]"
 
 
 def _amplitude_ratio(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
@@ -146,20 +140,19 @@ def case_scores(
     The others are as in `ARGUMENTS`.
     """
     forecast, truth = forecast.double(), truth.double()
+    mean = forecast.mean(1)
     given: dict[str, Any] = {
-        "forecast": forecast.mean(1),
+        "forecast": mean,
         "ensemble": forecast.transpose(1, 2),
         "truth": truth,
         "areas": areas.double(),
-        "climatology": None if climatology is None else climatology.double(),
-        "initial": None if initial is None else initial.double(),
+        "climatology": climatology,
+        "initial": initial,
         "known": known,
         "mesh": mesh,
-        "wind": None,
-        "true_wind": None,
+        "wind": None if wind is None else mean[..., list(wind)],
+        "true_wind": None if wind is None else truth[..., list(wind)],
     }
-    if wind is not None:
-        given |= {"wind": given["forecast"][..., list(wind)], "true_wind": truth[..., list(wind)]}
     whole = mesh is not None and mesh.domain.kind == "sphere"
     found = {}
     for name, metric in METRICS.items():
@@ -189,8 +182,3 @@ def _of_every_variable(name: str, score: Tensor, truth: Tensor, wind: tuple[int,
     every = torch.full((cases, leads, variables), torch.nan, dtype=torch.float64)
     every[..., list(wind)] = score[..., None].double()
     return every
-
-
-def wind_columns(variables: Sequence[str], units: Sequence[str]) -> tuple[int, int] | None:
-    """Return the columns of the first wind among variables, eastward and northward."""
-    return next(iter(winds(variables, units)), None)

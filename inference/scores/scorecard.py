@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
@@ -18,10 +18,9 @@ from inference.scores.flow_scores import FlowScores
 from inference.scores.metrics import METRICS
 from inference.scores.spectra import WavenumberAxis, wavenumber_axis
 
-Contrast = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-CONTRASTS: dict[str, Contrast] = {"difference": np.subtract, "skill": lambda score, reference: 1.0 - score / reference}
+CONTRASTS = {"difference": np.subtract, "skill": lambda score, reference: 1.0 - score / reference}
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,7 +242,7 @@ class Verification:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     estimate, samples = (contrast(*pair) for pair in zip(*pairs, strict=True))
                 lower, upper = bootstrap.interval(samples, draws.num_blocks, self.level)
-                found[name] = Difference(label, other, metric, first.lead_steps, estimate, lower, upper)
+                found[name] = Difference(first.lead_steps, estimate, lower, upper)
             self._contrasts[label, other, metric] = found
         return self._contrasts[label, other, metric]
 
@@ -261,9 +260,6 @@ class Verification:
 class Difference:
     """A paired difference (or skill) of two emulators in one metric, [lead, variable], with its interval."""
 
-    label: str
-    other: str
-    metric: str
     lead_steps: NDArray[np.int64]
     estimate: NDArray[np.float64]
     lower: NDArray[np.float64]

@@ -53,28 +53,21 @@ def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
         wavenumber = np.arange(mesh.num_nodes // 2 + 1, dtype=np.float64)
         return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber", "")
     if not mesh.structured:
-        return degree_axis(mesh)
+        if (highest := resolved_degree(mesh)) is None:
+            return None
+        degree = np.arange(highest + 1, dtype=np.float64)
+        wave = np.sqrt(degree * (degree + 1.0))  # 2 π a / sqrt(l (l + 1)) is the wavelength of degree l (Jeans 1923)
+        return WavenumberAxis(
+            degree, _divide(2 * np.pi * mesh.domain.size / 1000.0, wave), "degree (total wavenumber)", "km"
+        )
     if mesh.domain.kind == "sphere":
         wavenumber = np.arange(mesh.shape[1] // 2 + 1, dtype=np.float64)
         equator = 2 * np.pi * mesh.domain.size / 1000.0
         return WavenumberAxis(wavenumber, _divide(equator, wavenumber), "zonal wavenumber", "km")
-    side = min(mesh.shape[0] * _spacing(mesh)[0], mesh.shape[1] * _spacing(mesh)[1])
+    side = (np.array(mesh.shape) * _spacing(mesh)).min()
     wavenumber = np.arange(min(mesh.shape), dtype=np.float64)
     wavelength = _divide(2 * side / 1000.0, wavenumber)
     return WavenumberAxis(wavenumber, wavelength, "wavenumber [half waves across the shorter side]", "km")
-
-
-def degree_axis(mesh: Mesh) -> WavenumberAxis | None:
-    """Return the degrees of harmonics that a mesh's nodes resolve, or None where they do not cover the sphere.
-
-    The wavelength of degree l is 2 π a / sqrt(l (l + 1)) (Jeans 1923).
-    """
-    highest = resolved_degree(mesh)
-    if highest is None:
-        return None
-    degree = np.arange(highest + 1, dtype=np.float64)
-    length = _divide(2 * np.pi * mesh.domain.size / 1000.0, np.sqrt(degree * (degree + 1.0)))
-    return WavenumberAxis(degree, length, "degree (total wavenumber)", "km")
 
 
 def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float64]:
@@ -118,14 +111,9 @@ def _cosine_power(x: NDArray[np.float64], mesh: Mesh) -> NDArray[np.float64]:
 
     power = dctn(x, type=2, axes=(-2, -1), norm="ortho") ** 2 / (x.shape[-2] * x.shape[-1])
     sides = np.array(mesh.shape) * _spacing(mesh)
-    half_waves = np.hypot(
-        *np.meshgrid(*(np.arange(n) / side for n, side in zip(mesh.shape, sides, strict=True)), indexing="ij")
-    )
+    half_waves = np.hypot.outer(*(np.arange(n) / side for n, side in zip(mesh.shape, sides, strict=True)))
     ring = np.rint(half_waves * sides.min()).astype(np.int64)
-    rings = np.zeros((*x.shape[:-2], min(mesh.shape)))
-    for wavenumber in range(min(mesh.shape)):
-        rings[..., wavenumber] = power[..., ring == wavenumber].sum(-1)
-    return rings
+    return np.stack([power[..., ring == wavenumber].sum(-1) for wavenumber in range(min(mesh.shape))], axis=-1)
 
 
 def _spacing(mesh: Mesh) -> NDArray[np.float64]:

@@ -17,9 +17,10 @@ from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
 from inference.scores.conservation import area_mean
+from inference.scores.flow import resolved_degree, winds
 from inference.scores.flow_scores import FlowScorer
 from inference.scores.matching import MatchedTruth, common_variables, match, without_truth
-from inference.scores.metrics import case_scores, wind_columns
+from inference.scores.metrics import case_scores
 from inference.scores.scorecard import ForecastScores, Verification
 from inference.scores.spectra import SharedSpectra, power_spectrum, wavenumber_axis
 
@@ -110,11 +111,13 @@ class _Scorer:
         self.member_mse = np.full((cases, self.members, *self.shape[1:]), np.nan) if self.members > 1 else None
         self.moments = np.zeros((3, len(self.columns)))  # fields seen, sum of area means, sum of mean squares
         units = [forecast.units[column] for column in self.columns]
-        self.wind = wind_columns(found.variables, units)
+        self.wind = next(iter(winds(found.variables, units)), None)
         self.shared = shared
         self.mesh_key = hash((forecast.mesh.positions.tobytes(), forecast.mesh.areas.tobytes()))
         self.axis = None if shared is None else wavenumber_axis(forecast.mesh)
-        self.flow = None if shared is None else FlowScorer.of(forecast, self.columns)
+        self.flow = None
+        if shared is not None and self.wind is not None and resolved_degree(forecast.mesh) is not None:
+            self.flow = FlowScorer(forecast, found.variables, units, self.wind)
         if self.axis is not None:
             self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(self.columns)))
             self.num_power = np.zeros((leads, 1, len(self.columns)))
