@@ -109,9 +109,9 @@ class Plausibility:
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint that executes nothing."""
-        arrays = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        arrays = {"deviation": self.deviation, "usual": self.usual, "normal": self.normal}
+        arrays |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
         arrays |= {f"basis.{name}": value for name, value in vars(self.basis).items()}
-        arrays |= {"deviation": self.deviation, "usual": self.usual, "normal": self.normal}
         sizes = {
             "num_channels": self.network.output.out_features,
             "width": self.network.reader.hidden_size,

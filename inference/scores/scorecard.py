@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 
@@ -20,7 +20,10 @@ from inference.scores.spectra import WavenumberAxis, wavenumber_axis
 
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
-CONTRASTS = {"difference": np.subtract, "skill": lambda score, reference: 1.0 - score / reference}
+CONTRASTS: dict[str, Callable[..., NDArray[np.float64]]] = {
+    "difference": np.subtract,
+    "skill": lambda score, reference: 1.0 - score / reference,
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,16 +28,16 @@ def to_json(verification: Verification) -> dict[str, Any]:
     facts = dict(dataset.attrs["verification"])
     about = facts.pop("emulators")
     variables, left_out = dataset["variable"].values, facts.pop("left_out")
-    worths = dataset.get("equivalent_truncation")
+    truncations = dataset.get("equivalent_truncation")
     found = {
         "variables": dict(zip(variables, dataset["units"].values, strict=True)),
         **{name: facts.pop(name) for name in ("mesh", "time_step", "truth")},
         "truth_std": dict(zip(variables, dataset["truth_std"].values, strict=True)),
         **facts,
         "equivalent_truncation": {
-            label: {int(step): worth for step, worth in zip(dataset["lead"], own, strict=True) if worth}
-            for label, own in zip(about, () if worths is None else worths.values, strict=worths is not None)
-            if own.any()
+            label: {int(step): text for step, text in zip(dataset["lead"], texts, strict=True) if text}
+            for label, texts in zip(about, [] if truncations is None else truncations.values, strict=False)
+            if texts.any()
         },
         "left_out": left_out,
         "emulators": {label: _of_emulator(dataset, label, **known) for label, known in about.items()},
@@ -91,7 +91,7 @@ def _of_emulator(
     labels, baselines = dataset["emulator"].values.tolist(), dataset.attrs["verification"]["baselines"]
     forecast = dict(zip(labels, np.isfinite(dataset["num_cases"].values[..., 0]), strict=True))  # [lead] of each
     every = dataset.isel(emulator=labels.index(label))
-    own = every.isel(lead=forecast[label])
+    scores = every.isel(lead=forecast[label])
 
     def contrasts(name: str) -> dict[str, Any]:
         found = {}
@@ -103,18 +103,18 @@ def _of_emulator(
         return found
 
     return {
-        "name": own["name"].item(),
-        "seed": own["seed"].item(),
+        "name": scores["name"].item(),
+        "seed": scores["seed"].item(),
         "baseline": label in baselines,
-        "num_cases": int(own["num_starts"]),
-        "lead_steps": own["lead"].values,
+        "num_cases": int(scores["num_starts"]),
+        "lead_steps": scores["lead"].values,
         "attributes": attributes,
-        "num_failed": _by_variable(own["num_failed"].astype(int)),
-        "metrics": {metric: _bounded(own, metric) for metric in metrics},
-        "score": _bounded(own, "score"),
-        "wind": None if wind is None else wind | {name: own[name].values for name in WIND},
-        "stable_steps": _by_variable(own["mean_stable_steps"]),
-        "stable_to_the_end": _by_variable(own["stable_to_the_end"].astype(int)),
+        "num_failed": _by_variable(scores["num_failed"].astype(int)),
+        "metrics": {metric: _bounded(scores, metric) for metric in metrics},
+        "score": _bounded(scores, "score"),
+        "wind": None if wind is None else wind | {name: scores[name].values for name in WIND},
+        "stable_steps": _by_variable(scores["mean_stable_steps"]),
+        "stable_to_the_end": _by_variable(scores["stable_to_the_end"].astype(int)),
         "skill": contrasts("skill"),
         "rmse_minus": contrasts("rmse_minus"),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain, count
 
 import numpy as np
 import torch
@@ -126,10 +127,8 @@ class _Scorer:
         """Return the scores, and the truth's moments for its standard deviation."""
         for cases, leads in self._chunks():
             self._score(cases, leads)
-        power, truth_power = None, None
-        if self.axis is not None:
-            with np.errstate(invalid="ignore"):
-                power, truth_power = (total / self.num_power for total in self.power)
+        with np.errstate(invalid="ignore"):
+            power, truth_power = (None, None) if self.axis is None else self.power / self.num_power
         forecast = self.forecast
         scored = ForecastScores(
             label=self.label,
@@ -165,16 +164,13 @@ class _Scorer:
         truth = torch.from_numpy(observed)
         seen = ~np.isnan(observed)
         self.verified[cases, leads] = seen.any(2)
-        climatology = None
-        if self.climatology is not None:
-            climatology = torch.from_numpy(self._climatology(self.forecast.valid_time[cases, leads]))
         initial = torch.from_numpy(self.found.initial(cases).astype(np.float64))
         known = torch.from_numpy(seen.any((0, 1)) | ~seen.any())
         found = case_scores(
             values,
             truth,
             self.areas,
-            climatology=climatology,
+            climatology=self._climatology(self.forecast.valid_time[cases, leads]),
             initial=initial,
             known=known,
             mesh=self.forecast.mesh,
@@ -215,13 +211,14 @@ class _Scorer:
             self.power[place, leads] += np.where(whole[:, :, None], power.mean(1), 0.0).sum(0)
         self.num_power[leads] += whole.sum(0)[:, None]
 
-    def _climatology(self, valid_time: NDArray[np.int64]) -> Array:
+    def _climatology(self, valid_time: NDArray[np.int64]) -> Tensor | None:
         """Return the climatology, [case, lead, node, variable]; each valid time is asked for once."""
-        assert self.climatology is not None
+        if self.climatology is None:
+            return None
         times, place = np.unique(valid_time, return_inverse=True)
         given = np.asarray(self.climatology(times), dtype=np.float64)
         fields = np.broadcast_to(given, (len(times), self.forecast.mesh.num_nodes, len(self.columns)))
-        return np.asarray(fields[place.reshape(valid_time.shape)])
+        return torch.from_numpy(fields[place.reshape(valid_time.shape)])
 
 
 def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
@@ -232,11 +229,8 @@ def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
         label, seed = forecast.name, forecast.attributes.get("seed")
         if names.count(label) > 1 and seed is not None:
             label = f"{label} (seed {seed})"
-        number = 2
-        unique = label
-        while unique in labels:
-            unique, number = f"{label} #{number}", number + 1
-        labels.append(unique)
+        numbered = (f"{label} #{number}" for number in count(2))
+        labels.append(next(name for name in chain([label], numbered) if name not in labels))
     return tuple(labels)
 
 
@@ -244,14 +238,11 @@ def _as_function(
     climatology: Emulator | Climatology | NDArray[np.floating] | None, variables: tuple[str, ...]
 ) -> Climatology | None:
     """Return the climatology, in whatever form it came, as a function of valid time."""
-    if climatology is None:
-        return None
     if isinstance(climatology, Emulator):
-        return lambda valid_time: _forecast_climatology(climatology, variables, valid_time)
-    if callable(climatology):
+        return partial(_forecast_climatology, climatology, variables)
+    if climatology is None or callable(climatology):
         return climatology
-    fixed = np.asarray(climatology, dtype=np.float64)
-    return lambda valid_time: fixed
+    return lambda valid_time: climatology
 
 
 def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]) -> Array:
