@@ -61,13 +61,10 @@ class NetworkConfig(EmulatorConfig):
         """Return what the width must be a multiple of."""
         return 1
 
-    def least_weights(self, num_nodes: int) -> int:
-        """Return the weights that one variable in and out needs at least; 0 where their number does not matter."""
-        return 0
-
-    def values_kept(self, mesh: Mesh, history: int) -> int:
+    def values_kept(self, mesh: Mesh, history: int) -> int | None:
         """Return the numbers that an update keeps at least for its gradient, of each sample and step.
 
-        By default what layers on all nodes give. mesh: of the data; history: states a network sees.
+        None, the default, where the network says it, built without memory. A formula is for networks whose graphs are
+        too dear to be built for that. mesh: of the data; history: states a network sees.
         """
-        return getattr(self, "width", 0) * getattr(self, "num_layers", 1) * mesh.num_nodes
+        return None

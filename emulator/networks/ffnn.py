@@ -35,12 +35,6 @@ class FFNNConfig(NetworkConfig):
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return (WholeFFNN if self.scope == "whole" else LocalFFNN)(self, layout, mesh)
 
-    def least_weights(self, num_nodes: int) -> int:
-        return 2 * self.width * num_nodes if self.scope == "whole" else 0
-
-    def values_kept(self, mesh: Mesh, history: int) -> int:
-        return 0 if self.scope == "whole" else super().values_kept(mesh, history)
-
 
 class WholeFFNN(nn.Module):
     """All nodes' features at once: [batch, node, input] to [batch, node, output]; knows where, but not who is near."""

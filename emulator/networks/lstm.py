@@ -39,12 +39,9 @@ class LSTMConfig(NetworkConfig):
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return (WholeLSTM if self.scope == "whole" else NodeLSTM)(self, layout, mesh)
 
-    def least_weights(self, num_nodes: int) -> int:
-        return 5 * self.width * num_nodes if self.scope == "whole" else 0  # four gates and the way out
-
-    def values_kept(self, mesh: Mesh, history: int) -> int:
+    def values_kept(self, mesh: Mesh, history: int) -> int | None:
         """Return four gates, what a cell remembers and what it says, at every node and time."""
-        return 0 if self.scope == "whole" else 6 * super().values_kept(mesh, history) * history
+        return None if self.scope == "whole" else 6 * self.width * self.num_layers * mesh.num_nodes * history
 
 
 class LSTM(nn.Module):

@@ -52,12 +52,6 @@ class TransformerConfig(NetworkConfig):
     def width_unit(self) -> int:
         return self.num_heads
 
-    def values_kept(self, mesh: Mesh, history: int) -> int:
-        """Return, of each block, the normalised tokens, queries, keys, values and what was received, and what is inside
-        its network before and after the activation."""
-        tokens = mesh.num_nodes // self.patch ** (1 if mesh.domain.kind == "ring" else 2)
-        return (5 + 2 * EXPANSION) * self.width * self.num_layers * tokens * history
-
 
 class Transformer(nn.Module):
     """A pre-norm Transformer (Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745) on patches.

@@ -1,10 +1,13 @@
-"""Memory that a training takes: said, and refused where it is more than is left, before anything is built."""
+"""Memory that a training takes: found out without taking it, and refused where it is more than is left."""
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from emulator.networks.config import NetworkConfig
+from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
+from emulator.networks.layers.feature_layout import FeatureLayout
 from graphs.available_memory import refuse_too_large
 from graphs.mesh import Mesh
 from training.experiment import TrainingConfig
@@ -17,26 +20,47 @@ def refuse_too_large_network(config: NetworkConfig, mesh: Mesh, history: int, tr
 
     mesh: of the data. history: states a network sees.
     """
-    num_nodes = mesh.num_nodes
-    if weights := config.least_weights(num_nodes):
-        refuse_too_large(
-            BYTES_PER_WEIGHT * weights,
-            f"A network of kind {config.kind} and scope whole, with {weights:,} or more weights for {num_nodes:,} "
-            "nodes,",
-            "Choose a smaller width, a coarser grid, or the scope that nodes share.",
-        )
-    kept = least_kept(config, mesh, history, training)
+    weights, values = least_numbers(config, mesh, history)
+    refuse_too_large(
+        BYTES_PER_WEIGHT * weights,
+        f"A network of kind {config.kind} with {weights:,} or more weights for {mesh.num_nodes:,} nodes",
+        "Choose a smaller width, a coarser grid, or the scope that nodes share.",
+    )
     if torch.cuda.is_available() and training.accelerator != "cpu":
         return  # the gradient's memory is the device's, which reports it itself
+    bytes_each = 2 if "16" in training.precision else 4
+    steps = max(unroll for _, unroll in training.stages)
     refuse_too_large(
-        kept,
-        f"An update of {training.batch_size} samples on {num_nodes:,} nodes",
+        bytes_each * values * training.batch_size * steps,
+        f"An update of {training.batch_size} samples on {mesh.num_nodes:,} nodes",
         f"Choose a coarser grid or mesh, or smaller training.batch_size or {config.width_key}.",
     )
 
 
-def least_kept(config: NetworkConfig, mesh: Mesh, history: int, training: TrainingConfig) -> int:
-    """Return the bytes that an update keeps at least for its gradient, over all samples and steps of the loss."""
-    bytes_each = 2 if "16" in training.precision else 4
-    steps = max(unroll for _, unroll in training.stages)
-    return bytes_each * config.values_kept(mesh, history) * training.batch_size * steps
+def least_numbers(config: NetworkConfig, mesh: Mesh, history: int) -> tuple[int, int]:
+    """Return a network's weights, and the numbers an update keeps for its gradient, of each sample and step, at least.
+
+    Of one variable in and out, by a pass through the network on PyTorch's device `meta`, whose tensors have a shape
+    and no content. Both are zero where a network cannot be built there, and weights where it has a formula instead.
+    """
+    if (values := config.values_kept(mesh, history)) is not None:
+        return 0, values
+    if isinstance(config, KerasConfig):
+        config = torch_config(config)
+    kept: dict[int, Tensor] = {}  # by storage, which views of one tensor share
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor
+        return tensor
+
+    layout = FeatureLayout(history, 1, 0, history, 1)
+    try:
+        with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            network = config.build(layout, mesh).to("meta")
+            network(torch.empty(1, mesh.num_nodes, history))
+    except (RuntimeError, NotImplementedError, TypeError):  # it needs the content of a tensor, as for geometry
+        return 0, 0
+    weights = list(network.parameters())
+    fixed = {tensor.untyped_storage()._cdata for tensor in (*weights, *network.buffers())}
+    values = sum(tensor.numel() for place, tensor in kept.items() if place not in fixed)
+    return sum(weight.numel() for weight in weights), values
