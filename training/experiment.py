@@ -37,7 +37,7 @@ class DataPart:
     window: WindowConfig | None = None
 
     def open(self) -> Fields:
-        """The fields, kept in memory where they take less than a gigabyte."""
+        """Return the fields, kept in memory where they take less than a gigabyte."""
         part = None if self.trajectories is None else slice(*self.trajectories)
         return open_fields(self.source, part, keep_in_memory=True, window=self.window)
 
@@ -93,7 +93,7 @@ class TaskConfig:
     conserved: tuple[str, ...] = ()
 
     def build(self, fields: Fields) -> Task:
-        """The task, with the units of the data.
+        """Return the task, with the units of the data.
 
         Raises MeshcastError where the data lack a variable, where the task speaks of one it does not name, or where the
         time step is no multiple of theirs.
@@ -215,16 +215,16 @@ class TrainingConfig:
 
     @property
     def stages(self) -> tuple[tuple[float, int], ...]:
-        """Shares of the updates, and the unroll in each."""
+        """Return the shares of the updates, and the unroll in each."""
         return self.curriculum or ((1.0, self.unroll),)
 
     @property
     def window_steps(self) -> int:
-        """Steps a training window needs beyond its history."""
+        """Return the steps a training window needs beyond its history."""
         return self.pushforward + max(unroll for _, unroll in self.stages)
 
     def unroll_at(self, update: int) -> int:
-        """Steps in the loss of an update, counted from 0: a function of it alone, whatever was interrupted."""
+        """Return the steps in the loss of an update, from 0: a function of it alone, whatever was interrupted."""
         done = 0.0
         for share, unroll in self.stages:
             done += share

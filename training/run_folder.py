@@ -22,12 +22,12 @@ Resume = Literal["never", "auto"]
 
 
 def run_folder(config: ExperimentConfig) -> Path:
-    """Where a run's files go."""
+    """Return where a run's files go."""
     return Path(config.output) / config.name
 
 
-def claim(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmulator | None:
-    """Make the folder this run's own; the finished emulator where there is nothing left to do."""
+def take_folder(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmulator | None:
+    """Take a folder for this run, and return the finished emulator where there is nothing left to do."""
     if not is_first_process():  # the first one checks, and makes the folder
         return load_emulator(folder / "emulator.safetensors") if (folder / "done.json").is_file() else None
     stored = folder / "config.yaml"
@@ -63,12 +63,12 @@ def mark_done(folder: Path, trained: TrainedEmulator) -> None:
     """Say that nothing is left to do, so that resuming returns what is there."""
     if not is_first_process():
         return
-    with atomic_file(folder / "done.json") as part:
-        part.write_text(json.dumps({"validation_score": trained.metadata.get("validation_score")}))
+    with atomic_file(folder / "done.json") as temporary:
+        temporary.write_text(json.dumps({"validation_score": trained.metadata.get("validation_score")}))
 
 
 def updates_done(checkpoint: Path) -> int:
-    """Updates a resumable checkpoint has behind it, 0 without one. Nothing in the file is executed."""
+    """Return the updates behind a resumable checkpoint, 0 without one. Nothing in the file is executed."""
     if not checkpoint.is_file():
         return 0
     try:
@@ -81,7 +81,7 @@ def updates_done(checkpoint: Path) -> int:
 
 
 def is_first_process() -> bool:
-    """False in the further processes of a distributed run, which write nothing.
+    """Return False in the further processes of a distributed run, which write nothing.
 
     Lightning, torchrun and Slurm each number processes and nodes in variables of their own; the first is 0 in all.
     """

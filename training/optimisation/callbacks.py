@@ -111,6 +111,6 @@ class KeepCheckpoints(L.Callback):
         if trainer.global_step > 0:
             last = self.folder / "last.ckpt"
             # Every process takes part in gathering what one writes.
-            with atomic_file(last) if trainer.is_global_zero else nullcontext(last) as part:
-                trainer.save_checkpoint(part)
+            with atomic_file(last) if trainer.is_global_zero else nullcontext(last) as temporary:
+                trainer.save_checkpoint(temporary)
             trainer.strategy.barrier()

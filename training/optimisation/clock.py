@@ -6,7 +6,7 @@ import time
 
 
 def working_seconds(on_gpu: bool) -> float:
-    """Seconds since some moment: of the processor, all threads together, which a busy machine does not change.
+    """Return seconds of the processor since some moment, all threads together, which a busy machine does not change.
 
     on_gpu: of the wall clock instead, since the processor only waits there.
     """

@@ -54,14 +54,14 @@ class Losses:
 
 
 def seeded(build: Callable[[], Network], seed: int) -> Network:
-    """A network with weights drawn from a seed; the global generator is as before."""
+    """Return a network with weights drawn from a seed, and leave the global generator as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
 
 
 def num_parameters(network: nn.Module) -> int:
-    """How many numbers a fit chooses."""
+    """Return the number of trainable weights."""
     return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
 
 

@@ -56,7 +56,7 @@ def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, 
 
 
 def rehearse(config: ExperimentConfig, module: EmulatorModule, updates: int) -> Stopwatch:
-    """Time some updates and a validation on one device, as `train` would run them; nothing is written."""
+    """Return the times of some updates and a validation on one device, as `train` runs them; nothing is written."""
     one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
     validation = replace(config.validation, every=updates)
     stopwatch = Stopwatch()
@@ -67,7 +67,7 @@ def rehearse(config: ExperimentConfig, module: EmulatorModule, updates: int) -> 
 
 
 def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:
-    """Lightning's trainer.
+    """Return Lightning's trainer.
 
     Raises MeshcastError where this machine has no such devices, or Lightning no such strategy or precision.
     """

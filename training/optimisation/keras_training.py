@@ -108,7 +108,7 @@ def train(
 def rehearse(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int
 ) -> tuple[list[float], float]:
-    """Working seconds of each of some updates, reading included, and of a validation; nothing is written."""
+    """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
     refuse_what_torch_alone_does(config.training)
     training = replace(config.training, updates=updates)
     on_gpu = bool(tensorflow().config.list_physical_devices("GPU"))
@@ -147,7 +147,7 @@ class KerasFit:
         self._step = self._compiled(model)
 
     def step(self, example: Example) -> Any:
-        """Take one update; the loss before it, a scalar of TensorFlow's."""
+        """Take one update, and return the loss before it, a scalar of TensorFlow's."""
         tf = tensorflow()
         rate = learning_rate_at(self.training, self.update)
         self.update += 1
@@ -156,7 +156,7 @@ class KerasFit:
         return self._step(*example, tf.constant(1.0 - decay, tf.float32))
 
     def averaged_emulator(self) -> NeuralEmulator:
-        """The emulator with the averages as weights, to be judged and kept."""
+        """Return the emulator with the averages as weights, to be judged and kept."""
         averaged = deepcopy(self.emulator).requires_grad_(False)
         assert isinstance(averaged.network, KerasNetwork)
         averaged.network.take([average.numpy() for average in self.averages])
@@ -236,7 +236,7 @@ def examples(emulator: NeuralEmulator, windows: Windows, training: TrainingConfi
 
 @torch.no_grad()
 def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingConfig, batch: Batch) -> Example:
-    """What the network sees of a batch, and what it should say: what the first guess leaves, over `correction_std`.
+    """Return the inputs and targets of a batch: what the first guess leaves, over `correction_std`.
 
     The target is NaN where the truth is. Bounds and the state before are seen from the first guess, as the target is.
     """
@@ -283,7 +283,7 @@ def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
 
 
 def learning_rate_at(training: TrainingConfig, update: int) -> float:
-    """Of the update that `update` others precede."""
+    """Return the rate of the update that `update` others precede."""
     return training.learning_rate * warm_up_cosine(update, training.warm_up, training.updates)
 
 

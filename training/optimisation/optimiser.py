@@ -17,7 +17,7 @@ THINNEST = 8  # a matrix with fewer rows or columns joins a few variables or edg
 def optimiser_of(
     kind: Literal["adamw", "muon"], module: nn.Module, learning_rate: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """The optimiser of a module's weights. Both kinds take the same learning rates."""
+    """Return the optimiser of a module's weights. Both kinds take the same learning rates."""
     if kind == "adamw":
         return torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=BETAS, weight_decay=weight_decay)
     return Muon(module, learning_rate, weight_decay)
@@ -81,7 +81,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """U Vᵀ of the matrix U S Vᵀ, roughly: singular values come out between 0.7 and 1.2.
+    """Return U Vᵀ of the matrix U S Vᵀ, roughly: singular values come out between 0.7 and 1.2.
 
     Newton-Schulz with the quintic of Jordan et al. (2024), which rises fastest from zero.
     """
@@ -94,7 +94,7 @@ def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
 
 
 def _matrix(weight: Tensor, last_row: int) -> Tensor:
-    """Two-dimensional: dimensions up to `last_row` are its rows, the others its columns."""
+    """Return a weight as a matrix: dimensions up to `last_row` are its rows, the others its columns."""
     return weight.flatten(0, -2) if last_row == -2 else weight.flatten(1)
 
 

@@ -6,7 +6,7 @@ import math
 
 
 def warm_up_cosine(update: int, warm_up: int, updates: int) -> float:
-    """Share of the peak learning rate: a linear rise over `warm_up` updates, then a cosine to zero at `updates`.
+    """Return the share of the peak learning rate: a linear rise over `warm_up` updates, then a cosine to zero.
 
     Loshchilov and Hutter (2017), arXiv:1608.03983, eq. 5, without restarts.
     """
@@ -17,7 +17,7 @@ def warm_up_cosine(update: int, warm_up: int, updates: int) -> float:
 
 
 def averaging_decay(ema_decay: float, update: int) -> float:
-    """Share that the moving average of the weights keeps of itself after `update` updates, from 1.
+    """Return the share that the moving average of the weights keeps of itself after `update` updates, from 1.
 
     A short average at first, so that it does not drag the untrained weights along.
     """

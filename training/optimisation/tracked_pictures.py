@@ -37,7 +37,7 @@ class ForecastPicture(L.Callback):
 
 
 def draw(module: EmulatorModule) -> Figure:
-    """Truth, forecast and error of the first prognostic variable, from the first validation start."""
+    """Draw truth, forecast and error of the first prognostic variable, from the first validation start."""
     forecast, fields = first_forecast(module), module.validation_windows.fields
     variable = forecast.variables[0]
     if forecast.mesh.domain.kind == "ring":
@@ -47,7 +47,7 @@ def draw(module: EmulatorModule) -> Figure:
 
 @torch.no_grad()
 def first_forecast(module: EmulatorModule) -> Forecast:
-    """The averaged emulator's forecast from the first validation start."""
+    """Return the averaged emulator's forecast from the first validation start."""
     starts, emulator = module.validation_windows, module.averaged
     batch = {name: value[None].to(module.device) for name, value in starts[0].items()}
     state, forcings = starts.start_of(batch)

@@ -51,7 +51,7 @@ def track_table(config: TrackingConfig, name: str, folder: Path, rows: Sequence[
 
 
 def _logger(config: ExperimentConfig, folder: Path) -> Any:
-    """The logger, its record opened now, where a missing login or connection can still be explained."""
+    """Return the logger, its record opened now, where a missing login or connection can still be explained."""
     try:
         from lightning.pytorch.loggers import WandbLogger
         from wandb.errors import Error

@@ -32,7 +32,7 @@ class Validated:
 
 
 def num_sums(windows: Windows) -> int:
-    """Length of what `error_sums` returns."""
+    """Return the length of what `error_sums` returns."""
     return windows.steps * len(windows.task.prognostic) + 2
 
 
@@ -44,7 +44,7 @@ def error_sums(
     loss: Loss,
     loss_steps: int,
 ) -> Tensor:
-    """[lead · variable + 2] sums over the cases of a batch, to be added over batches and processes.
+    """Return sums [lead · variable + 2] over the cases of a batch, to be added over batches and processes.
 
     The errors of each lead time and prognostic variable, then the loss of the first `loss_steps`, then the cases.
     """
@@ -63,14 +63,14 @@ def error_sums(
 
 
 def validated(sums: Tensor) -> Validated:
-    """The score: averaged over cases, and geometrically over lead times and variables, so that each of them counts."""
+    """Return the score, averaged over cases, and geometrically over lead times and variables, so that each counts."""
     *errors, loss = sums[:-1] / sums[-1]
     score = torch.stack(errors).clamp_min(ROUNDING).log().mean().exp()
     return Validated(float(score) if torch.isfinite(score) else math.inf, float(loss), int(sums[-1]))
 
 
 def is_better(score: float, best: float) -> bool:
-    """Whether an emulator is kept in place of the best so far.
+    """Return whether an emulator is kept in place of the best so far.
 
     The untrained one, before update 1, counts too: where its first guess is best, it is kept. While none had a finite
     score the newest is.

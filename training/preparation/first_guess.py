@@ -29,7 +29,7 @@ MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 
 
 def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, NetworkConfig]:
-    """The untrained emulator of an experiment, and its configuration with the first guess resolved.
+    """Return the untrained emulator of an experiment, and its configuration with the first guess resolved.
 
     Its weights are drawn from the seed; scales and first guess are fitted on the training part. Raises MeshcastError
     where it would not fit in memory.
@@ -93,7 +93,7 @@ def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Wind
 
 
 def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> Tensor:
-    """[2 · prognostic] root mean square of what a network sees of its solver; one value for both parts of a wind."""
+    """Return the root mean square [2 · prognostic] of what a network sees of its solver, one value for a wind."""
     squares = [guess(features)[1].double().square().mean(dim=(0, 1)) for features, _ in _pairs(emulator, windows)]
     mean = torch.stack(squares).mean(dim=0)
     for wind in guess.winds:
@@ -121,7 +121,7 @@ def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor,
 
 
 def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:
-    """[node, column] one where prognostic variables are masked, a column for each mask that differs from the others.
+    """Return flags [node, column], one where prognostic variables are masked, a column for each mask that differs.
 
     A masked value enters a network as its mean, zero; the flag tells it from a value that happens to be the mean.
 
@@ -132,7 +132,7 @@ def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:
 
 
 def node_statistics(part: TrainingPart, task: Task) -> NDArray[np.float64]:
-    """[node, column] each node's mean, std and root mean square of change, per prognostic variable."""
+    """Return each node's mean, std and root mean square of change [node, column], per prognostic variable."""
     shape = (part.fields.mesh.num_nodes, len(task.prognostic))
     count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     changes, change = np.zeros(shape), np.zeros(shape)

@@ -35,11 +35,11 @@ class WindowForcings:
     values: Tensor  # [batch, time, node, forcing]
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """[batch, history + 1, node, forcing] for the step after `done` steps."""
+        """Return the forcings [batch, history + 1, node, forcing] for the step after `done` steps."""
         return self.values[:, done : done + task.history + 1]
 
     def rows(self, index: slice | NDArray[np.int64]) -> WindowForcings:
-        """Those of some rows of the batch."""
+        """Return the forcings of some rows of the batch."""
         return WindowForcings(self.values[index])
 
 
@@ -117,7 +117,7 @@ class Windows(Dataset[Batch]):
         return item
 
     def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:
-        """The initial state of a batch of windows, without an ensemble, and the forcings along them.
+        """Return the initial state of a batch of windows, without an ensemble, and the forcings along them.
 
         The boundary of a limited area is the truth's.
         """
@@ -128,7 +128,7 @@ class Windows(Dataset[Batch]):
 
 
 def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
-    """A batch's initial state with the noise its windows brought, `size` times each variable's standard deviation."""
+    """Return a batch's initial state with the noise of its windows, `size` times each variable's standard deviation."""
     if "noise" not in batch:
         return state
     noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, time, node, prognostic]

@@ -34,7 +34,7 @@ WARM_UP = 2  # the first updates are slow: memory is allocated, kernels are chos
 def with_budget(
     prepared: Prepared, emulator: NeuralEmulator, windows: Windows, starts: Windows, folder: Path
 ) -> ExperimentConfig:
-    """The configuration with minutes turned into updates, once: the number is saved and used again on resume."""
+    """Return the configuration with minutes turned into updates, once: the number is saved and used again on resume."""
     config = prepared.config
     if config.training.minutes is None:
         return config
@@ -101,7 +101,7 @@ def _add_to_budget(folder: Path, **more: float) -> None:
 def time_updates(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
 ) -> float:
-    """Seconds an update takes, its reading and its share of a validation included, on copies that are thrown away.
+    """Return the seconds an update takes, reading and its share of a validation included, on copies thrown away.
 
     Processor seconds of all threads, or the clock's on a GPU; the mean over the stages of a curriculum.
     """
@@ -112,7 +112,7 @@ def time_updates(
 def time_parts(
     config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
 ) -> tuple[float, float]:
-    """Seconds of an update and of a validation; see `time_updates`."""
+    """Return the seconds of an update and of a validation; see `time_updates`."""
     if isinstance(config.emulator, KerasConfig):
         from training.optimisation import keras_training
 
@@ -161,7 +161,7 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
 
 
 def _peak_memory() -> float:
-    """Bytes this process has held at most: of the GPU where it used one, else of main memory."""
+    """Return the bytes this process has taken at most: of the GPU where it used one, else of main memory."""
     import resource
     import sys
 

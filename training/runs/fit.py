@@ -18,7 +18,7 @@ from training.experiment import ExperimentConfig
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import Prepared, PreparedData, describe_training, windows_of
 from training.preparation.windows import Windows
-from training.run_folder import Resume, claim, is_first_process, mark_done, run_folder
+from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
 from training.runs.budget import dry_run, threads_of, with_budget
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def fit(
     Raises MeshcastError where the folder holds another experiment.
     """
     folder = folder or run_folder(config)
-    done = claim(folder, config, resume)
+    done = take_folder(folder, config, resume)
     if done is not None:
         return done
     prepared = (data or PreparedData()).prepare(config)

@@ -47,7 +47,7 @@ class Run:
 
     @property
     def experiment(self) -> ExperimentConfig:
-        """The experiment with its label and seed, which is what is fitted."""
+        """Return the experiment with its label and seed, which is what is fitted."""
         return replace(self.config, name=self.label, training=replace(self.config.training, seed=self.seed))
 
     def folder(self, key: str) -> Path:
