@@ -118,9 +118,22 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     figure.savefig(png)
     if vector:
         figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
-        with rc_context({"pdf.fonttype": 42}):
+        with rc_context({"pdf.fonttype": 42}), _glyphs_alone():
             figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
     return png
+
+
+@contextmanager
+def _glyphs_alone() -> Iterator[None]:
+    """Fonts without their layout tables: a PDF places each glyph, and to thin them out takes most of the time."""
+    from fontTools.subset import Options
+
+    usual = Options._drop_tables_default
+    Options._drop_tables_default = [*usual, "GSUB", "GPOS", "GDEF"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = usual
 
 
 def legend(figure: Figure, axes: Axes) -> None:

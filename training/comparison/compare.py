@@ -14,7 +14,7 @@ from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.keras_networks.keras_models import KerasConfig
-from emulator.networks.keras_networks.tensorflow_library import keras
+from emulator.networks.keras_networks.tensorflow_library import refuse_absent
 from emulator.task import Task
 from graphs.atomic_file import refuse_unwritable
 from graphs.errors import MeshcastError, MissingExtraError
@@ -225,7 +225,7 @@ def _loaded(config: CompareConfig, test: Fields, time_step: TimeStep) -> dict[st
             if row.checkpoint is not None:
                 given[label] = loaded_seed(label, _load(label, row.checkpoint, test, time_step))
             elif isinstance(row.emulator, KerasConfig):
-                keras(row.emulator.kind)
+                refuse_absent(row.emulator.kind)
         except MissingExtraError as error:
             given[label] = Seed(label, "unavailable", reason=str(error))
     return given

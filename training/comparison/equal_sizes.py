@@ -9,6 +9,7 @@ import torch
 
 from emulator.build import build_network, graphs_of
 from emulator.networks.config import NetworkConfig
+from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.parameter_budget import with_parameters
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
@@ -57,9 +58,12 @@ def _counter(prepared: Prepared) -> Callable[[NetworkConfig], int]:
         nonlocal graphs
         statics = len(task.static) + flags
         statics += 3 * len(task.prognostic) if section.node_statistics else 0  # see `first_guess.node_statistics`
+        in_keras = isinstance(section, KerasConfig)
+        if isinstance(section, KerasConfig):  # its twin is built at once, and has a second bias where it recurs
+            section = torch_config(section)
         with torch.random.fork_rng(devices=[]):
             network = build_network(section, task, mesh, statics, graphs)
         graphs = graphs_of(network)
-        return sum(weight.numel() for weight in network.parameters())
+        return sum(w.numel() for name, w in network.named_parameters() if not (in_keras and ".bias_hh_" in name))
 
     return count

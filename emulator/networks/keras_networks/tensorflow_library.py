@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -47,6 +48,13 @@ def keras(kind: str = "keras_cnn") -> ModuleType:
             "Set KERAS_BACKEND=tensorflow before Keras is imported."
         )
     return keras
+
+
+def refuse_absent(kind: str) -> None:
+    """Raise MissingExtraError where TensorFlow or Keras is not installed, without the seconds that importing takes."""
+    for name, library in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
+        if sys.modules.get(name, ...) is None or (name not in sys.modules and find_spec(name) is None):
+            raise _absent(kind, library, ImportError(name=name))
 
 
 def _absent(kind: str, library: str, error: ImportError) -> MissingExtraError:
