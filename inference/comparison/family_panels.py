@@ -61,20 +61,22 @@ def by_family(
         every = list(grid.ravel())
         for axes in every[len(panels) :]:
             axes.set_visible(False)
+        for axes in every:  # where they stand is not sought among the tick labels at each drawing
+            axes.xaxis.set_label_coords(0.5, -0.14)
+            axes.yaxis.set_label_coords(-0.17, 0.5)
         for place, (axes, panel) in enumerate(zip(every, panels, strict=False)):
             _set_limits(axes, limits)
             if truth is not None:
                 axes.plot(*truth, color="black", linewidth=3.5, alpha=0.25)
             if level is not None:
                 axes.axhline(level, color="black", linewidth=0.6)
-            coloured = {*panel.labels, comparison.reference}
-            for label in shown:
-                if label not in coloured:
-                    axes.plot(*curves[label], color=GREY, linewidth=0.6, zorder=1)
-                else:
-                    below = label == comparison.reference
-                    _coloured(axes, styles[label], curves[label], None if band is None else band(label), below)
-            axes.set_title(panel.title)
+            coloured = [label for label in shown if label in (*panel.labels, comparison.reference)]
+            if others := [curves[label] for label in shown if label not in coloured]:
+                axes.plot(*_joined(others), color=GREY, linewidth=0.6, zorder=1)
+            for label in coloured:
+                below = label == comparison.reference
+                _coloured(axes, styles[label], curves[label], None if band is None else band(label), below)
+            axes.set_title(panel.title, y=1.0)
             axes.set_ylabel(title.split(": ", 1)[1] if place % columns == 0 else "")
             if place + columns >= len(panels):
                 axes.set_xlabel(comparison.scores.lead_label if along is None else along.label)
@@ -115,6 +117,11 @@ def _lay_out(figure: Figure, rows: int, columns: int, letters: int) -> None:
     )
 
 
+def _joined(curves: Sequence[Curve]) -> Curve:
+    """Return all as one curve with gaps, which is drawn as fast as one."""
+    return tuple(np.concatenate([np.append(curve[side], np.nan) for curve in curves]) for side in (0, 1))  # type: ignore[return-value]
+
+
 def _coloured(axes: Axes, style: LineStyle, curve: Curve, band: tuple[Array, Array] | None, below: bool) -> None:
     """A row of the panel's family, or the reference, which lies below; crossed where its forecasts stopped."""
     x, values = curve
@@ -138,6 +145,7 @@ def _set_limits(axes: Axes, limits: Limits) -> None:
     axes.set_ylim(low, high)
     if logarithmic:
         plain_decades(axes)
+        axes.minorticks_off()  # each costs as much as a line
 
 
 def plain_log_x(axes: Axes) -> None:

@@ -46,7 +46,7 @@ def _on_ring(first: Forecast, fields: dict[str, Array], scale: ColourScale, vari
         figure, grid = new_figure(rows, columns, (1.55, 1.55), sharex=True, sharey=True)
         every = list(grid.ravel())
         for axes, (title, field) in zip(every, fields.items(), strict=False):
-            image = axes.pcolormesh(ring_edges(first.mesh), edges(lead), field, rasterized=True, **scale.options)
+            image = axes.pcolorfast(ring_edges(first.mesh), edges(lead), field, **scale.options)
             axes.set_title(title, fontsize=7.5, fontweight="bold" if title == "truth" else "normal")
             axes.grid(False)
         for axes in every[len(fields) :]:

@@ -126,14 +126,15 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
 @contextmanager
 def _glyphs_alone() -> Iterator[None]:
     """Fonts without their layout tables: a PDF places each glyph, and to thin them out takes most of the time."""
-    from fontTools.subset import Options
+    from matplotlib.backends._backend_pdf_ps import subset  # fontTools', of which matplotlib asks for no options
 
-    usual = Options._drop_tables_default
-    Options._drop_tables_default = [*usual, "GSUB", "GPOS", "GDEF"]
+    options: Any = subset.Options
+    usual = options._drop_tables_default
+    options._drop_tables_default = [*usual, "GSUB", "GPOS", "GDEF"]
     try:
         yield
     finally:
-        Options._drop_tables_default = usual
+        options._drop_tables_default = usual
 
 
 def legend(figure: Figure, axes: Axes) -> None:

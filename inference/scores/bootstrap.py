@@ -136,9 +136,22 @@ def interval(
         return nothing, nothing.copy()
     quantile = stats.t.ppf(0.5 + level / 2, num_blocks - 1) * np.sqrt(num_blocks / (num_blocks - 1))
     tail = float(stats.norm.cdf(-quantile))
-    with np.errstate(invalid="ignore"):  # the difference of two infinite errors is none
-        lower, upper = np.quantile(samples, [tail, 1 - tail], axis=0)
+    # As np.quantile interpolates, but a third of its time: to sort along memory is faster than to select across it.
+    ordered = np.ascontiguousarray(np.moveaxis(samples, 0, -1))
+    ordered.sort(axis=-1)  # NaN last
+    lower, upper = (_at_share(ordered, share) for share in (tail, 1 - tail))
     return lower, upper
+
+
+def _at_share(ordered: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return the quantile [...] of samples in order [..., resample], NaN where any is."""
+    place = share * (ordered.shape[-1] - 1)
+    before = int(place)
+    low, high, last = (ordered[..., index] for index in (before, min(before + 1, ordered.shape[-1] - 1), -1))
+    with np.errstate(invalid="ignore"):  # the difference of two infinite errors is none
+        step, fraction = high - low, place - before
+        found = low + step * fraction if fraction < 0.5 else high - step * (1 - fraction)
+    return np.where(np.isnan(last), np.nan, found)
 
 
 def resampled_mean(
@@ -150,7 +163,10 @@ def resampled_mean(
     """
     failed = present & np.isnan(values)
     total = np.tensordot(counts, np.where(present & ~failed, values, 0.0), axes=1)
-    number = np.tensordot(counts, present.astype(np.float64), axes=1)
+    if present.all():
+        number = counts.sum(1).reshape(-1, *[1] * (values.ndim - 1))
+    else:
+        number = np.tensordot(counts, present.astype(np.float64), axes=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / number
     if failed.any():

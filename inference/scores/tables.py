@@ -78,9 +78,10 @@ def write_tables(verification: Verification, output: Path) -> list[Path]:
     floats = {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
     with system_errors(paths[0], dataset.nbytes):
         written.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
-    paths[1].write_text(json.dumps(to_json(verification), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    paths[1].write_text(json.dumps(to_json(verification), ensure_ascii=False, allow_nan=False) + "\n")
     table.to_parquet(paths[2], index=False)
-    table.to_csv(paths[3], index=False, float_format="%.7g")
+    # The index is not written, but pandas would format its numbers all the same.
+    table.set_axis([""] * len(table)).to_csv(paths[3], index=False, float_format="%.7g")
     return paths
 
 
