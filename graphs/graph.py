@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -119,11 +120,26 @@ class ModelGraphs:
     decoder: Graph | None = None
     mesh: Mesh | None = None
 
+    def __post_init__(self) -> None:
+        if self.mesh is None and (self.encoder is not None or self.decoder is not None):
+            raise MeshcastError("Graphs with an encoder or a decoder run between two meshes; give the hidden one too.")
+
     def named(self) -> dict[str, Graph]:
         """Return the graphs that exist, by name."""
         graphs = {"encoder": self.encoder, "processor": self.processor, "decoder": self.decoder}
         return {name: graph for name, graph in graphs.items() if graph is not None}
 
+    def meshes(self, data: Mesh) -> dict[str, Mesh]:
+        """Return the mesh of the data and, where messages pass on another, that one: `data` and `hidden`."""
+        return {"data": data} if self.mesh is None else {"data": data, "hidden": self.mesh}
+
     def to(self, device: torch.device | str) -> ModelGraphs:
         """Return the same graphs on another device."""
         return ModelGraphs(mesh=self.mesh, **{name: graph.to(device) for name, graph in self.named().items()})
+
+
+def ends(meshes: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the names of the meshes, out of `data` and `hidden`, from and to which each graph of a network leads."""
+    if "hidden" not in meshes:
+        return {"processor": ("data", "data")}
+    return {"processor": ("hidden", "hidden"), "encoder": ("data", "hidden"), "decoder": ("hidden", "data")}

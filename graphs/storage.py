@@ -17,7 +17,7 @@ from graphs.atomic_file import atomic_file
 from graphs.edges.edge_features import arc_lengths, edge_features
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_displacement, to_latlon
-from graphs.graph import Graph, ModelGraphs
+from graphs.graph import Graph, ModelGraphs, ends
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.meshes.icosphere import recognised
 from graphs.meshes.latlon import grid_axes, latlon
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 HEADER = "meshcast_graphs"
+MESH_ARRAYS = ("positions", "areas", "faces", "boundary")  # the last two where a mesh has them
 
 
 class StoredGraphs(NamedTuple):
@@ -36,23 +37,21 @@ class StoredGraphs(NamedTuple):
 
     mesh: where the data live.
     graphs: None where only a mesh was stored.
-    hidden: where messages pass, also in `graphs.mesh`; None where that is `mesh` itself.
     """
 
     mesh: Mesh
     graphs: ModelGraphs | None = None
-    hidden: Mesh | None = None
 
 
-def save(path: str | Path, mesh: Mesh, graphs: ModelGraphs | None = None, hidden: Mesh | None = None) -> None:
+def save(path: str | Path, mesh: Mesh, graphs: ModelGraphs | None = None) -> None:
     """Write a mesh and its graphs to one safetensors file, whole or not at all."""
     from safetensors.torch import save as to_bytes
 
-    arrays, metadata = pack(mesh, graphs, hidden)
+    arrays, metadata = pack(mesh, graphs)
     if not Path(path).parent.is_dir():
         raise MeshcastError(f"Cannot write {path}: there is no such folder. Choose a folder you may write to.")
-    with atomic_file(path) as part:
-        part.write_bytes(to_bytes(arrays, metadata={HEADER: json.dumps(metadata)}))
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(to_bytes(arrays, metadata={HEADER: json.dumps(metadata)}))
 
 
 def load(path: str | Path) -> StoredGraphs:
@@ -79,27 +78,22 @@ def load(path: str | Path) -> StoredGraphs:
     return unpack(arrays, metadata)
 
 
-def pack(
-    mesh: Mesh, graphs: ModelGraphs | None = None, hidden: Mesh | None = None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def pack(mesh: Mesh, graphs: ModelGraphs | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a mesh and its graphs as named arrays, each name beginning with `graphs.`, and JSON metadata.
 
     For files that hold more than graphs, such as checkpoints: `unpack` takes no notice of other arrays.
     """
     arrays: dict[str, Tensor] = {}
     metadata: dict[str, Any] = {"version": FORMAT_VERSION, "meshes": {}, "graphs": {}}
-    hidden = hidden if hidden is not None or graphs is None else graphs.mesh
-    for name, one in {"data": mesh, "hidden": hidden}.items():
-        if one is None:
-            continue
-        for part in ("positions", "areas", "faces", "boundary"):
-            if (values := getattr(one, part)) is not None:
-                arrays[f"graphs.{name}.{part}"] = torch.tensor(values)  # a copy: no two names share memory
+    for name, nodes in (graphs.meshes(mesh) if graphs else {"data": mesh}).items():
+        for array in MESH_ARRAYS:
+            if (values := getattr(nodes, array)) is not None:
+                arrays[f"graphs.{name}.{array}"] = torch.tensor(values)  # a copy: no two names share memory
         metadata["meshes"][name] = {
-            "kind": one.domain.kind,
-            "size": one.domain.size,
-            "shape": list(one.shape),
-            "levels": list(one.levels),
+            "kind": nodes.domain.kind,
+            "size": nodes.domain.size,
+            "shape": list(nodes.shape),
+            "levels": list(nodes.levels),
         }
     for name, graph in (graphs.named() if graphs else {}).items():
         arrays[f"graphs.{name}.edge_index"] = graph.edge_index.cpu().clone().contiguous()
@@ -122,13 +116,12 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
     try:
         meshes = {
             name: Mesh(
-                positions=arrays[f"graphs.{name}.positions"].numpy(),
-                areas=arrays[f"graphs.{name}.areas"].numpy(),
-                shape=tuple(about["shape"]),
-                domain=Domain(about["kind"], about["size"]),
-                faces=arrays[f"graphs.{name}.faces"].numpy() if f"graphs.{name}.faces" in arrays else None,
+                arrays[f"graphs.{name}.positions"].numpy(),
+                arrays[f"graphs.{name}.areas"].numpy(),
+                tuple(about["shape"]),
+                Domain(about["kind"], about["size"]),
                 levels=tuple(about["levels"]),
-                boundary=arrays[f"graphs.{name}.boundary"].numpy() if f"graphs.{name}.boundary" in arrays else None,
+                **{key: arrays[full].numpy() for key in MESH_ARRAYS[2:] if (full := f"graphs.{name}.{key}") in arrays},
             )
             for name, about in metadata["meshes"].items()
         }
@@ -142,13 +135,12 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
             )
             for name, about in metadata["graphs"].items()
         }
-        hidden = meshes.get("hidden")
-        return StoredGraphs(meshes["data"], ModelGraphs(mesh=hidden, **graphs) if graphs else None, hidden)
+        return StoredGraphs(meshes["data"], ModelGraphs(mesh=meshes.get("hidden"), **graphs) if graphs else None)
     except (KeyError, TypeError) as error:
         raise MeshcastError(f"The stored graphs are not complete: {error} is missing or unknown.") from error
 
 
-def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -> HeteroData:
+def to_heterodata(mesh: Mesh, graphs: ModelGraphs) -> HeteroData:
     """Return the graphs as PyG's HeteroData with the names and units of anemoi-graphs 0.9.8.
 
     Nodes `data` and `hidden`: `x` (latitude, longitude) [radians] float32, `area_weight` [node, 1] relative to the
@@ -158,32 +150,23 @@ def to_heterodata(mesh: Mesh, graphs: ModelGraphs, hidden: Mesh | None = None) -
     """
     from torch_geometric.data import HeteroData
 
-    hidden = graphs.mesh if hidden is None else hidden
-    if hidden is None and (graphs.encoder is not None or graphs.decoder is not None):
-        raise MeshcastError("Graphs with an encoder or a decoder run between two meshes; give the hidden one too.")
-    data = HeteroData()
-    for name, one in {"data": mesh, "hidden": hidden}.items():
-        if one is None:
-            continue
-        coordinates = np.radians(np.stack(to_latlon(_on_sphere(one)), axis=1))
-        data[name].x = torch.tensor(coordinates, dtype=torch.float32)
-        data[name].node_type = "MeshcastNodes"
-        data[name].area_weight = torch.tensor(one.areas / one.areas.max(), dtype=torch.float32)[:, None]
-        data[name].domain_kind = one.domain.kind
-        data[name].domain_size = one.domain.size
-        data[name].shape = one.shape
+    data, meshes = HeteroData(), graphs.meshes(mesh)
+    for name, one in meshes.items():
+        nodes = data[name]
+        nodes.x = torch.tensor(np.radians(np.stack(to_latlon(_on_sphere(one)), axis=1)), dtype=torch.float32)
+        nodes.node_type = "MeshcastNodes"
+        nodes.area_weight = torch.tensor(one.areas / one.areas.max(), dtype=torch.float32)[:, None]
+        nodes.domain_kind, nodes.domain_size, nodes.shape = one.domain.kind, one.domain.size, one.shape
         if one.faces is not None:
-            data[name].face = torch.tensor(one.faces.T)
-            data[name].levels = one.levels
+            nodes.face, nodes.levels = torch.tensor(one.faces.T), one.levels
         if one.boundary is not None:
-            data[name].boundary = torch.tensor(one.boundary)
-    where = {"data": mesh, "hidden": mesh if hidden is None else hidden}
-    for key, graph in _edge_keys(graphs, hidden is not None).items():
-        senders, receivers = where[key[0]], where[key[2]]
-        edges = data[key]
+            nodes.boundary = torch.tensor(one.boundary)
+    for name, graph in graphs.named().items():
+        source, target = ends(meshes)[name]
+        edges = data[source, "to", target]
         edges.edge_index = graph.edge_index.to("cpu", torch.int32)
-        edges.edge_length = _unit_std(arc_lengths(senders, receivers, graph.edge_index)[:, None])
-        edges.edge_dirs = _unit_std(_anemoi_directions(senders, receivers, graph.edge_index))
+        edges.edge_length = _unit_std(arc_lengths(meshes[source], meshes[target], graph.edge_index)[:, None])
+        edges.edge_dirs = _unit_std(_anemoi_directions(meshes[source], meshes[target], graph.edge_index))
         edges.edge_type = "MeshcastEdges"
     return data
 
@@ -197,28 +180,16 @@ def from_heterodata(data: HeteroData) -> StoredGraphs:
     if "data" not in data.node_types:
         raise MeshcastError(f"Graphs need nodes named 'data', but these are {data.node_types}.")
     meshes = {name: _mesh_from(data[name], name) for name in ("data", "hidden") if name in data.node_types}
-    inner = "hidden" if "hidden" in meshes else "data"
-    keys = {"processor": (inner, "to", inner)}
-    if inner == "hidden":
-        keys |= {"encoder": ("data", "to", "hidden"), "decoder": ("hidden", "to", "data")}
-    if keys["processor"] not in data.edge_types:
-        raise MeshcastError(f"Graphs need edges {keys['processor']}, but there are only {data.edge_types}.")
     graphs = {}
-    for name, key in keys.items():
-        if key not in data.edge_types:
-            continue
-        senders, receivers = meshes[key[0]], meshes[key[2]]
-        edge_index = data[key].edge_index.to("cpu", torch.int64)
-        features, names = edge_features(senders, receivers, edge_index)
-        graphs[name] = Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)
-    hidden = meshes.get("hidden")
-    return StoredGraphs(meshes["data"], ModelGraphs(mesh=hidden, **graphs), hidden)
-
-
-def _edge_keys(graphs: ModelGraphs, has_hidden: bool) -> dict[tuple[str, str, str], Graph]:
-    inner = "hidden" if has_hidden else "data"
-    ends = {"encoder": ("data", inner), "processor": (inner, inner), "decoder": (inner, "data")}
-    return {(ends[name][0], "to", ends[name][1]): graph for name, graph in graphs.named().items()}
+    for name, (source, target) in ends(meshes).items():
+        if (source, "to", target) in data.edge_types:
+            senders, receivers = meshes[source], meshes[target]
+            edge_index = data[source, "to", target].edge_index.to("cpu", torch.int64)
+            features, names = edge_features(senders, receivers, edge_index)
+            graphs[name] = Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)
+        elif name == "processor":
+            raise MeshcastError(f"Graphs need edges {(source, 'to', target)}, but there are only {data.edge_types}.")
+    return StoredGraphs(meshes["data"], ModelGraphs(mesh=meshes.get("hidden"), **graphs))
 
 
 def _mesh_from(nodes: Any, name: str) -> Mesh:

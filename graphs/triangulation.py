@@ -13,8 +13,7 @@ Faces = NDArray[np.int64]
 
 
 def delaunay(positions: Array) -> Faces:
-    """Return the spherical Delaunay triangulation of nodes [node, 3]: the convex hull, seen from
-    outside.
+    """Return the spherical Delaunay triangulation of nodes [node, 3]: the convex hull, seen from outside.
 
     Faces turn anticlockwise. Four nodes on one circle, as on every grid, are cut in two either way.
     Raises scipy's QhullError for fewer than four nodes, or all in one plane.
@@ -25,6 +24,11 @@ def delaunay(positions: Array) -> Faces:
     inward = np.sum(np.cross(b - a, c - a) * hull.equations[:, :3], axis=1) < 0
     faces[inward] = faces[inward][:, ::-1]
     return faces
+
+
+def face_sides(faces: Faces) -> NDArray[np.int64]:
+    """Return the two ends [side, 2] of the three sides of every face; a side between two faces comes twice."""
+    return np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
 
 
 def voronoi_areas(positions: Array, faces: Faces) -> Array:

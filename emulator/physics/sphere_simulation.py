@@ -16,13 +16,12 @@ from emulator.physics.sphere_solver import SphereSolver, sampled
 from emulator.physics.sphere_states import BalancedFlow, SphereStates, sphere_states
 from emulator.physics.tracers import TracerBell, TracerTransport
 from emulator.task import Variable
-from graphs.edges.build import IcosphereMesh
 from graphs.errors import MeshcastError
 from graphs.harmonics.nodes import Evaluation
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon
 
 Progress = Callable[[int, int], None]

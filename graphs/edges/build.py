@@ -28,8 +28,9 @@ from graphs.graph import Graph, ModelGraphs
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GridConfig
-from graphs.meshes.icosphere import icosphere, trim
+from graphs.meshes.icosphere import IcosphereMesh, icosphere, trim
 from graphs.meshes.stretched import StretchedMesh, stretched
+from graphs.triangulation import face_sides
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,6 @@ class TriangleEdges:
     kind: Literal["triangle"] = "triangle"
 
 
-@dataclass(frozen=True)
-class IcosphereMesh:
-    """The icosahedron refined `level` times, 10 · 4^level + 2 nodes; on limited-area data, the nodes these reach."""
-
-    kind: Literal["icosphere"] = "icosphere"
-    level: int = 4
-
-
 EdgeConfig = Annotated[HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges, ByKind]
 LinkConfig = Annotated[TriangleEdges | NearestEdges | RadiusEdges, ByKind]
 MeshConfig = Annotated[IcosphereMesh | StretchedMesh, ByKind]
@@ -120,6 +113,18 @@ class GraphConfig:
                 "An encoder or a decoder needs a mesh to lead to. Add mesh: {kind: icosphere, level: 4}, or leave "
                 "both out for data on the mesh itself."
             )
+
+
+@dataclass(frozen=True)
+class GridGraphs:
+    """A grid and the graphs of a network on it, without data.
+
+    grid: where data would live.
+    graph: the edges; by default several scales on a ring or an icosphere, the eight neighbours elsewhere.
+    """
+
+    grid: GridConfig
+    graph: GraphConfig | None = None
 
 
 def build_graphs(config: GraphConfig, mesh: Mesh) -> ModelGraphs:
@@ -159,23 +164,14 @@ def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mes
     return trimmed, connect(edges, trimmed)
 
 
-def encoder_reach(mesh: Mesh) -> float:
-    """Return the distance [m] from which a mesh's nodes receive grid points by default: 0.6 of the longest side of a
-    face."""
-    assert mesh.faces is not None
-    sides = mesh.positions[mesh.faces] - mesh.positions[np.roll(mesh.faces, -1, axis=1)]
-    chord = float(np.linalg.norm(sides, axis=-1).max())
-    return ENCODER_REACH * 2.0 * float(np.arcsin(chord / 2.0)) * mesh.domain.size
-
-
 def _within_reach(grid: Mesh, hidden: Mesh) -> Tensor:
-    """Return the edges [2, edge] to each mesh node from all grid points within the encoder's reach."""
+    """Return the edges [2, edge] to each mesh node from all grid points within 0.6 of the longest side of its faces."""
     assert hidden.faces is not None
-    sides = np.stack([hidden.faces, np.roll(hidden.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
-    lengths = np.linalg.norm(hidden.positions[sides[:, 0]] - hidden.positions[sides[:, 1]], axis=1)
+    sides = face_sides(hidden.faces)
+    lengths = np.linalg.norm(hidden.positions[sides[:, 0]] - hidden.positions[sides[:, 1]], axis=1)  # chords
     if lengths.max() < STRETCHED * lengths.min():
-        return within(grid, hidden, encoder_reach(hidden))
-    longest = np.zeros(hidden.num_nodes)  # chord of a node's longest side
+        return within(grid, hidden, ENCODER_REACH * 2.0 * float(np.arcsin(lengths.max() / 2.0)) * hidden.domain.size)
+    longest = np.zeros(hidden.num_nodes)
     np.maximum.at(longest, sides.ravel(), np.repeat(lengths, 2))
     reach = 2.0 * np.sin(ENCODER_REACH * np.arcsin(longest / 2.0))
     found = cKDTree(grid.positions).query_ball_point(hidden.positions, reach, return_sorted=True)
@@ -194,7 +190,7 @@ def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
             edge_index, barycentric = containing_triangle(hidden, grid)
             edge_index = edge_index.flip(0)
         case _:
-            edge_index = _links(config, grid, hidden)
+            edge_index = connect(config, grid, hidden)
     return connected(grid, hidden, edge_index, "the encoder", _area_shares(grid, hidden, edge_index, barycentric))
 
 
@@ -215,17 +211,7 @@ def _decoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
     if config is None or isinstance(config, TriangleEdges):
         edge_index, weights = containing_triangle(hidden, grid)
         return connected(hidden, grid, edge_index, "the decoder", weights)
-    return connected(hidden, grid, _links(config, hidden, grid), "the decoder")
-
-
-def _links(config: LinkConfig, senders: Mesh, receivers: Mesh) -> Tensor:
-    match config:
-        case NearestEdges():
-            return nearest(senders, receivers, config.neighbours)
-        case RadiusEdges():
-            return within(senders, receivers, config.distance)
-        case _:
-            raise MeshcastError(f"Links are of kind triangle, nearest or radius, not {config!r}.")
+    return connected(hidden, grid, connect(config, hidden, grid), "the decoder")
 
 
 def default_config(mesh: Mesh) -> GraphConfig:
@@ -240,36 +226,25 @@ def default_config(mesh: Mesh) -> GraphConfig:
     return GraphConfig(NearestEdges(neighbours=min(8, mesh.num_nodes - 1)))
 
 
-@dataclass(frozen=True)
-class GridGraphs:
-    """A grid and the graphs of a network on it, without data.
-
-    grid: where data would live.
-    graph: the edges; by default several scales on a ring or an icosphere, the eight neighbours elsewhere.
-    """
-
-    grid: GridConfig
-    graph: GraphConfig | None = None
-
-
 def default_graphs(mesh: Mesh) -> ModelGraphs:
     """Return the graphs of `default_config`."""
     return build_graphs(default_config(mesh), mesh)
 
 
-def connect(config: EdgeConfig, mesh: Mesh) -> Tensor:
-    """Return the edges [2, edge] a configuration asks for, inside one mesh."""
+def connect(config: EdgeConfig, senders: Mesh, receivers: Mesh | None = None) -> Tensor:
+    """Return the edges [2, edge] a configuration asks for, inside one mesh or from one to another."""
+    receivers = senders if receivers is None else receivers
     match config:
         case HopEdges():
-            return ring_hops(mesh, config.hops)
+            return ring_hops(senders, config.hops)
         case StencilEdges():
-            return stencil(mesh, config.radius, config.shape, config.self_edges)
+            return stencil(senders, config.radius, config.shape, config.self_edges)
         case NearestEdges():
-            return nearest(mesh, mesh, config.neighbours)
+            return nearest(senders, receivers, config.neighbours)
         case RadiusEdges():
-            return within(mesh, mesh, config.distance)
+            return within(senders, receivers, config.distance)
         case MultiMeshEdges():
-            return multi_mesh(mesh, config.levels)
+            return multi_mesh(senders, config.levels)
         case _:
             raise MeshcastError(f"Edges are of kind hops, stencil, nearest, radius or multi_mesh, not {config!r}.")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphs.available_memory import readable, refuse_too_large
-from graphs.edges.build import GraphConfig, HopEdges, IcosphereMesh, MultiMeshEdges, NearestEdges, StencilEdges
+from graphs.edges.build import GraphConfig, HopEdges, MultiMeshEdges, NearestEdges, StencilEdges
 from graphs.edges.connect import BYTES_PER_EDGE
-from graphs.meshes.icosphere import check_level, memory_estimate, num_nodes
+from graphs.meshes.icosphere import IcosphereMesh, check_level, memory_estimate, num_nodes
 
 DEGREE = 6  # edges a node where only the mesh knows better: the sides of its triangles
 

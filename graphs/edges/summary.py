@@ -8,31 +8,29 @@ import torch
 
 from graphs.edges.connect import arc_radius, relative_positions
 from graphs.edges.edge_features import arc_lengths
-from graphs.graph import Graph, ModelGraphs
+from graphs.graph import Graph, ModelGraphs, ends
 from graphs.mesh import Mesh
 
 
-def summary(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> dict[str, Any]:
-    """Counts, degrees, edge lengths and memory of each graph, as plain numbers for JSON.
+def summary(graphs: ModelGraphs, mesh: Mesh) -> dict[str, Any]:
+    """Return counts, degrees, edge lengths and memory of each graph for data on `mesh`, as plain numbers for JSON.
 
     Lengths are in metres, on a ring in the unit of its length.
-
-    hidden: where messages pass; that of `graphs` where None.
     """
-    hidden = graphs.mesh if hidden is None else hidden
-    inner = mesh if hidden is None else hidden
-    ends = {"encoder": (mesh, inner), "processor": (inner, inner), "decoder": (inner, mesh)}
-    meshes = {"data": mesh.describe()} | ({} if hidden is None else {"hidden": hidden.describe()})
+    meshes = graphs.meshes(mesh)
     return {
-        "meshes": meshes,
+        "meshes": {name: one.describe() for name, one in meshes.items()},
         "length_unit": "1" if mesh.domain.kind == "ring" else "m",
-        "graphs": {name: _graph_summary(graph, *ends[name]) for name, graph in graphs.named().items()},
+        "graphs": {
+            name: _graph_summary(graph, *(meshes[end] for end in ends(meshes)[name]))
+            for name, graph in graphs.named().items()
+        },
     }
 
 
-def describe(graphs: ModelGraphs, mesh: Mesh, hidden: Mesh | None = None) -> str:
+def describe(graphs: ModelGraphs, mesh: Mesh) -> str:
     """Return the summary as a few lines of text."""
-    content = summary(graphs, mesh, hidden)
+    content = summary(graphs, mesh)
     lines = [f"{name} mesh: {text}" for name, text in content["meshes"].items()]
     scale, unit = (1.0, "") if content["length_unit"] == "1" else (1e-3, " km")
     for name, about in content["graphs"].items():
@@ -63,5 +61,5 @@ def _graph_summary(graph: Graph, senders: Mesh, receivers: Mesh) -> dict[str, An
         "length": {"min": float(lengths.min()), "mean": float(lengths.mean()), "max": float(lengths.max())},
         "relative_positions": len(relative_positions(graph)[1]),
         "features": list(graph.feature_names),
-        "bytes": sum(part.nelement() * part.element_size() for part in (graph.edge_index, graph.edge_features)),
+        "bytes": sum(array.nelement() * array.element_size() for array in (graph.edge_index, graph.edge_features)),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral, reduced_gaussian
 from graphs.meshes.healpix import healpix
 from graphs.meshes.icon import icon
-from graphs.meshes.icosphere import icosphere, num_nodes
+from graphs.meshes.icosphere import IcosphereMesh, icosphere, num_nodes
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 
@@ -82,14 +84,6 @@ class IconGrid:
 
 
 @dataclass(frozen=True)
-class IcosphereGrid:
-    """The nodes of an icosphere, 10 · 4^level + 2 points."""
-
-    kind: Literal["icosphere"] = "icosphere"
-    level: int = 4
-
-
-@dataclass(frozen=True)
 class RingGrid:
     """Evenly spaced nodes on a ring."""
 
@@ -105,7 +99,7 @@ GridConfig = Annotated[
     | ReducedGaussianGrid
     | HealpixGrid
     | IconGrid
-    | IcosphereGrid
+    | IcosphereMesh
     | RingGrid,
     ByKind,
 ]
@@ -113,51 +107,37 @@ GridConfig = Annotated[
 
 def build_grid(config: GridConfig) -> Mesh:
     """Return the mesh of a grid; raises MeshcastError where it would not fit in memory."""
-    count = num_points(config)
+    count, build = planned(config)
     refuse_too_large(BYTES_PER_NODE * count, f"A grid of {count:,} points", "Choose a coarser one.")
-    match config:
-        case LatLonGrid():
-            rows, columns = _axes(config)
-            return latlon(rows, columns)
-        case GaussianGrid():
-            return gaussian(config.number)
-        case OctahedralGrid():
-            return octahedral(config.number)
-        case ReducedGaussianGrid():
-            return reduced_gaussian(config.points_per_latitude)
-        case HealpixGrid():
-            return healpix(config.nside)
-        case IconGrid():
-            return icon(config.level)
-        case IcosphereGrid():
-            return icosphere(config.level)
-        case RingGrid():
-            return ring(config.num_nodes, config.length)
+    return build()
 
 
-def num_points(config: GridConfig) -> int:
-    """Return points of a grid, counted before it is built."""
+def planned(config: GridConfig) -> tuple[int, Callable[[], Mesh]]:
+    """Return the number of points of a grid, counted before it is built, and what builds it."""
     match config:
         case LatLonGrid():
             rows, columns = _counts(config)
-            return rows * columns
-        case GaussianGrid():
-            return 8 * config.number**2
-        case OctahedralGrid():
-            return 4 * config.number * (config.number + 9)
-        case ReducedGaussianGrid():
-            return sum(config.points_per_latitude)
-        case HealpixGrid():
-            return 12 * config.nside**2
-        case IconGrid():
-            return 20 * 4 ** min(max(config.level, 0), 30)
-        case IcosphereGrid():
-            return num_nodes(min(max(config.level, 0), 30))
+            latitudes = config.north - config.spacing * np.arange(rows)
+            longitudes = config.west + config.spacing * np.arange(columns)
+            return rows * columns, partial(latlon, latitudes, longitudes)
+        case GaussianGrid(number=number):
+            return 8 * number**2, partial(gaussian, number)
+        case OctahedralGrid(number=number):
+            return 4 * number * (number + 9), partial(octahedral, number)
+        case ReducedGaussianGrid(counts):
+            return sum(counts), partial(reduced_gaussian, counts)
+        case HealpixGrid(nside=nside):
+            return 12 * nside**2, partial(healpix, nside)
+        case IconGrid(level=level):
+            return 20 * 4 ** min(max(level, 0), 30), partial(icon, level)
+        case IcosphereMesh(level=level):
+            return num_nodes(min(max(level, 0), 30)), partial(icosphere, level)
         case RingGrid():
-            return config.num_nodes
+            return config.num_nodes, partial(ring, config.num_nodes, config.length)
 
 
 def _counts(config: LatLonGrid) -> tuple[int, int]:
+    """Return the rows and the columns of a grid."""
     if not (np.isfinite(config.spacing) and config.spacing > 0):
         raise MeshcastError(f"The spacing of a grid must be positive degrees, but is {config.spacing:g}.")
     if not -90.0 <= config.south < config.north <= 90.0:
@@ -177,9 +157,3 @@ def _counts(config: LatLonGrid) -> tuple[int, int]:
         counts.append(round(steps) + 1)
     rows, columns = counts
     return rows, columns - (config.east - config.west == 360.0)
-
-
-def _axes(config: LatLonGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Return latitudes from north to south and longitudes eastward [degrees]."""
-    rows, columns = _counts(config)
-    return config.north - config.spacing * np.arange(rows), config.west + config.spacing * np.arange(columns)

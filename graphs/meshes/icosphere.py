@@ -8,7 +8,9 @@ every point through the centre.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +26,14 @@ Faces = NDArray[np.int64]
 
 BYTES_PER_NODE = 700  # peak while areas are computed, measured at levels 7 and 8
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any mesh here
+
+
+@dataclass(frozen=True)
+class IcosphereMesh:
+    """The nodes of an icosphere, 10 · 4^level + 2; where messages pass on limited-area data, those that these reach."""
+
+    kind: Literal["icosphere"] = "icosphere"
+    level: int = 4
 
 
 def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:

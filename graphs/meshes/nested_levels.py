@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+from graphs.triangulation import face_sides
 
 SIDE = 1.1071487177940904  # [radians] of an icosahedron: arctan 2
 REACH = 1.3  # sides of level n span 1 to 1.195 · SIDE / 2ⁿ, second neighbours more than 1.35, at levels 0 to 6
@@ -34,6 +35,5 @@ def sides_by_level(mesh: Mesh) -> list[NDArray[np.int64]]:
     for level, count in enumerate(mesh.levels):
         chord = 2.0 * np.sin(REACH * side_length(level) / 2.0)
         levels.append(cKDTree(mesh.positions[:count]).query_pairs(chord, output_type="ndarray").astype(np.int64))
-    sides = np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
-    levels[-1] = np.unique(np.concatenate([levels[-1], np.sort(sides, axis=1)]), axis=0)
+    levels[-1] = np.unique(np.concatenate([levels[-1], np.sort(face_sides(mesh.faces), axis=1)]), axis=0)
     return levels

@@ -90,7 +90,7 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
         "trained on": data.get("source", "unknown"),
     }
     if (graphs := graphs_of(trained.emulator)) is not None:
-        said["graphs"] = describe(graphs, trained.emulator.mesh, graphs.mesh).splitlines()[1:]
+        said["graphs"] = describe(graphs, trained.emulator.mesh).splitlines()[1:]
     if data:
         first, last = map(task.time_step.moment, (data["first"], data["last"]))
         said["training period"] = f"{first} to {last}"

@@ -31,8 +31,9 @@ from emulator.parameter_budget import with_parameters
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator, rollout
 from emulator.training_part import TrainingPart
-from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, NearestEdges, StencilEdges
+from graphs.edges.build import GraphConfig, MultiMeshEdges, NearestEdges, StencilEdges
 from graphs.errors import MeshcastError
+from graphs.meshes.icosphere import IcosphereMesh
 from inference.comparison.families import family_of
 from tests.emulator.test_parameter_budget import num_parameters
 from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge

@@ -21,9 +21,9 @@ from emulator.protocol import rollout
 from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
-from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges
+from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.mesh import Mesh
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon
 
 MESHES = {

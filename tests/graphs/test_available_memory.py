@@ -8,7 +8,6 @@ from graphs.available_memory import available_memory, readable, refuse_too_large
 from graphs.edges.build import (
     GraphConfig,
     HopEdges,
-    IcosphereMesh,
     MultiMeshEdges,
     NearestEdges,
     RadiusEdges,
@@ -18,7 +17,7 @@ from graphs.edges.build import (
 from graphs.edges.connect import within
 from graphs.edges.estimate import estimate
 from graphs.errors import MeshcastError
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 

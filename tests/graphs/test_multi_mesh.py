@@ -9,7 +9,6 @@ from scipy.spatial import cKDTree
 
 from graphs.edges.build import (
     GraphConfig,
-    IcosphereMesh,
     LinkConfig,
     MultiMeshEdges,
     NearestEdges,
@@ -23,7 +22,7 @@ from graphs.edges.connect import containing_triangle, multi_mesh
 from graphs.errors import MeshcastError
 from graphs.geometry import great_circle_distance
 from graphs.mesh import Mesh
-from graphs.meshes.icosphere import faces_by_level, icosphere, trim
+from graphs.meshes.icosphere import IcosphereMesh, faces_by_level, icosphere, trim
 from graphs.meshes.latlon import latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ from safetensors.torch import save_file
 
 from graphs.edges.build import (
     GraphConfig,
-    IcosphereMesh,
     MultiMeshEdges,
     NearestEdges,
     RadiusEdges,
@@ -24,7 +24,7 @@ from graphs.edges.summary import describe, summary
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring
@@ -50,6 +50,7 @@ def between(grid: Mesh, hidden: Mesh) -> ModelGraphs:
         processor=build_graphs(GraphConfig(NearestEdges(neighbours=4)), hidden).processor,
         encoder=connected(grid, hidden, nearest(grid, hidden, 3), "the encoder"),
         decoder=connected(hidden, grid, nearest(hidden, grid, 3), "the decoder"),
+        mesh=hidden,
     )
 
 
@@ -66,8 +67,9 @@ def test_files_come_back_bit_for_bit(mesh: Mesh, tmp_path: Path) -> None:
     stored = load(tmp_path / "graphs.safetensors")
     assert np.array_equal(stored.mesh.positions, mesh.positions)
     assert np.array_equal(stored.mesh.areas, mesh.areas)
-    assert (stored.mesh.shape, stored.mesh.domain, stored.hidden) == (mesh.shape, mesh.domain, None)
+    assert (stored.mesh.shape, stored.mesh.domain) == (mesh.shape, mesh.domain)
     assert stored.graphs is not None
+    assert stored.graphs.mesh is None
     assert_equal_graphs(stored.graphs.processor, graphs.processor)
     assert [file.name for file in tmp_path.iterdir()] == ["graphs.safetensors"]
 
@@ -75,11 +77,11 @@ def test_files_come_back_bit_for_bit(mesh: Mesh, tmp_path: Path) -> None:
 def test_two_meshes_and_three_graphs_come_back(tmp_path: Path) -> None:
     grid, hidden = MESHES["global"], MESHES["points"]
     graphs = between(grid, hidden)
-    save(tmp_path / "g", grid, graphs, hidden)
+    save(tmp_path / "g", grid, graphs)
     stored = load(tmp_path / "g")
     assert stored.graphs is not None
-    assert stored.hidden is not None
-    assert stored.hidden.same_nodes(hidden)
+    assert stored.graphs.mesh is not None
+    assert stored.graphs.mesh.same_nodes(hidden)
     for name, graph in graphs.named().items():
         assert_equal_graphs(stored.graphs.named()[name], graph)
 
@@ -127,9 +129,9 @@ def test_files_that_are_no_graphs_are_refused_and_not_executed(tmp_path: Path) -
         load(tmp_path / "half")
     with pytest.raises(MeshcastError, match="There is no graph file"):
         load(tmp_path / "absent")
-    save_file({"weights": torch.zeros(3)}, tmp_path / "foreign")
+    save_file({"weights": torch.zeros(3)}, tmp_path / "other")
     with pytest.raises(MeshcastError, match="holds arrays, but no Meshcast graphs"):
-        load(tmp_path / "foreign")
+        load(tmp_path / "other")
     with pytest.raises(MeshcastError, match="Cannot write"):
         save(tmp_path / "absent" / "g", MESHES["ring"])
 
@@ -150,7 +152,7 @@ def test_heterodata_come_back_to_float32(mesh: Mesh) -> None:
 def test_heterodata_are_named_and_typed_as_anemoi_does() -> None:
     grid, hidden = MESHES["global"], MESHES["points"]
     graphs = between(grid, hidden)
-    data = to_heterodata(grid, graphs, hidden)
+    data = to_heterodata(grid, graphs)
     assert data.node_types == ["data", "hidden"]
     assert set(data.edge_types) == {("data", "to", "hidden"), ("hidden", "to", "hidden"), ("hidden", "to", "data")}
     nodes, edges = data["data"], data["data", "to", "hidden"]
@@ -165,10 +167,11 @@ def test_heterodata_are_named_and_typed_as_anemoi_does() -> None:
     assert float(edges.edge_length.std()) == pytest.approx(1, rel=1e-5)
     assert float(edges.edge_dirs.std()) == pytest.approx(1, rel=1e-5)
     stored = from_heterodata(data)
-    assert stored.hidden is not None
-    assert stored.hidden.same_nodes(hidden, 1e-6)
+    assert stored.graphs is not None
+    assert stored.graphs.mesh is not None
+    assert stored.graphs.mesh.same_nodes(hidden, 1e-6)
     with pytest.raises(MeshcastError, match="give the hidden one too"):
-        to_heterodata(grid, graphs)
+        replace(graphs, mesh=None)
 
 
 def test_edge_directions_are_what_a_rotation_to_the_pole_shows() -> None:
@@ -228,7 +231,7 @@ def test_a_summary_counts_degrees_and_measures_lengths() -> None:
 
 def test_a_description_speaks_of_every_graph_in_kilometres() -> None:
     grid, hidden = MESHES["global"], MESHES["points"]
-    text = describe(between(grid, hidden), grid, hidden)
+    text = describe(between(grid, hidden), grid)
     for part in (
         "data mesh: global mesh of 7 x 12",
         "hidden mesh",
@@ -248,7 +251,9 @@ def test_the_mesh_where_messages_pass_is_stored_with_its_graphs(tmp_path) -> Non
     save(tmp_path / "graphs.safetensors", grid, graphs)
     stored = load(tmp_path / "graphs.safetensors")
     assert stored.graphs is not None
-    for found in (stored.hidden, stored.graphs.mesh, from_heterodata(to_heterodata(grid, graphs)).hidden):
+    converted = from_heterodata(to_heterodata(grid, graphs)).graphs
+    assert converted is not None
+    for found in (stored.graphs.mesh, converted.mesh):
         assert found is not None
         assert found.levels == (12, 42)
         assert np.array_equal(found.faces, icosphere(1).faces)

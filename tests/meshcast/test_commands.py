@@ -433,7 +433,7 @@ def test_graphs_of_a_grid_without_data_are_described_drawn_and_saved(tmp_path, m
     assert said.json["meshes"] == {"data": "global mesh of 19 x 36 nodes", "hidden": "global mesh of 162 nodes"}
     counts = {name: graph["num_edges"] for name, graph in said.json["graphs"].items()}
     assert counts["processor"] == 1260 and counts["decoder"] == 3 * 19 * 36
-    assert Path("global.png").read_bytes()[1:4] == b"PNG" and load_graphs("global.safetensors").hidden is not None
+    assert Path("global.png").read_bytes()[1:4] == b"PNG" and load_graphs("global.safetensors").graphs is not None
     Path("part.yaml").write_text(
         "grid: {kind: latlon, spacing: 1.0, south: 48, north: 60, west: -10, east: 5}\n"
         "graph: {processor: {kind: multi_mesh}, mesh: {kind: icosphere, level: 5}}\n"

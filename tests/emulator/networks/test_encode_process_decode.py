@@ -13,7 +13,6 @@ from emulator.networks.layers.angular_kernels import AngularKernelLayer
 from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer
 from graphs.edges.build import (
     GraphConfig,
-    IcosphereMesh,
     MultiMeshEdges,
     NearestEdges,
     TriangleEdges,
@@ -23,6 +22,7 @@ from graphs.edges.build import (
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
+from graphs.meshes.icosphere import IcosphereMesh
 from graphs.meshes.latlon import latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring

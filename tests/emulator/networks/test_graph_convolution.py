@@ -12,9 +12,9 @@ from emulator.networks.encode_process_decode import EncodeProcessDecode, Process
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
-from graphs.edges.build import GraphConfig, HopEdges, IcosphereMesh, MultiMeshEdges, default_graphs
+from graphs.edges.build import GraphConfig, HopEdges, MultiMeshEdges, default_graphs
 from graphs.errors import MeshcastError
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.ring import ring
 from tests.emulator.networks.questions import (
     MESHES,

@@ -17,8 +17,8 @@ from emulator.physics.ring_equations import APEBENCH, Advection, Burgers, Diffic
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate, simulate_arrays, solver
 from emulator.physics.sphere_simulation import SphereSimulationConfig
-from graphs.edges.build import IcosphereMesh
 from graphs.errors import MeshcastError
+from graphs.meshes.icosphere import IcosphereMesh
 
 SMALL = SimulationConfig(
     equation=Burgers(diffusivity=0.05),

@@ -24,8 +24,8 @@ from emulator.physics.sphere_simulation import (
 )
 from emulator.physics.sphere_states import BalancedFlow
 from emulator.physics.tracers import TracerBell
-from graphs.edges.build import IcosphereMesh
 from graphs.errors import MeshcastError
+from graphs.meshes.icosphere import IcosphereMesh
 
 SMALL = SphereSimulationConfig(
     equation=ShallowWaterConfig(truncation=10),

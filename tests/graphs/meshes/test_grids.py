@@ -12,17 +12,16 @@ from graphs.meshes.grids import (
     GridConfig,
     HealpixGrid,
     IconGrid,
-    IcosphereGrid,
     LatLonGrid,
     OctahedralGrid,
     ReducedGaussianGrid,
     RingGrid,
     build_grid,
-    num_points,
+    planned,
 )
 from graphs.meshes.healpix import healpix
 from graphs.meshes.icon import icon
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.points import points
 from graphs.triangulation import delaunay, voronoi_areas
 
@@ -33,7 +32,7 @@ GRIDS: list[GridConfig] = [
     ReducedGaussianGrid((20, 24, 28, 28, 24, 20)),
     HealpixGrid(nside=5),
     IconGrid(level=3),
-    IcosphereGrid(level=3),
+    IcosphereMesh(level=3),
     RingGrid(num_nodes=12),
 ]
 
@@ -41,7 +40,7 @@ GRIDS: list[GridConfig] = [
 @pytest.mark.parametrize("config", GRIDS, ids=lambda config: config.kind)
 def test_points_are_counted_before_they_are_built(config: GridConfig) -> None:
     mesh = build_grid(config)
-    assert mesh.num_nodes == num_points(config)
+    assert mesh.num_nodes == planned(config)[0]
     assert mesh.areas.sum() == pytest.approx(1, abs=1e-12)
 
 
@@ -129,7 +128,7 @@ def test_voronoi_areas_hold_where_circumcentres_lie_outside_their_triangles() ->
         (ReducedGaussianGrid((20, 2)), "at least 3 points, but number 1 has 2"),
         (HealpixGrid(nside=0), "nside of at least 1"),
         (HealpixGrid(nside=10**6), "Choose a coarser one"),
-        (IcosphereGrid(level=-2), "whole number from 0"),
+        (IcosphereMesh(level=-2), "whole number from 0"),
     ],
 )
 def test_grids_that_cannot_be_are_refused(config: GridConfig, match: str) -> None:

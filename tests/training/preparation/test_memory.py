@@ -20,11 +20,11 @@ from emulator.networks.layers.processors import InteractionLayer
 from emulator.networks.lstm import LSTMConfig
 from emulator.networks.transformer import TransformerConfig
 from graphs import available_memory
-from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
+from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
-from graphs.meshes.icosphere import icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.ring import ring
 from training.experiment import TrainingConfig
 from training.preparation.memory import least_numbers, refuse_too_large_network

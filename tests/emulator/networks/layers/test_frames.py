@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from emulator.networks.layers.aggregate import at_senders, edge_weights, sum_by_receiver
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
 from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding
-from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
+from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
 from graphs.geometry import tangent_frames
 from graphs.graph import Graph
 from graphs.mesh import Mesh
+from graphs.meshes.icosphere import IcosphereMesh
 from graphs.meshes.latlon import latlon
 from tests.emulator.networks.questions import turned
 
