@@ -13,24 +13,24 @@ from graphs.errors import MeshcastError
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """A name beside `path` to write to; it takes the final name once the block ends well, and is removed otherwise.
+    """Yield a name beside `path` to write to, which takes the final name once the block ends well, else is removed.
 
     Missing folders are made. Raises MeshcastError where the file cannot be written or the disk is full.
     """
     final = Path(path)
-    part = final.with_name(f".{final.name}.{os.getpid()}.part")
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
         if final.is_dir():
             raise MeshcastError(f"Cannot write the file {final}: a folder of that name is there. Choose another name.")
         final.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        with part.open("rb+") as file:
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(part, final)
+        os.replace(temporary, final)
     except OSError as error:
         raise MeshcastError(_explain(final, error)) from error
     finally:
-        part.unlink(missing_ok=True) if final.parent.is_dir() else None
+        temporary.unlink(missing_ok=True) if final.parent.is_dir() else None
 
 
 def refuse_unwritable(path: str | Path) -> None:

@@ -10,8 +10,7 @@ from graphs.errors import MeshcastError
 
 
 def available_memory() -> int | None:
-    """Return bytes that can still be had, by the system's count and by the container's limit; None where neither is
-    told."""
+    """Return the bytes left by the system's count and by the container's limit; None where neither is known."""
     known = [amount for amount in (_of_system(), _of_container()) if amount is not None]
     return min(known, default=None)
 

@@ -90,8 +90,7 @@ def band_areas(latitude_bounds: Array) -> Array:
 
 
 def triangle_areas(a: Array, b: Array, c: Array) -> Array:
-    """Return areas [...] of spherical triangles on the unit sphere, positive where a, b, c turn anticlockwise from
-    outside.
+    """Return areas [...] of triangles on the unit sphere, positive where a, b, c turn anticlockwise from outside.
 
     tan(E / 2) = a · (b × c) / (1 + a · b + b · c + c · a) (Van Oosterom and Strackee 1983,
     https://doi.org/10.1109/TBME.1983.325207).

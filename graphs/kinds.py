@@ -39,6 +39,6 @@ def members_of(annotation: Any) -> list[Any]:
     if origin is Annotated:
         return members_of(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return [m for part in get_args(annotation) for m in members_of(part) if m is not type(None)]
+        return [m for member in get_args(annotation) for m in members_of(member) if m is not type(None)]
     registered = vars(annotation).get("registered") if isinstance(annotation, type) else None
     return [annotation] if registered is None else list(registered.values())

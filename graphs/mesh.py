@@ -107,8 +107,7 @@ class Mesh:
 
     @cached_property
     def weights(self) -> NDArray[np.float64]:
-        """Return the weight [node] of each node in losses and scores: its area, nothing on the boundary; they sum to
-        one."""
+        """Return each node's weight [node] in losses and scores, its area, zero on the boundary; they sum to one."""
         if self.boundary is None:
             return self.areas
         inside = np.where(self.boundary, 0.0, self.areas)
@@ -116,18 +115,20 @@ class Mesh:
 
     def same_nodes(self, other: Mesh, tolerance: float = 1e-4) -> bool:
         """Return whether both meshes have the same nodes in the same order, to `tolerance` [radians]."""
-        return self.positions.shape == other.positions.shape and bool(
-            np.all(np.linalg.norm(self.positions - other.positions, axis=1) < tolerance)
-        )
+        if self.positions.shape != other.positions.shape:
+            return False
+        return bool(np.all(np.linalg.norm(self.positions - other.positions, axis=1) < tolerance))
+
+    def place(self, node: int) -> str:
+        """Return a node's number and where it lies, for messages."""
+        return f"node {node} at {self.latitudes[node]:.2f} N, {self.longitudes[node]:.2f} E"
 
     def describe(self) -> str:
         """Return the mesh in half a sentence, for messages and reports."""
         grid = " x ".join(str(n) for n in self.shape)
-        match self.domain.kind:
-            case "ring":
-                return f"ring of {self.num_nodes} nodes, length {self.domain.size:g}"
-            case "sphere":
-                return f"global mesh of {grid} nodes"
-            case _:
-                given = "" if self.boundary is None else f", {int(self.boundary.sum())} of them boundary"
-                return f"limited area of {grid} nodes{given}"
+        if self.domain.kind == "ring":
+            return f"ring of {self.num_nodes} nodes, length {self.domain.size:g}"
+        if self.domain.kind == "sphere":
+            return f"global mesh of {grid} nodes"
+        given = "" if self.boundary is None else f", {int(self.boundary.sum())} of them boundary"
+        return f"limited area of {grid} nodes{given}"

@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull
 
-from graphs.geometry import triangle_areas
+from graphs.geometry import Array, triangle_areas
 
-Array = NDArray[np.float64]
 Faces = NDArray[np.int64]
 
 

@@ -14,7 +14,6 @@ from graphs.available_memory import refuse_too_large
 from graphs.edges.connect import (
     BYTES_PER_EDGE,
     containing_triangle,
-    induced,
     multi_mesh,
     nearest,
     refuse_unreached,
@@ -160,7 +159,8 @@ def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mes
     keep[_within_reach(grid, whole)[1].numpy()] = True
     trimmed = trim(whole, keep)
     if isinstance(edges, MultiMeshEdges):
-        return trimmed, induced(multi_mesh(whole, edges.levels), keep)
+        edge_index, number = multi_mesh(whole, edges.levels), torch.from_numpy(np.cumsum(keep) - 1)
+        return trimmed, number[edge_index[:, torch.from_numpy(keep)[edge_index].all(dim=0)]]
     return trimmed, connect(edges, trimmed)
 
 

@@ -25,6 +25,7 @@ from graphs.meshes.nested_levels import sides_by_level
 
 ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
 BYTES_PER_EDGE = 250  # while features are computed, measured with five million edges
+POSITIONS = (("offset_north", "offset_east"), ("displacement",), ("displacement_east", "displacement_north"))
 MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
 
 
@@ -113,7 +114,7 @@ def multi_mesh(mesh: Mesh, levels: Sequence[int] | None = None) -> Tensor:
 def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
     """Return edges to every receiver from its `k` nearest senders; inside one mesh, from its `k` nearest other
     nodes."""
-    _refuse_different_worlds(senders, receivers)
+    _refuse_different_domains(senders, receivers)
     within_one_mesh = senders.same_nodes(receivers)
     available = senders.num_nodes - within_one_mesh
     if not 1 <= k <= available:
@@ -137,7 +138,7 @@ def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
     distance: along the great circle [m]; on a ring, along it in the unit of its length.
     Receivers that have no sender so near stay without edges: see `refuse_unreached`.
     """
-    _refuse_different_worlds(senders, receivers)
+    _refuse_different_domains(senders, receivers)
     if not (np.isfinite(distance) and distance > 0):
         raise MeshcastError(f"The distance of edges must be positive, but is {distance}.")
     angle = min(distance / arc_radius(receivers), np.pi)
@@ -163,7 +164,7 @@ def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
     corner belongs to the face that lies east of it, else north, so that a turn of both meshes turns the edges.
     Raises MeshcastError where a point lies in no face, as outside a limited area.
     """
-    _refuse_different_worlds(mesh, grid)
+    _refuse_different_domains(mesh, grid)
     if mesh.faces is None:
         raise MeshcastError(
             f"Edges of kind triangle need a mesh with faces, but this is a {mesh.describe()} without. Use kind: "
@@ -172,27 +173,15 @@ def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
     face, weights = locate(mesh.positions, mesh.faces, grid.positions)
     outside = np.flatnonzero(face < 0)
     if outside.size:
-        first = int(outside[0])
         raise MeshcastError(
             f"{outside.size} of {grid.num_nodes} grid points lie in no triangle of the {mesh.describe()}; the first is "
-            f"node {first} at {grid.latitudes[first]:.2f} N, {grid.longitudes[first]:.2f} E. Use a mesh that reaches "
-            "beyond the data, or kind: nearest."
+            f"{grid.place(outside[0])}. Use a mesh that reaches beyond the data, or kind: nearest."
         )
     corners = mesh.faces[face]
     order = np.argsort(corners, axis=1)  # by sender, as everywhere
     senders, weights = np.take_along_axis(corners, order, 1), np.take_along_axis(weights, order, 1)
     receivers = np.repeat(np.arange(grid.num_nodes), 3)
     return torch.from_numpy(np.stack([senders.ravel(), receivers])), torch.from_numpy(weights.ravel())
-
-
-def induced(edge_index: Tensor, keep: NDArray[np.bool_]) -> Tensor:
-    """Return the edges whose ends are both kept, in the numbering of the kept nodes.
-
-    keep: [node], True where a node stays.
-    """
-    number = torch.from_numpy(np.cumsum(keep) - 1)
-    both = torch.from_numpy(keep)[edge_index].all(dim=0)
-    return number[edge_index[:, both]]
 
 
 def arc_radius(mesh: Mesh) -> float:
@@ -205,14 +194,11 @@ def refuse_unreached(edge_index: Tensor, receivers: Mesh, what: str = "the proce
     reached = np.zeros(receivers.num_nodes, dtype=bool)
     reached[edge_index[1].numpy()] = True
     missing = np.flatnonzero(~reached)
-    if missing.size == 0:
-        return
-    first = int(missing[0])
-    place = f"{receivers.latitudes[first]:.2f} N, {receivers.longitudes[first]:.2f} E"
-    raise MeshcastError(
-        f"{missing.size} of {receivers.num_nodes} receivers of {what} have no sender; the first is node {first} at "
-        f"{place}. Use a larger distance, or kind: nearest, which reaches every node."
-    )
+    if missing.size:
+        raise MeshcastError(
+            f"{missing.size} of {receivers.num_nodes} receivers of {what} have no sender; the first is "
+            f"{receivers.place(missing[0])}. Use a larger distance, or kind: nearest, which reaches every node."
+        )
 
 
 def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]:
@@ -221,7 +207,12 @@ def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]
     On a ring these are the displacements, on a grid the offsets in rows and columns, else the displacements east and
     north; edges that agree to `decimals` are of one class. Returns classes [edge] int64 and table [class, coordinate].
     """
-    columns = [graph.feature_names.index(name) for name in _position_names(graph.feature_names)]
+    names = next((names for names in POSITIONS if set(names) <= set(graph.feature_names)), None)
+    if names is None:
+        raise MeshcastError(
+            f"Relative positions need displacements among the edge features, but these are {list(graph.feature_names)}."
+        )
+    columns = [graph.feature_names.index(name) for name in names]
     values = graph.edge_features[:, columns].cpu().numpy().round(decimals) + 0.0  # + 0.0 makes -0 and 0 one class
     # Number the rows by their columns' distinct values: np.unique of whole rows takes ten times as long.
     code = np.zeros(len(values), dtype=np.int64)
@@ -251,14 +242,7 @@ def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:
     return table.view(graph.num_receivers, num_classes)
 
 
-def _position_names(names: Sequence[str]) -> tuple[str, ...]:
-    for wanted in (("offset_north", "offset_east"), ("displacement",), ("displacement_east", "displacement_north")):
-        if all(name in names for name in wanted):
-            return wanted
-    raise MeshcastError(f"Relative positions need displacements among the edge features, but these are {list(names)}.")
-
-
-def _refuse_different_worlds(senders: Mesh, receivers: Mesh) -> None:
+def _refuse_different_domains(senders: Mesh, receivers: Mesh) -> None:
     if senders.positions.shape[1] != receivers.positions.shape[1]:
         raise MeshcastError(f"A {senders.describe()} cannot be connected with a {receivers.describe()}.")
 

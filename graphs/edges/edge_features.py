@@ -7,10 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from graphs.geometry import great_circle_distance, parallel_transport, tangent_displacement
+from graphs.geometry import Array, great_circle_distance, parallel_transport, tangent_displacement
 from graphs.mesh import Mesh
-
-Array = NDArray[np.float64]
 
 
 def edge_features(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> tuple[Tensor, tuple[str, ...]]:

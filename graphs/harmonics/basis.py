@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = NDArray[np.float64]
+from graphs.geometry import Array
 
 
 def legendre(mu: Array, truncation: int, offsets: int | None = None, cosine: Array | None = None) -> Array:

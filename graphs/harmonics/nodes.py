@@ -7,15 +7,13 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from graphs.errors import MeshcastError
+from graphs.geometry import Array
 from graphs.harmonics.basis import Degrees, real_basis
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
-
-Array = NDArray[np.float64]
 
 
 class Evaluation:

@@ -6,17 +6,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
+from graphs.geometry import Array
 from graphs.harmonics.basis import Degrees, epsilon, legendre
 from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 from graphs.meshes.latlon import latlon
-
-Array = NDArray[np.float64]
 
 TABLES = 6  # of Legendre functions that a transform holds at the peak, of both parities together
 

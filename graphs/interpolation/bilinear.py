@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import QhullError, cKDTree
 
 from graphs.edges.connect import locate
 from graphs.errors import MeshcastError
-from graphs.geometry import great_circle_distance
+from graphs.geometry import Array, great_circle_distance
 from graphs.interpolation.weights import (
+    Index,
     Interpolation,
     axes_of,
     refuse_outside,
@@ -20,9 +20,6 @@ from graphs.interpolation.weights import (
 )
 from graphs.mesh import Mesh
 from graphs.triangulation import delaunay
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 WIDEST = 4.0  # usual sides: a longer one bridges a bay of a limited area, or the rest of the globe
 
@@ -65,34 +62,33 @@ def _on_grid(source: Mesh, target: Mesh) -> csr_array:
         outside = (beyond > steps[0] / 2 + 1e-6) | (aside > steps[1] / 2 + 1e-6)
         refuse_outside(np.flatnonzero(outside), source, target)
     columns = source.shape[1]
+    right = (left + 1) % columns if periodic else left + (across > 0)
     nodes = np.arange(target.num_nodes)
     entries = []
     for row, share in ((lower, 1.0 - along), (np.minimum(lower + 1, len(rows) - 1), along)):
-        for column, part in ((left, 1.0 - across), ((left + 1) % columns if periodic else left + (across > 0), across)):
-            entries.append((nodes, rows[row] * columns + column, share * part))
+        for column, fraction in ((left, 1.0 - across), (right, across)):
+            entries.append((nodes, rows[row] * columns + column, share * fraction))
     if periodic and (polar := np.flatnonzero(beyond > 0)).size:
         # between the last row and the pole: the nearer the pole, the more of the row's mean
-        gap = 90.0 - np.abs(latitudes[np.where(along[polar] > 0.5, -1, 0)])
+        end = np.where(along[polar] > 0.5, -1, 0)
+        gap = 90.0 - np.abs(latitudes[end])
         towards = np.zeros(target.num_nodes)
         towards[polar] = beyond[polar] / gap
         entries = [(node, sender, weight * (1.0 - towards)) for node, sender, weight in entries]
-        last = rows[np.where(along[polar] > 0.5, -1, 0)]
-        senders = (last[:, None] * columns + np.arange(columns)).ravel()
+        senders = (rows[end][:, None] * columns + np.arange(columns)).ravel()
         entries.append((np.repeat(polar, columns), senders, np.repeat(towards[polar] / columns, columns)))
     row, column, weight = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     return rows_to_one(sparse(row, column, weight, source, target))
 
 
 def _bracket(axis: Array, values: Array) -> tuple[Index, Array, Array]:
-    """Return for each value the lower neighbour on a rising axis, the fraction of the way to the next, and by how
-    much the
-    value lies beyond the axis, where it is held at the end."""
+    """Return each value's lower neighbour on a rising axis, the fraction to the next, and how far it lies beyond."""
     if len(axis) == 1:
         zeros = np.zeros(len(values))
         return zeros.astype(np.int64), zeros, np.abs(values - axis[0])
-    held = np.clip(values, axis[0], axis[-1])
-    lower = np.clip(np.searchsorted(axis, held, side="right") - 1, 0, len(axis) - 2)
-    return lower, (held - axis[lower]) / (axis[lower + 1] - axis[lower]), np.abs(values - held)
+    clipped = np.clip(values, axis[0], axis[-1])
+    lower = np.clip(np.searchsorted(axis, clipped, side="right") - 1, 0, len(axis) - 2)
+    return lower, (clipped - axis[lower]) / (axis[lower + 1] - axis[lower]), np.abs(values - clipped)
 
 
 def _on_triangles(source: Mesh, target: Mesh) -> csr_array:

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, kron
 from scipy.spatial import cKDTree
 
-from graphs.geometry import to_xyz
+from graphs.geometry import Array, to_xyz
 from graphs.interpolation.weights import (
+    Index,
     Interpolation,
     axes_of,
     refuse_outside,
@@ -19,9 +20,6 @@ from graphs.interpolation.weights import (
 from graphs.mesh import Mesh
 from graphs.meshes.healpix import healpix
 from graphs.meshes.latlon import latitude_bounds
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
 
 SAMPLES = 16  # of each cell of the finer mesh, where overlaps are sampled
 BALANCED = 1e-13  # share of a cell's area by which the integral over it may be off
@@ -47,8 +45,7 @@ def conservative(source: Mesh, target: Mesh) -> Interpolation:
 
 
 def _exact_overlap(source: Mesh, target: Mesh) -> csr_array:
-    """Return areas [target, source] that cells of two grids share: overlaps in the sine of latitude times in
-    longitude."""
+    """Return areas [target, source] that cells share: overlaps in the sine of latitude times in longitude."""
     height = csr_array(_overlap(_sine_bounds(target), _sine_bounds(source)))
     theirs, ours = _longitude_bounds(source), _longitude_bounds(target)
     width = csr_array(sum(_overlap(ours, theirs + turn) for turn in (-720.0, -360.0, 0.0, 360.0, 720.0)))
@@ -81,10 +78,11 @@ def _longitude_bounds(mesh: Mesh) -> Array:
     middle = (columns[:-1] + columns[1:]) / 2
     if mesh.domain.periodic:
         seam = (columns[-1] + columns[0] + 360.0) / 2
-        middle = np.concatenate([[seam - 360.0], middle, [seam]])
+        first, last = seam - 360.0, seam
     else:
-        middle = np.concatenate([[2 * columns[0] - middle[0]], middle, [2 * columns[-1] - middle[-1]]])
-    return np.stack([middle[:-1], middle[1:]], axis=1)
+        first, last = 2 * columns[0] - middle[0], 2 * columns[-1] - middle[-1]
+    bounds = np.concatenate([[first], middle, [last]])
+    return np.stack([bounds[:-1], bounds[1:]], axis=1)
 
 
 def _sampled(source: Mesh, target: Mesh) -> csr_array:
@@ -101,25 +99,17 @@ def _sampled(source: Mesh, target: Mesh) -> csr_array:
         places = healpix(int(np.ceil(np.sqrt(SAMPLES * finest / 12)))).positions
         weight = np.full(len(places), 1.0 / len(places))
         kept, receivers = _nearest_cell(target, places)
-        places, weight = places[kept], weight[kept]
-        kept, senders = _nearest_cell(source, places)
-        receivers, weight = receivers[kept], weight[kept]
+        reached, senders = _nearest_cell(source, places[kept])
+        receivers, weight = receivers[reached], weight[kept][reached]
     # A node is a sample of its own cell, so that no cell goes without.
-    everybody = np.arange(target.num_nodes)
     kept, nearest_node = _nearest_cell(source, target.positions)
-    few = np.full(nearest_node.size, 1e-3 * float(weight.mean()))
-    return sparse(
-        np.concatenate([receivers, everybody[kept]]),
-        np.concatenate([senders, nearest_node]),
-        np.concatenate([weight, few]),
-        source,
-        target,
-    )
+    receivers, senders = np.append(receivers, np.flatnonzero(kept)), np.append(senders, nearest_node)
+    weight = np.append(weight, np.full(nearest_node.size, 1e-3 * float(weight.mean())))
+    return sparse(receivers, senders, weight, source, target)
 
 
 def _samples_of_grid(mesh: Mesh, number: int) -> tuple[Array, Index, Array]:
-    """Return places [sample, 3], the cell each lies in and the area it stands for: number x number a cell, of equal
-    areas."""
+    """Return places [sample, 3], number x number a cell, the cell each lies in and the area it stands for."""
     fractions = (np.arange(number) + 0.5) / number
     sine, longitude = (
         (bounds[:, :1] + (bounds[:, 1:] - bounds[:, :1]) * fractions).ravel()
@@ -132,8 +122,7 @@ def _samples_of_grid(mesh: Mesh, number: int) -> tuple[Array, Index, Array]:
 
 
 def _nearest_cell(mesh: Mesh, places: Array) -> tuple[NDArray[np.bool_], Index]:
-    """Return which places lie on the mesh [place], and of those the nearest node; the rim of a limited area ends half a
-    spacing beyond its nodes."""
+    """Return which places lie on the mesh [place], at most half a spacing beyond its nodes, and their nearest node."""
     tree = cKDTree(mesh.positions)
     distance, node = tree.query(places)
     if mesh.domain.kind == "sphere":
@@ -148,8 +137,8 @@ def _balance(overlap: csr_array, rows: Array, columns: Array, most_rounds: int =
     scale_rows, scale_columns = np.ones(len(rows)), np.ones(len(columns))
     backward = overlap.T.tocsr()
     for _ in range(most_rounds):
-        heard = backward @ scale_rows
-        scale_columns = np.divide(columns, heard, out=np.ones_like(columns), where=heard > 0)
+        sent = backward @ scale_rows
+        scale_columns = np.divide(columns, sent, out=np.ones_like(columns), where=sent > 0)
         found = scale_rows * (overlap @ scale_columns)
         scale_rows *= rows / found
         if np.abs(found / rows - 1.0).max() < BALANCED:

@@ -8,15 +8,11 @@ from graphs.interpolation.conservative import conservative
 from graphs.interpolation.weights import Interpolation, Method
 from graphs.mesh import Mesh
 
+METHODS = {"bilinear": bilinear, "conservative": conservative, "nearest": nearest}
+
 
 def interpolation(method: Method, source: Mesh, target: Mesh) -> Interpolation:
     """Return the interpolation of this method between two meshes of the sphere."""
-    match method:
-        case "bilinear":
-            return bilinear(source, target)
-        case "conservative":
-            return conservative(source, target)
-        case "nearest":
-            return nearest(source, target)
-        case _:
-            raise MeshcastError(f"Interpolation is bilinear, conservative or nearest, not {method!r}.")
+    if method not in METHODS:
+        raise MeshcastError(f"Interpolation is bilinear, conservative or nearest, not {method!r}.")
+    return METHODS[method](source, target)

@@ -13,10 +13,9 @@ from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
 from graphs.errors import MeshcastError
-from graphs.geometry import parallel_transport
+from graphs.geometry import Array, parallel_transport
 from graphs.mesh import Mesh
 
-Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Values = TypeVar("Values", NDArray[np.floating], Tensor)
 Method = Literal["bilinear", "conservative", "nearest"]
@@ -37,8 +36,7 @@ class Interpolation:
     method: Method
 
     def apply(self, values: Values) -> Values:
-        """Return values [..., node, channel] on the target of those on the source; linear, for tensors
-        differentiable."""
+        """Return values [..., node, channel] on the target of those on the source; tensors stay differentiable."""
         return multiply(self.matrix, values)
 
     def apply_known(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -56,10 +54,7 @@ class Interpolation:
         Each is carried to the target along the great circle, so that a flow across a pole stays whole.
         """
         cosine, sine = self._turned
-        return (
-            multiply(cosine, east) - multiply(sine, north),
-            multiply(sine, east) + multiply(cosine, north),
-        )
+        return multiply(cosine, east) - multiply(sine, north), multiply(sine, east) + multiply(cosine, north)
 
     def describe(self) -> str:
         """Return the interpolation in half a sentence, for attributes and messages."""
@@ -118,8 +113,7 @@ def refuse_rings(source: Mesh, target: Mesh) -> None:
 
 def refuse_outside(outside: Index, source: Mesh, target: Mesh) -> None:
     if outside.size:
-        first = int(outside[0])
         raise MeshcastError(
-            f"{outside.size} of {target.num_nodes} nodes lie beyond the {source.describe()}; the first is node {first} "
-            f"at {target.latitudes[first]:.2f} N, {target.longitudes[first]:.2f} E. Take a source that covers them all."
+            f"{outside.size} of {target.num_nodes} nodes lie beyond the {source.describe()}; the first is "
+            f"{target.place(outside[0])}. Take a source that covers them all."
         )

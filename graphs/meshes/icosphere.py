@@ -17,12 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.geometry import to_xyz
+from graphs.geometry import Array, to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-from graphs.triangulation import voronoi_areas
-
-Array = NDArray[np.float64]
-Faces = NDArray[np.int64]
+from graphs.triangulation import Faces, voronoi_areas
 
 BYTES_PER_NODE = 700  # peak while areas are computed, measured at levels 7 and 8
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any mesh here
@@ -45,12 +42,16 @@ def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
     radius: of the sphere [m].
     Raises MeshcastError where the memory left is too little.
     """
-    refuse_level(level)
+    check_level(level)
+    refuse_too_large(
+        memory_estimate(int(level)),
+        f"An icosphere of level {level}, {num_nodes(int(level)):,} nodes,",
+        "Choose a lower level; each has a quarter of the nodes.",
+    )
     positions, faces, levels = _refined(level)
     cells = voronoi_areas(positions, faces)
-    return Mesh(
-        positions.copy(), cells / cells.sum(), (len(positions),), Domain("sphere", float(radius)), faces.copy(), levels
-    )
+    domain = Domain("sphere", float(radius))
+    return Mesh(positions.copy(), cells / cells.sum(), (len(positions),), domain, faces.copy(), levels)
 
 
 def num_nodes(level: int) -> int:
@@ -71,16 +72,6 @@ def check_level(level: int) -> None:
         raise MeshcastError(f"An icosphere of level {level} is finer than 10 m on Earth. Choose a level of at most 12.")
 
 
-def refuse_level(level: int) -> None:
-    """Raise MeshcastError where `level` is no level, or too fine for the memory left."""
-    check_level(level)
-    refuse_too_large(
-        memory_estimate(int(level)),
-        f"An icosphere of level {level}, {num_nodes(int(level)):,} nodes,",
-        "Choose a lower level; each has a quarter of the nodes.",
-    )
-
-
 def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EARTH_RADIUS) -> Mesh | None:
     """Return the icosphere whose nodes these are, in its own order, with faces and levels; None where they are others.
 
@@ -91,10 +82,9 @@ def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EART
     level = level_of(latitude.size)
     if level is None or longitude.size != latitude.size:
         return None
-    few = slice(0, num_nodes(min(level, 2)))  # the first nodes tell most other meshes before all are built
-    for part, depth in ((few, min(level, 2)), (slice(None), level)):
+    for depth in (min(level, 2), level):  # the first nodes tell most other meshes before all are built
         expected = _refined(depth)[0]
-        offset = to_xyz(latitude[part], longitude[part]) - expected
+        offset = to_xyz(latitude[: len(expected)], longitude[: len(expected)]) - expected
         if not np.all(np.linalg.norm(offset, axis=1) < SAME_PLACE):  # NaN is no match
             return None
     return icosphere(level, radius)
@@ -169,28 +159,15 @@ def _icosahedron() -> tuple[Array, Faces]:
     # Rings of an icosahedron that stands on a face: sin²φ = (5 ± 2 √5) / 15.
     high, low = np.sqrt((5.0 + 2.0 * np.sqrt(5.0)) / 15.0), np.sqrt((5.0 - 2.0 * np.sqrt(5.0)) / 15.0)
     turn = np.radians([0.0, 120.0, 240.0])
-    rings = [
-        np.stack(
-            [np.cos(turn + shift) * np.sqrt(1.0 - z * z), np.sin(turn + shift) * np.sqrt(1.0 - z * z), 0 * turn + z], 1
-        )
-        for z, shift in ((high, 0.0), (low, np.pi / 3.0))
-    ]
+    rings = []
+    for z, shift in ((high, 0.0), (low, np.pi / 3.0)):
+        flat = np.sqrt(1.0 - z * z)
+        rings.append(np.stack([np.cos(turn + shift) * flat, np.sin(turn + shift) * flat, 0 * turn + z], 1))
     north = np.concatenate(rings)
     positions = np.concatenate([north, -north])  # corner i + 6 is the antipode of corner i, to the last bit
-    upper = np.array(
-        [
-            [0, 1, 2],
-            [0, 3, 1],
-            [1, 4, 2],
-            [2, 5, 0],
-            [0, 10, 3],
-            [0, 5, 10],
-            [1, 11, 4],
-            [1, 3, 11],
-            [2, 9, 5],
-            [2, 4, 9],
-        ]
-    )
+    around_pole = [[0, 1, 2], [0, 3, 1], [1, 4, 2], [2, 5, 0]]
+    below = [[0, 10, 3], [0, 5, 10], [1, 11, 4], [1, 3, 11], [2, 9, 5], [2, 4, 9]]
+    upper = np.array(around_pole + below)
     return positions, np.concatenate([upper, (upper[:, ::-1] + 6) % 12])
 
 

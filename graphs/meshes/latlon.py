@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from graphs.errors import MeshcastError
-from graphs.geometry import band_areas, to_xyz
+from graphs.geometry import Array, band_areas, to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-
-Array = NDArray[np.float64]
 
 
 def latlon(
@@ -28,11 +26,14 @@ def latlon(
     rows, columns = _latitude_axis(latitudes), _longitude_axis(longitudes)
     if periodic is None:
         periodic = _closes(columns)
-    if not periodic:
-        _refuse_jump(columns)
-    height = band_areas(latitude_bounds(rows))
-    width = _longitude_widths(columns, periodic)
-    areas = np.outer(height, width).ravel()
+    if not periodic and _jumps(columns):
+        at = int(np.argmax(np.diff(columns)))
+        before, after = columns[at] % 360.0, columns[at + 1] % 360.0
+        raise MeshcastError(
+            f"Longitudes jump from {before:g} to {after:g}, so those columns would be neighbours. Order the axis (and "
+            f"the data) from {after:g} eastward to {before:g}, or use graphs.meshes.points.points."
+        )
+    areas = np.outer(band_areas(latitude_bounds(rows)), _longitude_widths(columns, periodic)).ravel()
     positions = to_xyz(rows[:, None], columns[None, :]).reshape(-1, 3)
     domain = Domain("sphere" if periodic else "limited_area", float(radius))
     return Mesh(positions, areas / areas.sum(), (rows.size, columns.size), domain)
@@ -65,8 +66,8 @@ def grid_axes(latitudes: ArrayLike, longitudes: ArrayLike, tolerance: float = 1e
 
 def _latitude_axis(latitudes: ArrayLike) -> Array:
     rows = _axis(latitudes, "Latitudes")
-    if np.any(np.abs(rows) > 90.0 + 1e-6):
-        worst = rows[np.argmax(np.abs(rows))]
+    worst = rows[np.argmax(np.abs(rows))]
+    if abs(worst) > 90.0 + 1e-6:
         raise MeshcastError(f"Latitudes must lie in -90 to 90 degrees, but one is {worst:g}.")
     rows = np.clip(rows, -90.0, 90.0)
     rises = np.diff(rows)
@@ -74,7 +75,7 @@ def _latitude_axis(latitudes: ArrayLike) -> Array:
         at = int(np.flatnonzero(rises * np.sign(rises[0] or 1.0) <= 0)[0])
         raise MeshcastError(
             f"Latitudes must rise or fall all the way, but run {rows[at]:g}, {rows[at + 1]:g} at rows {at} and "
-            f"{at + 1}. Sort the axis, or use graphs.points.points for scattered nodes."
+            f"{at + 1}. Sort the axis, or use graphs.meshes.points.points for scattered nodes."
         )
     return rows
 
@@ -129,16 +130,6 @@ def _jumps(columns: Array) -> bool:
     steps = np.diff(columns)
     gap = 360.0 - (columns[-1] - columns[0])
     return bool(steps.size > 1 and steps.max() > 1.01 * gap and steps.max() > 4.0 * np.median([*steps, gap]))
-
-
-def _refuse_jump(columns: Array) -> None:
-    if _jumps(columns):
-        at = int(np.argmax(np.diff(columns)))
-        before, after = columns[at] % 360.0, columns[at + 1] % 360.0
-        raise MeshcastError(
-            f"Longitudes jump from {before:g} to {after:g}, so those columns would be neighbours. Order the axis (and "
-            f"the data) from {after:g} eastward to {before:g}, or use graphs.points.points."
-        )
 
 
 def latitude_bounds(rows: Array) -> Array:

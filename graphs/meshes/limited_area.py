@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,11 +11,9 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from graphs.errors import MeshcastError
-from graphs.geometry import great_circle_distance, to_xyz
+from graphs.geometry import Array, great_circle_distance, to_xyz
 from graphs.mesh import Domain, Mesh
 from graphs.meshes.icosphere import trim
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,7 @@ class CapWindow:
     kind: Literal["cap"] = "cap"
 
     def __post_init__(self) -> None:
-        latitude, longitude = self.centre
-        _refuse_latitudes(latitude)
-        _refuse_longitudes(longitude)
-        _refuse_widths(radius_km=self.radius_km, boundary_km=self.boundary_km)
+        _check([self.centre[0]], [self.centre[1]], radius_km=self.radius_km, boundary_km=self.boundary_km)
 
 
 @dataclass(frozen=True)
@@ -55,9 +51,7 @@ class BoxWindow:
     kind: Literal["box"] = "box"
 
     def __post_init__(self) -> None:
-        _refuse_latitudes(self.north, self.south)
-        _refuse_longitudes(self.west, self.east)
-        _refuse_widths(boundary_km=self.boundary_km)
+        _check([self.north, self.south], [self.west, self.east], boundary_km=self.boundary_km)
         if not self.south < self.north:
             raise MeshcastError(f"A window's north, {self.north:g}, must lie north of its south, {self.south:g}.")
         if self.west % 360.0 == self.east % 360.0:
@@ -137,8 +131,8 @@ def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64
     """
     if not mesh.structured:
         return None
-    held = within.reshape(mesh.shape)
-    rows, columns = np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))
+    on_grid = within.reshape(mesh.shape)
+    rows, columns = np.flatnonzero(on_grid.any(axis=1)), np.flatnonzero(on_grid.any(axis=0))
     if (len(columns) == mesh.shape[1] and mesh.domain.periodic) or min(len(rows), len(columns)) < 2:
         return None
     breaks = np.flatnonzero(np.diff(columns) > 1)
@@ -154,27 +148,19 @@ def _spacing_km(mesh: Mesh, within: NDArray[np.bool_]) -> float:
 
 
 def _describe(window: Window) -> str:
-    match window:
-        case CapWindow():
-            latitude, longitude = window.centre
-            return f"within {window.radius_km:g} km of {latitude:g} N, {longitude:g} E"
-        case _:
-            return f"{window.south:g} to {window.north:g} N, {window.west:g} to {window.east:g} E"
+    if isinstance(window, CapWindow):
+        return "within {:g} km of {:g} N, {:g} E".format(window.radius_km, *window.centre)
+    return f"{window.south:g} to {window.north:g} N, {window.west:g} to {window.east:g} E"
 
 
-def _refuse_latitudes(*latitudes: float) -> None:
-    for latitude in latitudes:
-        if not -90.0 <= latitude <= 90.0:
-            raise MeshcastError(f"A window's latitudes must lie in -90 to 90 degrees, but one is {latitude:g}.")
-
-
-def _refuse_longitudes(*longitudes: float) -> None:
-    for longitude in longitudes:
-        if not -360.0 <= longitude <= 360.0:
-            raise MeshcastError(f"A window's longitudes must lie in -360 to 360 degrees, but one is {longitude:g}.")
-
-
-def _refuse_widths(**widths: float) -> None:
+def _check(latitudes: Sequence[float], longitudes: Sequence[float], **widths: float) -> None:
+    """Raise MeshcastError where a coordinate of a window is none, or a width is not positive."""
+    for name, values, limit in (("latitudes", latitudes, 90.0), ("longitudes", longitudes, 360.0)):
+        for value in values:
+            if not -limit <= value <= limit:
+                raise MeshcastError(
+                    f"A window's {name} must lie in -{limit:g} to {limit:g} degrees, but one is {value:g}."
+                )
     for name, width in widths.items():
         if not (np.isfinite(width) and width > 0):
             raise MeshcastError(f"A window's {name} must be positive, but is {width:g}.")

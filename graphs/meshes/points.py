@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial import ConvexHull, QhullError, SphericalVoronoi, cKDTree
 
 from graphs.errors import MeshcastError
-from graphs.geometry import to_xyz
+from graphs.geometry import Array, to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.triangulation import delaunay, voronoi_areas
 
-Array = NDArray[np.float64]
 SAME_PLACE = 1e-7  # [radians], 0.6 m on Earth: below the resolution of float32 degrees
 
 
@@ -88,7 +87,6 @@ def _covers_sphere(positions: Array) -> bool:
 
 
 def _sphere_areas(positions: Array) -> Array:
-    """Return areas [node] of the Voronoi cells [steradian]."""
     try:
         return voronoi_areas(positions, delaunay(positions))
     except (QhullError, ValueError) as error:
@@ -99,8 +97,7 @@ def _sphere_areas(positions: Array) -> Array:
 
 
 def _local_areas(positions: Array) -> Array:
-    """Return the Voronoi areas [node] inside; at the rim, where cells run away from their node, that of the nearest
-    inner node."""
+    """Return the Voronoi areas [node]; at the rim, where cells run away from their node, the nearest inner node's."""
     uniform = np.ones(len(positions))
     try:
         voronoi = SphericalVoronoi(positions, threshold=SAME_PLACE / 10)
@@ -108,12 +105,8 @@ def _local_areas(positions: Array) -> Array:
     except (QhullError, ValueError):
         return uniform
     spacing = cKDTree(positions).query(positions, k=2)[0][:, 1]
-    reach = np.array(
-        [
-            np.linalg.norm(voronoi.vertices[region] - position, axis=1).max()
-            for region, position in zip(voronoi.regions, positions, strict=True)
-        ]
-    )
+    corners = (voronoi.vertices[region] for region in voronoi.regions)  # of each cell
+    reach = np.array([np.linalg.norm(c - node, axis=1).max() for c, node in zip(corners, positions, strict=True)])
     # An even grid's cell reaches 0.7 spacings; rim cells reach the far side of the globe.
     inside = np.flatnonzero(reach < 3.0 * np.maximum(spacing, np.median(spacing)))
     if inside.size == 0:

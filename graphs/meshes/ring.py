@@ -16,9 +16,5 @@ def ring(num_nodes: int, length: float = 1.0) -> Mesh:
     if num_nodes < 3:
         raise MeshcastError(f"A ring needs at least 3 nodes, but num_nodes is {num_nodes}.")
     angle = 2.0 * np.pi * np.arange(num_nodes) / num_nodes
-    return Mesh(
-        positions=np.stack([np.cos(angle), np.sin(angle)], axis=1),
-        areas=np.full(num_nodes, 1.0 / num_nodes),
-        shape=(num_nodes,),
-        domain=Domain("ring", float(length)),
-    )
+    positions = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return Mesh(positions, np.full(num_nodes, 1.0 / num_nodes), (num_nodes,), Domain("ring", float(length)))

@@ -70,14 +70,8 @@ def stretched(config: StretchedMesh, radius: float = EARTH_RADIUS) -> Mesh:
         )
     faces = delaunay(positions)
     areas = voronoi_areas(positions, faces)
-    return Mesh(
-        positions=positions,
-        areas=areas / areas.sum(),
-        shape=(len(nodes),),
-        domain=Domain("sphere", float(radius)),
-        faces=faces,
-        levels=tuple(int(count) for count in np.searchsorted(nodes, fine.levels)),
-    )
+    levels = tuple(np.searchsorted(nodes, fine.levels).tolist())
+    return Mesh(positions, areas / areas.sum(), (len(nodes),), Domain("sphere", float(radius)), faces, levels)
 
 
 def _reach(config: StretchedMesh, level: int, radius: float) -> float:
