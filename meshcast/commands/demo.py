@@ -25,15 +25,16 @@ def demo(
     """Simulate, train, forecast, verify and report, in a few minutes on a laptop.
 
     On the sphere shallow water, ten days ahead; on the ring turbulence. Fails (exit code 1) where the network does not
-    beat the simple rivals at every lead time: on the sphere all closed forms, on the ring persistence.
+    beat the simple baselines at every lead time: on the sphere all closed forms, on the ring persistence.
 
     Example: meshcast demo
     """
-    from meshcast.console import print_json, say
-    from meshcast.demonstration import run_demonstration
+    from meshcast.console import print_json, progress, say
     from meshcast.results import print_scores
+    from meshcast.shipped import shipped_configs
+    from training.runs.demonstration import run_demonstration
 
-    result = run_demonstration(domain.value, output, updates)
+    result = run_demonstration(domain.value, output, updates, shipped_configs(), say, progress)
     if as_json:
         print_json(result.as_dict())
     else:

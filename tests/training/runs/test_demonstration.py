@@ -14,11 +14,12 @@ from emulator.foundation.configuration import load
 from emulator.physics.simulate import load_simulation
 from inference.scores.scorecard import ForecastScores
 from inference.scores.verification import verify
-from meshcast import demonstration
+from meshcast.console import progress, say
 from meshcast.main import app
 from meshcast.shipped import shipped_configs
 from tests.inference.synthetic import ring_forecast, ring_truth, sphere_forecast, sphere_truth
 from training.experiment import ExperimentConfig
+from training.runs import demonstration
 
 
 @pytest.mark.parametrize(("lag", "code"), [(0.05, 0), (0.9, 1)])
@@ -91,7 +92,7 @@ def test_the_sphere_goes_from_simulation_to_report(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(demonstration, "load", lambda cls, path: experiment)
     demo = replace(demonstration.DEMOS["sphere"], steps=8, truncations=(5, 8))
     monkeypatch.setitem(demonstration.DEMOS, "sphere", demo)
-    result = demonstration.run_demonstration("sphere", tmp_path, updates=2)
+    result = demonstration.run_demonstration("sphere", tmp_path, 2, configs, say, progress)
     made = {path.name for path in result.folder.iterdir()}
     pictures = {
         "maps_h.png",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.build import TrainedEmulator
@@ -25,8 +27,6 @@ from inference.forecasts.write_forecast import ForecastOptions, future_forcings,
 from inference.scores.conservation import corrections
 from inference.scores.equivalent_truncation import equivalents
 from inference.scores.scorecard import ForecastScores, Verification
-from meshcast.console import progress, say
-from meshcast.shipped import shipped_configs
 from training.experiment import DataConfig, ExperimentConfig
 from training.runs.fit import fit
 from training.runs.references import same_starts
@@ -43,14 +43,14 @@ class Demo:
     title: of its report.
     steps: of the forecasts.
     metric: that decides, and is printed.
-    rivals: labels of the closed forms to beat at every lead time, all of them by default.
+    baselines: labels of the closed forms to beat at every lead time, all of them by default.
     truncations: of the coarse solvers that are shown beside, and need not be beaten.
     """
 
     title: str
     steps: int
     metric: str
-    rivals: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     truncations: tuple[int, ...] = ()
 
 
@@ -72,51 +72,64 @@ class DemonstrationResult:
     def scores(self) -> dict[str, dict[str, list[float]]]:
         """Return the scores by label and variable, for each lead time."""
         return {
-            scores.label: {
-                name: scores.mean(self.demo.metric)[:, column].tolist()
-                for column, name in enumerate(self.verification.variables)
-            }
+            scores.label: dict(zip(self.verification.variables, self._errors(scores).T.tolist(), strict=True))
             for scores in self.verification.emulators
         }
 
     @property
-    def rivals(self) -> tuple[str, ...]:
+    def baselines(self) -> tuple[str, ...]:
         """Return labels of the closed forms to beat."""
-        return self.demo.rivals or self.verification.baselines
+        return self.demo.baselines or self.verification.baselines
 
     @property
     def unbeaten(self) -> list[str]:
         """Return the baselines that err no more than the network in some variable at some lead time.
 
         A NaN of the network is no success, one of a baseline no defeat."""
-        ours = self._errors(self.verification.emulators[0])
-        return [label for label in self.rivals if not np.all(ours < self._errors(self.verification[label], np.inf))]
+        network = self._errors(self.verification.emulators[0])
+        errors = {label: self._errors(self.verification[label]) for label in self.baselines}
+        return [
+            label
+            for label, error in errors.items()
+            if not np.all(network < np.nan_to_num(error, nan=np.inf, posinf=np.inf))
+        ]
 
-    def _errors(self, scores: ForecastScores, failed: float = np.nan) -> Any:
-        """Return of [lead, variable] what was scored."""
-        errors = scores.mean(self.demo.metric)
-        return np.where(np.isnan(errors), failed, errors)
+    def _errors(self, scores: ForecastScores) -> NDArray[np.float64]:
+        """Return the errors [lead, variable] by the metric that decides."""
+        return scores.mean(self.demo.metric)
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the result as plain values for JSON."""
         found = {
             "folder": str(self.folder),
             self.demo.metric: self.scores,
-            "rivals": list(self.rivals),
+            "rivals": list(self.baselines),
             "unbeaten": self.unbeaten,
         }
         worth = equivalents(self.verification)
         if worth:
             found["equivalent_truncation"] = {
-                label: {step: str(own) for step, own in by_lead.items()} for label, by_lead in worth.items()
+                label: {step: str(truncation) for step, truncation in by_lead.items()}
+                for label, by_lead in worth.items()
             }
         return found
 
 
-def run_demonstration(domain: str, output: Path, updates: int | None = None) -> DemonstrationResult:
-    """Simulate, train, forecast, verify and report into `output`/demo-DOMAIN, made anew each time."""
-    demo, folder = DEMOS[domain], _fresh(output / f"demo-{domain}")
-    configs = shipped_configs()
+def run_demonstration(
+    domain: str,
+    output: Path,
+    updates: int | None,
+    configs: Mapping[str, Path],
+    say: Callable[[str], None],
+    progress: Callable[[str, int], AbstractContextManager[Callable[[int], None]]],
+) -> DemonstrationResult:
+    """Simulate, train, forecast, verify and report into `output`/demo-DOMAIN, made anew each time.
 
+    updates: of the training; as configured where None.
+    configs: the shipped configurations by name.
+    progress: shows how much of a number of steps is done.
+    """
+    demo, folder = DEMOS[domain], _fresh(output / f"demo-{domain}")
     simulation = load_simulation(configs[f"simulate-demo-{domain}"])
     truth = folder / simulation.output
     say(f"1/5 Simulating {simulation.title} ({simulation.num_trajectories} trajectories) ...")
@@ -131,8 +144,8 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
     initial = _unseen_starts(experiment, trained, demo.steps)
     forecast_path, forcings = folder / "forecast.nc", future_forcings(trained, [])
     with progress("forecasting", demo.steps) as done:
-        options = ForecastOptions(overwrite=True)
-        stops = write_forecast(trained, initial, forcings, demo.steps, forecast_path, options, done)
+        overwrite = ForecastOptions(overwrite=True)
+        stops = write_forecast(trained, initial, forcings, demo.steps, forecast_path, overwrite, done)
     for stop in stops:
         say(f"Guard: {stop}")
     facts = {
@@ -142,29 +155,22 @@ def run_demonstration(domain: str, output: Path, updates: int | None = None) -> 
     }
 
     solvers = _solver_forecasts(demo.truncations, simulation, trained, truth, initial)
-    beside = "persistence, climatology, damped anomaly" + (
-        " and coarse solvers" if solvers else " and ridge regression"
-    )
-    say(f"4/5 Verifying beside {beside} ...")
+    last = "coarse solvers" if solvers else "ridge regression"
+    say(f"4/5 Verifying beside persistence, climatology, damped anomaly and {last} ...")
     verified = verify_files([read_forecast(forecast_path), *solvers], str(truth), notice=say)
 
     say("5/5 Writing the report ...")
     from inference.report.report import Notes, write_report
 
-    write_report(
-        verified.verification,
-        folder,
-        forecasts=verified.forecasts,
-        truth=verified.truth,
-        notes=Notes(
-            title=demo.title,
-            summary=f"Trained here on {simulation.title}; forecasts from {len(initial.trajectory)} starts it has never "
-            "seen.",
-            command=f"meshcast demo {domain}",
-            log=folder / "run" / "metrics.csv",
-            facts=facts,
-        ),
+    starts = f"forecasts from {len(initial.trajectory)} starts it has never seen"
+    notes = Notes(
+        title=demo.title,
+        summary=f"Trained here on {simulation.title}; {starts}.",
+        command=f"meshcast demo {domain}",
+        log=folder / "run" / "metrics.csv",
+        facts=facts,
     )
+    write_report(verified.verification, folder, forecasts=verified.forecasts, truth=verified.truth, notes=notes)
     say(f"Open {folder / 'report.html'}")
     return DemonstrationResult(folder, verified.verification, demo)
 
@@ -188,13 +194,13 @@ def _solver_forecasts(
     """Return the truth's own solver with fewer harmonics, the last of which it damps as fast, from the same nodes."""
     if not truncations or not isinstance(simulation, SphereSimulationConfig):
         return []
-    task, fields, made = trained.emulator.task, open_fields(str(truth)), []
+    task, fields, solvers = trained.emulator.task, open_fields(str(truth)), []
     for truncation in truncations:
         config = CoarseSolverConfig(equation=replace(simulation.equation, truncation=truncation))
         solver = CoarseSolver(config, task, fields.mesh)
-        made.append(TrainedEmulator(f"solver T{truncation}", solver, config, trained.statistics))
+        solvers.append(TrainedEmulator(f"solver T{truncation}", solver, config, trained.statistics))
     steps = DEMOS["sphere"].steps
-    return same_starts(made, fields, initial.state.valid_time, initial.trajectory, steps)
+    return same_starts(solvers, fields, initial.state.valid_time, initial.trajectory, steps)
 
 
 def _corrections(task: Task, found: Mapping[str, Any]) -> dict[str, str]:
@@ -225,10 +231,10 @@ def _fresh(folder: Path) -> Path:
 
 
 def _in_folder(config: ExperimentConfig, folder: Path, updates: int | None) -> ExperimentConfig:
-    parts = {
-        name: replace(part, source=str(folder / str(part.source)))
+    splits = {
+        name: replace(split, source=str(folder / str(split.source)))
         for name in ("train", "validation", "test")
-        if (part := getattr(config.data, name)) is not None
+        if (split := getattr(config.data, name)) is not None
     }
     training = config.training if updates is None else replace(config.training, updates=updates)
-    return replace(config, data=DataConfig(**parts), training=training)
+    return replace(config, data=DataConfig(**splits), training=training)
