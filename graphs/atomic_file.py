@@ -65,8 +65,7 @@ def output_folder(path: str | Path) -> Path:
 
 @contextmanager
 def system_errors(path: str | Path, size: int) -> Iterator[None]:
-    """Where HDF5 fails to write the file `path` it hides why: ask the system for `size` bytes there, and raise its
-    OSError."""
+    """Raise the system's own error for `size` bytes beside `path` where HDF5, which hides it, fails to write."""
     try:
         yield
     except RuntimeError:

@@ -86,8 +86,7 @@ class Graph:
 
     @cached_property
     def receiver_offsets(self) -> Tensor:
-        """Return the offsets [num_receivers + 1], int64: edges of receiver i are `receiver_offsets[i] :
-        receiver_offsets[i + 1]` (CSR)."""
+        """Return the offsets [num_receivers + 1], int64, of each receiver's edges, as in the CSR format."""
         counts = torch.bincount(self.receivers, minlength=self.num_receivers)
         return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
@@ -95,10 +94,6 @@ class Graph:
     def in_degrees(self) -> Tensor:
         """Return the number of edges [num_receivers] that reach each receiver."""
         return self.receiver_offsets.diff()
-
-    def unreached_receivers(self) -> Tensor:
-        """Return indices of receivers no edge reaches."""
-        return torch.nonzero(self.in_degrees == 0).squeeze(1)
 
     def to(self, device: torch.device | str) -> Graph:
         """Return the same graph on another device."""

@@ -199,18 +199,19 @@ def _mesh_from(nodes: Any, name: str) -> Mesh:
     latitude = np.clip(latitude, -90.0, 90.0)  # π / 2 in float32 lies beyond the pole
     kind = getattr(nodes, "domain_kind", None)
     size = float(getattr(nodes, "domain_size", EARTH_RADIUS))
+    whole = None if kind is None else kind == "sphere"
     if kind == "ring":
         mesh = ring(latitude.size, size)
         if np.abs((mesh.longitudes - longitude + 180.0) % 360.0 - 180.0).max() > 1e-3:
             raise MeshcastError(f"The nodes {name!r} say they are a ring, but are not evenly spaced around it.")
         return mesh
     if (axes := grid_axes(latitude, longitude)) is not None:
-        mesh = latlon(*axes, periodic=None if kind is None else kind == "sphere", radius=size)
-    elif kind in (None, "sphere") and (whole := recognised(latitude, longitude, size)) is not None:
-        mesh = whole
+        mesh = latlon(*axes, periodic=whole, radius=size)
+    elif kind in (None, "sphere") and (sphere := recognised(latitude, longitude, size)) is not None:
+        mesh = sphere
     else:
         areas = nodes.area_weight.cpu().numpy() if "area_weight" in nodes else None
-        mesh = points(latitude, longitude, None if kind is None else kind == "sphere", size, areas)
+        mesh = points(latitude, longitude, whole, size, areas)
     if "face" in nodes:
         mesh = replace(mesh, faces=nodes.face.cpu().numpy().T.astype(np.int64), levels=tuple(nodes.levels))
     if "boundary" in nodes:

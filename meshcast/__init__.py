@@ -8,11 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from meshcast.shadowing import refuse_foreign_packages
+from meshcast.shadowing import refuse_other_packages
 
 __version__ = "0.1.0"
 
-refuse_foreign_packages()
+refuse_other_packages()
 
 _MODULE_OF = {
     "Mesh": "graphs.mesh",

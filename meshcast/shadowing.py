@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -11,19 +10,24 @@ SIBLINGS = ("graphs", "emulator", "inference", "training")
 HOME = Path(__file__).resolve().parent.parent
 
 
-def refuse_foreign_packages() -> None:
+def refuse_other_packages() -> None:
     """Raise ImportError where `import training` and its like would bring another package than the one beside this.
 
     `python -m meshcast` first leaves the working directory out of the search, unless Meshcast itself was found there.
     A command ends with the message and exit code 2; a notebook or a script gets it as the exception.
     """
     started_by_dash_m = _started_by_dash_m()
-    if started_by_dash_m:
-        _leave_working_directory_out()
-    foreign = {name: place for name in SIBLINGS if (place := _place_of(name)) != HOME / name}
-    if not foreign:
+    if started_by_dash_m and not sys.flags.safe_path and Path.cwd().resolve() != HOME:
+        del sys.path[0]
+    others = {name: place for name in SIBLINGS if (place := _place_of(name)) != HOME / name}
+    if not others:
         return
-    message = _message(foreign)
+    lines = [
+        f"Meshcast is made of the packages meshcast, {', '.join(SIBLINGS)}, but not all found are its own:",
+        *(f"{n}: expected {HOME / n}, but `import {n}` brings {place or 'nothing'}" for n, place in others.items()),
+        "Start from another folder, rename what stands in the way, or take its folder out of PYTHONPATH.",
+    ]
+    message = "\n  ".join(lines)
     if started_by_dash_m or Path(sys.argv[0]).stem == "meshcast":
         print(message, file=sys.stderr)
         raise SystemExit(2)
@@ -38,14 +42,8 @@ def _started_by_dash_m() -> bool:
     return module.split(".")[0] == "meshcast"
 
 
-def _leave_working_directory_out() -> None:
-    if not sys.flags.safe_path and Path(os.getcwd()).resolve() != HOME:
-        del sys.path[0]
-
-
 def _place_of(name: str) -> Path | None:
-    """Return the folder of the package, or the file of the module, that `import name` brings; none where nothing is
-    found."""
+    """Return the folder of the package, or the file of the module, that `import name` brings, if any."""
     module = sys.modules.get(name)
     spec = getattr(module, "__spec__", None) or (None if module else importlib.util.find_spec(name))
     if spec is None:
@@ -53,17 +51,3 @@ def _place_of(name: str) -> Path | None:
     if spec.submodule_search_locations:
         return Path(next(iter(spec.submodule_search_locations))).resolve()
     return Path(spec.origin or name).resolve()
-
-
-def _message(foreign: dict[str, Path | None]) -> str:
-    lines = [
-        f"{name}: expected {HOME / name}, but `import {name}` brings {place or 'nothing'}"
-        for name, place in foreign.items()
-    ]
-    return "\n  ".join(
-        [
-            f"Meshcast is made of the packages meshcast, {', '.join(SIBLINGS)}, but not all found are its own:",
-            *lines,
-            "Start from another folder, rename what stands in the way, or take its folder out of PYTHONPATH.",
-        ]
-    )

@@ -76,8 +76,7 @@ class MultiMeshEdges:
 
 @dataclass(frozen=True)
 class TriangleEdges:
-    """Three edges a grid point: between it and the corners of the mesh's triangle around it, barycentric weights as a
-    feature."""
+    """Edges between a grid point and the corners of the triangle around it, barycentric weights as a feature."""
 
     kind: Literal["triangle"] = "triangle"
 
@@ -195,8 +194,7 @@ def _encoder(config: LinkConfig | None, grid: Mesh, hidden: Mesh) -> Graph:
 
 
 def _area_shares(grid: Mesh, hidden: Mesh, edge_index: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the share [edge] of each sender in the area its receiver receives; weighted, they sum to one at every
-    receiver.
+    """Return each sender's share [edge] in the area its receiver receives; at every receiver they sum to one.
 
     A sum over senders would grow with their number, which on a grid of latitudes and longitudes is tens of times
     larger near a pole than at the equator.

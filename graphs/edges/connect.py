@@ -112,8 +112,7 @@ def multi_mesh(mesh: Mesh, levels: Sequence[int] | None = None) -> Tensor:
 
 
 def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
-    """Return edges to every receiver from its `k` nearest senders; inside one mesh, from its `k` nearest other
-    nodes."""
+    """Return edges to every receiver from its `k` nearest senders, inside one mesh without the node itself."""
     _refuse_different_domains(senders, receivers)
     within_one_mesh = senders.same_nodes(receivers)
     available = senders.num_nodes - within_one_mesh
@@ -132,8 +131,7 @@ def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
 
 
 def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
-    """Return edges to every receiver from all senders at most `distance` away; inside one mesh, without the node
-    itself.
+    """Return edges to every receiver from all senders at most `distance` away, itself left out.
 
     distance: along the great circle [m]; on a ring, along it in the unit of its length.
     Receivers that have no sender so near stay without edges: see `refuse_unreached`.
@@ -156,8 +154,7 @@ def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
 
 
 def containing_triangle(mesh: Mesh, grid: Mesh) -> tuple[Tensor, Tensor]:
-    """Return edges to every grid point from the corners of the mesh's face that holds it, and their barycentric
-    weights.
+    """Return edges to every grid point from the corners of the face around it, and their barycentric weights.
 
     Returns edge_index [2, 3 · grid point], senders on the mesh, and weights [edge] float64, at least zero, that sum to
     one at every receiver: w_a ∝ p · (b × c), linear interpolation in the plane of the face. A point on a side or a
@@ -224,8 +221,7 @@ def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]
 
 
 def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:
-    """Return the sender [receiver, class] at each relative position, `num_senders` (one past the end) where there is
-    none.
+    """Return the sender [receiver, class] at each relative position, `num_senders` where there is none.
 
     Raises where two edges of one receiver share a class.
     """
@@ -257,8 +253,7 @@ def _edge_index(senders: NDArray[np.int64], receivers: NDArray[np.int64]) -> Ten
 def locate(
     positions: NDArray[np.float64], faces: NDArray[np.int64], targets: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the face [target] of [face, corner] that holds each target [target, 3], -1 where none does, and
-    barycentric weights [target, corner]."""
+    """Return the face [target] around each target, -1 where there is none, and barycentric weights [target, corner]."""
     corners = positions[faces]  # [face, corner, xyz]
     opposite = np.cross(np.roll(corners, -1, axis=1), np.roll(corners, -2, axis=1))  # b × c, c × a, a × b
     centres = corners.sum(axis=1)
@@ -295,8 +290,7 @@ def locate(
 def _eastern_most(
     allowed: NDArray[np.bool_], centres: NDArray[np.float64], targets: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Return the one [target] of the allowed candidates [target, candidate] whose centre lies most to the east, else
-    north."""
+    """Return the allowed candidate [target] whose centre lies most to the east, else north."""
     east, north = tangent_frames(targets)
     # An irrational direction, in which no two faces around one point can tie.
     lead = np.einsum("tkx,tx->tk", centres - targets[:, None], east + (np.sqrt(5.0) - 2.0) * north)

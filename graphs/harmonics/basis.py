@@ -93,20 +93,15 @@ def power_by_degree(coefficients: Tensor) -> Tensor:
 
 
 def truncated(coefficients: Tensor, truncation: int) -> Tensor:
-    """Return the same field with degrees up to `truncation` only, in that truncation's layout (zeros are added,
-    too)."""
-    have = coefficients.shape[0] - 1
-    more = max(0, truncation - have)
-    pad = (0, 0) * (coefficients.ndim - 2) + (0, more, 0, more)
-    wide = torch.nn.functional.pad(coefficients, pad) if more else coefficients
-    part = wide[: truncation + 1, : truncation + 1]
-    kept = torch.as_tensor(Degrees(truncation).kept, device=part.device)
-    return part * kept.reshape(kept.shape + (1,) * (part.ndim - 2))
+    """Return the same field in the layout of another truncation, cut off or padded with zeros."""
+    more = max(0, truncation + 1 - coefficients.shape[0])
+    wide = torch.nn.functional.pad(coefficients, (0, 0) * (coefficients.ndim - 2) + (0, more, 0, more))
+    kept = torch.as_tensor(Degrees(truncation).kept, device=wide.device)
+    return wide[: truncation + 1, : truncation + 1] * kept.reshape(kept.shape + (1,) * (wide.ndim - 2))
 
 
 def real_basis(positions: Array, truncation: int) -> Array:
-    """Return values [node, coefficient * 2] of a real field at nodes from the kept coefficients' real, then imaginary
-    parts.
+    """Return values [node, coefficient * 2] at nodes of the kept coefficients' real, then imaginary parts.
 
     The columns of the imaginary parts of order zero are zero.
     """

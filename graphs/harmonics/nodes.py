@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
@@ -105,10 +106,9 @@ class NodeProjection:
         fitted = self.matrix.to(values) @ values.reshape(-1, values.shape[-1]).T  # [coefficient * 2, column]
         real, imaginary = fitted.tensor_split(2)
         kept = torch.as_tensor(np.flatnonzero(Degrees(self.truncation).kept), device=values.device)
-        full = torch.zeros(
-            size * size, fitted.shape[1], dtype=torch.complex(real, imaginary).dtype, device=values.device
-        )
-        return full.index_copy(0, kept, torch.complex(real, imaginary)).reshape(size, size, *shape)
+        found = torch.complex(real, imaginary)
+        full = found.new_zeros(size * size, found.shape[1])
+        return full.index_copy(0, kept, found).reshape(size, size, *shape)
 
 
 class WindProjection:
@@ -154,13 +154,10 @@ class WindProjection:
 
 
 def _pseudo_inverse(matrix: Array) -> Array:
-    """Return the pseudo-inverse [column, row] for least squares, by the normal equations where columns are nearly
-    orthogonal: 20 times as fast."""
+    """Return the pseudo-inverse [column, row], 20 times as fast where columns are nearly orthogonal."""
     gram = matrix.T @ matrix
-    try:
+    with suppress(np.linalg.LinAlgError):
         diagonal = np.diag(np.linalg.cholesky(gram))
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.pinv(matrix), np.float64)
-    if diagonal.min() < 0.1 * diagonal.max():
-        return np.asarray(np.linalg.pinv(matrix), np.float64)
-    return np.asarray(np.linalg.solve(gram, matrix.T), np.float64)
+        if diagonal.min() >= 0.1 * diagonal.max():
+            return np.asarray(np.linalg.solve(gram, matrix.T), np.float64)
+    return np.asarray(np.linalg.pinv(matrix), np.float64)

@@ -7,12 +7,13 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 from graphs.geometry import Array
 from graphs.harmonics.basis import Degrees, epsilon, legendre
-from graphs.mesh import EARTH_RADIUS, Mesh
+from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 from graphs.meshes.latlon import latlon
 
@@ -41,7 +42,7 @@ class SphericalTransform:
             raise MeshcastError(f"The truncation must be at least 1, but is {truncation}.")
         least = 3 * truncation + 1
         self.num_longitudes = _smooth_even(least) if num_longitudes is None else num_longitudes
-        self.num_latitudes = _next_even(self.num_longitudes / 2) if num_latitudes is None else num_latitudes
+        self.num_latitudes = 2 * -(-self.num_longitudes // 4) if num_latitudes is None else num_latitudes
         if self.num_latitudes % 2 or self.num_latitudes < truncation + 1 or self.num_longitudes < 2 * truncation + 1:
             raise MeshcastError(
                 f"T{truncation} needs an even number of at least {truncation + 1} latitudes and at least "
@@ -75,28 +76,25 @@ class SphericalTransform:
     @cached_property
     def mesh(self) -> Mesh:
         """Return the Gaussian grid as a mesh, its areas the quadrature weights."""
-        mesh = latlon(self.latitudes, self.longitudes, periodic=True, radius=EARTH_RADIUS)
+        mesh = latlon(self.latitudes, self.longitudes, periodic=True)
         weights = gaussian_latitudes(self.num_latitudes)[1]
         areas = np.repeat(weights / self.num_longitudes, self.num_longitudes)
         return Mesh(mesh.positions, areas / areas.sum(), mesh.shape, mesh.domain)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:
-        """Return grid values [latitude, column, longitude] of coefficients [order, offset, column], T + 1 or T + 2
-        offsets."""
-        offsets = coefficients.shape[1]
+        """Return grid values [latitude, column, longitude] of coefficients [order, T + 1 or T + 2 offsets, column]."""
+        assert coefficients.shape[1] <= self.truncation + 2
         columns = torch.view_as_real(coefficients).flatten(2)  # [order, offset, column * 2]
         even, odd = (
             torch.bmm(table[:, :, : columns[:, parity::2].shape[1]], columns[:, parity::2])
             for parity, table in enumerate(self._synthesis)
         )
-        assert offsets <= self.truncation + 2
         fourier = torch.cat([(even - odd).flip(1), even + odd], dim=1)  # [order, latitude, column * 2]
         orders = torch.view_as_complex(fourier.unflatten(2, (-1, 2))).permute(1, 2, 0)  # [latitude, column, order]
         return torch.fft.irfft(orders, n=self.num_longitudes, norm="forward")
 
     def analysis(self, values: Tensor, offsets: int | None = None, divided: bool = False) -> Tensor:
-        """Return coefficients [order, offset, column] of grid values [latitude, column, longitude], by Gaussian
-        quadrature.
+        """Return coefficients [order, offset, column] of values [latitude, column, longitude] by Gaussian quadrature.
 
         offsets: T + 1 by default, T + 2 for what a derivative is made of.
         divided: of the values over cos²(latitude).
@@ -106,15 +104,10 @@ class SphericalTransform:
         columns = torch.view_as_real(fourier).permute(2, 0, 1, 3).flatten(2)  # [order, latitude, column * 2]
         half = self.num_latitudes // 2
         north, south = columns[:, half:], columns[:, :half].flip(1)
-        parts = [
-            torch.bmm(table, part)
-            for table, part in zip(
-                self._divided_analysis if divided else self._analysis, (north + south, north - south), strict=True
-            )
-        ]
+        even, odd = self._divided_analysis if divided else self._analysis
         # Interleave the parities: offsets 0, 2, ... are even, 1, 3, ... odd.
         result = columns.new_empty(columns.shape[0], self.truncation + 2, columns.shape[2])
-        result[:, 0::2], result[:, 1::2] = parts
+        result[:, 0::2], result[:, 1::2] = torch.bmm(even, north + south), torch.bmm(odd, north - south)
         result = result[:, :offsets]
         if offsets == self.truncation + 1:
             result = result * self._kept
@@ -130,8 +123,7 @@ class SphericalTransform:
 
     @cached_property
     def laplacian(self) -> Tensor:
-        """Return the eigenvalues [order, offset, 1], -l (l + 1), of the Laplacian on the unit sphere, zero where
-        unused."""
+        """Return the Laplacian's eigenvalues [order, offset, 1], -l (l + 1), on the unit sphere, zero where unused."""
         degrees = Degrees(self.truncation)
         return self._tensor(-(degrees.degree * (degrees.degree + 1.0)) * degrees.kept)[..., None]
 
@@ -143,8 +135,7 @@ class SphericalTransform:
 
     @cached_property
     def _recurrence(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return i m [order, 1, 1], and what l sends to l + 1 and to l - 1 in (1 - μ²) dP/dμ, [order, offset of l,
-        1]."""
+        """Return i m [order, 1, 1], and what l sends to l + 1 and l - 1 in (1 - μ²) dP/dμ [order, offset of l, 1]."""
         degrees = Degrees(self.truncation)
         degree, order = degrees.degree.astype(np.float64), degrees.order.astype(np.float64)
         up = -degree * epsilon(degree + 1.0, order)
@@ -164,18 +155,13 @@ class SphericalTransform:
         imaginary, up, down = self._recurrence
         stream, potential = self.inverse_laplacian * vorticity, self.inverse_laplacian * divergence
         both = torch.cat([stream, potential], dim=-1)
-        slope = torch.nn.functional.pad(up * both, (0, 0, 1, 0)) + torch.nn.functional.pad(
-            (down * both)[:, 1:], (0, 0, 0, 2)
-        )  # cos φ ∂/∂φ, [order, T + 2, column]
-        turn = torch.nn.functional.pad(imaginary * both, (0, 0, 0, 1))
+        slope = pad(up * both, (0, 0, 1, 0)) + pad((down * both)[:, 1:], (0, 0, 0, 2))  # cos φ ∂/∂φ [order, T + 2, ...]
+        turn = pad(imaginary * both, (0, 0, 0, 1))
         count = vorticity.shape[-1]
-        u = turn[..., count:] - slope[..., :count]
-        v = turn[..., :count] + slope[..., count:]
-        return u, v
+        return turn[..., count:] - slope[..., :count], turn[..., :count] + slope[..., count:]
 
     def divergence_and_curl(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
-        """Return coefficients [order, offset, column] of div and curl, on the sphere of radius one, of a vector on
-        the grid.
+        """Return coefficients [order, offset, column] of a vector's div and curl on the sphere of radius one.
 
         east, north: components times cos φ [latitude, column, longitude].
         """
@@ -191,16 +177,10 @@ class SphericalTransform:
         count = both.shape[-1] // 2
         imaginary, up, down = self._recurrence
         width = self.truncation + 1
-        lower = torch.nn.functional.pad(both[:, : width - 1], (0, 0, 1, 0))  # degree l - 1 at the place of l
+        lower = pad(both[:, : width - 1], (0, 0, 1, 0))  # degree l - 1 at the place of l
         slope = -(up * both[:, 1:] + down * lower)  # -∫ X (1 - μ²) dP_lm/dμ
         turn = imaginary * both[:, :width] * self._kept
-        divergence = turn[..., :count] + slope[..., count:]
-        curl = turn[..., count:] - slope[..., :count]
-        return divergence, curl
-
-
-def _next_even(number: float) -> int:
-    return 2 * int(np.ceil(number / 2 - 1e-9))
+        return turn[..., :count] + slope[..., count:], turn[..., count:] - slope[..., :count]
 
 
 def _smooth_even(least: int) -> int:

@@ -57,8 +57,7 @@ def reduced_gaussian(points_per_latitude: Sequence[int], radius: float = EARTH_R
 
 
 def octahedral(number: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """Return the octahedral reduced Gaussian grid O`number`: 20 points beside each pole, four more on each latitude
-    inward.
+    """Return the octahedral grid O`number`: 20 points beside each pole, four more on each latitude inward.
 
     Malardel et al. (2016), ECMWF Newsletter 146, https://doi.org/10.21957/zwdu9u5i; 4 · number · (number + 9) points.
     """

@@ -126,8 +126,7 @@ def faces_by_level(mesh: Mesh) -> list[Faces]:
 
 
 def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
-    """Return the part of a mesh on its kept nodes, a limited area: faces with all corners kept, levels as far as they
-    go.
+    """Return a limited area, the kept nodes of a mesh with the faces between them and their share of each level.
 
     keep: [node], True where a node stays.
     """

@@ -40,8 +40,7 @@ def latlon(
 
 
 def grid_axes(latitudes: ArrayLike, longitudes: ArrayLike, tolerance: float = 1e-4) -> tuple[Array, Array] | None:
-    """Return the two axes [degrees] of nodes that form a grid in C order (latitude, longitude), or None where they do
-    not.
+    """Return both axes [degrees] of nodes that form a grid in C order (latitude, longitude), else None.
 
     latitudes, longitudes: of every node [node]; `tolerance` [degrees] allows for coordinates stored in float32.
     """

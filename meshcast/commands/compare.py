@@ -25,7 +25,7 @@ def compare(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
-    """Train or load several emulators, forecast the same starts of the test part, rank them in one report.
+    """Train or load several emulators, forecast the same starts of the test split, rank them in one report.
 
     Started again, it skips the runs that are finished and continues the one that was interrupted.
 

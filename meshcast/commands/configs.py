@@ -42,6 +42,6 @@ def copy_config(
     if target.exists():
         raise MeshcastError(f"{target} exists already. Name another file: meshcast configs copy {name} OTHER.yaml")
     text = config_path(Path(name)).read_text(encoding="utf-8")
-    with atomic_file(target) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic_file(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     say(f"Wrote {target}.")

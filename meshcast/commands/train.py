@@ -50,14 +50,11 @@ def train(
         return
     folder = run_folder(experiment)
     score = trained.metadata.get("validation_score")
-    say(
-        f"{folder / 'emulator.safetensors'}: {trained.name}"
-        + ("" if score is None else f", validation score {score:.4g} after {trained.metadata['update']} updates")
-        + (
-            "."
-            if score is None or trained.metadata["update"]
-            else " (the first guess; training did not improve on it)."
-        )
-    )
+    update = trained.metadata.get("update")
+    text = f"{folder / 'emulator.safetensors'}: {trained.name}"
+    if score is not None:
+        text += f", validation score {score:.4g} after {update} updates"
+        text += "" if update else " (the first guess; training did not improve on it)"
+    say(f"{text}.")
     if as_json:
-        print_json({"run": str(folder), "validation_score": score, "update": trained.metadata.get("update")})
+        print_json({"run": str(folder), "validation_score": score, "update": update})

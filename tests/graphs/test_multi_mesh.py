@@ -224,7 +224,7 @@ def test_links_of_every_kind_lead_there_and_back(link: LinkConfig) -> None:
     graphs = build_graphs(GraphConfig(MultiMeshEdges(), IcosphereMesh(level=1), link, link), grid)
     for graph in (graphs.encoder, graphs.decoder):
         assert graph is not None
-        assert graph.unreached_receivers().numel() == 0
+        assert graph.in_degrees.min() > 0
 
 
 def test_isolated_receivers_are_refused() -> None:
@@ -251,7 +251,7 @@ def test_a_limited_area_keeps_the_part_of_the_mesh_it_reaches() -> None:
     assert decoder is not None
     reach = pairs(graphs.encoder.edge_index)
     assert {b for _, b in reach} | set(decoder.senders.tolist()) == set(range(mesh.num_nodes))
-    assert graphs.encoder.unreached_receivers().numel() == 0
+    assert graphs.encoder.in_degrees.min() > 0
 
 
 def test_a_ring_has_no_icosphere() -> None:
