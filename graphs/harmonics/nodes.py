@@ -147,8 +147,8 @@ class WindProjection:
         values = unit.to(torch.complex(wind[:1], wind[:1]).dtype).repeat(2)[:, None] * fitted
         place = torch.as_tensor(self._order * size + self._offset, device=wind.device)
         turning, opening = (
-            values.new_zeros(size * size, values.shape[1]).index_add(0, place, part).reshape(size, size, *shape)
-            for part in values.tensor_split(2)
+            values.new_zeros(size * size, values.shape[1]).index_add(0, place, half).reshape(size, size, *shape)
+            for half in values.tensor_split(2)
         )
         return turning, opening
 
