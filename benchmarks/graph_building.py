@@ -44,9 +44,10 @@ def multi_mesh(level: int, spacing: float) -> Part:
 
 def grid_to_mesh_and_back(level: int, spacing: float) -> Part:
     """A grid of latitudes and longitudes with encoder, processor and decoder."""
-    from graphs.edges.build import GraphConfig, IcosphereMesh, MultiMeshEdges, build_graphs
+    from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
     from graphs.meshes import icosphere as levels
     from graphs.meshes.grids import LatLonGrid, build_grid
+    from graphs.meshes.icosphere import IcosphereMesh
 
     grid = LatLonGrid(spacing=spacing)
     config = GraphConfig(MultiMeshEdges(), IcosphereMesh(level=level))
