@@ -46,7 +46,7 @@ def width_keys() -> set[str]:
 
 
 def _nearest_width(size: Callable[[int], int], count: int, first: int) -> int | None:
-    """The width whose size is nearest to `count`; None where width 1 is larger already.
+    """Return the width whose size is nearest to `count`; None where width 1 is larger already.
 
     Sizes grow with something between width and its square, so that guesses by the square home in in a few steps;
     where a guess falls out of the bracket it is halved.

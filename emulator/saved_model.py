@@ -102,7 +102,7 @@ def _exportable(trained: TrainedEmulator) -> tuple[NeuralEmulator, KerasNetwork]
 
 
 def _description(trained: TrainedEmulator, emulator: NeuralEmulator) -> dict[str, Any]:
-    """What the numbers mean, for who has no checkpoint beside the SavedModel."""
+    """Return what the numbers mean, for who has no checkpoint beside the SavedModel."""
     task, mesh = emulator.task, emulator.mesh
     return {
         "name": trained.name,
@@ -118,7 +118,7 @@ def _description(trained: TrainedEmulator, emulator: NeuralEmulator) -> dict[str
 
 
 def _next(emulator: NeuralEmulator, model: Any, weights: list[Any], state: Any, forcing: Any) -> Any:
-    """[batch, node, predicted] as `NeuralEmulator.step` computes it; the Keras model's weights are given."""
+    """Return [batch, node, predicted] as `NeuralEmulator.step` computes it; the Keras model's weights are given."""
     tf, inputs, task, count = tensorflow(), emulator.inputs, emulator.task, emulator.inputs.num_prognostic
     features = _features(inputs, state, forcing)
     fields = features[..., : inputs.num_fields]
@@ -146,7 +146,7 @@ def _next(emulator: NeuralEmulator, model: Any, weights: list[Any], state: Any, 
 
 
 def _features(inputs: Inputs, state: Any, forcing: Any) -> Any:
-    """[batch, node, feature] as `Inputs.features` orders them."""
+    """Return [batch, node, feature] as `Inputs.features` orders them."""
     tf, count = tensorflow(), inputs.num_prognostic
     num_nodes, num_forcing = state.shape[2], len(inputs.task.forcing)
     given, beyond = forcing[..., :num_forcing], forcing[..., num_forcing:]
@@ -164,13 +164,13 @@ def _features(inputs: Inputs, state: Any, forcing: Any) -> Any:
 
 
 def _by_node(values: Any) -> Any:
-    """[batch, node, time · variable] from [batch, time, node, variable]."""
+    """Return [batch, time, node, variable] from [batch, node, time · variable]."""
     tf, (_, time, node, variables) = tensorflow(), values.shape
     return tf.reshape(tf.transpose(values, (0, 2, 1, 3)), (tf.shape(values)[0], node, time * variables))
 
 
 def _linear_map(guess: NeighbourhoodMap, fields: Any, own: Any) -> Any:
-    """[batch, node, output] as `NeighbourhoodMap.combine` computes it."""
+    """Return [batch, node, output] as `NeighbourhoodMap.combine` computes it."""
     tf = tensorflow()
     weights, received = _constant(guess.weights), len(guess.neighbours) * guess.num_fields
     around = tf.gather(fields, guess.neighbours.T.numpy(), axis=1)  # [batch, node, position, field]

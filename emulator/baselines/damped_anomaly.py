@@ -74,7 +74,8 @@ class DampedAnomaly(FromClimatology):
         return self.anomaly(state) * ratio.to(state.values.dtype).unsqueeze(1)
 
     def _fitted_damping(self, part: TrainingPart) -> NDArray[np.float64]:
-        """[max_lead + 1, node or 1, prognostic]; a lead with no pair in the training part takes that before it."""
+        """Return the damping [max_lead + 1, node or 1, prognostic]; a lead with no pair in the training part takes
+        that before it."""
         leads = self.config.max_lead
         product = np.zeros((leads + 1, self.mesh.num_nodes, len(self.task.prognostic)))
         square = np.zeros_like(product)

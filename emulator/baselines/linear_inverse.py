@@ -88,7 +88,7 @@ class LinearInverse(FromClimatology):
         self.propagator.copy_(torch.from_numpy(propagator))
 
     def _anomalies(self, part: TrainingPart) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Anomalies [state, node, prognostic] of all times and rows, and the pairs [pair, 2] a step apart."""
+        """Return anomalies [state, node, prognostic] of all times and rows, and the pairs [pair, 2] a step apart."""
         states, pairs, count = [], [], 0
         names, stride = self.task.prognostic, part.frames(self.task)
         last = np.empty(0, dtype=np.int64)  # where the states of the time before stand
@@ -103,7 +103,8 @@ class LinearInverse(FromClimatology):
 
 
 def _leading_patterns(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """[count, column] leading right singular vectors, from the smaller of the two Gram matrices; zero past the rank."""
+    """Return the leading right singular vectors [count, column], from the smaller of the two Gram matrices; zero past
+    the rank."""
     wide = rows.shape[0] < rows.shape[1]
     eigenvalues, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
     leading = np.argsort(eigenvalues)[::-1][:count]

@@ -76,7 +76,7 @@ def bounds_of(variables: Sequence[Variable]) -> tuple[Tensor, Tensor]:
 
 
 def _share(new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Of a correction by one, each node's part [..., node, conserved]; its area mean is one."""
+    """Return each node's share [..., node, conserved] of a correction by one; its area mean is one."""
     below, above = (new - lower).clamp_min(0.0), (upper - new).clamp_min(0.0)
     room = torch.where((excess < 0) & torch.isfinite(upper), above, below)
     room = torch.where(torch.isfinite(room), room, 1.0)
@@ -85,7 +85,7 @@ def _share(new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: T
 
 
 def _repaired(rounded: Tensor, old: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """`rounded` with its area mean back at that of `old`, by moving the first few nodes to the next number.
+    """Return `rounded` with its area mean back at that of `old`, by moving the first few nodes to the next number.
 
     Nodes at a bound or at zero stay. What is left is less than half of one node's last digit.
     """

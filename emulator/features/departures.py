@@ -95,7 +95,8 @@ class DepartureInputs(Inputs):
         return torch.cat([prognostic, diagnostic.expand(every)], dim=-1).flatten(0, 1)
 
     def _recent(self, state: State) -> Tensor:
-        """[batch, member, node, prognostic] the mean anomaly of the last states; zeros [1, 1, 1, 1] where unused."""
+        """Return the mean anomaly [batch, member, node, prognostic] of the last states; zeros [1, 1, 1, 1] where
+        unused."""
         recent = self.config.recent
         if recent == 0:
             return self.mean.new_zeros(1, 1, 1, 1)
@@ -105,7 +106,7 @@ class DepartureInputs(Inputs):
         )
 
     def _std_of_targets(self, part: TrainingPart) -> NDArray[np.float64]:
-        """[predicted] root mean square over the training part; shared by the two components of a vector."""
+        """Return [predicted] root mean square over the training part; shared by the two components of a vector."""
         squares, count = np.zeros(len(self.task.predicted)), np.zeros(len(self.task.predicted))
         for state, values in self._steps(part):
             departures = (values - self.base(state)).numpy()

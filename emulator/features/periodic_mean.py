@@ -64,7 +64,7 @@ class PeriodicMean(nn.Module):
         return torch.einsum("bh,hnv->bnv", share, mean).masked_fill(masked, torch.nan).unsqueeze(1)
 
     def _bins(self, valid_time: NDArray[np.int64]) -> Tensor:
-        """[time] the bin of each time, all of them seen."""
+        """Return the bin [time] of each time, all of them seen."""
         bins = torch.as_tensor(bin_of(valid_time, self.period), device=self.mean.device)
         unseen = ~self.seen.index_select(0, bins).cpu().numpy()
         if unseen.any():

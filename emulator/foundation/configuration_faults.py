@@ -82,7 +82,7 @@ def locate(content: Any, way: Location, fault: str) -> Location:
 
 
 def _annotation(cls: Any, content: Any, location: Location) -> Any:
-    """The type declared at a place in the content, following each union by the content's `kind`."""
+    """Return the type declared at a place in the content, following each union by the content's `kind`."""
     annotation = cls
     for depth, key in enumerate(location):
         found: Any = None

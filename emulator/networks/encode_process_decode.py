@@ -120,7 +120,7 @@ class EncodeProcessDecode(nn.Module):
         return self._decoded(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
 
     def _decoded(self, latent: Tensor) -> Tensor:
-        """[batch, grid node, output], the conserved columns in flux form where that is asked for."""
+        """Return the conserved columns [batch, grid node, output] in flux form where that is asked for."""
         output = self.decoder(latent)
         if self.fluxes is None:
             return output
@@ -128,7 +128,7 @@ class EncodeProcessDecode(nn.Module):
         return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
 
     def _process(self, latent: Tensor) -> Tensor:
-        """[batch, mesh node, latent] after all rounds of messages on the mesh."""
+        """Return [batch, mesh node, latent] after all rounds of messages on the mesh."""
         edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
         for layer in self.processor:
             latent = layer(edges, latent, latent)
@@ -159,7 +159,8 @@ def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None
 
 
 def _position_table(graph: Graph) -> Tensor | None:
-    """[node, position] senders by relative position, or None where the positions are too many to have a map each."""
+    """Return senders [node, position] by relative position, or None where the positions are too many to have a map
+    each."""
     classes, positions = relative_positions(graph)
     if len(positions) > min(MOST_POSITIONS, graph.num_edges // LEAST_EDGES):
         return None

@@ -43,7 +43,8 @@ class GNNConfig(NetworkConfig):
         )
 
     def _columns_in_flux_form(self, layout: FeatureLayout, graphs: ModelGraphs) -> tuple[int, ...]:
-        """The outputs that fluxes change. Raises MeshcastError where there are none, or no edges between them."""
+        """Return the outputs that fluxes change. Raises MeshcastError where there are none, or no edges between
+        them."""
         if self.conserving == "fixer":
             return ()
         if not layout.conserved:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def error_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
-    """A metric of one variable against lead time, a panel a family, with intervals as bands."""
+    """Draw a metric of one variable against lead time, a panel a family, with intervals as bands."""
     scores, about = comparison.scores, METRICS[metric]
     column = scores.verification.variables.index(variable)
     shown = [label for label in scores.labels if scores.holds(label, metric)]
@@ -57,7 +57,7 @@ def amplitude_curves(comparison: Comparison, variable: str) -> Figure:
 
 
 def stability_curves(comparison: Comparison, variable: str) -> Figure:
-    """The share of cases whose error has stayed within the threshold, against lead time, a panel a family."""
+    """Draw the share of cases whose error has stayed within the threshold, against lead time, a panel a family."""
     scores = comparison.scores
     column = scores.verification.variables.index(variable)
 
@@ -71,7 +71,7 @@ def stability_curves(comparison: Comparison, variable: str) -> Figure:
 
 
 def conservation_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
-    """Root mean square over cases and seeds of a drift since the start, against lead time, a panel a family.
+    """Draw root mean square over cases and seeds of a drift since the start, against lead time, a panel a family.
 
     metric: `mean_drift` or `mean_square_drift`. The truth's own drift is the broad grey line.
     """
@@ -101,7 +101,8 @@ def conservation_curves(comparison: Comparison, metric: str, variable: str) -> F
 
 
 def spectrum_curves(comparison: Comparison, variable: str) -> Figure:
-    """Power against wavenumber at the last lead time with truth, a panel a family; the truth is the broad grey line."""
+    """Draw power against wavenumber at the last lead time with truth, a panel a family; the truth is the broad grey
+    line."""
     scores, verification = comparison.scores, comparison.verification
     axis = verification.wavenumbers
     shown = [label for label in scores.labels if scores.members[label][0].power is not None]
@@ -139,7 +140,7 @@ def spectrum_curves(comparison: Comparison, variable: str) -> Figure:
 
 
 def _power(scores: RowScores, label: str, lead: int, column: int) -> Array:
-    """[wavenumber] geometric mean over seeds."""
+    """Return geometric mean [wavenumber] over seeds."""
     members = scores.members[label]
     powers = [m.power[m.lead_steps == lead][0, :, column] for m in members if m.power is not None]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -147,7 +148,8 @@ def _power(scores: RowScores, label: str, lead: int, column: int) -> Array:
 
 
 def _error_limits(curves: Sequence[Array], size: float) -> Limits:
-    """From the least error above rounding to the largest that means anything; logarithmic over decades."""
+    """Return the axis limits, from the least error above rounding to the largest that means anything; logarithmic over
+    decades."""
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
     values = values[values > ROUNDING * size]
@@ -158,7 +160,7 @@ def _error_limits(curves: Sequence[Array], size: float) -> Limits:
 
 
 def _ratio_limits(curves: Sequence[Array], best: float) -> Limits:
-    """About the perfect value; beyond 2.5 a forecast is useless."""
+    """Return axis limits about the perfect value; beyond 2.5 a forecast is useless."""
     values = np.concatenate(curves)
     values = np.append(values[np.isfinite(values)], best)
     low, high = max(float(values.min()), -1.0), min(float(values.max()), 2.5)
@@ -167,7 +169,8 @@ def _ratio_limits(curves: Sequence[Array], best: float) -> Limits:
 
 
 def _power_limits(powers: Sequence[Array], truths: Sequence[Array]) -> Limits:
-    """Twelve decades at most, below lies rounding, not physics; and no more than means anything beside the truth's."""
+    """Return axis limits over twelve decades at most, below lies rounding, not physics; and no more than means
+    anything beside the truth's."""
     every = np.concatenate([power[np.isfinite(power) & (power > 0)] for power in powers])
     if not every.size:
         return 1e-12, 1.0, True
@@ -178,7 +181,7 @@ def _power_limits(powers: Sequence[Array], truths: Sequence[Array]) -> Limits:
 
 
 def _drift_limits(curves: Sequence[Array], whole: float) -> Limits:
-    """Eight decades at most up to the largest drift, at most ten times the field's size."""
+    """Return axis limits over eight decades at most up to the largest drift, at most ten times the field's size."""
     values = np.concatenate(curves)
     values = values[np.isfinite(values) & (values > 0)]
     if not values.size:

@@ -45,7 +45,7 @@ def by_family(
     truth: Curve | None = None,
     along: Along | None = None,
 ) -> Figure:
-    """Curves against lead time, or `along` something else, a panel a family, names at their ends.
+    """Draw curves against lead time, or `along` something else, a panel a family, names at their ends.
 
     title: VARIABLE: QUANTITY [UNIT]; band: bounds by label; level: a horizontal line; truth: the broad grey line.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def ranking_plot(comparison: Comparison) -> Figure:
-    """The score that ranks: a line a row, best on top, its interval, and each seed as a small ring."""
+    """Draw the score that ranks: a line a row, best on top, its interval, and each seed as a small ring."""
     rows = comparison.ranked
     marks = family_marks(panels_of(comparison))
     with journal():
@@ -122,7 +122,7 @@ def relative_errors(comparison: Comparison, variable: str, metric: str = "rmse")
 
 
 def cost_plot(comparison: Comparison) -> Figure:
-    """The score that ranks against weights, training time and inference time, a point a row."""
+    """Draw the score that ranks against weights, training time and inference time, a point a row."""
     every: list[tuple[str, Callable[[Row], float]]] = [
         ("weights, trained and fitted", lambda row: float(sum(row.parameters.values()))),
         ("training of one seed [s]", lambda row: float(np.median(row.training_seconds or (0.0,)))),

@@ -58,7 +58,7 @@ def page(comparison: Comparison, images: Sequence[Image], title: str = "") -> st
 
 
 def _lead_tables(comparison: Comparison) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
-    """Title and cells of RMSE by lead time, for each variable."""
+    """Return title and cells of RMSE by lead time, for each variable."""
     verification = comparison.verification
     names = zip(verification.variables, verification.units, strict=True)
     titles = [sentence(METRICS["rmse"].with_unit(unit, variable)) for variable, unit in names]

@@ -84,7 +84,7 @@ class Seed:
 
     @property
     def training_seconds(self) -> float | None:
-        """Seconds the fit took, first guess and validation included."""
+        """Return seconds the fit took, first guess and validation included."""
         return None if self.run is None else self.run["seconds"]
 
 
@@ -133,49 +133,49 @@ class Row:
 
     @property
     def status(self) -> Status:
-        """The worst of its seeds'."""
+        """Return the worst status of its seeds."""
         return min((seed.status for seed in self.seeds), key=get_args(Status).index)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why seeds are unavailable, failed or diverged, a sentence each."""
+        """Return why seeds are unavailable, failed or diverged, a sentence each."""
         explained = [seed for seed in self.seeds if seed.reason]
         return tuple(f"{'' if seed.seed is None else f'seed {seed.seed}: '}{seed.reason}" for seed in explained)
 
     @property
     def forecast_seeds(self) -> tuple[Seed, ...]:
-        """The seeds that forecast."""
+        """Return the seeds that forecast."""
         return tuple(seed for seed in self.seeds if seed.forecast is not None)
 
     @property
     def seed_numbers(self) -> tuple[int, ...]:
-        """The numbers of the seeds that forecast; none for closed forms, checkpoints and forecast files."""
+        """Return the numbers of the seeds that forecast; none for closed forms, checkpoints and forecast files."""
         return tuple(seed.seed for seed in self.forecast_seeds if seed.seed is not None)
 
     @property
     def seed_scores(self) -> NDArray[np.float64]:
-        """The score of each seed that forecast, infinite where a forecast did not stay finite."""
+        """Return the score of each seed that forecast, infinite where a forecast did not stay finite."""
         values = [seed.score.value for seed in self.forecast_seeds]
         return np.array([math.inf if value is None else value for value in values])
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """Weights of its first seed that has any."""
+        """Return weights of its first seed that has any."""
         return next((seed.parameters for seed in self.seeds if seed.parameters), {})
 
     @property
     def training_seconds(self) -> tuple[float, ...]:
-        """Seconds of each fit that ended."""
+        """Return seconds of each fit that ended."""
         return tuple(seed.training_seconds for seed in self.seeds if seed.training_seconds is not None)
 
     @property
     def inference_seconds(self) -> float | None:
-        """Mean over seeds, see `Seed`."""
+        """Return mean over seeds, see `Seed`."""
         seconds = [seed.inference_seconds for seed in self.seeds if seed.inference_seconds is not None]
         return sum(seconds) / len(seconds) if seconds else None
 
     def of_training(self, name: str) -> Any:
-        """A setting of its training; None where nothing was trained."""
+        """Return a setting of its training; None where nothing was trained."""
         return None if self.updates is None else self.configuration["training"][name]
 
 
@@ -202,17 +202,17 @@ class Comparison:
 
     @property
     def verification(self) -> Verification:
-        """The scores of every seed by itself."""
+        """Return the scores of every seed by itself."""
         return self.scores.verification
 
     @property
     def ranked(self) -> list[Row]:
-        """The rows best first, those without a score last."""
+        """Return the rows best first, those without a score last."""
         return sorted(self.rows, key=lambda row: math.inf if row.score.value is None else row.score.value)
 
     @property
     def ranked_seeds(self) -> list[Seed]:
-        """The seeds of all rows best first, those that did not forecast last."""
+        """Return the seeds of all rows best first, those that did not forecast last."""
         seeds = [seed for row in self.rows for seed in row.seeds]
         return sorted(
             seeds, key=lambda seed: (math.inf if seed.score.value is None else seed.score.value, seed.forecast is None)

@@ -46,7 +46,7 @@ def write_comparison(comparison: Comparison, output: Path, *, truth: Fields | No
 
 
 def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Image]:
-    """All pictures that these scores and fields allow, in the order the report shows them."""
+    """Return all pictures that these scores and fields allow, in the order the report shows them."""
     images: list[Image] = []
 
     def draw(name: str, section: str, caption: str, figure: Callable[[], Figure]) -> None:
@@ -111,5 +111,5 @@ def _draw_variable(comparison: Comparison, variable: str, draw: Draw) -> None:
 
 
 def _end(verification: Verification, variable: str) -> str:
-    """The end of a picture's name, which tells variables apart where there are several."""
+    """Return the end of a picture's name, which tells variables apart where there are several."""
     return "" if len(verification.variables) == 1 else f"_{variable}"

@@ -38,7 +38,7 @@ class Contrast:
 
     @property
     def better(self) -> NDArray[np.bool_]:
-        """[lead, variable] significantly smaller than the other's, Holm's adjustment made."""
+        """Return whether [lead, variable] is significantly smaller than the other's, Holm's adjustment made."""
         return np.asarray((self.adjusted < 1 - self.level) & (self.ratio.value < 1))
 
     @property
@@ -71,12 +71,12 @@ class RowScores:
         return self.members[label][0].lead_steps
 
     def leads(self, label: str) -> Array:
-        """Lead times of a row, in `lead_unit`."""
+        """Return lead times of a row, in `lead_unit`."""
         return self.verification.time_step.lead_axis(self.lead_steps(label))[0]
 
     @property
     def lead_label(self) -> str:
-        """The name and unit of an axis of lead times."""
+        """Return the name and unit of an axis of lead times."""
         return self.verification.time_step.lead_axis(self.lead_steps(self.labels[0]))[1]
 
     @property
@@ -84,28 +84,29 @@ class RowScores:
         return self.verification.time_step.lead_times(self.lead_steps(self.labels[0]))[1]
 
     def holds(self, label: str, metric: str) -> bool:
-        """Whether a row that forecast has a metric."""
+        """Return whether a row that forecast has a metric."""
         return label in self.members and metric in self.members[label][0].metrics
 
     def mean(self, label: str, metric: str) -> Estimate:
-        """A metric over all cases and seeds, [lead, variable]."""
+        """Return a metric over all cases and seeds, [lead, variable]."""
         return self._once(("mean", label, metric), lambda: self._mean(label, metric))
 
     def contrast(self, label: str, other: str, metric: str = "rmse") -> Contrast:
-        """The ratio of two rows' errors by lead time; see `Contrast`."""
+        """Return the ratio of two rows' errors by lead time; see `Contrast`."""
         assert METRICS[metric].geometric
         return self._once(("contrast", label, other, metric), lambda: self._contrast(label, other, metric))
 
     def ranking(self, label: str) -> Estimate:
-        """The score that ranks, geometric mean over seeds, see `ranking_score`."""
+        """Return the score that ranks, geometric mean over seeds, see `ranking_score`."""
         return self._once(("ranking", label), lambda: self._estimate(label, self._ranking).exponential())
 
     def ranking_ratio(self, label: str, other: str) -> Estimate:
-        """The score that ranks over another row's, paired on the cases both have."""
+        """Return the score that ranks over another row's, paired on the cases both have."""
         return self._once(("ratio", label, other), lambda: self._ratio(label, other, self._ranking))
 
     def share_stable(self, label: str) -> tuple[NDArray[np.int64], Array]:
-        """Lead steps from 0, and [lead, variable] the share of cases and seeds whose error was within the threshold."""
+        """Return lead steps from 0, and [lead, variable] the share of cases and seeds whose error was within the
+        threshold."""
         members = self.members[label]
         stable = np.concatenate([scores.stable_steps for scores in members])  # [case of a seed, variable]
         steps = np.concatenate([[0], members[0].lead_steps[members[0].verified.any((0, 2))]])
@@ -115,7 +116,7 @@ class RowScores:
             return steps, alive.sum(1) / there.sum(0)
 
     def draws_of(self, *labels: str) -> Resamples:
-        """The resamples of a row's cases, or of those that two rows have in common."""
+        """Return the resamples of a row's cases, or of those that two rows have in common."""
         return self._once(("draws", *labels), lambda: self._draws(*labels))
 
     def _once(self, key: tuple[str, ...], found: Callable[[], Found]) -> Found:
@@ -142,7 +143,7 @@ class RowScores:
         return estimate(first, draws, self.verification.level, second).exponential()
 
     def _in_common(self, *labels: str) -> list[Sequence[ForecastScores]]:
-        """The seeds of each row, on the cases and lead times that all have."""
+        """Return the seeds of each row, on the cases and lead times that all have."""
         if len(labels) == 1:
             return [self.members[labels[0]]]
         every = iter(common_cases(*(member for label in labels for member in self.members[label])))
@@ -171,7 +172,7 @@ class RowScores:
 
 
 def ranking_score(scores: ForecastScores, scale: Array, kind: Kind, counts: Array | None = None) -> Array:
-    """Geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std `scale` [variable].
+    """Return geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's std `scale` [variable].
 
     Errors below float32's rounding count as that: where a wave has come round, persistence is exact, and one perfect
     lead time would else outweigh all others. A number, or [resample] with `counts` [resample, case]. Leads that no case
@@ -187,7 +188,7 @@ def _samples(members: Sequence[ForecastScores], draws: Resamples, of: Statistic)
 
 
 def _mean_error(members: Sequence[ForecastScores]) -> Array:
-    """[case, lead, variable] over seeds, whose memory in time decides how long blocks are."""
+    """Return the mean error over seeds [case, lead, variable], whose memory in time decides how long blocks are."""
     return np.asarray(np.mean([scores.case_values("rmse") for scores in members], axis=0))
 
 

@@ -20,7 +20,7 @@ COLUMNS_ON_RING, COLUMNS_OF_MAPS = 6, 4
 
 
 def samples(rows: dict[str, Forecast], truth: Fields, variable: str, case: int = 0) -> Figure:
-    """One case: position against lead time on a ring, the last lead time with truth as maps elsewhere."""
+    """Draw one case: position against lead time on a ring, the last lead time with truth as maps elsewhere."""
     first = next(iter(rows.values()))
     start, trajectory = first.init_time[case], first.trajectory[case]
     fields, column = {}, first.variables.index(variable)

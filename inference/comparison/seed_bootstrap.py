@@ -67,19 +67,20 @@ class SeedSamples:
 
     @property
     def mean(self) -> Array:
-        """[...] over seeds; NaN where a seed's forecast failed."""
+        """Return the mean over seeds [...]; NaN where a seed's forecast failed."""
         return np.asarray(self.values.mean(0))
 
     @property
     def between_seeds(self) -> Array:
-        """[...] variance of the mean that the choice of seeds brings, that of seed and start together included."""
+        """Return variance [...] of the mean that the choice of seeds brings, that of seed and start together
+        included."""
         if self.num_seeds < 2:
             return np.zeros_like(self.values[0])
         return np.asarray(self.values.var(0, ddof=1) / self.num_seeds)
 
     @property
     def of_both(self) -> Array:
-        """[...] the part of `between_seeds` that finitely many starts make, and that V_starts holds already."""
+        """Return the part [...] of `between_seeds` that finitely many starts make, and that V_starts holds already."""
         if self.num_seeds < 2:
             return np.zeros_like(self.values[0])
         own = self.samples - self.samples.mean(0)
@@ -102,14 +103,16 @@ class Estimate:
     degrees: Array
 
     def exponential(self) -> Estimate:
-        """Of a logarithm, its exponential: of a difference of logarithms the ratio. `standard_error` is relative."""
+        """Return the exponential of a logarithm: of a difference of logarithms the ratio. `standard_error` is
+        relative."""
         with np.errstate(over="ignore"):
             value, lower, upper = (np.exp(part) for part in (self.value, self.lower, self.upper))
         return Estimate(value, lower, upper, self.p, self.standard_error, self.degrees)
 
 
 def estimate(own: SeedSamples, draws: Resamples, level: float = 0.95, other: SeedSamples | None = None) -> Estimate:
-    """Mean over seeds of a statistic, or with `other` its difference `own` minus `other`, with interval and p-value.
+    """Return the mean over seeds of a statistic, or with `other` its difference `own` minus `other`, with interval and
+    p-value.
 
     draws: of which the samples are; with fewer than two blocks, bounds and p are NaN.
     """
@@ -140,7 +143,8 @@ def estimate(own: SeedSamples, draws: Resamples, level: float = 0.95, other: See
 
 
 def holm(p: Array, axis: int = 0) -> Array:
-    """p-values [..., test, ...] adjusted for the number of tests along `axis`, so that one error in all is as unlikely.
+    """Return p-values [..., test, ...] adjusted for the number of tests along `axis`, so that one error in all is as
+    unlikely.
 
     Step-down (Holm 1979, Scand. J. Statist. 6, 65-70): the k-th smallest of m becomes the largest of (m - j + 1) p₍ⱼ₎,
     j ≤ k, at most 1. It holds however the tests depend on each other, as those of neighbouring lead times do. NaN is no
@@ -158,7 +162,7 @@ def holm(p: Array, axis: int = 0) -> Array:
 
 
 def describe(seeds: int, level: float = 0.95) -> str:
-    """One sentence for a report on what intervals over `seeds` seeds mean."""
+    """Return one sentence for a report on what intervals over `seeds` seeds mean."""
     asked = f"{100 * level:g} %"
     if seeds < 2:
         return (

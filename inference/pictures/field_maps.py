@@ -100,7 +100,7 @@ class _Panel:
 def _drawn(
     forecast: Forecast, views: Mapping[str, View], case: int, places: Sequence[int], coloured: Sequence[int] | Any
 ) -> tuple[Figure, list[_Panel]]:
-    """The figure and its panels, lead times below each other, or beside each other where there is no truth.
+    """Draw the figure and its panels, lead times below each other, or beside each other where there is no truth.
 
     coloured: the lead times whose values decide the ends of the colours.
     """
@@ -135,14 +135,14 @@ def _drawn(
 
 
 def _longest_arrow(winds_shown: Sequence[NDArray[np.floating]]) -> float:
-    """The speed of the longest arrow: one for all panels."""
+    """Return the speed of the longest arrow: one for all panels."""
     speeds = [np.hypot(wind[..., 0], wind[..., 1]) for wind in winds_shown]
     finite = np.concatenate([speed[np.isfinite(speed)] for speed in speeds]) if speeds else np.zeros(0)
     return max(float(np.quantile(finite, 0.99)), 1e-12) if finite.size else 1.0
 
 
 def _round_speed(longest: float, forecast: Forecast) -> tuple[float, str]:
-    """A speed for the key, 1, 2 or 5 times a power of ten, and its unit."""
+    """Return a speed for the key, 1, 2 or 5 times a power of ten, and its unit."""
     power = 10.0 ** np.floor(np.log10(longest))
     unit = forecast.units[winds(forecast.variables, forecast.units)[0][0]]
     return max(power * digit for digit in (1.0, 2.0, 5.0) if power * digit <= longest), pretty_unit(unit)

@@ -25,7 +25,7 @@ Array = NDArray[np.floating]
 
 
 def truth_of(forecast: Forecast, truth: Fields, case: int = 0) -> NDArray[np.float32]:
-    """[lead, node, variable] of the truth valid with one case of a forecast; NaN where there is none."""
+    """Return the truth [lead, node, variable] valid with one case of a forecast; NaN where there is none."""
     found = match(forecast, forecast.name, truth, forecast.variables)
     return found.read(slice(case, case + 1), slice(None))[0]
 
@@ -44,7 +44,7 @@ class View:
 
     @classmethod
     def of(cls, forecast: Forecast, values: Array, variable: str | None) -> View:
-        """The view of values [lead, node, variable], variables as in the forecast."""
+        """Return the view of values [lead, node, variable], variables as in the forecast."""
         pairs = winds(forecast.variables, forecast.units) if forecast.mesh.domain.kind == "sphere" else []
         wind = values[..., list(pairs[0])] if pairs else None
         if wind is not None and variable in DERIVED and variable not in forecast.variables:
@@ -78,7 +78,7 @@ def views_of(
 
 
 def case_name(forecast: Forecast, case: int) -> str:
-    """Which case, for a title; and what is shown of an ensemble."""
+    """Return which case, for a title; and what is shown of an ensemble."""
     members = forecast.values.shape[1]
     shown = f", mean of {members} members" if members > 1 else ""
     if forecast.trajectory[case] >= 0:
@@ -87,7 +87,7 @@ def case_name(forecast: Forecast, case: int) -> str:
 
 
 def date_name(forecast: Forecast, time: np.int64) -> str:
-    """A valid time for a title; empty where it is nominal."""
+    """Return a valid time for a title; empty where it is nominal."""
     if forecast.time_step.true_length is not None or (forecast.trajectory >= 0).all():
         return ""
     moment = str(to_datetime(np.asarray(time)))
@@ -95,7 +95,7 @@ def date_name(forecast: Forecast, time: np.int64) -> str:
 
 
 def variable_of(forecast: Forecast, variable: str | None) -> tuple[int, str, str]:
-    """Column, name and unit of a variable, the first by default."""
+    """Return column, name and unit of a variable, the first by default."""
     name = forecast.variables[0] if variable is None else variable
     if name not in forecast.variables:
         raise MeshcastError(f"{forecast.name} has no variable {name}; it has {', '.join(forecast.variables)}.")
@@ -104,7 +104,7 @@ def variable_of(forecast: Forecast, variable: str | None) -> tuple[int, str, str
 
 
 def central_node(mesh: Mesh) -> int:
-    """The node nearest the middle of the mesh; 0 where it has none."""
+    """Return the node nearest the middle of the mesh; 0 where it has none."""
     if mesh.domain.kind != "limited_area":
         return 0
     centre = mesh.positions.mean(0)
@@ -120,7 +120,7 @@ def place_name(mesh: Mesh, node: int) -> str:
 
 
 def ring_positions(mesh: Mesh) -> Array:
-    """[node] along the ring, in its own unit of length."""
+    """Return the positions [node] along the ring, in its unit of length."""
     return mesh.longitudes / 360.0 * mesh.domain.size
 
 

@@ -120,7 +120,7 @@ def _shown(verification: Verification) -> list[Wind]:
 
 
 def _without_baselines(verification: Verification, shown: list[Wind]) -> list[Wind]:
-    """Those that are no baseline, or all where every one is."""
+    """Return those that are no baseline, or all where every one is."""
     return [pair for pair in shown if pair[0].label not in verification.baselines] or shown
 
 

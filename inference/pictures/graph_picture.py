@@ -191,12 +191,12 @@ def _save(figure: Figure, output: Path) -> None:
 
 
 def _seen_from(origin: Array, positions: Array, scale: float) -> Array:
-    """[point, (east, north)] of positions in the tangent plane of `origin`, distances true."""
+    """Return positions [point, (east, north)] in the tangent plane of `origin`, distances true."""
     return np.stack(tangent_displacement(np.broadcast_to(origin, positions.shape), positions), axis=1) * scale
 
 
 def _undirected(graph: Graph, mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
-    """Both ends of the edges, each pair once, and their lengths."""
+    """Return both ends of the edges, each pair once, and their lengths."""
     senders, receivers = graph.edge_index.cpu().numpy()
     once = senders < receivers
     senders, receivers = senders[once], receivers[once]
@@ -204,7 +204,7 @@ def _undirected(graph: Graph, mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def _arcs(start: Array, end: Array, points: int) -> list[Array]:
-    """Great-circle arcs as lines of the world map, cut where they cross its edge at 180 degrees."""
+    """Return great-circle arcs as lines of the world map, cut where they cross its edge at 180 degrees."""
     share = np.linspace(0, 1, points)[:, None]
     lines = []
     for one, other in zip(start, end, strict=True):
@@ -217,7 +217,7 @@ def _arcs(start: Array, end: Array, points: int) -> list[Array]:
 
 
 def _around(mesh: Mesh) -> Box:
-    """West, east, south and north [degrees] of what is seen around a limited area."""
+    """Return west, east, south and north [degrees] of what is seen around a limited area."""
     first = (mesh.longitudes[0] + 180.0) % 360.0 - 180.0
     longitudes = first + (mesh.longitudes - mesh.longitudes[0] + 180.0) % 360.0 - 180.0
     wide, high = 2 * np.ptp(longitudes), 2 * np.ptp(mesh.latitudes)

@@ -30,7 +30,7 @@ ARROWS = 26  # across the globe
 
 
 def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box, coasts: bool = True) -> Any:
-    """One field [node] on a map; masked nodes are grey.
+    """Draw one field [node] on a map; masked nodes are grey.
 
     coasts: whether there are any; a simulated planet has none.
     """
@@ -58,7 +58,7 @@ def map_box(mesh: Mesh) -> Box:
 
 
 def _reaching_poles(mesh: Mesh) -> tuple[float, float]:
-    """The southernmost and northernmost latitude of an area; a pole where one lies among the nodes."""
+    """Return the southernmost and northernmost latitude of an area; a pole where one lies among the nodes."""
     tree = cKDTree(mesh.positions)
     spacing = tree.query(mesh.positions, k=2)[0][:, 1].max()
     near_south, near_north = (tree.query([0.0, 0.0, pole])[0] < spacing for pole in (-1.0, 1.0))
@@ -66,7 +66,7 @@ def _reaching_poles(mesh: Mesh) -> tuple[float, float]:
 
 
 def map_size(mesh: Mesh, width: float) -> tuple[float, float]:
-    """Width and height of a map panel [inch]."""
+    """Return width and height of a map panel [inch]."""
     if mesh.domain.kind == "sphere":
         return width, width * HALF_HEIGHT / HALF_WIDTH
     box = map_box(mesh)
@@ -74,12 +74,12 @@ def map_size(mesh: Mesh, width: float) -> tuple[float, float]:
 
 
 def raster(mesh: Mesh, field: Array, box: Box) -> np.ma.MaskedArray[Any, Any]:
-    """A field [node] as the pixels of its map, for the image `draw_map` returns."""
+    """Return a field [node] as the pixels of its map, for the image `draw_map` returns."""
     return _globe_pixels(mesh, field) if mesh.domain.kind == "sphere" else _area_pixels(mesh, field, box)[2]
 
 
 def degrees(value: float, positive: str, negative: str) -> str:
-    """`30°N`, `0°`, `120°W`."""
+    """Return `30°N`, `0°`, `120°W`."""
     hemisphere = "" if value in (0, 180, -180) else positive if value > 0 else negative
     return f"{abs(value):g}°{hemisphere}"
 
@@ -88,7 +88,7 @@ def degrees(value: float, positive: str, negative: str) -> str:
 
 
 def draw_wind(axes: Axes, mesh: Mesh, wind: Array, longest: float) -> Quiver:
-    """Arrows of a wind [node, (east, north)] on a map of the whole sphere, evenly spread.
+    """Return arrows of a wind [node, (east, north)] on a map of the whole sphere, evenly spread.
 
     longest: the speed of an arrow of a spacing and a half, the same on all panels that may be compared.
     """
@@ -100,7 +100,7 @@ def draw_wind(axes: Axes, mesh: Mesh, wind: Array, longest: float) -> Quiver:
 
 
 def wind_arrows(mesh: Mesh, wind: Array) -> tuple[Array, Array]:
-    """x and y components of the arrows of a wind [node, (east, north)], for `Quiver.set_UVC`."""
+    """Return x and y components of the arrows of a wind [node, (east, north)], for `Quiver.set_UVC`."""
     at_nodes = tangent_frames(mesh.positions)
     vectors = sum(component[:, None] * frame for component, frame in zip(wind.T, at_nodes, strict=True))
     longitude, latitude = unproject(*_arrow_places())
@@ -118,7 +118,7 @@ def draw_wind_key(axes: Axes, arrows: Quiver, speed: float, unit: str) -> None:
 
 @lru_cache(maxsize=1)
 def _arrow_places() -> tuple[Array, Array]:
-    """x and y of the arrows: rows shifted by half a spacing in turn, those well inside the outline."""
+    """Return x and y of the arrows: rows shifted by half a spacing in turn, those well inside the outline."""
     spacing = 2 * HALF_WIDTH / ARROWS
     rows = np.arange(-HALF_HEIGHT + 0.5 * spacing, HALF_HEIGHT, spacing * np.sqrt(0.75))
     rows += 0.5 * (HALF_HEIGHT - 0.5 * spacing - rows[-1])
@@ -167,7 +167,7 @@ WHOLE: Box = (-180.0, 180.0, -90.0, 90.0)
 
 
 def _graticule() -> list[NDArray[np.float64]]:
-    """Meridians every 60 degrees and parallels every 30, as lines on the plane."""
+    """Return meridians every 60 degrees and parallels every 30, as lines on the plane."""
     latitude, longitude = np.linspace(-90, 90, 91), np.array([-180.0, 180.0])
     meridians = [np.stack(project(np.full(91, east), latitude), axis=1) for east in range(-120, 180, 60)]
     parallels = [np.stack(project(longitude, np.full(2, north)), axis=1) for north in range(-60, 90, 30)]
@@ -175,7 +175,7 @@ def _graticule() -> list[NDArray[np.float64]]:
 
 
 def _globe_pixels(mesh: Mesh, field: Array) -> np.ma.MaskedArray[Any, Any]:
-    """[row, column] from south to north, masked outside the globe and where the field is NaN."""
+    """Return the pixels [row, column] from south to north, masked outside the globe and where the field is NaN."""
     there = np.isfinite(field)
     weights = _weights(mesh, "pixels")
     values = weights @ np.where(there, field, 0.0)
@@ -188,7 +188,8 @@ def _globe_pixels(mesh: Mesh, field: Array) -> np.ma.MaskedArray[Any, Any]:
 
 @lru_cache(maxsize=1)
 def _pixel_places() -> tuple[Array, Array]:
-    """Longitude and latitude of every pixel, NaN outside the globe; a pixel that the rim cuts takes the rim's."""
+    """Return longitude and latitude of every pixel, NaN outside the globe; a pixel that the rim cuts takes the
+    rim's."""
     x = HALF_WIDTH * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
     y = HALF_HEIGHT * ((4 * np.arange(PIXELS // 2) + 2) / PIXELS - 1)
     x, y = np.meshgrid(x, y)
@@ -200,7 +201,8 @@ def _pixel_places() -> tuple[Array, Array]:
 
 @lru_cache(maxsize=8)  # all panels and frames of a figure ask for the same
 def _weights(mesh: Mesh, places: str) -> csr_array:
-    """[place, node] what nodes count for at places: a grid's own cell, else linear within the triangle around it."""
+    """Return the weights [place, node] of nodes at places: a grid's own cell, else linear within the triangle around
+    it."""
     longitude, latitude = _pixel_places() if places == "pixels" else unproject(*_arrow_places())
     longitude, latitude = longitude[np.isfinite(longitude)], latitude[np.isfinite(longitude)]
     count = len(longitude)
@@ -214,7 +216,7 @@ def _weights(mesh: Mesh, places: str) -> csr_array:
 
 
 def _nearest_cell(mesh: Mesh, longitude: Array, latitude: Array) -> NDArray[np.int64]:
-    """[place] the grid's node nearest in latitude and in longitude."""
+    """Return the grid's node [place] nearest in latitude and in longitude."""
     rows = mesh.latitudes.reshape(mesh.shape)[:, 0]
     columns = mesh.longitudes.reshape(mesh.shape)[0] % 360.0
     by_row, by_column = np.argsort(rows), np.argsort(columns)
@@ -251,7 +253,7 @@ def _draw_area(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Bo
 
 
 def _area_pixels(mesh: Mesh, field: Array, box: Box) -> tuple[Array, Array, np.ma.MaskedArray[Any, Any]]:
-    """Edges of longitude and latitude [degrees], and the field [latitude, longitude], masked where NaN.
+    """Return edges of longitude and latitude [degrees], and the field [latitude, longitude], masked where NaN.
 
     Scattered nodes are shown by the nearest one; a grid as it is.
     """
@@ -273,7 +275,7 @@ def _area_pixels(mesh: Mesh, field: Array, box: Box) -> tuple[Array, Array, np.m
 
 
 def edges(centres: Array) -> Array:
-    """[n + 1] edges halfway between [n] centres."""
+    """Return the edges [n + 1] halfway between the centres [n]."""
     if len(centres) == 1:
         return np.array([centres[0] - 0.5, centres[0] + 0.5])
     middle = (centres[1:] + centres[:-1]) / 2
@@ -281,7 +283,8 @@ def edges(centres: Array) -> Array:
 
 
 def _stretch(box: Box) -> float:
-    """A degree of latitude over a degree of longitude, at the middle of an area; half the globe is drawn flat."""
+    """Return a degree of latitude over a degree of longitude, at the middle of an area; half the globe is drawn
+    flat."""
     if box[1] - box[0] >= 180:
         return 1.0
     return float(1 / max(np.cos(np.radians((box[2] + box[3]) / 2)), 0.2))

@@ -22,7 +22,7 @@ def series(
     node: int | None = None,
     styles: Mapping[str, LineStyle] | None = None,
 ) -> Figure:
-    """Values at one place along the lead time; members as thin lines.
+    """Draw values at one place along the lead time; members as thin lines.
 
     node: by default the one nearest the middle of the mesh.
     """

@@ -45,7 +45,7 @@ TRUTH = LineStyle("black", "-", 2.6, 0.35)
 
 
 def line_styles(labels: Sequence[str], baselines: Sequence[str], solvers: Sequence[str] = ()) -> dict[str, LineStyle]:
-    """Emulators in colour and solid, baselines in grey and dashed, the same in every plot.
+    """Return line styles: emulators in colour and solid, baselines in grey and dashed, the same in every plot.
 
     solvers: one equation's at rising truncation, in browns from light to dark.
     """
@@ -65,7 +65,7 @@ def line_styles(labels: Sequence[str], baselines: Sequence[str], solvers: Sequen
 
 
 def styles_of(verification: Verification) -> Mapping[str, LineStyle]:
-    """The style of each emulator, by label."""
+    """Return the style of each emulator, by label."""
     truncations = solver_truncations(verification)
     solvers = sorted(truncations, key=truncations.__getitem__)
     return line_styles([e.label for e in verification.emulators], verification.baselines, solvers)
@@ -101,7 +101,7 @@ def journal() -> Iterator[None]:
 
 
 def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
-    """A figure that no window manager holds, and its axes [row, column]."""
+    """Draw a figure that no window manager holds, and its axes [row, column]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -111,7 +111,7 @@ def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **op
 
 
 def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
-    """PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
+    """Return PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
     from matplotlib import rc_context
 
     png = path.with_name(f"{path.name}.png")
@@ -147,7 +147,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 
 def pretty_unit(unit: str) -> str:
-    """`m s-1` as it is printed: m s⁻¹."""
+    """Return `m s-1` as it is printed: m s⁻¹."""
     return re.sub(r"(?<=[A-Za-z])\*{0,2}\^?(-?\d+)", lambda power: power[1].translate(SUPERSCRIPTS), unit)
 
 
@@ -162,7 +162,7 @@ def three_leads(steps: NDArray[np.int64]) -> list[int]:
 
 
 def lead_name(time_step: TimeStep, step: int) -> str:
-    """One lead time for a title: `6 hours`, `1 month`, `lead time 2.5`."""
+    """Return one lead time for a title: `6 hours`, `1 month`, `lead time 2.5`."""
     (value,), unit = time_step.lead_times(np.array([step]))
     unit = unit[:-1] if value == 1 and unit.endswith("s") and len(unit) > 1 else unit
     return f"{value:g} {unit}" if unit else f"lead time {value:g}"

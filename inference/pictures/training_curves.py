@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def loss_curves(log: Path) -> Figure:
-    """Losses over epochs, and below them the scores of validation rollouts with the best marked, from a CSV log.
+    """Draw losses over epochs, and below them the scores of validation rollouts with the best marked, from a CSV log.
 
     The log has a column `epoch`, columns named `*loss*` and perhaps `*score*`. Rows of one epoch are averaged and empty
     cells skipped, as Lightning's log has them. Its epochs count from 0, so that 1 is added; a log with a column
@@ -59,7 +59,7 @@ def loss_curves(log: Path) -> Figure:
 
 
 def _readable(column: str) -> str:
-    """`val_loss_epoch` as `validation loss`."""
+    """Return `val_loss_epoch` as `validation loss`."""
     words = column.replace("/", " ").replace("_", " ").removesuffix(" epoch").split()
     full = {"val": "validation", "train": "training"}
     return " ".join(full.get(word, word) for word in words)

@@ -88,7 +88,8 @@ def better_leads(verification: Verification) -> tuple[list[str], list[list[Marku
 
 
 def _cell(verification: Verification, emulator: ForecastScores, column: int) -> Markup:
-    """How many leads have every paired difference's interval below zero, of those compared with all; and which."""
+    """Return how many leads have every paired difference's interval below zero, of those compared with all; and
+    which."""
     found = [verification.difference(emulator.label, baseline) for baseline in verification.baselines]
     known = [difference.lead_steps[np.isfinite(difference.estimate[:, column])] for difference in found]
     leads = reduce(np.intersect1d, known)
@@ -99,7 +100,7 @@ def _cell(verification: Verification, emulator: ForecastScores, column: int) -> 
 
 
 def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
-    """Lead times in words, consecutive ones as a range."""
+    """Return lead times in words, consecutive ones as a range."""
     runs = np.split(steps, np.flatnonzero(np.diff(steps) > 1) + 1)
     words = [
         " to ".join(lead_name(time_step, int(step)) for step in sorted({int(run[0]), int(run[-1])})) for run in runs[:6]
@@ -108,7 +109,7 @@ def _lead_list(steps: NDArray[np.int64], time_step: TimeStep) -> str:
 
 
 def _errors(verification: Verification, emulator: ForecastScores, step: int) -> str:
-    """The RMSE of every variable at one lead, with its interval."""
+    """Return the RMSE of every variable at one lead, with its interval."""
     (place,) = np.flatnonzero(emulator.lead_steps == step)
     means, (lower, upper) = emulator.mean("rmse")[place], verification.interval(emulator.label, "rmse")
     words = []
@@ -120,12 +121,12 @@ def _errors(verification: Verification, emulator: ForecastScores, step: int) -> 
 
 
 def _percent(ratio: float) -> str:
-    """A ratio in words: `37 % below`, `5 % above`, `3.2 times`."""
+    """Return a ratio in words: `37 % below`, `5 % above`, `3.2 times`."""
     if ratio > 2:
         return f"{ratio:.2g} times"
     return f"{100 * abs(ratio - 1):.2g}\N{NO-BREAK SPACE}% {'below' if ratio < 1 else 'above'}"
 
 
 def _listed(words: tuple[str, ...] | list[str]) -> str:
-    """Words as a sentence lists them."""
+    """Return words as a sentence lists them."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -33,11 +33,11 @@ def render(template: Path, **values: Any) -> str:
 
 
 def _texts(template: Path, suffix: str) -> str:
-    """The base's text and then the template's, where it has one."""
+    """Return the base's text and then the template's, where it has one."""
     paths = (TEMPLATES / f"base{suffix}", template.with_suffix(suffix))
     return "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
 
 
 def _source(text: str) -> str:
-    """A text as a source of a content security policy (W3C, Content Security Policy Level 3, section 2.3.1)."""
+    """Return a text as a source of a content security policy (W3C, Content Security Policy Level 3, section 2.3.1)."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

@@ -61,7 +61,7 @@ class Image:
 
     @property
     def uri(self) -> str:
-        """The picture itself, as the address of an image."""
+        """Return the picture itself, as the address of an image."""
         if self.path.suffix == ".gif":
             return _address("gif", self.path.read_bytes())
         # The fastest method makes files a third larger in a tenth of the time.
@@ -69,7 +69,7 @@ class Image:
 
     @property
     def width(self) -> int | None:
-        """Pixels of the page, so that type has one size throughout; a GIF keeps its own."""
+        """Return pixels of the page, so that type has one size throughout; a GIF keeps its own."""
         return None if self.path.suffix == ".gif" else page_width(PIL.Image.open(self.path))
 
 
@@ -125,7 +125,7 @@ def missing(verification: Verification) -> dict[str, Any]:
 
 
 def _facts(verification: Verification, notes: Notes) -> list[tuple[str, str]]:
-    """Which data, whose, how the intervals were found, and with which software."""
+    """Return which data, whose, how the intervals were found, and with which software."""
     rows = [*data_facts(verification), ("intervals", verification.interval_method)]
     for emulator in verification.emulators:
         kept = {k: v for k, v in emulator.attributes.items() if str(v) not in ("", "[]") and len(str(v)) < 300}
@@ -136,14 +136,14 @@ def _facts(verification: Verification, notes: Notes) -> list[tuple[str, str]]:
 
 
 def data_facts(verification: Verification) -> list[tuple[str, str]]:
-    """Name and value of what is known of the truth, the mesh and the time step."""
+    """Return name and value of what is known of the truth, the mesh and the time step."""
     rows = [("truth", verification.truth.get("source", ""))]
     rows += [(name, value) for name, value in verification.truth.items() if name != "source" and len(str(value)) < 500]
     return [*rows, ("mesh", verification.mesh.describe()), ("time step", str(verification.time_step))]
 
 
 def noted_facts(notes: Notes) -> list[tuple[str, str]]:
-    """Name and value of what the notes state, their command and the software."""
+    """Return name and value of what the notes state, their command and the software."""
     software = [f"Python {platform.python_version()}"]
     for package in PACKAGES:
         with suppress(PackageNotFoundError):

@@ -83,7 +83,7 @@ class _Album:
 
     @property
     def bands(self) -> str:
-        """The end of a caption: what the bands are, where there are any."""
+        """Return the end of a caption: what the bands are, where there are any."""
         return f" Bands: {100 * self.verification.level:g} % intervals." if self.verification.has_intervals else ""
 
 
@@ -170,7 +170,7 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
 
 
 def _pictured(forecast: Forecast, verification: Verification) -> list[str]:
-    """The first variables; of a wind on the whole sphere, whose arrows lie on the maps, its vorticity."""
+    """Return the first variables; of a wind on the whole sphere, whose arrows lie on the maps, its vorticity."""
     names = list(verification.variables)
     pairs = winds(forecast.variables, forecast.units) if verification.emulators[0].flow is not None else []
     components = {forecast.variables[column] for pair in pairs[:1] for column in pair}
@@ -180,7 +180,7 @@ def _pictured(forecast: Forecast, verification: Verification) -> list[str]:
 
 
 def _map_notes(forecast: Forecast, case: int) -> str:
-    """The end of a map's caption: what its arrows are, and whose coasts."""
+    """Return the end of a map's caption: what its arrows are, and whose coasts."""
     sphere = forecast.mesh.domain.kind == "sphere"
     wind = sphere and winds(forecast.variables, forecast.units)
     arrows = "; arrows: wind, and on the right its error" if wind else ""

@@ -58,7 +58,7 @@ class HarmonicView:
 
     @cached_property
     def winds(self) -> WindProjection:
-        """The fit of a wind, built when first asked for: data without a wind need none."""
+        """Return the fit of a wind, built when first asked for: data without a wind need none."""
         return WindProjection(self.mesh, SphericalTransform(self.truncation))
 
     def power(self, values: Array) -> Array:

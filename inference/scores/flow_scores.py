@@ -41,17 +41,19 @@ class FlowScores:
 
     @property
     def vector_rmse(self) -> Array:
-        """The error of the wind as a vector, [lead], over all cases; NaN once a forecast has failed."""
+        """Return the error of the wind as a vector, [lead], over all cases; NaN once a forecast has failed."""
         return np.sqrt(self._over_cases(self.vector_mse))
 
     @property
     def energy_ratio(self) -> Array:
-        """The kinetic energy over the truth's, [lead], both means over cases; below one the forecast is too smooth."""
+        """Return the kinetic energy over the truth's, [lead], both means over cases; below one the forecast is too
+        smooth."""
         return self._over_cases(self.kinetic) / self._over_cases(self.truth_kinetic)
 
     @property
     def available_change(self) -> tuple[Array, Array] | None:
-        """Available energy over the initial one, less one, of forecast and truth, [1 + lead], mean over cases."""
+        """Return available energy over the initial one, less one, of forecast and truth, [1 + lead], mean over
+        cases."""
         if self.available is None or self.truth_available is None:
             return None
         there = np.concatenate([np.ones_like(self._there[:, :1]), self._there], axis=1)

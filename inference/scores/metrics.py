@@ -71,13 +71,13 @@ class Metric:
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
-        """What the function is called with: its parameters but those that have a default of their own."""
+        """Return what the function is called with: its parameters but those that have a default of their own."""
         parameters = inspect.signature(self.function).parameters.values()
         return tuple(p.name for p in parameters if p.name in ARGUMENTS or p.default is p.empty)
 
     @property
     def dimensional(self) -> bool:
-        """Whether it has the unit of the variable."""
+        """Return whether it has the unit of the variable."""
         return self.unit is None
 
     def with_unit(self, variable_unit: str, variable: str = "") -> str:

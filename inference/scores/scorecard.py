@@ -62,17 +62,17 @@ class ForecastScores:
 
     @property
     def failed(self) -> NDArray[np.int64]:
-        """The number of cases that have truth but no finite forecast, [lead, variable]."""
+        """Return the number of cases that have truth but no finite forecast, [lead, variable]."""
         return (self.verified & ~np.isfinite(self.values["rmse"])).sum(0)
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the metrics these scores hold."""
+        """Return names of the metrics these scores hold."""
         return tuple(name for name in METRICS if name in self.values)
 
     @property
     def mean_stable_steps(self) -> NDArray[np.float64]:
-        """The mean over cases of the stable steps, [variable]; NaN without truth."""
+        """Return the mean over cases of the stable steps, [variable]; NaN without truth."""
         there = ~np.isnan(self.stable_steps)
         with np.errstate(invalid="ignore"):
             return np.asarray(np.where(there, self.stable_steps, 0.0).sum(0) / there.sum(0))
@@ -182,12 +182,13 @@ class Verification:
 
     @property
     def wavenumbers(self) -> WavenumberAxis | None:
-        """The axis of the spectra, None where the mesh has none."""
+        """Return the axis of the spectra, None where the mesh has none."""
         return wavenumber_axis(self.mesh)
 
     @property
     def about_zero(self) -> NDArray[np.bool_]:
-        """Whether ‖truth‖ says something of the variability, [variable]; of a temperature in kelvin it is the mean."""
+        """Return whether ‖truth‖ says something of the variability, [variable]; of a temperature in kelvin it is the
+        mean."""
         return np.asarray(self.scale > 0.3 * self.magnitude)
 
     def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
@@ -204,12 +205,12 @@ class Verification:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether the cases amount to enough independent pieces to resample."""
+        """Return whether the cases amount to enough independent pieces to resample."""
         return self._resampling[0] >= 2
 
     @property
     def interval_method(self) -> str:
-        """How the intervals were made and what they are worth, in a sentence or two."""
+        """Return how the intervals were made and what they are worth, in a sentence or two."""
         return self._resampling[1]
 
     @cached_property

@@ -125,7 +125,7 @@ def expect(config: CompareConfig, *, say: Callable[[str], None] = lambda text: N
 
 
 def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], None]) -> _Plan:
-    """All that can be wrong is found here."""
+    """Return the plan of a comparison; all that can be wrong is found here."""
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
     plain = expanded(config)
@@ -158,7 +158,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
 
 
 def _remaining(plan: _Plan, data: PreparedData, timings: Timings) -> RemainingTime:
-    """Trials and runs that are left; the runs of a row whose trials are not finished are."""
+    """Return trials and runs that are left; the runs of a row whose trials are not finished are."""
     results = plan.config.results
     tried = progress_of([candidate.run for candidate in plan.candidates], results, data)
     every = [(candidate, progress.result) for candidate, progress in zip(plan.candidates, tried, strict=True)]
@@ -173,7 +173,8 @@ def _remaining(plan: _Plan, data: PreparedData, timings: Timings) -> RemainingTi
 def _run(
     plan: _Plan, data: PreparedData, timings: Timings, progress: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result]]:
-    """All trials and then all runs, those finished taken from their files: experiments as tuned, trials, results."""
+    """Return all trials and then all runs, those finished taken from their files: experiments as tuned, trials,
+    results."""
     results = plan.config.results
     tried = run_study(
         [candidate.run for candidate in plan.candidates],
@@ -201,7 +202,7 @@ def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
 
 
 def _verified(rows: Sequence[Row], test: Fields) -> Verification:
-    """The scores of all seeds that forecast, in the order of the rows."""
+    """Return the scores of all seeds that forecast, in the order of the rows."""
     seeds = [seed for row in rows for seed in row.forecast_seeds]
     trained = [(seed.label, seed.emulator) for seed in seeds if seed.emulator is not None]
     climatologies = [found.emulator for _, found in trained if isinstance(found.config, ClimatologyConfig)]
@@ -218,7 +219,7 @@ def _is_baseline(emulator: EmulatorConfig | None) -> TypeGuard[BaselineConfig]:
 
 
 def _loaded(config: CompareConfig, test: Fields, time_step: TimeStep) -> dict[str, Seed]:
-    """The seeds of checkpoints, and of the rows that need an extra which is not installed."""
+    """Return the seeds of checkpoints, and of the rows that need an extra which is not installed."""
     given = {}
     for label, row in config.rows.items():
         try:

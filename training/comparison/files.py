@@ -132,7 +132,7 @@ def _seed_line(seed: Seed) -> dict[str, Any]:
 
 
 def _about(row: Row) -> dict[str, Any]:
-    """How a row came about, without paths."""
+    """Return how a row came about, without paths."""
     return {
         "label": row.label,
         "kind": row.kind,
@@ -154,7 +154,7 @@ def _about(row: Row) -> dict[str, Any]:
 
 
 def _by_lead(verification: Verification, scores: ForecastScores, reference: ForecastScores) -> dict[str, Any]:
-    """RMSE [lead] by variable, and what it is more than the reference's."""
+    """Return RMSE [lead] by variable, and what it is more than the reference's."""
     found: dict[str, Any] = {}
     difference = None if scores is reference else verification.difference(scores.label, reference.label)
     for column, name in enumerate(verification.variables):

@@ -55,7 +55,7 @@ class Reproduction:
 
     @property
     def inside(self) -> bool:
-        """Whether the score falls into the interval."""
+        """Return whether the score falls into the interval."""
         if self.score is None:
             return False
         if self.interval is None:
@@ -63,7 +63,7 @@ class Reproduction:
         return self.interval[0] <= self.score <= self.interval[1]
 
     def describe(self) -> str:
-        """What came out, in a few sentences."""
+        """Return what came out, in a few sentences."""
         score = "no finite score" if self.score is None else f"score {self.score:.6g}"
         if self.interval is None:
             where = f"{'equal' if self.inside else 'not equal'} to {self.published:.6g}, published without an interval"
@@ -128,7 +128,7 @@ def reproduce(
 
 
 def to_plain(found: Reproduction) -> dict[str, Any]:
-    """For machines."""
+    """Return the reproduction in plain types, for machines."""
     return {**asdict(found), "inside": found.inside}
 
 
@@ -155,7 +155,7 @@ def _published(place: Path, folder: Path) -> dict[str, Any]:
 
 
 def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run: Path | None) -> dict[str, Any]:
-    """The row of comparison.json that is meant."""
+    """Return the row of comparison.json that is meant."""
     runs = [item for item in published["rows"] if item["result"] is not None]
     if run is not None:
         found = [item for item in runs if Path(item["result"]["folder"]).name == run.name]
@@ -189,7 +189,7 @@ def _refuse_other_data(result: Result, experiment: ExperimentConfig) -> None:
 
 
 def _score(config: CompareConfig, published: Mapping[str, Any], trained: TrainedEmulator) -> float:
-    """Of forecasts from the published starts, over the published lead times and variables."""
+    """Return the score of forecasts from the published starts, over the published lead times and variables."""
     assert config.data.test is not None
     test = config.data.test.open()
     init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))

@@ -46,7 +46,7 @@ def loaded_seed(label: str, emulator: TrainedEmulator) -> Seed:
 
 
 def _seed(result: Result, results: Path) -> Seed:
-    """The seed of a run that ended."""
+    """Return the seed of a run that ended."""
     emulator = None if result.status == "failed" else _kept(result.emulator_path(results))
     return Seed(
         result.label,
@@ -60,7 +60,7 @@ def _seed(result: Result, results: Path) -> Seed:
 
 
 def _kept(path: Path) -> TrainedEmulator:
-    """The emulator of a finished run."""
+    """Return the emulator of a finished run."""
     try:
         return load_emulator(path)
     except MeshcastError as error:
@@ -97,13 +97,13 @@ def _row(
 
 
 def _updates(runs: Sequence[Result], results: Path) -> int | None:
-    """Of the first seed that was trained to its end, or of the first where none was."""
+    """Return the weights of the first seed that was trained to its end, or of the first where none was."""
     ordered = sorted(runs, key=lambda run: run.status == "failed")
     return updates_taken(ordered[0], results) if ordered else None
 
 
 def _regridding(emulator: TrainedEmulator | None, forecast: Forecast | None) -> str:
-    """What a network, an emulator or a forecast file says of it."""
+    """Return what a network, an emulator or a forecast file says of it."""
     if emulator is None:
         return "" if forecast is None else forecast.attributes.get("regridding", "")
     places = (emulator.emulator, getattr(emulator.emulator, "network", None))
@@ -111,7 +111,7 @@ def _regridding(emulator: TrainedEmulator | None, forecast: Forecast | None) -> 
 
 
 def _chosen_in_closed_form(config: EmulatorConfig) -> dict[str, Any]:
-    """The radius and penalty a ridge regression chose by rollouts within the training data."""
+    """Return the radius and penalty a ridge regression chose by rollouts within the training data."""
     for prefix, ridge in (("", config), ("first_guess.", getattr(config, "first_guess", None))):
         if isinstance(ridge, RidgeConfig) and len(ridge.radii) == len(ridge.penalties) == 1:
             return {f"{prefix}radius": ridge.radii[0], f"{prefix}penalty": ridge.penalties[0]}

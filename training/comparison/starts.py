@@ -35,7 +35,7 @@ class Starts:
 
     @property
     def steps(self) -> int:
-        """The steps a rollout must take."""
+        """Return the steps a rollout must take."""
         return int(self.lead_steps[-1])
 
     def __len__(self) -> int:

@@ -64,7 +64,7 @@ class Regression:
 
     @property
     def error(self) -> float:
-        """The mean squared error on an even grid after the last update, against the truth without noise."""
+        """Return the mean squared error on an even grid after the last update, against the truth without noise."""
         return self.losses.test[-1]
 
     @torch.no_grad()

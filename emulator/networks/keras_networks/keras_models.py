@@ -100,7 +100,7 @@ def _grid_network(twin: GridNetwork, features: Any, weights: Weights) -> Any:
 
 
 def _regridded(twin: Regridding, values: Any) -> Any:
-    """[batch, target node, channel] as `Regridding` interpolates, a few senders for each target."""
+    """Return [batch, target node, channel] as `Regridding` interpolates, a few senders for each target."""
     ops = keras().ops
     senders, tables = _by_target(twin)
     received = ops.take(values, senders, axis=1)  # [batch, target, place, channel]
@@ -115,7 +115,8 @@ def _regridded(twin: Regridding, values: Any) -> Any:
 
 
 def _by_target(twin: Regridding) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The senders [target, place] of each target, and their weights [3, target, place], zero where there is none."""
+    """Return the senders [target, place] of each target, and their weights [3, target, place], zero where there is
+    none."""
     receivers = twin.receivers.numpy()
     order = np.argsort(receivers, kind="stable")
     counts = np.bincount(receivers, minlength=twin.num_targets)
@@ -187,13 +188,13 @@ def _whole_lstm(twin: WholeLSTM, features: Any, weights: Weights) -> Any:
 
 
 def _sequence(layout: FeatureLayout, features: Any) -> Any:
-    """[batch, node, time, channel]: `FeatureLayout.sequence`, nodes before times."""
+    """Return [batch, node, time, channel] `FeatureLayout.sequence`, nodes before times."""
     columns = layout.sequence(torch.arange(layout.num_inputs).reshape(1, 1, -1))[0, :, 0]  # [time, channel]
     return keras().ops.take(features, columns.numpy(), axis=-1)
 
 
 def _received(twin: Surroundings, sequence: Any) -> Any:
-    """[batch, node, time, received] what `Surroundings` hears, from [batch, node, time, channel]."""
+    """Return [batch, node, time, received] what `Surroundings` hears, from [batch, node, time, channel]."""
     ops = keras().ops
     received = ops.take(sequence, twin.senders.numpy(), axis=1)  # [batch, node, position, time, channel]
     if twin.winds:
@@ -210,7 +211,7 @@ def _received(twin: Surroundings, sequence: Any) -> Any:
 
 
 def _lstm(twin: LSTM, sequence: Any, weights: Weights) -> Any:
-    """[sample, output] from [sample, time, input]. Gates stand in one order in both libraries: i, f, cell, o."""
+    """Return [sample, output] from [sample, time, input]. Gates stand in one order in both libraries: i, f, cell, o."""
     inside = twin.lstm
     for layer in range(inside.num_layers):
         last = layer == inside.num_layers - 1

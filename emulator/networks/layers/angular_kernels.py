@@ -181,7 +181,7 @@ def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
 def _octaves(
     graph: Graph, num_harmonics: int, num_vectors: int, most_octaves: int | None
 ) -> list[tuple[Places, csr_matrix, csr_matrix | None]]:
-    """Of each octave of edge length: its receivers, and the matrices that sum scalars and, if any, vectors.
+    """Return, for each octave of edge length, its receivers, and the matrices that sum scalars and, if any, vectors.
 
     Rows are [kernel, receiver], columns senders.
     """
@@ -225,7 +225,8 @@ def _turning(
 
 
 def _octave_numbers(length: Array) -> Places:
-    """[edge] 0 for the longest edges, one more each time the length halves; too small a class joins the one before."""
+    """Return 0 [edge] for the longest edges, one more each time the length halves; too small a class joins the one
+    before."""
     number = np.zeros(length.shape, dtype=np.int64)
     some = length > 0
     number[some] = np.round(np.log2(length.max(initial=0.0) / length[some]))

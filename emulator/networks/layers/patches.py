@@ -107,7 +107,7 @@ def place_encoding(positions: Array, mesh: Mesh) -> Array:
 
 
 def _blocks(mesh: Mesh, size: int) -> NDArray[np.int64]:
-    """[patch, slot] of a grid of rows and columns, patches row by row."""
+    """Return [patch, slot] of a grid of rows and columns, patches row by row."""
     rows, columns = mesh.shape
     high, wide = -(-rows // size), -(-columns // size)
     padded = np.full((high * size, wide * size), mesh.num_nodes)

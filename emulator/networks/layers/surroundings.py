@@ -96,7 +96,7 @@ def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _nodes_by_hop(mesh: Mesh, radius: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """For 1 to `radius` hops, the pairs (receiver, sender) so many apart and no fewer, sorted by receiver."""
+    """Return for 1 to `radius` hops, the pairs (receiver, sender) so many apart and no fewer, sorted by receiver."""
     if mesh.faces is not None:
         sides = np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
     else:

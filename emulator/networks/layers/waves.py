@@ -163,13 +163,13 @@ class SphereWaves(nn.Module):
 
 
 def _waves(wave: NDArray[np.int64], period: int, nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[wave, node] cosine and sine of 2π wave · node / period."""
+    """Return [wave, node] cosine and sine of 2π wave · node / period."""
     angle = 2.0 * np.pi * (wave[:, None] * np.arange(nodes) % period) / period  # exact for high waves too
     return np.cos(angle), np.sin(angle)
 
 
 def _share(modes: int, period: int) -> NDArray[np.float64]:
-    """[wave] 2 where a wave stands for its conjugate too."""
+    """Return [wave] 2 where a wave stands for its conjugate too."""
     wave = np.arange(modes)
     return np.where((wave == 0) | (2 * wave == period), 1.0, 2.0)
 
