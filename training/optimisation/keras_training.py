@@ -31,7 +31,7 @@ from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
-from training.losses import find_loss
+from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
 from training.optimisation.clock import working_seconds
 from training.optimisation.optimiser import BETAS
@@ -185,6 +185,8 @@ class KerasFit:
         tf = tensorflow()
         weights, averages, optimiser = self.weights, self.averages, self.optimiser
         clip, loss_of = float(self.training.gradient_clip), find_loss(self.training.loss)
+        if loss_of is mse:
+            loss_of = tf.square  # the factors of error * error would be regrouped with the areas, and rounded elsewhere
         areas = tf.constant(self.emulator.node_weights.numpy())
         conservation = self.emulator.inputs.conservation
         shares, columns = conservation.areas.numpy(), conservation.columns
