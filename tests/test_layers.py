@@ -29,7 +29,7 @@ ONLY_DOOR = {
 HEAVY = ("lightning", "pytorch_lightning", "wandb", "matplotlib", "anemoi", "earthkit")
 OPTIONAL = ("tensorflow", "keras")
 MOST_FILES = 25  # of one folder
-MOST_LINES = 480  # of one file
+MOST_LINES = 350  # of one file
 
 
 def modules(root: Path, packages: tuple[str, ...] = LAYERS) -> list[Path]:
