@@ -29,3 +29,16 @@ def test_an_unavailable_row_is_marked_with_its_reason() -> None:
     text = page(replace(comparison, rows=(*comparison.rows[:-1], lost)), [])
     assert "unavailable: needs TensorFlow." in text
     assert "<small>needs TensorFlow</small>" in text
+
+
+def test_what_a_row_differs_in_stands_in_the_table_alone() -> None:
+    comparison, _ = ring_comparison(("GNN", "CNN"), 1, 4, 6, 16)
+    unlike = replace(comparison.rows[1], differences=("history 2 where the others have 1",))
+    noted = replace(
+        comparison,
+        rows=(comparison.rows[0], unlike, *comparison.rows[2:]),
+        notes=("One start was left out.", f"{unlike.label}: history 2 where the others have 1"),
+    )
+    section = page(noted, []).split("How rows differ</h2>")[1].split("<h2>")[0]
+    assert "<li>One start was left out.</li>" in section
+    assert section.count("history 2 where the others have 1") == 1
