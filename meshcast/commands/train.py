@@ -29,8 +29,9 @@ def train(
     from meshcast.console import print_json, say
     from meshcast.shipped import config_path
     from training.experiment import ExperimentConfig
-    from training.runs.fit import dry_run as try_out
-    from training.runs.fit import fit, is_first_process, run_folder
+    from training.run_folder import is_first_process, run_folder
+    from training.runs.budget import dry_run as try_out
+    from training.runs.fit import fit
 
     texts = overrides or []
     resumes = [text.removeprefix("resume=") for text in texts if text.startswith("resume=")]

@@ -20,7 +20,7 @@ from tests.emulator.worlds import starting_from
 from tests.time_limits import HUNG
 from tests.training.worlds import experiment
 from training.metrics_log import read_log
-from training.preparation.datamodule import WindowData
+from training.optimisation.gradient_descent import WindowData
 from training.preparation.prepared import prepare, windows_of
 from training.run_folder import is_first_process
 from training.runs.fit import fit
@@ -99,3 +99,4 @@ def test_what_each_process_takes_is_its_share(tmp_path: Path) -> None:
         data._rank = lambda rank=rank: (rank, 2)  # type: ignore[method-assign]
         taken.append([int(time) for batch in data.val_dataloader() for time in batch["valid_time"]])
     assert len(taken[0]) == 2 and len(taken[1]) == 1
+    assert sorted(taken[0] + taken[1]) == sorted(int(starts[index]["valid_time"]) for index in range(3))

@@ -9,17 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from emulator.build import is_closed_form
 from emulator.foundation.configuration import resolve
-from emulator.foundation.threads import num_threads
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
-from training.preparation.first_guess import initial_network
-from training.preparation.prepared import Prepared, PreparedData, windows_of
-from training.runs.budget import TIMED_UPDATES, threads_of, time_parts
+from training.preparation.prepared import Prepared, PreparedData
+from training.runs.budget import TIMED_UPDATES, time_parts, untrained_on_threads
 from training.runs.run_hash import PLACES
 from training.runs.study import Progress, Run
 
@@ -77,12 +73,8 @@ class Timings:
 
 def measure(prepared: Prepared, updates: int) -> tuple[float, float]:
     """Return the seconds an update and a validation take, by some updates of a copy that is thrown away."""
-    with torch.random.fork_rng(devices=[]):
-        windows, starts = windows_of(prepared)
-        with num_threads(threads_of(prepared, windows)):
-            emulator, section = initial_network(prepared, windows)
-            config = replace(prepared.config, emulator=section)
-            return time_parts(config, emulator, windows, starts, updates)
+    with untrained_on_threads(prepared) as untrained:
+        return time_parts(untrained, updates)
 
 
 def remaining_time(runs: Sequence[Progress], timings: Timings) -> RemainingTime:

@@ -1,4 +1,4 @@
-"""What happens beside the updates: the log, the checkpoints, the pictures."""
+"""What happens beside the updates: the log, the checkpoints, the pictures of a tracked run."""
 
 from __future__ import annotations
 
@@ -6,17 +6,24 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
+from emulator.data.forecast import Forecast
+from emulator.protocol import rollout
+from emulator.task import names_of
 from graphs.atomic_file import atomic_file
 from training.metrics_log import MetricsLog
 from training.optimisation.clock import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.validation import is_better
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Progress(RichProgressBar):
@@ -59,15 +66,11 @@ class Stopwatch(L.Callback):
 
 
 class CsvLog(L.Callback):
-    """A row of metrics.csv a validation; rows from beyond the resumed update `start` are dropped first."""
+    """Writes a row of the log a validation."""
 
-    def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
-        self.path, self.samples_per_epoch, self.start = path, samples_per_epoch, start
-        self._log: MetricsLog | None = None
+    def __init__(self, log: MetricsLog) -> None:
+        self._log = log
         self._losses: list[torch.Tensor] = []
-
-    def on_fit_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self._log = MetricsLog(self.path, self.samples_per_epoch, self.start)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -75,7 +78,7 @@ class CsvLog(L.Callback):
         self._losses.append(outputs["loss"].detach())  # a tensor still: reading it would wait for the device
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, EmulatorModule) and self._log is not None
+        assert isinstance(module, EmulatorModule)
         if not trainer.is_global_zero:
             return
         samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
@@ -114,3 +117,54 @@ class KeepCheckpoints(L.Callback):
             with atomic_file(last) if trainer.is_global_zero else nullcontext(last) as temporary:
                 trainer.save_checkpoint(temporary)
             trainer.strategy.barrier()
+
+
+class ForecastPicture(L.Callback):
+    """Logs the score, and the forecast from the first validation start beside its truth.
+
+    The picture shows space and time on a ring, maps elsewhere. Steps count updates, as in metrics.csv.
+    """
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, EmulatorModule)
+        if not trainer.is_global_zero:
+            return
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        for logger in trainer.loggers:
+            logger.log_metrics({"validation_score": module.score, "learning_rate": rate}, trainer.global_step)
+            if hasattr(logger, "log_image") and np.isfinite(module.score):
+                logger.log_image("forecast", [draw(module)], trainer.global_step)
+
+
+def draw(module: EmulatorModule) -> Figure:
+    """Draw truth, forecast and error of the first prognostic variable, from the first validation start."""
+    from inference.pictures.field_maps import maps
+    from inference.pictures.hovmoeller import hovmoeller
+
+    forecast, fields = first_forecast(module), module.validation_windows.fields
+    variable = forecast.variables[0]
+    if forecast.mesh.domain.kind == "ring":
+        return hovmoeller(forecast, fields, variable)
+    return maps(forecast, fields, variable)
+
+
+@torch.no_grad()
+def first_forecast(module: EmulatorModule) -> Forecast:
+    """Return the averaged emulator's forecast from the first validation start."""
+    starts, emulator = module.validation_windows, module.averaged
+    batch = {name: value[None].to(module.device) for name, value in starts[0].items()}
+    state, forcings = starts.start_of(batch)
+    steps = [following.now for following, _ in rollout(emulator, state, forcings, starts.steps)]
+    variables = emulator.task.with_role("prognostic")
+    simulated = starts.fields.ensemble_axis == "trajectory"
+    return Forecast(
+        name="forecast",
+        values=torch.stack(steps, dim=2).float().cpu().numpy(),
+        variables=names_of(variables),
+        units=tuple(variable.units for variable in variables),
+        mesh=emulator.mesh,
+        time_step=emulator.task.time_step,
+        init_time=state.valid_time,
+        trajectory=starts.pairs[:1, 0] if simulated else np.array([-1]),
+        lead_steps=np.arange(1, starts.steps + 1),
+    )

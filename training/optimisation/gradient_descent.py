@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,54 +17,85 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.utils.data import DataLoader
 
-from emulator.build import TrainedEmulator, save_emulator
+from emulator.build import save_emulator
 from graphs.errors import MeshcastError
-from training.experiment import ExperimentConfig
-from training.optimisation.callbacks import CsvLog, KeepCheckpoints, Progress, Stopwatch
+from training.experiment import ExperimentConfig, TrainingConfig
+from training.metrics_log import MetricsLog
+from training.optimisation.callbacks import CsvLog, ForecastPicture, KeepCheckpoints, Progress, Stopwatch
 from training.optimisation.heap import keep_freed_memory
 from training.optimisation.module import EmulatorModule
 from training.optimisation.tracking import tracking
-from training.preparation.datamodule import WindowData
-from training.preparation.prepared import Prepared, describe_training
+from training.preparation.first_guess import Untrained
+from training.preparation.prepared import Prepared
+from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.run_folder import updates_done
 
 
-def train(prepared: Prepared, config: ExperimentConfig, module: EmulatorModule, folder: Path, progress: bool) -> None:
-    """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
-
-    config: with the first guess and the updates resolved.
-    """
-    training = config.training
+def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool) -> None:
+    """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder."""
+    config, windows = untrained.config, untrained.windows
     last = folder / "last.ckpt"
     start = updates_done(last)
-    description = describe_training(prepared)
+    module = EmulatorModule(untrained.emulator, windows, untrained.starts, config.training, config.validation)
 
     def keep(module: EmulatorModule, score: float, update: int) -> None:
-        metadata = {**description, "validation_score": _finite(score), "update": update}
-        best = TrainedEmulator(
-            config.name, module.averaged, config.emulator, prepared.statistics, metadata, prepared.valid
-        )
+        outcome = {"validation_score": score if math.isfinite(score) else None, "update": update}
+        best = prepared.trained(module.averaged, config.emulator, **outcome)
         save_emulator(folder / "emulator.safetensors", best)
 
-    callbacks = [CsvLog(folder / "metrics.csv", len(module.windows), start), KeepCheckpoints(folder, keep)]
-    with _quiet(), tracking(config, folder) as (loggers, pictures):
-        trainer = _trainer(config, loggers, [*callbacks, *pictures, *([Progress()] if progress else [])])
-        data = WindowData(module.windows, module.validation_windows, training, start)
-        with _interruptible():
-            trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+    log = MetricsLog(folder / "metrics.csv", len(windows), start)
+    with _quiet(), _interruptible(), tracking(config, folder) as logger:
+        callbacks = [CsvLog(log), KeepCheckpoints(folder, keep)]
+        callbacks += [ForecastPicture()] if logger else []
+        callbacks += [Progress()] if progress else []
+        trainer = _trainer(config, logger, callbacks)
+        data = WindowData(windows, untrained.starts, config.training, start)
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
         trainer.strategy.barrier()
 
 
-def rehearse(config: ExperimentConfig, module: EmulatorModule, updates: int) -> Stopwatch:
-    """Return the times of some updates and a validation on one device, as `train` runs them; nothing is written."""
+def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
+    """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
+    config = untrained.config
     one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
-    validation = replace(config.validation, every=updates)
-    stopwatch = Stopwatch()
+    config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
+    emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
+    module, stopwatch = EmulatorModule(emulator, windows, starts, one_device, config.validation), Stopwatch()
     with _quiet(), _interruptible():
-        trainer = _trainer(replace(config, training=one_device, validation=validation), False, [stopwatch])
-        trainer.fit(module, datamodule=WindowData(module.windows, module.validation_windows, one_device, 0))
-    return stopwatch
+        trainer = _trainer(config, False, [stopwatch])
+        trainer.fit(module, datamodule=WindowData(windows, starts, one_device, 0))
+    return stopwatch.updates, stopwatch.validation
+
+
+class WindowData(L.LightningDataModule):
+    """Training windows in a shuffled stream that starts at `start` updates, and validation starts taken once each."""
+
+    def __init__(self, windows: Windows, starts: Windows, config: TrainingConfig, start: int) -> None:
+        super().__init__()
+        self.windows, self.starts, self.config, self.start = windows, starts, config, start
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        config, rank, ranks = self.config, *self._rank()
+        stream = ShuffledStream(
+            len(self.windows), config.batch_size, config.updates, config.seed, self.start, rank, ranks
+        )
+        return DataLoader(self.windows, batch_size=config.batch_size, sampler=stream, num_workers=config.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        rank, ranks = self._rank()
+        if len(self.starts) < ranks:
+            raise MeshcastError(
+                f"{ranks} processes validate on {len(self.starts)} starts, but each needs one. Set validation.cases to "
+                f"{ranks} or more, give a longer validation part, or use fewer devices."
+            )
+        share = range(rank, len(self.starts), ranks)
+        return DataLoader(self.starts, batch_size=min(self.config.batch_size, 16), sampler=share)
+
+    def _rank(self) -> tuple[int, int]:
+        assert self.trainer is not None
+        return self.trainer.global_rank, self.trainer.world_size
 
 
 def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:
@@ -100,10 +132,6 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             f"Lightning cannot train with accelerator={training.accelerator}, devices={training.devices}, "
             f"num_nodes={training.num_nodes}, strategy={training.strategy}, precision={training.precision}: {error}"
         ) from None
-
-
-def _finite(score: float) -> float | None:
-    return score if math.isfinite(score) else None
 
 
 @contextmanager

@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from emulator.build import TrainedEmulator, save_emulator
+from emulator.build import save_emulator
 from emulator.networks.keras_networks.keras_conservation import with_means_kept
 from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.networks.keras_networks.tensorflow_library import keras, tensorflow
 from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
+from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
 from training.optimisation.clock import working_seconds
@@ -38,7 +38,8 @@ from training.optimisation.optimiser import BETAS
 from training.optimisation.schedule import averaging_decay, warm_up_cosine
 from training.optimisation.tracking import tracking
 from training.optimisation.validation import Validated, error_sums, is_better, validated
-from training.preparation.prepared import Prepared, describe_training
+from training.preparation.first_guess import Untrained
+from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
 from training.run_folder import updates_done
 
@@ -47,77 +48,63 @@ Example = tuple[NDArray[np.float32], ...]
 LOG_EVERY = 10  # updates
 
 
-def train(
-    prepared: Prepared,
-    config: ExperimentConfig,
-    emulator: NeuralEmulator,
-    windows: Windows,
-    starts: Windows,
-    folder: Path,
-    progress: bool,
-) -> None:
+def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool) -> None:
     """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
 
-    config: with the first guess and the updates resolved.
     Raises MeshcastError where the configuration asks for what is done in torch alone.
     """
-    refuse_what_torch_alone_does(config.training)
-    training, last = config.training, folder / "last.ckpt"
+    config, training, last = untrained.config, untrained.config.training, folder / "last.ckpt"
+    refuse_what_torch_alone_does(training)
     start = updates_done(last)
-    fit = KerasFit(emulator, training)
+    fit = KerasFit(untrained.emulator, training)
     if start:
         fit.load(last)
-    description = describe_training(prepared)
-    log = MetricsLog(folder / "metrics.csv", len(windows), start)
+    log = MetricsLog(folder / "metrics.csv", len(untrained.windows), start)
     losses: list[Any] = []
 
     def validate() -> None:
         averaged = fit.averaged_emulator()
-        result = validation_of(averaged, starts, config.validation, training)
+        result = validation_of(averaged, untrained)
         score, rate = result.score, learning_rate_at(training, fit.update)
         if is_better(score, fit.best):
             fit.best = min(score, fit.best)
-            said = {"validation_score": score if math.isfinite(score) else None, "update": fit.update}
-            best = TrainedEmulator(
-                config.name, averaged, config.emulator, prepared.statistics, {**description, **said}, prepared.valid
-            )
+            outcome = {"validation_score": score if math.isfinite(score) else None, "update": fit.update}
+            best = prepared.trained(averaged, config.emulator, **outcome)
             save_emulator(folder / "emulator.safetensors", best)
         numbers = [float(loss) for loss in losses]
         log.append(fit.update, fit.update * training.batch_size, numbers, result.loss, score, rate)
         losses.clear()
         if fit.update:
             fit.save(last)
-        for logger in loggers:
+        if logger:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, fit.update)
 
-    with tracking(config, folder) as (logger, _), _bar(training.updates, progress) as advance:
-        loggers = [logger] if logger else []
+    with tracking(config, folder) as logger, _bar(training.updates, progress) as advance:
         advance(start, math.nan)
         if not start:
             validate()
-        for example in examples(emulator, windows, training, start):
+        for example in examples(untrained, start):
             losses.append(fit.step(example))
             if fit.update % LOG_EVERY == 0:
                 advance(fit.update, float(losses[-1]))
-                for logger in loggers:
+                if logger:
                     logger.log_metrics({"loss": float(losses[-1])}, fit.update)
             if fit.update % config.validation.every == 0 or fit.update == training.updates:
                 validate()
 
 
-def rehearse(
-    config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int
-) -> tuple[list[float], float]:
+def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
-    refuse_what_torch_alone_does(config.training)
-    training = replace(config.training, updates=updates)
+    training = replace(untrained.config.training, updates=updates)
+    refuse_what_torch_alone_does(training)
+    untrained = replace(untrained, config=replace(untrained.config, training=training))
     on_gpu = bool(tensorflow().config.list_physical_devices("GPU"))
-    fit = KerasFit(deepcopy(emulator), training)
+    fit = KerasFit(deepcopy(untrained.emulator), training)
     laps = [working_seconds(on_gpu)]
-    for example in examples(emulator, windows, training, 0):
+    for example in examples(untrained, 0):
         float(fit.step(example))
         laps.append(working_seconds(on_gpu))
-    validation_of(fit.averaged_emulator(), starts, config.validation, training)
+    validation_of(fit.averaged_emulator(), untrained)
     return np.diff(laps).tolist(), working_seconds(on_gpu) - laps[-1]
 
 
@@ -207,9 +194,10 @@ class KerasFit:
         return tf.function(step, reduce_retracing=True)
 
 
-def examples(emulator: NeuralEmulator, windows: Windows, training: TrainingConfig, start: int) -> Iterator[Example]:
+def examples(untrained: Untrained, start: int) -> Iterator[Example]:
     """Batches of the shuffled stream from update `start` on, read ahead by `tf.data` while the network works."""
     tf = tensorflow()
+    emulator, windows, training = untrained.emulator, untrained.windows, untrained.config.training
     stream = ShuffledStream(len(windows), training.batch_size, training.updates, training.seed, start)
     # No workers: tf.data reads ahead itself, and a process with TensorFlow's threads in it should not fork.
     loader: DataLoader[Batch] = DataLoader(windows, batch_size=training.batch_size, sampler=stream)
@@ -256,14 +244,13 @@ def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingCon
     return tuple(part.float().numpy() for part in parts)
 
 
-def validation_of(
-    emulator: NeuralEmulator, starts: Windows, validation: ValidationConfig, training: TrainingConfig
-) -> Validated:
-    """Forecasts from all validation starts, scored as every emulator's are."""
-    with torch.no_grad():
-        loader: DataLoader[Batch] = DataLoader(starts, batch_size=min(training.batch_size, 16))
-        loss = find_loss(training.loss)
-        return validated(sum(error_sums(emulator, starts, batch, validation.score, loss, 1) for batch in loader))  # type: ignore[arg-type]
+@torch.no_grad()
+def validation_of(emulator: NeuralEmulator, untrained: Untrained) -> Validated:
+    """Return the score of forecasts from all validation starts, as every emulator's is."""
+    training, score = untrained.config.training, untrained.config.validation.score
+    loss = find_loss(training.loss)
+    loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=min(training.batch_size, 16))
+    return validated(sum(error_sums(emulator, untrained.starts, batch, score, loss, 1) for batch in loader))  # type: ignore[arg-type]
 
 
 def refuse_what_torch_alone_does(training: TrainingConfig) -> None:

@@ -14,20 +14,18 @@ from training.experiment import ExperimentConfig, TrackingConfig
 
 
 @contextmanager
-def tracking(config: ExperimentConfig, folder: Path) -> Iterator[tuple[Any, list[Any]]]:
-    """Lightning's logger and the picture callback of a run; (False, []) where tracking is off.
+def tracking(config: ExperimentConfig, folder: Path) -> Iterator[Any]:
+    """Yield Lightning's logger of a run; False where tracking is off.
 
     The record is closed with the block, as failed where it raises, so that the next run in this process gets its own.
     """
     if config.tracking.wandb == "off":
-        yield False, []
+        yield False
         return
     logger = _logger(config, folder)
-    from training.optimisation.tracked_pictures import ForecastPicture
-
     failed = True
     try:
-        yield logger, [ForecastPicture()]
+        yield logger
         failed = False
     finally:
         logger.experiment.finish(exit_code=int(failed))

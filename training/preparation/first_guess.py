@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,11 +21,26 @@ from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
 from emulator.task import Task
 from emulator.training_part import TrainingPart
+from training.experiment import ExperimentConfig
 from training.preparation.memory import refuse_too_large_network
 from training.preparation.prepared import Prepared
 from training.preparation.windows import NOISE_SIZE, Batch, Windows
 
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
+
+
+@dataclass(frozen=True, eq=False)
+class Untrained:
+    """A network before its first update, with what it learns from.
+
+    config: with the first guess resolved.
+    windows: of the training data; starts: of the forecasts that validate.
+    """
+
+    config: ExperimentConfig
+    emulator: NeuralEmulator
+    windows: Windows
+    starts: Windows
 
 
 def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, NetworkConfig]:

@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of
+from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.forcings import STATIC_FEATURES, Forcings
 from emulator.foundation.configuration import resolve
-from emulator.normalise import Statistics
+from emulator.protocol import Emulator
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
@@ -91,9 +93,23 @@ class Prepared:
     def train(self) -> Fields:
         return self.part.fields
 
-    @property
-    def statistics(self) -> Statistics:
-        return self.part.statistics(self.task)
+    def trained(self, emulator: Emulator, config: EmulatorConfig, **outcome: Any) -> TrainedEmulator:
+        """Return an emulator as a checkpoint holds it, with its training: where from, on what, how split.
+
+        config: of the emulator, the first guess resolved. outcome: of the training, further metadata.
+        """
+        fields = self.train
+        dataset = {
+            "source": fields.source,
+            "attributes": dict(fields.attributes),
+            "variables": list(fields.variables),
+            "first": int(fields.times[0]),
+            "last": int(fields.times[-1]),
+            "fingerprint": self.fingerprint,
+        }
+        metadata = {"experiment": resolve(self.config), "dataset": dataset, **outcome}
+        statistics = self.part.statistics(self.task)
+        return TrainedEmulator(self.config.name, emulator, config, statistics, metadata, self.valid)
 
 
 def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepared:
@@ -132,22 +148,6 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     train = Windows(prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise)
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts
-
-
-def describe_training(prepared: Prepared) -> dict[str, Any]:
-    """Return what a checkpoint says of its training: where from, on what, how split."""
-    fields = prepared.train
-    return {
-        "experiment": resolve(prepared.config),
-        "dataset": {
-            "source": fields.source,
-            "attributes": dict(fields.attributes),
-            "variables": list(fields.variables),
-            "first": int(fields.times[0]),
-            "last": int(fields.times[-1]),
-            "fingerprint": prepared.fingerprint,
-        },
-    }
 
 
 def fingerprint(fields: Fields) -> str:

@@ -160,16 +160,3 @@ class ShuffledStream(Sampler[tuple[int, int]]):
                 if epoch != drawn:
                     order, drawn = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples), epoch
                 yield epoch, int(order[place])
-
-
-class Share(Sampler[int]):
-    """One rank's share of the validation starts: each is taken once, by one rank."""
-
-    def __init__(self, num_samples: int, rank: int = 0, ranks: int = 1) -> None:
-        self.indices = range(rank, num_samples, ranks)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.indices)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from copy import deepcopy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,10 +19,9 @@ from torch.utils.data import DataLoader
 from emulator.build import is_closed_form
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_models import KerasConfig
-from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
-from training.preparation.first_guess import initial_network, unfitted_network
+from training.preparation.first_guess import Untrained, initial_network, unfitted_network
 from training.preparation.prepared import Prepared, prepare, windows_of
 from training.preparation.windows import Windows
 from training.run_folder import is_first_process, run_folder
@@ -31,19 +32,32 @@ TIMED_UPDATES = 20
 WARM_UP = 2  # the first updates are slow: memory is allocated, kernels are chosen
 
 
-def with_budget(
-    prepared: Prepared, emulator: NeuralEmulator, windows: Windows, starts: Windows, folder: Path
-) -> ExperimentConfig:
-    """Return the configuration with minutes turned into updates, once: the number is saved and used again on resume."""
-    config = prepared.config
+@contextmanager
+def untrained_on_threads(
+    prepared: Prepared, folder: Path | None = None, notice: Notice = log.info
+) -> Iterator[Untrained]:
+    """Yield the untrained network of an experiment, to be used within the block, on the threads that its run takes.
+
+    The global generator is left as it was. folder, notice: see `threads_of`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        windows, starts = windows_of(prepared)
+        with num_threads(threads_of(prepared, windows, folder, notice)):
+            emulator, section = initial_network(prepared, windows)
+            yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts)
+
+
+def with_budget(untrained: Untrained, folder: Path) -> Untrained:
+    """Return it with minutes turned into updates, once: the number is saved and used again on resume."""
+    config = untrained.config
     if config.training.minutes is None:
-        return config
+        return untrained
     while not is_first_process() and "updates" not in _budget(folder):
         time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
     updates = _budget(folder).get("updates")
     if updates is None:
-        updates = keep_budget(folder, config, time_updates(config, emulator, windows, starts))
-    return replace(config, training=replace(config.training, updates=updates))
+        updates = keep_budget(folder, config, time_updates(untrained))
+    return replace(untrained, config=replace(config, training=replace(config.training, updates=updates)))
 
 
 def keep_budget(folder: Path, config: ExperimentConfig, seconds_per_update: float) -> int:
@@ -98,36 +112,36 @@ def _add_to_budget(folder: Path, **more: float) -> None:
         temporary.write_text(json.dumps(content))
 
 
-def time_updates(
-    config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
-) -> float:
+def time_updates(untrained: Untrained, updates: int = TIMED_UPDATES) -> float:
     """Return the seconds an update takes, reading and its share of a validation included, on copies thrown away.
 
     Processor seconds of all threads, or the clock's on a GPU; the mean over the stages of a curriculum.
     """
-    update, validation = time_parts(config, emulator, windows, starts, updates)
-    return update + validation / config.validation.every
+    update, validation = time_parts(untrained, updates)
+    return update + validation / untrained.config.validation.every
 
 
-def time_parts(
-    config: ExperimentConfig, emulator: NeuralEmulator, windows: Windows, starts: Windows, updates: int = TIMED_UPDATES
-) -> tuple[float, float]:
+def time_parts(untrained: Untrained, updates: int = TIMED_UPDATES) -> tuple[float, float]:
     """Return the seconds of an update and of a validation; see `time_updates`."""
+    config, seconds = untrained.config, 0.0
+    for share, unroll in config.training.stages:
+        training = replace(config.training, unroll=unroll, curriculum=())
+        stage = replace(untrained, config=replace(config, training=training))
+        laps, validation = loop_of(config).rehearse(stage, updates + WARM_UP)
+        seconds += share * float(np.median(laps[WARM_UP:]))
+    return seconds, validation
+
+
+def loop_of(config: ExperimentConfig) -> ModuleType:
+    """Return the module that trains a network; either takes seconds to import, which a closed form should not wait
+    for."""
     if isinstance(config.emulator, KerasConfig):
         from training.optimisation import keras_training
 
-        laps, validation = keras_training.rehearse(config, emulator, windows, starts, updates + WARM_UP)
-        return float(np.median(laps[WARM_UP:])), validation
-    from training.optimisation.gradient_descent import rehearse
-    from training.optimisation.module import EmulatorModule
+        return keras_training
+    from training.optimisation import gradient_descent
 
-    seconds = 0.0
-    for share, unroll in config.training.stages:
-        training = replace(config.training, unroll=unroll, curriculum=())
-        module = EmulatorModule(deepcopy(emulator), windows, starts, training, config.validation)
-        stopwatch = rehearse(replace(config, training=training), module, updates + WARM_UP)
-        seconds += share * float(np.median(stopwatch.updates[WARM_UP:]))
-    return seconds, stopwatch.validation
+    return gradient_descent
 
 
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:
@@ -141,17 +155,13 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
     }
     if is_closed_form(config.emulator):
         return {**said, "training": "closed form, no updates"}
-    with torch.random.fork_rng(devices=[]):
-        windows, starts = windows_of(prepared)
-        threads = threads_of(prepared, windows)
-        with num_threads(threads):
-            emulator, _ = initial_network(prepared, windows)
-            seconds = time_updates(config, emulator, windows, starts, updates=2)
+    with untrained_on_threads(prepared) as untrained:
+        threads, seconds = torch.get_num_threads(), time_updates(untrained, updates=2)
     minutes = seconds * config.training.updates / 60
     return {
         **said,
-        "windows": len(windows),
-        "parameters": sum(weight.numel() for weight in emulator.parameters()),
+        "windows": len(untrained.windows),
+        "parameters": sum(weight.numel() for weight in untrained.emulator.parameters()),
         "threads": threads,
         "seconds per update": round(seconds, 4),
         "core minutes to expect": config.training.minutes or round(minutes, 2),

@@ -23,8 +23,8 @@ from tests.time_limits import HUNG
 from tests.training.worlds import experiment
 from training.experiment import TrackingConfig, TrainingConfig, ValidationConfig
 from training.metrics_log import read_log
+from training.optimisation.callbacks import draw, first_forecast
 from training.optimisation.module import EmulatorModule
-from training.optimisation.tracked_pictures import draw, first_forecast
 from training.preparation.windows import Windows
 from training.runs.fit import fit
 

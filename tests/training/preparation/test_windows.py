@@ -18,7 +18,7 @@ from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
 from tests.emulator.worlds import FRAME, WAVES, wave_fields
-from training.preparation.windows import NOISE_SIZE, Share, ShuffledStream, WindowForcings, Windows
+from training.preparation.windows import NOISE_SIZE, ShuffledStream, WindowForcings, Windows
 
 # The forcing is the value itself, so that a forcing one step early or late is seen at once.
 MIRRORED = Task((Variable("u", "prognostic"), Variable("mirror", "forcing")), FRAME, history=2)
@@ -196,9 +196,3 @@ def test_ranks_share_one_stream_and_leave_nothing_out() -> None:
     for update in range(6):
         together = [*shares[0][2 * update : 2 * update + 2], *shares[1][2 * update : 2 * update + 2]]
         assert together == alone[4 * update : 4 * update + 4]
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
-def test_every_validation_start_is_taken_once(ranks: int) -> None:
-    taken = [index for rank in range(ranks) for index in Share(7, rank, ranks)]
-    assert sorted(taken) == list(range(7))

@@ -13,7 +13,6 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -36,12 +35,12 @@ from training.experiment import DataPart, ExperimentConfig
 from training.metrics_log import read_log
 from training.optimisation.callbacks import KeepCheckpoints
 from training.optimisation.module import EmulatorModule
-from training.preparation.first_guess import initial_network
+from training.preparation.first_guess import Untrained
 from training.preparation.prepared import prepare, windows_of
 from training.run_folder import updates_done
 from training.runs import budget
-from training.runs import fit as fitting
-from training.runs.fit import dry_run, fit
+from training.runs.budget import dry_run
+from training.runs.fit import fit
 
 WITH_RIDGE = GNNConfig(processor=PROCESSOR, first_guess=RidgeConfig(radii=(1, 2), penalties=(1e-6,), rollout_steps=3))
 UNTIMED = ("update", "epoch", "loss", "validation_score", "learning_rate")
@@ -211,7 +210,7 @@ def test_a_run_that_was_done_but_for_its_last_word_ends(reference: ExperimentCon
 
 
 def test_a_finished_run_comes_back_as_it_is(reference: ExperimentConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "PreparedData", None)  # nothing is opened, nothing trained
+    monkeypatch.setattr("training.runs.fit.PreparedData", None)  # nothing is opened, nothing trained
     trained = fit(reference, resume="auto", progress=False)
     assert trained.name == "reference"
 
@@ -374,16 +373,14 @@ def test_threads_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
 def test_everything_is_fitted_on_the_threads_that_are_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: int
 ) -> None:
-    seen, build = [], fitting.initial_network
+    seen, build = [], budget.initial_network
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(budget, "faster_threads", lambda piece, notice: faster)
-    monkeypatch.setattr(
-        fitting, "initial_network", lambda *args: (seen.append(torch.get_num_threads()), build(*args))[1]
-    )
+    monkeypatch.setattr(budget, "initial_network", lambda *a: (seen.append(torch.get_num_threads()), build(*a))[1])
     with num_threads(4):
         fit(experiment(tmp_path, emulator=WITH_RIDGE, training={"updates": 2}), progress=False)
         assert dry_run(experiment(tmp_path, name="dry"))["threads"] == faster
-    assert seen == [faster]
+    assert seen == [faster, faster]
 
 
 def test_measuring_threads_changes_no_weight(
@@ -425,16 +422,14 @@ def test_a_budget_counts_the_dearer_steps_of_a_curriculum(tmp_path: Path, monkey
     from training.optimisation import gradient_descent
 
     config = experiment(tmp_path, training={"curriculum": ((0.75, 1), (0.25, 3))}, validation={"every": 10})
-    prepared = prepare(config)
-    windows, starts = windows_of(prepared)
-    emulator, _ = initial_network(prepared, windows)
 
-    def rehearse(config: ExperimentConfig, module: EmulatorModule, updates: int) -> Any:
-        unroll = module.training_config.unroll_at(0)
-        return SimpleNamespace(updates=[9.0, 9.0] + [float(unroll)] * (updates - 2), validation=5.0)
+    def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
+        unroll = untrained.config.training.unroll_at(0)
+        return [9.0, 9.0] + [float(unroll)] * (updates - 2), 5.0
 
     monkeypatch.setattr(gradient_descent, "rehearse", rehearse)
-    assert budget.time_updates(config, emulator, windows, starts) == 0.75 * 1 + 0.25 * 3 + 5.0 / 10
+    with budget.untrained_on_threads(prepare(config)) as untrained:
+        assert budget.time_updates(untrained) == 0.75 * 1 + 0.25 * 3 + 5.0 / 10
 
 
 def test_a_budget_is_what_was_timed(tmp_path: Path) -> None:
@@ -445,13 +440,10 @@ def test_a_budget_is_what_was_timed(tmp_path: Path) -> None:
 
 
 def test_timing_updates_changes_nothing(tmp_path: Path) -> None:
-    config = experiment(tmp_path)
-    prepared = prepare(config)
-    windows, starts = windows_of(prepared)
-    emulator, _ = initial_network(prepared, windows)
-    before = {name: value.clone() for name, value in emulator.state_dict().items()}
-    assert 0 < budget.time_updates(config, emulator, windows, starts, updates=3) < 1
-    assert same(before, emulator.state_dict())
+    with budget.untrained_on_threads(prepare(experiment(tmp_path))) as untrained:
+        before = {name: value.clone() for name, value in untrained.emulator.state_dict().items()}
+        assert 0 < budget.time_updates(untrained, updates=3) < 1
+        assert same(before, untrained.emulator.state_dict())
 
 
 def test_mixed_precision_trains(tmp_path: Path) -> None:
