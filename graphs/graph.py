@@ -44,7 +44,7 @@ class Graph:
             )
         if self.feature_names and len(self.feature_names) != self.edge_features.shape[1]:
             raise MeshcastError(f"{self.edge_features.shape[1]} edge features but names {self.feature_names}.")
-        if self.num_edges == 0:
+        if self.num_edges == 0 or self.edge_index.is_meta:  # a graph without content, to count memory by
             return
         for row, count, name in ((0, self.num_senders, "sender"), (1, self.num_receivers, "receiver")):
             low, high = int(self.edge_index[row].min()), int(self.edge_index[row].max())
@@ -87,7 +87,8 @@ class Graph:
     @cached_property
     def receiver_offsets(self) -> Tensor:
         """Return the offsets [num_receivers + 1], int64, of each receiver's edges, as in the CSR format."""
-        counts = torch.bincount(self.receivers, minlength=self.num_receivers)
+        counts = self.receivers.new_zeros(self.num_receivers)
+        counts.index_add_(0, self.receivers, torch.ones_like(self.receivers))
         return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
     @property

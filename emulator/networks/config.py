@@ -60,11 +60,3 @@ class NetworkConfig(EmulatorConfig):
     def width_unit(self) -> int:
         """Return what the width must be a multiple of."""
         return 1
-
-    def values_kept(self, mesh: Mesh, history: int) -> int | None:
-        """Return the numbers that an update keeps at least for its gradient, of each sample and step.
-
-        None, the default, where the network says it, built without memory. A formula is for networks whose graphs are
-        too dear to be built for that. mesh: of the data; history: states a network sees.
-        """
-        return None

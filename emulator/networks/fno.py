@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from emulator.networks.layers.constants import without_autocast
 from emulator.networks.layers.mlp import zeroed
 from emulator.networks.layers.waves import Waves, waves_of
 from emulator.networks.structured import StructuredConfig
@@ -66,7 +67,7 @@ class SpectralLayer(nn.Module):
         self.bypass = nn.Linear(width, width)
 
     def forward(self, values: Tensor, waves: Waves) -> Tensor:
-        with torch.autocast(values.device.type, enabled=False):
+        with without_autocast(values):
             wide = values.to(self.weight.dtype)
             real, imaginary = self.weight.unbind(-1)
             # (a + i b)(r + i s) for rows (a, b): one real product in place of complex ones.

@@ -9,8 +9,8 @@ from emulator.baselines.first_guess import PersistenceGuess
 from emulator.networks.config import NetworkConfig
 from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
-from graphs.edges.build import GraphConfig, build_graphs, default_config
-from graphs.edges.estimate import estimate
+from emulator.networks.layers.message_passing import graphs_on
+from graphs.edges.build import GraphConfig
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
@@ -35,7 +35,7 @@ class GNNConfig(NetworkConfig):
     conserving: Literal["fixer", "flux"] = "fixer"
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> EncodeProcessDecode:
-        graphs = graphs or build_graphs(self.graph or default_config(mesh), mesh)
+        graphs = graphs or graphs_on(mesh, self.graph)
         conserved = self._columns_in_flux_form(layout, graphs)
         winds = [*layout.winds, *layout.seen_winds]
         return EncodeProcessDecode(
@@ -70,17 +70,3 @@ class GNNConfig(NetworkConfig):
         """Return the configuration with another `latent_size`, and `hidden_size` at the ratio they had."""
         hidden = max(1, round(width * self.processor.hidden_size / self.processor.latent_size))
         return replace(self, processor=replace(self.processor, latent_size=width, hidden_size=hidden))
-
-    def values_kept(self, mesh: Mesh, history: int) -> int:
-        """Return the latent features that each layer of the processor reads, and its hidden ones before and after
-        their activation; what messages take, on top, depends on the kind of layer.
-
-        Of a limited area nothing is counted, since its mesh is trimmed to what the area reaches.
-        Raises MeshcastError where the graphs alone cannot fit in memory.
-        """
-        if mesh.domain.kind != "sphere":
-            return 0
-        expected = estimate(self.graph or default_config(mesh), mesh.num_nodes)
-        expected.refuse_too_large()
-        each = self.processor.latent_size + 2 * self.processor.hidden_size
-        return each * self.processor.num_layers * expected.num_nodes

@@ -35,9 +35,6 @@ class GraphConvolutionConfig(NetworkConfig):
         graph, width = data_graph(self.graph, mesh, graphs), self.width
         return MessagePassing(layout, mesh, graph, width, self.num_layers, lambda: GraphConvolution(width, width))
 
-    def values_kept(self, mesh: Mesh, history: int) -> int:
-        return self.width * self.num_layers * mesh.num_nodes
-
 
 class GraphConvolution(nn.Linear):
     """The graph layer as it is taught (Hamilton 2020, Graph Representation Learning, section 5.1.4), to the letter.

@@ -39,9 +39,6 @@ class InteractionNetworkConfig(NetworkConfig):
             layout, mesh, graph, self.width, self.num_layers, lambda: Interaction(self.width, num_features)
         )
 
-    def values_kept(self, mesh: Mesh, history: int) -> int:
-        return self.width * self.num_layers * mesh.num_nodes
-
 
 class Interaction(nn.Module):
     """A message on every edge, added at its receiver, and a network of each node.

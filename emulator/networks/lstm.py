@@ -39,10 +39,6 @@ class LSTMConfig(NetworkConfig):
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return (WholeLSTM if self.scope == "whole" else NodeLSTM)(self, layout, mesh)
 
-    def values_kept(self, mesh: Mesh, history: int) -> int | None:
-        """Return four gates, what a cell remembers and what it says, at every node and time."""
-        return None if self.scope == "whole" else 6 * self.width * self.num_layers * mesh.num_nodes * history
-
 
 class LSTM(nn.Module):
     """The last hidden state of an LSTM (Hochreiter and Schmidhuber 1997), and a linear map of it.

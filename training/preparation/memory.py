@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
@@ -38,29 +38,30 @@ def refuse_too_large_network(config: NetworkConfig, mesh: Mesh, history: int, tr
 
 
 def least_numbers(config: NetworkConfig, mesh: Mesh, history: int) -> tuple[int, int]:
-    """Return a network's weights, and the numbers an update keeps for its gradient, of each sample and step, at least.
+    """Return a network's weights, and the numbers an update keeps for its gradient, of each sample and step.
 
-    Of one variable in and out, by a pass through the network on PyTorch's device `meta`, whose tensors have a shape
-    and no content. Both are zero where a network cannot be built there, and weights where it has a formula instead.
+    Of one variable in and out, by passes through the network on PyTorch's device `meta`, whose tensors have a shape and
+    no content. At least so many: a fused LSTM has a workspace beside them. Both are zero where a network cannot be
+    built there.
     """
-    if (values := config.values_kept(mesh, history)) is not None:
-        return 0, values
     if isinstance(config, KerasConfig):
         config = torch_config(config)
+    try:
+        with torch.device("meta"):
+            network = config.build(FeatureLayout(history, 1, 0, history, 1), mesh).to("meta")
+            one, two = (_numbers_kept(network, torch.empty(count, mesh.num_nodes, history)) for count in (1, 2))
+    except (RuntimeError, NotImplementedError, TypeError):  # it needs the content of a tensor, as for geometry
+        return 0, 0
+    return sum(weight.numel() for weight in network.parameters()), two - one
+
+
+def _numbers_kept(network: nn.Module, features: Tensor) -> int:
     kept: dict[int, Tensor] = {}  # by storage, which views of one tensor share
 
     def keep(tensor: Tensor) -> Tensor:
         kept[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
-    layout = FeatureLayout(history, 1, 0, history, 1)
-    try:
-        with torch.device("meta"), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            network = config.build(layout, mesh).to("meta")
-            network(torch.empty(1, mesh.num_nodes, history))
-    except (RuntimeError, NotImplementedError, TypeError):  # it needs the content of a tensor, as for geometry
-        return 0, 0
-    weights = list(network.parameters())
-    fixed = {tensor.untyped_storage()._cdata for tensor in (*weights, *network.buffers())}
-    values = sum(tensor.numel() for place, tensor in kept.items() if place not in fixed)
-    return sum(weight.numel() for weight in weights), values
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(features)
+    return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in kept.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,15 +28,27 @@ def sum_by_receiver(messages: Tensor, graph: Graph, backend: str | None = None) 
     if (backend or backend_on(messages.device)) == "torch_scatter":
         offsets = graph.receiver_offsets.expand(*messages.shape[:-2], -1)
         return segment_csr(messages, offsets, reduce="sum")
-    total = messages.new_zeros(*messages.shape[:-2], graph.num_receivers, messages.shape[-1])
-    return total.index_add_(-2, graph.receivers, messages)
+    return _IndexAdd.apply(messages, graph.receivers, graph.num_receivers)
+
+
+class _IndexAdd(torch.autograd.Function):
+    """Torch's own `index_add` without the messages, which it would keep for a gradient that needs none of them."""
+
+    @staticmethod
+    def forward(ctx: Any, messages: Tensor, receivers: Tensor, num_receivers: int) -> Tensor:
+        ctx.save_for_backward(receivers)
+        total = messages.new_zeros(*messages.shape[:-2], num_receivers, messages.shape[-1])
+        return total.index_add_(-2, receivers, messages)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.index_select(-2, *ctx.saved_tensors), None, None
 
 
 def backend_on(device: torch.device) -> str:
     """Return torch_scatter where it was compiled for the device, which for a GPU needs a CUDA compiler."""
-    if segment_csr is None or (device.type != "cpu" and not _compiled_for_cuda()):
-        return "torch"
-    return "torch_scatter"
+    compiled = device.type == "cpu" or (device.type == "cuda" and _compiled_for_cuda())
+    return "torch_scatter" if segment_csr is not None and compiled else "torch"
 
 
 def _compiled_for_cuda() -> bool:

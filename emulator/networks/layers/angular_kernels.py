@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import WEIGHT
-from emulator.networks.layers.constants import constant
+from emulator.networks.layers.constants import constant, without_autocast
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 
@@ -165,6 +165,8 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dense: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
         ctx.transpose = transpose
+        if dense.is_meta:  # where memory is counted, and torch has no sparse product
+            return dense.new_empty(matrix.shape[0], dense.shape[1])
         return matrix @ dense
 
     @staticmethod
@@ -174,7 +176,7 @@ class _Product(torch.autograd.Function):
 
 def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
     dense = dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense
-    with torch.autocast(dense.device.type, enabled=False):
+    with without_autocast(dense):
         return _Product.apply(dense.contiguous(), *matrix.pair(dense.dtype))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ def constant(values: NDArray[Any]) -> nn.Buffer:
     """Return an array that moves with its module and is no part of its state, floats in single precision."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     return nn.Buffer(tensor.float() if tensor.is_floating_point() else tensor, persistent=False)
+
+
+def without_autocast(values: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which no precision is lowered on the device of the values; `meta` has none to lower."""
+    return nullcontext() if values.is_meta else torch.autocast(values.device.type, enabled=False)
 
 
 class GraphBuffers(nn.Module):

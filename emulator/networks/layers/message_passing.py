@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from emulator.networks.layers.cartesian_winds import CartesianWinds
@@ -12,6 +13,7 @@ from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.mlp import zeroed
 from graphs.edges.build import GraphConfig, build_graphs, default_config
+from graphs.edges.estimate import estimate
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
@@ -62,4 +64,16 @@ def data_graph(config: GraphConfig | None, mesh: Mesh, graphs: ModelGraphs | Non
             "The textbook graph networks pass messages between the nodes of the data themselves, but graph.mesh asks "
             f"for a mesh of kind {config.mesh.kind}. Leave out graph.mesh, or use kind: gnn."
         )
-    return (graphs or build_graphs(config or default_config(mesh), mesh)).processor
+    return (graphs or graphs_on(mesh, config)).processor
+
+
+def graphs_on(mesh: Mesh, config: GraphConfig | None) -> ModelGraphs:
+    """Return the graphs of a configuration on the mesh of the data, by default of the mesh's own.
+
+    Raises MeshcastError where they alone cannot fit in memory.
+    """
+    config = config or default_config(mesh)
+    if mesh.domain.kind == "sphere":  # the mesh of a limited area is trimmed to what the area reaches
+        estimate(config, mesh.num_nodes).refuse_too_large()
+    with torch.device("cpu"):  # also where a network is built on `meta`: edges follow from content
+        return build_graphs(config, mesh)

@@ -39,7 +39,8 @@ class Surroundings(nn.Module):
     def __init__(self, mesh: Mesh, radius: int, winds: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
         if mesh.domain.kind == "ring" or mesh.structured:
-            senders = surroundings(mesh, radius)[0].T.numpy()  # [node, position]
+            with torch.device("cpu"):  # also where the network is built on `meta`
+                senders = surroundings(mesh, radius)[0].T.numpy()  # [node, position]
             moments = None
             self.num_received = senders.shape[1]
         else:

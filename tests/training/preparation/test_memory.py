@@ -8,22 +8,26 @@ import pytest
 import torch
 from torch import nn
 
+from emulator.networks.cnn import CNNConfig
 from emulator.networks.config import NetworkConfig
 from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.networks.ffnn import FFNNConfig
+from emulator.networks.fno import FNOConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
-from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.processors import InteractionLayer
 from emulator.networks.lstm import LSTMConfig
+from emulator.networks.structured import StructuredConfig
 from emulator.networks.transformer import TransformerConfig
+from emulator.networks.unet import UNetConfig
 from graphs import available_memory
-from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
+from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
+from graphs.meshes.gaussian import gaussian
+from graphs.meshes.grids import GaussianGrid
 from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.ring import ring
 from training.experiment import TrainingConfig
@@ -55,23 +59,6 @@ def bytes_kept(config: NetworkConfig, mesh: Mesh, history: int) -> int:
     return 4 * 8 * least_numbers(config, mesh, history)[1]
 
 
-def test_what_is_refused_is_no_more_than_a_layer_really_keeps() -> None:
-    config, kept = network(2), 0
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal kept
-        kept += tensor.nbytes
-        return tensor
-
-    mesh = icosphere(2)
-    graph = GraphBuffers(build_graphs(GraphConfig(MultiMeshEdges()), mesh).processor).graph
-    layer = InteractionLayer(16, graph.edge_features.shape[1], 8)
-    latent = torch.zeros(8, mesh.num_nodes, 16, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        layer(graph, latent, latent)
-    assert bytes_kept(config, mesh, 1) / 2 <= kept  # of one of two layers
-
-
 def test_half_precision_keeps_half_and_a_longer_loss_more(monkeypatch: pytest.MonkeyPatch) -> None:
     amounts: list[int] = []
     config, mesh = network(3), icosphere(2)
@@ -82,31 +69,50 @@ def test_half_precision_keeps_half_and_a_longer_loss_more(monkeypatch: pytest.Mo
     assert amounts[1::2] == [whole, whole // 2, 4 * whole]
 
 
+SIZES = {"num_layers": 2, "latent_size": 16, "hidden_size": 8}
 NETWORKS = {
     "feed-forward": FFNNConfig(width=8),
+    "local feed-forward": FFNNConfig(scope="local", width=8),
     "whole lstm": LSTMConfig(scope="whole", width=8),
     "lstm": LSTMConfig(width=8, num_layers=2),
     "transformer": TransformerConfig(width=8, num_layers=2, patch=2),
     "graph convolution": GraphConvolutionConfig(width=8, num_layers=3),
     "interaction network": InteractionNetworkConfig(width=8, num_layers=2),
+    "gnn": GNNConfig(processor=ProcessorConfig(**SIZES)),
+    "gnn of interactions": GNNConfig(processor=ProcessorConfig(kind="interaction", **SIZES)),
+    "gnn on a mesh": network(1),
+    "cnn": CNNConfig(width=8, num_layers=2),
+    "unet": UNetConfig(width=8, num_levels=1),
+    "fno": FNOConfig(width=8, num_layers=2, modes=4),
 }
+MESHES = {"ring": ring(32), "icosphere": icosphere(2), "gaussian": gaussian(4)}
 
 
+@pytest.mark.parametrize("mesh", MESHES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_refused_of_a_network_is_no_more_than_it_really_keeps(name: str) -> None:
-    kept: dict[int, int] = {}
+def test_what_is_counted_of_a_network_is_what_it_really_keeps(name: str, mesh: str) -> None:
+    config, nodes = NETWORKS[name], MESHES[mesh]
+    if name == "gnn on a mesh" and mesh == "ring":
+        pytest.skip("an icosphere carries no messages of a ring")
+    if isinstance(config, StructuredConfig) and mesh == "icosphere":
+        config = replace(config, grid=GaussianGrid(number=4))
+    network, kept = config.build(FeatureLayout(3, 1, 0, 3, 1), nodes), []
+    for batch in (8, 16):
+        storages: dict[int, int] = {}
 
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.nbytes
-        return tensor
+        def count(tensor: torch.Tensor, storages: dict[int, int] = storages) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
 
-    mesh, layout = icosphere(2), FeatureLayout(3, 1, 0, 3, 1)
-    network, features = NETWORKS[name].build(layout, mesh), torch.randn(8, mesh.num_nodes, 3)
-    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        network(features)
-    really = sum(size for place, size in kept.items() if place not in weights)
-    assert 0.02 * really < bytes_kept(NETWORKS[name], mesh, 3) <= really
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            network(torch.randn(batch, nodes.num_nodes, 3))
+        kept.append(sum(storages.values()))
+    really = kept[1] - kept[0]
+    if isinstance(config, LSTMConfig):  # on a CPU a fused kernel keeps a workspace of its own
+        assert 0.02 * really < bytes_kept(config, nodes, 3) <= really
+    else:
+        assert bytes_kept(config, nodes, 3) == really
 
 
 @pytest.mark.parametrize("config", [LSTMConfig(scope="whole", width=50), FFNNConfig(width=50)])
@@ -126,11 +132,6 @@ def test_a_network_with_too_large_an_update_is_refused(monkeypatch: pytest.Monke
     refuse_too_large_network(NETWORKS["transformer"], icosphere(2), 2, TRAINING)
     with pytest.raises(MeshcastError, match=r"update of 800000 samples on 162 nodes"):
         refuse_too_large_network(NETWORKS["transformer"], icosphere(2), 2, replace(TRAINING, batch_size=800_000))
-
-
-def test_a_ring_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(available_memory, "available_memory", lambda: 1)
-    refuse_too_large_network(GNNConfig(), ring(64), 1, TRAINING)
 
 
 class UnforeseenNetwork(nn.Module):
