@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from graphs.atomic_file import atomic_file
 from graphs.edges.edge_features import arc_lengths, edge_features
 from graphs.errors import MeshcastError
-from graphs.geometry import tangent_displacement, to_latlon
+from graphs.geometry import Array, tangent_displacement, to_latlon
 from graphs.graph import Graph, ModelGraphs, ends
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-from graphs.meshes.icosphere import recognised
-from graphs.meshes.latlon import grid_axes, latlon
-from graphs.meshes.points import points
-from graphs.meshes.ring import ring
+from graphs.meshes.points import mesh_at
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -33,11 +29,7 @@ MESH_ARRAYS = ("positions", "areas", "faces", "boundary")  # the last two where 
 
 
 class StoredGraphs(NamedTuple):
-    """A mesh with the graphs on it.
-
-    mesh: where the data live.
-    graphs: None where only a mesh was stored.
-    """
+    """The mesh where data live, and the graphs of a network on it; None where only a mesh was stored."""
 
     mesh: Mesh
     graphs: ModelGraphs | None = None
@@ -89,12 +81,8 @@ def pack(mesh: Mesh, graphs: ModelGraphs | None = None) -> tuple[dict[str, Tenso
         for array in MESH_ARRAYS:
             if (values := getattr(nodes, array)) is not None:
                 arrays[f"graphs.{name}.{array}"] = torch.tensor(values)  # a copy: no two names share memory
-        metadata["meshes"][name] = {
-            "kind": nodes.domain.kind,
-            "size": nodes.domain.size,
-            "shape": list(nodes.shape),
-            "levels": list(nodes.levels),
-        }
+        domain = {"kind": nodes.domain.kind, "size": nodes.domain.size}
+        metadata["meshes"][name] = {**domain, "shape": list(nodes.shape), "levels": list(nodes.levels)}
     for name, graph in (graphs.named() if graphs else {}).items():
         arrays[f"graphs.{name}.edge_index"] = graph.edge_index.cpu().clone().contiguous()
         arrays[f"graphs.{name}.edge_features"] = graph.edge_features.cpu().clone().contiguous()
@@ -146,7 +134,6 @@ def to_heterodata(mesh: Mesh, graphs: ModelGraphs) -> HeteroData:
     Nodes `data` and `hidden`: `x` (latitude, longitude) [radians] float32, `area_weight` [node, 1] relative to the
     largest; a ring lies on the equator. Edges `(source, to, target)`: `edge_index` int32, `edge_length` [edge, 1] and
     `edge_dirs` [edge, 2] over their standard deviation, as anemoi's EdgeLength and EdgeDirection with norm unit-std.
-    What anemoi has no name for (`domain_kind`, `domain_size`, `shape`) stands beside.
     """
     from torch_geometric.data import HeteroData
 
@@ -197,21 +184,9 @@ def _mesh_from(nodes: Any, name: str) -> Mesh:
         raise MeshcastError(f"The nodes {name!r} need x of shape [node, 2], latitude and longitude in radians.")
     latitude, longitude = np.degrees(nodes.x.cpu().numpy().astype(np.float64)).T
     latitude = np.clip(latitude, -90.0, 90.0)  # π / 2 in float32 lies beyond the pole
-    kind = getattr(nodes, "domain_kind", None)
-    size = float(getattr(nodes, "domain_size", EARTH_RADIUS))
-    whole = None if kind is None else kind == "sphere"
-    if kind == "ring":
-        mesh = ring(latitude.size, size)
-        if np.abs((mesh.longitudes - longitude + 180.0) % 360.0 - 180.0).max() > 1e-3:
-            raise MeshcastError(f"The nodes {name!r} say they are a ring, but are not evenly spaced around it.")
-        return mesh
-    if (axes := grid_axes(latitude, longitude)) is not None:
-        mesh = latlon(*axes, periodic=whole, radius=size)
-    elif kind in (None, "sphere") and (sphere := recognised(latitude, longitude, size)) is not None:
-        mesh = sphere
-    else:
-        areas = nodes.area_weight.cpu().numpy() if "area_weight" in nodes else None
-        mesh = points(latitude, longitude, whole, size, areas)
+    areas = nodes.area_weight.cpu().numpy() if "area_weight" in nodes else None
+    kind, size = getattr(nodes, "domain_kind", None), float(getattr(nodes, "domain_size", EARTH_RADIUS))
+    mesh = mesh_at(latitude, longitude, kind, size, areas)
     if "face" in nodes:
         mesh = replace(mesh, faces=nodes.face.cpu().numpy().T.astype(np.int64), levels=tuple(nodes.levels))
     if "boundary" in nodes:
@@ -219,12 +194,11 @@ def _mesh_from(nodes: Any, name: str) -> Mesh:
     return mesh
 
 
-def _on_sphere(mesh: Mesh) -> NDArray[np.float64]:
-    """Return positions [node, 3]; a ring becomes the equator."""
-    return np.pad(mesh.positions, ((0, 0), (0, 3 - mesh.positions.shape[1])))
+def _on_sphere(mesh: Mesh) -> Array:
+    return np.pad(mesh.positions, ((0, 0), (0, 3 - mesh.positions.shape[1])))  # a ring becomes the equator
 
 
-def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> NDArray[np.float64]:
+def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> Array:
     """Return unit vectors [edge, 2] from receiver to sender, in the receiver's tangent plane.
 
     As anemoi-graphs 0.9.8: rotate the receiver to the north pole along its meridian and read off the sender's (x, y)
@@ -240,7 +214,7 @@ def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> ND
     return np.stack([turn.real, turn.imag], axis=1)
 
 
-def _unit_std(values: NDArray[np.float64]) -> Tensor:
+def _unit_std(values: Array) -> Tensor:
     tensor = torch.from_numpy(values)
     std = float(tensor.std()) if tensor.numel() > 1 else 0.0
     # Equal lengths have a std of rounding errors only; anemoi too leaves those as they are.

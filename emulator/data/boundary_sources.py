@@ -18,7 +18,7 @@ from emulator.foundation.time_step import TimeStep
 from emulator.state import State
 from emulator.task import Task, wind_pairs
 from graphs.errors import MeshcastError
-from graphs.interpolation.bilinear import bilinear
+from graphs.interpolation.interpolate import bilinear
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import trim
 

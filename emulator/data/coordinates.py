@@ -12,12 +12,8 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from emulator.foundation.time_step import TimeStep
-from graphs.errors import MeshcastError
 from graphs.mesh import EARTH_RADIUS, Mesh
-from graphs.meshes.icosphere import recognised
-from graphs.meshes.latlon import grid_axes, latlon
-from graphs.meshes.points import points
-from graphs.meshes.ring import ring
+from graphs.meshes.points import mesh_at
 
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any grid here
 
@@ -30,21 +26,12 @@ def mesh_from_coordinates(
     description: the JSON that was stored with the mesh, or None. It says whether the nodes are a ring, and the size; on
     the sphere the structure is read off the coordinates, so that a part of a stored grid is a mesh of its own.
     """
-    latitudes, longitudes = np.asarray(latitudes, np.float64), np.asarray(longitudes, np.float64)
     stored: dict[str, Any] = json.loads(description) if description else {}
-    kind = stored.get("domain", {}).get("kind")
-    size = float(stored.get("domain", {}).get("size", EARTH_RADIUS))
-    if kind == "ring":
-        expected = np.arange(len(longitudes)) * 360.0 / len(longitudes)
-        if not np.allclose((longitudes - expected + 180.0) % 360.0, 180.0, atol=1e-3):
-            raise MeshcastError("A part of a ring is no ring: read all its cells, without `area` or `thinning`.")
-        return ring(len(longitudes), size)
-    if (axes := grid_axes(latitudes, longitudes)) is not None:
-        return latlon(*axes, radius=size)
-    if (whole_icosphere := recognised(latitudes, longitudes, size)) is not None:
-        return whole_icosphere
-    whole = kind == "sphere" if kind and math.prod(stored["shape"]) == len(latitudes) else None
-    return points(latitudes, longitudes, whole_sphere=whole, radius=size)
+    domain = stored.get("domain", {})
+    kind, size = domain.get("kind"), float(domain.get("size", EARTH_RADIUS))
+    if kind != "ring" and math.prod(stored.get("shape", ())) != len(latitudes):
+        kind = None
+    return mesh_at(np.asarray(latitudes, np.float64), np.asarray(longitudes, np.float64), kind, size)
 
 
 def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
@@ -59,11 +46,7 @@ def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
 
 def mesh_to_json(mesh: Mesh) -> str:
     """Return what coordinates do not say of a mesh: its domain, shape, levels and boundary nodes."""
-    about: dict[str, Any] = {
-        "domain": asdict(mesh.domain),
-        "shape": list(mesh.shape),
-        "levels": list(mesh.levels),
-    }
+    about = {"domain": asdict(mesh.domain), "shape": list(mesh.shape), "levels": list(mesh.levels)}
     if mesh.boundary is not None:
         about["boundary"] = np.flatnonzero(mesh.boundary).tolist()
     return json.dumps(about)

@@ -1,4 +1,4 @@
-"""From a configuration to the graphs of a network."""
+"""From a configuration to the graphs of a network, and how large they will be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from graphs.available_memory import refuse_too_large
+from graphs.available_memory import readable, refuse_too_large
 from graphs.edges.connect import (
     BYTES_PER_EDGE,
     containing_triangle,
@@ -27,7 +27,7 @@ from graphs.graph import Graph, ModelGraphs
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GridConfig
-from graphs.meshes.icosphere import IcosphereMesh, icosphere, trim
+from graphs.meshes.icosphere import IcosphereMesh, check_level, icosphere, memory_estimate, num_nodes, trim
 from graphs.meshes.stretched import StretchedMesh, stretched
 from graphs.triangulation import face_sides
 
@@ -85,6 +85,7 @@ EdgeConfig = Annotated[HopEdges | StencilEdges | NearestEdges | RadiusEdges | Mu
 LinkConfig = Annotated[TriangleEdges | NearestEdges | RadiusEdges, ByKind]
 MeshConfig = Annotated[IcosphereMesh | StretchedMesh, ByKind]
 
+DEGREE = 6  # edges a node where only the mesh knows better: the sides of its triangles
 STRETCHED = 1.5  # longest side over shortest beyond which a mesh is; an icosphere's are below 1.2
 ENCODER_REACH = 0.6  # of the longest side of a triangle; its corners are at most 0.58 sides from any point inside
 
@@ -261,3 +262,58 @@ def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, wei
     if weights is not None:
         features, names = torch.cat([features, weights[:, None]], dim=1), (*names, "weight")
     return Graph.sorted(edge_index, features, senders.num_nodes, receivers.num_nodes, names)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What graphs will need.
+
+    num_nodes: of the mesh where messages pass.
+    num_edges: of all graphs, about.
+    num_bytes: of memory at the peak of building.
+    """
+
+    num_nodes: int
+    num_edges: int
+    num_bytes: int
+
+    def describe(self) -> str:
+        """Return the estimate in a sentence."""
+        return (
+            f"To build: about {self.num_nodes:,} nodes and {self.num_edges:,} edges, "
+            f"{readable(self.num_bytes)} of memory at the peak."
+        )
+
+    def refuse_too_large(self) -> None:
+        """Raise MeshcastError where less memory is left than the peak takes."""
+        refuse_too_large(
+            self.num_bytes,
+            f"A graph of about {self.num_nodes:,} nodes and {self.num_edges:,} edges",
+            "Choose a lower level, or fewer edges.",
+        )
+
+
+def estimate(config: GraphConfig, num_grid_points: int) -> Estimate:
+    """Return nodes, edges and memory of the graphs of a configuration, on data of so many points over the whole domain.
+
+    Raises MeshcastError where the configuration names a level that no icosphere has.
+    """
+    nodes, mesh_bytes, links = num_grid_points, 0, 0
+    if isinstance(config.mesh, IcosphereMesh):
+        check_level(config.mesh.level)
+        nodes, mesh_bytes = num_nodes(config.mesh.level), memory_estimate(config.mesh.level)
+        # a grid point reaches 1.3 nodes within 0.6 sides, on average, and three corners send to it
+        links = max(4 * num_grid_points // 3, nodes) + 3 * num_grid_points
+    match config.processor:
+        case HopEdges():
+            degree = 2 * len(config.processor.hops)
+        case StencilEdges():
+            degree = (2 * config.processor.radius + 1) ** 2
+        case NearestEdges():
+            degree = config.processor.neighbours
+        case MultiMeshEdges():
+            degree = 8  # 80 · 4^level edges over 10 · 4^level nodes
+        case _:
+            degree = DEGREE
+    edges = degree * nodes + links
+    return Estimate(nodes, edges, mesh_bytes + BYTES_PER_EDGE * edges)

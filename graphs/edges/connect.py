@@ -20,8 +20,7 @@ from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames
 from graphs.graph import Graph
 from graphs.mesh import Mesh
-from graphs.meshes.icosphere import faces_by_level, is_icosphere
-from graphs.meshes.nested_levels import sides_by_level
+from graphs.meshes.icosphere import faces_by_level, is_icosphere, sides_by_level
 
 ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
 BYTES_PER_EDGE = 250  # while features are computed, measured with five million edges

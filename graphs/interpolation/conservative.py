@@ -8,15 +8,8 @@ from scipy.sparse import coo_array, csr_array, kron
 from scipy.spatial import cKDTree
 
 from graphs.geometry import Array, to_xyz
-from graphs.interpolation.weights import (
-    Index,
-    Interpolation,
-    axes_of,
-    refuse_outside,
-    refuse_rings,
-    rows_to_one,
-    sparse,
-)
+from graphs.interpolation import weights
+from graphs.interpolation.weights import Index, Interpolation, axes_of, sparse
 from graphs.mesh import Mesh
 from graphs.meshes.healpix import healpix
 from graphs.meshes.latlon import latitude_bounds
@@ -35,13 +28,13 @@ def conservative(source: Mesh, target: Mesh) -> Interpolation:
     some per cent, the integral by at most a thousandth of the field's standard deviation.
     Raises MeshcastError where a limited area does not reach a target cell.
     """
-    refuse_rings(source, target)
+    weights.refuse_rings(source, target)
     overlap = _exact_overlap(source, target) if source.structured and target.structured else _sampled(source, target)
     reached = np.asarray(overlap.sum(axis=1)).ravel()
-    refuse_outside(np.flatnonzero(reached <= 0), source, target)
+    weights.refuse_outside(np.flatnonzero(reached <= 0), source, target)
     if source.domain.kind == target.domain.kind == "sphere":
         overlap = _balance(overlap, target.areas, source.areas)
-    return Interpolation(source, target, rows_to_one(overlap), "conservative")
+    return Interpolation(source, target, weights.rows_to_one(overlap), "conservative")
 
 
 def _exact_overlap(source: Mesh, target: Mesh) -> csr_array:

@@ -15,8 +15,7 @@ from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral, reduced_gaussian
 from graphs.meshes.healpix import healpix
-from graphs.meshes.icon import icon
-from graphs.meshes.icosphere import IcosphereMesh, icosphere, num_nodes
+from graphs.meshes.icosphere import IcosphereMesh, icon, icosphere, num_nodes
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 

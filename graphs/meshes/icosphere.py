@@ -1,4 +1,4 @@
-"""The refined icosahedron: nearly even nodes on the sphere, in nested levels.
+"""The refined icosahedron: nearly even nodes on the sphere, in nested levels; its triangles' centres; cut-outs of it.
 
 Level 0 is the icosahedron; each level cuts every triangle of the one before into four at its edges' midpoints, moved
 out to the sphere (Baumgardner and Frederickson 1985, https://doi.org/10.1137/0722066). A face's centre lies at each
@@ -14,15 +14,18 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, to_xyz
+from graphs.geometry import Array, to_xyz, triangle_areas
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-from graphs.triangulation import Faces, voronoi_areas
+from graphs.triangulation import Faces, face_sides, voronoi_areas
 
 BYTES_PER_NODE = 700  # peak while areas are computed, measured at levels 7 and 8
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any mesh here
+SIDE = 1.1071487177940904  # [radians] of an icosahedron: arctan 2
+REACH = 1.3  # sides of level n span 1 to 1.195 · SIDE / 2ⁿ, second neighbours more than 1.35, at levels 0 to 6
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,8 @@ def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
     Raises MeshcastError where the memory left is too little.
     """
     check_level(level)
-    refuse_too_large(
-        memory_estimate(int(level)),
-        f"An icosphere of level {level}, {num_nodes(int(level)):,} nodes,",
-        "Choose a lower level; each has a quarter of the nodes.",
-    )
+    what = f"An icosphere of level {level}, {num_nodes(int(level)):,} nodes,"
+    refuse_too_large(memory_estimate(int(level)), what, "Choose a lower level; each has a quarter of the nodes.")
     positions, faces, levels = _refined(level)
     cells = voronoi_areas(positions, faces)
     domain = Domain("sphere", float(radius))
@@ -79,7 +79,7 @@ def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EART
     radius: of the sphere [m].
     """
     latitude, longitude = np.asarray(latitudes, np.float64).ravel(), np.asarray(longitudes, np.float64).ravel()
-    level = level_of(latitude.size)
+    level = _level_of(latitude.size)
     if level is None or longitude.size != latitude.size:
         return None
     for depth in (min(level, 2), level):  # the first nodes tell most other meshes before all are built
@@ -90,15 +90,14 @@ def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EART
     return icosphere(level, radius)
 
 
-def level_of(count: int) -> int | None:
-    """Return the level that has `count` nodes, or None."""
+def _level_of(count: int) -> int | None:
     level = next(level for level in range(32) if num_nodes(level) >= count)
     return level if num_nodes(level) == count else None
 
 
 def is_icosphere(mesh: Mesh) -> bool:
     """Return whether faces and levels of a mesh are those of an icosphere, in its own order."""
-    level = level_of(mesh.num_nodes)
+    level = _level_of(mesh.num_nodes)
     return (
         level is not None
         and mesh.faces is not None
@@ -108,21 +107,53 @@ def is_icosphere(mesh: Mesh) -> bool:
 
 
 def faces_by_level(mesh: Mesh) -> list[Faces]:
-    """Return the faces [face, 3] of every level of an icosphere, coarsest first.
-
-    Raises MeshcastError where the mesh is none.
-    """
-    if not is_icosphere(mesh):
-        raise MeshcastError(
-            f"Levels belong to an icosphere, but this is a {mesh.describe()} without them. Use kind: nearest or "
-            "radius, or put messages on a mesh of their own: mesh: {kind: icosphere, level: 4}."
-        )
+    """Return the faces [face, 3] of every level of an icosphere, coarsest first."""
     assert mesh.faces is not None
     levels = [mesh.faces]
     while len(levels[0]) > 20:
         children = levels[0].reshape(-1, 4, 3)
         levels.insert(0, np.ascontiguousarray(children[:, [0, 1, 2], 0]))  # child k holds its parent's corner k first
     return levels
+
+
+def side_length(level: int) -> float:
+    """Return the shortest side of a level of an icosphere [radians]; the longest are 1.195 times as long."""
+    return SIDE / 2**level
+
+
+def sides_by_level(mesh: Mesh) -> list[NDArray[np.int64]]:
+    """Return the pairs of neighbours [pair, 2] of every level, coarsest first, of a window or a stretched mesh.
+
+    Neighbours of level n are its nodes one side of level n apart; those of the whole mesh, last, are besides the
+    corners of its faces, so that a stretched mesh is joined where its levels meet. `mesh.levels` begins at level 0.
+    Raises MeshcastError where the mesh has no levels.
+    """
+    if mesh.faces is None or not mesh.levels:
+        raise MeshcastError(
+            f"Levels belong to an icosphere or a part of one, but this is a {mesh.describe()} without them. Use kind: "
+            "nearest or radius, or put messages on a mesh of their own: mesh: {kind: icosphere, level: 4}."
+        )
+    levels = []
+    for level, count in enumerate(mesh.levels):
+        chord = 2.0 * np.sin(REACH * side_length(level) / 2.0)
+        levels.append(cKDTree(mesh.positions[:count]).query_pairs(chord, output_type="ndarray").astype(np.int64))
+    levels[-1] = np.unique(np.concatenate([levels[-1], np.sort(face_sides(mesh.faces), axis=1)]), axis=0)
+    return levels
+
+
+def icon(level: int, radius: float = EARTH_RADIUS) -> Mesh:
+    """Return the circumcentres of the 20 · 4^level triangles of an icosphere; areas are the triangles'.
+
+    As the cells of ICON's grids R1B`level` (Zängl et al. 2015, https://doi.org/10.1002/qj.2378), but turned so that
+    one lies on each pole, and without the optimisation that evens them out.
+    """
+    sphere = icosphere(level, radius)
+    assert sphere.faces is not None
+    a, b, c = np.moveaxis(sphere.positions[sphere.faces], 1, 0)
+    centres = np.cross(b - a, c - a)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    areas = triangle_areas(a, b, c)
+    return Mesh(centres, areas / areas.sum(), (len(areas),), Domain("sphere", float(radius)))
 
 
 def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:

@@ -1,4 +1,4 @@
-"""Any set of points on the sphere: reduced grids, stations, other people's meshes."""
+"""Nodes at given places: any set of points on the sphere, and the meshes known again by where their nodes lie."""
 
 from __future__ import annotations
 
@@ -9,9 +9,42 @@ from scipy.spatial import ConvexHull, QhullError, SphericalVoronoi, cKDTree
 from graphs.errors import MeshcastError
 from graphs.geometry import Array, to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
+from graphs.meshes.icosphere import recognised
+from graphs.meshes.latlon import grid_axes, latlon
+from graphs.meshes.ring import ring
 from graphs.triangulation import delaunay, voronoi_areas
 
 SAME_PLACE = 1e-7  # [radians], 0.6 m on Earth: below the resolution of float32 degrees
+
+
+def mesh_at(
+    latitudes: Array,
+    longitudes: Array,
+    kind: str | None = None,
+    size: float = EARTH_RADIUS,
+    areas: ArrayLike | None = None,
+) -> Mesh:
+    """Return the mesh with nodes at these places [node, degrees]: a ring, a grid, an icosphere or points.
+
+    Coordinates may be off as far as float32 is.
+
+    kind, size: of the domain; where the kind is None, the sphere or a part of it, judged by the nodes.
+    areas: [node] in any unit, where they are known, for points.
+    """
+    if kind == "ring":
+        mesh = ring(len(longitudes), size)
+        if np.abs((mesh.longitudes - longitudes + 180.0) % 360.0 - 180.0).max() > 1e-3:
+            raise MeshcastError(
+                "The nodes should be a ring, but are not evenly spaced around it; a part of a ring is none. Read all "
+                "its cells, without `area` or `thinning`."
+            )
+        return mesh
+    whole = None if kind is None else kind == "sphere"
+    if (axes := grid_axes(latitudes, longitudes)) is not None:
+        return latlon(*axes, periodic=whole, radius=size)
+    if whole is not False and (sphere := recognised(latitudes, longitudes, size)) is not None:
+        return sphere
+    return points(latitudes, longitudes, whole, size, areas)
 
 
 def points(

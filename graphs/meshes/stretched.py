@@ -10,8 +10,7 @@ import numpy as np
 from graphs.errors import MeshcastError
 from graphs.geometry import great_circle_distance, to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-from graphs.meshes.icosphere import icosphere
-from graphs.meshes.nested_levels import side_length
+from graphs.meshes.icosphere import icosphere, side_length
 from graphs.triangulation import delaunay, voronoi_areas
 
 TRANSITION = 2.0  # sides of a level that it reaches beyond the next finer one

@@ -30,8 +30,7 @@ def graph(
 
     Example: meshcast graph ring-advection --picture graph.png
     """
-    from graphs.edges.build import build_graphs
-    from graphs.edges.estimate import estimate
+    from graphs.edges.build import build_graphs, estimate
     from graphs.edges.summary import describe, summary
     from graphs.storage import save
     from meshcast.console import out, print_json, say

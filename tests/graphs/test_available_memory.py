@@ -13,9 +13,9 @@ from graphs.edges.build import (
     RadiusEdges,
     StencilEdges,
     build_graphs,
+    estimate,
 )
 from graphs.edges.connect import within
-from graphs.edges.estimate import estimate
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon

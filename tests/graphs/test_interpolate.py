@@ -6,9 +6,8 @@ import torch
 
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames
-from graphs.interpolation.bilinear import bilinear, nearest
 from graphs.interpolation.conservative import conservative
-from graphs.interpolation.interpolate import interpolation
+from graphs.interpolation.interpolate import bilinear, interpolation, nearest
 from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral

@@ -18,8 +18,8 @@ from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
 from emulator.task import Task
 from graphs.errors import MeshcastError
-from graphs.interpolation.bilinear import bilinear
 from graphs.interpolation.conservative import conservative
+from graphs.interpolation.interpolate import bilinear
 from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
 from inference.scores.flow import winds

@@ -12,8 +12,7 @@ from emulator.networks.layers.cartesian_winds import CartesianWinds
 from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.mlp import zeroed
-from graphs.edges.build import GraphConfig, build_graphs, default_config
-from graphs.edges.estimate import estimate
+from graphs.edges.build import GraphConfig, build_graphs, default_config, estimate
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh

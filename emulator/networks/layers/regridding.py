@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from emulator.networks.layers.constants import constant
 from graphs.geometry import parallel_transport
-from graphs.interpolation.bilinear import bilinear
+from graphs.interpolation.interpolate import bilinear
 from graphs.mesh import Mesh
 
 

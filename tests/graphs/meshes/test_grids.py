@@ -20,8 +20,7 @@ from graphs.meshes.grids import (
     planned,
 )
 from graphs.meshes.healpix import healpix
-from graphs.meshes.icon import icon
-from graphs.meshes.icosphere import IcosphereMesh, icosphere
+from graphs.meshes.icosphere import IcosphereMesh, icon, icosphere
 from graphs.meshes.points import points
 from graphs.triangulation import delaunay, voronoi_areas
 

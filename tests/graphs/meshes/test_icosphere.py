@@ -146,8 +146,3 @@ def test_a_level_that_does_not_fit_is_refused_before_it_is_built() -> None:
 
 def test_the_estimate_of_memory_grows_fourfold() -> None:
     assert module.memory_estimate(7) / module.memory_estimate(6) == pytest.approx(4, rel=1e-3)
-
-
-def test_levels_of_other_meshes_are_refused_with_advice() -> None:
-    with pytest.raises(MeshcastError, match=r"mesh: \{kind: icosphere, level: 4\}"):
-        faces_by_level(latlon([0.0, 10.0], [0.0, 10.0]))
