@@ -21,6 +21,7 @@ def graph(
         Path | None, typer.Option("--output", "-o", help="Save the graphs here, ending in .safetensors.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(help="Draw the graphs here, ending in .png.")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A file with FORMATS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
     """Build the graphs of an experiment, say what they are, draw and save them.
@@ -30,11 +31,13 @@ def graph(
 
     Example: meshcast graph ring-advection --picture graph.png
     """
+    from emulator.plugins import load_plugins
     from graphs.edges.build import build_graphs, estimate
     from graphs.edges.summary import describe, summary
     from graphs.storage import save
     from meshcast.console import out, print_json, say
 
+    load_plugins(plugin or [])
     for target, ending in ((output, ".safetensors"), (picture, ".png")):
         if target is not None:
             _refuse(target, ending)

@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 
 from emulator.data.files import read_files
+from emulator.data.formats import FORMATS
 from emulator.data.sources import open_fields
 from graphs.storage import load as load_graphs
 from inference.scores.metrics import METRICS
@@ -110,6 +111,13 @@ def test_people_get_tables_and_pages(ring_world):
     assert "ring of 24 nodes" in done("inspect", "runs/ring").out
     assert "1 consecutive state" in done("inspect", "runs/ring", "--requirements").out
     assert "192 edges" in done("graph", "ring.yaml").out
+
+
+def test_graphs_are_drawn_for_data_in_a_format_of_a_plug_in(ring_world):
+    np.savetxt("wave.txt", np.zeros((4, 30)))
+    plugin = str(ROOT / "tests/plugins/text_format.py")
+    assert "240 edges" in done("graph", "ring.yaml", "data.train.source=wave.txt", "--plugin", plugin).out
+    FORMATS.pop("text")  # which other tests do not know
 
 
 def test_a_comparison_ranks_and_is_taken_up_again(ring_world):
