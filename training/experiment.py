@@ -153,7 +153,8 @@ class TrainingConfig:
     curriculum: in its place, shares of the updates and their unroll, in order: `[[0.8, 1], [0.2, 4]]`.
     num_workers: processes that load data; the result does not depend on it.
     threads: of PyTorch; by default one or all, whichever takes less time over a few batches, measured once a run and
-        kept. OMP_NUM_THREADS decides where it is set.
+        kept. OMP_NUM_THREADS decides where it is set. TensorFlow keeps those of the first run that uses it, as
+        of the first such row of a comparison.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
     """
 

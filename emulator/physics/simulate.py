@@ -27,6 +27,7 @@ from emulator.physics.sphere_simulation import (
     one_step,
     sphere_arrays,
     sphere_mesh,
+    sphere_solver,
     written_variables,
 )
 from graphs.errors import MeshcastError
@@ -142,14 +143,17 @@ def simulate(
 
     path = Path(config.output if output is None else output)
     check_output(path, overwrite)
-    with num_threads(threads_given(threads) or faster_threads(_one_step(config), notice)):
-        if isinstance(config, SimulationConfig):
+    given = threads_given(threads)
+    if isinstance(config, SimulationConfig):
+        task = solver(config).task
+        variables, time_step, start = task.variables, task.time_step, START
+        with num_threads(given or faster_threads(_one_step(config), notice)):
             values: NDArray[np.floating] = simulate_arrays(config, progress)[..., None]
-            task = solver(config).task
-            variables, time_step, start = task.variables, task.time_step, START
-        else:
-            values, variables = sphere_arrays(config, progress), written_variables(config)
-            time_step, start = TimeStep.parse(config.time_step), config.start_date
+    else:
+        on_sphere, variables = sphere_solver(config), written_variables(config)
+        time_step, start = TimeStep.parse(config.time_step), config.start_date
+        with num_threads(given or faster_threads(one_step(config, on_sphere), notice)):
+            values = sphere_arrays(config, progress, on_sphere)
     first = to_seconds(np.array([start], "datetime64[s]"))
     columns = {  # of values [trajectory, frame, node, variable]
         variable.name: (("number", "time", "cell"), values[..., column], {"units": variable.units})
@@ -172,10 +176,8 @@ def simulate(
     return path
 
 
-def _one_step(config: SimulationConfig | SphereSimulationConfig) -> Callable[[], object]:
-    """Return what takes a first step of a simulation, to measure its speed by."""
-    if isinstance(config, SphereSimulationConfig):
-        return one_step(config)
+def _one_step(config: SimulationConfig) -> Callable[[], object]:
+    """Return what takes a first step of a simulation on a ring, to measure its speed by."""
     emulator = solver(config)
     generator = torch.Generator().manual_seed(config.seed)
     u = initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)

@@ -133,13 +133,15 @@ def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
     return sphere_solver(config).task.variables + ground
 
 
-def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = None) -> NDArray[np.float32]:
+def sphere_arrays(
+    config: SphereSimulationConfig, progress: Progress | None = None, solver: SphereSolver | None = None
+) -> NDArray[np.float32]:
     """Return the frames [trajectory, frame, node, variable] of a simulation, variables as `written_variables` has them.
 
-    progress: called with the steps done and their total.
+    progress: called with the steps done and their total. solver: of the configuration, where it is built already.
     Raises MeshcastError where the solution is no longer finite.
     """
-    solver, mesh = sphere_solver(config), sphere_mesh(config.mesh)
+    solver, mesh = solver or sphere_solver(config), sphere_mesh(config.mesh)
     equation, sampler = solver.equation(), _Sampler(solver, mesh)
     starts = sphere_states(config.initial_states, equation, config.num_trajectories, config.seed)
     shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
@@ -164,9 +166,8 @@ def sphere_arrays(config: SphereSimulationConfig, progress: Progress | None = No
     return frames
 
 
-def one_step(config: SphereSimulationConfig) -> Callable[[], object]:
+def one_step(config: SphereSimulationConfig, solver: SphereSolver) -> Callable[[], object]:
     """Return what takes a first step of as many trajectories as are advanced at once, to measure its speed by."""
-    solver = sphere_solver(config)
     equation, count = solver.equation(), min(config.num_trajectories, TOGETHER)
     spectral = sphere_states(config.initial_states, equation, count, config.seed)
     tracers = _tracers_at_the_start(config, equation, count)

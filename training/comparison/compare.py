@@ -12,6 +12,7 @@ from emulator.baselines.climatology import ClimatologyConfig
 from emulator.build import TrainedEmulator, load_emulator
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
+from emulator.foundation.threads import num_threads
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.networks.keras_networks.tensorflow_library import refuse_absent
@@ -41,6 +42,7 @@ from training.comparison.tuning import Candidate, candidates, trials, with_chose
 from training.experiment import ExperimentConfig
 from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
+from training.runs.budget import threads_of_run
 from training.runs.study import Result, progress_of, refuse_several_devices, run_study
 
 __all__ = [
@@ -197,8 +199,11 @@ def _run(
 
 def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
     tables = plan.config.data.forcing_tables
-    seeds = tuple(forecast_from(seed, plan.test, plan.starts, tables, shared) for seed in row.seeds)
-    return replace(row, seeds=seeds)
+    seeds = []
+    for seed in row.seeds:
+        with num_threads(threads_of_run(seed.run, plan.config.results)):
+            seeds.append(forecast_from(seed, plan.test, plan.starts, tables, shared))
+    return replace(row, seeds=tuple(seeds))
 
 
 def _verified(rows: Sequence[Row], test: Fields) -> Verification:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +99,17 @@ def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None,
     if folder is not None:
         _add_to_budget(folder, threads=threads)
     return threads
+
+
+def threads_of_run(run: Mapping[str, Any] | None, results: Path | str) -> int:
+    """Return the threads that a finished run was configured with or has measured, else those of this process.
+
+    run: what a file in the folder `results` holds of it; None where nothing was run.
+    """
+    if run is None:
+        return torch.get_num_threads()
+    threads = threads_given(run["config"]["training"].get("threads"))
+    return threads or int(_budget(Path(results) / run["folder"]).get("threads", torch.get_num_threads()))
 
 
 def _budget(folder: Path) -> dict[str, Any]:

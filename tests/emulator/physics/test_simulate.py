@@ -12,13 +12,13 @@ import torch
 
 from emulator.data.sources import open_fields
 from emulator.foundation.configuration import load, resolve
-from emulator.foundation.threads import num_threads
 from emulator.physics.ring_equations import APEBENCH, Advection, Burgers, Difficulty
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate, simulate_arrays, solver
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh
+from tests.threads import assert_threads_given_or_measured
 
 SMALL = SimulationConfig(
     equation=Burgers(diffusivity=0.05),
@@ -118,21 +118,11 @@ def test_a_simulation_runs_on_the_threads_given_or_those_it_measures(
     config: SimulationConfig | SphereSimulationConfig,
     given: int | None,
 ) -> None:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    said: list[str] = []
-    seen: list[int] = []
-
-    def on_step(done: int, total: int) -> None:
-        seen.append(torch.get_num_threads())
-
-    with num_threads(4):
-        simulate(config, tmp_path / "a.zarr", progress=on_step, threads=given, notice=said.append)
-        assert torch.get_num_threads() == 4
-    if given is None:
-        (line,) = said
-        assert set(seen) == {4 if line.startswith("Running on all 4 threads") else 1}
-    else:
-        assert not said and set(seen) == {3}
+    assert_threads_given_or_measured(
+        monkeypatch,
+        given,
+        lambda on_step, notice: simulate(config, tmp_path / "a.zarr", False, on_step, given, notice),
+    )
 
 
 def test_a_simulation_is_configured_by_plain_values() -> None:

@@ -14,7 +14,6 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings
-from emulator.foundation.threads import num_threads
 from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.state import State
@@ -22,6 +21,7 @@ from emulator.task import Task
 from graphs.mesh import Mesh
 from inference.forecasts.write_forecast import ForecastOptions, write_forecast
 from tests.emulator.worlds import WAVES, starting_from, wave_fields
+from tests.threads import assert_threads_given_or_measured
 
 
 class Growing(nn.Module):
@@ -81,19 +81,9 @@ def test_a_forecast_runs_on_the_threads_given_or_those_it_measures(
     fields = wave_fields()
     initial = InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
     trained = TrainedEmulator("growing", Growing(fields.mesh), GNNConfig(), Statistics.of(fields, ("u",)))
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    said: list[str] = []
-    seen: list[int] = []
-
-    def on_step(step: int) -> None:
-        seen.append(torch.get_num_threads())
-
-    options = ForecastOptions(threads=given, guarded=False)
-    with num_threads(4):
-        write_forecast(trained, initial, Forcings(), 3, tmp_path / "forecast.nc", options, on_step, said.append)
-        assert torch.get_num_threads() == 4
-    if given is None:
-        (line,) = said
-        assert set(seen) == {4 if line.startswith("Running on all 4 threads") else 1}
-    else:
-        assert not said and set(seen) == {3}
+    options, output = ForecastOptions(threads=given, guarded=False), tmp_path / "forecast.nc"
+    assert_threads_given_or_measured(
+        monkeypatch,
+        given,
+        lambda on_step, notice: write_forecast(trained, initial, Forcings(), 3, output, options, on_step, notice),
+    )

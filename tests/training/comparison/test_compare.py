@@ -218,6 +218,21 @@ def test_a_row_that_fails_is_named_and_the_others_are_ranked(
     assert "half failed: seed 0: RuntimeError: singular matrix" in " ".join(finished.output.split())
 
 
+def test_forecasts_run_on_the_threads_of_their_run(
+    source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, forecast_from = [], comparing.forecast_from
+    monkeypatch.setattr(comparing, "threads_of_run", lambda run, results: 3 if run["label"] == "spectral" else 2)
+    monkeypatch.setattr(
+        comparing,
+        "forecast_from",
+        lambda seed, *given: seen.append((seed.label, torch.get_num_threads())) or forecast_from(seed, *given),
+    )
+    row = "rows={spectral: {emulator: {kind: plugin, name: spectral regression}}}"
+    compare(config_in(tmp_path, source, row), progress=False)
+    assert seen == [("spectral", 3), ("persistence", 2)]
+
+
 def test_one_lead_time_without_error_does_not_win(source: Path, tmp_path: Path, without_pictures: None) -> None:
     """Eight steps of four cells are once around the ring of 32: persistence is exact there."""
     row = "rows={spectral: {emulator: {kind: plugin, name: spectral regression}}}"

@@ -24,7 +24,7 @@ from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
 from emulator.checkpoint import read
-from emulator.foundation.configuration import load
+from emulator.foundation.configuration import load, resolve
 from emulator.foundation.threads import num_threads
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig
@@ -367,6 +367,9 @@ def test_threads_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
         assert measured == {"threads": 4 if "all 4" in line else 1}
         monkeypatch.setattr(budget, "faster_threads", None)  # not asked again
         assert budget.threads_of(prepared, windows, folder) == measured["threads"]
+        runs = [{"config": resolve(settings), "folder": folder.name} for settings in (config, chosen)]
+        assert [budget.threads_of_run(run, folder.parent) for run in runs] == [measured["threads"], 3]
+        assert budget.threads_of_run(None, folder.parent) == 4
 
 
 @pytest.mark.parametrize("faster", [1, 2])
