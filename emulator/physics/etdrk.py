@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ class Etdrk2:
 
     @classmethod
     def build(cls, linear: Tensor, dt: float) -> Etdrk2:
+        """Return the scheme. linear: [mode] complex128 eigenvalues of L."""
         return cls(
             propagator=torch.exp(linear * dt),
             phi_1=dt * contour_mean(lambda z: (torch.exp(z) - 1) / z, linear * dt),
@@ -82,17 +82,7 @@ class Etdrk4:
         return self.propagator * u + self.first * n_u + self.middle * (n_a + n_b) + self.last * n_c
 
 
-Etdrk = Etdrk2 | Etdrk4
-
-
-def etdrk(linear: Tensor, dt: float, order: Literal[2, 4]) -> Etdrk:
-    """Return the scheme of an order. linear: [mode] complex128 eigenvalues of L."""
-    return Etdrk4.build(linear, dt) if order == 4 else Etdrk2.build(linear, dt)
-
-
-def on_device(scheme: Etdrk, device: torch.device) -> Etdrk:
-    """Return the same scheme with its coefficients on `device`."""
-    return type(scheme)(**{item.name: getattr(scheme, item.name).to(device) for item in fields(scheme)})
+SCHEMES: dict[int, type[Etdrk2] | type[Etdrk4]] = {2: Etdrk2, 4: Etdrk4}  # by order
 
 
 def contour_mean(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

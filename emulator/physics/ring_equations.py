@@ -12,9 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
-from torch import Tensor
-
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 
@@ -158,42 +155,3 @@ def _not_negative(value: float, name: str) -> float:
     if value < 0:
         raise MeshcastError(f"{name} must not be negative (the equation would be ill-posed), but is {value:g}.")
     return value
-
-
-class SpectralRing:
-    """A ring equation in Fourier space: u as `torch.fft.rfft` has it, [..., mode].
-
-    linear: [mode] complex128 eigenvalues of the linear part.
-    nonlinear: the other terms, products taken on the nodes and freed of aliasing by Orszag's 2/3 rule: modes of
-    wavenumber N/3 and more neither enter nor leave them.
-    """
-
-    def __init__(
-        self, equation: RingEquation, num_nodes: int, length: float, device: torch.device | str = "cpu"
-    ) -> None:
-        mode = torch.arange(num_nodes // 2 + 1, dtype=torch.float64, device=device)
-        wavenumber = 2 * torch.pi / length * mode
-        # an odd derivative of the mode of alternating signs vanishes on the nodes
-        odd = torch.where(2 * mode == num_nodes, 0.0, wavenumber)
-        self.num_nodes = num_nodes
-        self.equation = equation
-        self.linear = torch.zeros(len(mode), dtype=torch.complex128, device=device)
-        for j, coefficient in enumerate(equation.linear, 1):
-            self.linear += coefficient * (1j * (odd if j % 2 else wavenumber)) ** j
-        self.is_linear = equation.flux == 0.0 and equation.gradient_norm == 0.0
-        self.resolved = 3 * mode < num_nodes
-        self.slope = torch.where(self.resolved, 1j * odd, 0.0)
-        self.half_flux = 0.5 * equation.flux * self.slope
-        # the mean of (u_x)^2 goes with mode zero
-        self.half_gradient_norm = torch.where(self.resolved & (mode > 0), 0.5 * equation.gradient_norm, 0.0)
-
-    def nonlinear(self, u: Tensor) -> Tensor:
-        tendency = torch.zeros_like(u)
-        if self.equation.flux:
-            tendency = tendency + self.half_flux * self._squared(torch.where(self.resolved, u, 0.0))
-        if self.equation.gradient_norm:
-            tendency = tendency + self.half_gradient_norm * self._squared(self.slope * u)
-        return tendency
-
-    def _squared(self, u: Tensor) -> Tensor:
-        return torch.fft.rfft(torch.fft.irfft(u, n=self.num_nodes).square())

@@ -140,20 +140,18 @@ class ShallowWater:
     Gravity waves are implicit, all else explicit, by the semi-implicit three-cycle of Whitaker and Kar (2013,
     DOI 10.1175/MWR-D-13-00132.1): three evaluations a step, self-starting, without a computational mode. Diffusion is
     exact for each coefficient, after the step.
-
-    orography: coefficients [order, offset] of the ground's height [m], or None.
     """
 
-    def __init__(self, config: ShallowWaterConfig, orography: Tensor | None = None, device: str = "cpu") -> None:
+    def __init__(self, config: ShallowWaterConfig, device: str = "cpu") -> None:
         self.config = config
         dtype = torch.float64 if config.precision == "float64" else torch.float32
         self.transform = SphericalTransform(config.truncation, dtype=dtype, device=device)
         # On the sphere of radius one: ∇ there is a times ∇ here, so winds are divided by a.
         self.coriolis = 2.0 * config.rotation * self._along_the_axis()
         self.mean = config.gravity * config.mean_depth
-        self.ground = self._ground(orography)
+        self.ground = self._ground()
         self.laplacian = self.transform.laplacian / config.radius**2
-        self._forcing: tuple[Tensor, Tensor] | None = None
+        self._forcing: tuple[Tensor, Tensor] | None = None  # while the jets it goes to are found
         if config.climate is not None:
             self._forcing = self._relaxation(config.climate)
 
@@ -164,19 +162,14 @@ class ShallowWater:
         upright = np.cos(tilt) * self.transform.sin_latitude
         return upright - np.sin(tilt) * torch.cos(longitude) * self.transform.cos_latitude if tilt else upright
 
-    def _ground(self, orography: Tensor | None) -> Tensor | None:
-        """Return the coefficients of Φ_s [order, offset, 1], [m2 s-2]: the ground that is given, else the mountains."""
-        if orography is not None:
-            half = self.transform.dtype == torch.float32
-            height = orography.to(self.transform.device, torch.complex64 if half else torch.complex128)
-            return self.config.gravity * height[..., None]
+    def _ground(self) -> Tensor | None:
+        """Return the coefficients of Φ_s [order, offset, 1], [m2 s-2]; None where the ground is flat."""
         if not self.config.mountains:
             return None
         latitude, longitude = np.radians(self.transform.latitudes)[:, None], np.radians(self.transform.longitudes)
         height = np.sum([mountain.heights(latitude, longitude) for mountain in self.config.mountains], axis=0)
-        return self.config.gravity * self.transform.analysis(
-            torch.as_tensor(height).to(self.transform.sin_latitude)[:, None]
-        )
+        height = torch.as_tensor(height).to(self.transform.sin_latitude)[:, None]
+        return self.config.gravity * self.transform.analysis(height)
 
     def _relaxation(self, climate: Climate) -> tuple[Tensor, Tensor]:
         """Return what the climate adds to the tendencies: constant + rate · state, [field, order, offset, 1] each."""

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from emulator.data.create import check_output, create_dataset
 from emulator.foundation.configuration import load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
-from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
@@ -48,6 +48,18 @@ class RingConfig:
 
     num_nodes: int = 160
     length: float = 1.0
+
+
+@dataclass(frozen=True)
+class RandomFourierSeries:
+    """u(x) = sum_k A_k sin(2 pi k x / L + phi_k), A_k uniform in [-1, 1], phi_k in [0, 2 pi), divided by max|u|.
+
+    APEBench's `fourier;5;true;true` (Koehler et al. 2024, arXiv:2411.00180): smooth, of mean zero, largest value one.
+    num_modes: k runs from 1 to this.
+    """
+
+    kind: Literal["fourier"] = "fourier"
+    num_modes: int = 5
 
 
 @dataclass(frozen=True)
@@ -86,15 +98,19 @@ def solver(config: SimulationConfig) -> RingSolver:
     return RingSolver(config.equation, mesh, config.time_step, config.substeps, config.order)
 
 
+def _started(config: SimulationConfig) -> tuple[RingSolver, Tensor]:
+    """Return the solver of a simulation, and its initial states [trajectory, node]."""
+    emulator, generator = solver(config), torch.Generator().manual_seed(config.seed)
+    return emulator, initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)
+
+
 def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) -> NDArray[np.float64]:
     """Return the frames [trajectory, frame, node] of a simulation, in float64.
 
     progress: called with the steps done and their total.
     Raises MeshcastError where the solution is no longer finite.
     """
-    emulator = solver(config)
-    generator = torch.Generator().manual_seed(config.seed)
-    u = initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)
+    emulator, u = _started(config)
     frames = np.empty((config.num_trajectories, config.num_frames, emulator.mesh.num_nodes))
     last = config.warm_up + config.num_frames - 1
     for step in range(last + 1):
@@ -109,6 +125,21 @@ def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) 
         if progress:
             progress(step, last)
     return frames
+
+
+def initial_states(config: RandomFourierSeries, mesh: Mesh, count: int, generator: torch.Generator) -> Tensor:
+    """Return states [count, node] in float64; the same draw on two rings is the same series."""
+    if not 1 <= config.num_modes <= (mesh.num_nodes - 1) // 2:
+        raise MeshcastError(
+            f"num_modes must be between 1 and {(mesh.num_nodes - 1) // 2} on a {mesh.describe()}, "
+            f"but is {config.num_modes}."
+        )
+    draws = torch.rand(count, 2, config.num_modes, dtype=torch.float64, generator=generator)
+    amplitude, phase = 2 * draws[:, 0] - 1, 2 * torch.pi * draws[:, 1]  # [count, mode]
+    angle = 2 * torch.pi * torch.arange(mesh.num_nodes, dtype=torch.float64) / mesh.num_nodes
+    mode = torch.arange(1, config.num_modes + 1, dtype=torch.float64)
+    u = torch.einsum("ck,ckn->cn", amplitude, torch.sin(mode[:, None] * angle + phase[:, :, None]))
+    return u / u.abs().amax(dim=1, keepdim=True)
 
 
 def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> SimulationConfig | SphereSimulationConfig:
@@ -178,7 +209,5 @@ def simulate(
 
 def _one_step(config: SimulationConfig) -> Callable[[], object]:
     """Return what takes a first step of a simulation on a ring, to measure its speed by."""
-    emulator = solver(config)
-    generator = torch.Generator().manual_seed(config.seed)
-    u = initial_states(config.initial_states, emulator.mesh, config.num_trajectories, generator)
+    emulator, u = _started(config)
     return lambda: emulator.advance(u)

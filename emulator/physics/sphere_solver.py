@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.foundation.time_step import TimeStep
@@ -31,17 +29,11 @@ class SphereSolver:
         configuration's longest.
     mesh: another mesh for the State, as the nodes of an icosphere. Coefficients are then a least-squares fit to its
         nodes, which drops what lies beyond the truncation at the first step; (T + 1)² must be below their number.
-    orography: height of the ground [m] at the nodes of `mesh`, in place of the configuration's.
     tracers: names of passive mixing ratios in the State, beside h, u and v; see `TracerTransport`.
     """
 
     def __init__(
-        self,
-        config: ShallowWaterConfig,
-        time_step: TimeStep,
-        mesh: Mesh | None = None,
-        orography: NDArray[np.float64] | None = None,
-        tracers: tuple[str, ...] = (),
+        self, config: ShallowWaterConfig, time_step: TimeStep, mesh: Mesh | None = None, tracers: tuple[str, ...] = ()
     ) -> None:
         if time_step.unit != "second" or time_step.true_length is not None:
             raise MeshcastError(f"Shallow water needs a time step of fixed length such as 3h, not {time_step}.")
@@ -53,7 +45,6 @@ class SphereSolver:
         self.mesh = grid if mesh is None else mesh
         if tracers and self._view is not None:
             raise MeshcastError("Tracers are carried on the solver's own Gaussian grid: give the solver no other mesh.")
-        self._orography = None if orography is None else self._analysed(torch.as_tensor(orography, dtype=torch.float64))
         self._on_device: dict[torch.device, ShallowWater] = {}
 
     def step(
@@ -74,14 +65,14 @@ class SphereSolver:
         transport = TracerTransport(equation.transform, self.config.radius)
         steps = equation.num_steps(duration)
         q = tracers.to(equation.transform.dtype)
-        before = _by_row(equation.to_grid(spectral))
+        before = equation.to_grid(spectral)  # h, u, v [latitude, row, longitude]
         for _ in range(steps):
             spectral = equation.advance(spectral, duration / steps)
-            after = _by_row(equation.to_grid(spectral))
-            h, u, v = zip(before, after, strict=True)
+            after = equation.to_grid(spectral)
+            h, u, v = (torch.stack(pair).transpose(1, 2) for pair in zip(before, after, strict=True))
             middle = (u[0] + u[1]) / 2, (v[0] + v[1]) / 2
             fields = [field.reshape(h[0].shape) for field in q.unbind(-1)]
-            carried = [transport.carried(field, middle, h, duration / steps).flatten(1) for field in fields]
+            carried = [transport.carried(field, middle, (h[0], h[1]), duration / steps).flatten(1) for field in fields]
             q, before = torch.stack(carried, dim=-1), after
         return spectral, q
 
@@ -91,7 +82,8 @@ class SphereSolver:
         h, u, v = values.to(equation.transform.dtype).unbind(-1)  # [row, node]
         if self._view is not None:
             return self._view.analysis(h, u, v, self.config)
-        return equation.from_grid(*(self._on_grid(field, equation.transform) for field in (h, u, v)))
+        shape = equation.transform.num_latitudes, equation.transform.num_longitudes
+        return equation.from_grid(*(field.unflatten(1, shape).transpose(0, 1) for field in (h, u, v)))
 
     def synthesis(self, spectral: Tensor) -> Tensor:
         """Return values [row, node, variable] of a spectral state."""
@@ -105,25 +97,8 @@ class SphereSolver:
         """Return the equation with its tables on a device, made once."""
         device = torch.device(device)
         if device not in self._on_device:
-            self._on_device[device] = ShallowWater(self.config, self._orography, str(device))
+            self._on_device[device] = ShallowWater(self.config, str(device))
         return self._on_device[device]
-
-    @staticmethod
-    def _on_grid(values: Tensor, transform: SphericalTransform) -> Tensor:
-        """Return values [latitude, row, longitude] of [row, node]."""
-        return values.unflatten(1, (transform.num_latitudes, transform.num_longitudes)).transpose(0, 1)
-
-    def _analysed(self, height: Tensor) -> Tensor:
-        """Return coefficients [order, offset] of a field [node]."""
-        if self._view is not None:
-            return self._view.scalars.coefficients(height)
-        transform = SphericalTransform(self.config.truncation)
-        return transform.analysis(self._on_grid(height[None], transform))[..., 0]
-
-
-def _by_row(fields: tuple[Tensor, ...]) -> list[Tensor]:
-    """Each [row, latitude, longitude] of [latitude, row, longitude]."""
-    return [field.transpose(0, 1) for field in fields]
 
 
 class _View:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.physics.etdrk import Etdrk2, Etdrk4, contour_mean, etdrk
+from emulator.physics.etdrk import SCHEMES, Etdrk2, Etdrk4, contour_mean
 
 
 def test_coefficients_agree_with_the_formula_where_it_is_safe_and_with_the_limit_at_zero() -> None:
@@ -35,7 +35,7 @@ def test_the_error_falls_with_the_order_for_damped_and_for_turning_modes(order: 
     eigenvalue, start = torch.tensor([linear], dtype=torch.complex128), 0.5
 
     def error(steps: int) -> float:
-        scheme = etdrk(eigenvalue, 1.0 / steps, order)
+        scheme = SCHEMES[order].build(eigenvalue, 1.0 / steps)
         u = torch.full((1,), start, dtype=torch.complex128)
         for _ in range(steps):
             u = scheme.step(u, lambda u: -(u**2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from emulator.physics.initial_states import RandomFourierSeries, initial_states
+from emulator.physics.simulate import RandomFourierSeries, initial_states
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
 

@@ -13,9 +13,9 @@ from emulator.physics.ring_equations import (
     Difficulty,
     KortewegDeVries,
     RingEquation,
-    SpectralRing,
     ring_equation,
 )
+from emulator.physics.ring_solver import SpectralRing
 from graphs.errors import MeshcastError
 
 

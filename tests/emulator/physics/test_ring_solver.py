@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from emulator.forcings import Forcings
-from emulator.physics.initial_states import RandomFourierSeries, initial_states
 from emulator.physics.ring_equations import (
     APEBENCH,
     Advection,
@@ -22,6 +21,7 @@ from emulator.physics.ring_equations import (
     KuramotoSivashinsky,
 )
 from emulator.physics.ring_solver import RingSolver
+from emulator.physics.simulate import RandomFourierSeries, initial_states
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from graphs.errors import MeshcastError

@@ -86,15 +86,6 @@ def test_an_icosphere_tells_the_coefficients_and_is_told_the_values() -> None:
     assert (summed - on_grid.synthesis(spectral)).abs().max() < 1e-9
 
 
-def test_orography_given_at_nodes_bends_the_flow() -> None:
-    mesh = SphereSolver(T10, THREE_HOURS).mesh
-    hill = 1_000.0 * np.maximum(0.0, mesh.positions[:, 0]) ** 3
-    with_hill, without = SphereSolver(T10, THREE_HOURS, orography=hill), SphereSolver(T10, THREE_HOURS)
-    start = as_state(without, a_balanced_start(without))
-    moved = with_hill.step(start)[0].now - without.step(start)[0].now
-    assert moved.abs().amax(dim=(0, 1, 2))[1:].min() > 1
-
-
 def test_a_mesh_too_coarse_and_a_calendar_step_are_refused() -> None:
     with pytest.raises(MeshcastError, match="T15 has 256 coefficients, more than the 162 nodes tell"):
         SphereSolver(ShallowWaterConfig(truncation=15), THREE_HOURS, icosphere(2))
