@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from emulator.foundation.time_step import TimeStep
 from emulator.scores import ROUNDING
 from inference.pictures.style import lead_name
+from inference.report.score_tables import sentence
 from inference.scores import bootstrap
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.scorecard import ForecastScores, Verification, common_cases
@@ -59,7 +60,7 @@ def answer(verification: Verification) -> str:
     cases = f"{first.num_cases} start{'' if first.num_cases == 1 else 's'}"
     reach = lead_name(verification.time_step, int(verified[-1]))
     ahead = "" if reach.startswith("lead time") else " ahead"  # of an equation's own time
-    what = f"{first.label} forecasts {names} up to {reach}{ahead} from {cases}"
+    what = sentence(f"{first.label} forecasts {names} up to {reach}{ahead} from {cases}")
     best, level = hardest_baseline(verification), f"{100 * verification.level:g} %"
     if best is None:
         return f"{what}, with {_errors(verification, first, int(verified[-1]))} at its end."
