@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures.colour_scale import ColourScale
@@ -43,4 +41,4 @@ def _moving_ring(forecast: Forecast, truth: Fields | None, variable: str | None,
         lead = lead_name(forecast.time_step, int(forecast.lead_steps[place]))
         axes.set_title(f"{case_name(forecast, case)}, {lead}", loc="left")
 
-    return MovingPicture(figure, np.asarray(usable), show)
+    return MovingPicture(figure, usable, show, [axes])

@@ -58,7 +58,7 @@ def moving_maps(
         for panel in panels:
             panel.show(place)
 
-    return MovingPicture(figure, usable, show)
+    return MovingPicture(figure, usable, show, [panel.axes for panel in panels])
 
 
 @dataclass

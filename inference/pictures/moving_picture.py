@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
@@ -14,37 +14,54 @@ from numpy.typing import NDArray
 from inference.pictures.style import journal
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
 class MovingPicture:
-    """A figure, the indices of the lead times that it can show, and what makes it show one."""
+    """A figure, the indices of the lead times that it can show, and what makes it show one by changing some axes."""
 
     figure: Figure
     places: NDArray[np.int64]
     show: Callable[[int], None]
+    changing: Sequence[Axes]
 
-    def frames(self, most: int, dpi: int) -> Iterator[tuple[int, PIL.Image.Image]]:
-        """Yield the index of a lead time and its picture, evenly spread over at most so many lead times."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+    def spread(self, most: int) -> list[int]:
+        """Return at most so many of the places, from the first to the last."""
         last = len(self.places) - 1
+        return self.places[np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int))].tolist()
+
+    def frames(self, places: Iterable[int], dpi: int) -> Iterator[PIL.Image.Image]:
+        """Yield the picture of each place, all in the layout of the first; what does not change is drawn once."""
+        canvas: Any = self.figure.canvas
         with journal():
-            canvas = FigureCanvasAgg(self.figure)
             self.figure.draw_without_rendering()
             self.figure.set_layout_engine("none")  # what was laid out once stays: half a frame's time, and no jitter
             self.figure.dpi = dpi
-            for place in self.places[np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int))]:
-                self.show(int(place))
-                canvas.draw()
-                yield int(place), PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+            for axes in self.changing:
+                axes.set_visible(False)
+            canvas.draw()
+            still = canvas.copy_from_bbox(self.figure.bbox)
+            for axes in self.changing:
+                axes.set_visible(True)
+            for place in places:
+                self.show(place)
+                canvas.restore_region(still)
+                for axes in self.changing:
+                    self.figure.draw_artist(axes)
+                yield PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
     def write_gif(self, path: Path, max_frames: int = 48, max_bytes: int = 2_000_000) -> Path:
         """Write an animation of a frame a lead time, thinned until it is smaller than `max_bytes`."""
+        drawn: dict[int, PIL.Image.Image] = {}
         while True:
-            pictures = [picture for _, picture in self.frames(max_frames, dpi=80)]
-            pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=125, loop=0)
+            places = self.spread(max_frames)
+            new = [place for place in places if place not in drawn]
+            for place, frame in zip(new, self.frames(new, dpi=80), strict=False):
+                drawn[place] = frame.convert("P", palette=PIL.Image.Palette.ADAPTIVE)  # as GIF has it, and once
+            first, *others = [drawn[place] for place in places]
+            first.save(path, save_all=True, append_images=others, duration=125, loop=0)
             if path.stat().st_size <= max_bytes or max_frames <= 4:
                 return path
             max_frames = max(int(max_frames * 0.8 * max_bytes / path.stat().st_size), 4)

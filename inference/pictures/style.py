@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
@@ -115,7 +116,9 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     from matplotlib import rc_context
 
     png = path.with_name(f"{path.name}.png")
-    figure.savefig(png)
+    canvas: Any = figure.canvas
+    canvas.draw()  # savefig would draw twice
+    PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, dpi=(DPI, DPI))
     if vector:
         figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
         with rc_context({"pdf.fonttype": 42}), _glyphs_alone():

@@ -146,6 +146,7 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
     main = next((forecast for forecast in forecasts if forecast.name not in baselines), forecasts[0])
     case, on_ring = min(case, len(main.init_time) - 1), main.mesh.domain.kind == "ring"
     chosen = _pictured(main, verification)
+    animation = moving_picture(main, truth, verification.variables[0], case)
     for number, variable in enumerate(chosen):
         suffix = "" if len(verification.variables) == 1 else f"_{variable}"
         section = "opening" if number == 0 else "fields"
@@ -155,16 +156,17 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
         else:
             save(maps(main, truth, variable, case), album.folder / f"maps{suffix}")
             caption = f"Maps of {variable}, one case{_map_notes(main, case)}"
-            frames = list(moving_picture(main, truth, variable, case).frames(max(FRAMES // len(chosen), 4), DPI))
-            leads = [lead_name(main.time_step, int(main.lead_steps[place])) for place, _ in frames]
-            addresses = [webp_address(picture, quality=90, method=2) for _, picture in frames]
+            moving = animation if variable == verification.variables[0] else moving_picture(main, truth, variable, case)
+            places = moving.spread(max(FRAMES // len(chosen), 4))
+            leads = [lead_name(main.time_step, int(main.lead_steps[place])) for place in places]
+            frames = list(moving.frames(places, DPI))
+            addresses = [webp_address(frame, quality=90, method=2) for frame in frames]
             shown = list(zip(leads, addresses, strict=True))
-            album.pictures.append(Slider(shown, page_width(frames[0][1]), caption, section))
+            album.pictures.append(Slider(shown, page_width(frames[0]), caption, section))
     styles = {scores.name: styles_of(verification)[scores.label] for scores in verification.emulators}
     beside = [forecast for forecast in forecasts if _same_case(forecast, main, case)]
     album.add(series(beside, truth, None, case, None, styles), "series", "fields", "One place along one forecast.")
-    moving = moving_picture(main, truth, verification.variables[0], case)
-    path = moving.write_gif(album.folder / "animation.gif")
+    path = animation.write_gif(album.folder / "animation.gif")
     if on_ring:
         album.pictures.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))
 
