@@ -18,7 +18,7 @@ from graphs.errors import MeshcastError
 from inference.comparison.record import Seed
 from training.comparison.configuration import StartsConfig
 from training.experiment import DataConfig, ExperimentConfig
-from training.optimisation.clock import working_seconds
+from training.optimisation.machine import working_seconds
 from training.preparation.prepared import PreparedData
 from training.runs.references import same_starts
 

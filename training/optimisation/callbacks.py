@@ -14,11 +14,12 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
 from emulator.data.forecast import Forecast
+from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.task import names_of
 from graphs.atomic_file import atomic_file
 from training.metrics_log import MetricsLog
-from training.optimisation.clock import working_seconds
+from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.validation import is_better
 
@@ -84,7 +85,7 @@ class CsvLog(L.Callback):
         samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
         losses = torch.stack(self._losses).double().tolist() if self._losses else []
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
-        self._log.append(trainer.global_step, samples, losses, module.validation_loss, module.score, rate)
+        self._log.append(trainer.global_step, samples, losses, module.validated.loss, module.validated.score, rate)
         self._losses = []
 
 
@@ -94,7 +95,7 @@ class KeepCheckpoints(L.Callback):
     Both are written beside and renamed, so that an interrupted run, or a full disk, leaves whole files.
     """
 
-    def __init__(self, folder: Path, keep: Callable[[EmulatorModule, float, int], None]) -> None:
+    def __init__(self, folder: Path, keep: Callable[[NeuralEmulator, float, int], None]) -> None:
         self.folder, self.keep = folder, keep
         self.best = math.inf
 
@@ -106,11 +107,11 @@ class KeepCheckpoints(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
-        score = module.score
+        score = module.validated.score
         if is_better(score, self.best):
             self.best = min(score, self.best)
             if trainer.is_global_zero:
-                self.keep(module, score, trainer.global_step)
+                self.keep(module.averaged, score, trainer.global_step)
         if trainer.global_step > 0:
             last = self.folder / "last.ckpt"
             # Every process takes part in gathering what one writes.
@@ -129,10 +130,10 @@ class ForecastPicture(L.Callback):
         assert isinstance(module, EmulatorModule)
         if not trainer.is_global_zero:
             return
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        rate, score = trainer.optimizers[0].param_groups[0]["lr"], module.validated.score
         for logger in trainer.loggers:
-            logger.log_metrics({"validation_score": module.score, "learning_rate": rate}, trainer.global_step)
-            if hasattr(logger, "log_image") and np.isfinite(module.score):
+            logger.log_metrics({"validation_score": score, "learning_rate": rate}, trainer.global_step)
+            if hasattr(logger, "log_image") and np.isfinite(score):
                 logger.log_image("forecast", [draw(module)], trainer.global_step)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs.errors import MeshcastError
-from training.optimisation.schedule import warm_up_cosine
+from training.optimisation.optimiser import warm_up_cosine
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Network = TypeVar("Network", bound=nn.Module)

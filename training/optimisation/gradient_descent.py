@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import threading
 import warnings
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,14 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
-from emulator.build import save_emulator
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.metrics_log import MetricsLog
 from training.optimisation.callbacks import CsvLog, ForecastPicture, KeepCheckpoints, Progress, Stopwatch
-from training.optimisation.heap import keep_freed_memory
+from training.optimisation.machine import keep_freed_memory
 from training.optimisation.module import EmulatorModule
 from training.optimisation.tracking import tracking
+from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
@@ -40,14 +40,9 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     start = updates_done(last)
     module = EmulatorModule(untrained.emulator, windows, untrained.starts, config.training, config.validation)
 
-    def keep(module: EmulatorModule, score: float, update: int) -> None:
-        outcome = {"validation_score": score if math.isfinite(score) else None, "update": update}
-        best = prepared.trained(module.averaged, config.emulator, **outcome)
-        save_emulator(folder / "emulator.safetensors", best)
-
     log = MetricsLog(folder / "metrics.csv", len(windows), start)
     with _quiet(), _interruptible(), tracking(config, folder) as logger:
-        callbacks = [CsvLog(log), KeepCheckpoints(folder, keep)]
+        callbacks = [CsvLog(log), KeepCheckpoints(folder, partial(save_best, prepared, config.emulator, folder))]
         callbacks += [ForecastPicture()] if logger else []
         callbacks += [Progress()] if progress else []
         trainer = _trainer(config, logger, callbacks)

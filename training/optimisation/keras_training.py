@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from emulator.build import save_emulator
 from emulator.networks.keras_networks.keras_conservation import with_means_kept
 from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.networks.keras_networks.tensorflow_library import keras, tensorflow
@@ -33,11 +32,10 @@ from graphs.errors import MeshcastError
 from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
-from training.optimisation.clock import working_seconds
-from training.optimisation.optimiser import BETAS
-from training.optimisation.schedule import averaging_decay, warm_up_cosine
+from training.optimisation.machine import working_seconds
+from training.optimisation.optimiser import BETAS, averaging_decay, warm_up_cosine
 from training.optimisation.tracking import tracking
-from training.optimisation.validation import Validated, error_sums, is_better, validated
+from training.optimisation.validation import Validated, error_sums, is_better, save_best, validated
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
@@ -68,9 +66,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         score, rate = result.score, learning_rate_at(training, fit.update)
         if is_better(score, fit.best):
             fit.best = min(score, fit.best)
-            outcome = {"validation_score": score if math.isfinite(score) else None, "update": fit.update}
-            best = prepared.trained(averaged, config.emulator, **outcome)
-            save_emulator(folder / "emulator.safetensors", best)
+            save_best(prepared, config.emulator, folder, averaged, score, fit.update)
         numbers = [float(loss) for loss in losses]
         log.append(fit.update, fit.update * training.batch_size, numbers, result.loss, score, rate)
         losses.clear()
@@ -120,9 +116,8 @@ class KerasFit:
         self.update, self.best = 0, math.inf
         emulator.network.give()
         model = emulator.network.model
-        tf = tensorflow()
         self.weights = model.trainable_variables
-        self.averages = [tf.Variable(weight.value) for weight in self.weights]
+        self.averages = [tensorflow().Variable(weight.value) for weight in self.weights]
         self.optimiser = keras().optimizers.AdamW(
             learning_rate=training.learning_rate,
             weight_decay=training.weight_decay,
@@ -136,10 +131,9 @@ class KerasFit:
     def step(self, example: Example) -> Any:
         """Take one update, and return the loss before it, a scalar of TensorFlow's."""
         tf = tensorflow()
-        rate = learning_rate_at(self.training, self.update)
+        self.optimiser.learning_rate.assign(learning_rate_at(self.training, self.update))
         self.update += 1
         decay = averaging_decay(self.training.ema_decay, self.update)
-        self.optimiser.learning_rate.assign(rate)
         return self._step(*example, tf.constant(1.0 - decay, tf.float32))
 
     def averaged_emulator(self) -> NeuralEmulator:
@@ -151,22 +145,20 @@ class KerasFit:
 
     def save(self, path: Path) -> None:
         """Write all that an interrupted run goes on from: tensors and plain values."""
-        groups = {"weights": self.weights, "averages": self.averages, "optimiser": self.optimiser.variables}
-        state = {name: [torch.tensor(v.numpy()) for v in group] for name, group in groups.items()}
-        with atomic_file(path) as part:
-            torch.save({"global_step": self.update, "best": self.best, **state}, part)
+        state = {name: [torch.tensor(v.numpy()) for v in group] for name, group in self._variables().items()}
+        with atomic_file(path) as temporary:
+            torch.save({"global_step": self.update, "best": self.best, **state}, temporary)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
         state = torch.load(path, weights_only=True)
-        for group, name in (
-            (self.weights, "weights"),
-            (self.averages, "averages"),
-            (self.optimiser.variables, "optimiser"),
-        ):
+        for name, group in self._variables().items():
             for variable, value in zip(group, state[name], strict=True):
                 variable.assign(value.numpy())
         self.update, self.best = state["global_step"], state["best"]
+
+    def _variables(self) -> dict[str, list[Any]]:
+        return {"weights": self.weights, "averages": self.averages, "optimiser": self.optimiser.variables}
 
     def _compiled(self, model: Any) -> Any:
         tf = tensorflow()
@@ -180,8 +172,8 @@ class KerasFit:
 
         def step(features: Any, target: Any, lower: Any, upper: Any, before: Any, forgetting: Any) -> Any:
             with tf.GradientTape() as tape:
-                said = tf.clip_by_value(model(features, training=True), lower, upper)
-                error = with_means_kept(before, said, lower, upper, shares, columns) - target
+                predicted = tf.clip_by_value(model(features, training=True), lower, upper)
+                error = with_means_kept(before, predicted, lower, upper, shares, columns) - target
                 there = tf.math.is_finite(target)
                 losses = tf.reduce_sum(tf.where(there, areas * loss_of(tf.where(there, error, 0.0)), 0.0), axis=1)
                 loss = tf.reduce_mean(losses / tf.reduce_sum(tf.where(there, areas, 0.0), axis=1))
@@ -240,8 +232,8 @@ def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingCon
         (inputs.targets(state, values) - guess) / emulator.correction_std
         for values in (truth, inputs.lower, inputs.upper, before)
     )
-    parts = (features, *others, before[..., inputs.conservation.columns])
-    return tuple(part.float().numpy() for part in parts)
+    arrays = (features, *others, before[..., inputs.conservation.columns])
+    return tuple(array.float().numpy() for array in arrays)
 
 
 @torch.no_grad()
@@ -279,13 +271,8 @@ def learning_rate_at(training: TrainingConfig, update: int) -> float:
 @contextmanager
 def _bar(updates: int, shown: bool) -> Iterator[Callable[[int, float], None]]:
     """A progress bar on standard error, which leaves standard output to results; takes updates done and the loss."""
-    columns = (
-        TextColumn("updates"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
+    loss = TextColumn("{task.fields[loss]}")
+    columns = TextColumn("updates"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), loss
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
         task = bar.add_task("updates", total=updates, loss="")
         yield lambda done, loss: bar.update(task, completed=done, loss="" if math.isnan(loss) else f"loss {loss:.4g}")

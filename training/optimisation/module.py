@@ -15,9 +15,8 @@ from emulator.protocol import rollout
 from emulator.scores import mean_of_error
 from training.experiment import TrainingConfig, ValidationConfig
 from training.losses import find_loss
-from training.optimisation.optimiser import optimiser_of
-from training.optimisation.schedule import averaging_decay, warm_up_cosine
-from training.optimisation.validation import error_sums, num_sums, validated
+from training.optimisation.optimiser import averaging_decay, optimiser_of, warm_up_cosine
+from training.optimisation.validation import Validated, error_sums, validated
 from training.preparation.windows import Batch, Windows, noisy
 
 
@@ -41,10 +40,8 @@ class EmulatorModule(L.LightningModule):
         self.averaged = deepcopy(emulator).requires_grad_(False)
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
-        self.score = math.inf  # of the last validation; lower is better
-        self.validation_loss = math.inf  # of the same, without noise, over as many steps as the loss
-        self.validated_cases = 0
-        self._error_sums: Tensor | None = None
+        self.validated = Validated(math.inf, math.inf, 0)  # the last time
+        self._error_sums: Tensor | float = 0.0
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -90,7 +87,7 @@ class EmulatorModule(L.LightningModule):
     # Validation -----------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        self._error_sums = None
+        self._error_sums = 0.0
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
@@ -102,12 +99,9 @@ class EmulatorModule(L.LightningModule):
                 find_loss(self.training_config.loss),
                 self.training_config.unroll_at(self.global_step),
             )
-        self._error_sums = sums if self._error_sums is None else self._error_sums + sums
+        self._error_sums = self._error_sums + sums
 
     def on_validation_epoch_end(self) -> None:
-        none = torch.zeros(num_sums(self.validation_windows), dtype=torch.float64, device=self.device)
-        sums = self._error_sums if self._error_sums is not None else none
-        result = validated(self.trainer.strategy.reduce(sums, reduce_op="sum"))
-        self.score, self.validation_loss, self.validated_cases = result.score, result.loss, result.cases
+        self.validated = validated(self.trainer.strategy.reduce(self._error_sums, reduce_op="sum"))
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
-        self.log("validation_score", self.score, prog_bar=True, logger=False, sync_dist=False)
+        self.log("validation_score", self.validated.score, prog_bar=True, logger=False, sync_dist=False)

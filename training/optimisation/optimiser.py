@@ -1,8 +1,10 @@
-"""Optimisers: AdamW, and Muon for the matrices inside a network."""
+"""Optimisers, AdamW and Muon, learning rates, and how fast averages of the weights forget."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -23,6 +25,25 @@ def optimiser_of(
     return Muon(module, learning_rate, weight_decay)
 
 
+def warm_up_cosine(update: int, warm_up: int, updates: int) -> float:
+    """Return the share of the peak learning rate: a linear rise over `warm_up` updates, then a cosine to zero.
+
+    Loshchilov and Hutter (2017), arXiv:1608.03983, eq. 5, without restarts.
+    """
+    if update < warm_up:
+        return (update + 1) / warm_up
+    progress = (update - warm_up) / max(updates - warm_up, 1)
+    return 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def averaging_decay(ema_decay: float, update: int) -> float:
+    """Return the share that the moving average of the weights keeps of itself after `update` updates, from 1.
+
+    A short average at first, so that it does not drag the untrained weights along.
+    """
+    return min(ema_decay, (1 + update) / (10 + update))
+
+
 class Muon(torch.optim.Optimizer):
     """Steps of equal size in every direction for the matrices inside a network, AdamW for all other weights.
 
@@ -37,11 +58,11 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, module: nn.Module, learning_rate: float, weight_decay: float) -> None:
         weights = [weight for weight in module.parameters() if weight.requires_grad]
         convolutions = {id(layer.weight) for layer in module.modules() if isinstance(layer, CONVOLUTIONS)}
-        parts: dict[int | None, list[nn.Parameter]] = {-2: [], 0: [], None: []}
+        by_rows: dict[int | None, list[nn.Parameter]] = {-2: [], 0: [], None: []}
         for weight in weights:
             last_row = 0 if id(weight) in convolutions else -2
-            parts[last_row if _is_matrix(weight, last_row) else None].append(weight)
-        groups = [{"params": part, "last_row": last_row} for last_row, part in parts.items() if part]
+            by_rows[last_row if _is_matrix(weight, last_row) else None].append(weight)
+        groups = [{"params": alike, "last_row": last_row} for last_row, alike in by_rows.items() if alike]
         super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -55,12 +76,8 @@ class Muon(torch.optim.Optimizer):
             last_row = group["last_row"]
             for weight in group["params"]:
                 if weight.grad is not None:
-                    state = self.state[weight]
-                    if last_row is None:
-                        change = self._adam(state, weight.grad)
-                    else:
-                        change = self._muon(state, weight.grad, last_row)
-                    weight.mul_(decay).sub_(rate * change)
+                    step = self._adam if last_row is None else partial(self._muon, last_row=last_row)
+                    weight.mul_(decay).sub_(rate * step(self.state[weight], weight.grad))
         return loss
 
     def _muon(self, state: dict[str, Any], gradient: Tensor, last_row: int) -> Tensor:

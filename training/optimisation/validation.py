@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from emulator.build import save_emulator
+from emulator.emulator_config import EmulatorConfig
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.scores import ROUNDING, mean_of_error, mse, nrmse
 from training.losses import Loss
+from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, Windows
 
 
 @dataclass(frozen=True)
 class Validated:
-    """What one validation says.
+    """What one validation finds.
 
     score: lower is better; infinite where a forecast is not finite.
     loss: without noise, over as many steps as the training's.
@@ -29,11 +33,6 @@ class Validated:
     score: float
     loss: float
     cases: int
-
-
-def num_sums(windows: Windows) -> int:
-    """Return the length of what `error_sums` returns."""
-    return windows.steps * len(windows.task.prognostic) + 2
 
 
 def error_sums(
@@ -76,6 +75,14 @@ def is_better(score: float, best: float) -> bool:
     score the newest is.
     """
     return score < best or not math.isfinite(best)
+
+
+def save_best(
+    prepared: Prepared, config: EmulatorConfig, folder: Path, emulator: NeuralEmulator, score: float, update: int
+) -> None:
+    """Write the emulator of a run folder; `config` is its own, the first guess resolved."""
+    outcome = {"validation_score": score if math.isfinite(score) else None, "update": update}
+    save_emulator(folder / "emulator.safetensors", prepared.trained(emulator, config, **outcome))
 
 
 def validation_forecast(emulator: NeuralEmulator, windows: Windows, batch: Batch) -> Iterator[Tensor]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -139,17 +140,16 @@ def run_study(
     """
     results = Path(results)
     refuse_several_devices(runs)
-    prepared = prepared or PreparedData()
-    ledger, finished = _Ledger(results, prepared, emulators), []
+    prepared, stored, finished = prepared or PreparedData(), stored_configurations(results), []
+    fitting = partial(fit, resume="auto", progress=progress, data=prepared, notice=say)
     for number, run in enumerate(runs, 1):
         place = f"[{number}/{len(runs)}] {run}"
-        found = ledger.progress(run)
-        result = found.result
-        if result is not None:
+        found = _progress(run, results, stored, prepared, emulators)
+        if (result := found.result) is not None:
             say(f"{place}: {result}, from {results / found.hash}.json")
         else:
             say(f"{place} ...")
-            result = _fitted(found, results, progress, timed, prepared, say)
+            result = _fitted(found, results, timed, fitting)
             with atomic_file(results / f"{found.hash}.json") as temporary:
                 temporary.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
             say(f"{place}: {result}")
@@ -161,7 +161,9 @@ def progress_of(
     runs: Sequence[Run], results: Path | str, prepared: PreparedData, *, emulators: bool = False
 ) -> list[Progress]:
     """Return how far each run has come, in the order of `runs`: what `run_study` would skip, continue and start."""
-    return list(map(_Ledger(Path(results), prepared, emulators).progress, runs))
+    results = Path(results)
+    stored = stored_configurations(results)
+    return [_progress(run, results, stored, prepared, emulators) for run in runs]
 
 
 def refuse_several_devices(runs: Sequence[Run]) -> None:
@@ -234,32 +236,23 @@ def count_parameters(emulator: Emulator) -> dict[str, int]:
     return {"trainable": trainable, "fixed": sum(array.numel() for array in fixed.values())}
 
 
-class _Ledger:
-    """The runs that stand in a results folder and in run folders."""
-
-    def __init__(self, results: Path, prepared: PreparedData, emulators: bool) -> None:
-        self.results, self.prepared, self.emulators = results, prepared, emulators
-        self.stored = stored_configurations(results)
-
-    def progress(self, run: Run) -> Progress:
-        data = self.prepared.fingerprints(run.config.data)
-        key = find_hash(run, data, self.results, self.stored)
-        result = read_result(self.results / f"{key}.json")
-        wanted = self.emulators and result is not None and not result.emulator_path(self.results).is_file()
-        if result is not None and result.status != "failed" and not wanted:
-            return Progress(run, replace(result, label=run.label), hash=key, data=data)
-        rows = _log(run.folder(key)) if (run.folder(key) / "last.ckpt").is_file() else []
-        return Progress(run, None, int(rows[-1]["update"]) if rows else 0, key, data)
+def _progress(
+    run: Run, results: Path, stored: Sequence[Mapping[str, Any]], prepared: PreparedData, emulators: bool
+) -> Progress:
+    data = prepared.fingerprints(run.config.data)
+    key = find_hash(run, data, results, stored)
+    result = read_result(results / f"{key}.json")
+    if result is not None and result.status != "failed" and (not emulators or result.emulator_path(results).is_file()):
+        return Progress(run, replace(result, label=run.label), hash=key, data=data)
+    folder = run.folder(key)
+    rows = read_log(folder / "metrics.csv") if (folder / "last.ckpt").is_file() else []
+    return Progress(run, None, int(rows[-1]["update"]) if rows else 0, key, data)
 
 
 def _fitted(
-    begun: Progress,
-    results: Path,
-    progress: bool,
-    timed: Callable[[Run], float] | None,
-    prepared: PreparedData,
-    say: Callable[[str], None],
+    begun: Progress, results: Path, timed: Callable[[Run], float] | None, fitting: Callable[..., TrainedEmulator]
 ) -> Result:
+    """Return the result of a run that is not finished; `fitting` fits an experiment into a folder."""
     run, experiment, folder = begun.run, begun.run.experiment, begun.run.folder(begun.hash)
     result = Result(
         hash=begun.hash,
@@ -270,29 +263,21 @@ def _fitted(
         config=resolve(experiment),
         data=begun.data,
     )
-    log_before = _log(folder)
-    start = time.perf_counter() - (log_before[-1]["seconds"] if log_before else 0.0)
+    rows = read_log(folder / "metrics.csv")
+    start = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
     try:
         if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
             keep_budget(folder, experiment, timed(run))
-        trained = fit(experiment, folder, resume="auto", progress=progress, data=prepared, notice=say)
+        trained = fitting(experiment, folder)
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))
     except Exception as error:
         # Whatever a network raises on strange data, the other rows of a night's study should not be lost with it.
         log.exception("%s failed", run)
         return replace(result, status="failed", reason=f"{type(error).__name__}: {error}")
-    return _with_outcome(result, trained, _log(folder), time.perf_counter() - start)
-
-
-def _log(folder: Path) -> list[dict[str, float]]:
-    return read_log(folder / "metrics.csv")
-
-
-def _with_outcome(result: Result, trained: TrainedEmulator, rows: list[dict[str, float]], seconds: float) -> Result:
-    # Row 0 comes before any update and so has no loss.
-    finite = all(math.isfinite(row["validation_score"]) for row in rows[-1:])
-    finite &= all(math.isfinite(row["loss"]) for row in rows[1:])
+    seconds, rows = round(time.perf_counter() - start, 3), read_log(folder / "metrics.csv")
+    numbers = [row["validation_score"] for row in rows[-1:]] + [row["loss"] for row in rows[1:]]  # row 0 has no loss
+    finite = all(map(math.isfinite, numbers))
     return replace(
         result,
         status="done" if finite else "diverged",
@@ -300,5 +285,5 @@ def _with_outcome(result: Result, trained: TrainedEmulator, rows: list[dict[str,
         validation_score=trained.metadata.get("validation_score"),
         update=trained.metadata.get("update"),
         parameters=count_parameters(trained.emulator),
-        seconds=round(seconds, 3),
+        seconds=seconds,
     )

@@ -22,7 +22,7 @@ from tests.emulator.worlds import WEATHER, fitted, weather_fields
 from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import TrainingConfig, ValidationConfig
 from training.optimisation.module import EmulatorModule
-from training.optimisation.schedule import warm_up_cosine
+from training.optimisation.optimiser import warm_up_cosine
 from training.optimisation.validation import validation_forecast
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import prepare, windows_of
@@ -93,7 +93,7 @@ def test_training_and_validation_take_the_loss_that_is_chosen(tmp_path: Path, na
             assert module.loss(batch).item() == pytest.approx(expected, rel=1e-5)
         else:
             validate(module)
-            assert module.validation_loss == pytest.approx(expected, rel=1e-5)
+            assert module.validated.loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_gradients_flow_through_all_unrolled_steps(tmp_path: Path) -> None:
@@ -174,17 +174,17 @@ def test_nodes_without_weight_carry_no_loss_and_no_score(tmp_path: Path) -> None
     batch = first_batch(module)
     inside = module.loss(batch).detach()
     validate(module)
-    score = module.score
+    score = module.validated.score
     batch["values"][:, 1:, :6] += 100.0
     torch.testing.assert_close(module.loss(batch).detach(), inside)
     module.emulator.node_weights.copy_(unweighted)
     assert module.loss(batch) > 10 * inside
     module.validation_windows.fields.values[1:, :, :6] += 100.0
     validate(module)
-    assert module.score == score
+    assert module.validated.score == score
     module.averaged.node_weights.copy_(unweighted)
     validate(module)
-    assert module.score > 10 * score
+    assert module.validated.score > 10 * score
 
 
 def test_noise_goes_on_the_input_and_not_on_the_target(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_validation_is_what_verify_says_of_the_same_forecasts(tmp_path: Path, sc
         values = torch.stack(
             list(validation_forecast(module.averaged, module.validation_windows, everything)), dim=2
         ).numpy()
-    assert module.validated_cases == len(starts) == 5
+    assert module.validated.cases == len(starts) == 5
 
     forecast = Forecast(
         name="network",
@@ -286,14 +286,14 @@ def test_validation_is_what_verify_says_of_the_same_forecasts(tmp_path: Path, sc
         errors = scores.values["nrmse"].mean(axis=0)
     else:
         errors = scores.case_values("rmse").mean(axis=0) / float(module.emulator.inputs.std)
-    assert module.score == pytest.approx(math.exp(float(torch.tensor(errors).log().mean())), rel=1e-6)
+    assert module.validated.score == pytest.approx(math.exp(float(torch.tensor(errors).log().mean())), rel=1e-6)
 
 
 def test_a_forecast_that_fails_scores_worst(tmp_path: Path) -> None:
     module = module_of(tmp_path)
     torch.nn.init.constant_(module.averaged.network.decoder[-1].bias, math.nan)
     validate(module)
-    assert module.score == math.inf
+    assert module.validated.score == math.inf
 
 
 def test_node_statistics_follow_the_tasks_own_statics(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import resource, sys, torch
-from training.optimisation.heap import keep_freed_memory
+from training.optimisation.machine import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults():

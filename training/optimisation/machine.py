@@ -1,9 +1,10 @@
-"""The heap: memory that every update gives back and takes again should stay with the process."""
+"""The machine an update runs on: its clock, and the heap that tensors come from."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
+import time
 
 # mallopt's parameters and glibc's largest threshold, malloc.h and malloc.c of glibc 2.39.
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -22,3 +23,11 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     return bool(mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
+
+
+def working_seconds(on_gpu: bool) -> float:
+    """Return seconds of the processor since some moment, all threads together, which a busy machine does not change.
+
+    on_gpu: of the wall clock instead, since the processor only waits there.
+    """
+    return time.perf_counter() if on_gpu else time.process_time()
