@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,22 +41,24 @@ class Table:
 
 
 def summary_table(verification: Verification) -> Table:
-    """Return a row for each emulator and variable: cases, stable steps and the score over leads."""
-    head = ["emulator", "variable", "cases", "stopped", "stable steps, median"]
-    scored = verification.about_zero.all()
+    """Return a row for each emulator: cases, and of each variable the stable steps and the score over leads."""
+    names, scored = verification.variables, verification.about_zero.all()
+    which = [f" of {name}" for name in names] if len(names) > 1 else [""]
+    head = ["emulator", "cases", "stopped", *(f"stable steps{of}, median" for of in which)]
     if scored:
         first = verification.emulators[0]
-        head.append(f"nRMSE, mean of steps 1 to {first.lead_steps[first.scored_leads()].max(initial=1)}")
+        last = first.lead_steps[first.scored_leads()].max(initial=1)
+        head += [f"nRMSE{of}, mean of steps 1 to {last}" for of in which]
     dataset, rows = to_dataset(verification), []
-    for label, variable in product(dataset["emulator"].values, verification.variables):
-        one = dataset[SUMMARY].sel(emulator=label, variable=variable)
-        steps = one["stable_steps"].values[np.isfinite(one["stable_steps"].values)]
-        median = float(np.median(steps)) if steps.size else np.nan
-        open_end = "≥ " if one["stable_to_the_end"] > 0.5 * one["num_starts"] else ""
-        cells = [label, variable, f"{steps.size}", f"{np.nanmax(one['num_failed'], initial=0):.0f}"]
-        value, lower, upper = (float(one[name]) for name in ("score", "score_lower", "score_upper"))
-        score = _with_interval(value, lower, upper)
-        rows.append([*cells, f"{open_end}{median:g}", *([score] if scored else [])])
+    for label in dataset["emulator"].values:
+        every = dataset[SUMMARY].sel(emulator=label)
+        found = [every.sel(variable=name) for name in names]
+        cases = dict.fromkeys(str(np.isfinite(one["stable_steps"].values).sum()) for one in found)
+        stopped = dict.fromkeys(f"{np.nanmax(one['num_failed'], initial=0):.0f}" for one in found)
+        rows.append([label, ", ".join(cases), ", ".join(stopped), *map(_stable, found)])
+        if scored:
+            bounds = zip(*(every[name].values for name in ("score", "score_lower", "score_upper")), strict=True)
+            rows[-1] += [_with_interval(*each) for each in bounds]
     threshold = ", ".join(
         f"{verification.threshold * scale:.3g}{'' if unit == '1' else ' ' + unit} for {name}"
         for name, unit, scale in zip(verification.variables, verification.units, verification.scale, strict=True)
@@ -67,8 +68,16 @@ def summary_table(verification: Verification) -> Table:
         "≥ where most cases never did. Stopped: cases whose forecast failed before its end."
     )
     if scored:
-        note += " The last column is the geometric mean over steps of the mean over cases of nRMSE = ‖error‖ / ‖truth‖."
+        note += " nRMSE: the geometric mean over steps of the mean over cases of ‖error‖ / ‖truth‖."
     return Table(head, rows, note)
+
+
+def _stable(scores: xr.Dataset) -> str:
+    """Return the median of one variable's stable steps, at least which where most cases never pass the threshold."""
+    steps = scores["stable_steps"].values
+    known = steps[np.isfinite(steps)]
+    open_end = "≥ " if scores["stable_to_the_end"] > 0.5 * scores["num_starts"] else ""
+    return f"{open_end}{np.median(known) if known.size else np.nan:g}"
 
 
 def lead_tables(verification: Verification) -> list[Table]:

@@ -6,7 +6,7 @@ import pytest
 from emulator.foundation.time_step import TimeStep
 from inference.report.score_tables import lead_tables, number, sentence, summary_table, table_leads
 from inference.scores.verification import verify
-from tests.inference.synthetic import ring_forecast, ring_truth
+from tests.inference.synthetic import ring_forecast, ring_truth, sphere_forecast, sphere_truth
 
 
 def test_a_lead_time_that_is_not_forecast_shows_nothing_and_the_smallest_error_is_bold() -> None:
@@ -28,7 +28,16 @@ def test_the_summary_counts_cases_and_stable_steps() -> None:
     stopped = ring_forecast(truth, lag=0.0, leads=6)
     stopped.values[:3, :, 2:] = np.nan
     table = summary_table(verify([stopped, ring_forecast(truth, "whole", lag=0.0, leads=6)], truth, num_resamples=50))
-    assert [row[:5] for row in table.rows] == [["GNN", "u", "4", "3", "2"], ["whole", "u", "4", "0", "≥ 6"]]
+    assert [row[:4] for row in table.rows] == [["GNN", "4", "3", "2"], ["whole", "4", "0", "≥ 6"]]
+
+
+def test_the_summary_has_a_row_an_emulator_and_columns_by_variable() -> None:
+    truth = sphere_truth()
+    found = verify([sphere_forecast(truth), sphere_forecast(truth, "persistence", lag=9)], truth, num_resamples=50)
+    table = summary_table(found)
+    assert table.head == ["emulator", "cases", "stopped", *(f"stable steps of {name}, median" for name in "huv")]
+    steps = np.median(found["persistence"].stable_steps, axis=0)
+    assert table.rows[1] == ["persistence", "3", "0", *(f"{value:g}" for value in steps)] and len(table.rows) == 2
 
 
 @pytest.mark.parametrize(
