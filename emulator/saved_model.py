@@ -22,8 +22,7 @@ from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator
 from emulator.features.departures import DepartureInputs
 from emulator.features.inputs import Inputs
-from emulator.networks.keras_networks.keras_conservation import with_means_kept
-from emulator.networks.keras_networks.keras_network import KerasNetwork
+from emulator.networks.keras_networks.keras_network import KerasNetwork, with_means_kept
 from emulator.networks.keras_networks.tensorflow_library import tensorflow
 from emulator.neural import NeuralEmulator
 from emulator.task import names_of

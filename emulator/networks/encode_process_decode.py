@@ -14,7 +14,7 @@ from emulator.networks.layers.angular_kernels import AngularKernelLayer, Angular
 from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.flux_decoder import FluxDecoder
 from emulator.networks.layers.mlp import mlp
-from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer, has_frames
+from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer
 from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
@@ -77,7 +77,8 @@ class EncodeProcessDecode(nn.Module):
         self.processor_graph = GraphBuffers(graph)
         positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
         self.on_positions = positions is not None
-        num_vectors = latent // 8 if winds and has_frames(graph) and not self.on_positions else 0
+        turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring
+        num_vectors = latent // 8 if winds and turned else 0
         self.encoder = (
             NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
         )
@@ -159,8 +160,7 @@ def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None
 
 
 def _position_table(graph: Graph) -> Tensor | None:
-    """Return senders [node, position] by relative position, or None where the positions are too many to have a map
-    each."""
+    """Return senders [node, position] by relative position; None where positions are too many to have a map each."""
     classes, positions = relative_positions(graph)
     if len(positions) > min(MOST_POSITIONS, graph.num_edges // LEAST_EDGES):
         return None

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
-from emulator.networks.layers.cartesian_winds import CartesianWinds
 from emulator.networks.layers.constants import constant
-from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.feature_layout import CartesianWinds, FeatureLayout
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.patches import Patches, centres, offsets_within, patches_of, place_encoding
 from graphs.errors import MeshcastError

@@ -23,8 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
 
-from emulator.networks.keras_networks.keras_conservation import with_means_kept
-from emulator.networks.keras_networks.keras_network import KerasNetwork
+from emulator.networks.keras_networks.keras_network import KerasNetwork, with_means_kept
 from emulator.networks.keras_networks.tensorflow_library import keras, tensorflow
 from emulator.neural import NeuralEmulator
 from graphs.atomic_file import atomic_file

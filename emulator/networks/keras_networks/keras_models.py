@@ -20,10 +20,9 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.networks.keras_networks.tensorflow_library import keras
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.regridding import Regridding
 from emulator.networks.layers.surroundings import Surroundings
 from emulator.networks.lstm import LSTM, LSTMConfig, NodeLSTM, WholeLSTM
-from emulator.networks.structured import Edges, GridNetwork, PaddedConvolution
+from emulator.networks.structured import Edges, GridNetwork, PaddedConvolution, Regridding
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
@@ -77,16 +76,11 @@ def keras_network_of(twin: nn.Module, layout: FeatureLayout, mesh: Mesh, kind: s
     match twin:
         case GridNetwork():
             output = _grid_network(twin, features, weights)
-        case NodeLSTM():
-            output = _node_lstm(twin, features, weights)
-        case WholeLSTM():
-            output = _whole_lstm(twin, features, weights)
+        case NodeLSTM() | WholeLSTM():
+            output = _recurrent(twin, features, weights)
         case _:
             raise AssertionError(f"{type(twin).__name__} has no Keras twin")
     return KerasNetwork(library.Model(features, output, name=kind), weights, getattr(twin, "regridding", ""))
-
-
-# Convolution ----------------------------------------------------------------------------------------------------------
 
 
 def _grid_network(twin: GridNetwork, features: Any, weights: Weights) -> Any:
@@ -169,28 +163,17 @@ def _beyond(values: Any, reach: int, edge: str) -> Any:
     return ops.roll(ops.flip(values[:, first : first + reach], axis=1), values.shape[2] // 2, axis=2)
 
 
-# Recurrence -----------------------------------------------------------------------------------------------------------
-
-
-def _node_lstm(twin: NodeLSTM, features: Any, weights: Weights) -> Any:
-    ops = keras().ops
-    received = _received(twin.surroundings, _sequence(twin.layout, features))  # [batch, node, time, received]
-    samples = ops.reshape(received, (-1, *received.shape[2:]))
-    output = _lstm(twin.layers, samples, weights)
-    return ops.reshape(output, (-1, features.shape[1], output.shape[-1]))
-
-
-def _whole_lstm(twin: WholeLSTM, features: Any, weights: Weights) -> Any:
-    ops = keras().ops
-    sequence = ops.transpose(_sequence(twin.layout, features), (0, 2, 1, 3))  # [batch, time, node, channel]
-    flat = ops.reshape(sequence, (-1, sequence.shape[1], sequence.shape[2] * sequence.shape[3]))
-    return ops.reshape(_lstm(twin.layers, flat, weights), (-1, *twin.shape))
-
-
-def _sequence(layout: FeatureLayout, features: Any) -> Any:
-    """Return [batch, node, time, channel] `FeatureLayout.sequence`, nodes before times."""
+def _recurrent(twin: NodeLSTM | WholeLSTM, features: Any, weights: Weights) -> Any:
+    ops, layout = keras().ops, twin.layout
     columns = layout.sequence(torch.arange(layout.num_inputs).reshape(1, 1, -1))[0, :, 0]  # [time, channel]
-    return keras().ops.take(features, columns.numpy(), axis=-1)
+    sequence = ops.take(features, columns.numpy(), axis=-1)  # [batch, node, time, channel]
+    if isinstance(twin, NodeLSTM):
+        received = _received(twin.surroundings, sequence)
+        samples = ops.reshape(received, (-1, *received.shape[2:]))
+    else:
+        sequence = ops.transpose(sequence, (0, 2, 1, 3))
+        samples = ops.reshape(sequence, (-1, sequence.shape[1], sequence.shape[2] * sequence.shape[3]))
+    return ops.reshape(_lstm(twin.layers, samples, weights), (-1, features.shape[1], layout.num_outputs))
 
 
 def _received(twin: Surroundings, sequence: Any) -> Any:

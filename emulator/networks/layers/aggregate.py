@@ -15,17 +15,15 @@ except (ImportError, OSError):  # not compiled on this machine, or compiled agai
     segment_csr = None
 
 WEIGHT = "weight"  # the edge feature that says what a message counts
-BACKENDS = ("torch_scatter", "torch") if segment_csr is not None else ("torch",)
 
 
-def sum_by_receiver(messages: Tensor, graph: Graph, backend: str | None = None) -> Tensor:
-    """Sum of the messages that reach each receiver; zero where none does.
+def sum_by_receiver(messages: Tensor, graph: Graph) -> Tensor:
+    """Return the sum [..., receiver, channel] of the messages that reach each receiver; zero where none does.
 
-    messages: [..., edge, channel], in the graph's edge order. Returns [..., receiver, channel].
-    backend: by default the best on the messages' device. On a CPU both add in edge order, and their gradients are
-        deterministic; on a GPU torch's own needs `torch.use_deterministic_algorithms` for that.
+    messages: [..., edge, channel], in the graph's edge order. On a CPU they add in that order, and their gradients are
+    deterministic; on a GPU torch's own sum needs `torch.use_deterministic_algorithms` for that.
     """
-    if (backend or backend_on(messages.device)) == "torch_scatter":
+    if backend_on(messages.device) == "torch_scatter":
         offsets = graph.receiver_offsets.expand(*messages.shape[:-2], -1)
         return segment_csr(messages, offsets, reduce="sum")
     return _IndexAdd.apply(messages, graph.receivers, graph.num_receivers)

@@ -53,11 +53,10 @@ class AngularKernels(nn.Module):
         part = self.octaves[octave]
         assert isinstance(part, _Octave)
         num_receivers, batch, count = len(part.receivers), senders.shape[1], self.num_vectors
-        if count == 0:
-            return _times(part.scalars, senders.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
-        assert part.vectors is not None
         still = senders[..., 2 * count :]
         received = _times(part.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
+        if part.vectors is None:
+            return received
         # East and north of one node are rows 2 i and 2 i + 1 of a matrix that turns as it sums.
         winds = senders[..., : 2 * count].unflatten(2, (2, count)).transpose(1, 2)  # [node, 2, batch, vector]
         turned = _times(part.vectors, winds.reshape(2 * self.num_senders, -1))
@@ -115,11 +114,9 @@ class _Octave(nn.Module):
 
     def put(self, values: Tensor, rows: Tensor) -> Tensor:
         """Return `values` with those rows in place of its own."""
-        if len(self.receivers) == len(values) and self.leading:
-            return rows
-        if self.leading:
-            return torch.cat([rows, values[len(rows) :]])
-        return values.index_copy(0, self.receivers, rows)
+        if not self.leading:
+            return values.index_copy(0, self.receivers, rows)
+        return rows if len(rows) == len(values) else torch.cat([rows, values[len(rows) :]])
 
 
 class _Sparse(nn.Module):
@@ -133,17 +130,14 @@ class _Sparse(nn.Module):
             self.register_buffer(f"{name}_rows", torch.from_numpy(part.indptr.astype(np.int64)), persistent=False)
             self.register_buffer(f"{name}_columns", torch.from_numpy(part.indices.astype(np.int64)), persistent=False)
             self.register_buffer(f"{name}_values", torch.from_numpy(part.data), persistent=False)
-        self._made: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+        self._tensors: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
 
     def pair(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the matrix and its transpose as torch's CSR tensors."""
-        if dtype not in self._made:
-            rows, columns = self.shape
-            self._made[dtype] = (
-                self._csr("forward", (rows, columns), dtype),
-                self._csr("backward", (columns, rows), dtype),
-            )
-        return self._made[dtype]
+        if dtype not in self._tensors:
+            shape = self.shape
+            self._tensors[dtype] = self._csr("forward", shape, dtype), self._csr("backward", shape[::-1], dtype)
+        return self._tensors[dtype]
 
     def _csr(self, name: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
         rows, columns, values = (getattr(self, f"{name}_{part}") for part in ("rows", "columns", "values"))
@@ -152,11 +146,11 @@ class _Sparse(nn.Module):
             return torch.sparse_csr_tensor(rows, columns, values.to(dtype), shape, check_invariants=False)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._made = {}  # stale: the buffers move
+        self._tensors = {}  # stale: the buffers move
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_made": {}}  # sparse tensors are not copied, but made again
+        return {**self.__dict__, "_tensors": {}}  # sparse tensors cannot be copied
 
 
 class _Product(torch.autograd.Function):
@@ -211,19 +205,12 @@ def _octaves(
         scalars = csr_matrix((values, (rows, columns)), shape)
         vectors = None
         if num_vectors:
-            c, s = (np.tile(part[chosen], len(kernels)) for part in (cosine, sine))
-            vectors = _turning(rows, columns, values, c, s, shape)
+            c, s = (np.tile(part[chosen], len(kernels)) * values for part in (cosine, sine))
+            rows = np.concatenate([2 * rows, 2 * rows, 2 * rows + 1, 2 * rows + 1])
+            columns = np.concatenate([2 * columns, 2 * columns + 1] * 2)
+            vectors = csr_matrix((np.concatenate([c, -s, s, c]), (rows, columns)), (2 * shape[0], 2 * shape[1]))
         parts.append((reached.astype(np.int64), scalars, vectors))
     return parts
-
-
-def _turning(
-    rows: Places, columns: Places, values: Array, cosine: Array, sine: Array, shape: tuple[int, int]
-) -> csr_matrix:
-    rows, columns = 2 * rows, 2 * columns
-    turned = np.concatenate([cosine * values, -sine * values, sine * values, cosine * values])
-    places = np.concatenate([rows, rows, rows + 1, rows + 1]), np.concatenate([columns, columns + 1] * 2)
-    return csr_matrix((turned, places), (2 * shape[0], 2 * shape[1]))
 
 
 def _octave_numbers(length: Array) -> Places:

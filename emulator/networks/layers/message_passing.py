@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emulator.networks.layers.cartesian_winds import CartesianWinds
 from emulator.networks.layers.constants import GraphBuffers
-from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.feature_layout import CartesianWinds, FeatureLayout
 from emulator.networks.layers.mlp import zeroed
 from graphs.edges.build import GraphConfig, build_graphs, default_config, estimate
 from graphs.errors import MeshcastError

@@ -98,11 +98,6 @@ def rotation(graph: Graph, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return cosine, sine
 
 
-def has_frames(graph: Graph) -> bool:
-    """Return whether the nodes have frames that differ; those of a ring do not."""
-    return "rotation_cos" in graph.feature_names
-
-
 class NodeEmbedding(nn.Module):
     """A node's features as its first latent: scalars from all features, vectors from winds alone.
 

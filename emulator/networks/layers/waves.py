@@ -1,12 +1,10 @@
 """The longest waves of a field on a ring, on the sphere and in a limited area, with no fast transform where few count.
 
 A transform takes values [batch, node, channel] at nodes to coefficients [group, member, 2 · channel], real parts before
-imaginary ones, grouped by the weight they share; and back, of those waves alone.
+imaginary ones, in `num_weights` groups by the weight they share; and back, of those waves alone.
 """
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,21 +18,7 @@ from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 
 
-class Waves(Protocol):
-    """num_weights: groups of waves, each with a weight of its own."""
-
-    num_weights: int
-
-    def analysis(self, values: Tensor) -> Tensor:
-        """Return of [group, member, 2 · channel] [batch, node, channel]."""
-        ...
-
-    def synthesis(self, coefficients: Tensor, batch: int) -> Tensor:
-        """Return of [batch, node, channel] [group, member, 2 · channel]."""
-        ...
-
-
-def waves_of(mesh: Mesh, modes: int) -> RingWaves | SphereWaves | AreaWaves:
+def waves_of(mesh: Mesh, modes: int) -> Waves:
     """Return the `modes` longest waves, the mean among them: around a ring, of each degree on the sphere, along each
     side.
 
@@ -160,6 +144,9 @@ class SphereWaves(nn.Module):
         fields = self._on(parts.device).synthesis(torch.view_as_complex(parts.contiguous()))
         rows = fields.unflatten(1, (batch, -1)).permute(1, 0, 3, 2)  # [batch, latitude, longitude, channel]
         return (rows.flip(1) if self.southward else rows).flatten(1, 2)
+
+
+Waves = RingWaves | AreaWaves | SphereWaves
 
 
 def _waves(wave: NDArray[np.int64], period: int, nodes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

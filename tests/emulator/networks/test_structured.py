@@ -13,10 +13,9 @@ from torch import Tensor
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.fno import FNOConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.regridding import Regridding
 from emulator.networks.layers.waves import AreaWaves, SphereWaves
 from emulator.networks.resnet import ResNetConfig
-from emulator.networks.structured import Edges, StructuredConfig
+from emulator.networks.structured import Edges, Regridding, StructuredConfig
 from emulator.networks.unet import UNetConfig
 from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames, to_xyz

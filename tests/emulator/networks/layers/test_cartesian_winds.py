@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.networks.layers.cartesian_winds import CartesianWinds
-from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.feature_layout import CartesianWinds, FeatureLayout
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
 
