@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from emulator.data.coordinates import SAME_PLACE, nodes_among
-from emulator.data.names import Conversion, canonical_name, conversion, nearest
+from emulator.data.names import Conversion, canonical_name, conversion
 from emulator.data.sources import open_fields
 from emulator.data.starts import InitialConditions, histories, parse_init_times
 from emulator.data.window import on_area
 from emulator.fields import Fields
+from emulator.foundation.configuration_faults import nearest
 from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task
@@ -23,6 +25,10 @@ from graphs.errors import MeshcastError
 from graphs.interpolation.interpolate import interpolation
 from graphs.interpolation.weights import Interpolation, Method
 from graphs.mesh import EARTH_RADIUS, Mesh
+
+Mask = NDArray[np.bool_]
+Index = NDArray[np.int64]
+Values = NDArray[np.float32]
 
 
 def initial_conditions(
@@ -33,7 +39,7 @@ def initial_conditions(
     rename: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
     trajectories: slice | None = None,
-    valid: Mapping[str, NDArray[np.bool_]] | None = None,
+    valid: Mapping[str, Mask] | None = None,
     regrid: Method | None = None,
 ) -> InitialConditions:
     """Return states of `task` on `mesh` at the asked times.
@@ -58,22 +64,24 @@ def initial_conditions(
     if (area := on_area(fields, mesh)) is not fields:
         notices.append(f"{mesh.num_nodes} of the {fields.mesh.num_nodes} nodes of {fields.source} are taken: the area")
         fields = area
-    faults: list[str] = []
-    columns = _columns(fields, task, rename or {}, faults)
-    conversions = _conversions(fields, task, columns, units or {}, faults, notices)
-    order, remapping = _placed(fields, mesh, regrid, faults, notices)
-    chosen, windows = _windows(fields, task, init_times, faults, notices)
+    source = _Source(fields, task, mesh, valid or {}, [], notices)
+    columns = source.columns(rename or {})
+    conversions = source.conversions(columns, units or {})
+    order, remapping = source.placed(regrid)
+    chosen, windows = source.windows(init_times)
     looked_at = windows if windows.size else _newest(fields)
     values = _values(fields, looked_at, columns, conversions, order)
     if values is not None and remapping is not None:
-        values = _remapped(values, remapping, task, columns, valid or {})
+        values = source.remapped(values, remapping, columns)
     if values is not None and (order is not None or remapping is not None or valid is None):
-        _check_finite(values, fields, columns, valid, mesh, faults)
-    if faults:
-        listed = "\n".join(f"- {fault}" for fault in faults)
-        raise MeshcastError(f"{fields.source} cannot start this forecast, for {len(faults)} reason(s):\n{listed}")
+        source.check_finite(values, columns)
+    if source.faults:
+        listed = "\n".join(f"- {fault}" for fault in source.faults)
+        raise MeshcastError(
+            f"{fields.source} cannot start this forecast, for {len(source.faults)} reason(s):\n{listed}"
+        )
     assert values is not None and len(chosen)
-    _mask(values, columns, valid, notices)
+    source.mask(values, columns)
     values = values[looked_at]  # [case, history, ensemble, node, variable]
     valid_time, trajectory = chosen, np.full(len(chosen), -1, dtype=np.int64)
     if fields.ensemble_axis == "trajectory":
@@ -84,71 +92,149 @@ def initial_conditions(
     else:
         values = values.transpose(0, 2, 1, 3, 4)
     state = State(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), valid_time)
-    attributes = dict(fields.attributes)
-    if remapping is not None:
-        attributes["regridding"] = remapping.describe()
+    attributes = dict(fields.attributes) | ({} if remapping is None else {"regridding": remapping.describe()})
     return InitialConditions(state, trajectory, attributes, tuple(notices))
 
 
-def _columns(fields: Fields, task: Task, rename: Mapping[str, str], faults: list[str]) -> dict[str, str]:
-    canonical = {canonical_name(name): name for name in fields.variables}
-    renamed = {wanted: name for name, wanted in rename.items() if name in fields.variables}
-    found = {
-        name: renamed.get(name) or (name if name in fields.variables else canonical.get(canonical_name(name)))
-        for name in task.prognostic
-    }
-    if absent := [f"{name}{nearest(name, fields.variables)}" for name in found if found[name] is None]:
-        faults.append(
-            f"it lacks the variable {', '.join(absent)}. It has {', '.join(fields.variables)}; --rename THEIRS=OURS "
-            "maps another name."
-        )
-    return {name: theirs for name, theirs in found.items() if theirs is not None}
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A source beside what an emulator needs of it; what is wrong with it is collected, to be reported at once."""
 
+    fields: Fields
+    task: Task
+    mesh: Mesh
+    valid: Mapping[str, Mask]
+    faults: list[str]
+    notices: list[str]
 
-def _conversions(
-    fields: Fields,
-    task: Task,
-    columns: Mapping[str, str],
-    given: Mapping[str, str],
-    faults: list[str],
-    notices: list[str],
-) -> dict[str, Conversion]:
-    expected = {variable.name: variable.units for variable in task.variables}
-    conversions = {}
-    for name, theirs in columns.items():
-        units = given.get(theirs, given.get(name, fields.units[fields.variables.index(theirs)]))
-        convert = conversion(units, expected[name])
-        if convert is None and units in ("", "unknown"):
-            faults.append(f"{theirs} has no units, but {expected[name]} is expected; say what they are with --units "
-                          f"{theirs}=...")  # fmt: skip
-        elif convert is None:
-            faults.append(f"{theirs} has units {units}, which cannot be converted to {expected[name]}")
-        elif convert.needed:
-            notices.append(f"{theirs} was converted from {units} to {expected[name]}")
-        conversions[name] = convert or Conversion(1.0, 0.0)
-    return conversions
+    def columns(self, rename: Mapping[str, str]) -> dict[str, str]:
+        """Return the source's name of each prognostic variable that it has."""
+        variables = self.fields.variables
+        canonical = {canonical_name(name): name for name in variables}
+        renamed = {wanted: name for name, wanted in rename.items() if name in variables}
+        found = {
+            name: renamed.get(name) or (name if name in variables else canonical.get(canonical_name(name)))
+            for name in self.task.prognostic
+        }
+        if absent := [f"{name}{nearest(name, variables)}" for name in found if found[name] is None]:
+            self.faults.append(
+                f"it lacks the variable {', '.join(absent)}. It has {', '.join(variables)}; --rename THEIRS=OURS maps "
+                "another name."
+            )
+        return {name: theirs for name, theirs in found.items() if theirs is not None}
 
+    def conversions(self, columns: Mapping[str, str], given: Mapping[str, str]) -> dict[str, Conversion]:
+        expected = {variable.name: variable.units for variable in self.task.variables}
+        conversions = {}
+        for name, theirs in columns.items():
+            units = given.get(theirs, given.get(name, self.fields.units[self.fields.variables.index(theirs)]))
+            convert = conversion(units, expected[name])
+            if convert is None and units in ("", "unknown"):
+                self.faults.append(
+                    f"{theirs} has no units, but {expected[name]} is expected; say what they are with --units "
+                    f"{theirs}=..."
+                )
+            elif convert is None:
+                self.faults.append(f"{theirs} has units {units}, which cannot be converted to {expected[name]}")
+            elif convert.needed:
+                self.notices.append(f"{theirs} was converted from {units} to {expected[name]}")
+            conversions[name] = convert or Conversion(1.0, 0.0)
+        return conversions
 
-def _placed(
-    fields: Fields, mesh: Mesh, regrid: Method | None, faults: list[str], notices: list[str]
-) -> tuple[NDArray[np.int64] | None, Interpolation | None]:
-    """Return the order that takes the source's nodes to the emulator's, or the interpolation that does."""
-    order = nodes_among(fields.mesh, mesh) if fields.mesh.num_nodes == mesh.num_nodes else None
-    if order is not None:
-        if np.any(np.diff(order) != 1):
-            notices.append("nodes were reordered: the source lists the same places in another order")
-        return order, None
-    if regrid is not None and "ring" not in (mesh.domain.kind, fields.mesh.domain.kind):
-        try:
-            remapping = interpolation(regrid, fields.mesh, mesh)
-        except MeshcastError as error:
-            faults.append(f"it cannot be remapped: {error}")
+    def placed(self, regrid: Method | None) -> tuple[Index | None, Interpolation | None]:
+        """Return the order that takes the source's nodes to the emulator's, or the interpolation that does."""
+        theirs, ours = self.fields.mesh, self.mesh
+        order = nodes_among(theirs, ours) if theirs.num_nodes == ours.num_nodes else None
+        if order is not None:
+            if np.any(np.diff(order) != 1):
+                self.notices.append("nodes were reordered: the source lists the same places in another order")
+            return order, None
+        if regrid is None or "ring" in (ours.domain.kind, theirs.domain.kind):
+            self.faults.append(
+                f"it lies on a {theirs.describe()}, but the emulator on a {ours.describe()}: "
+                f"{_difference(theirs, ours)}"
+            )
             return None, None
-        notices.append(f"values were remapped: {remapping.describe()}")
+        try:
+            remapping = interpolation(regrid, theirs, ours)
+        except MeshcastError as error:
+            self.faults.append(f"it cannot be remapped: {error}")
+            return None, None
+        self.notices.append(f"values were remapped: {remapping.describe()}")
         return None, remapping
-    faults.append(f"it lies on a {fields.mesh.describe()}, but the emulator on a {mesh.describe()}: "
-                  f"{_difference(fields.mesh, mesh)}")  # fmt: skip
-    return None, None
+
+    def windows(self, init_times: str) -> tuple[Index, Index]:
+        """Return the initial times [case] and the index of their history in the source [case, history]."""
+        fields, task, init_times = self.fields, self.task, init_times.strip()
+        try:
+            asked = fields.times if init_times in ("all", "latest") else parse_init_times(init_times, fields)
+        except MeshcastError as error:
+            self.faults.append(str(error))
+            asked = fields.times[:0]
+        index, there = histories(fields, task, asked)
+        complete = there.all(axis=1)
+        if init_times in ("all", "latest"):
+            if not complete.any():
+                self.faults.append(
+                    f"no time has the {task.history} fields a start needs, {task.time_step} apart; it covers "
+                    f"{_coverage(fields)}"
+                )
+            elif init_times == "all" and not complete.all():
+                left_out = int((~complete).sum())
+                self.notices.append(f"{left_out} times are left out: the history before them is not complete")
+            kept = np.flatnonzero(complete)[-1:] if init_times == "latest" else np.flatnonzero(complete)
+            return asked[kept], index[kept]
+        for row in np.flatnonzero(~complete)[:5]:
+            history = task.time_step.advance(asked[row], np.arange(1 - task.history, 1))
+            absent = _shown(history[~there[row]], fields)
+            what = "" if not there[row, -1] else f" of its history ({task.history} fields, {task.time_step} apart)"
+            near = fields.times[np.argsort(np.abs(fields.times - asked[row]))[:2]]
+            self.faults.append(
+                f"the initial time {_shown(asked[row : row + 1], fields)} is not there: it has no field{what} at "
+                f"{absent}; it covers {_coverage(fields)}, nearest are {_shown(np.sort(near), fields)}"
+            )
+        if (more := int((~complete).sum()) - 5) > 0:
+            self.faults.append(f"{more} more initial times are not there")
+        return asked[complete], index[complete]
+
+    def remapped(self, values: Values, remapping: Interpolation, columns: Mapping[str, str]) -> Values:
+        """Return values [time, ensemble, node, variable] of the source on the emulator's nodes.
+
+        NaN is left out of means where training had none either; elsewhere it stays, to be reported.
+        """
+        placed = []
+        for column, name in enumerate(columns):
+            masked = name in self.valid and not self.valid[name].all()
+            placed.append((remapping.apply_known if masked else remapping.apply)(values[..., [column]]))
+        result, names = np.concatenate(placed, axis=-1), list(columns)
+        for name, partner in partners_of(self.task).items():
+            if {name, partner} <= columns.keys():  # of two partners the task lists the eastward one first
+                east, north = sorted((names.index(name), names.index(partner)))
+                components = remapping.apply_vector(values[..., [east]], values[..., [north]])
+                result[..., [east]], result[..., [north]] = components
+        return result
+
+    def mask(self, values: Values, columns: Mapping[str, str]) -> None:
+        """Put NaN into `values` [time, ensemble, node, variable] where training had none: the network took the mean."""
+        for column, (name, theirs) in enumerate(columns.items()):
+            masked = ~self.valid.get(name, np.ones(values.shape[2], dtype=bool))
+            if np.isfinite(values[:, :, masked, column]).any():
+                values[:, :, masked, column] = np.nan
+                self.notices.append(f"{theirs} has values on {int(masked.sum())} nodes where training had none; masked")
+
+    def check_finite(self, values: Values, columns: Mapping[str, str]) -> None:
+        for column, (name, theirs) in enumerate(columns.items()):
+            wrong = ~np.isfinite(values[..., column])  # [time, ensemble, node]
+            if name in self.valid:
+                wrong &= self.valid[name]
+            if wrong.any():
+                node = int(np.argwhere(wrong)[0][2])
+                on = self.mesh if wrong.shape[2] == self.mesh.num_nodes else self.fields.mesh
+                self.faults.append(
+                    f"{theirs} has {int(wrong.sum())} values that are NaN or infinite where the emulator needs them; "
+                    f"the first is node {node}, at {on.latitudes[node]:.2f} N {on.longitudes[node]:.2f} E. Fill them, "
+                    "or choose another initial time"
+                )
 
 
 def _difference(theirs: Mesh, ours: Mesh) -> str:
@@ -172,46 +258,13 @@ def _difference(theirs: Mesh, ours: Mesh) -> str:
     )
 
 
-def _windows(
-    fields: Fields, task: Task, init_times: str, faults: list[str], notices: list[str]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the initial times [case] and the index of their history in the source [case, history]."""
-    try:
-        asked = fields.times if init_times.strip() in ("all", "latest") else parse_init_times(init_times, fields)
-    except MeshcastError as error:
-        faults.append(str(error))
-        asked = fields.times[:0]
-    index, there = histories(fields, task, asked)
-    complete = there.all(axis=1)
-    if init_times.strip() in ("all", "latest"):
-        if not complete.any():
-            faults.append(f"no time has the {task.history} fields a start needs, {task.time_step} apart; it covers "
-                          f"{_coverage(fields)}")  # fmt: skip
-        elif init_times.strip() == "all" and not complete.all():
-            notices.append(f"{int((~complete).sum())} times are left out: the history before them is not complete")
-        kept = np.flatnonzero(complete)[-1:] if init_times.strip() == "latest" else np.flatnonzero(complete)
-        return asked[kept], index[kept]
-    for row in np.flatnonzero(~complete)[:5]:
-        history = task.time_step.advance(asked[row], np.arange(1 - task.history, 1))
-        absent = _shown(history[~there[row]], fields)
-        what = "" if not there[row, -1] else f" of its history ({task.history} fields, {task.time_step} apart)"
-        near = fields.times[np.argsort(np.abs(fields.times - asked[row]))[:2]]
-        faults.append(
-            f"the initial time {_shown(asked[row : row + 1], fields)} is not there: it has no field{what} at {absent}; "
-            f"it covers {_coverage(fields)}, nearest are {_shown(np.sort(near), fields)}"
-        )
-    if (more := int((~complete).sum()) - 5) > 0:
-        faults.append(f"{more} more initial times are not there")
-    return asked[complete], index[complete]
-
-
-def _newest(fields: Fields) -> NDArray[np.int64]:
+def _newest(fields: Fields) -> Index:
     """Return the index of the newest times [1, time]: what the values are judged by where no asked time is there."""
     readable = [index for index in range(len(fields.times)) if index not in fields.missing]
     return np.array([readable[-24:]], dtype=np.int64)
 
 
-def _shown(times: NDArray[np.int64], fields: Fields) -> str:
+def _shown(times: Index, fields: Fields) -> str:
     return ", ".join(fields.time_step.moment(time) for time in times)
 
 
@@ -222,11 +275,11 @@ def _coverage(fields: Fields) -> str:
 
 def _values(
     fields: Fields,
-    windows: NDArray[np.int64],
+    windows: Index,
     columns: Mapping[str, str],
     conversions: Mapping[str, Conversion],
-    order: NDArray[np.int64] | None,
-) -> NDArray[np.float32] | None:
+    order: Index | None,
+) -> Values | None:
     """Return values [time, ensemble, node, variable] of the used times; `windows` is changed to point into them."""
     if windows.size == 0 or not columns:
         return None
@@ -234,68 +287,5 @@ def _values(
     values = fields.read(used, list(columns.values()))
     windows[...] = inverse.reshape(windows.shape)
     for column, name in enumerate(columns):
-        if conversions[name].needed:
-            values[..., column] = conversions[name](values[..., column])
+        values[..., column] = conversions[name](values[..., column])
     return values if order is None else values[:, :, order]
-
-
-def _remapped(
-    values: NDArray[np.float32],
-    remapping: Interpolation,
-    task: Task,
-    columns: Mapping[str, str],
-    valid: Mapping[str, NDArray[np.bool_]],
-) -> NDArray[np.float32]:
-    """Return values [time, ensemble, node, variable] of the source on the emulator's nodes.
-
-    NaN is left out of means where training had none either; elsewhere it stays, to be reported.
-    """
-    result = np.empty((*values.shape[:2], remapping.target.num_nodes, values.shape[3]), dtype=np.float32)
-    names = list(columns)
-    partners = partners_of(task)
-    vectors = {tuple(sorted((names.index(a), names.index(b)))) for a, b in partners.items() if {a, b} <= columns.keys()}
-    for east, north in vectors:  # of two partners the task lists the eastward one first
-        components = remapping.apply_vector(values[..., [east]], values[..., [north]])
-        result[..., [east]], result[..., [north]] = components
-    for column in set(range(len(names))) - {column for pair in vectors for column in pair}:
-        masked = not valid.get(names[column], np.array(True)).all()
-        remap = remapping.apply_known if masked else remapping.apply
-        result[..., [column]] = remap(values[..., [column]])
-    return result
-
-
-def _mask(
-    values: NDArray[np.float32],
-    columns: Mapping[str, str],
-    valid: Mapping[str, NDArray[np.bool_]] | None,
-    notices: list[str],
-) -> None:
-    """Put NaN into `values` [time, ensemble, node, variable] where training had none: the network took the mean."""
-    for column, name in enumerate(columns):
-        masked = ~valid[name] if valid is not None and name in valid else np.zeros(values.shape[2], dtype=bool)
-        if np.isfinite(values[:, :, masked, column]).any():
-            values[:, :, masked, column] = np.nan
-            notices.append(f"{columns[name]} has values on {int(masked.sum())} nodes where training had none; masked")
-
-
-def _check_finite(
-    values: NDArray[np.float32],
-    fields: Fields,
-    columns: Mapping[str, str],
-    valid: Mapping[str, NDArray[np.bool_]] | None,
-    mesh: Mesh,
-    faults: list[str],
-) -> None:
-    """One fault a variable that has NaN where it should have values."""
-    for column, (name, theirs) in enumerate(columns.items()):
-        wrong = ~np.isfinite(values[..., column])  # [time, ensemble, node]
-        if valid is not None and name in valid:
-            wrong &= valid[name]
-        if wrong.any():
-            node = int(np.argwhere(wrong)[0][2])
-            on = mesh if wrong.shape[2] == mesh.num_nodes else fields.mesh
-            faults.append(
-                f"{theirs} has {int(wrong.sum())} values that are NaN or infinite where the emulator needs them; the "
-                f"first is node {node}, at {on.latitudes[node]:.2f} N {on.longitudes[node]:.2f} E. Fill them, or "
-                "choose another initial time"
-            )
