@@ -29,8 +29,8 @@ from emulator.build import TrainedEmulator, load_emulator, package_versions
 from emulator.data.boundary_sources import boundary_forcings
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
+from emulator.data.sources import forecast_on_area
 from emulator.data.starts import spread_starts, states_at
-from emulator.data.window import forecast_on_area
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from emulator.normalise import Statistics

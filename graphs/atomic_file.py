@@ -28,7 +28,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(temporary, final)
     except OSError as error:
-        raise MeshcastError(_explain(final, error)) from error
+        raise MeshcastError(explain(final, error)) from error
     finally:
         temporary.unlink(missing_ok=True) if final.parent.is_dir() else None
 
@@ -45,7 +45,7 @@ def refuse_unwritable(path: str | Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise MeshcastError(_explain(final, error)) from None
+        raise MeshcastError(explain(final, error)) from None
 
 
 def output_folder(path: str | Path) -> Path:
@@ -59,7 +59,7 @@ def output_folder(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise MeshcastError(_explain(folder, error)) from None
+        raise MeshcastError(explain(folder, error)) from None
     return folder
 
 
@@ -81,11 +81,11 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
         raise
 
 
-def _explain(path: Path, error: OSError) -> str:
+def explain(path: Path, error: OSError) -> str:
+    """Return why a path could not be written, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
-            f"No room left to write {path} ({os.strerror(error.errno)}). Nothing stands under that name that did not "
-            "before; free some space or choose another disk."
+            f"No room left: the disk is full ({os.strerror(error.errno)}), so that {path} was not written. Nothing "
+            "stands under that name that did not before. Free some space or choose another disk."
         )
-    reason = error.strerror or str(error)
-    return f"Cannot write {path}: {reason}. Choose a folder that exists and that you may write to."
+    return f"Cannot write {path}: {error.strerror or error}. Choose a folder that exists and that you may write to."

@@ -1,11 +1,14 @@
-"""Geometry of the unit sphere: coordinates, distances, tangent frames, parallel transport, areas."""
+"""Geometry of the unit sphere: coordinates, distances, tangent frames, parallel transport, triangles, areas."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import ConvexHull
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 def to_xyz(latitudes: ArrayLike, longitudes: ArrayLike) -> Array:
@@ -97,6 +100,47 @@ def triangle_areas(a: Array, b: Array, c: Array) -> Array:
     """
     volume = np.sum(a * np.cross(b - a, c - a), axis=-1)  # a · (b × c), with the digits of small triangles
     return 2.0 * np.arctan2(volume, 1.0 + np.sum(a * b, axis=-1) + np.sum(b * c, axis=-1) + np.sum(c * a, axis=-1))
+
+
+def delaunay(positions: Array) -> Index:
+    """Return the spherical Delaunay triangulation of nodes [node, 3]: the convex hull, seen from outside.
+
+    Index turn anticlockwise. Four nodes on one circle, as on every grid, are cut in two either way.
+    Raises scipy's QhullError for fewer than four nodes, or all in one plane.
+    """
+    hull = ConvexHull(positions)
+    faces = hull.simplices.astype(np.int64)
+    a, b, c = np.moveaxis(positions[faces], 1, 0)
+    inward = np.sum(np.cross(b - a, c - a) * hull.equations[:, :3], axis=1) < 0
+    faces[inward] = faces[inward][:, ::-1]
+    return faces
+
+
+def face_sides(faces: Index) -> Index:
+    """Return the two ends [side, 2] of the three sides of every face; a side between two faces comes twice."""
+    return np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1).reshape(-1, 2)
+
+
+def voronoi_areas(positions: Array, faces: Index) -> Array:
+    """Return areas [node] of the spherical Voronoi cells [steradian], from the circumcentres of Delaunay faces.
+
+    Each side of a face and its circumcentre make two mirrored right triangles, one for the cell at either end; they
+    count as negative where the circumcentre lies beyond the side.
+    """
+    corners = positions[faces]  # [face, corner, xyz]
+    centre = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    length = np.linalg.norm(centre, axis=1, keepdims=True)
+    # Corners on one line have no circumcentre, and no area.
+    centre = np.divide(centre, length, out=corners[:, 0].copy(), where=length > 1e-30)
+    areas = np.zeros(len(positions))
+    for side in range(3):
+        start, end = corners[:, side], corners[:, (side + 1) % 3]
+        middle = start + end
+        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+        half = triangle_areas(start, middle, centre)
+        for corner in (side, (side + 1) % 3):
+            areas += np.bincount(faces[:, corner], weights=half, minlength=len(positions))
+    return areas
 
 
 def _dot(a: Array, b: Array) -> Array:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from emulator.boundary import BoundaryForcings, BoundarySeries
 from emulator.data.coordinates import nodes_among
 from emulator.data.forecast import Forecast
-from emulator.data.names import Conversion, canonical_name, conversion, nearest
+from emulator.data.names import Conversion, canonical_name, conversion
 from emulator.fields import Fields
 from emulator.forcings import ForcingWindows
+from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep
 from emulator.state import State
 from emulator.task import Task, wind_pairs

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.create import check_output, create_dataset
 from emulator.data.files import read_files, time_step_of
-from emulator.data.names import nearest
+from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 
@@ -20,36 +19,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NOT_CARRIED = ("shape", "time_step", "irregular")  # the store has its own
-
-
-@dataclass(frozen=True)
-class DatasetSummary:
-    """What a conversion wrote, in words and numbers; `str` of it is for a person.
-
-    first, last: dates.
-    notices: a line for each thing that was converted, moved or assumed.
-    """
-
-    output: str
-    variables: tuple[str, ...]
-    units: tuple[str, ...]
-    mesh: str
-    time_step: str
-    num_times: int
-    first: str
-    last: str
-    ensemble_size: int
-    notices: tuple[str, ...]
-
-    def __str__(self) -> str:
-        named = ", ".join(f"{name} [{units}]" for name, units in zip(self.variables, self.units, strict=True))
-        members = f", {self.ensemble_size} members" if self.ensemble_size > 1 else ""
-        lines = [
-            f"{named} on a {self.mesh}{members}",
-            f"{self.num_times} times every {self.time_step}, {self.first} to {self.last}",
-            *(f"note: {notice}" for notice in self.notices),
-        ]
-        return "\n".join(lines)
 
 
 def convert(
@@ -62,8 +31,8 @@ def convert(
     frequency: str | None = None,
     overwrite: bool = False,
     attributes: Mapping[str, str] | None = None,
-) -> DatasetSummary:
-    """Write files as one anemoi dataset; values are the float32 of the source.
+) -> dict[str, Any]:
+    """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
     rename, units: see `read_files`.
     select: variables to keep, by our names.
@@ -93,19 +62,28 @@ def convert(
         attributes={**carried, "files": ", ".join(Path(source).name for source in sources), **(attributes or {})},
         overwrite=overwrite,
     )
-    dates = [str(time) for time in fields["time"].values[[0, -1]].astype("datetime64[s]")]
-    return DatasetSummary(
-        output=str(output),
-        variables=tuple(map(str, fields.data_vars)),
-        units=tuple(str(fields[name].attrs["units"]) for name in fields.data_vars),
-        mesh=mesh.describe(),
-        time_step=str(time_step),
-        num_times=fields.sizes["time"],
-        first=dates[0],
-        last=dates[1],
-        ensemble_size=fields.sizes["number"],
-        notices=tuple(notices),
-    )
+    first, last = map(str, fields["time"].values[[0, -1]].astype("datetime64[s]"))
+    return {
+        "output": str(output),
+        "variables": tuple(map(str, fields.data_vars)),
+        "units": tuple(str(fields[name].attrs["units"]) for name in fields.data_vars),
+        "mesh": mesh.describe(),
+        "time_step": str(time_step),
+        "num_times": fields.sizes["time"],
+        "first": first,
+        "last": last,
+        "ensemble_size": fields.sizes["number"],
+        "notices": tuple(notices),
+    }
+
+
+def describe(dataset: Mapping[str, Any]) -> str:
+    """Return what `convert` wrote in a few lines for a person."""
+    named = ", ".join(f"{name} [{units}]" for name, units in zip(dataset["variables"], dataset["units"], strict=True))
+    members = f", {dataset['ensemble_size']} members" if dataset["ensemble_size"] > 1 else ""
+    times = f"{dataset['num_times']} times every {dataset['time_step']}, {dataset['first']} to {dataset['last']}"
+    notices = (f"note: {notice}" for notice in dataset["notices"])
+    return "\n".join([f"{named} on a {dataset['mesh']}{members}", times, *notices])
 
 
 def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset, TimeStep]:

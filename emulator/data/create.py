@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import logging
 import os
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.data.dataset_fields import report_from_a_thread
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
-from graphs.atomic_file import refuse_unwritable, system_errors
+from graphs.atomic_file import explain, refuse_unwritable, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -125,11 +124,7 @@ def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
         yield folder / output.name
         _replace(output, folder / output.name, folder / "replaced")
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise MeshcastError(
-                f"The disk is full: {output} was not written. Free some space, or write elsewhere."
-            ) from None
-        raise MeshcastError(f"Cannot write {output}: {error.strerror or error}. Write elsewhere.") from None
+        raise MeshcastError(explain(output, error)) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -150,10 +145,9 @@ def _replace(output: Path, new: Path, old: Path) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Anemoi's log, progress bars and floating-point traps kept to itself."""
-    loggers = [logging.getLogger(name) for name in ("anemoi", "earthkit")]
-    levels = [logger.level for logger in loggers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("anemoi", "earthkit"))}
     try:
-        for logger in loggers:
+        for logger in levels:
             logger.setLevel(logging.CRITICAL)
         with (
             contextlib.redirect_stdout(io.StringIO()),
@@ -164,7 +158,7 @@ def _quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
 
 
@@ -262,5 +256,5 @@ def _describe(
 
 
 def _true_date(nominal: str, timeline: Timeline) -> str:
-    index = np.searchsorted(timeline.nominal, to_seconds(np.array([nominal], dtype="datetime64[s]")))[0]
+    index = np.searchsorted(timeline.nominal, to_seconds(np.datetime64(nominal)))
     return str(to_datetime(timeline.true)[index])

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json, time_step_to_json
-from emulator.data.dates import settle_dates
 from emulator.data.formats import file_format, format_of
-from emulator.data.names import conversion, nearest
-from emulator.data.series import Grid, Series
+from emulator.data.names import conversion
+from emulator.data.series import Grid, Series, settle_dates
+from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emulator.data.formats import named_format
 from emulator.fields import Fields
@@ -15,6 +14,7 @@ from emulator.forcings import ComputedForcings, Forcings, ForcingSource, GivenFo
 from emulator.foundation.time_step import to_datetime
 from emulator.task import Task
 from graphs.errors import MeshcastError
+from graphs.geometry import Array, Index, Mask
 from graphs.mesh import Mesh
 
 ALIKE = 0.02  # what formulas of the sun's place differ by
@@ -31,7 +31,7 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
     if fields is not None:
         stored = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
         if stored:
-            sources.append(GivenForcings(stored, fields.times, _Reader(fields, stored), fields.source))
+            sources.append(GivenForcings(stored, fields.times, _reader(fields, stored), fields.source))
     return Forcings(*sources, ComputedForcings(mesh, task.forcing))
 
 
@@ -41,30 +41,28 @@ def table_reader(path: str | Path) -> Callable[[Path], TabulatedForcings] | None
     return named.read_table if named else None
 
 
-class _Reader:
-    """Forcings [time, node, name] of a dataset at indices of its times; NaN only where its first time has it.
+def _reader(fields: Fields, names: tuple[str, ...]) -> Callable[[Index], Array]:
+    """Return a function from indices of a dataset's times to forcings [time, node, name].
 
-    Raises MeshcastError where NaN stands elsewhere.
+    NaN stands only where the first time has it; it raises MeshcastError where NaN stands elsewhere.
     """
 
-    def __init__(self, fields: Fields, names: tuple[str, ...]) -> None:
-        self.fields, self.names = fields, names
+    @cache
+    def masked() -> Mask:
+        return np.isnan(fields.read(_readable(fields)[:1], names, 0)[:, 0])
 
-    def __call__(self, index: NDArray[np.int64]) -> NDArray[np.float64]:
-        values = self.fields.read(index, self.names, 0)[:, 0].astype(np.float64)
+    def read(index: Index) -> Array:
+        values = fields.read(index, names, 0)[:, 0].astype(np.float64)
         holes = np.isnan(values)
-        if holes.any() and (holes & ~self.masked).any():
-            time, node, column = np.argwhere(holes & ~self.masked)[0]
+        if holes.any() and (holes & ~masked()).any():
+            time, node, column = np.argwhere(holes & ~masked())[0]
             raise MeshcastError(
-                f"{self.fields.source} has no value of the forcing {self.names[column]} at node {node} at "
-                f"{to_datetime(self.fields.times[index[time]])}, where its first time has one. Fill the gap first."
+                f"{fields.source} has no value of the forcing {names[column]} at node {node} at "
+                f"{to_datetime(fields.times[index[time]])}, where its first time has one. Fill the gap first."
             )
         return values
 
-    @cached_property
-    def masked(self) -> NDArray[np.bool_]:
-        """Return which places have no value [1, node, name]."""
-        return np.isnan(self.fields.read(_readable(self.fields)[:1], self.names, 0)[:, 0])
+    return read
 
 
 def _computed(name: str, fields: Fields, mesh: Mesh) -> bool:
@@ -76,5 +74,5 @@ def _computed(name: str, fields: Fields, mesh: Mesh) -> bool:
     return bool(np.allclose(values, source.at(fields.times[index])[..., 0], rtol=0.0, atol=ALIKE))
 
 
-def _readable(fields: Fields) -> NDArray[np.int64]:
+def _readable(fields: Fields) -> Index:
     return np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))

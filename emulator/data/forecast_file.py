@@ -147,15 +147,11 @@ class ForecastWriter:
 
     def _header(self) -> bytes:
         of = self.heading
-        content = {
-            "name": of.name,
+        content = vars(of) | {
             "mesh": mesh_to_json(of.mesh),
             "time_step": time_step_to_json(of.time_step),
-            "variables": of.variables,
-            "units": of.units,
             "init_time": of.init_time.tolist(),
             "trajectory": of.trajectory.tolist(),
-            "num_members": of.num_members,
             "attributes": dict(of.attributes),
             "positions": list(of.mesh.positions.shape),
         }
@@ -165,7 +161,7 @@ class ForecastWriter:
         if self._file.readline() != MAGIC:
             raise ValueError("it is no partial forecast of this version")
         content = json.loads(self._file.readline())
-        nodes, dimension = content["positions"]
+        nodes, dimension = content.pop("positions")
         places = np.frombuffer(self._file.read(8 * nodes * (dimension + 1)))
         described = json.loads(content["mesh"])
         mesh = Mesh(
@@ -176,17 +172,10 @@ class ForecastWriter:
             levels=tuple(described["levels"]),
             boundary=boundary_from_json(content["mesh"], nodes),
         )
-        self.heading = ForecastHeading(
-            name=content["name"],
-            mesh=mesh,
-            time_step=time_step_from_json(content["time_step"]),
-            variables=tuple(content["variables"]),
-            units=tuple(content["units"]),
-            init_time=np.array(content["init_time"], dtype=np.int64),
-            trajectory=np.array(content["trajectory"], dtype=np.int64),
-            num_members=content["num_members"],
-            attributes=content["attributes"],
-        )
+        content |= {name: tuple(content[name]) for name in ("variables", "units")}
+        content |= {name: np.array(content[name], dtype=np.int64) for name in ("init_time", "trajectory")}
+        content |= {"mesh": mesh, "time_step": time_step_from_json(content["time_step"])}
+        self.heading = ForecastHeading(**content)
         self._start = self._file.tell()
 
     @contextlib.contextmanager

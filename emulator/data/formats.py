@@ -12,11 +12,11 @@ from emulator.data.dataset_fields import open_dataset_fields
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import read_netcdf_forecast
 from emulator.data.grib_file import read_grib, read_grib_forecast
-from emulator.data.names import nearest
 from emulator.data.netcdf_file import read_netcdf
 from emulator.data.series import Series
 from emulator.fields import Fields
 from emulator.forcings import TabulatedForcings
+from emulator.foundation.configuration_faults import nearest
 from graphs.errors import MeshcastError
 
 

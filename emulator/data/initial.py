@@ -13,9 +13,8 @@ from scipy.spatial import cKDTree
 
 from emulator.data.coordinates import SAME_PLACE, nodes_among
 from emulator.data.names import Conversion, canonical_name, conversion
-from emulator.data.sources import open_fields
+from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions, histories, parse_init_times
-from emulator.data.window import on_area
 from emulator.fields import Fields
 from emulator.foundation.configuration_faults import nearest
 from emulator.normalise import partners_of

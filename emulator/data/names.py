@@ -5,9 +5,7 @@ The canonical name is GRIB's short name, as anemoi datasets use it: `2t`, `sst`,
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -99,12 +97,6 @@ def standard_name_of(name: str) -> str:
     """Return CF's standard name of a canonical name, empty where there is none."""
     known = BY_NAME.get(split_level(name)[0])
     return known.standard_name if known else ""
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Return a hint `; did you mean X?`, or nothing."""
-    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.5)
-    return f"; did you mean {found[0]}?" if found else ""
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.dates import GREGORIAN, gregorian, refuse_disorder
 from emulator.data.names import canonical_name, conversion
-from emulator.data.series import Grid, Series, settled_grid
+from emulator.data.series import GREGORIAN, Grid, Series, gregorian, refuse_disorder, settled_grid
 from emulator.foundation.time_step import to_seconds
 from graphs.errors import MeshcastError
 

@@ -1,21 +1,27 @@
-"""Data sources: whatever a user names as data is opened here, by its format."""
+"""Data sources: whatever a user names as data is opened here, by its format; windows and rows of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emulator.data.arrays import in_memory
+from emulator.data.coordinates import nodes_among
 from emulator.data.dataset_fields import Source, describe, open_dataset_fields
 from emulator.data.files import fields_of_files
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of
-from emulator.data.window import FieldsView, in_window
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from graphs.meshes.limited_area import Window
+from graphs.geometry import Index
+from graphs.mesh import Mesh
+from graphs.meshes.limited_area import Window, limited_area
 
 
 def open_fields(
@@ -82,3 +88,52 @@ def _refuse_outside(trajectories: slice, size: int, source: Source) -> None:
             f"The trajectories {first}:{stop} are not all in {describe(source)}, whose ensemble axis holds {size}. "
             f"Count from 0, the last is not included: 0:{size} is all."
         )
+
+
+def in_window(fields: Fields, window: Window) -> Fields:
+    """Return the fields within a window and the boundary around it; see `graphs.meshes.limited_area`."""
+    mesh, nodes = limited_area(fields.mesh, window)
+    return FieldsView(fields, mesh, nodes)
+
+
+def on_area(fields: Fields, area: Mesh) -> Fields:
+    """Return fields on the nodes of a limited area with a boundary, where they have these; else as they are.
+
+    An emulator or a forecast of a window thus meets the global data it was cut out of.
+    """
+    if area.boundary is None or fields.mesh.same_nodes(area):
+        return fields
+    nodes = nodes_among(fields.mesh, area)
+    return fields if nodes is None else FieldsView(fields, area, nodes)
+
+
+def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
+    """Return a forecast on the nodes of a limited area with a boundary, where it has these; else as it is."""
+    nodes = None if area.boundary is None else nodes_among(forecast.mesh, area)
+    if nodes is None:
+        return forecast
+    return replace(forecast, values=np.ascontiguousarray(forecast.values[..., nodes, :]), mesh=area)
+
+
+class FieldsView(Fields):
+    """`Fields` on some of the nodes, or of some of the rows of the ensemble axis, of others.
+
+    nodes: [node] of `fields`, which lie on `mesh`; all where None.
+    rows: of the ensemble axis of `fields`; all where None.
+    """
+
+    def __init__(
+        self, fields: Fields, mesh: Mesh | None = None, nodes: Index | None = None, rows: Sequence[int] | None = None
+    ) -> None:
+        self.fields, self.mesh, self.nodes = fields, mesh or fields.mesh, nodes
+        for name in ("variables", "units", "attributes", "time_step", "times", "missing", "source", "notices"):
+            setattr(self, name, getattr(fields, name))
+        self.ensemble_axis = fields.ensemble_axis
+        self.rows = np.arange(fields.ensemble_size) if rows is None else np.asarray(rows)
+        self.ensemble_size = len(self.rows)
+        self.trajectories = [fields.trajectories[row] for row in self.rows.tolist()]
+
+    def _read(self, times: Index, rows: Index, columns: list[int]) -> NDArray[np.floating]:
+        names = [self.variables[column] for column in columns]
+        values = self.fields.read(times, names, self.rows[rows].tolist())
+        return values if self.nodes is None else values[:, :, self.nodes]

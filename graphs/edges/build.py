@@ -23,13 +23,13 @@ from graphs.edges.connect import (
 )
 from graphs.edges.edge_features import edge_features
 from graphs.errors import MeshcastError
+from graphs.geometry import face_sides
 from graphs.graph import Graph, ModelGraphs
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GridConfig
 from graphs.meshes.icosphere import IcosphereMesh, check_level, icosphere, memory_estimate, num_nodes, trim
 from graphs.meshes.stretched import StretchedMesh, stretched
-from graphs.triangulation import face_sides
 
 
 @dataclass(frozen=True)

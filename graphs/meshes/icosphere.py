@@ -18,9 +18,8 @@ from scipy.spatial import cKDTree
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, to_xyz, triangle_areas
+from graphs.geometry import Array, Index, face_sides, to_xyz, triangle_areas, voronoi_areas
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
-from graphs.triangulation import Faces, face_sides, voronoi_areas
 
 BYTES_PER_NODE = 700  # peak while areas are computed, measured at levels 7 and 8
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any mesh here
@@ -106,7 +105,7 @@ def is_icosphere(mesh: Mesh) -> bool:
     )
 
 
-def faces_by_level(mesh: Mesh) -> list[Faces]:
+def faces_by_level(mesh: Mesh) -> list[Index]:
     """Return the faces [face, 3] of every level of an icosphere, coarsest first."""
     assert mesh.faces is not None
     levels = [mesh.faces]
@@ -121,7 +120,7 @@ def side_length(level: int) -> float:
     return SIDE / 2**level
 
 
-def sides_by_level(mesh: Mesh) -> list[NDArray[np.int64]]:
+def sides_by_level(mesh: Mesh) -> list[Index]:
     """Return the pairs of neighbours [pair, 2] of every level, coarsest first, of a window or a stretched mesh.
 
     Neighbours of level n are its nodes one side of level n apart; those of the whole mesh, last, are besides the
@@ -174,7 +173,7 @@ def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
 
 
 @lru_cache(maxsize=2)
-def _refined(level: int) -> tuple[Array, Faces, tuple[int, ...]]:
+def _refined(level: int) -> tuple[Array, Index, tuple[int, ...]]:
     """Return positions [node, 3], faces [face, 3], anticlockwise from outside, and the nodes of each level."""
     positions, faces = _icosahedron()
     levels = [len(positions)]
@@ -184,7 +183,7 @@ def _refined(level: int) -> tuple[Array, Faces, tuple[int, ...]]:
     return positions, faces, tuple(levels)
 
 
-def _icosahedron() -> tuple[Array, Faces]:
+def _icosahedron() -> tuple[Array, Index]:
     """Return the twelve corners, in four rings of three from north to south, and the twenty faces."""
     # Rings of an icosahedron that stands on a face: sin²φ = (5 ± 2 √5) / 15.
     high, low = np.sqrt((5.0 + 2.0 * np.sqrt(5.0)) / 15.0), np.sqrt((5.0 - 2.0 * np.sqrt(5.0)) / 15.0)
@@ -201,7 +200,7 @@ def _icosahedron() -> tuple[Array, Faces]:
     return positions, np.concatenate([upper, (upper[:, ::-1] + 6) % 12])
 
 
-def _refine(positions: Array, faces: Faces) -> tuple[Array, Faces]:
+def _refine(positions: Array, faces: Index) -> tuple[Array, Index]:
     """Return every face cut into four; the midpoints become the new nodes, in the order of their edges' ends."""
     count = len(positions)
     ends = np.stack([faces, np.roll(faces, -1, axis=1)])  # [2, face, side]; side k runs from corner k to the next

@@ -7,12 +7,11 @@ from numpy.typing import ArrayLike
 from scipy.spatial import ConvexHull, QhullError, SphericalVoronoi, cKDTree
 
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, to_xyz
+from graphs.geometry import Array, delaunay, to_xyz, voronoi_areas
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.meshes.icosphere import recognised
 from graphs.meshes.latlon import grid_axes, latlon
 from graphs.meshes.ring import ring
-from graphs.triangulation import delaunay, voronoi_areas
 
 SAME_PLACE = 1e-7  # [radians], 0.6 m on Earth: below the resolution of float32 degrees
 

@@ -8,10 +8,9 @@ from typing import Literal
 import numpy as np
 
 from graphs.errors import MeshcastError
-from graphs.geometry import great_circle_distance, to_xyz
+from graphs.geometry import delaunay, great_circle_distance, to_xyz, voronoi_areas
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.meshes.icosphere import icosphere, side_length
-from graphs.triangulation import delaunay, voronoi_areas
 
 TRANSITION = 2.0  # sides of a level that it reaches beyond the next finer one
 

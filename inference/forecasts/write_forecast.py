@@ -17,9 +17,8 @@ from emulator.data.forcing_sources import forcings_of, table_reader
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast, refuse_existing
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_file import refuse_ungribbable, write_grib
-from emulator.data.sources import open_fields
+from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions
-from emulator.data.window import on_area
 from emulator.forcings import Forcings, ForcingWindows
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_network import KerasNetwork

@@ -12,9 +12,8 @@ from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
 from graphs.edges.connect import containing_triangle
-from graphs.geometry import tangent_frames, to_xyz
+from graphs.geometry import delaunay, tangent_frames, to_xyz
 from graphs.mesh import Mesh
-from graphs.triangulation import delaunay
 from inference.pictures.coastlines import Box, coastlines
 from inference.pictures.colour_scale import ColourScale
 from inference.pictures.map_projection import HALF_HEIGHT, HALF_WIDTH, directions, outline, project, unproject

@@ -26,14 +26,12 @@ def dataset(
 
     Example: meshcast dataset era5-*.grib --output data/era5.zarr
     """
-    from dataclasses import asdict
-
-    from emulator.data.convert import convert
+    from emulator.data.convert import convert, describe
     from emulator.plugins import load_plugins
     from meshcast.console import pairs, print_json, say
 
     load_plugins(plugin or [])
-    summary = convert(
+    written = convert(
         sources,
         output,
         rename=pairs(rename or [], "--rename"),
@@ -43,6 +41,6 @@ def dataset(
         attributes=pairs(attribute or [], "--attribute"),
         overwrite=overwrite,
     )
-    say(f"Wrote {output}.\n{summary}")
+    say(f"Wrote {output}.\n{describe(written)}")
     if as_json:
-        print_json(asdict(summary))
+        print_json(written)

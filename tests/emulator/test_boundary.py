@@ -11,7 +11,8 @@ import torch
 from emulator.baselines.ridge import RidgeConfig
 from emulator.boundary import BoundaryForcings, BoundarySeries, boundary_mask, with_boundary
 from emulator.data.arrays import ArrayFields
-from emulator.data.window import FieldsView, in_window, nodes_among, on_area
+from emulator.data.coordinates import nodes_among
+from emulator.data.sources import FieldsView, in_window, on_area
 from emulator.features.inputs import Inputs
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep

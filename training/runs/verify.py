@@ -12,8 +12,7 @@ import numpy as np
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.data.sources import open_fields
-from emulator.data.window import forecast_on_area, on_area
+from emulator.data.sources import forecast_on_area, on_area, open_fields
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from emulator.task import Task

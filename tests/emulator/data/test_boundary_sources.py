@@ -14,7 +14,7 @@ from emulator.data.boundary_sources import boundary_forcings
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import ForecastWriter, read_forecast
 from emulator.data.forecast_netcdf import ForecastHeading
-from emulator.data.window import forecast_on_area
+from emulator.data.sources import forecast_on_area
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError

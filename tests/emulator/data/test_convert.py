@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data.convert import convert
+from emulator.data.convert import convert, describe
 from emulator.data.files import read_files
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
@@ -21,7 +21,7 @@ def test_a_file_becomes_a_dataset_with_its_values_units_and_licence(write_netcdf
     assert np.array_equal(fields.read(slice(None), ["2t"])[..., 0], read_files(path)["2t"].values)
     assert fields.units == ("K",) and fields.mesh.shape == (3, 6) and fields.ensemble_axis == "member"
     assert (fields.attributes["licence"], fields.attributes["attribution"]) == ("CC BY 4.0", "us")
-    assert "2t [K] on a global mesh of 3 x 6 nodes" in str(summary) and summary.num_times == 4
+    assert "2t [K] on a global mesh of 3 x 6 nodes" in describe(summary) and summary["num_times"] == 4
 
 
 def test_sst_keeps_its_months_and_its_land(data_folder, tmp_path):
@@ -50,7 +50,7 @@ def test_a_360_day_file_says_what_became_of_its_dates(data_folder, tmp_path):
     summary = convert([data_folder / "A1B_north_america.nc"], tmp_path / "a1b.zarr")
     fields = open_fields(str(tmp_path / "a1b.zarr"))
     assert fields.time_step == TimeStep(12, "month") and fields.attributes["calendar"] == "360_day"
-    assert "360_day" in fields.attributes["notices"] and any("360_day" in notice for notice in summary.notices)
+    assert "360_day" in fields.attributes["notices"] and any("360_day" in notice for notice in summary["notices"])
 
 
 def test_the_frequency_thins_times(write_netcdf, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial import SphericalVoronoi
 
 from graphs.errors import MeshcastError
+from graphs.geometry import delaunay, voronoi_areas
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral, reduced_gaussian
 from graphs.meshes.grids import (
@@ -22,7 +23,6 @@ from graphs.meshes.grids import (
 from graphs.meshes.healpix import healpix
 from graphs.meshes.icosphere import IcosphereMesh, icon, icosphere
 from graphs.meshes.points import points
-from graphs.triangulation import delaunay, voronoi_areas
 
 GRIDS: list[GridConfig] = [
     LatLonGrid(spacing=10.0),

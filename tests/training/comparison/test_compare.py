@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from emulator.build import load_emulator
 from emulator.checkpoint import read
 from emulator.data.arrays import ArrayFields
-from emulator.data.window import in_window
+from emulator.data.sources import in_window
 from emulator.foundation.configuration import load
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig

@@ -4,7 +4,7 @@ import cftime
 import numpy as np
 import pytest
 
-from emulator.data.dates import gregorian, refuse_disorder, settle_dates
+from emulator.data.series import gregorian, refuse_disorder, settle_dates
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 
