@@ -15,10 +15,11 @@ from emulator.data.names import Conversion, canonical_name, conversion
 from emulator.fields import Fields
 from emulator.forcings import ForcingWindows
 from emulator.foundation.configuration_faults import nearest
-from emulator.foundation.time_step import TimeStep
+from emulator.foundation.time_step import Times, TimeStep
 from emulator.state import State
 from emulator.task import Task, wind_pairs
 from graphs.errors import MeshcastError
+from graphs.geometry import Index
 from graphs.interpolation.interpolate import bilinear
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import trim
@@ -33,7 +34,7 @@ def boundary_forcings(
     task: Task,
     mesh: Mesh,
     state: State,
-    trajectory: NDArray[np.int64],
+    trajectory: Index,
     steps: int,
 ) -> tuple[BoundaryForcings, list[str]]:
     """Return the forcings of forecasts with the boundary that a source gives them, and notices of what was done.
@@ -53,7 +54,7 @@ def boundary_forcings(
     given = _ForecastSource(source) if isinstance(source, Forecast) else _FieldsSource(source)
     notices: list[str] = list(given.notices)
     _refuse_other_time(given.time_step, task.time_step, given.name)
-    read = _reader(given, task, mesh, nodes, notices)
+    read = _reader(given, task, mesh, notices)
     now = state.now[:, 0].cpu().numpy()[:, nodes]  # [case, boundary node, prognostic]
     known_series: dict[tuple[int, ...], BoundarySeries] = {}
     series, between = [], False
@@ -93,7 +94,7 @@ class _FieldsSource:
         members = fields.ensemble_size if fields.ensemble_axis == "member" else 1
         self.notices = [f"The boundary is the first of {members} members of {self.name}."] if members > 1 else []
 
-    def row_of(self, trajectory: int, start: int) -> tuple[int, NDArray[np.int64], bool]:
+    def row_of(self, trajectory: int, start: int) -> tuple[int, Times, bool]:
         """Return the row of a case, the times known of it, and whether it begins at `start` from the same state."""
         size = self.fields.ensemble_size
         if self.fields.ensemble_axis == "member" or (size == 1 and trajectory < 0):
@@ -105,7 +106,7 @@ class _FieldsSource:
             )
         return trajectory, self.times, False
 
-    def read(self, row: int, times: NDArray[np.int64], names: Sequence[str]) -> Values:
+    def read(self, row: int, times: Index, names: Sequence[str]) -> Values:
         """Return values [time, node, variable]."""
         return self.fields.read(self.index[times], names, row)[:, 0]
 
@@ -120,7 +121,7 @@ class _ForecastSource:
         members = forecast.values.shape[1]
         self.notices = [f"The boundary is the first of {members} members of {self.name}."] if members > 1 else []
 
-    def row_of(self, trajectory: int, start: int) -> tuple[int, NDArray[np.int64], bool]:
+    def row_of(self, trajectory: int, start: int) -> tuple[int, Times, bool]:
         forecast = self.forecast
         mine = (forecast.trajectory == trajectory) & (forecast.init_time <= start)
         if not mine.any():
@@ -132,35 +133,33 @@ class _ForecastSource:
         row = int(np.flatnonzero(mine)[np.argmax(forecast.init_time[mine])])
         return row, forecast.valid_time[row], bool(forecast.init_time[row] == start)
 
-    def read(self, row: int, times: NDArray[np.int64], names: Sequence[str]) -> Values:
+    def read(self, row: int, times: Index, names: Sequence[str]) -> Values:
         columns = [self.forecast.variables.index(name) for name in names]
         return np.asarray(self.forecast.values[row, 0, times][..., columns], dtype=np.float32)
 
 
-def _reader(
-    source: _FieldsSource | _ForecastSource, task: Task, mesh: Mesh, nodes: NDArray[np.int64], notices: list[str]
-) -> Callable[[int, NDArray[np.int64]], Values]:
+_Source = _FieldsSource | _ForecastSource
+
+
+def _reader(source: _Source, task: Task, mesh: Mesh, notices: list[str]) -> Callable[[int, Index], Values]:
     """Return a function from a row and indices of times to [time, boundary node, prognostic], in the task's units."""
     columns, conversions = _columns(source, task, notices)
-    place = _placement(source, task, mesh, nodes, notices)
+    place = _placement(source, task, mesh, notices)
 
-    def read(row: int, times: NDArray[np.int64]) -> Values:
-        parts = [np.empty((0, len(nodes), len(columns)), dtype=np.float32)]
+    def read(row: int, times: Index) -> Values:
+        pieces = [np.empty((0, int(np.sum(mesh.boundary)), len(columns)), dtype=np.float32)]
         for some in np.array_split(times, max(1, -(-len(times) // TIMES_AT_ONCE))):
             if len(some):
                 values = source.read(row, some, columns)
                 for column, convert in enumerate(conversions):
-                    if convert.needed:
-                        values[..., column] = convert(values[..., column])
-                parts.append(place(values).astype(np.float32))
-        return np.concatenate(parts)
+                    values[..., column] = convert(values[..., column])
+                pieces.append(place(values).astype(np.float32))
+        return np.concatenate(pieces)
 
     return read
 
 
-def _columns(
-    source: _FieldsSource | _ForecastSource, task: Task, notices: list[str]
-) -> tuple[list[str], list[Conversion]]:
+def _columns(source: _Source, task: Task, notices: list[str]) -> tuple[list[str], list[Conversion]]:
     """Return the source's names of the prognostic variables, and the conversions of their units."""
     canonical = {canonical_name(name): name for name in source.variables}
     columns, conversions, faults = [], [], []
@@ -185,9 +184,7 @@ def _columns(
     return columns, conversions
 
 
-def _placement(
-    source: _FieldsSource | _ForecastSource, task: Task, mesh: Mesh, nodes: NDArray[np.int64], notices: list[str]
-) -> Callable[[Values], NDArray[np.floating]]:
+def _placement(source: _Source, task: Task, mesh: Mesh, notices: list[str]) -> Callable[[Values], Values]:
     """Return a function from the source's nodes [time, node, prognostic] to the boundary's."""
     assert mesh.boundary is not None
     boundary = trim(replace(mesh, boundary=None), mesh.boundary)
@@ -201,27 +198,24 @@ def _placement(
     winds = wind_pairs(task)
     notices.append(f"The boundary was remapped: {remapping.describe()}.")
 
-    def place(values: Values) -> NDArray[np.floating]:
+    def place(values: Values) -> Values:
         placed = remapping.apply(values)
         for east, north in winds:
-            placed[..., [east]], placed[..., [north]] = remapping.apply_vector(
-                values[..., [east]], values[..., [north]]
-            )
+            components = remapping.apply_vector(values[..., [east]], values[..., [north]])
+            placed[..., [east]], placed[..., [north]] = components
         return placed
 
     return place
 
 
-def _around(times: NDArray[np.int64], first: np.int64, last: np.int64) -> NDArray[np.int64]:
+def _around(times: Times, first: np.int64, last: np.int64) -> Index:
     """Return the indices of the times from the last one not after `first` to the first one not before `last`."""
     begin = max(int(np.searchsorted(times, first, side="right")) - 1, 0)
     end = int(np.searchsorted(times, last)) + 1
     return np.arange(begin, min(end, len(times)))
 
 
-def _refuse_short(
-    known: NDArray[np.int64], targets: NDArray[np.int64], name: str, time_step: TimeStep, start: int
-) -> None:
+def _refuse_short(known: Times, targets: Times, name: str, time_step: TimeStep, start: int) -> None:
     if len(known) and known[0] <= targets[0] and targets[-1] <= known[-1]:
         return
     asked = f"the forecast from {time_step.moment(start)} needs it until {time_step.moment(targets[-1])}"
@@ -241,11 +235,8 @@ def _refuse_short(
 
 def _refuse_other_time(theirs: TimeStep, ours: TimeStep, name: str) -> None:
     """Raise where one keeps a time of its own and the other another."""
-
-    def second(step: TimeStep) -> float | None:
-        return None if step.true_length is None else round(step.true_length / step.count, 9)
-
-    if second(theirs) != second(ours):
+    seconds = [step.true_length and round(step.true_length / step.count, 9) for step in (theirs, ours)]
+    if seconds[0] != seconds[1]:
         raise MeshcastError(
             f"The boundary, {name}, steps by {theirs} and the emulator by {ours}: different kinds of time. Give a "
             "boundary of the same data."

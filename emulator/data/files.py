@@ -17,11 +17,14 @@ from emulator.data.formats import file_format, format_of
 from emulator.data.names import conversion
 from emulator.data.series import Grid, Series, settle_dates
 from emulator.foundation.configuration_faults import nearest
-from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
+from graphs.geometry import Index
 
 if TYPE_CHECKING:
     import xarray as xr
+
+Values = NDArray[np.float32]
 
 
 def read_files(
@@ -163,9 +166,7 @@ def _one_grid(series: Sequence[Series]) -> Grid:
     return first.grid
 
 
-def _block(
-    name: str, pieces: Sequence[Series], notices: list[str]
-) -> tuple[NDArray[np.float32], NDArray[np.int64] | None, NDArray[np.int64]]:
+def _block(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[Values, Times | None, Index]:
     """Return one variable's values [time, number, cell], times and members, put together from its pieces."""
     pieces = [_in_units(piece, pieces[0], notices) for piece in pieces]
     _refuse_two_meanings(name, pieces)
@@ -223,7 +224,7 @@ def _refuse_two_meanings(name: str, pieces: Sequence[Series]) -> None:
             )
 
 
-def _common_times(times: Mapping[str, NDArray[np.int64] | None], notices: list[str]) -> NDArray[np.int64]:
+def _common_times(times: Mapping[str, Times | None], notices: list[str]) -> Times:
     given = {name: one for name, one in times.items() if one is not None}
     common = next(iter(given.values()))
     for one in given.values():
@@ -237,7 +238,7 @@ def _common_times(times: Mapping[str, NDArray[np.int64] | None], notices: list[s
     return common
 
 
-def _common_numbers(numbers: Mapping[str, NDArray[np.int64]], notices: list[str]) -> NDArray[np.int64]:
+def _common_numbers(numbers: Mapping[str, Index], notices: list[str]) -> Index:
     """Return members that every variable has; a variable with one serves all."""
     most = max(numbers.values(), key=len)
     for name, one in numbers.items():

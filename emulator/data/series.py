@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
+from graphs.geometry import Array, Index
 from graphs.meshes.latlon import grid_axes
 
 GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
@@ -25,8 +26,8 @@ class Grid:
     shape: (latitude, longitude) of a grid, (cell,) without one.
     """
 
-    latitudes: NDArray[np.float64]
-    longitudes: NDArray[np.float64]
+    latitudes: Array
+    longitudes: Array
     shape: tuple[int, ...]
 
     def equals(self, other: Grid) -> bool:
@@ -66,17 +67,15 @@ class Series:
     notices: tuple[str, ...] = ()
 
 
-def settled_grid(
-    latitudes: NDArray[np.floating], longitudes: NDArray[np.floating]
-) -> tuple[Grid, NDArray[np.int64] | None]:
+def settled_grid(latitudes: NDArray[np.floating], longitudes: NDArray[np.floating]) -> tuple[Grid, Index | None]:
     """Return a grid with rows from north to south and columns eastward, from 0 if they go around.
 
     latitudes, longitudes: [cell] degrees, in the file's order, any convention.
     Returns the grid and the order [cell] that takes the file's cells to it, or None where nothing moves. A column
     that closes the circle twice (0 and 360) is dropped.
     """
-    north: NDArray[np.float64] = np.asarray(latitudes, np.float64).ravel()
-    east: NDArray[np.float64] = np.asarray(longitudes, np.float64).ravel() % 360.0
+    north: Array = np.asarray(latitudes, np.float64).ravel()
+    east: Array = np.asarray(longitudes, np.float64).ravel() % 360.0
     east = np.where(east > 360.0 - 1e-6, 0.0, east)
     shape = _file_shape(north, east)
     if len(shape) == 1:
@@ -97,9 +96,8 @@ def settled_grid(
     return Grid(north[order], east[order], (cells.shape[0], cells.shape[1])), order if moved else None
 
 
-def _file_shape(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> tuple[int, ...]:
-    """Return (latitude, longitude) where the cells are a grid row by row, closed twice or westward too; else
-    (cell,)."""
+def _file_shape(latitudes: Array, longitudes: Array) -> tuple[int, ...]:
+    """Return (latitude, longitude) where the cells are a grid by rows, closed twice or westward too; else (cell,)."""
     changes = np.flatnonzero(np.abs(np.diff(latitudes)) > 1e-6)
     columns = int(changes[0]) + 1 if len(changes) else len(latitudes)
     if columns < 2 or columns == len(latitudes) or len(latitudes) % columns:

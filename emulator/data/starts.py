@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from emulator.fields import Fields
-from emulator.foundation.time_step import TimeStep
+from emulator.foundation.time_step import Times, TimeStep
 from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError
+from graphs.geometry import Index, Mask
 
 GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
 
@@ -30,14 +30,12 @@ class InitialConditions:
     """
 
     state: State
-    trajectory: NDArray[np.int64]
+    trajectory: Index
     attributes: Mapping[str, str]
     notices: tuple[str, ...] = ()
 
 
-def states_at(
-    fields: Fields, task: Task, init_time: NDArray[np.int64], trajectory: NDArray[np.int64] | None = None
-) -> InitialConditions:
+def states_at(fields: Fields, task: Task, init_time: Times, trajectory: Index | None = None) -> InitialConditions:
     """Return states of `fields` at `init_time` [case], each with the task's history before it.
 
     trajectory: [case] rows of the ensemble axis, for simulated data; real data keep all members of each time.
@@ -66,9 +64,7 @@ def states_at(
     return InitialConditions(state, trajectory, dict(fields.attributes))
 
 
-def spread_starts(
-    fields: Fields, task: Task, steps: int, most: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def spread_starts(fields: Fields, task: Task, steps: int, most: int | None = None) -> tuple[Times, Index]:
     """Return initial times and trajectories of cases for which the series holds history and `steps` of truth.
 
     Trajectories start at their first possible time; a real series at every time. At most `most`, evenly spread.
@@ -82,19 +78,18 @@ def spread_starts(
             f"of {task.time_step} without a gap before the start. Forecast fewer steps, or give longer series."
         )
     if fields.ensemble_axis == "trajectory":
-        rows = np.arange(fields.ensemble_size)
-        rows = rows[_evenly(len(rows), most)]
+        rows = _evenly(fields.ensemble_size, most)
         return np.full(len(rows), fields.times[now[0]]), rows
     now = now[_evenly(len(now), most)]
     return fields.times[now], np.full(len(now), -1, dtype=np.int64)
 
 
-def _evenly(count: int, most: int | None) -> NDArray[np.int64]:
+def _evenly(count: int, most: int | None) -> Index:
     chosen = np.arange(count) if most is None or most >= count else np.linspace(0, count - 1, most).round()
     return chosen.astype(np.int64)
 
 
-def histories(fields: Fields, task: Task, init_time: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def histories(fields: Fields, task: Task, init_time: Times) -> tuple[Index, Mask]:
     """Return where in the series each start's history stands [case, history], and whether it is there [case, history].
 
     By time and not by index: the series may be finer than the task's step.
@@ -104,7 +99,7 @@ def histories(fields: Fields, task: Task, init_time: NDArray[np.int64]) -> tuple
     return index, (fields.times[index] == history) & ~np.isin(index, sorted(fields.missing))
 
 
-def parse_init_times(text: str, fields: Fields) -> NDArray[np.int64]:
+def parse_init_times(text: str, fields: Fields) -> Times:
     """Return seconds since 1970 UTC of `T, T` or `START/END/STEP`; see `emulator.data.initial.initial_conditions`."""
     times: list[int] = []
     for entry in text.split(","):

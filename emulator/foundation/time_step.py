@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from graphs.errors import MeshcastError
 
+Times = NDArray[np.int64]  # seconds since 1970 UTC
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MONTHS = {"month": 1, "year": 12}
 

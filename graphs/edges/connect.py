@@ -11,13 +11,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.geometry import tangent_frames
+from graphs.geometry import Array, Index, Mask, tangent_frames
 from graphs.graph import Graph
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import faces_by_level, is_icosphere, sides_by_level
@@ -242,16 +241,14 @@ def _refuse_different_domains(senders: Mesh, receivers: Mesh) -> None:
         raise MeshcastError(f"A {senders.describe()} cannot be connected with a {receivers.describe()}.")
 
 
-def _edge_index(senders: NDArray[np.int64], receivers: NDArray[np.int64]) -> Tensor:
+def _edge_index(senders: Index, receivers: Index) -> Tensor:
     # One sort of one key; a sort by two takes five times as long.
     span = int(senders.max(initial=0)) + 1
     receivers, senders = np.divmod(np.sort(receivers.astype(np.int64) * span + senders), span)
     return torch.from_numpy(np.stack([senders, receivers]))
 
 
-def locate(
-    positions: NDArray[np.float64], faces: NDArray[np.int64], targets: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def locate(positions: Array, faces: Index, targets: Array) -> tuple[Index, Array]:
     """Return the face [target] around each target, -1 where there is none, and barycentric weights [target, corner]."""
     corners = positions[faces]  # [face, corner, xyz]
     opposite = np.cross(np.roll(corners, -1, axis=1), np.roll(corners, -2, axis=1))  # b × c, c × a, a × b
@@ -286,9 +283,7 @@ def locate(
     return found, weights
 
 
-def _eastern_most(
-    allowed: NDArray[np.bool_], centres: NDArray[np.float64], targets: NDArray[np.float64]
-) -> NDArray[np.int64]:
+def _eastern_most(allowed: Mask, centres: Array, targets: Array) -> Index:
     """Return the allowed candidate [target] whose centre lies most to the east, else north."""
     east, north = tangent_frames(targets)
     # An irrational direction, in which no two faces around one point can tie.
