@@ -34,10 +34,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
 
 
 def refuse_unwritable(path: str | Path) -> None:
-    """Raise MeshcastError where nothing can be written beside `path`; worth asking before long work.
-
-    Missing folders are made.
-    """
+    """Raise MeshcastError where nothing can be written beside `path`, before long work; missing folders are made."""
     final = Path(path)
     probe = final.with_name(f".{final.name}.{os.getpid()}.probe")
     try:
@@ -49,10 +46,7 @@ def refuse_unwritable(path: str | Path) -> None:
 
 
 def output_folder(path: str | Path) -> Path:
-    """Return a folder to write several files into, made where it is missing; worth asking before long work.
-
-    Raises MeshcastError where it cannot be made.
-    """
+    """Return a folder for several files, made where it is missing; raise MeshcastError where it cannot be."""
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise MeshcastError(f"Cannot write into {folder}: it is a file, not a folder. Choose another name.")

@@ -85,10 +85,7 @@ def parallel_transport(source: Array, target: Array) -> tuple[Array, Array]:
 
 
 def band_areas(latitude_bounds: Array) -> Array:
-    """Return areas [band] per radian of longitude, on the unit sphere, between consecutive latitudes [degrees].
-
-    A = |sin φ₂ - sin φ₁|.
-    """
+    """Return areas |sin φ₂ - sin φ₁| [band] per radian of longitude between consecutive latitudes [degrees]."""
     return np.abs(np.diff(np.sin(np.radians(latitude_bounds))))
 
 
@@ -105,7 +102,7 @@ def triangle_areas(a: Array, b: Array, c: Array) -> Array:
 def delaunay(positions: Array) -> Index:
     """Return the spherical Delaunay triangulation of nodes [node, 3]: the convex hull, seen from outside.
 
-    Index turn anticlockwise. Four nodes on one circle, as on every grid, are cut in two either way.
+    Faces turn anticlockwise. Four nodes on one circle, as on every grid, are cut in two either way.
     Raises scipy's QhullError for fewer than four nodes, or all in one plane.
     """
     hull = ConvexHull(positions)

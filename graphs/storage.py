@@ -47,10 +47,7 @@ def save(path: str | Path, mesh: Mesh, graphs: ModelGraphs | None = None) -> Non
 
 
 def load(path: str | Path) -> StoredGraphs:
-    """Return what `save` wrote; nothing in the file is executed.
-
-    Raises MeshcastError where the file is absent, truncated or holds something else.
-    """
+    """Return what `save` wrote, executing nothing; raise MeshcastError where the file is absent, cut or another."""
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
@@ -161,8 +158,7 @@ def to_heterodata(mesh: Mesh, graphs: ModelGraphs) -> HeteroData:
 def from_heterodata(data: HeteroData) -> StoredGraphs:
     """Return mesh and graphs of a HeteroData, ours or one that anemoi-graphs built.
 
-    Coordinates come to float32, grids of latitudes and longitudes are known again as such, and edge features are
-    computed anew, so attributes of the edges other than their ends play no part.
+    Coordinates come to float32, known meshes are known again, and edge features are computed anew.
     """
     if "data" not in data.node_types:
         raise MeshcastError(f"Graphs need nodes named 'data', but these are {data.node_types}.")
@@ -199,11 +195,10 @@ def _on_sphere(mesh: Mesh) -> Array:
 
 
 def _anemoi_directions(senders: Mesh, receivers: Mesh, edge_index: Tensor) -> Array:
-    """Return unit vectors [edge, 2] from receiver to sender, in the receiver's tangent plane.
+    """Return unit vectors [edge, 2] from receiver to sender, in the receiver's tangent plane, as anemoi-graphs 0.9.8.
 
-    As anemoi-graphs 0.9.8: rotate the receiver to the north pole along its meridian and read off the sender's (x, y)
-    there, which is the direction (east, north) turned by the receiver's longitude and a quarter. (On the south pole
-    itself anemoi rotates about the x axis, whatever the longitude.)
+    It rotates the receiver to the north pole along its meridian and reads off the sender's (x, y) there, which is the
+    direction (east, north) turned by the receiver's longitude and a quarter; on the south pole, about the x axis.
     """
     source, target = (row.cpu().numpy() for row in edge_index)
     origin = _on_sphere(receivers)[target]

@@ -53,10 +53,7 @@ class ArrayFields(Fields):
 
 
 def open_arrays(path: Path | str) -> ArrayFields:
-    """Return plain arrays [trajectory, frame, channel, node] on a periodic ring, memory-mapped.
-
-    Variables are `u`, or `u0`, `u1` ... of several channels; one frame is stored as one nominal second.
-    """
+    """Return plain arrays [trajectory, frame, channel, node] on a ring, memory-mapped; a frame is a nominal second."""
     path = Path(path)
     if not path.exists():
         raise MeshcastError(f"There is no file {path}. Give an array [trajectory, frame, channel, node] in .npy form.")

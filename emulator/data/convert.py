@@ -34,8 +34,7 @@ def convert(
 ) -> dict[str, Any]:
     """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
-    rename, units: see `read_files`.
-    select: variables to keep, by our names.
+    rename, units: see `read_files`. select: variables to keep, by our names.
     frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
     """

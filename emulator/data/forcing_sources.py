@@ -42,10 +42,7 @@ def table_reader(path: str | Path) -> Callable[[Path], TabulatedForcings] | None
 
 
 def _reader(fields: Fields, names: tuple[str, ...]) -> Callable[[Index], Array]:
-    """Return a function from indices of a dataset's times to forcings [time, node, name].
-
-    NaN stands only where the first time has it; it raises MeshcastError where NaN stands elsewhere.
-    """
+    """Return a function from indices of times to forcings [time, node, name], NaN only where the first time has it."""
 
     @cache
     def masked() -> Mask:

@@ -52,10 +52,7 @@ class ForecastWriter:
 
     @classmethod
     def resume(cls, path: str | Path) -> ForecastWriter:
-        """Return the writer of a forecast that was broken off; `leads_done` says how far it came.
-
-        Raises MeshcastError where there is no partial file, or it cannot be read.
-        """
+        """Return the writer of a forecast that was broken off, with its `leads_done`; refuse an unreadable one."""
         partial = partial_file(path)
         if not partial.exists():
             raise MeshcastError(f"There is no partial forecast {partial} to resume. Start it anew.")
@@ -75,10 +72,7 @@ class ForecastWriter:
 
     @classmethod
     def start_or_resume(cls, path: str | Path, heading: ForecastHeading, overwrite: bool = False) -> ForecastWriter:
-        """Resume the partial file of the same forecast where it is there, else start a new one.
-
-        Raises MeshcastError where the partial file is of another forecast.
-        """
+        """Return a writer that resumes the partial file of the same forecast, or a new one; refuse that of another."""
         if not partial_file(path).exists():
             return cls(path, heading, overwrite)
         refuse_existing(Path(path), overwrite)
@@ -109,10 +103,7 @@ class ForecastWriter:
         return np.stack([self._lead(lead) for lead in range(first, stop)], axis=2)
 
     def finish(self, attributes: Mapping[str, str] | None = None) -> Path:
-        """Write the NetCDF file beside its final name, rename it, and remove the partial file.
-
-        attributes: added to those given at the start.
-        """
+        """Write the NetCDF file beside its final name, with more attributes, rename it, and remove the partial file."""
         heading = replace(self.heading, attributes={**self.heading.attributes, **(attributes or {})})
         beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
@@ -211,10 +202,7 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 
 def read_forecast(path: str | Path) -> Forecast:
-    """Return the forecast of a file: ours, another centre's CF NetCDF, or GRIB.
-
-    Raises MeshcastError where the file is missing, damaged, incomplete, or no forecast.
-    """
+    """Return the forecast of a file, ours, CF NetCDF or GRIB; raise MeshcastError where it is damaged or none."""
     path = Path(path)
     if not path.exists() and partial_file(path).exists():
         raise MeshcastError(f"{path} is not complete: {partial_file(path)} is. Resume its forecast to finish it.")

@@ -48,7 +48,7 @@ class ForecastHeading:
 
 
 def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[np.float32]]) -> None:
-    """Write a forecast: dimensions (case, member, lead_time, latitude, longitude), or cell in place of the last two.
+    """Write a forecast over (case, member, lead_time, latitude, longitude), or cell in place of the last two.
 
     leads: [case, member, node, variable] from the first lead time on.
     """
@@ -68,10 +68,7 @@ def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[
 
 
 def read_netcdf_forecast(path: Path) -> Forecast:
-    """Return a forecast in NetCDF, ours or another centre's.
-
-    Raises MeshcastError where the file is damaged or is no forecast.
-    """
+    """Return a forecast in NetCDF, ours or another centre's; raise MeshcastError where it is damaged or none."""
     import netCDF4
 
     try:

@@ -66,10 +66,7 @@ def named_format(source: str | Path) -> DataFormat | None:
 
 
 def format_of(source: str | Path) -> DataFormat:
-    """Return the format of a path, by its ending or the first bytes of the file.
-
-    Raises MeshcastError where there is no such file, or it is of no known format.
-    """
+    """Return the format of a path by its ending or the first bytes of the file; raise MeshcastError where none fits."""
     if named := named_format(source):
         return named
     path = Path(source)
@@ -79,10 +76,7 @@ def format_of(source: str | Path) -> DataFormat:
 
 
 def file_format(path: Path) -> DataFormat:
-    """Return the format of a file by its first bytes alone.
-
-    Raises MeshcastError where there is no such file, or it is of no known format.
-    """
+    """Return the format of a file by its first bytes alone; raise MeshcastError where it is absent or of none."""
     if not path.exists():
         near = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
         raise MeshcastError(f"There is no file {path}{nearest(path.name, near) or '.'}")

@@ -24,10 +24,7 @@ BITS_PER_VALUE = 24
 
 
 def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Return every variable and member of a GRIB file over its valid times, one series each.
-
-    Raises MeshcastError where the file is truncated, or holds a field twice.
-    """
+    """Return every variable and member of a GRIB file over its valid times; raise MeshcastError where one is twice."""
     groups: dict[tuple[str, int], dict[int, GribField]] = {}
     for field in grib_fields(path):
         group = groups.setdefault((field.raw_name, field.number), {})

@@ -33,10 +33,7 @@ TRAVELLING = {  # what is kept of a file's global attributes, and under which na
 
 
 def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Return every variable of a NetCDF file that lies on a grid, levels folded into the names.
-
-    Raises MeshcastError where the file is damaged, or its dimensions cannot be told apart.
-    """
+    """Return every variable of a NetCDF file on a grid, levels folded into the names; refuse unknown dimensions."""
     with open_netcdf(path) as file:
         try:
             series = _series(file, path, rename, units)

@@ -29,10 +29,7 @@ LEAD_NAMES = (
 
 
 def read_other_netcdf_forecast(path: Path) -> Forecast:
-    """Return a forecast over initial time, lead time, member and place, in any order and by any names.
-
-    Raises MeshcastError where nothing says what is initial and what is lead time.
-    """
+    """Return a forecast over initial time, lead time, member and place, in any order and by any names."""
     with open_netcdf(path) as file:
         cell_dims, grid, order = horizontal(file, path)
         init = _named(file, "forecast_reference_time", INIT_NAMES)

@@ -114,10 +114,7 @@ def _file_shape(latitudes: Array, longitudes: Array) -> tuple[int, ...]:
 
 
 def gregorian(dates: Sequence[Any]) -> NDArray[np.int64]:
-    """Return seconds since 1970 UTC of cftime dates of any calendar, by the same year and month.
-
-    A day the Gregorian month lacks (30 February of a 360-day year) becomes its last.
-    """
+    """Return seconds since 1970 UTC of dates of any calendar, by year and month, at most the month's last day."""
     months = np.array([f"{date.year:04d}-{date.month:02d}" for date in dates], dtype="datetime64[M]")
     length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
     days = np.minimum([date.day for date in dates], length) - 1

@@ -52,10 +52,7 @@ def open_fields(
 
 
 def open_source(path: str | Path) -> Fields | Forecast:
-    """Return the forecast that a file holds, or the fields of any other source.
-
-    Raises MeshcastError where the source is not there, is damaged, or is a forecast that is not complete.
-    """
+    """Return the forecast that a file holds, or the fields of any other source; refuse one that is not complete."""
     unfinished = partial_file(path).exists() and not Path(path).exists()
     if unfinished or format_of(path).read_forecast is not None:
         try:
@@ -97,10 +94,7 @@ def in_window(fields: Fields, window: Window) -> Fields:
 
 
 def on_area(fields: Fields, area: Mesh) -> Fields:
-    """Return fields on the nodes of a limited area with a boundary, where they have these; else as they are.
-
-    An emulator or a forecast of a window thus meets the global data it was cut out of.
-    """
+    """Return fields of a larger area, such as global data, on the nodes of a window, where they have them all."""
     if area.boundary is None or fields.mesh.same_nodes(area):
         return fields
     nodes = nodes_among(fields.mesh, area)
@@ -108,7 +102,7 @@ def on_area(fields: Fields, area: Mesh) -> Fields:
 
 
 def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
-    """Return a forecast on the nodes of a limited area with a boundary, where it has these; else as it is."""
+    """Return a forecast of a larger area on the nodes of a window; as it is where it lacks some."""
     nodes = None if area.boundary is None else nodes_among(forecast.mesh, area)
     if nodes is None:
         return forecast
@@ -116,11 +110,7 @@ def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
 
 
 class FieldsView(Fields):
-    """`Fields` on some of the nodes, or of some of the rows of the ensemble axis, of others.
-
-    nodes: [node] of `fields`, which lie on `mesh`; all where None.
-    rows: of the ensemble axis of `fields`; all where None.
-    """
+    """`Fields` on some of the `nodes` of others, which lie on `mesh`, or some `rows` of their ensemble axis."""
 
     def __init__(
         self, fields: Fields, mesh: Mesh | None = None, nodes: Index | None = None, rows: Sequence[int] | None = None

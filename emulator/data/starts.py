@@ -36,10 +36,9 @@ class InitialConditions:
 
 
 def states_at(fields: Fields, task: Task, init_time: Times, trajectory: Index | None = None) -> InitialConditions:
-    """Return states of `fields` at `init_time` [case], each with the task's history before it.
+    """Return states of `fields` at `init_time` [case] with the task's history; raise MeshcastError where one is absent.
 
     trajectory: [case] rows of the ensemble axis, for simulated data; real data keep all members of each time.
-    Raises MeshcastError where a time, its history or a trajectory is not there.
     """
     index, there = histories(fields, task, init_time)
     found = there.all(axis=1)
@@ -65,10 +64,9 @@ def states_at(fields: Fields, task: Task, init_time: Times, trajectory: Index | 
 
 
 def spread_starts(fields: Fields, task: Task, steps: int, most: int | None = None) -> tuple[Times, Index]:
-    """Return initial times and trajectories of cases for which the series holds history and `steps` of truth.
+    """Return initial times and trajectories [case], -1 of real data, with history and `steps` of truth in the series.
 
     Trajectories start at their first possible time; a real series at every time. At most `most`, evenly spread.
-    Returns init_time [case] and trajectory [case], -1 for real data.
     """
     within = task.time_step.advance(fields.times, steps) <= fields.times[-1]
     now = np.flatnonzero(histories(fields, task, fields.times)[1].all(axis=1) & within)
@@ -90,10 +88,7 @@ def _evenly(count: int, most: int | None) -> Index:
 
 
 def histories(fields: Fields, task: Task, init_time: Times) -> tuple[Index, Mask]:
-    """Return where in the series each start's history stands [case, history], and whether it is there [case, history].
-
-    By time and not by index: the series may be finer than the task's step.
-    """
+    """Return where each start's history stands in the series [case, history], by time, and whether it is there."""
     history = task.time_step.advance(init_time[:, None], np.arange(1 - task.history, 1)[None])
     index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
     return index, (fields.times[index] == history) & ~np.isin(index, sorted(fields.missing))

@@ -140,10 +140,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Return the content of a YAML file in plain types.
-
-    Raises MeshcastError where there is no such file, or where it does not hold keys and values.
-    """
+    """Return a YAML file in plain types; raise MeshcastError where there is none, or it is not keys and values."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")

@@ -86,10 +86,7 @@ class TimeStep:
         return int(months[1] - months[0]) // self.count
 
     def frames(self, shorter: TimeStep) -> int:
-        """Return how many of a shorter step make this one: every how-manieth frame of a series the step goes to.
-
-        Raises MeshcastError where this is no multiple of it.
-        """
+        """Return how many of a shorter step make this one; raise MeshcastError where this is no multiple of it."""
         lengths = [step.count if step.true_length is None else step.true_length for step in (self, shorter)]
         same_clock = self.unit == shorter.unit and (self.true_length is None) == (shorter.true_length is None)
         whole = round(lengths[0] / lengths[1])
@@ -103,8 +100,7 @@ class TimeStep:
     def steps_in(self, duration: str, what: str = "lead time") -> int:
         """Return whole steps in a duration such as `5d`, `6 month`, `40 steps`, or a length of the equation's own time.
 
-        what: the duration is, for the message.
-        Raises MeshcastError where the duration is no multiple of the step, naming the nearest ones that are.
+        Raises MeshcastError where the duration, which `what` names, is no multiple of the step, with the nearest.
         """
         if match := re.fullmatch(r"\s*(\d+)\s*steps?\s*", duration):
             steps = float(match[1])

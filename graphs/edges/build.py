@@ -127,10 +127,7 @@ class GridGraphs:
 
 
 def build_graphs(config: GraphConfig, mesh: Mesh) -> ModelGraphs:
-    """Return the graphs of a network for data on `mesh`.
-
-    Raises MeshcastError where a node would receive nothing, or a grid point lies in no triangle.
-    """
+    """Return the graphs of a network for data on `mesh`; raise MeshcastError where a node would receive nothing."""
     if config.mesh is None:
         return ModelGraphs(processor=connected(mesh, mesh, connect(config.processor, mesh), "the processor"))
     hidden, edge_index = message_mesh(config.mesh, config.processor, mesh)
@@ -249,10 +246,7 @@ def connect(config: EdgeConfig, senders: Mesh, receivers: Mesh | None = None) ->
 
 
 def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, weights: Tensor | None = None) -> Graph:
-    """Return a graph with its edge features, every receiver reached.
-
-    weights: [edge], appended to the features as `weight` where given.
-    """
+    """Return a graph whose every receiver is reached; `weights` [edge] become its last edge feature."""
     refuse_unreached(edge_index, receivers, what)
     count = edge_index.shape[1]
     refuse_too_large(
@@ -266,12 +260,7 @@ def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, wei
 
 @dataclass(frozen=True)
 class Estimate:
-    """What graphs will need.
-
-    num_nodes: of the mesh where messages pass.
-    num_edges: of all graphs, about.
-    num_bytes: of memory at the peak of building.
-    """
+    """Nodes of the mesh where messages pass, edges of all graphs, and bytes of memory at the peak of building them."""
 
     num_nodes: int
     num_edges: int
@@ -294,10 +283,7 @@ class Estimate:
 
 
 def estimate(config: GraphConfig, num_grid_points: int) -> Estimate:
-    """Return nodes, edges and memory of the graphs of a configuration, on data of so many points over the whole domain.
-
-    Raises MeshcastError where the configuration names a level that no icosphere has.
-    """
+    """Return about how large the graphs of a configuration will be, on so many points over the whole domain."""
     nodes, mesh_bytes, links = num_grid_points, 0, 0
     if isinstance(config.mesh, IcosphereMesh):
         check_level(config.mesh.level)

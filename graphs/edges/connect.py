@@ -28,10 +28,7 @@ MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
 
 
 def ring_hops(mesh: Mesh, hops: Sequence[int]) -> Tensor:
-    """Return edges to every node from those `hop` nodes to its left and to its right, for each of `hops`.
-
-    Hops such as (1, 2, 4, 8) span several scales in one graph.
-    """
+    """Return edges to every node from those `hop` nodes to its left and to its right, for each of several `hops`."""
     if mesh.domain.kind != "ring":
         raise MeshcastError(f"Hops need a ring, but this is a {mesh.describe()}. Use kind: nearest or stencil.")
     nodes = mesh.num_nodes
@@ -197,10 +194,10 @@ def refuse_unreached(edge_index: Tensor, receivers: Mesh, what: str = "the proce
 
 
 def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]:
-    """Return the relative positions that occur in a graph, and which of them each edge has.
+    """Return the class [edge] of each edge's relative position, and the table [class, coordinate] of those that occur.
 
     On a ring these are the displacements, on a grid the offsets in rows and columns, else the displacements east and
-    north; edges that agree to `decimals` are of one class. Returns classes [edge] int64 and table [class, coordinate].
+    north; edges that agree to `decimals` are of one class.
     """
     names = next((names for names in POSITIONS if set(names) <= set(graph.feature_names)), None)
     if names is None:
@@ -219,10 +216,7 @@ def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]
 
 
 def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:
-    """Return the sender [receiver, class] at each relative position, `num_senders` where there is none.
-
-    Raises where two edges of one receiver share a class.
-    """
+    """Return the one sender [receiver, class] at each relative position, `num_senders` where there is none."""
     cells = graph.receivers * num_classes + classes.to(graph.receivers)
     counts = torch.bincount(cells, minlength=graph.num_receivers * num_classes)
     if bool((counts > 1).any()):

@@ -13,10 +13,7 @@ from graphs.mesh import Mesh
 
 
 def summary(graphs: ModelGraphs, mesh: Mesh) -> dict[str, Any]:
-    """Return counts, degrees, edge lengths and memory of each graph for data on `mesh`, as plain numbers for JSON.
-
-    Lengths are in metres, on a ring in the unit of its length.
-    """
+    """Return counts, degrees, lengths [m, or a ring's unit] and memory of each graph, as plain numbers for JSON."""
     meshes = graphs.meshes(mesh)
     return {
         "meshes": {name: one.describe() for name, one in meshes.items()},

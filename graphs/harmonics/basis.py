@@ -52,10 +52,7 @@ def epsilon(degree: float | Array, order: int | Array) -> float | Array:
 
 @dataclass(frozen=True)
 class Degrees:
-    """The indices of triangular truncation T in the layout [order, offset].
-
-    truncation: T, the highest degree and order.
-    """
+    """The indices of triangular truncation T, the highest degree and order, in the layout [order, offset]."""
 
     truncation: int
 
@@ -101,10 +98,7 @@ def truncated(coefficients: Tensor, truncation: int) -> Tensor:
 
 
 def real_basis(positions: Array, truncation: int) -> Array:
-    """Return values [node, coefficient * 2] at nodes of the kept coefficients' real, then imaginary parts.
-
-    The columns of the imaginary parts of order zero are zero.
-    """
+    """Return the kept harmonics [node, coefficient * 2], real, then imaginary parts, which are zero at order zero."""
     degrees = Degrees(truncation)
     cosine = np.hypot(positions[:, 0], positions[:, 1])
     table = legendre(positions[:, 2], truncation, cosine=cosine) * degrees.multiplicity

@@ -80,8 +80,6 @@ class NodeProjection:
     """Area-weighted least-squares fit of harmonics up to degree T to values at any nodes: analysis without a grid.
 
     Exact for fields within T as long as the nodes resolve it; (T + 1)² must stay below the number of nodes.
-
-    mesh: the nodes. truncation: T.
     """
 
     def __init__(self, mesh: Mesh, truncation: int) -> None:

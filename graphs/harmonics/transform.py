@@ -161,10 +161,7 @@ class SphericalTransform:
         return turn[..., count:] - slope[..., :count], turn[..., :count] + slope[..., count:]
 
     def divergence_and_curl(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
-        """Return coefficients [order, offset, column] of a vector's div and curl on the sphere of radius one.
-
-        east, north: components times cos φ [latitude, column, longitude].
-        """
+        """Return coefficients of div and curl of a vector times cos φ [latitude, column, longitude], for radius one."""
         return self.differentiated(self.analysis(torch.cat([east, north], dim=1), self.truncation + 2, divided=True))
 
     def differentiated(self, both: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,11 +23,9 @@ Method = Literal["bilinear", "conservative", "nearest"]
 
 @dataclass(frozen=True, eq=False)
 class Interpolation:
-    """Values at the target's nodes as weighted means of the source's.
+    """Values at the target's nodes as weighted means of the source's, by `method`.
 
-    source, target: the meshes.
     matrix: [target node, source node], sparse; its rows sum to one.
-    method: how the weights were found.
     """
 
     source: Mesh
@@ -49,10 +47,7 @@ class Interpolation:
         return np.divide(total, weight, out=np.full_like(total, np.nan), where=weight > 1e-6)
 
     def apply_vector(self, east: Values, north: Values) -> tuple[Values, Values]:
-        """Return components [..., node, channel] of a horizontal vector.
-
-        Each is carried to the target along the great circle, so that a flow across a pole stays whole.
-        """
+        """Return components [..., node, channel] of a horizontal vector, carried to the target along great circles."""
         cosine, sine = self._turned
         return multiply(cosine, east) - multiply(sine, north), multiply(sine, east) + multiply(cosine, north)
 

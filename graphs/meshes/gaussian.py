@@ -21,9 +21,7 @@ def gaussian_latitudes(num_latitudes: int) -> tuple[NDArray[np.float64], NDArray
 
 
 def gaussian(number: int, radius: float = EARTH_RADIUS) -> Mesh:
-    """Return the full Gaussian grid: 2 · number latitudes from north to south, 4 · number longitudes on each.
-
-    Areas are the quadrature weights.
+    """Return the full Gaussian grid, 2 · number latitudes from the north of 4 · number longitudes, areas by quadrature.
 
     number: latitudes between a pole and the equator, the N of ECMWF's names.
     """
@@ -37,10 +35,7 @@ def gaussian(number: int, radius: float = EARTH_RADIUS) -> Mesh:
 
 
 def reduced_gaussian(points_per_latitude: Sequence[int], radius: float = EARTH_RADIUS) -> Mesh:
-    """Return a reduced Gaussian grid: evenly spaced points from 0 E on each latitude, from north to south.
-
-    points_per_latitude: GRIB's `pl`, for every latitude of both hemispheres, so an even number of them.
-    """
+    """Return a reduced Gaussian grid: so many points (GRIB's `pl`) from 0 E on each latitude, from north to south."""
     counts = np.asarray(points_per_latitude)
     if counts.ndim != 1 or counts.size < 2 or counts.size % 2 or not np.issubdtype(counts.dtype, np.integer):
         raise MeshcastError(

@@ -40,8 +40,6 @@ def icosphere(level: int, radius: float = EARTH_RADIUS) -> Mesh:
 
     The nodes of level n are the first nodes of level n + 1. Areas are those of the spherical Voronoi cells. Children
     of face f are the faces 4 f to 4 f + 3: one at each of its corners, in order, and the one between them.
-
-    radius: of the sphere [m].
     Raises MeshcastError where the memory left is too little.
     """
     check_level(level)
@@ -75,7 +73,6 @@ def recognised(latitudes: ArrayLike, longitudes: ArrayLike, radius: float = EART
     """Return the icosphere whose nodes these are, in its own order, with faces and levels; None where they are others.
 
     latitudes, longitudes: of every node [node], in degrees; they may be off by 1e-4 radians, as from float32.
-    radius: of the sphere [m].
     """
     latitude, longitude = np.asarray(latitudes, np.float64).ravel(), np.asarray(longitudes, np.float64).ravel()
     level = _level_of(latitude.size)
@@ -156,10 +153,7 @@ def icon(level: int, radius: float = EARTH_RADIUS) -> Mesh:
 
 
 def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
-    """Return a limited area, the kept nodes of a mesh with the faces between them and their share of each level.
-
-    keep: [node], True where a node stays.
-    """
+    """Return the nodes of a mesh where `keep` [node] is true, as a limited area, with their faces and levels."""
     number = np.cumsum(keep) - 1
     faces = None if mesh.faces is None else number[mesh.faces[keep[mesh.faces].all(axis=1)]]
     return Mesh(

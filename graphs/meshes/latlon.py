@@ -40,10 +40,7 @@ def latlon(
 
 
 def grid_axes(latitudes: ArrayLike, longitudes: ArrayLike, tolerance: float = 1e-4) -> tuple[Array, Array] | None:
-    """Return both axes [degrees] of nodes that form a grid in C order (latitude, longitude), else None.
-
-    latitudes, longitudes: of every node [node]; `tolerance` [degrees] allows for coordinates stored in float32.
-    """
+    """Return both axes [degrees] of nodes [node] that form a grid row by row, to float32's `tolerance`; else None."""
     latitude, longitude = np.asarray(latitudes, np.float64).ravel(), np.asarray(longitudes, np.float64).ravel()
     changes = np.flatnonzero(np.abs(np.diff(latitude)) > tolerance)
     num_columns = int(changes[0]) + 1 if changes.size else latitude.size

@@ -113,10 +113,7 @@ def distance_beyond(window: Window, mesh: Mesh) -> Array:
 
 
 def _to_meridian(positions: Array, longitude: float, south: float, north: float) -> Array:
-    """Return the angle [node] to the nearest place of a meridian between two latitudes [degrees].
-
-    The foot of the perpendicular where it lies between them, else the nearer end.
-    """
+    """Return the angle [node] to a meridian between two latitudes [degrees]: to the foot of the normal or an end."""
     along, across = to_xyz(0.0, longitude), to_xyz(0.0, longitude + 90.0)
     foot = np.degrees(np.arctan2(positions[:, 2], positions @ along))
     ends = [great_circle_distance(positions, to_xyz(latitude, longitude)) for latitude in (south, north)]
@@ -125,10 +122,7 @@ def _to_meridian(positions: Array, longitude: float, south: float, north: float)
 
 
 def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64] | None:
-    """Return all nodes [row, column] of the rows and columns of a grid that hold nodes of a window, eastward.
-
-    None where the mesh is no grid, or the columns close the circle.
-    """
+    """Return the nodes [row, column] of rows and columns that hold a window's; None of no grid, or a closed circle."""
     if not mesh.structured:
         return None
     on_grid = within.reshape(mesh.shape)

@@ -23,9 +23,7 @@ def mesh_at(
     size: float = EARTH_RADIUS,
     areas: ArrayLike | None = None,
 ) -> Mesh:
-    """Return the mesh with nodes at these places [node, degrees]: a ring, a grid, an icosphere or points.
-
-    Coordinates may be off as far as float32 is.
+    """Return the mesh with nodes at these places [node, degrees], to float32: a ring, a grid, an icosphere or points.
 
     kind, size: of the domain; where the kind is None, the sphere or a part of it, judged by the nodes.
     areas: [node] in any unit, where they are known, for points.
@@ -53,14 +51,12 @@ def points(
     radius: float = EARTH_RADIUS,
     areas: ArrayLike | None = None,
 ) -> Mesh:
-    """Return nodes at any places, without structure.
+    """Return nodes at any places [node, degrees], without structure.
 
     Areas are those of the spherical Voronoi cells; on a limited area the cells at the rim reach around the globe, and
     their nodes take the area of the nearest node inside.
 
-    latitudes, longitudes: of every node [node], in degrees.
     whole_sphere: whether the nodes cover the sphere; where None, judged by the widest hole they leave.
-    radius: of the sphere [m].
     areas: [node] in any unit, where they are known.
     """
     latitude, longitude = _coordinates(latitudes, longitudes)

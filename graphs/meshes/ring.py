@@ -9,10 +9,7 @@ from graphs.mesh import Domain, Mesh
 
 
 def ring(num_nodes: int, length: float = 1.0) -> Mesh:
-    """Return evenly spaced nodes on a periodic ring, node i at x = i · length / num_nodes.
-
-    length: once around, in the equation's own unit.
-    """
+    """Return evenly spaced nodes on a periodic ring of any unit of length, node i at x = i · length / num_nodes."""
     if num_nodes < 3:
         raise MeshcastError(f"A ring needs at least 3 nodes, but num_nodes is {num_nodes}.")
     angle = 2.0 * np.pi * np.arange(num_nodes) / num_nodes

@@ -51,8 +51,6 @@ def stretched(config: StretchedMesh, radius: float = EARTH_RADIUS) -> Mesh:
     Nodes of level n are the first of level n + 1, as on the icosphere. Faces are the convex hull's, which is the
     spherical Delaunay triangulation (Brown 1979, https://doi.org/10.1016/0020-0190(79)90074-7): no node hangs on the
     side of a coarser face. Areas are those of the spherical Voronoi cells.
-
-    radius: of the sphere [m].
     """
     fine = icosphere(config.inner_level, radius)
     angle = great_circle_distance(fine.positions, to_xyz(*config.centre))
