@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 from emulator.data.sources import open_fields
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
-from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig
-from emulator.task import Task, Variable
+from emulator.task import Role, Task, Variable
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
@@ -38,8 +37,8 @@ class DataPart:
 
     def open(self) -> Fields:
         """Return the fields, kept in memory where they take less than a gigabyte."""
-        part = None if self.trajectories is None else slice(*self.trajectories)
-        return open_fields(self.source, part, keep_in_memory=True, window=self.window)
+        trajectories = None if self.trajectories is None else slice(*self.trajectories)
+        return open_fields(self.source, trajectories, keep_in_memory=True, window=self.window)
 
     @property
     def mesh(self) -> Mesh:
@@ -65,9 +64,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.window is not None:
             for name in ("train", "validation", "test"):
-                part = getattr(self, name)
-                if part is not None and part.window is None:
-                    object.__setattr__(self, name, replace(part, window=self.window))
+                split = getattr(self, name)
+                if split is not None and split.window is None:
+                    object.__setattr__(self, name, replace(split, window=self.window))
 
 
 @dataclass(frozen=True)
@@ -99,35 +98,28 @@ class TaskConfig:
         time step is no multiple of theirs.
         """
         units = dict(zip(fields.variables, fields.units, strict=True))
-        given = {"forcing", "static"}
-        variables, absent = [], []
-        for role in ("prognostic", "diagnostic", "forcing", "static"):
-            for name in getattr(self, role):
-                if name not in units and role not in given:
-                    absent.append(name)
-                partner = self.partners.get(name)
-                bounds, conserved = self.bounds.get(name), name in self.conserved
-                variables.append(Variable(name, role, units.get(name, "1"), partner, bounds, conserved))
-        self._refuse_strangers()
-        if absent:
-            raise MeshcastError(
-                f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
-                "Name others under task, or rename with the dataset's `rename`."
-            )
-        boundary = fields.mesh.boundary is not None
-        return Task(tuple(variables), self._time_step(fields.time_step), self.history, boundary=boundary)
-
-    def _refuse_strangers(self) -> None:
-        """Raise where conserved, bounds or partners speak of a variable that the task does not name."""
-        named = (*self.prognostic, *self.diagnostic, *self.forcing, *self.static)
-        for key, names in (("conserved", self.conserved), ("bounds", self.bounds), ("partners", self.partners)):
+        bounds, partners, conserved = self.bounds, self.partners, self.conserved
+        roles: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
+        variables = tuple(
+            Variable(name, role, units.get(name, "1"), partners.get(name), bounds.get(name), name in conserved)
+            for role in roles
+            for name in getattr(self, role)
+        )
+        named = [variable.name for variable in variables]
+        for key, names in (("conserved", conserved), ("bounds", bounds), ("partners", partners)):
             if strangers := sorted(set(names) - set(named)):
                 raise MeshcastError(
                     f"task.{key} names {', '.join(strangers)}, but the task's variables are {', '.join(named)}."
                 )
-
-    def _time_step(self, own: TimeStep) -> TimeStep:
-        return own if self.time_step is None else own.times(own.steps_in(self.time_step, "task.time_step"))
+        if absent := [name for name in (*self.prognostic, *self.diagnostic) if name not in units]:
+            raise MeshcastError(
+                f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
+                "Name others under task, or rename with the dataset's `rename`."
+            )
+        step = fields.time_step
+        if self.time_step is not None:
+            step = step.times(step.steps_in(self.time_step, "task.time_step"))
+        return Task(variables, step, self.history, boundary=fields.mesh.boundary is not None)
 
 
 @dataclass(frozen=True)
@@ -184,25 +176,20 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
-                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0}  # fmt: skip
+                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0, "threads": 1}  # fmt: skip
         for name, least in lowest.items():
-            if getattr(self, name) < least:
-                raise MeshcastError(f"training.{name} must be at least {least}, but is {getattr(self, name)}.")
-        for name in ("learning_rate", "gradient_clip"):
-            if not getattr(self, name) > 0:
-                raise MeshcastError(f"training.{name} must be positive, but is {getattr(self, name)}.")
+            if (value := getattr(self, name)) is not None and value < least:
+                raise MeshcastError(f"training.{name} must be at least {least}, but is {value}.")
+        for name in ("learning_rate", "gradient_clip", "minutes"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise MeshcastError(f"training.{name} must be positive, but is {value}.")
         find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
-        if self.threads is not None and self.threads < 1:
-            raise MeshcastError(f"training.threads must be at least 1, but is {self.threads}.")
-        if self.minutes is not None and not self.minutes > 0:
-            raise MeshcastError(f"training.minutes must be positive, but is {self.minutes}.")
-        self._check_curriculum()
+        if self.curriculum:
+            self._check_curriculum()
 
     def _check_curriculum(self) -> None:
-        if not self.curriculum:
-            return
         if self.unroll != 1:
             raise MeshcastError(
                 f"training.unroll is {self.unroll}, but training.curriculum says it too. Remove one of the two."

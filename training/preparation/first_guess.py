@@ -49,11 +49,9 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     Its weights are drawn from the seed; scales and first guess are fitted on the training part. Raises MeshcastError
     where it would not fit in memory.
     """
-    config, task = prepared.config, prepared.task
-    section = config.emulator
+    training, task, part, section = prepared.config.training, prepared.task, prepared.part, prepared.config.emulator
     assert isinstance(section, NetworkConfig)
-    part = prepared.part
-    refuse_too_large_network(section, part.fields.mesh, task.history, config.training)
+    refuse_too_large_network(section, part.fields.mesh, task.history, training)
     ridge: Ridge | None = None
     if isinstance(section.first_guess, RidgeConfig):
         unfitted = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh)
@@ -63,10 +61,10 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]
     further = np.concatenate(columns, axis=1) if columns else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])
-    torch.manual_seed(config.training.seed)
+    torch.manual_seed(training.seed)
     emulator = build_network(section, task, prepared.train.mesh, num_statics)
     emulator.inputs.take(part, further)
-    set_first_guess(emulator, ridge, windows, config.training.noise * NOISE_SIZE[config.training.noise_kind])
+    set_first_guess(emulator, ridge, windows, training.noise * NOISE_SIZE[training.noise_kind])
     return emulator, section
 
 
@@ -75,12 +73,10 @@ def unfitted_network(prepared: Prepared) -> NeuralEmulator:
 
     Raises MeshcastError where it would not fit in memory.
     """
-    config, task, mesh = prepared.config, prepared.task, prepared.train.mesh
-    section = config.emulator
+    section, task, mesh = prepared.config.emulator, prepared.task, prepared.train.mesh
     assert isinstance(section, NetworkConfig)
-    refuse_too_large_network(section, mesh, task.history, config.training)
-    if isinstance(section, KerasConfig):
-        section = torch_config(section)
+    refuse_too_large_network(section, mesh, task.history, prepared.config.training)
+    section = torch_config(section) if isinstance(section, KerasConfig) else section
     return build_network(section, task, mesh, len(task.static))
 
 
@@ -90,8 +86,11 @@ def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Wind
     noise: standard deviation of the input noise in training, in units of each variable's.
     """
     if ridge is not None:
-        assert isinstance(emulator.first_guess, NeighbourhoodMap)
-        _take_weights(emulator.first_guess, ridge.map)
+        guess = emulator.first_guess
+        assert isinstance(guess, NeighbourhoodMap)
+        guess.weights.zero_()  # as of features the regression did not have, such as the nodes' statistics
+        guess.weights[: len(ridge.map.weights)] = ridge.map.weights
+        guess.intercept.copy_(ridge.map.intercept)
     squares = torch.zeros(len(emulator.task.predicted), dtype=torch.float64)
     count = torch.zeros_like(squares)
     generator = torch.Generator().manual_seed(0)
@@ -114,13 +113,6 @@ def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> 
     for wind in guess.winds:
         mean[list(wind)] = mean[list(wind)].mean()
     return (guess.seen_std.double() * mean.sqrt()).clamp_min(1e-7)
-
-
-def _take_weights(into: NeighbourhoodMap, fitted: NeighbourhoodMap) -> None:
-    """Copy the weights; features the regression did not have, such as the nodes' statistics, get none."""
-    into.weights.zero_()
-    into.weights[: len(fitted.weights)] = fitted.weights
-    into.intercept.copy_(fitted.intercept)
 
 
 @torch.no_grad()
@@ -151,10 +143,8 @@ def node_statistics(part: TrainingPart, task: Task) -> NDArray[np.float64]:
     shape = (part.fields.mesh.num_nodes, len(task.prognostic))
     count, total, squares = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     changes, change = np.zeros(shape), np.zeros(shape)
-    offset = None
-    for _, values, before in read_in_chunks(
-        part.fields, task.prognostic, part.available, part.rows, stride=part.frames(task)
-    ):
+    offset, stride = None, part.frames(task)
+    for _, values, before in read_in_chunks(part.fields, task.prognostic, part.available, part.rows, stride=stride):
         if offset is None:
             offset = np.nanmean(values, axis=(0, 1, 2))  # near the mean, so that squares lose no digits
         fresh, steps = values[before:] - offset, np.diff(values, axis=0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,10 +53,7 @@ class PreparedData:
 
     def fingerprint(self, split: DataPart) -> str:
         """Return the fingerprint of a split."""
-        key = _key(split)
-        if key not in self._fingerprints:
-            self._fingerprints[key] = fingerprint(self.fields(split))
-        return self._fingerprints[key]
+        return _kept(self._fingerprints, _key(split), sys.maxsize, lambda: fingerprint(self.fields(split)))
 
     def fingerprints(self, data: DataConfig) -> dict[str, str]:
         """Return the fingerprint of each split that a run learns from, and of each forcing table."""
@@ -87,7 +85,7 @@ class Prepared:
 
     def once(self, config: Any, fit: Callable[[], T]) -> T:
         """Return what `fit` finds on the training part, computed once for each configuration."""
-        return _kept(self.fitted, _key(config), len(self.fitted) + 1, fit)
+        return _kept(self.fitted, _key(config), sys.maxsize, fit)
 
     @property
     def train(self) -> Fields:
@@ -153,12 +151,10 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
 def fingerprint(fields: Fields) -> str:
     """Return a hash of names, places, times and some values: the same data give the same, wherever stored."""
     digest = hashlib.sha256(json.dumps([fields.variables, fields.units, fields.ensemble_size]).encode())
-    digest.update(np.ascontiguousarray(fields.times).tobytes())
-    digest.update(np.ascontiguousarray(fields.mesh.positions.round(6)).tobytes())
-    readable = [index for index in range(len(fields.times)) if index not in fields.missing]
-    for index in np.unique(np.linspace(0, len(readable) - 1, 16).round().astype(int)):
-        time_index = np.array([readable[index]])
-        digest.update(np.ascontiguousarray(fields.read(time_index, fields.variables)).tobytes())
+    digest.update(fields.times.tobytes())
+    digest.update(fields.mesh.positions.round(6).tobytes())
+    for index in _spread_times(fields, 16):
+        digest.update(fields.read(index, fields.variables).tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -184,9 +180,14 @@ def _bytes_of(table: str) -> bytes:
 
 def _valid(fields: Fields, names: tuple[str, ...]) -> NDArray[np.bool_] | None:
     """Return where [node, variable] the data ever have a value, by times spread over all; None where everywhere."""
-    readable = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
-    spread = np.unique(np.linspace(0, len(readable) - 1, 24).round().astype(int))
     valid = np.zeros((fields.mesh.num_nodes, len(names)), dtype=bool)
-    for index in readable[spread]:
-        valid |= np.isfinite(fields.read(slice(index, index + 1), names)).any(axis=(0, 1))
+    for index in _spread_times(fields, 24):
+        valid |= np.isfinite(fields.read(index, names)).any(axis=(0, 1))
     return None if valid.all() else valid
+
+
+def _spread_times(fields: Fields, most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield times that are not missing, as indices of one, at most so many and spread over all."""
+    readable = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
+    for place in np.unique(np.linspace(0, len(readable) - 1, most).round().astype(int)):
+        yield readable[[place]]

@@ -94,18 +94,16 @@ class Windows(Dataset[Batch]):
         ensemble, start = (int(number) for number in self.pairs[sample])
         task, times = self.task, start + self.window
         values = self.fields.read(times, self.names, ensemble)[:, 0]
-        valid_time = self.fields.times[times]
+        valid_time, num_nodes = self.fields.times[times], values.shape[1]
         item = {
             "values": torch.from_numpy(np.ascontiguousarray(values)),
             "valid_time": torch.tensor(valid_time[task.history - 1]),
+            "forcing": torch.zeros(len(valid_time), num_nodes, 0),
         }
-        num_nodes = values.shape[1]
         if task.forcing:
             lead = np.arange(len(valid_time)) - (task.history - 1)
             forcing = self.forcings.at(valid_time, task.forcing, num_nodes, lead)
             item["forcing"] = torch.from_numpy(forcing.astype(np.float32))
-        else:
-            item["forcing"] = torch.zeros(len(valid_time), num_nodes, 0)
         if self.noise is not None:
             # Philox: counter-based, so any (epoch, sample) is one jump away.
             key = np.array([self.seed & 0xFFFFFFFFFFFFFFFF, (epoch << 32) + sample], dtype=np.uint64)

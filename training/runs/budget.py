@@ -54,9 +54,7 @@ def with_budget(untrained: Untrained, folder: Path) -> Untrained:
         return untrained
     while not is_first_process() and "updates" not in _budget(folder):
         time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
-    updates = _budget(folder).get("updates")
-    if updates is None:
-        updates = keep_budget(folder, config, time_updates(untrained))
+    updates = _budget(folder).get("updates") or keep_budget(folder, config, time_updates(untrained))
     return replace(untrained, config=replace(config, training=replace(config.training, updates=updates)))
 
 
@@ -144,8 +142,7 @@ def time_parts(untrained: Untrained, updates: int = TIMED_UPDATES) -> tuple[floa
 
 
 def loop_of(config: ExperimentConfig) -> ModuleType:
-    """Return the module that trains a network; either takes seconds to import, which a closed form should not wait
-    for."""
+    """Return the module that trains a network, imported late: either library takes seconds, which others need not."""
     if isinstance(config.emulator, KerasConfig):
         from training.optimisation import keras_training
 
@@ -159,23 +156,23 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
     """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
     prepared = prepare(config)
     fields = prepared.train
-    said: dict[str, Any] = {
+    found: dict[str, Any] = {
         "data": f"{len(fields.times)} times, {fields.ensemble_size} ensemble rows, {len(fields.variables)} variables",
         "mesh": fields.mesh.describe(),
         "time step": str(prepared.task.time_step),
     }
     if is_closed_form(config.emulator):
-        return {**said, "training": "closed form, no updates"}
+        return {**found, "training": "closed form, no updates"}
     with untrained_on_threads(prepared) as untrained:
         threads, seconds = torch.get_num_threads(), time_updates(untrained, updates=2)
-    minutes = seconds * config.training.updates / 60
+    minutes = config.training.minutes or round(seconds * config.training.updates / 60, 2)
     return {
-        **said,
+        **found,
         "windows": len(untrained.windows),
         "parameters": sum(weight.numel() for weight in untrained.emulator.parameters()),
         "threads": threads,
         "seconds per update": round(seconds, 4),
-        "core minutes to expect": config.training.minutes or round(minutes, 2),
+        "core minutes to expect": minutes,
         "peak memory [MB]": round(_peak_memory() / 1e6),
         "run folder": str(run_folder(config)),
     }

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emulator.baselines.coarse_solver import CoarseSolver, CoarseSolverConfig
 from emulator.build import TrainedEmulator
@@ -26,7 +25,7 @@ from graphs.errors import MeshcastError
 from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
 from inference.scores.conservation import corrections
 from inference.scores.equivalent_truncation import equivalents
-from inference.scores.scorecard import ForecastScores, Verification
+from inference.scores.scorecard import Verification
 from training.experiment import DataConfig, ExperimentConfig
 from training.runs.fit import fit
 from training.runs.references import same_starts
@@ -69,14 +68,6 @@ class DemonstrationResult:
     demo: Demo = DEMOS["ring"]
 
     @property
-    def scores(self) -> dict[str, dict[str, list[float]]]:
-        """Return the scores by label and variable, for each lead time."""
-        return {
-            scores.label: dict(zip(self.verification.variables, self._errors(scores).T.tolist(), strict=True))
-            for scores in self.verification.emulators
-        }
-
-    @property
     def baselines(self) -> tuple[str, ...]:
         """Return labels of the closed forms to beat."""
         return self.demo.baselines or self.verification.baselines
@@ -85,29 +76,26 @@ class DemonstrationResult:
     def unbeaten(self) -> list[str]:
         """Return the baselines that err no more than the network in some variable at some lead time.
 
-        A NaN of the network is no success, one of a baseline no defeat."""
-        network = self._errors(self.verification.emulators[0])
-        errors = {label: self._errors(self.verification[label]) for label in self.baselines}
-        return [
-            label
-            for label, error in errors.items()
-            if not np.all(network < np.nan_to_num(error, nan=np.inf, posinf=np.inf))
-        ]
-
-    def _errors(self, scores: ForecastScores) -> NDArray[np.float64]:
-        """Return the errors [lead, variable] by the metric that decides."""
-        return scores.mean(self.demo.metric)
+        A NaN of the network is no success, one of a baseline no defeat.
+        """
+        metric = self.demo.metric
+        network = self.verification.emulators[0].mean(metric)  # [lead, variable]
+        errors = {label: np.nan_to_num(self.verification[label].mean(metric), nan=np.inf) for label in self.baselines}
+        return [label for label, error in errors.items() if not np.all(network < error)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the result as plain values for JSON."""
+        """Return the result as plain values for JSON, scores by label and variable for each lead time."""
+        metric, variables = self.demo.metric, self.verification.variables
         found = {
             "folder": str(self.folder),
-            self.demo.metric: self.scores,
+            metric: {
+                scores.label: dict(zip(variables, scores.mean(metric).T.tolist(), strict=True))
+                for scores in self.verification.emulators
+            },
             "rivals": list(self.baselines),
             "unbeaten": self.unbeaten,
         }
-        worth = equivalents(self.verification)
-        if worth:
+        if worth := equivalents(self.verification):
             found["equivalent_truncation"] = {
                 label: {step: str(truncation) for step, truncation in by_lead.items()}
                 for label, by_lead in worth.items()
@@ -131,7 +119,7 @@ def run_demonstration(
     """
     demo, folder = DEMOS[domain], _fresh(output / f"demo-{domain}")
     simulation = load_simulation(configs[f"simulate-demo-{domain}"])
-    truth = folder / simulation.output
+    truth, steps = folder / simulation.output, demo.steps
     say(f"1/5 Simulating {simulation.title} ({simulation.num_trajectories} trajectories) ...")
     with progress("simulating", 100) as done:
         simulate(simulation, truth, progress=lambda step, total: done(100 * step // total), notice=say)
@@ -141,31 +129,30 @@ def run_demonstration(
     trained = fit(experiment, folder / "run", notice=say)
 
     say("3/5 Forecasting from initial states it has never seen ...")
-    initial = _unseen_starts(experiment, trained, demo.steps)
-    forecast_path, forcings = folder / "forecast.nc", future_forcings(trained, [])
-    with progress("forecasting", demo.steps) as done:
-        overwrite = ForecastOptions(overwrite=True)
-        stops = write_forecast(trained, initial, forcings, demo.steps, forecast_path, overwrite, done)
+    initial, path = _unseen_starts(experiment, trained, steps), folder / "forecast.nc"
+    forcings = future_forcings(trained, [])
+    with progress("forecasting", steps) as done:
+        stops = write_forecast(trained, initial, forcings, steps, path, ForecastOptions(overwrite=True), done)
     for stop in stops:
         say(f"Guard: {stop}")
     facts = {
         "updates": str(experiment.training.updates),
         "best after": f"{trained.metadata['update']} updates",
-        **_corrections(trained.emulator.task, corrections(trained.emulator, initial.state, forcings, demo.steps)),
+        **_corrections(trained.emulator.task, corrections(trained.emulator, initial.state, forcings, steps)),
     }
 
-    solvers = _solver_forecasts(demo.truncations, simulation, trained, truth, initial)
+    solvers = _solver_forecasts(demo, simulation, trained, truth, initial)
     last = "coarse solvers" if solvers else "ridge regression"
     say(f"4/5 Verifying beside persistence, climatology, damped anomaly and {last} ...")
-    verified = verify_files([read_forecast(forecast_path), *solvers], str(truth), notice=say)
+    verified = verify_files([read_forecast(path), *solvers], str(truth), notice=say)
 
     say("5/5 Writing the report ...")
     from inference.report.report import Notes, write_report
 
-    starts = f"forecasts from {len(initial.trajectory)} starts it has never seen"
+    summary = f"Trained here on {simulation.title}; forecasts from {len(initial.trajectory)} starts it has never seen."
     notes = Notes(
         title=demo.title,
-        summary=f"Trained here on {simulation.title}; {starts}.",
+        summary=summary,
         command=f"meshcast demo {domain}",
         log=folder / "run" / "metrics.csv",
         facts=facts,
@@ -180,27 +167,25 @@ def _unseen_starts(experiment: ExperimentConfig, trained: TrainedEmulator, steps
     assert experiment.data.test is not None and experiment.data.test.trajectories is not None
     test, task = experiment.data.test.open(), trained.emulator.task
     init_time, rows = spread_starts(test, task, steps)
-    initial = states_at(test, task, init_time, rows)
-    return replace(initial, trajectory=rows + experiment.data.test.trajectories[0])
+    return replace(states_at(test, task, init_time, rows), trajectory=rows + experiment.data.test.trajectories[0])
 
 
 def _solver_forecasts(
-    truncations: Sequence[int],
+    demo: Demo,
     simulation: SimulationConfig | SphereSimulationConfig,
     trained: TrainedEmulator,
     truth: Path,
     initial: InitialConditions,
 ) -> list[Forecast]:
     """Return the truth's own solver with fewer harmonics, the last of which it damps as fast, from the same nodes."""
-    if not truncations or not isinstance(simulation, SphereSimulationConfig):
+    if not isinstance(simulation, SphereSimulationConfig):
         return []
-    task, fields, solvers = trained.emulator.task, open_fields(str(truth)), []
-    for truncation in truncations:
+    fields, solvers = open_fields(str(truth)), []
+    for truncation in demo.truncations:
         config = CoarseSolverConfig(equation=replace(simulation.equation, truncation=truncation))
-        solver = CoarseSolver(config, task, fields.mesh)
+        solver = CoarseSolver(config, trained.emulator.task, fields.mesh)
         solvers.append(TrainedEmulator(f"solver T{truncation}", solver, config, trained.statistics))
-    steps = DEMOS["sphere"].steps
-    return same_starts(solvers, fields, initial.state.valid_time, initial.trajectory, steps)
+    return same_starts(solvers, fields, initial.state.valid_time, initial.trajectory, demo.steps)
 
 
 def _corrections(task: Task, found: Mapping[str, Any]) -> dict[str, str]:
@@ -224,7 +209,7 @@ def _fresh(folder: Path) -> Path:
         shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MARK).write_text("Made anew by each `meshcast demo`.\n")
+        (folder / MARK).write_text("Written anew by each `meshcast demo`.\n")
     except OSError as error:
         raise MeshcastError(f"Cannot write into {folder}: {error.strerror}. Choose another --output.") from None
     return folder

@@ -22,8 +22,7 @@ from emulator.features.periodic_mean import Period
 from emulator.fields import Fields
 from emulator.forcings import Forcings, ForcingWindows
 from emulator.foundation.time_step import TimeStep
-from emulator.normalise import Statistics
-from emulator.task import Task, names_of
+from emulator.task import Task
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -66,17 +65,14 @@ def fit_references(
 
     Also returns a line for each that these data cannot fit.
     """
-    names = names_of(task.predicted)
-    statistics = Statistics.of(part.fields, names, None, part.available, part.rows)
-    configs = reference_configs(part.fields.mesh, task.time_step, steps)
+    statistics = part.statistics(task)
     fitted, left_out = [], []
-    for label, config in configs.items():
-        if labels is not None and label not in labels:
-            continue
-        try:
-            fitted.append(TrainedEmulator(label, config.fit(task, part), config, statistics))
-        except MeshcastError as error:
-            left_out.append(f"{label} is left out: {error}")
+    for label, config in reference_configs(part.fields.mesh, task.time_step, steps).items():
+        if labels is None or label in labels:
+            try:
+                fitted.append(TrainedEmulator(label, config.fit(task, part), config, statistics))
+            except MeshcastError as error:
+                left_out.append(f"{label} is left out: {error}")
     return fitted, left_out
 
 

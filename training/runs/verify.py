@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -86,10 +85,10 @@ def _references(
 ) -> tuple[list[TrainedEmulator], Sequence[str], list[str]]:
     """Return the closed forms that can be fitted, the tables of their forcings, and a line for each that cannot."""
     try:
-        experiment = _experiment(forecast)
-        task, part = _training_part(forecast, truth, experiment, train)
-        tables = experiment.data.forcing_tables if experiment is not None else ()
-        references, left_out = fit_references(task, part, steps)
+        trained_by = json.loads(forecast.attributes.get("training") or "{}")
+        experiment = load(ExperimentConfig, trained_by) if trained_by else None
+        tables = () if experiment is None else experiment.data.forcing_tables
+        references, left_out = fit_references(*_training_part(forecast, truth, experiment, train), steps)
         return references, tables, left_out
     except MeshcastError as error:
         if train is not None:
@@ -99,21 +98,15 @@ def _references(
         return references, (), [reason, *left_out]
 
 
-def _experiment(forecast: Forecast) -> ExperimentConfig | None:
-    """Return what the forecast's emulator was trained by, if the file says so."""
-    text: Any = forecast.attributes.get("training")
-    content = json.loads(text) if text else {}
-    return load(ExperimentConfig, content) if content else None
-
-
 def _training_part(
     forecast: Forecast, truth: Fields, experiment: ExperimentConfig | None, train: str | None
 ) -> tuple[Task, TrainingPart]:
+    config = TaskConfig(forecast.variables) if experiment is None else experiment.task
+    tables = () if experiment is None else experiment.data.forcing_tables
     if train is not None:
         source = DataPart(train)
-        config = experiment.task if experiment is not None else TaskConfig(prognostic=forecast.variables)
     elif experiment is not None:
-        source, config = experiment.data.train, experiment.task
+        source = experiment.data.train
     else:
         raise MeshcastError("the forecast file does not say what it was trained on; name it with --train")
     fields = on_area(source.open(), truth.mesh)
@@ -121,7 +114,6 @@ def _training_part(
         raise MeshcastError(
             f"the training data are on a {fields.mesh.describe()}, the truth on a {truth.mesh.describe()}"
         )
-    tables = experiment.data.forcing_tables if experiment is not None else ()
     task = replace(config.build(fields), time_step=forecast.time_step)
     return task, TrainingPart(fields, forcings=forcings_of(task, fields.mesh, fields, tables))
 
