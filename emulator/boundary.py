@@ -34,11 +34,6 @@ def with_boundary(forcing: Tensor, values: Tensor, task: Task, mesh: Mesh) -> Te
     return torch.cat([forcing, given.to(forcing.dtype)], dim=-1)
 
 
-def given_values(forcing: Tensor, task: Task) -> Tensor:
-    """Return the boundary's values [batch, 1, node, prognostic] at the target time, out of a step's forcings."""
-    return forcing[:, None, -1, :, len(task.forcing) :]
-
-
 def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> State:
     """Return the state with what is given at the boundary nodes, exactly; masked nodes (NaN) stay masked.
 
@@ -46,7 +41,7 @@ def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> Stat
     mask: [node] the boundary nodes.
     """
     now = state.now
-    given = given_values(forcing, task).to(now.dtype).expand_as(now)
+    given = forcing[:, None, -1, :, len(task.forcing) :].to(now.dtype).expand_as(now)  # at the target time
     now = torch.where(mask[:, None] & ~torch.isnan(now), given, now)
     return State(torch.cat([state.values[:, :, :-1], now.unsqueeze(2)], dim=2), state.valid_time)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -62,11 +62,18 @@ class Statistics:
         moments, tendency = Moments.zero(len(names)), Moments.zero(len(names))
         spatial = Moments.zero(len(names))
         for _, values, follows in read_in_chunks(fields, names, times, ensemble, chunk, stride=stride):
-            _refuse_infinite(fields, names, values)
+            if len(infinite := np.asarray(names)[np.isinf(values).any(axis=(0, 1, 2))]):
+                raise MeshcastError(
+                    f"{fields.source} holds infinite values of {', '.join(infinite)} in its training part."
+                )
             spatial = spatial.with_values(_std_over_nodes(values[follows:]))
             moments = moments.with_values(values[follows:])
             tendency = tendency.with_values(np.diff(values, axis=0))
-        _refuse_empty(fields, names, moments)
+        if empty := [name for name, count in zip(names, moments.count, strict=True) if count == 0]:
+            raise MeshcastError(
+                f"The training part of {fields.source} has no value of {', '.join(empty)}: every date is missing or "
+                "NaN. Choose other training dates, or leave the variable out."
+            )
         constant = moments.minimum == moments.maximum
         for name, value in zip(np.asarray(names)[constant], moments.mean[constant], strict=True):
             log.warning(
@@ -99,10 +106,6 @@ class Statistics:
         """Return the same statistics of some variables, in the order named."""
         index = [self.names.index(name) for name in names]
         return Statistics(tuple(names), *(getattr(self, name)[index] for name in ARRAYS))
-
-    def normalise(self, values: Tensor) -> Tensor:
-        """Return values [..., variable] without units, of mean 0 and std 1 over the training part."""
-        return (values - _like(self.mean, values)) / _like(self.std, values)
 
     def arrays(self, prefix: str = "statistics.") -> dict[str, NDArray[np.float64]]:
         """Return what a checkpoint stores; the names go into its metadata."""
@@ -197,27 +200,6 @@ class Moments:
 
 def _std_over_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return standard deviations [time, ensemble, variable]; NaN where no node has a value."""
-    there = ~np.isnan(values)
-    count = there.sum(axis=2)
-    mean = np.where(there, values, 0.0).sum(axis=2) / np.maximum(count, 1)
-    squares = (np.where(there, values - mean[:, :, None], 0.0) ** 2).sum(axis=2)
-    return np.where(count > 0, np.sqrt(squares / np.maximum(count, 1)), np.nan)
-
-
-def _refuse_empty(fields: Fields, names: Sequence[str], moments: Moments) -> None:
-    empty = [name for name, count in zip(names, moments.count, strict=True) if count == 0]
-    if empty:
-        raise MeshcastError(
-            f"The training part of {fields.source} has no value of {', '.join(empty)}: every date is missing or NaN. "
-            "Choose other training dates, or leave the variable out."
-        )
-
-
-def _refuse_infinite(fields: Fields, names: Sequence[str], values: NDArray[np.float64]) -> None:
-    wild = np.asarray(names)[np.isinf(values).any(axis=(0, 1, 2))]
-    if len(wild):
-        raise MeshcastError(f"{fields.source} holds infinite values of {', '.join(wild)} in its training part.")
-
-
-def _like(array: NDArray[np.float64], values: Tensor) -> Tensor:
-    return torch.as_tensor(array, dtype=values.dtype, device=values.device)
+    with warnings.catch_warnings():  # of such nodes
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nanstd(values, axis=2)

@@ -65,17 +65,18 @@ def export_saved_model(trained: TrainedEmulator, folder: str | Path) -> Path:
         return {"next": _next(emulator, network.model, module.weights, state, forcing)}
 
     module.step = tf.function(step, input_signature=kinds)
-    part = final.with_name(f".1.{os.getpid()}.part")
+    temporary = final.with_name(f".1.{os.getpid()}.part")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(module, str(part), signatures={"serving_default": module.step})
-        (part / DESCRIPTION).parent.mkdir()
-        (part / DESCRIPTION).write_text(json.dumps(_description(trained, emulator), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, final)
+        tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.step})
+        (temporary / DESCRIPTION).parent.mkdir()
+        description = json.dumps(_description(trained, emulator), indent=1)
+        (temporary / DESCRIPTION).write_text(description + "\n", encoding="utf-8")
+        os.replace(temporary, final)
     except (OSError, tf.errors.OpError) as error:
         raise MeshcastError(f"Cannot write {final}: {error}. Choose another folder.") from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 
@@ -152,14 +153,14 @@ def _features(inputs: Inputs, state: Any, forcing: Any) -> Any:
     scale = _constant(inputs.std[:count])
     fields = _number((state - _constant(inputs.mean[:count])) / scale)
     given = _number((given - _constant(inputs.forcing_mean)) / _constant(inputs.forcing_std))
-    parts = [_by_node(fields), _by_node(given)]
+    columns = [_by_node(fields), _by_node(given)]
     statics = _constant(inputs.statics)
-    parts.append(tf.broadcast_to(statics, (tf.shape(state)[0], num_nodes, statics.shape[1])))
+    columns.append(tf.broadcast_to(statics, (tf.shape(state)[0], num_nodes, statics.shape[1])))
     if inputs.task.boundary:
         at = tf.constant(inputs.boundary.numpy())[:, None]
         change = tf.where(at, _number((beyond[:, -1] - state[:, -1]) / scale), 0.0)
-        parts += [change, tf.broadcast_to(tf.cast(at, tf.float32), (tf.shape(state)[0], num_nodes, 1))]
-    return tf.concat(parts, axis=-1)
+        columns += [change, tf.broadcast_to(tf.cast(at, tf.float32), (tf.shape(state)[0], num_nodes, 1))]
+    return tf.concat(columns, axis=-1)
 
 
 def _by_node(values: Any) -> Any:
@@ -186,6 +187,5 @@ def _number(values: Any) -> Any:
     return tf.where(tf.math.is_nan(values), tf.zeros_like(values), values)
 
 
-def _constant(values: Tensor, kind: Any = None) -> Any:
-    tf = tensorflow()
-    return tf.constant(values.numpy(), kind or tf.float32)
+def _constant(values: Tensor) -> Any:
+    return tensorflow().constant(values.numpy(), tensorflow().float32)

@@ -63,7 +63,9 @@ def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> 
     The form of Rasp et al. (2024), WeatherBench 2, doi:10.1029/2023MS004019. `climatology` broadcasts to the fields.
     """
     valid = _valid(truth)
-    return _correlation(forecast - climatology, truth - climatology, areas, valid)
+    f, t = forecast - climatology, truth - climatology
+    squares = weighted_mean(f.square(), areas, valid) * weighted_mean(t.square(), areas, valid)
+    return weighted_mean(f * t, areas, valid) / squares.sqrt()
 
 
 def variance(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -115,14 +117,6 @@ def _crps(ensemble: Tensor, truth: Tensor, areas: Tensor, pairs: int) -> Tensor:
     difference = 2 * (ensemble.sort(dim=-3).values * rank[:, None, None]).sum(-3)
     half = difference / (2 * pairs) if pairs else torch.full_like(difference, torch.nan)
     return weighted_mean(distance - half, areas, valid)
-
-
-def _correlation(forecast: Tensor, truth: Tensor, areas: Tensor, valid: Tensor | None) -> Tensor:
-    covariance = weighted_mean(forecast * truth, areas, valid)
-    return (
-        covariance
-        / (weighted_mean(forecast.square(), areas, valid) * weighted_mean(truth.square(), areas, valid)).sqrt()
-    )
 
 
 def _error(forecast: Tensor, truth: Tensor) -> tuple[Tensor, Tensor | None]:

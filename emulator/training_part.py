@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from emulator.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings
-from emulator.normalise import Statistics, partners_of
+from emulator.normalise import Statistics, partners_of, read_in_chunks
+from emulator.state import State
 from emulator.task import Task, Variable, names_of
 from graphs.errors import MeshcastError
 
@@ -43,6 +46,23 @@ class TrainingPart:
                 self.fields, key[0], partners_of(task), self.available, self.rows, stride=key[2]
             )
         return self._statistics[key]
+
+    def chunks(
+        self, task: Task, names: Sequence[str], overlap: int = 1
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], int]]:
+        """Yield what `read_in_chunks` does of the part, a step of the task from time to time."""
+        stride = self.frames(task)
+        return read_in_chunks(self.fields, names, self.available, self.rows, overlap=overlap, stride=stride)
+
+    def steps(self, task: Task) -> Iterator[tuple[State, Tensor]]:
+        """Yield states [time, member, history, node, prognostic], and what followed [time, member, node, predicted]."""
+        history, count = task.history, len(task.prognostic)
+        for index, block, known in self.chunks(task, names_of(task.predicted), overlap=history):
+            values = torch.from_numpy(block)  # [time, member, node, predicted]
+            now = np.arange(max(known, history), len(values)) - 1
+            if len(now):
+                windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)
+                yield State(windows[..., :count], self.fields.times[index[now]]), values[now + 1]
 
     @property
     def available(self) -> NDArray[np.int64]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.baselines.baseline import Baseline, BaselineConfig
@@ -52,6 +55,11 @@ class FromClimatology(Baseline):
     def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
         """Return how the next state departs from its climatology, [batch, member, node, prognostic]."""
         raise NotImplementedError
+
+    def anomalies(self, part: TrainingPart, overlap: int = 1) -> Iterator[tuple[NDArray[np.float64], int]]:
+        """Yield [time, ensemble, node, prognostic] of unbroken runs, and how many of the first times came before."""
+        for index, values, known in part.chunks(self.task, self.task.prognostic, overlap):
+            yield values - self.mean.at(part.fields.times[index], torch.float64)[0].numpy(), known
 
     def anomaly(self, state: State) -> Tensor:
         """Return how the newest fields depart from their climatology, [batch, member, node, prognostic]."""

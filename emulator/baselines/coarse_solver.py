@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,12 +49,12 @@ class CoarseSolver(Baseline):
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> tuple[State, None]:
         later, _ = self.solver.step(State(state.now[:, :, None][..., self.order], state.valid_time))
-        now = later.now[..., inverse(self.order)].to(state.values.dtype)
+        now = later.now[..., np.argsort(self.order)].to(state.values.dtype)
         return state.followed_by(now, later.valid_time), None
 
 
 def fields_of_shallow_water(task: Task) -> list[int]:
-    """Where h, u and v stand among the task's prognostic variables.
+    """Return where h, u and v stand among the task's prognostic variables.
 
     Raises MeshcastError where the task predicts anything else.
     """
@@ -66,11 +66,6 @@ def fields_of_shallow_water(task: Task) -> list[int]:
             "Use task: {prognostic: [h, u, v]} on data of that equation."
         )
     return [names.index(name) for name in ("h", "u", "v")]
-
-
-def inverse(order: Sequence[int]) -> list[int]:
-    """Return the order that undoes an order."""
-    return sorted(range(len(order)), key=order.__getitem__)
 
 
 def solver_attributes(config: object) -> dict[str, str]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import FromClimatology
 from emulator.features.periodic_mean import Period
-from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task
 from emulator.training_part import TrainingPart
@@ -63,23 +60,18 @@ class DampedAnomaly(FromClimatology):
         nodes = mesh.num_nodes if config.per_node else 1
         self.damping = nn.Buffer(torch.ones(config.max_lead + 1, nodes, len(task.prognostic)))
 
-    def fit(self, part: TrainingPart) -> Self:
-        super().fit(part)
-        self.damping.copy_(torch.from_numpy(self._fitted_damping(part)))
-        return self
-
     def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
         before, after = (forcing[:, at, 0, 0].round().long().clamp(0, self.config.max_lead) for at in (-2, -1))
         ratio = self.damping.index_select(0, after) / self.damping.index_select(0, before)
         return self.anomaly(state) * ratio.to(state.values.dtype).unsqueeze(1)
 
-    def _fitted_damping(self, part: TrainingPart) -> NDArray[np.float64]:
-        """Return the damping [max_lead + 1, node or 1, prognostic]; a lead with no pair in the training part takes
-        that before it."""
+    def fit(self, part: TrainingPart) -> Self:
+        """Return it fitted; a lead with no pair in the training part takes the damping of that before it."""
+        super().fit(part)
         leads = self.config.max_lead
         product = np.zeros((leads + 1, self.mesh.num_nodes, len(self.task.prognostic)))
         square = np.zeros_like(product)
-        for anomaly, known in self._anomalies(part):
+        for anomaly, known in self.anomalies(part, overlap=leads):
             for lead in range(1, leads + 1):
                 first = max(known, lead)  # pairs whose later time is new
                 if first >= len(anomaly):
@@ -94,12 +86,5 @@ class DampedAnomaly(FromClimatology):
         for lead in range(1, leads + 1):
             fitted = product[lead] / np.where(square[lead] > 0, square[lead], 1.0)
             damping[lead] = np.where(square[lead] > 0, fitted.clip(LEAST, 1.0), damping[lead - 1])
-        return damping
-
-    def _anomalies(self, part: TrainingPart) -> Iterator[tuple[NDArray[np.float64], int]]:
-        """Anomalies [time, ensemble, node, prognostic] of unbroken runs, and how many of the first came before."""
-        leads, stride = self.config.max_lead, part.frames(self.task)
-        for index, values, known in read_in_chunks(
-            part.fields, self.task.prognostic, part.available, part.rows, overlap=leads, stride=stride
-        ):
-            yield values - self.mean.at(part.fields.times[index], torch.float64)[0].numpy(), known
+        self.damping.copy_(torch.from_numpy(damping))
+        return self

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.coarse_solver import fields_of_shallow_water, inverse
+from emulator.baselines.coarse_solver import fields_of_shallow_water
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
 from emulator.features.departures import DeparturesConfig
@@ -93,7 +94,7 @@ class SolverStep(nn.Module):
         if type(inputs) is not Inputs:
             raise MeshcastError("A solver advances whole fields. Leave out departures with first_guess.kind: solver.")
         self.order = fields_of_shallow_water(inputs.task)
-        self.back = inverse(self.order)
+        self.back = np.argsort(self.order)  # from h, u, v to the task's order
         self.config, self._inputs = config, (inputs,)  # in a tuple: its scales are not for this module to store
         self.solver = SphereSolver(config.equation, inputs.task.time_step, mesh)
         self.seen_std = nn.Buffer(torch.ones(2 * inputs.num_prognostic))

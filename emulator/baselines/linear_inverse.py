@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import FromClimatology
 from emulator.features.periodic_mean import Period
-from emulator.normalise import read_in_chunks
 from emulator.state import State
 from emulator.task import Task
 from emulator.training_part import TrainingPart
@@ -60,18 +59,7 @@ class LinearInverse(FromClimatology):
 
     def fit(self, part: TrainingPart) -> Self:
         super().fit(part)
-        self._fit_modes(part)
-        return self
-
-    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
-        anomaly = self.anomaly(state).nan_to_num()
-        areas = torch.as_tensor(self.mesh.areas, device=anomaly.device)[:, None]
-        components = torch.einsum("bmnv,knv->bmk", anomaly.double() / self.scale * areas, self.eofs)
-        later = torch.einsum("bmk,lk,lnv->bmnv", components, self.propagator, self.eofs) * self.scale
-        return later.to(state.values.dtype)
-
-    def _fit_modes(self, part: TrainingPart) -> None:
-        anomalies, follows = self._anomalies(part)
+        anomalies, follows = self._states(part)
         modes = self.config.modes
         there = ~np.isnan(anomalies).any(axis=0)  # [node, prognostic]
         anomalies[:, ~there] = 0.0
@@ -86,14 +74,21 @@ class LinearInverse(FromClimatology):
         self.eofs.copy_(torch.from_numpy(patterns.reshape(modes, *there.shape) / weights))
         self.scale.copy_(torch.from_numpy(scale))
         self.propagator.copy_(torch.from_numpy(propagator))
+        return self
 
-    def _anomalies(self, part: TrainingPart) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    def next_anomaly(self, state: State, forcing: Tensor) -> Tensor:
+        anomaly = self.anomaly(state).nan_to_num()
+        areas = torch.as_tensor(self.mesh.areas, device=anomaly.device)[:, None]
+        components = torch.einsum("bmnv,knv->bmk", anomaly.double() / self.scale * areas, self.eofs)
+        later = torch.einsum("bmk,lk,lnv->bmnv", components, self.propagator, self.eofs) * self.scale
+        return later.to(state.values.dtype)
+
+    def _states(self, part: TrainingPart) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Return anomalies [state, node, prognostic] of all times and rows, and the pairs [pair, 2] a step apart."""
         states, pairs, count = [], [], 0
-        names, stride = self.task.prognostic, part.frames(self.task)
         last = np.empty(0, dtype=np.int64)  # where the states of the time before stand
-        for index, values, known in read_in_chunks(part.fields, names, part.available, part.rows, stride=stride):
-            anomaly = values[known:] - self.mean.at(part.fields.times[index[known:]], torch.float64)[0].numpy()
+        for anomaly, known in self.anomalies(part):
+            anomaly = anomaly[known:]
             places = count + np.arange(anomaly.shape[0] * anomaly.shape[1]).reshape(anomaly.shape[:2])
             both = np.concatenate([last[None], places]) if known else places
             pairs.append(np.stack([both[:-1].ravel(), both[1:].ravel()], axis=1))

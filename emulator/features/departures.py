@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from emulator.features.inputs import Inputs
 from emulator.features.periodic_mean import Period, PeriodicMean
-from emulator.normalise import partners_of, read_in_chunks
+from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
@@ -97,21 +96,20 @@ class DepartureInputs(Inputs):
     def _recent(self, state: State) -> Tensor:
         """Return the mean anomaly [batch, member, node, prognostic] of the last states; zeros [1, 1, 1, 1] where
         unused."""
-        recent = self.config.recent
+        recent, dtype = self.config.recent, self.mean.dtype
         if recent == 0:
             return self.mean.new_zeros(1, 1, 1, 1)
         times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - recent, 1)[None])
-        return state.values[:, :, -recent:].to(self.mean.dtype).mean(dim=2) - self.climatology.over(
-            times, self.mean.dtype
-        )
+        return state.values[:, :, -recent:].to(dtype).mean(dim=2) - self.climatology.over(times, dtype)
 
     def _std_of_targets(self, part: TrainingPart) -> NDArray[np.float64]:
         """Return [predicted] root mean square over the training part; shared by the two components of a vector."""
         squares, count = np.zeros(len(self.task.predicted)), np.zeros(len(self.task.predicted))
-        for state, values in self._steps(part):
-            departures = (values - self.base(state)).numpy()
-            squares += np.nansum(departures**2, axis=(0, 1))
-            count += (~np.isnan(departures)).sum(axis=(0, 1))
+        for states, following in part.steps(self.task):
+            for row, values in enumerate(following):  # all members of a date at a time
+                departures = (values - self.base(states.rows(slice(row, row + 1)))).numpy()
+                squares += np.nansum(departures**2, axis=(0, 1))
+                count += (~np.isnan(departures)).sum(axis=(0, 1))
         if not count.all():
             raise MeshcastError(
                 f"The training part of {part.fields.source} has no {self.task.history + 1} consecutive dates, which a "
@@ -123,15 +121,3 @@ class DepartureInputs(Inputs):
             pair = [names.index(name), names.index(partner)]
             variance[pair] = variance[pair].mean()
         return np.where(variance > 0, np.sqrt(variance), 1.0)
-
-    def _steps(self, part: TrainingPart) -> Iterator[tuple[State, Tensor]]:
-        """Every state of the part, all members of a date at a time, and what followed [member, node, predicted]."""
-        history, count = self.task.history, self.num_prognostic
-        names, stride = names_of(self.task.predicted), part.frames(self.task)
-        for index, block, known in read_in_chunks(
-            part.fields, names, part.available, part.rows, overlap=history, stride=stride
-        ):
-            values = torch.from_numpy(block)  # [time, member, node, predicted]
-            for after in range(max(known, history), len(values)):
-                window = values[after - history : after, ..., :count].transpose(0, 1)[None]
-                yield State(window, part.fields.times[index[after - 1 : after]]), values[after]

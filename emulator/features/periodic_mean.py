@@ -79,12 +79,4 @@ def bin_of(valid_time: NDArray[np.int64], period: Period) -> NDArray[np.int64]:
     """Return the hour (0 to 23), the month (0 to 11) or both (month · 24 + hour) of each time, in UTC."""
     hour = np.asarray(valid_time, dtype=np.int64) // 3600 % 24
     month = to_datetime(valid_time).astype("datetime64[M]").astype(np.int64) % 12
-    match period:
-        case "none":
-            return np.zeros_like(hour)
-        case "hour":
-            return hour
-        case "month":
-            return month
-        case "hour_month":
-            return month * 24 + hour
+    return {"none": np.zeros_like(hour), "hour": hour, "month": month, "hour_month": month * 24 + hour}[period]

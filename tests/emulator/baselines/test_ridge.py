@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emulator.baselines.linear_regression import NormalEquations
 from emulator.baselines.neighbourhood import NeighbourhoodMap, surroundings
-from emulator.baselines.ridge import Ridge, RidgeConfig, split, starts
+from emulator.baselines.ridge import NormalEquations, Ridge, RidgeConfig, split, starts
 from emulator.data.arrays import ArrayFields
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.time_step import TimeStep
