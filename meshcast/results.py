@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.report.report import sentence, table_leads
+from inference.report.score_tables import sentence, table_leads
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import ForecastScores, Verification
 from meshcast.console import counted, print_table, say

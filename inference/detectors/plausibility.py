@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -21,9 +22,6 @@ from torch import Tensor
 from emulator import checkpoint
 from graphs.errors import MeshcastError
 from inference.detectors.sequence_autoencoder import SequenceAutoencoder
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TOOL = "plausibility"
 LEAST = 1e-4  # mean square, in squared deviations of normal errors, below which an error is none
@@ -175,8 +173,6 @@ def scans(standardised: Tensor) -> Tensor:
 
 def verdicts(judge: Plausibility, histories: Mapping[str, ArrayLike], p_value: float = 0.05) -> pd.DataFrame:
     """Return a row for each kind of histories: share flagged, median score, and where the fault mostly shows."""
-    import pandas as pd
-
     rows = {}
     for name, some in histories.items():
         found = judge.score(some)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
@@ -40,6 +41,4 @@ class ColourScale:
 
     @property
     def options(self) -> dict[str, Any]:
-        from matplotlib import colormaps
-
         return {"cmap": colormaps[self.name].with_extremes(bad=MISSING_COLOUR), "vmin": self.low, "vmax": self.high}

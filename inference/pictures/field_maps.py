@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
@@ -28,10 +30,6 @@ from inference.pictures.maps import (
 from inference.pictures.moving_picture import MovingPicture
 from inference.pictures.style import journal, lead_name, new_figure, pretty_unit, three_leads
 from inference.scores.flow import winds
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def maps(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
@@ -17,9 +18,6 @@ from inference.pictures.maps import degrees, edges
 from inference.pictures.style import with_unit
 from inference.scores.flow import harmonic_view, winds
 from inference.scores.matching import match
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.floating]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from graphs.errors import MeshcastError
 from inference.pictures.style import (
@@ -21,10 +22,6 @@ from inference.pictures.style import (
 )
 from inference.scores.flow_scores import FlowScores
 from inference.scores.scorecard import ForecastScores, Verification
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Wind = tuple[ForecastScores, FlowScores]
 
@@ -126,8 +123,6 @@ def _without_baselines(verification: Verification, shown: list[Wind]) -> list[Wi
 
 def _plain_degrees(axes: Axes, highest: int) -> None:
     """Degrees as whole numbers, though the axis is logarithmic."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
-
     axes.xaxis.set_major_locator(FixedLocator([d for d in (1, 2, 3, 5, 10, 20, 40) if d <= highest]))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from graphs.atomic_file import atomic_file
@@ -15,10 +18,6 @@ from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
 from inference.pictures.coastlines import Box, coastlines
 from inference.pictures.map_projection import outline, project
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 MOST_EDGES = 20_000  # drawn in the background; more would be a grey block
@@ -36,7 +35,6 @@ def draw_graphs(graphs: ModelGraphs, mesh: Mesh, output: Path) -> None:
     if mesh.domain.kind == "ring" or (mesh.domain.kind == "limited_area" and graphs.mesh is None):
         draw_graph(graphs.processor, mesh, output)
         return
-    from matplotlib.figure import Figure
 
     whole, linked = hidden.domain.kind == "sphere", graphs.encoder is not None and graphs.decoder is not None
     figure = Figure(figsize=(12.6, 5.0 + 5.6 * linked) if whole else (15.0, 5.6), layout="constrained")
@@ -59,8 +57,6 @@ def draw_graphs(graphs: ModelGraphs, mesh: Mesh, output: Path) -> None:
 
 def draw_graph(graph: Graph, mesh: Mesh, output: Path) -> None:
     """Draw the mesh, its edges, and in colour the edges that reach one node in the middle."""
-    from matplotlib.figure import Figure
-
     on_ring = mesh.domain.kind == "ring"
     if on_ring:
         places, middle = mesh.positions, 0
@@ -176,8 +172,6 @@ def _draw_link(
 
 
 def _draw_lines(axes: Axes, lines: Sequence[Array] | Array, colour: Any, width: float, zorder: float) -> None:
-    from matplotlib.collections import LineCollection
-
     axes.add_collection(LineCollection(list(lines), colors=[colour], linewidths=width, zorder=zorder))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
@@ -11,9 +11,6 @@ from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_views import ERROR, case_name, colour_bar, ring_edges, views_of
 from inference.pictures.maps import edges
 from inference.pictures.style import journal, new_figure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:

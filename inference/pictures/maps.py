@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.patches import Polygon
+from matplotlib.quiver import Quiver
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
@@ -17,11 +22,6 @@ from graphs.mesh import Mesh
 from inference.pictures.coastlines import Box, coastlines
 from inference.pictures.colour_scale import ColourScale
 from inference.pictures.map_projection import HALF_HEIGHT, HALF_WIDTH, directions, outline, project, unproject
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.quiver import Quiver
-
 
 Array = NDArray[np.floating]
 PIXELS = 480  # across the globe, and half as many from pole to pole
@@ -132,9 +132,6 @@ def _arrow_places() -> tuple[Array, Array]:
 
 
 def _draw_globe(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, coasts: bool) -> Any:
-    from matplotlib.collections import LineCollection
-    from matplotlib.patches import Polygon
-
     extent = (-HALF_WIDTH, HALF_WIDTH, -HALF_HEIGHT, HALF_HEIGHT)
     image = axes.imshow(
         _globe_pixels(mesh, field), extent=extent, origin="lower", interpolation="nearest", **scale.options
@@ -231,9 +228,6 @@ def _nearest_cell(mesh: Mesh, longitude: Array, latitude: Array) -> NDArray[np.i
 
 
 def _draw_area(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box, coasts: bool) -> Any:
-    from matplotlib.collections import LineCollection
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     longitude, latitude, pixels = _area_pixels(mesh, field, box)
     image = axes.pcolormesh(longitude, latitude, pixels, rasterized=True, **scale.options)
     lines = coastlines(box) if coasts else []

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
@@ -27,10 +29,6 @@ from inference.pictures.style import (
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import Verification
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Array = NDArray[np.float64]
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures.field_views import case_name, central_node, place_name, truth_of, variable_of
 from inference.pictures.style import COLOURS, TRUTH, LineStyle, journal, lead_axis, legend, new_figure, with_unit
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def series(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from graphs.errors import MeshcastError
 from inference.pictures.style import TRUTH, journal, lead_name, legend, new_figure, pretty_unit, styles_of
 from inference.scores.scorecard import Verification
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def spectrum_curves(verification: Verification, variables: Sequence[str] | None = None) -> Figure:

@@ -7,19 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import PIL.Image
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends._backend_pdf_ps import subset  # fontTools', of which matplotlib asks for no options
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.scorecard import Verification
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), Color universal design: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -75,8 +77,6 @@ def styles_of(verification: Verification) -> Mapping[str, LineStyle]:
 @contextmanager
 def journal() -> Iterator[None]:
     """Type, lines and layout of every figure; no display is needed, and the user's own settings come back after."""
-    from matplotlib import rc_context
-
     with rc_context(
         {
             "font.size": 9,
@@ -103,9 +103,6 @@ def journal() -> Iterator[None]:
 
 def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
     """Draw a figure that no window manager holds, and its axes [row, column]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
@@ -113,8 +110,6 @@ def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **op
 
 def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     """Return PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
-    from matplotlib import rc_context
-
     png = path.with_name(f"{path.name}.png")
     canvas: Any = figure.canvas
     canvas.draw()  # savefig would draw twice
@@ -129,8 +124,6 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
 @contextmanager
 def _glyphs_alone() -> Iterator[None]:
     """Fonts without their layout tables: a PDF places each glyph, and to thin them out takes most of the time."""
-    from matplotlib.backends._backend_pdf_ps import subset  # fontTools', of which matplotlib asks for no options
-
     options: Any = subset.Options
     usual = options._drop_tables_default
     options._drop_tables_default = [*usual, "GSUB", "GPOS", "GDEF"]
@@ -179,8 +172,6 @@ def lead_axis(axes: Axes, time_step: TimeStep, steps: NDArray[np.int64]) -> None
 
 def lead_ticks(axes: Axes, unit: str) -> None:
     """Start an axis of lead time at the initial time; where its unit is hours, tick those that divide the day."""
-    from matplotlib.ticker import MultipleLocator
-
     axes.set_xlim(left=0.0)
     if unit == "hours":
         longest = axes.get_xlim()[1]
@@ -192,8 +183,6 @@ def lead_ticks(axes: Axes, unit: str) -> None:
 
 def plain_decades(axes: Axes) -> None:
     """A logarithmic axis labelled 0.02, 0.05, 0.1 rather than by powers, where it spans few decades."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     low, high = axes.get_ylim()
     if high / low < 3e3:
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))

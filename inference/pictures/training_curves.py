@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from graphs.errors import MeshcastError
 from inference.pictures.style import COLOURS, journal, new_figure, plain_decades
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def loss_curves(log: Path) -> Figure:
@@ -21,8 +19,6 @@ def loss_curves(log: Path) -> Figure:
     cells skipped, as Lightning's log has them. Its epochs count from 0, so that 1 is added; a log with a column
     `update` holds the epochs that have passed.
     """
-    import pandas as pd
-
     try:
         table = pd.read_csv(log)
     except (OSError, ValueError) as error:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
@@ -22,16 +23,11 @@ from inference.pictures.style import DPI, lead_name, save, styles_of
 from inference.pictures.training_curves import loss_curves
 from inference.report.answer import hardest_baseline
 from inference.report.page import Image, Notes, Slider, page, page_width, webp_address
-from inference.report.score_tables import sentence, table_leads
+from inference.report.score_tables import sentence
 from inference.scores.flow import winds
 from inference.scores.metrics import METRICS, shown_in
 from inference.scores.scorecard import Verification
 from inference.scores.tables import write_tables
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["Notes", "sentence", "table_leads", "write_report"]
 
 FRAMES = 20  # of all sliders of a report together, which so stays below five megabytes
 

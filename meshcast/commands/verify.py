@@ -44,7 +44,8 @@ def verify(
         import shlex
         import sys
 
-        from inference.report.report import Notes, write_report
+        from inference.report.page import Notes
+        from inference.report.report import write_report
 
         notes = Notes(command=shlex.join(["meshcast", *sys.argv[1:]]))
         report = write_report(result.verification, output, forecasts=result.forecasts, truth=result.truth, notes=notes)

@@ -147,7 +147,8 @@ def run_demonstration(
     verified = verify_files([read_forecast(path), *solvers], str(truth), notice=say)
 
     say("5/5 Writing the report ...")
-    from inference.report.report import Notes, write_report
+    from inference.report.page import Notes
+    from inference.report.report import write_report
 
     summary = f"Trained here on {simulation.title}; forecasts from {len(initial.trajectory)} starts it has never seen."
     notes = Notes(

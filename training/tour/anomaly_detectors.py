@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
@@ -19,9 +20,6 @@ from graphs.errors import MeshcastError
 from inference.detectors.sequence_autoencoder import SequenceAutoencoder
 from training.optimisation.descent import DescentConfig, Losses, descend, seeded
 from training.tour.sensor_sequences import ANOMALIES, anomalous_sequences, noisy, normal_sequences
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = NDArray[np.float64]
 Errors = Callable[[Array], Array]
@@ -181,8 +179,6 @@ def areas(detector: Detector, count: int = 1000, seed: int = 0) -> dict[str, flo
 
 def table(detectors: Mapping[str, Detector]) -> pd.DataFrame:
     """Return AUROC of several detectors, a row each, by kind of anomaly and pooled, to three digits."""
-    import pandas as pd
-
     return pd.DataFrame({name: areas(detector) for name, detector in detectors.items()}).T.round(3)
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
 from inference.pictures.style import COLOURS, DASHES, journal, legend, new_figure
 from training.optimisation.descent import Losses
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 BLUE, RED = COLOURS[0], "#C1121F"  # right and wrong, told apart with any colour vision
 Extent = tuple[float, float, float, float]

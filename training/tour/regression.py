@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from emulator.networks.layers.mlp import mlp
 from training.optimisation.descent import DescentConfig, Losses, descend, num_parameters, seeded
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CURVE = (1, 16, 16, 1)  # f(x), 321 parameters
 SURFACE = (2, 16, 16, 1)  # f(x, t), 337 parameters
@@ -102,8 +99,6 @@ def depth_against_width(depths: Sequence[int] = (1, 2, 3, 4), seeds: Sequence[in
     A row a depth: layers, parameters, and mean squared errors on an even grid, the median over the seeds and the
     largest.
     """
-    import pandas as pd
-
     rows = []
     for sizes in equal_depths(321, depths):
         errors = [fit_regression(two_waves, sizes, seed).error for seed in seeds]

@@ -20,8 +20,9 @@ from inference.pictures.field_maps import maps
 from inference.pictures.field_views import case_name
 from inference.pictures.hovmoeller import hovmoeller
 from inference.pictures.series import series
-from inference.report.report import Notes, table_leads, write_report
-from inference.report.score_tables import _correlation, _error
+from inference.report.page import Notes
+from inference.report.report import write_report
+from inference.report.score_tables import _correlation, _error, table_leads
 from inference.scores.verification import verify
 from tests.inference.synthetic import (
     isles_forecast,
