@@ -1,19 +1,55 @@
-"""The graph neural network emulator: its configuration, and how it is put together."""
+"""The graph network: encode, process, decode (Battaglia et al. 2018, arXiv:1806.01261, section 4.3)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
+import numpy as np
+import torch
+from torch import Tensor, nn
+
 from emulator.baselines.first_guess import PersistenceGuess
 from emulator.networks.config import NetworkConfig
-from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
+from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.networks.layers.flux_decoder import FluxDecoder
 from emulator.networks.layers.message_passing import graphs_on
+from emulator.networks.layers.mlp import mlp
+from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer
 from graphs.edges.build import GraphConfig
+from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
-from graphs.graph import ModelGraphs
+from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
+
+MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
+LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
+
+
+@dataclass(frozen=True)
+class ProcessorConfig:
+    """The message passing.
+
+    kind: `kernel` (linear in the sender, weights from the relative position) or `interaction` (an MLP on every edge).
+    num_layers: rounds of messages, each with weights of its own.
+    latent_size: features of a node between layers.
+    hidden_size: width inside a layer.
+    num_harmonics: of the direction a kernel tells apart, cos kθ and sin kθ up to this k, where edges all differ.
+    """
+
+    kind: Literal["kernel", "interaction"] = "kernel"
+    num_layers: int = 6
+    latent_size: int = 32
+    hidden_size: int = 32
+    num_harmonics: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("num_layers", "latent_size", "hidden_size", "num_harmonics"):
+            if getattr(self, name) < 1:
+                raise MeshcastError(f"processor.{name} must be at least 1, but is {getattr(self, name)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,3 +106,123 @@ class GNNConfig(NetworkConfig):
         """Return the configuration with another `latent_size`, and `hidden_size` at the ratio they had."""
         hidden = max(1, round(width * self.processor.hidden_size / self.processor.latent_size))
         return replace(self, processor=replace(self.processor, latent_size=width, hidden_size=hidden))
+
+
+class EncodeProcessDecode(nn.Module):
+    """A network on the nodes of a grid: [batch, node, input] to [batch, node, output].
+
+    Data live on the grid. Messages pass on the mesh of `graphs`: grid nodes send to mesh nodes (encoder edges), these
+    to one another (processor), and back to the grid (decoder edges), where each node still knows its own features.
+    Without a mesh of their own, messages pass on the grid itself. A mesh node starts from its latitude alone: its
+    longitude would tell one rotation about the axis from another.
+
+    The last layer starts at zero, so the untrained network adds nothing to its first guess.
+
+    winds: (eastward, northward) columns of the input that are a vector, turned from node to node.
+    conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        num_outputs: int,
+        graphs: ModelGraphs,
+        config: ProcessorConfig,
+        winds: Sequence[tuple[int, int]] = (),
+        conserved: Sequence[int] = (),
+        grid: Mesh | None = None,
+    ) -> None:
+        super().__init__()
+        latent, graph = config.latent_size, graphs.processor
+        self.mesh = graphs.mesh if graphs.encoder is not None else None
+        self.processor_graph = GraphBuffers(graph)
+        positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
+        self.on_positions = positions is not None
+        turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring
+        num_vectors = latent // 8 if winds and turned else 0
+        self.encoder = (
+            NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
+        )
+        self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
+        if positions is not None:
+            self.table = nn.Buffer(positions)
+            layers: list[nn.Module] = [
+                PositionKernelLayer(latent, positions.shape[1], config.hidden_size) for _ in range(config.num_layers)
+            ]
+        else:
+            self.processor_kernels = _kernels(config, graph, num_vectors)
+            layers = [_layer(config, graph, self.processor_kernels, num_vectors) for _ in range(config.num_layers)]
+        self.processor = nn.ModuleList(layers)
+        if graphs.encoder is not None:
+            assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
+            self.encoder_graph = GraphBuffers(graphs.encoder)
+            self.decoder_graph = GraphBuffers(graphs.decoder)
+            self.encoder_kernels = _kernels(config, graphs.encoder, num_vectors, most_octaves=1)
+            self.decoder_kernels = _kernels(config, graphs.decoder, num_vectors, most_octaves=1)
+            self.to_mesh = _layer(config, graphs.encoder, self.encoder_kernels, num_vectors)
+            self.to_grid = _layer(config, graphs.decoder, self.decoder_kernels, num_vectors)
+            latitude = np.radians(graphs.mesh.latitudes)
+            features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
+            self.mesh_features = nn.Buffer(features, persistent=False)
+            self.mesh_embedding = nn.Linear(features.shape[1], latent)
+        self.fluxes: FluxDecoder | None = None
+        self.conserved = list(conserved)
+        if conserved:
+            assert grid is not None, "fluxes need to know the areas they enter"
+            self.fluxes = FluxDecoder(latent, config.hidden_size, len(conserved), graph, grid)
+
+    def forward(self, features: Tensor) -> Tensor:
+        latent = self.encoder(features)  # [batch, grid node, latent]
+        if self.mesh is None:
+            return self._decoded(self._process(latent))
+        on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
+        # [batch, mesh node, latent]
+        on_mesh = self.to_mesh(self.encoder_kernels or self.encoder_graph.graph, latent, on_mesh)
+        on_mesh = self._process(on_mesh)
+        return self._decoded(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
+
+    def _decoded(self, latent: Tensor) -> Tensor:
+        """Return the conserved columns [batch, grid node, output] in flux form where that is asked for."""
+        output = self.decoder(latent)
+        if self.fluxes is None:
+            return output
+        columns = torch.tensor(self.conserved, device=output.device)
+        return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
+
+    def _process(self, latent: Tensor) -> Tensor:
+        """Return [batch, mesh node, latent] after all rounds of messages on the mesh."""
+        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
+        for layer in self.processor:
+            latent = layer(edges, latent, latent)
+        return latent
+
+    @property
+    def graphs(self) -> ModelGraphs:
+        """Return the graphs it was built from, as a checkpoint keeps them."""
+        if self.mesh is None:
+            return ModelGraphs(self.processor_graph.graph)
+        return ModelGraphs(
+            self.processor_graph.graph, self.encoder_graph.graph, self.decoder_graph.graph, mesh=self.mesh
+        )
+
+
+def _kernels(
+    config: ProcessorConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
+) -> AngularKernels | None:
+    if config.kind != "kernel":
+        return None
+    return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
+
+
+def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None, num_vectors: int) -> nn.Module:
+    if kernels is not None:
+        return AngularKernelLayer(config.latent_size, kernels, config.hidden_size)
+    return InteractionLayer(config.latent_size, graph.edge_features.shape[1], config.hidden_size, num_vectors)
+
+
+def _position_table(graph: Graph) -> Tensor | None:
+    """Return senders [node, position] by relative position; None where positions are too many to have a map each."""
+    classes, positions = relative_positions(graph)
+    if len(positions) > min(MOST_POSITIONS, graph.num_edges // LEAST_EDGES):
+        return None
+    return torch.as_tensor(neighbour_table(graph, classes, len(positions)))

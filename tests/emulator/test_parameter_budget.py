@@ -6,9 +6,8 @@ import pytest
 
 from emulator.build import build_network
 from emulator.networks.config import NetworkConfig
-from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.networks.ffnn import FFNNConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.lstm import LSTMConfig

@@ -14,8 +14,7 @@ from emulator.build import build_network
 from emulator.data.arrays import ArrayFields
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
-from emulator.networks.encode_process_decode import ProcessorConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.state import State

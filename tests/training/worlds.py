@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.networks.encode_process_decode import ProcessorConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from tests.emulator.worlds import moving_waves
 from training.experiment import (
     DataConfig,

@@ -14,8 +14,7 @@ from emulator.build import TrainedEmulator, build_network, load_emulator, save_e
 from emulator.features.conservation import Conservation
 from emulator.forcings import Forcings
 from emulator.foundation.time_step import TimeStep
-from emulator.networks.encode_process_decode import ProcessorConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.networks.layers.flux_decoder import finest_edges
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics

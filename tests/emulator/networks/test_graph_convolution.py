@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.gnn import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from emulator.networks.cnn import CNNConfig
-from emulator.networks.fno import FNOConfig
+from emulator.networks.fno import AreaWaves, FNOConfig, SphereWaves
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.waves import AreaWaves, SphereWaves
 from emulator.networks.resnet import ResNetConfig
 from emulator.networks.structured import Edges, Regridding, StructuredConfig
 from emulator.networks.unet import UNetConfig

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.physics.etdrk import SCHEMES, Etdrk2, Etdrk4, contour_mean
+from emulator.physics.ring_solver import SCHEMES, Etdrk2, Etdrk4, contour_mean
 
 
 def test_coefficients_agree_with_the_formula_where_it_is_safe_and_with_the_limit_at_zero() -> None:

@@ -8,8 +8,7 @@ import torch
 
 from emulator.build import build_network
 from emulator.networks.config import NetworkConfig
-from emulator.networks.encode_process_decode import ProcessorConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.neural import NeuralEmulator
 from emulator.physics.ring_equations import Advection

@@ -10,10 +10,9 @@ from torch import nn
 
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.config import NetworkConfig
-from emulator.networks.encode_process_decode import ProcessorConfig
 from emulator.networks.ffnn import FFNNConfig
 from emulator.networks.fno import FNOConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout

@@ -13,8 +13,7 @@ import torch
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
-from emulator.networks.encode_process_decode import ProcessorConfig
-from emulator.networks.gnn import GNNConfig
+from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.plugins import PluginConfig, load_plugins
 from graphs.errors import MeshcastError
 from training.experiment import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.gnn import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.layers import aggregate
 from emulator.networks.layers.aggregate import at_receivers, at_senders, sum_by_receiver
 from graphs.edges.build import GraphConfig, NearestEdges, build_graphs

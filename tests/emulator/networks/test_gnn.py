@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.networks.encode_process_decode import EncodeProcessDecode, ProcessorConfig
+from emulator.networks.gnn import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.layers.angular_kernels import AngularKernelLayer
 from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer
 from graphs.edges.build import (
