@@ -20,8 +20,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     final = Path(path)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:
-        if final.is_dir():
-            raise MeshcastError(f"Cannot write the file {final}: a folder of that name is there. Choose another name.")
+        refuse_existing(final, overwrite=True)
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb+") as file:
@@ -31,6 +30,14 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         raise MeshcastError(explain(final, error)) from error
     finally:
         temporary.unlink(missing_ok=True) if final.parent.is_dir() else None
+
+
+def refuse_existing(path: Path, overwrite: bool = False) -> None:
+    """Raise MeshcastError where the output is there already or is a folder."""
+    if path.is_dir():
+        raise MeshcastError(f"Cannot write the file {path}: a folder of that name is there. Choose another name.")
+    if path.exists() and not overwrite:
+        raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
 
 
 def refuse_unwritable(path: str | Path) -> None:

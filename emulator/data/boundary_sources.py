@@ -147,7 +147,7 @@ def _reader(source: _Source, task: Task, mesh: Mesh, notices: list[str]) -> Call
     place = _placement(source, task, mesh, notices)
 
     def read(row: int, times: Index) -> Values:
-        pieces = [np.empty((0, int(np.sum(mesh.boundary)), len(columns)), dtype=np.float32)]
+        pieces = [np.empty((0, np.count_nonzero(mesh.boundary), len(columns)), dtype=np.float32)]
         for some in np.array_split(times, max(1, -(-len(times) // TIMES_AT_ONCE))):
             if len(some):
                 values = source.read(row, some, columns)

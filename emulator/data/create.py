@@ -64,7 +64,10 @@ def create_dataset(
         recipe = _recipe(fields, source, timeline, attributes)
         _run_tasks(recipe, temporary)
         source.unlink()
-        _describe(temporary, fields, mesh, time_step, timeline, ensemble_axis, attributes)
+        ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
+        if time_step.unit == "month":
+            ours["calendar_step"] = str(time_step)
+        _describe(temporary, fields, timeline, {"calendar": "standard", **attributes}, ours)
 
 
 def check_output(output: Path, overwrite: bool = False) -> None:
@@ -225,30 +228,21 @@ def _run_tasks(recipe: dict[str, Any], path: Path) -> None:
 
 
 def _describe(
-    path: Path,
-    fields: xr.Dataset,
-    mesh: Mesh,
-    time_step: TimeStep,
-    timeline: Timeline,
-    ensemble_axis: str,
-    attributes: Mapping[str, str],
+    path: Path, fields: xr.Dataset, timeline: Timeline, given: Mapping[str, str], ours: Mapping[str, str]
 ) -> None:
     """Add what Anemoi does not record, and put the true dates where it wrote nominal ones."""
     import zarr
 
     store = zarr.open(str(path), "r+")
-    for name, value in {"calendar": "standard", **attributes}.items():
+    for name, value in given.items():
         if name not in store.attrs or name in ("licence", "attribution"):  # never over what Anemoi reads
             store.attrs[name] = str(value)
-    store.attrs["ensemble_axis"] = ensemble_axis
-    store.attrs["time_step"] = time_step_to_json(time_step)
-    store.attrs["mesh"] = mesh_to_json(mesh)
+    store.attrs.update(ours)
     metadata = dict(store.attrs["variables_metadata"])
     for variable, array in fields.data_vars.items():
         metadata[str(variable)] = {**metadata[str(variable)], "units": array.attrs.get("units", "1")}
     store.attrs["variables_metadata"] = metadata
-    if time_step.unit == "month":
-        store.attrs["calendar_step"] = str(time_step)
+    if "calendar_step" in ours:
         store["dates"][:] = to_datetime(timeline.true)
         for name in ("start_date", "end_date", "last_date", "statistics_start_date", "statistics_end_date"):
             store.attrs[name] = _true_date(store.attrs[name], timeline)
@@ -256,5 +250,5 @@ def _describe(
 
 
 def _true_date(nominal: str, timeline: Timeline) -> str:
-    index = np.searchsorted(timeline.nominal, to_seconds(np.datetime64(nominal)))
+    index = np.searchsorted(timeline.nominal, np.datetime64(nominal, "s").astype(np.int64))
     return str(to_datetime(timeline.true)[index])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
+from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
@@ -91,22 +92,17 @@ class DatasetFields(Fields):
         metadata = dataset.variables_metadata
         self.units = tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)
         self.mesh = mesh_from_coordinates(dataset.latitudes, dataset.longitudes, self._attribute("mesh"))
-        self.attributes = self._travelling_attributes()
+        self.attributes = joined_attributes(
+            {
+                name: value
+                for name, value in store.store.attrs.items()
+                if isinstance(value, str) and _carried(name, value)
+            }
+            for store in self.stores
+        )
         self.times = to_seconds(dataset.dates)
         self.missing = frozenset(int(index) for index in dataset.missing)
         self.time_step = self._time_step()
-
-    def _travelling_attributes(self) -> dict[str, str]:
-        """Return texts of every store; different values of one name are joined by a semicolon."""
-        collected: dict[str, list[str]] = {}
-        for store in self.stores:
-            for name, value in store.store.attrs.items():
-                if not isinstance(value, str) or name in NOT_CARRIED:
-                    continue
-                texts = collected.setdefault(name, [])
-                if value and value != "unknown" and value not in texts:
-                    texts.append(value)
-        return {name: "; ".join(texts) for name, texts in collected.items() if texts}
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
         blocks = [np.asarray(self.dataset[run])[:, columns][:, :, rows] for run in _runs(times)]
@@ -128,6 +124,10 @@ class DatasetFields(Fields):
             return TimeStep(seconds)
         ratio = max(1, round(seconds / self.stores[0].frequency.total_seconds()))
         return step.times(ratio)
+
+
+def _carried(name: str, value: str) -> bool:
+    return name not in NOT_CARRIED and value not in ("", "unknown")
 
 
 def _stores(dataset: Any) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json, time_step_to_json
 from emulator.data.formats import file_format, format_of
 from emulator.data.names import conversion
-from emulator.data.series import Grid, Series, settle_dates
+from emulator.data.series import Grid, Series, joined_attributes, settle_dates
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -138,7 +138,7 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
             "longitude": ("cell", grid.longitudes, {"standard_name": "longitude", "units": "degrees_east"}),
         },
         {
-            **_joined_attributes(series),
+            **joined_attributes(one.attributes for one in series),
             "shape": json.dumps(grid.shape),
             "time_step": "" if time_step is None else time_step_to_json(time_step),
             "irregular": irregular,
@@ -261,14 +261,6 @@ def _refuse_unused(wanted: Mapping[str, str], series: Sequence[Series], option: 
                 f"--{option} {key}={value}: no file has a variable {key}{nearest(key, known)}. There are "
                 f"{', '.join(sorted({one.raw_name for one in series}))}."
             )
-
-
-def _joined_attributes(series: Sequence[Series]) -> dict[str, str]:
-    collected: dict[str, dict[str, None]] = {}
-    for one in series:
-        for name, value in one.attributes.items():
-            collected.setdefault(name, {})[value] = None
-    return {name: "; ".join(values) for name, values in collected.items()}
 
 
 def _paths(series: Sequence[Series]) -> str:

@@ -18,7 +18,7 @@ from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_ste
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
-from graphs.atomic_file import system_errors
+from graphs.atomic_file import refuse_existing, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
 
@@ -191,14 +191,6 @@ class ForecastWriter:
 def partial_file(path: str | Path) -> Path:
     """Return the name of a forecast that is not yet complete."""
     return Path(f"{path}.part")
-
-
-def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Raise MeshcastError where the output is there already or is a folder."""
-    if path.is_dir():
-        raise MeshcastError(f"Cannot write the file {path}: a folder of that name is there. Choose another name.")
-    if path.exists() and not overwrite:
-        raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
 
 
 def read_forecast(path: str | Path) -> Forecast:

@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.coordinates import (
-    boundary_from_json,
-    mesh_from_coordinates,
-    mesh_to_json,
-    time_step_from_json,
-    time_step_to_json,
-)
+from emulator.data import coordinates
 from emulator.data.forecast import Forecast
 from emulator.data.names import split_level, standard_name_of
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
@@ -61,7 +55,7 @@ def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[
         for lead, values in enumerate(leads):
             for column, name in enumerate(forecast.variables):
                 field = values[..., column]
-                file[name][:, :, lead] = field.reshape(*field.shape[:2], *_cell_shape(mesh))
+                file[name][:, :, lead] = field.reshape(*field.shape[:2], *mesh.shape)
             file["lead_step"][lead] = lead + 1
             file["lead_time"][lead] = _lead_axis(time_step, np.array([lead + 1]))[0][0]
             file["valid_time"][:, lead] = time_step.advance(forecast.init_time, lead + 1)
@@ -96,7 +90,7 @@ def _read_ours(file: Any) -> Forecast:
         variables=variables,
         units=tuple(str(file[name].units) for name in variables),
         mesh=_read_places(file, texts[PREFIX + "mesh"]),
-        time_step=time_step_from_json(texts[PREFIX + "time_step"]),
+        time_step=coordinates.time_step_from_json(texts[PREFIX + "time_step"]),
         init_time=np.asarray(file["init_time"][:], dtype=np.int64),
         trajectory=np.asarray(file["trajectory"][:], dtype=np.int64),
         lead_steps=np.asarray(file["lead_step"][:], dtype=np.int64),
@@ -111,7 +105,7 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
     file.createDimension("member", forecast.num_members)
     file.createDimension("lead_time", None)
     cell_dims = ("latitude", "longitude") if mesh.structured else ("cell",)
-    for name, length in zip(cell_dims, _cell_shape(mesh), strict=True):
+    for name, length in zip(cell_dims, mesh.shape, strict=True):
         file.createDimension(name, length)
     _write_times(file, forecast)
     _write_places(file, mesh)
@@ -122,7 +116,7 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
             "f4",
             ("case", "member", "lead_time", *cell_dims),
             fill_value=np.float32(np.nan),
-            chunksizes=(together, forecast.num_members, 1, *_cell_shape(mesh)),
+            chunksizes=(together, forecast.num_members, 1, *mesh.shape),
         )
         stem, level = split_level(name)
         variable.long_name = stem if level is None else f"{stem} at {level} hPa"
@@ -139,8 +133,8 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
         "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by meshcast",
         **{name if name in CF_ATTRIBUTES else PREFIX + name: value for name, value in given.items()},
         PREFIX + "emulator": forecast.name,
-        PREFIX + "mesh": mesh_to_json(mesh),
-        PREFIX + "time_step": time_step_to_json(forecast.time_step),
+        PREFIX + "mesh": coordinates.mesh_to_json(mesh),
+        PREFIX + "time_step": coordinates.time_step_to_json(forecast.time_step),
         PREFIX + "variables": json.dumps(forecast.variables),
     }
     file.setncatts({name: str(value) for name, value in texts.items()})
@@ -177,7 +171,7 @@ def _write_places(file: Any, mesh: Mesh) -> None:
     _coordinate(
         file, "longitude", "f8", dims[1], longitudes, standard_name="longitude", units="degrees_east", **axes[1]
     )
-    areas = mesh.areas.reshape(_cell_shape(mesh))
+    areas = mesh.areas.reshape(mesh.shape)
     _coordinate(file, "area", "f8", dims[2], areas, long_name="share of the domain; sums to one", units="1")
 
 
@@ -186,14 +180,10 @@ def _read_places(file: Any, description: str) -> Mesh:
     if "latitude" in file.dimensions:
         rows, columns = np.meshgrid(latitudes, longitudes, indexing="ij")
         latitudes, longitudes = rows.ravel(), columns.ravel()
-    mesh = mesh_from_coordinates(latitudes, longitudes, description)
+    mesh = coordinates.mesh_from_coordinates(latitudes, longitudes, description)
     levels = tuple(json.loads(description).get("levels", ()))
-    boundary = boundary_from_json(description, mesh.num_nodes)
+    boundary = coordinates.boundary_from_json(description, mesh.num_nodes)
     return replace(mesh, areas=np.asarray(file["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary)
-
-
-def _cell_shape(mesh: Mesh) -> tuple[int, ...]:
-    return mesh.shape if mesh.structured else (mesh.num_nodes,)
 
 
 def _coordinate(file: Any, name: str, kind: str, dims: tuple[str, ...], values: Any, **attributes: str) -> None:

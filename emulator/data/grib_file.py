@@ -16,7 +16,7 @@ from emulator.data.grib_messages import MISSING, GribField, grib_fields, moment
 from emulator.data.names import Conversion, conversion, split_level
 from emulator.data.series import Series
 from emulator.foundation.time_step import TimeStep
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import atomic_file, refuse_existing
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -109,8 +109,7 @@ def write_grib(forecast: Forecast, path: str | Path, overwrite: bool = False) ->
     import eccodes
 
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
+    refuse_existing(path, overwrite)
     refuse_ungribbable(forecast)
     grid, members, valid_time = _regular_grid(forecast.mesh), forecast.values.shape[1], forecast.valid_time
     with atomic_file(path) as temporary, temporary.open("wb") as file:

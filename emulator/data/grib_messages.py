@@ -119,6 +119,8 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
     if get("bitmapPresent", 0):
         values = np.where(values == MISSING, np.nan, values)
     values = values.astype(np.float32)
+    centre = str(get("centre", ""))
+    institution = {} if centre in ("", "255", "missing", "unknown") else {"institution": centre}
     return GribField(
         name=canonical_name(short_name, level=level),
         raw_name=short_name if level is None else f"{short_name}_{level:g}",
@@ -128,12 +130,8 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
         valid_time=_seconds(get("validityDate"), get("validityTime")),
         values=values if order is None else values[order],
         grid=grid,
-        attributes=dict(ERA5) if get("class") == "ea" else _institution(str(get("centre", ""))),
+        attributes=dict(ERA5) if get("class") == "ea" else institution,
     )
-
-
-def _institution(centre: str) -> dict[str, str]:
-    return {} if centre in ("", "255", "missing", "unknown") else {"institution": centre}
 
 
 def _seconds(date: int, time: int) -> int:

@@ -69,7 +69,7 @@ def initial_conditions(
     order, remapping = source.placed(regrid)
     chosen, windows = source.windows(init_times)
     looked_at = windows if windows.size else _newest(fields)
-    values = _values(fields, looked_at, columns, conversions, order)
+    values = source.values(looked_at, columns, conversions, order)
     if values is not None and remapping is not None:
         values = source.remapped(values, remapping, columns)
     if values is not None and (order is not None or remapping is not None or valid is None):
@@ -196,6 +196,19 @@ class _Source:
             self.faults.append(f"{more} more initial times are not there")
         return asked[complete], index[complete]
 
+    def values(
+        self, windows: Index, columns: Mapping[str, str], conversions: Mapping[str, Conversion], order: Index | None
+    ) -> Values | None:
+        """Return values [time, ensemble, node, variable] of the used times; `windows` is changed to point into them."""
+        if windows.size == 0 or not columns:
+            return None
+        used, inverse = np.unique(windows, return_inverse=True)
+        values = self.fields.read(used, list(columns.values()))
+        windows[...] = inverse.reshape(windows.shape)
+        for column, name in enumerate(columns):
+            values[..., column] = conversions[name](values[..., column])
+        return values if order is None else values[:, :, order]
+
     def remapped(self, values: Values, remapping: Interpolation, columns: Mapping[str, str]) -> Values:
         """Return values [time, ensemble, node, variable] of the source on the emulator's nodes.
 
@@ -270,21 +283,3 @@ def _shown(times: Index, fields: Fields) -> str:
 def _coverage(fields: Fields) -> str:
     every = "" if len(fields.times) == 1 else f" every {fields.time_step}"
     return f"{_shown(fields.times[:1], fields)} to {_shown(fields.times[-1:], fields)}{every}"
-
-
-def _values(
-    fields: Fields,
-    windows: Index,
-    columns: Mapping[str, str],
-    conversions: Mapping[str, Conversion],
-    order: Index | None,
-) -> Values | None:
-    """Return values [time, ensemble, node, variable] of the used times; `windows` is changed to point into them."""
-    if windows.size == 0 or not columns:
-        return None
-    used, inverse = np.unique(windows, return_inverse=True)
-    values = fields.read(used, list(columns.values()))
-    windows[...] = inverse.reshape(windows.shape)
-    for column, name in enumerate(columns):
-        values[..., column] = conversions[name](values[..., column])
-    return values if order is None else values[:, :, order]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,15 @@ class Series:
     calendar: str = "standard"
     attributes: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+
+
+def joined_attributes(given: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Return the attributes of several files; different values of one name are joined by a semicolon."""
+    collected: dict[str, dict[str, None]] = {}
+    for attributes in given:
+        for name, value in attributes.items():
+            collected.setdefault(name, {})[value] = None
+    return {name: "; ".join(values) for name, values in collected.items()}
 
 
 def settled_grid(latitudes: NDArray[np.floating], longitudes: NDArray[np.floating]) -> tuple[Grid, Index | None]:

@@ -78,5 +78,4 @@ def _grid_columns(mesh: Mesh, source: NDArray[np.int64], target: NDArray[np.int6
 
 
 def _longest(lengths: Array) -> float:
-    longest = float(lengths.max(initial=0.0))
-    return longest if longest > 0 else 1.0
+    return float(lengths.max(initial=0.0)) or 1.0

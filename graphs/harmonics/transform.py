@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.fft import next_fast_len
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -41,7 +42,9 @@ class SphericalTransform:
         if truncation < 1:
             raise MeshcastError(f"The truncation must be at least 1, but is {truncation}.")
         least = 3 * truncation + 1
-        self.num_longitudes = _smooth_even(least) if num_longitudes is None else num_longitudes
+        # a multiple of four without prime factors beyond five: its Fourier transform is fast
+        smooth = 4 * next_fast_len(-(-least // 4), real=True)
+        self.num_longitudes = smooth if num_longitudes is None else num_longitudes
         self.num_latitudes = 2 * -(-self.num_longitudes // 4) if num_latitudes is None else num_latitudes
         if self.num_latitudes % 2 or self.num_latitudes < truncation + 1 or self.num_longitudes < 2 * truncation + 1:
             raise MeshcastError(
@@ -178,16 +181,3 @@ class SphericalTransform:
         slope = -(up * both[:, 1:] + down * lower)  # -∫ X (1 - μ²) dP_lm/dμ
         turn = imaginary * both[:, :width] * self._kept
         return turn[..., :count] + slope[..., count:], turn[..., count:] - slope[..., :count]
-
-
-def _smooth_even(least: int) -> int:
-    """Return the smallest multiple of four at or above `least` without prime factors beyond five: its FFT is fast."""
-    candidate = 4 * -(-least // 4)
-    while True:
-        rest = candidate
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return candidate
-        candidate += 4

@@ -15,7 +15,7 @@ from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 def gaussian_latitudes(num_latitudes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
     if num_latitudes < 2:
-        raise MeshcastError(f"A Gaussian grid needs at least 2 latitudes, not {num_latitudes}.")
+        raise MeshcastError(f"A Gaussian grid needs at least 1 latitude on either side, not {num_latitudes / 2:g}.")
     nodes, weights = np.polynomial.legendre.leggauss(num_latitudes)
     return np.degrees(np.arcsin(nodes)), weights / 2.0
 
@@ -25,7 +25,6 @@ def gaussian(number: int, radius: float = EARTH_RADIUS) -> Mesh:
 
     number: latitudes between a pole and the equator, the N of ECMWF's names.
     """
-    _refuse_number(number)
     latitudes, weights = gaussian_latitudes(2 * number)
     longitudes = 360.0 * np.arange(4 * number) / (4 * number)
     positions = to_xyz(latitudes[::-1, None], longitudes).reshape(-1, 3)
@@ -56,11 +55,7 @@ def octahedral(number: int, radius: float = EARTH_RADIUS) -> Mesh:
 
     Malardel et al. (2016), ECMWF Newsletter 146, https://doi.org/10.21957/zwdu9u5i; 4 · number · (number + 9) points.
     """
-    _refuse_number(number)
-    north = 16 + 4 * np.arange(1, number + 1)
-    return reduced_gaussian(np.concatenate([north, north[::-1]]).tolist(), radius)
-
-
-def _refuse_number(number: int) -> None:
     if number < 1:
         raise MeshcastError(f"A Gaussian grid has at least 1 latitude between pole and equator, not {number}.")
+    north = 16 + 4 * np.arange(1, number + 1)
+    return reduced_gaussian(np.concatenate([north, north[::-1]]).tolist(), radius)

@@ -31,7 +31,7 @@ class CapWindow:
     kind: Literal["cap"] = "cap"
 
     def __post_init__(self) -> None:
-        _check([self.centre[0]], [self.centre[1]], radius_km=self.radius_km, boundary_km=self.boundary_km)
+        refuse_bad_place([self.centre[0]], [self.centre[1]], radius_km=self.radius_km, boundary_km=self.boundary_km)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class BoxWindow:
     kind: Literal["box"] = "box"
 
     def __post_init__(self) -> None:
-        _check([self.north, self.south], [self.west, self.east], boundary_km=self.boundary_km)
+        refuse_bad_place([self.north, self.south], [self.west, self.east], boundary_km=self.boundary_km)
         if not self.south < self.north:
             raise MeshcastError(f"A window's north, {self.north:g}, must lie north of its south, {self.south:g}.")
         if self.west % 360.0 == self.east % 360.0:
@@ -147,14 +147,12 @@ def _describe(window: Window) -> str:
     return f"{window.south:g} to {window.north:g} N, {window.west:g} to {window.east:g} E"
 
 
-def _check(latitudes: Sequence[float], longitudes: Sequence[float], **widths: float) -> None:
-    """Raise MeshcastError where a coordinate of a window is none, or a width is not positive."""
-    for name, values, limit in (("latitudes", latitudes, 90.0), ("longitudes", longitudes, 360.0)):
+def refuse_bad_place(latitudes: Sequence[float], longitudes: Sequence[float], **widths: float) -> None:
+    """Raise MeshcastError where a coordinate is no latitude or longitude in degrees, or a width is not positive."""
+    for name, values, limit in (("latitude", latitudes, 90.0), ("longitude", longitudes, 360.0)):
         for value in values:
             if not -limit <= value <= limit:
-                raise MeshcastError(
-                    f"A window's {name} must lie in -{limit:g} to {limit:g} degrees, but one is {value:g}."
-                )
+                raise MeshcastError(f"A {name} must lie in -{limit:g} to {limit:g} degrees, but one is {value:g}.")
     for name, width in widths.items():
         if not (np.isfinite(width) and width > 0):
-            raise MeshcastError(f"A window's {name} must be positive, but is {width:g}.")
+            raise MeshcastError(f"The {name} of a place must be positive, but is {width:g}.")

@@ -11,6 +11,7 @@ from graphs.errors import MeshcastError
 from graphs.geometry import delaunay, great_circle_distance, to_xyz, voronoi_areas
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.meshes.icosphere import icosphere, side_length
+from graphs.meshes.limited_area import refuse_bad_place
 
 TRANSITION = 2.0  # sides of a level that it reaches beyond the next finer one
 
@@ -36,13 +37,7 @@ class StretchedMesh:
                 f"A stretched mesh's inner_level must be finer than its level, but they are {self.inner_level} and "
                 f"{self.level}. Without a finer part use kind: icosphere."
             )
-        latitude, longitude = self.centre
-        if not (-90.0 <= latitude <= 90.0 and -360.0 <= longitude <= 360.0):
-            raise MeshcastError(
-                f"A stretched mesh's centre is a latitude and a longitude in degrees, not {list(self.centre)}."
-            )
-        if not (np.isfinite(self.radius_km) and self.radius_km > 0):
-            raise MeshcastError(f"A stretched mesh's radius_km must be positive, but is {self.radius_km:g}.")
+        refuse_bad_place([self.centre[0]], [self.centre[1]], radius_km=self.radius_km)
 
 
 def stretched(config: StretchedMesh, radius: float = EARTH_RADIUS) -> Mesh:

@@ -14,7 +14,7 @@ import torch
 from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of, table_reader
-from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast, refuse_existing
+from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_file import refuse_ungribbable, write_grib
 from emulator.data.sources import on_area, open_fields
@@ -25,6 +25,7 @@ from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, names_of
+from graphs.atomic_file import refuse_existing
 from graphs.errors import MeshcastError
 from inference.forecasts.forecast import GuardedRollout, with_members
 from inference.forecasts.guard import Guard, Stop
