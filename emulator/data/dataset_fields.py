@@ -93,12 +93,7 @@ class DatasetFields(Fields):
         self.units = tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)
         self.mesh = mesh_from_coordinates(dataset.latitudes, dataset.longitudes, self._attribute("mesh"))
         self.attributes = joined_attributes(
-            {
-                name: value
-                for name, value in store.store.attrs.items()
-                if isinstance(value, str) and _carried(name, value)
-            }
-            for store in self.stores
+            {name: value for name, value in store.store.attrs.items() if _travels(name, value)} for store in self.stores
         )
         self.times = to_seconds(dataset.dates)
         self.missing = frozenset(int(index) for index in dataset.missing)
@@ -126,8 +121,8 @@ class DatasetFields(Fields):
         return step.times(ratio)
 
 
-def _carried(name: str, value: str) -> bool:
-    return name not in NOT_CARRIED and value not in ("", "unknown")
+def _travels(name: str, value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", "unknown") and name not in NOT_CARRIED
 
 
 def _stores(dataset: Any) -> Iterator[Any]:
