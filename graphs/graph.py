@@ -46,12 +46,10 @@ class Graph:
             raise MeshcastError(f"{self.edge_features.shape[1]} edge features but names {self.feature_names}.")
         if self.num_edges == 0 or self.edge_index.is_meta:  # a graph without content, to count memory by
             return
-        for row, count, name in ((0, self.num_senders, "sender"), (1, self.num_receivers, "receiver")):
+        for row, count, end in ((0, self.num_senders, "sender"), (1, self.num_receivers, "receiver")):
             low, high = int(self.edge_index[row].min()), int(self.edge_index[row].max())
             if low < 0 or high >= count:
-                raise MeshcastError(
-                    f"Edges name {name}s {low} to {high}, but the graph has {count} (0 to {count - 1})."
-                )
+                raise MeshcastError(f"Edges name {end}s {low} to {high}, but the graph has {count} (0 to {count - 1}).")
         if bool((self.edge_index[1].diff() < 0).any()):
             raise MeshcastError("Edges must be sorted by receiver; build the graph with Graph.sorted.")
         if not bool(torch.isfinite(self.edge_features).all()):

@@ -68,10 +68,7 @@ def load(path: str | Path) -> StoredGraphs:
 
 
 def pack(mesh: Mesh, graphs: ModelGraphs | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a mesh and its graphs as named arrays, each name beginning with `graphs.`, and JSON metadata.
-
-    For files that hold more than graphs, such as checkpoints: `unpack` takes no notice of other arrays.
-    """
+    """Return mesh and graphs as arrays named `graphs.*`, beside others in a file of any arrays, and JSON metadata."""
     arrays: dict[str, Tensor] = {}
     metadata: dict[str, Any] = {"version": FORMAT_VERSION, "meshes": {}, "graphs": {}}
     for name, nodes in (graphs.meshes(mesh) if graphs else {"data": mesh}).items():

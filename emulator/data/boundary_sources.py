@@ -47,9 +47,7 @@ def boundary_forcings(
     Raises MeshcastError where the source lacks a variable, a trajectory, or a time that the forecast needs.
     """
     if not task.boundary or mesh.boundary is None:
-        raise MeshcastError(
-            f"This emulator lives on a {mesh.describe()} without a boundary. Leave the boundary's source away."
-        )
+        raise MeshcastError(f"This emulator lives on a {mesh.describe()} without a boundary. Leave its source away.")
     nodes = np.flatnonzero(mesh.boundary)
     given = _ForecastSource(source) if isinstance(source, Forecast) else _FieldsSource(source)
     notices: list[str] = list(given.notices)

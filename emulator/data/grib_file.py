@@ -60,10 +60,7 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
 
 
 def read_grib_forecast(path: Path) -> Forecast:
-    """Return a forecast in GRIB: initial times become cases, steps lead times; step 0, the analysis, is left out.
-
-    Raises MeshcastError where the file holds no steps, or not every field of every case, member and step.
-    """
+    """Return a forecast in GRIB, initial times as cases, steps above 0 as lead times; refuse an incomplete one."""
     fields = {
         (field.name, field.base_time, field.number, field.valid_time - field.base_time): field
         for field in grib_fields(path)
@@ -154,9 +151,7 @@ def _regular_grid(mesh: Mesh) -> dict[str, float | int]:
     rows, columns = mesh.latitudes.reshape(mesh.shape)[:, 0], mesh.longitudes.reshape(mesh.shape)[0]
     downward, eastward = np.diff(rows), np.diff(columns) % 360.0
     if np.ptp(downward) > 1e-4 or np.ptp(eastward) > 1e-4:
-        raise MeshcastError(
-            "GRIB needs an evenly spaced grid, but this one's rows are uneven. Write NetCDF (.nc) instead."
-        )
+        raise MeshcastError("GRIB needs an evenly spaced grid, but these rows are uneven. Write NetCDF (.nc) instead.")
     return {
         "Ni": mesh.shape[1],
         "Nj": mesh.shape[0],
@@ -215,9 +210,7 @@ def _to_grib_units(eccodes: Any, template: Any, name: str, units: str) -> Conver
 def _set_times(eccodes: Any, message: Any, init_time: int, valid_time: int) -> None:
     start, lead = datetime(1970, 1, 1) + timedelta(seconds=init_time), valid_time - init_time
     if lead % 60 or start.second:
-        raise MeshcastError(
-            "GRIB counts whole minutes here, but this forecast counts seconds. Write NetCDF (.nc) instead."
-        )
+        raise MeshcastError("GRIB counts whole minutes here, but this forecast seconds. Write NetCDF (.nc) instead.")
     eccodes.codes_set(message, "dataDate", int(f"{start:%Y%m%d}"))
     eccodes.codes_set(message, "dataTime", start.hour * 100 + start.minute)
     seconds, unit = (3600, "h") if lead % 3600 == 0 else (60, "m")

@@ -27,11 +27,9 @@ ERA5 = {
 
 @dataclass(frozen=True, eq=False)
 class GribField:
-    """One message.
+    """One message, its values [cell] in the order of `grid`, NaN where missing; times are seconds since 1970 UTC.
 
     name: canonical, with its pressure level; raw_name: short name and level as the message says.
-    base_time, valid_time: seconds since 1970 UTC.
-    values: [cell] float32 in the order of `grid`, NaN where missing.
     """
 
     name: str
@@ -46,11 +44,7 @@ class GribField:
 
 
 def grib_fields(path: Path) -> Iterator[GribField]:
-    """The messages of a GRIB file, in order.
-
-    Read through eccodes itself: earthkit-data 0.20 remembers where the messages of a path lay, and so misreads a file
-    that was written anew. Raises MeshcastError where the file is truncated or damaged.
-    """
+    """Yield the messages of a GRIB file, in order; raise MeshcastError where the file is truncated or damaged."""
     import eccodes
 
     refuse_truncated(path)

@@ -75,10 +75,8 @@ def initial_conditions(
     if values is not None and (order is not None or remapping is not None or valid is None):
         source.check_finite(values, columns)
     if source.faults:
-        listed = "\n".join(f"- {fault}" for fault in source.faults)
-        raise MeshcastError(
-            f"{fields.source} cannot start this forecast, for {len(source.faults)} reason(s):\n{listed}"
-        )
+        text = "\n".join(f"- {fault}" for fault in source.faults)
+        raise MeshcastError(f"{fields.source} cannot start this forecast, for {len(source.faults)} reason(s):\n{text}")
     assert values is not None and len(chosen)
     source.mask(values, columns)
     values = values[looked_at]  # [case, history, ensemble, node, variable]
@@ -210,10 +208,7 @@ class _Source:
         return values if order is None else values[:, :, order]
 
     def remapped(self, values: Values, remapping: Interpolation, columns: Mapping[str, str]) -> Values:
-        """Return values [time, ensemble, node, variable] of the source on the emulator's nodes.
-
-        NaN is left out of means where training had none either; elsewhere it stays, to be reported.
-        """
+        """Return values on the emulator's nodes; NaN is left out of means where training had none, else stays."""
         placed = []
         for column, name in enumerate(columns):
             masked = name in self.valid and not self.valid[name].all()

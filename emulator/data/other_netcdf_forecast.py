@@ -103,9 +103,7 @@ def _lead_steps(file: xr.Dataset, lead: str, path: Path) -> tuple[NDArray[np.int
     else:
         to_second = conversion(units or ("hours" if "hour" in lead.lower() else ""), "s")
         if to_second is None:
-            raise MeshcastError(
-                f"{path}: the lead times {lead} have units {units or 'absent'!r}, expected hours or days."
-            )
+            raise MeshcastError(f"{path}: the lead times {lead} have units {units or 'absent'!r}, not hours or days.")
         amounts, unit = np.round(values.astype(np.float64) * to_second.factor).astype(np.int64), "second"
     if np.any(amounts < 0) or len(np.unique(amounts)) < len(amounts) or not np.any(amounts > 0):
         raise MeshcastError(f"{path}: the lead times {lead} must be positive and different, but are {values.tolist()}.")

@@ -53,9 +53,7 @@ def states_at(fields: Fields, task: Task, init_time: Times, trajectory: Index | 
     values = values.transpose(0, 2, 1, 3, 4)
     if fields.ensemble_axis == "trajectory":
         if trajectory is None or trajectory.min() < 0 or trajectory.max() >= fields.ensemble_size:
-            raise MeshcastError(
-                f"{fields.source} holds trajectories 0 to {fields.ensemble_size - 1}, not {trajectory}."
-            )
+            raise MeshcastError(f"{fields.source} has trajectories 0 to {fields.ensemble_size - 1}, not {trajectory}.")
         values = values[np.arange(len(init_time)), trajectory][:, None]
     else:
         trajectory = np.full(len(init_time), -1, dtype=np.int64)
@@ -121,9 +119,7 @@ def _parse_time(text: str, fields: Fields) -> int:
         steps = float(text) / time_step.true_length
         if abs(steps - round(steps)) > 1e-6 * max(abs(steps), 1.0):
             near = ", ".join(f"{time_step.true_length * whole:g}" for whole in (int(steps), int(steps) + 1))
-            raise MeshcastError(
-                f"The initial time {text} is no multiple of the time step {time_step}; nearest are {near}."
-            )
+            raise MeshcastError(f"Initial time {text} is no multiple of the time step {time_step}; nearest are {near}.")
         return round(steps) * time_step.count
     try:
         moment: np.datetime64 = np.datetime64(text.removesuffix("Z"), "s")

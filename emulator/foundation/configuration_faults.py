@@ -15,11 +15,7 @@ Location = tuple[str | int, ...]
 
 
 def describe(cls: Any, content: Any, item: Mapping[str, Any], location: Location) -> str:
-    """Return one of pydantic's errors in our words.
-
-    cls, content: the configuration's class, and the plain types that did not fit it.
-    location: from `locate`.
-    """
+    """Return one of pydantic's errors in our words, for content that did not fit `cls` at a `locate`d place."""
     path, kind, came = dotted(location), item["type"], item["input"]
     if kind in ("unexpected_keyword_argument", "extra_forbidden"):
         known = _keys(_annotation(cls, content, location[:-1]))

@@ -249,9 +249,8 @@ def connected(senders: Mesh, receivers: Mesh, edge_index: Tensor, what: str, wei
     """Return a graph whose every receiver is reached; `weights` [edge] become its last edge feature."""
     refuse_unreached(edge_index, receivers, what)
     count = edge_index.shape[1]
-    refuse_too_large(
-        BYTES_PER_EDGE * count, f"A graph of {count:,} edges for {what}", "Choose a coarser mesh or fewer edges."
-    )
+    advice = "Choose a coarser mesh or fewer edges."
+    refuse_too_large(BYTES_PER_EDGE * count, f"A graph of {count:,} edges for {what}", advice)
     features, names = edge_features(senders, receivers, edge_index)
     if weights is not None:
         features, names = torch.cat([features, weights[:, None]], dim=1), (*names, "weight")
@@ -275,11 +274,8 @@ class Estimate:
 
     def refuse_too_large(self) -> None:
         """Raise MeshcastError where less memory is left than the peak takes."""
-        refuse_too_large(
-            self.num_bytes,
-            f"A graph of about {self.num_nodes:,} nodes and {self.num_edges:,} edges",
-            "Choose a lower level, or fewer edges.",
-        )
+        what = f"A graph of about {self.num_nodes:,} nodes and {self.num_edges:,} edges"
+        refuse_too_large(self.num_bytes, what, "Choose a lower level, or fewer edges.")
 
 
 def estimate(config: GraphConfig, num_grid_points: int) -> Estimate:

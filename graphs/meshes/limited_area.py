@@ -74,9 +74,7 @@ def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, NDArray[np.int64]]:
     inside, within = beyond <= 0.0, beyond <= window.boundary_km
     about = f"{_describe(window)} of a {mesh.describe()}"
     if inside.sum() < 3:
-        raise MeshcastError(
-            f"The window {about} has {int(inside.sum())} nodes inside. Make it wider, or take finer data."
-        )
+        raise MeshcastError(f"The window {about} has {inside.sum()} nodes inside. Make it wider, or take finer data.")
     spacing = _spacing_km(mesh, within)
     if window.boundary_km < spacing:
         raise MeshcastError(
