@@ -61,8 +61,7 @@ def create_dataset(
     with _written_beside(output, overwrite) as temporary, _quiet():
         source = temporary.parent / "fields.nc"
         _as_netcdf(fields, mesh, timeline, source)
-        recipe = _recipe(fields, source, timeline, attributes)
-        _run_tasks(recipe, temporary)
+        _load(source, temporary, fields, timeline, attributes)
         source.unlink()
         ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
         if time_step.unit == "month":
@@ -195,11 +194,15 @@ def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArra
     return np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)
 
 
-def _recipe(fields: xr.Dataset, source: Path, timeline: Timeline, attributes: Mapping[str, str]) -> dict[str, Any]:
+def _load(source: Path, path: Path, fields: xr.Dataset, timeline: Timeline, attributes: Mapping[str, str]) -> None:
+    """Run Anemoi's tasks that make a store at `path` of the NetCDF file `source`."""
+    from anemoi.datasets.create.recipe import Recipe
+    from anemoi.datasets.create.tasks import run_task
+
     members, cells = fields.sizes["number"], fields.sizes["cell"]
     chunk_dates = int(np.clip(CHUNK_BYTES // (4 * members * cells * len(fields.data_vars)), 1, MAX_CHUNK_DATES))
     dates = to_datetime(timeline.nominal)
-    return {
+    recipe: dict[str, Any] = {
         "description": attributes.get("title", "fields written by meshcast"),
         "licence": attributes.get("licence", "unknown"),
         "attribution": attributes.get("attribution", "unknown"),
@@ -216,12 +219,6 @@ def _recipe(fields: xr.Dataset, source: Path, timeline: Timeline, attributes: Ma
         # one chunk holds all variables of a few dates: a training window reads few chunks
         "output": {"chunking": {"dates": min(chunk_dates, len(dates)), "ensembles": members}},
     }
-
-
-def _run_tasks(recipe: dict[str, Any], path: Path) -> None:
-    from anemoi.datasets.create.recipe import Recipe
-    from anemoi.datasets.create.tasks import run_task
-
     report_from_a_thread()
     for task in TASKS:
         run_task(task, Recipe(**recipe), path=str(path))

@@ -51,9 +51,8 @@ def open_netcdf(path: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        return xr.open_dataset(
-            path, engine="netcdf4", decode_times=xr.coders.CFDatetimeCoder(time_unit="s"), decode_timedelta=False
-        )
+        times = xr.coders.CFDatetimeCoder(time_unit="s")
+        return xr.open_dataset(path, engine="netcdf4", decode_times=times, decode_timedelta=False)
     except (OSError, RuntimeError) as error:
         raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
     except ValueError as error:

@@ -59,11 +59,6 @@ def load_one_of(classes: Sequence[type], path: str | Path, overrides: Sequence[s
     return load(by_kind.get(kind, classes[0]), path, overrides)
 
 
-def sections(path: str | Path) -> frozenset[str]:
-    """Return the names of a file's sections, for a command that takes configurations of more than one class."""
-    return frozenset(read_yaml(path))
-
-
 def resolve(config: Any) -> Any:
     """Return the configuration in plain types, every default spelt out, as YAML and checkpoints hold it."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

@@ -63,7 +63,7 @@ def graph(
 
 def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConfig]:
     """Return the mesh of the data, and the graphs asked for, of either kind of file."""
-    from emulator.foundation.configuration import load, sections
+    from emulator.foundation.configuration import load, read_yaml
     from emulator.networks.gnn import GNNConfig
     from graphs.edges.build import GridGraphs, default_config
     from graphs.errors import MeshcastError
@@ -72,7 +72,7 @@ def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConf
     from training.experiment import ExperimentConfig
 
     path = config_path(config)
-    if "grid" in sections(path):
+    if "grid" in read_yaml(path):
         bare = load(GridGraphs, path, overrides)
         mesh = build_grid(bare.grid)
         return mesh, bare.graph or default_config(mesh)
