@@ -13,10 +13,7 @@ from graphs.errors import MeshcastError
 
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[Path]:
-    """Yield a name beside `path` to write to, which takes the final name once the block ends well, else is removed.
-
-    Missing folders are made. Raises MeshcastError where the file cannot be written or the disk is full.
-    """
+    """Yield a name beside `path`, which takes its place once a block ends well; raise MeshcastError where it cannot."""
     final = Path(path)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
     try:

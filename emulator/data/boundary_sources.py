@@ -50,7 +50,8 @@ def boundary_forcings(
         raise MeshcastError(f"This emulator lives on a {mesh.describe()} without a boundary. Leave its source away.")
     nodes = np.flatnonzero(mesh.boundary)
     given = _ForecastSource(source) if isinstance(source, Forecast) else _FieldsSource(source)
-    notices: list[str] = list(given.notices)
+    several = f"The boundary is the first of {given.members} members of {given.name}."
+    notices = [several] if given.members > 1 else []
     _refuse_other_time(given.time_step, task.time_step, given.name)
     read = _reader(given, task, mesh, notices)
     now = state.now[:, 0].cpu().numpy()[:, nodes]  # [case, boundary node, prognostic]
@@ -89,8 +90,7 @@ class _FieldsSource:
         self.variables, self.units = fields.variables, fields.units
         self.times = np.delete(fields.times, sorted(fields.missing))
         self.index = np.delete(np.arange(len(fields.times)), sorted(fields.missing))
-        members = fields.ensemble_size if fields.ensemble_axis == "member" else 1
-        self.notices = [f"The boundary is the first of {members} members of {self.name}."] if members > 1 else []
+        self.members = fields.ensemble_size if fields.ensemble_axis == "member" else 1
 
     def row_of(self, trajectory: int, start: int) -> tuple[int, Times, bool]:
         """Return the row of a case, the times known of it, and whether it begins at `start` from the same state."""
@@ -116,8 +116,7 @@ class _ForecastSource:
         self.forecast = forecast
         self.name, self.mesh, self.time_step = f"the forecast by {forecast.name}", forecast.mesh, forecast.time_step
         self.variables, self.units = forecast.variables, forecast.units
-        members = forecast.values.shape[1]
-        self.notices = [f"The boundary is the first of {members} members of {self.name}."] if members > 1 else []
+        self.members = forecast.values.shape[1]
 
     def row_of(self, trajectory: int, start: int) -> tuple[int, Times, bool]:
         forecast = self.forecast

@@ -42,10 +42,7 @@ class ForecastHeading:
 
 
 def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[np.float32]]) -> None:
-    """Write a forecast over (case, member, lead_time, latitude, longitude), or cell in place of the last two.
-
-    leads: [case, member, node, variable] from the first lead time on.
-    """
+    """Write a forecast of leads [case, member, node, variable], on latitude and longitude where these are axes."""
     import netCDF4
 
     mesh, time_step = forecast.mesh, forecast.time_step

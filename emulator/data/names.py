@@ -75,14 +75,11 @@ def canonical_name(name: str, standard_name: str = "", level: float | None = Non
         stem, digits = match.groups()
         if name.lower() not in BY_NAME and stem in BY_NAME and BY_NAME[stem].on_levels:
             return f"{BY_NAME[stem].name}_{int(digits)}"
-    known = BY_NAME.get(name.lower()) or _by_standard_name(standard_name or name.lower(), level)
+    wanted = standard_name or name.lower()
+    named = (one for one in TABLE if one.standard_name == wanted and one.on_levels == (level is not None))
+    known = BY_NAME.get(name.lower()) or next(named, None)
     stem = known.name if known else name
     return stem if level is None else f"{stem}_{level:g}"
-
-
-def _by_standard_name(standard_name: str, level: float | None) -> Known | None:
-    matches = [known for known in TABLE if known.standard_name == standard_name != ""]
-    return next((known for known in matches if known.on_levels == (level is not None)), None)
 
 
 def split_level(name: str) -> tuple[str, int | None]:

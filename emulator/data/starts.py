@@ -64,7 +64,7 @@ def states_at(fields: Fields, task: Task, init_time: Times, trajectory: Index | 
 def spread_starts(fields: Fields, task: Task, steps: int, most: int | None = None) -> tuple[Times, Index]:
     """Return initial times and trajectories [case], -1 of real data, with history and `steps` of truth in the series.
 
-    Trajectories start at their first possible time; a real series at every time. At most `most`, evenly spread.
+    Trajectories start at their first possible time; a real series at `most` times, evenly spread.
     """
     within = task.time_step.advance(fields.times, steps) <= fields.times[-1]
     now = np.flatnonzero(histories(fields, task, fields.times)[1].all(axis=1) & within)

@@ -237,7 +237,7 @@ class ShallowWater:
         products = torch.cat([u * absolute, u * depth, v * absolute, v * depth, energy], dim=1)
         spectral = self.transform.analysis(products, self.config.truncation + 2, divided=True)
         divergence, curl = self.transform.differentiated(spectral[..., : 4 * count])
-        energy = self.transform.kept(spectral[:, :-1, 4 * count :])
+        energy = spectral[:, :-1, 4 * count :] * self.transform.kept
         if self.ground is not None:
             energy = energy + self.ground
         tendency = torch.stack(

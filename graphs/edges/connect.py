@@ -126,10 +126,9 @@ def nearest(senders: Mesh, receivers: Mesh, k: int) -> Tensor:
 
 
 def within(senders: Mesh, receivers: Mesh, distance: float) -> Tensor:
-    """Return edges to every receiver from all senders at most `distance` away, itself left out.
+    """Return edges to every receiver from all senders at most `distance` away, itself left out; maybe none.
 
     distance: along the great circle [m]; on a ring, along it in the unit of its length.
-    Receivers that have no sender so near stay without edges: see `refuse_unreached`.
     """
     _refuse_different_domains(senders, receivers)
     if not (np.isfinite(distance) and distance > 0):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from graphs.geometry import Array, great_circle_distance, parallel_transport, tangent_displacement
+from graphs.geometry import Array, Index, great_circle_distance, parallel_transport, tangent_displacement
 from graphs.mesh import Mesh
 
 
@@ -67,7 +66,7 @@ def _sphere_columns(source: Array, target: Array) -> dict[str, Array]:
     }
 
 
-def _grid_columns(mesh: Mesh, source: NDArray[np.int64], target: NDArray[np.int64]) -> dict[str, Array]:
+def _grid_columns(mesh: Mesh, source: Index, target: Index) -> dict[str, Array]:
     columns = mesh.shape[1]
     latitudes = mesh.latitudes[::columns]
     north = 1 if latitudes[-1] >= latitudes[0] else -1

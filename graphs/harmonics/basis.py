@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from graphs.geometry import Array
+from graphs.geometry import Array, Index, Mask
 
 
 def legendre(mu: Array, truncation: int, offsets: int | None = None, cosine: Array | None = None) -> Array:
@@ -57,17 +56,17 @@ class Degrees:
     truncation: int
 
     @property
-    def order(self) -> NDArray[np.int64]:
+    def order(self) -> Index:
         """Return the orders [order, 1]."""
         return np.arange(self.truncation + 1)[:, None]
 
     @property
-    def degree(self) -> NDArray[np.int64]:
+    def degree(self) -> Index:
         """Return the degrees [order, offset], beyond T where a place is unused."""
         return self.order + np.arange(self.truncation + 1)[None]
 
     @property
-    def kept(self) -> NDArray[np.bool_]:
+    def kept(self) -> Mask:
         """Return [order, offset] whether l <= T."""
         return self.degree <= self.truncation
 

@@ -39,10 +39,7 @@ class Evaluation:
         return self._sum(coefficients)
 
     def wind(self, vorticity: Tensor, divergence: Tensor, transform: SphericalTransform) -> tuple[Tensor, Tensor]:
-        """Return east and north components [..., node]; see `SphericalTransform.wind`.
-
-        On a pole they are those of the node's own meridian, taken a millionth of a radian away.
-        """
+        """Return a wind [..., node] (see `SphericalTransform.wind`), at a pole along the node's own meridian."""
         shape = vorticity.shape[2:]
         u, v = transform.wind(vorticity.flatten(2), divergence.flatten(2))
         # One order more, which is zero, makes [T + 1, T + 2] the square layout of T + 1.

@@ -113,15 +113,12 @@ class SphericalTransform:
         result[:, 0::2], result[:, 1::2] = torch.bmm(even, north + south), torch.bmm(odd, north - south)
         result = result[:, :offsets]
         if offsets == self.truncation + 1:
-            result = result * self._kept
+            result = result * self.kept
         return torch.view_as_complex(result.unflatten(2, (-1, 2)).contiguous())
 
-    def kept(self, coefficients: Tensor) -> Tensor:
-        """Return coefficients [order, offset, column] without what lies beyond degree T."""
-        return coefficients * self._kept
-
     @cached_property
-    def _kept(self) -> Tensor:
+    def kept(self) -> Tensor:
+        """Return 1 up to degree T and 0 beyond [order, offset, 1]."""
         return torch.as_tensor(Degrees(self.truncation).kept, device=self.device, dtype=self.dtype)[..., None]
 
     @cached_property
@@ -179,5 +176,5 @@ class SphericalTransform:
         width = self.truncation + 1
         lower = pad(both[:, : width - 1], (0, 0, 1, 0))  # degree l - 1 at the place of l
         slope = -(up * both[:, 1:] + down * lower)  # -∫ X (1 - μ²) dP_lm/dμ
-        turn = imaginary * both[:, :width] * self._kept
+        turn = imaginary * both[:, :width] * self.kept
         return turn[..., :count] + slope[..., count:], turn[..., count:] - slope[..., :count]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, kron
 from scipy.spatial import cKDTree
 
-from graphs.geometry import Array, to_xyz
+from graphs.geometry import Array, Index, Mask, to_xyz
 from graphs.interpolation import weights
-from graphs.interpolation.weights import Index, Interpolation, axes_of, sparse
+from graphs.interpolation.weights import Interpolation, axes_of, sparse
 from graphs.mesh import Mesh
 from graphs.meshes.healpix import healpix
 from graphs.meshes.latlon import latitude_bounds
@@ -114,7 +113,7 @@ def _samples_of_grid(mesh: Mesh, number: int) -> tuple[Array, Index, Array]:
     return places, cell, mesh.areas[cell] / number**2
 
 
-def _nearest_cell(mesh: Mesh, places: Array) -> tuple[NDArray[np.bool_], Index]:
+def _nearest_cell(mesh: Mesh, places: Array) -> tuple[Mask, Index]:
     """Return which places lie on the mesh [place], at most half a spacing beyond its nodes, and their nearest node."""
     tree = cKDTree(mesh.positions)
     distance, node = tree.query(places)

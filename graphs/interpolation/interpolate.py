@@ -8,10 +8,10 @@ from scipy.spatial import QhullError, cKDTree
 
 from graphs.edges.connect import locate
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, delaunay, great_circle_distance
+from graphs.geometry import Array, Index, delaunay, great_circle_distance
 from graphs.interpolation import weights
 from graphs.interpolation.conservative import conservative
-from graphs.interpolation.weights import Index, Interpolation, Method, refuse_outside, sparse
+from graphs.interpolation.weights import Interpolation, Method, refuse_outside, sparse
 from graphs.mesh import Mesh
 
 WIDEST = 4.0  # usual sides: a longer one bridges a bay of a limited area, or the rest of the globe

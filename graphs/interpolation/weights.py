@@ -13,10 +13,9 @@ from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, parallel_transport
+from graphs.geometry import Array, Index, parallel_transport
 from graphs.mesh import Mesh
 
-Index = NDArray[np.int64]
 Values = TypeVar("Values", NDArray[np.floating], Tensor)
 Method = Literal["bilinear", "conservative", "nearest"]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from graphs.errors import MeshcastError
-from graphs.geometry import to_xyz
+from graphs.geometry import Array, to_xyz
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 
 
-def gaussian_latitudes(num_latitudes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gaussian_latitudes(num_latitudes: int) -> tuple[Array, Array]:
     """Return Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
     if num_latitudes < 2:
         raise MeshcastError(f"A Gaussian grid needs at least 1 latitude on either side, not {num_latitudes / 2:g}.")

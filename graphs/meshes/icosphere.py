@@ -13,12 +13,12 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial import cKDTree
 
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, Index, face_sides, to_xyz, triangle_areas, voronoi_areas
+from graphs.geometry import Array, Index, Mask, face_sides, to_xyz, triangle_areas, voronoi_areas
 from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 
 BYTES_PER_NODE = 700  # peak while areas are computed, measured at levels 7 and 8
@@ -152,7 +152,7 @@ def icon(level: int, radius: float = EARTH_RADIUS) -> Mesh:
     return Mesh(centres, areas / areas.sum(), (len(areas),), Domain("sphere", float(radius)))
 
 
-def trim(mesh: Mesh, keep: NDArray[np.bool_]) -> Mesh:
+def trim(mesh: Mesh, keep: Mask) -> Mesh:
     """Return the nodes of a mesh where `keep` [node] is true, as a limited area, with their faces and levels."""
     number = np.cumsum(keep) - 1
     faces = None if mesh.faces is None else number[mesh.faces[keep[mesh.faces].all(axis=1)]]

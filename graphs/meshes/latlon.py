@@ -24,8 +24,9 @@ def latlon(
     radius: of the sphere [m].
     """
     rows, columns = _latitude_axis(latitudes), _longitude_axis(longitudes)
-    if periodic is None:
-        periodic = _closes(columns)
+    if periodic is None:  # the gap left over is no wider than the grid's own spacing
+        gap = 360.0 - (columns[-1] - columns[0])
+        periodic = columns.size > 2 and bool(gap < 1.01 * np.diff(columns).max()) and not _jumps(columns)
     if not periodic and _jumps(columns):
         at = int(np.argmax(np.diff(columns)))
         before, after = columns[at] % 360.0, columns[at + 1] % 360.0
@@ -111,14 +112,6 @@ def _axis(values: ArrayLike, name: str) -> Array:
     if not np.all(np.isfinite(axis)):
         raise MeshcastError(f"{name} must be finite, but number {int(np.flatnonzero(~np.isfinite(axis))[0])} is not.")
     return axis
-
-
-def _closes(columns: Array) -> bool:
-    """Return whether the gap left over is no wider than the grid's own spacing."""
-    if columns.size < 3:
-        return False
-    gap = 360.0 - (columns[-1] - columns[0])
-    return bool(gap < 1.01 * np.diff(columns).max()) and not _jumps(columns)
 
 
 def _jumps(columns: Array) -> bool:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, great_circle_distance, to_xyz
+from graphs.geometry import Array, Index, Mask, great_circle_distance, to_xyz
 from graphs.mesh import Domain, Mesh
 from graphs.meshes.icosphere import trim
 
@@ -31,7 +30,7 @@ class CapWindow:
     kind: Literal["cap"] = "cap"
 
     def __post_init__(self) -> None:
-        refuse_bad_place([self.centre[0]], [self.centre[1]], radius_km=self.radius_km, boundary_km=self.boundary_km)
+        refuse_bad_place("A window", [self.centre], radius_km=self.radius_km, boundary_km=self.boundary_km)
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class BoxWindow:
     kind: Literal["box"] = "box"
 
     def __post_init__(self) -> None:
-        refuse_bad_place([self.north, self.south], [self.west, self.east], boundary_km=self.boundary_km)
+        refuse_bad_place("A window", [(self.north, self.west), (self.south, self.east)], boundary_km=self.boundary_km)
         if not self.south < self.north:
             raise MeshcastError(f"A window's north, {self.north:g}, must lie north of its south, {self.south:g}.")
         if self.west % 360.0 == self.east % 360.0:
@@ -61,7 +60,7 @@ class BoxWindow:
 Window = CapWindow | BoxWindow
 
 
-def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, NDArray[np.int64]]:
+def limited_area(mesh: Mesh, window: Window) -> tuple[Mesh, Index]:
     """Return the part of a mesh within a window and its boundary, and which nodes of the mesh those are.
 
     Nodes keep their order, so that levels stay nested; of a grid, a box keeps whole rows and columns and stays a grid.
@@ -119,7 +118,7 @@ def _to_meridian(positions: Array, longitude: float, south: float, north: float)
     return np.where((foot >= south) & (foot <= north), perpendicular, np.minimum(*ends))
 
 
-def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64] | None:
+def _rows_and_columns(mesh: Mesh, within: Mask) -> Index | None:
     """Return the nodes [row, column] of rows and columns that hold a window's; None of no grid, or a closed circle."""
     if not mesh.structured:
         return None
@@ -133,7 +132,7 @@ def _rows_and_columns(mesh: Mesh, within: NDArray[np.bool_]) -> NDArray[np.int64
     return rows[:, None] * mesh.shape[1] + columns
 
 
-def _spacing_km(mesh: Mesh, within: NDArray[np.bool_]) -> float:
+def _spacing_km(mesh: Mesh, within: Mask) -> float:
     """Return the usual distance of a node of the window to its nearest neighbour."""
     chord = np.median(cKDTree(mesh.positions).query(mesh.positions[within], k=2)[0][:, 1])
     return float(2.0 * np.arcsin(chord / 2.0) * mesh.domain.size / 1e3)
@@ -145,12 +144,12 @@ def _describe(window: Window) -> str:
     return f"{window.south:g} to {window.north:g} N, {window.west:g} to {window.east:g} E"
 
 
-def refuse_bad_place(latitudes: Sequence[float], longitudes: Sequence[float], **widths: float) -> None:
-    """Raise MeshcastError where a coordinate is no latitude or longitude in degrees, or a width is not positive."""
-    for name, values, limit in (("latitude", latitudes, 90.0), ("longitude", longitudes, 360.0)):
-        for value in values:
+def refuse_bad_place(what: str, places: Sequence[tuple[float, float]], **widths: float) -> None:
+    """Raise MeshcastError where a place is no latitude and longitude in degrees, or a width is not positive."""
+    for latitude, longitude in places:
+        for name, value, limit in (("latitudes", latitude, 90.0), ("longitudes", longitude, 360.0)):
             if not -limit <= value <= limit:
-                raise MeshcastError(f"A {name} must lie in -{limit:g} to {limit:g} degrees, but one is {value:g}.")
+                raise MeshcastError(f"{what}'s {name} lie in -{limit:g} to {limit:g} degrees, but one is {value:g}.")
     for name, width in widths.items():
         if not (np.isfinite(width) and width > 0):
-            raise MeshcastError(f"The {name} of a place must be positive, but is {width:g}.")
+            raise MeshcastError(f"{what}'s {name} must be positive, but is {width:g}.")

@@ -102,14 +102,12 @@ def _refuse_duplicates(positions: Array, latitude: Array, longitude: Array) -> N
 
 
 def _covers_sphere(positions: Array) -> bool:
-    """Return true unless the nodes leave a hole wider than a hemisphere, or 8 times wider than their usual spacing.
-
-    Each facet of the convex hull is an empty cap of angular radius arccos(distance of its plane from the centre).
-    """
+    """Return true unless the nodes leave a hole wider than a hemisphere, or 8 times wider than their usual spacing."""
     try:
         hull = ConvexHull(positions)
     except (QhullError, ValueError):  # fewer than four nodes, or all in one plane
         return False
+    # Each facet is an empty cap, its angular radius the arccos of its plane's distance from the centre.
     caps = np.arccos(np.clip(-hull.equations[:, 3], -1.0, 1.0))
     return bool(caps.max() < np.pi / 2 and caps.max() < 8.0 * np.median(caps))
 

@@ -37,7 +37,7 @@ class StretchedMesh:
                 f"A stretched mesh's inner_level must be finer than its level, but they are {self.inner_level} and "
                 f"{self.level}. Without a finer part use kind: icosphere."
             )
-        refuse_bad_place([self.centre[0]], [self.centre[1]], radius_km=self.radius_km)
+        refuse_bad_place("A stretched mesh", [self.centre], radius_km=self.radius_km)
 
 
 def stretched(config: StretchedMesh, radius: float = EARTH_RADIUS) -> Mesh:

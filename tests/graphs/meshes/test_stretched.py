@@ -110,7 +110,7 @@ def test_nodes_without_levels_have_none_to_join():
     [
         ({"inner_level": 2}, "must be finer"),
         ({"level": -1}, "must be finer"),
-        ({"centre": (100.0, 0.0)}, "A latitude must lie in -90 to 90"),
+        ({"centre": (100.0, 0.0)}, "latitudes lie in -90 to 90"),
         ({"radius_km": 0.0}, "must be positive"),
         ({"inner_level": 3, "radius_km": 1.0, "centre": (88.0, 3.0)}, "nothing is finer"),
         ({"inner_level": 25}, "finer than 10 m"),
