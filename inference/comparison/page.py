@@ -9,8 +9,7 @@ from pathlib import Path
 from inference.comparison.findings import about_intervals, alike, answer, findings, score_name, these
 from inference.comparison.record import Comparison
 from inference.comparison.tables import BETTER, WORSE, lead_rows, ranking_cells, trial_rows
-from inference.report.html_page import render
-from inference.report.page import Image, Notes, data_facts, missing, noted_facts
+from inference.report.page import Image, Notes, data_facts, missing, noted_facts, render
 from inference.report.score_tables import equivalent_table, number, sentence
 from inference.scores.metrics import METRICS
 

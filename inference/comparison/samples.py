@@ -8,10 +8,9 @@ import numpy as np
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_views import Array, case_name, colour_bar, ring_edges, truth_of
 from inference.pictures.maps import draw_map, edges, map_box, map_size
-from inference.pictures.style import journal, lead_name, new_figure
+from inference.pictures.style import ColourScale, journal, lead_name, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

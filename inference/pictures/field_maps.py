@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_views import ERROR, View, case_name, colour_bar, date_name, views_of
 from inference.pictures.maps import (
     draw_map,
@@ -28,7 +27,7 @@ from inference.pictures.maps import (
     wind_arrows,
 )
 from inference.pictures.moving_picture import MovingPicture
-from inference.pictures.style import journal, lead_name, new_figure, pretty_unit, three_leads
+from inference.pictures.style import ColourScale, journal, lead_name, new_figure, pretty_unit, three_leads
 from inference.scores.flow import winds
 
 

@@ -20,8 +20,8 @@ from graphs.edges.connect import containing_triangle
 from graphs.geometry import delaunay, tangent_frames, to_xyz
 from graphs.mesh import Mesh
 from inference.pictures.coastlines import Box, coastlines
-from inference.pictures.colour_scale import ColourScale
 from inference.pictures.map_projection import HALF_HEIGHT, HALF_WIDTH, directions, outline, project, unproject
+from inference.pictures.style import ColourScale
 
 Array = NDArray[np.floating]
 PIXELS = 480  # across the globe, and half as many from pole to pole

@@ -1,4 +1,4 @@
-"""The style of every picture: type, colours and lines, axes of lead time, units as they are printed."""
+"""The style of every picture: type, colours and lines, colour scales, axes of lead time, units as they are printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends._backend_pdf_ps import subset  # fontTools', of which matplotlib asks for no options
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,6 +28,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 GREYS = ("#4d4d4d", "#808080", "#a6a6a6")
 BROWNS = ("#fec44f", "#fe9929", "#d95f0e", "#993404", "#662506")  # Brewer (2003), YlOrBr
 DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 3)), (0, (3, 1, 1, 1, 1, 1)))
+SEQUENTIAL, DIVERGING, ERROR = "viridis", "RdBu_r", "PuOr_r"
+MISSING_COLOUR = "#d9d9d9"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PANEL = (3.8, 2.9)  # width and height of one panel [inch]
 DPI = 150
@@ -42,6 +44,36 @@ class LineStyle:
     linestyle: Any = "-"
     linewidth: float = 1.6
     alpha: float | None = None
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """One colour map and its ends, shared by all panels that may be compared."""
+
+    name: str
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, *fields: NDArray[np.floating]) -> ColourScale:
+        """Return a scale that is diverging about zero where the fields have both signs in like measure, else
+        sequential; outliers clipped."""
+        values = np.concatenate([field[np.isfinite(field)].ravel() for field in fields])
+        low, high = (float(end) for end in np.quantile(values, [0.001, 0.999])) if values.size else (0.0, 1.0)
+        if low < 0 < high and min(-low, high) > 0.25 * max(-low, high):
+            return cls(DIVERGING, -max(-low, high), max(-low, high))
+        return cls(SEQUENTIAL, low, high if high > low else low + 1e-12)
+
+    @classmethod
+    def of_error(cls, error: NDArray[np.floating]) -> ColourScale:
+        """Return a scale symmetric about zero, in other colours."""
+        finite = np.abs(error[np.isfinite(error)])
+        high = float(np.quantile(finite, 0.999)) if finite.size else 1.0
+        return cls(ERROR, -max(high, 1e-12), max(high, 1e-12))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"cmap": colormaps[self.name].with_extremes(bad=MISSING_COLOUR), "vmin": self.low, "vmax": self.high}
 
 
 TRUTH = LineStyle("black", "-", 2.6, 0.35)

@@ -6,19 +6,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures import flow_plots, score_curves
-from inference.pictures.animation import moving_picture
 from inference.pictures.coastlines import ATTRIBUTION
-from inference.pictures.curve_values import curve_values
 from inference.pictures.field_maps import maps
-from inference.pictures.hovmoeller import hovmoeller
-from inference.pictures.series import series
-from inference.pictures.spectrum_curves import spectrum_curves
+from inference.pictures.forecast_pictures import moving_picture, series
+from inference.pictures.ring_pictures import hovmoeller
+from inference.pictures.score_curves import spectrum_curves
 from inference.pictures.style import DPI, lead_name, save, styles_of
 from inference.pictures.training_curves import loss_curves
 from inference.report.answer import hardest_baseline
@@ -29,6 +29,7 @@ from inference.scores.metrics import METRICS, shown_in
 from inference.scores.scorecard import Verification
 from inference.scores.tables import write_tables
 
+MOST_POINTS = 400  # of one curve; a page has fewer pixels
 FRAMES = 20  # of all sliders of a report together, which so stays below five megabytes
 
 
@@ -81,6 +82,39 @@ class _Album:
     def bands(self) -> str:
         """Return the end of a caption: what the bands are, where there are any."""
         return f" Bands: {100 * self.verification.level:g} % intervals." if self.verification.has_intervals else ""
+
+
+def curve_values(figure: Figure) -> list[dict[str, Any]]:
+    """Return, panel by panel, where the axes lie and what the labelled curves are; the figure must have been drawn.
+
+    box: left, top, right and bottom as shares of the figure. x: the ends of the axis, and whether it is logarithmic.
+    """
+    panels = []
+    for axes in figure.axes:
+        curves = []
+        for line in axes.lines:
+            x, y = np.asarray(line.get_xdata(), np.float64), np.asarray(line.get_ydata(), np.float64)
+            known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+            if str(line.get_label()).startswith("_") or not known.size:
+                continue  # a reference line, say
+            kept = known[np.unique(np.linspace(0, known.size - 1, MOST_POINTS).round().astype(int))]
+            colour = line.get_color()
+            curves.append({"label": line.get_label(), "colour": colour, "x": _short(x[kept]), "y": _short(y[kept])})
+        if curves:
+            box = axes.get_position()
+            panels.append({
+                "box": _short(np.array([box.x0, 1 - box.y1, box.x1, 1 - box.y0])),
+                "x": _short(np.array(axes.get_xlim())),
+                "logarithmic": axes.get_xscale() == "log",
+                "axis": axes.get_xlabel() or figure.axes[-1].get_xlabel(),
+                "curves": curves,
+            })  # fmt: skip
+    return panels
+
+
+def _short(values: np.ndarray[Any, Any]) -> list[float]:
+    """Return a number with the four digits that a reader takes in."""
+    return [float(f"{value:.4g}") for value in values]
 
 
 def _draw_scores(album: _Album) -> None:
@@ -161,7 +195,7 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
             album.pictures.append(Slider(shown, page_width(frames[0]), caption, section))
     styles = {scores.name: styles_of(verification)[scores.label] for scores in verification.emulators}
     beside = [forecast for forecast in forecasts if _same_case(forecast, main, case)]
-    album.add(series(beside, truth, None, case, None, styles), "series", "fields", "One place along one forecast.")
+    album.add(series(beside, truth, case, styles), "series", "fields", "One place along one forecast.")
     path = animation.write_gif(album.folder / "animation.gif")
     if on_ring:
         album.pictures.append(Image(path, f"{verification.variables[0]} of one case, lead by lead.", "fields"))

@@ -140,7 +140,7 @@ class ForecastPicture(L.Callback):
 def draw(module: EmulatorModule) -> Figure:
     """Draw truth, forecast and error of the first prognostic variable, from the first validation start."""
     from inference.pictures.field_maps import maps
-    from inference.pictures.hovmoeller import hovmoeller
+    from inference.pictures.ring_pictures import hovmoeller
 
     forecast, fields = first_forecast(module), module.validation_windows.fields
     variable = forecast.variables[0]

@@ -10,11 +10,11 @@ from PIL import Image
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
-from inference.pictures.animation import moving_picture
-from inference.pictures.colour_scale import ColourScale
 from inference.pictures.field_maps import maps
+from inference.pictures.forecast_pictures import moving_picture
 from inference.pictures.map_projection import unproject
 from inference.pictures.maps import WHOLE, _arrow_places, _pixel_places, draw_map, raster, wind_arrows
+from inference.pictures.style import ColourScale
 from tests.inference.scores.test_flow import scattered
 from tests.inference.synthetic import sphere_forecast, sphere_truth
 

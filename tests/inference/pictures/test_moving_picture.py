@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from inference.pictures.animation import moving_picture
 from inference.pictures.field_maps import moving_maps
+from inference.pictures.forecast_pictures import moving_picture
 from tests.inference.synthetic import ring_forecast, ring_truth, sphere_forecast, sphere_truth
 
 

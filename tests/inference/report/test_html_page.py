@@ -10,8 +10,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from inference.report.html_page import render
-from inference.report.page import Notes
+from inference.report.page import Notes, render
 
 
 def a_page(folder: Path, main: str, **values: object) -> str:

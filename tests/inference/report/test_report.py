@@ -15,11 +15,10 @@ from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.meshes.points import points
 from inference.pictures import score_curves, style
-from inference.pictures.animation import moving_picture
 from inference.pictures.field_maps import maps
 from inference.pictures.field_views import case_name
-from inference.pictures.hovmoeller import hovmoeller
-from inference.pictures.series import series
+from inference.pictures.forecast_pictures import moving_picture, series
+from inference.pictures.ring_pictures import hovmoeller
 from inference.report.page import Notes
 from inference.report.report import write_report
 from inference.report.score_tables import _correlation, _error, table_leads

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from inference.pictures.curve_values import MOST_POINTS, curve_values
 from inference.pictures.style import new_figure
+from inference.report.report import MOST_POINTS, curve_values
 
 
 def test_labelled_curves_come_with_their_axes_and_reference_lines_do_not() -> None:

@@ -1,4 +1,4 @@
-"""Hovmöller diagrams: position around the ring against lead time."""
+"""Pictures of a forecast on a ring: its Hovmöller diagram, and its values over the position, lead by lead."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from matplotlib.figure import Figure
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from inference.pictures.colour_scale import ColourScale
-from inference.pictures.field_views import ERROR, case_name, colour_bar, ring_edges, views_of
+from inference.pictures.field_views import ERROR, case_name, colour_bar, ring_edges, ring_positions, views_of
 from inference.pictures.maps import edges
-from inference.pictures.style import journal, new_figure
+from inference.pictures.moving_picture import MovingPicture
+from inference.pictures.style import COLOURS, ColourScale, LineStyle, journal, lead_name, new_figure, with_unit
 
 
 def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:
@@ -37,3 +37,28 @@ def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | 
         row[0].set_ylabel(label)
         figure.suptitle(case_name(forecast, case), x=0.01, ha="left", fontsize=9)
     return figure
+
+
+def moving_ring(forecast: Forecast, truth: Fields | None, variable: str | None, case: int) -> MovingPicture:
+    views, usable = views_of(forecast, truth, variable, case)
+    views.pop(ERROR, None)
+    position, scale = ring_positions(forecast.mesh), ColourScale.of(*(view.field[usable] for view in views.values()))
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1, (5.2, 3.0))
+        lines = {}
+        for label, view in views.items():
+            style = LineStyle("black", "-", 3.0, 0.4) if label == "truth" else LineStyle(COLOURS[0])
+            (lines[label],) = axes.plot(position, view.field[usable[0]], label=label, **vars(style))
+        margin = 0.08 * (scale.high - scale.low)
+        axes.set_ylim(scale.low - margin, scale.high + margin)
+        axes.set(xlabel="position", ylabel=with_unit(view.name, view.unit))
+        figure.legend(loc="outside lower center", ncols=2)
+        axes.set_title(" ", loc="left")
+
+    def show(place: int) -> None:
+        for label, view in views.items():
+            lines[label].set_ydata(view.field[place])
+        lead = lead_name(forecast.time_step, int(forecast.lead_steps[place]))
+        axes.set_title(f"{case_name(forecast, case)}, {lead}", loc="left")
+
+    return MovingPicture(figure, usable, show, [axes])
