@@ -37,7 +37,6 @@ class ForcingSource(Protocol):
 
     def at(self, valid_time: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return values [time, node, name] at `valid_time` [time], in physical units."""
-        ...
 
 
 class ForcingWindows(Protocol):
@@ -45,11 +44,9 @@ class ForcingWindows(Protocol):
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
         """Return [batch, history + 1, node, forcing] for the step after `state`, `done` steps after the start."""
-        ...
 
     def rows(self, index: slice | NDArray[np.int64]) -> ForcingWindows:
         """Return the forcings of some rows of the batch."""
-        ...
 
 
 class Forcings:
@@ -62,7 +59,6 @@ class Forcings:
         self.sources = sources
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """Return [batch, history + 1, node, forcing] for the step after `state`, `done` steps after the start."""
         num_nodes = state.values.shape[3]
         if not task.forcing:
             return state.values.new_zeros(len(state.valid_time), task.history + 1, num_nodes, 0)
@@ -88,16 +84,14 @@ class Forcings:
         unique, inverse = np.unique(valid_time, return_inverse=True)
         columns: dict[str, NDArray[np.float64]] = {}
         for source in self.sources:
-            if any(name in names and name not in columns for name in source.names):
+            new = {name: k for k, name in enumerate(source.names) if name in names and name not in columns}
+            if new:
                 values = source.at(unique)
-                for index, name in enumerate(source.names):
-                    if name in names and name not in columns:
-                        columns[name] = values[:, :, index][inverse]
+                columns |= {name: values[:, :, k][inverse] for name, k in new.items()}
         if "lead_time" in names:
             lead = np.zeros(len(valid_time)) if lead_steps is None else lead_steps.astype(np.float64)
             columns["lead_time"] = np.broadcast_to(lead[:, None], (len(valid_time), num_nodes))
-        missing = [name for name in names if name not in columns]
-        if missing:
+        if missing := [name for name in names if name not in columns]:
             raise MeshcastError(
                 f"No source for the forcing {', '.join(missing)}. Computed ones are {', '.join(COMPUTED)}; give others "
                 "with --forcing (a CSV table with a date column, or a dataset that holds them)."

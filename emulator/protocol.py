@@ -34,7 +34,6 @@ class Emulator(Protocol):
         generator: for emulators that draw random numbers.
         Returns the next state and [batch, member, node, diagnostic], or None without diagnostics.
         """
-        ...
 
 
 def rollout(

@@ -37,11 +37,8 @@ class State:
 
     def rows(self, index: slice | NDArray[np.int64]) -> State:
         """Return a part of the batch."""
-        if isinstance(index, slice):
-            return State(self.values[index], self.valid_time[index])
-        return State(
-            self.values.index_select(0, torch.as_tensor(index, device=self.values.device)), self.valid_time[index]
-        )
+        chosen = index if isinstance(index, slice) else torch.as_tensor(index, device=self.values.device)
+        return State(self.values[chosen], self.valid_time[index])
 
     def to(self, device: torch.device | str) -> State:
         """Return the same state on another device."""

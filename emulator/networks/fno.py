@@ -173,8 +173,12 @@ class SphereWaves(nn.Module):
 
     def __init__(self, mesh: Mesh, modes: int) -> None:
         super().__init__()
-        _refuse_other_grids(mesh)
         rows, columns = self.shape = mesh.shape
+        if not _is_gaussian(mesh):
+            raise MeshcastError(
+                f"fno on the sphere needs a Gaussian grid, but this grid of {rows} x {columns} is none. Give grid: "
+                f"{{kind: gaussian, number: {max(2, rows // 2)}}}, which regrids there and back, or use kind: cnn."
+            )
         _refuse_modes(modes, min(rows, (columns + 1) // 2), f"A Gaussian grid of {rows} x {columns}")
         if modes < 2:
             raise MeshcastError(f"On the sphere modes must be at least 2, the mean and a wave, but is {modes}.")
@@ -233,14 +237,9 @@ def _refuse_modes(modes: int, most: int, nodes: str) -> None:
         raise MeshcastError(f"{nodes} carries {most} waves, fewer than modes: {modes}.")
 
 
-def _refuse_other_grids(mesh: Mesh) -> None:
+def _is_gaussian(mesh: Mesh) -> bool:
     rows, columns = mesh.shape
-    latitudes = mesh.latitudes.reshape(mesh.shape)[:, 0]
-    gaussian = np.sort(latitudes) if rows < 2 else gaussian_latitudes(rows)[0]
+    latitudes = np.sort(mesh.latitudes.reshape(mesh.shape)[:, 0])
     steps = np.diff(mesh.longitudes.reshape(mesh.shape)[0]) % 360.0
-    even = np.allclose(steps, 360.0 / columns, atol=1e-3)
-    if rows % 2 or not even or np.abs(np.sort(latitudes) - gaussian).max() > 1e-3:
-        raise MeshcastError(
-            f"fno on the sphere needs a Gaussian grid, but this grid of {rows} x {columns} is none. Give grid: {{kind: "
-            f"gaussian, number: {max(2, rows // 2)}}}, which regrids there and back, or use kind: cnn."
-        )
+    even = rows % 2 == 0 and np.allclose(steps, 360.0 / columns, atol=1e-3)
+    return bool(even and np.abs(latitudes - gaussian_latitudes(rows)[0]).max() <= 1e-3)

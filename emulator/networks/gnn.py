@@ -172,29 +172,20 @@ class EncodeProcessDecode(nn.Module):
             self.fluxes = FluxDecoder(latent, config.hidden_size, len(conserved), graph, grid)
 
     def forward(self, features: Tensor) -> Tensor:
-        latent = self.encoder(features)  # [batch, grid node, latent]
-        if self.mesh is None:
-            return self._decoded(self._process(latent))
-        on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
-        # [batch, mesh node, latent]
-        on_mesh = self.to_mesh(self.encoder_kernels or self.encoder_graph.graph, latent, on_mesh)
-        on_mesh = self._process(on_mesh)
-        return self._decoded(self.to_grid(self.decoder_kernels or self.decoder_graph.graph, on_mesh, latent))
-
-    def _decoded(self, latent: Tensor) -> Tensor:
-        """Return the conserved columns [batch, grid node, output] in flux form where that is asked for."""
-        output = self.decoder(latent)
+        on_grid = latent = self.encoder(features)  # [batch, grid node, latent]
+        if self.mesh is not None:
+            on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
+            latent = self.to_mesh(self.encoder_kernels or self.encoder_graph.graph, on_grid, on_mesh)
+        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
+        for layer in self.processor:
+            latent = layer(edges, latent, latent)  # [batch, mesh node, latent]
+        if self.mesh is not None:
+            latent = self.to_grid(self.decoder_kernels or self.decoder_graph.graph, latent, on_grid)
+        output = self.decoder(latent)  # [batch, grid node, output]
         if self.fluxes is None:
             return output
         columns = torch.tensor(self.conserved, device=output.device)
         return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
-
-    def _process(self, latent: Tensor) -> Tensor:
-        """Return [batch, mesh node, latent] after all rounds of messages on the mesh."""
-        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
-        for layer in self.processor:
-            latent = layer(edges, latent, latent)
-        return latent
 
     @property
     def graphs(self) -> ModelGraphs:

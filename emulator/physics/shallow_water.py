@@ -186,8 +186,6 @@ class ShallowWater:
         rates[:2] += dragged
         return constant, -rates
 
-    # States ---------------------------------------------------------------------------------------------------------
-
     def from_grid(self, height: Tensor, east: Tensor, north: Tensor) -> Tensor:
         """Return a spectral state from depth [m] and wind [m s-1] on the grid [latitude, column, longitude]."""
         cosine, radius = self.transform.cos_latitude, self.config.radius
@@ -212,8 +210,6 @@ class ShallowWater:
         geopotential = self.transform.inverse_laplacian * self.config.radius**2 * tendency
         geopotential[0, 0] = self.mean
         return torch.stack([state[0], state[1], geopotential])
-
-    # The equation ---------------------------------------------------------------------------------------------------
 
     def _on_grid(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return Φ, u cos φ / a, v cos φ / a and ζ on the grid [latitude, column, longitude]."""
@@ -272,8 +268,6 @@ class ShallowWater:
         scaled = np.maximum(degree * (degree + 1.0) - 2.0, 0.0) / (truncation * (truncation + 1.0) - 2.0)
         rate = scaled ** (config.order // 2) / config.e_folding
         return torch.from_numpy(np.exp(-dt * rate)).to(self.laplacian)[..., None]
-
-    # Time -----------------------------------------------------------------------------------------------------------
 
     def advance(self, state: Tensor, duration: float) -> Tensor:
         """Return the spectral state `duration` [s] later."""

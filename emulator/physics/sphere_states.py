@@ -95,7 +95,8 @@ def _balanced_flow(config: BalancedFlow, equation: ShallowWater, generators: lis
     degree = Degrees(highest).degree
     coefficients *= ((degree >= lowest) & (degree <= highest))[..., None]
     width = truncation - highest
-    vorticity = _as_coefficients(np.pad(coefficients, ((0, width), (0, width), (0, 0))), equation)
+    padded = torch.from_numpy(np.pad(coefficients, ((0, width), (0, width), (0, 0))))
+    vorticity = padded.to(equation.transform.device, equation.transform.dtype.to_complex())
     _, u, v = equation.to_grid(torch.stack([vorticity, 0 * vorticity, 0 * vorticity]))
     strongest = (u.square() + v.square()).amax(dim=(0, 2)).sqrt()  # [trajectory]
     return equation.balanced(vorticity * (config.max_wind / strongest))
@@ -200,8 +201,3 @@ def _coordinates(equation: ShallowWater) -> tuple[Tensor, Tensor]:
     latitude = torch.arcsin(transform.sin_latitude)
     longitude = torch.from_numpy(np.radians(transform.longitudes)).to(latitude)
     return latitude, longitude[None, None]
-
-
-def _as_coefficients(values: np.ndarray, equation: ShallowWater) -> Tensor:
-    half = equation.transform.dtype == torch.float32
-    return torch.from_numpy(values).to(equation.transform.device, torch.complex64 if half else torch.complex128)

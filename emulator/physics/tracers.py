@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from graphs.geometry import to_xyz
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
@@ -37,10 +38,7 @@ class TracerBell:
     def on_grid(self, transform: SphericalTransform) -> Tensor:
         """Return the mixing ratio [latitude, longitude]."""
         mesh = transform.mesh
-        latitude, longitude = np.radians(self.latitude), np.radians(self.longitude)
-        centre = np.array(
-            [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
-        )
+        centre = to_xyz(self.latitude, self.longitude)
         away = np.arccos(np.clip(mesh.positions @ centre, -1.0, 1.0)) / np.radians(self.radius)
         bell = np.where(away < 1.0, 0.5 + 0.5 * np.cos(np.pi * away), 0.0)
         return torch.from_numpy(bell).to(transform.device, transform.dtype).reshape(mesh.shape)
@@ -64,10 +62,11 @@ class TracerTransport:
         longitude = torch.from_numpy(np.radians(transform.longitudes)).to(device)
         latitude = torch.from_numpy(rows).to(device)
         self._weights = torch.from_numpy(weights / self.num_longitudes).to(device)[:, None]
-        self._arrival = _position(latitude[:, None], longitude[None]).flatten(1)  # [3, point]
         sin_latitude, cos_latitude = torch.sin(latitude)[:, None], torch.cos(latitude)[:, None]
         sin_longitude, cos_longitude = torch.sin(longitude), torch.cos(longitude)
         still = torch.zeros_like(sin_latitude * sin_longitude)
+        arrival = [cos_latitude * cos_longitude, cos_latitude * sin_longitude, still + sin_latitude]
+        self._arrival = torch.stack(arrival).flatten(1)  # [3, point] positions
         self._east = torch.stack([still - sin_longitude, still + cos_longitude, still])  # [3, latitude, longitude]
         self._north = torch.stack([-sin_latitude * cos_longitude, -sin_latitude * sin_longitude, still + cos_latitude])
 
@@ -133,12 +132,6 @@ class TracerTransport:
             return total
         box = torch.stack(around)
         return torch.minimum(torch.maximum(total, box.amin(dim=0)), box.amax(dim=0))
-
-
-def _position(latitude: Tensor, longitude: Tensor) -> Tensor:
-    """Return positions [3, ...] on the unit sphere."""
-    x, y = torch.cos(latitude) * torch.cos(longitude), torch.cos(latitude) * torch.sin(longitude)
-    return torch.stack([x, y, torch.sin(latitude) + 0.0 * longitude])
 
 
 def _coordinates(position: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -22,13 +23,9 @@ def tensorflow(kind: str = "keras_cnn") -> ModuleType:
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone
         os.environ["KERAS_BACKEND"] = "tensorflow"
-    try:
-        with _standard_error_closed():
-            import tensorflow
-    except ImportError as error:
-        raise _absent(kind, "TensorFlow", error) from None
-    _share_the_machine(tensorflow)
-    return tensorflow
+    library = _imported("TensorFlow", kind)
+    _share_the_machine(library)
+    return library
 
 
 def keras(kind: str = "keras_cnn") -> ModuleType:
@@ -37,24 +34,29 @@ def keras(kind: str = "keras_cnn") -> ModuleType:
     Raises MissingExtraError where either is absent, MeshcastError where Keras is in use already on another library.
     """
     tensorflow(kind)
-    try:
-        with _standard_error_closed():
-            import keras
-    except ImportError as error:
-        raise _absent(kind, "Keras", error) from None
-    if keras.backend.backend() != "tensorflow":
+    library = _imported("Keras", kind)
+    if library.backend.backend() != "tensorflow":
         raise MeshcastError(
-            f"kind: {kind} needs Keras on TensorFlow, but this process has it on {keras.backend.backend()}. "
+            f"kind: {kind} needs Keras on TensorFlow, but this process has it on {library.backend.backend()}. "
             "Set KERAS_BACKEND=tensorflow before Keras is imported."
         )
-    return keras
+    return library
 
 
 def refuse_absent(kind: str) -> None:
     """Raise MissingExtraError where TensorFlow or Keras is not installed, without the seconds that importing takes."""
-    for name, library in (("tensorflow", "TensorFlow"), ("keras", "Keras")):
+    for library in ("TensorFlow", "Keras"):
+        name = library.lower()
         if sys.modules.get(name, ...) is None or (name not in sys.modules and find_spec(name) is None):
             raise _absent(kind, library, ImportError(name=name))
+
+
+def _imported(library: str, kind: str) -> ModuleType:
+    try:
+        with _standard_error_closed():
+            return import_module(library.lower())
+    except ImportError as error:
+        raise _absent(kind, library, error) from None
 
 
 def _absent(kind: str, library: str, error: ImportError) -> MissingExtraError:

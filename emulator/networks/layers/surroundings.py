@@ -71,29 +71,26 @@ class Surroundings(nn.Module):
 def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the senders [node, place] at most `radius` hops away, the node itself first, and what each counts in every
     moment [node, place, 1 + 5 · radius]. A place without a sender holds the node itself and counts nothing."""
-    own = np.arange(mesh.num_nodes)
-    senders, weights = [own[:, None]], [np.ones((mesh.num_nodes, 1))]
-    for receivers, others in _nodes_by_hop(mesh, radius):
+    own, num_moments = np.arange(mesh.num_nodes), 1 + MOMENTS * radius
+    first = np.zeros((mesh.num_nodes, 1, num_moments))
+    first[:, 0, 0] = 1.0
+    senders, moments = [own[:, None]], [first]
+    for hop, (receivers, others) in enumerate(_nodes_by_hop(mesh, radius)):
         counts = np.bincount(receivers, minlength=mesh.num_nodes)
         place = np.arange(len(receivers)) - (np.cumsum(counts) - counts)[receivers]
         table = np.repeat(own[:, None], counts.max(initial=1), axis=1)
-        share = np.zeros((*table.shape, MOMENTS))
+        table[receivers, place] = others
         east, north = tangent_displacement(mesh.positions[receivers], mesh.positions[others])
         bearing = np.arctan2(north, east)
         waves = [np.cos(bearing), np.sin(bearing), np.cos(2 * bearing), np.sin(2 * bearing)]
-        table[receivers, place] = others
-        share[receivers, place] = np.stack([np.ones_like(bearing), *(np.sqrt(2.0) * wave for wave in waves)], axis=1)
+        columns = slice(1 + MOMENTS * hop, 1 + MOMENTS * (hop + 1))
+        share = np.zeros((*table.shape, num_moments))
+        share[receivers, place, columns] = np.stack([np.ones_like(bearing), *(np.sqrt(2.0) * w for w in waves)], axis=1)
+        share /= np.maximum(counts, 1)[:, None, None]
+        first[:, 0, columns.start + 1 : columns.stop] = -share[..., columns.start + 1 : columns.stop].sum(axis=1)
         senders.append(table)
-        weights.append(share / np.maximum(counts, 1)[:, None, None])
-    moments = np.zeros((mesh.num_nodes, sum(table.shape[1] for table in senders), 1 + MOMENTS * radius))
-    moments[:, 0, 0] = 1.0
-    first = 1
-    for hop, share in enumerate(weights[1:]):
-        column = 1 + MOMENTS * hop
-        moments[:, first : first + share.shape[1], column : column + MOMENTS] = share
-        moments[:, 0, column + 1 : column + MOMENTS] = -share[..., 1:].sum(axis=1)  # less the node's own value
-        first += share.shape[1]
-    return np.concatenate(senders, axis=1), moments
+        moments.append(share)  # less the node's own value, by its own moments
+    return np.concatenate(senders, axis=1), np.concatenate(moments, axis=1)
 
 
 def _nodes_by_hop(mesh: Mesh, radius: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.networks.layers.patches import centres, offsets_within, patches_of, place_encoding
+from emulator.networks.transformer import centres, offsets_within, patches_of, place_encoding
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
