@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -14,8 +15,12 @@ os.environ["WANDB_SILENT"] = "true"
 os.environ["MPLBACKEND"] = "Agg"
 
 import torch
+from anemoi.utils import provenance
 
 torch.set_num_threads(1)
+
+# Every dataset records the versions of the thousands of modules loaded, longer than a small one takes to write.
+provenance._module_versions = functools.cache(provenance._module_versions)
 
 # What a test module imports in order to run something.
 RUNS = {"subprocess", "nbclient", "fit", "run_study", "compare", "meshcast", "done", "refused"}

@@ -1,8 +1,6 @@
 """Forecast files: whole or resumable, bit for bit, ours and other centres'."""
 
-import subprocess
-import sys
-import textwrap
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +15,7 @@ from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring
+from tests.meshcast.command_line import no_file_beyond
 
 INIT = to_seconds(np.array(["2019-03-25T00", "2019-03-25T06"], "M8[s]"))
 GRID = latlon([58.0, 57.0, 56.0], np.arange(-10.0, 5.0, 3.0))
@@ -90,21 +89,13 @@ def test_xarray_sees_cf_times_and_names(tmp_path):
 
 
 def test_a_broken_off_forecast_goes_on_bit_for_bit(tmp_path):
-    """The process ends without closing the file, as a killed one does."""
+    """The file is what lies on the disk while the writer has it open, as a killed process leaves it."""
     values = values_of(GRID)
-    np.save(tmp_path / "values.npy", values)
-    code = f"""
-        import os, sys
-        sys.path.insert(0, {str(tmp_path)!r})
-        import numpy as np
-        from tests.emulator.data.test_forecast_file import start
-        values = np.load({str(tmp_path / "values.npy")!r})
-        writer = start({str(tmp_path / "f.nc")!r})
-        for lead in range(3):
-            writer.append(values[:, :, lead])
-        os._exit(9)
-    """
-    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == 9
+    killed = start(tmp_path / "killed.nc")
+    for lead in range(3):
+        killed.append(values[:, :, lead])
+    shutil.copy(partial_file(tmp_path / "killed.nc"), partial_file(tmp_path / "f.nc"))
+    killed.close()
     assert not (tmp_path / "f.nc").exists() and partial_file(tmp_path / "f.nc").exists()
     with pytest.raises(MeshcastError, match="not complete"):
         read_forecast(tmp_path / "f.nc")
@@ -152,28 +143,13 @@ def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):
 
 @pytest.mark.parametrize("leads_that_fit", [0, 3])
 def test_a_full_disk_is_said_and_whole_leads_are_kept(tmp_path, leads_that_fit):
-    """A limit on the file's size stands in for the disk."""
-    code = f"""
-        import resource, signal, sys
-        import numpy as np
-        from graphs.errors import MeshcastError
-        from graphs.meshes.latlon import latlon
-        from tests.emulator.data.test_forecast_file import start
-        mesh = latlon(np.linspace(60, -60, 40), np.arange(0.0, 360.0, 6.0))
-        lead = np.ones((2, 3, mesh.num_nodes, 2), np.float32)
-        room = {leads_that_fit} * lead.nbytes + (100_000 if {leads_that_fit} else 100)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
-        try:
-            writer = start({str(tmp_path / "f.nc")!r}, mesh)
-            for _ in range(20):
-                writer.append(lead)
-        except MeshcastError as error:
-            print(error)
-            sys.exit(2)
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, capture_output=True, text=True)
-    assert done.returncode == 2, done.stderr
-    assert "Cannot write" in done.stdout and "disk is full" in done.stdout, done.stdout
+    mesh = latlon(np.linspace(60, -60, 40), np.arange(0.0, 360.0, 6.0))
+    lead = np.ones((2, 3, mesh.num_nodes, 2), np.float32)
+    room = leads_that_fit * lead.nbytes + (100_000 if leads_that_fit else 100)
+    with no_file_beyond(room), pytest.raises(MeshcastError, match=r"Cannot write .*disk is full"):
+        writer = start(tmp_path / "f.nc", mesh)
+        for _ in range(20):
+            writer.append(lead)
     assert partial_file(tmp_path / "f.nc").exists() == (leads_that_fit > 0)
     if leads_that_fit:
         writer = ForecastWriter.resume(tmp_path / "f.nc")
