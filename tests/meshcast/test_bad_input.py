@@ -410,7 +410,11 @@ def test_a_disk_that_fills_up_while_grib_is_written_keeps_the_forecast(weather_w
     command = ("forecast", "runs/weather", "--initial", "weather.zarr", "--lead-time", "3h", "--output", "new.grib")
     with monkeypatch.context() as patch:
         patch.setattr(eccodes, "codes_write", full)
-        refused(*command, says=("No room left to write new.grib", "whole, as NetCDF, in new.grib.nc"), leaves=("new",))
+        refused(
+            *command,
+            says=("disk is full", "new.grib was not written", "whole, as NetCDF, in new.grib.nc"),
+            leaves=("new",),
+        )
     assert not Path("new.grib").exists()
     assert xr.open_dataset("new.grib.nc")["2t"].notnull().all()
 
