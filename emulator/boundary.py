@@ -23,10 +23,7 @@ from graphs.mesh import Mesh
 
 
 def with_boundary(forcing: Tensor, values: Tensor, task: Task, mesh: Mesh) -> Tensor:
-    """Return forcings [batch, time, node, forcing] with the boundary's values, if any, behind them.
-
-    values: [batch, time, node, predicted] the truth at the same times.
-    """
+    """Return forcings [batch, time, node, forcing] with the boundary's part of values [..., predicted] behind."""
     if not task.boundary:
         return forcing
     mask = boundary_mask(mesh).to(values.device)[:, None]
@@ -35,11 +32,7 @@ def with_boundary(forcing: Tensor, values: Tensor, task: Task, mesh: Mesh) -> Te
 
 
 def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> State:
-    """Return the state with what is given at the boundary nodes, exactly; masked nodes (NaN) stay masked.
-
-    forcing: of the step that led to the state.
-    mask: [node] the boundary nodes.
-    """
+    """Return the state with what a step's forcing gives at the boundary nodes `mask` [node]; NaN stays."""
     now = state.now
     given = forcing[:, None, -1, :, len(task.forcing) :].to(now.dtype).expand_as(now)  # at the target time
     now = torch.where(mask[:, None] & ~torch.isnan(now), given, now)
@@ -47,10 +40,7 @@ def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> Stat
 
 
 def boundary_mask(mesh: Mesh) -> Tensor:
-    """Return the boundary nodes [node] of a mesh.
-
-    Raises MeshcastError where it has none.
-    """
+    """Return the boundary nodes [node] of a mesh. Raises MeshcastError where it has none."""
     if mesh.boundary is None:
         raise MeshcastError(
             f"A task with a boundary needs a mesh that has one, but this is a {mesh.describe()}. Cut a window out of "
@@ -71,10 +61,7 @@ class BoundarySeries:
     values: NDArray[np.float32]
 
     def at(self, valid_time: int) -> NDArray[np.float32]:
-        """Return values [boundary node, prognostic] at a time: exactly what was given where it is one of the times.
-
-        Raises MeshcastError outside them: a boundary is given, never extrapolated.
-        """
+        """Return values [boundary node, prognostic], exact at the times given; raises MeshcastError beyond them."""
         after = int(np.searchsorted(self.times, valid_time))
         if after < len(self.times) and self.times[after] == valid_time:
             return self.values[after]

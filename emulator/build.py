@@ -131,8 +131,7 @@ def build_network(
 ) -> NeuralEmulator:
     """Return a network emulator with weights drawn at random, scales and first guess still to be set.
 
-    num_statics: columns of static features, the task's own and the nodes' statistics.
-    graphs: those of a checkpoint, for the networks that pass messages; built from the configuration where None.
+    num_statics: columns of static features, the task's and the nodes' statistics. graphs: of a checkpoint, if any.
     """
     inputs = build_inputs(config.departures, task, mesh, num_statics)
     guess = build_first_guess(config.first_guess, inputs, mesh)

@@ -25,10 +25,7 @@ Array = Tensor | NDArray[Any]
 
 
 def save(path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
-    """Write named arrays and JSON metadata; whole or not at all.
-
-    Raises MeshcastError where the file cannot be written or the disk is full.
-    """
+    """Write named arrays and JSON metadata, whole or not at all. Raises MeshcastError where that is impossible."""
     from safetensors.torch import save as to_bytes
 
     tensors = {name: _as_tensor(array) for name, array in arrays.items()}

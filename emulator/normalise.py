@@ -136,11 +136,11 @@ def read_in_chunks(
     overlap: int = 1,
     stride: int = 1,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], int]]:
-    """Unbroken runs of the times that can be read, `chunk` at a go, each with up to `overlap` times before it.
+    """Yield unbroken runs of the times that can be read, `chunk` at a go, each with up to `overlap` times before it.
 
-    Fewer at a go where they would take more than `CHUNK_BYTES`, as a day of hourly fields on a fine mesh does.
-    With a `stride` neighbours are so many frames apart: all times come, every `stride`-th one in the same run.
-    Yields the indices [time], the values [time, ensemble, node, variable] and how many of the first times came before.
+    Fewer where they would take more than `CHUNK_BYTES`. With a `stride` neighbours are so many frames apart: all times
+    come, every `stride`-th one in the same run. Yields indices [time], values [time, ensemble, node, variable] and how
+    many of the first times came before.
     """
     rows = len(range(fields.ensemble_size)[ensemble]) if isinstance(ensemble, slice) else len(ensemble)
     chunk = max(1, min(chunk, int(CHUNK_BYTES // (8 * rows * fields.mesh.num_nodes * len(names)))))

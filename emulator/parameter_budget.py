@@ -48,8 +48,7 @@ def width_keys() -> set[str]:
 def _nearest_width(size: Callable[[int], int], count: int, first: int) -> int | None:
     """Return the width whose size is nearest to `count`; None where width 1 is larger already.
 
-    Sizes grow with something between width and its square, so that guesses by the square home in in a few steps;
-    where a guess falls out of the bracket it is halved.
+    Sizes grow between width and its square: guesses by the square home in, and are halved beyond the bracket.
     """
     if size(1) > count:
         return None

@@ -36,11 +36,7 @@ class CoarseSolverConfig(BaselineConfig):
 
 
 class CoarseSolver(Baseline):
-    """Shallow water of h, u and v at the nodes of the data; see `SphereSolver`.
-
-    Its first step drops what lies beyond the truncation, as starting a coarse solver from finer data does; from then
-    on a state is within it, so that the fit to the nodes is exact.
-    """
+    """Shallow water of h, u, v at the nodes of the data; see `SphereSolver`, whose first step cuts them to T."""
 
     def __init__(self, config: CoarseSolverConfig, task: Task, mesh: Mesh) -> None:
         super().__init__(config, without_inputs(task), mesh)
@@ -54,10 +50,7 @@ class CoarseSolver(Baseline):
 
 
 def fields_of_shallow_water(task: Task) -> list[int]:
-    """Return where h, u and v stand among the task's prognostic variables.
-
-    Raises MeshcastError where the task predicts anything else.
-    """
+    """Return where h, u and v stand among the prognostic variables. Raises MeshcastError for any other task."""
     names = task.prognostic
     if sorted(names) != ["h", "u", "v"] or task.diagnostic:
         predicted = ", ".join(variable.name for variable in task.predicted)

@@ -63,10 +63,7 @@ def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> Neighbo
 
 
 def of_departures(guess: FirstGuess, departures: DeparturesConfig | None) -> FirstGuess:
-    """Return the first guess of a network that sees these departures: it sees the same ones.
-
-    Raises MeshcastError where the guess asks for others.
-    """
+    """Return the guess of a network with these departures: it sees the same. Raises MeshcastError for others."""
     if not isinstance(guess, RidgeConfig) or guess.departures == departures:
         return guess
     if guess.departures is not None:
@@ -106,10 +103,8 @@ class SolverStep(nn.Module):
         return [(east, north), (len(self.order) + east, len(self.order) + north)]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the normalised next values [batch, node, predicted], and what the network sees of the solver besides.
-
-        Seen are the solver's change of the state and what of the state lies beyond T, [batch, node, 2 · prognostic].
-        """
+        """Return the normalised next values [batch, node, predicted], and what a network sees of the solver: its change
+        of the state, and what of the state lies beyond T, [batch, node, 2 · prognostic]."""
         inputs = self._inputs[0]
         mean, std = (scale[self.order] for scale in (inputs.mean, inputs.std))
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]

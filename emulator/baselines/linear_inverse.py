@@ -98,8 +98,7 @@ class LinearInverse(FromClimatology):
 
 
 def _leading_patterns(rows: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Return the leading right singular vectors [count, column], from the smaller of the two Gram matrices; zero past
-    the rank."""
+    """Return the leading right singular vectors [count, column], zero past the rank, from the smaller Gram matrix."""
     wide = rows.shape[0] < rows.shape[1]
     eigenvalues, vectors = np.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
     leading = np.argsort(eigenvalues)[::-1][:count]

@@ -73,7 +73,7 @@ class Ridge(Baseline):
         self.map = NeighbourhoodMap(mesh, max(config.radii), num_fields, num_own, len(task.predicted))
 
     def fit(self, part: TrainingPart) -> Ridge:
-        """Return it fitted on the part, with the radius and penalty whose rollouts were best on what was held out.
+        """Return it fitted, with the radius and penalty whose rollouts were best on what was held out.
 
         Raises MeshcastError where the part is too short, or no choice stays finite.
         """
@@ -149,8 +149,7 @@ class Ridge(Baseline):
 
 
 def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]:
-    """Return the part without its last trajectories, and these; without its last dates, and these, where it has
-    none."""
+    """Return the part without its last trajectories, or where it has none its last dates, and these."""
     rows, times = part.rows, part.available
     if part.fields.ensemble_axis == "trajectory" and len(rows) >= 2:
         cut = len(rows) - max(1, round(share * len(rows)))
@@ -160,10 +159,7 @@ def split(part: TrainingPart, share: float) -> tuple[TrainingPart, TrainingPart]
 
 
 def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[State, Tensor]:
-    """Return up to `most` initial states spread over the part, and what followed each [step, row, 1, node, prognostic].
-
-    Raises MeshcastError where the part holds no unbroken stretch of history and one step.
-    """
+    """Return up to `most` initial states of the part, and what followed each [step, row, 1, node, prognostic]."""
     stride = part.frames(task)
     first, steps = _unbroken(part.available, task.history, steps, stride)
     most = max(4, min(most, int(2e6 // (part.fields.mesh.num_nodes * len(task.prognostic)))))  # of memory

@@ -45,10 +45,7 @@ class Conservation:
         self.correction: Tensor | None = None
 
     def __call__(self, before: Tensor, after: Tensor) -> Tensor:
-        """Return the state `after` [..., node, prognostic] with the area means and the type of the state `before`.
-
-        NaN in the state before is a masked node: it counts nowhere.
-        """
+        """Return `after` [.., node, prognostic] with area means and type of `before`; NaN there is a masked node."""
         if not self.columns:
             return after.to(before.dtype)
         device = before.device
@@ -85,10 +82,7 @@ def _share(new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: T
 
 
 def _repaired(rounded: Tensor, old: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Return `rounded` with its area mean back at that of `old`, by moving the first few nodes to the next number.
-
-    Nodes at a bound or at zero stay. What is left is less than half of one node's last digit.
-    """
+    """Return `rounded` with the area mean of `old`: the first nodes off bounds and zero move by a last digit."""
     if rounded.dtype == torch.float64:
         return rounded
     with torch.no_grad():

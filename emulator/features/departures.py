@@ -85,8 +85,7 @@ class DepartureInputs(Inputs):
         return super().own(forcing[:, -self.shown - 1 :], member)
 
     def base(self, state: State) -> Tensor:
-        """Return the climatology [batch · member, node, predicted] of the next state, with the mean anomaly of the
-        last."""
+        """Return [batch · member, node, predicted] the next state's climatology plus the last ones' mean anomaly."""
         following = self.task.time_step.advance(state.valid_time)
         every = (-1, state.values.shape[1], -1, -1)  # every member, where none has a mean anomaly of its own too
         prognostic, diagnostic = self.climatology.at(following, self.mean.dtype)
@@ -94,8 +93,7 @@ class DepartureInputs(Inputs):
         return torch.cat([prognostic, diagnostic.expand(every)], dim=-1).flatten(0, 1)
 
     def _recent(self, state: State) -> Tensor:
-        """Return the mean anomaly [batch, member, node, prognostic] of the last states; zeros [1, 1, 1, 1] where
-        unused."""
+        """Return the mean anomaly [batch, member, node, prognostic] of the last states; zeros where unused."""
         recent, dtype = self.config.recent, self.mean.dtype
         if recent == 0:
             return self.mean.new_zeros(1, 1, 1, 1)

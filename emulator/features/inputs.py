@@ -59,10 +59,7 @@ class Inputs(nn.Module):
         return len(self.task.prognostic)
 
     def take(self, part: TrainingPart, further_statics: NDArray[np.float64] | None = None) -> None:
-        """Set the scales from a training part.
-
-        further_statics: [node, column] to follow the task's own static variables.
-        """
+        """Set the scales from a training part; further statics [node, column] follow the task's own."""
         statistics = part.statistics(self.task)
         self.mean.copy_(torch.from_numpy(statistics.mean))
         self.std.copy_(torch.from_numpy(statistics.std))
@@ -78,10 +75,7 @@ class Inputs(nn.Module):
             self.statics.copy_(torch.from_numpy((values - values.mean(axis=0)) / np.where(std > 0, std, 1.0)))
 
     def features(self, state: State, forcing: Tensor) -> Tensor:
-        """Return [batch · member, node, feature]: normalised history, forcings, statics, boundary.
-
-        In the type of the scales.
-        """
+        """Return [batch · member, node, feature] in the type of the scales: history, forcings, statics, boundary."""
         forcing, given = forcing.split([len(self.task.forcing), forcing.shape[-1] - len(self.task.forcing)], dim=-1)
         parts = [self.fields(state), self.own(forcing, state.values.shape[1])]
         if self.task.boundary:
@@ -89,10 +83,8 @@ class Inputs(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def change_of_boundary(self, state: State, given: Tensor) -> Tensor:
-        """Return the normalised change at the boundary, and where it is, [batch · member, node, prognostic + 1].
-
-        given: [batch, history + 1, node, prognostic] the boundary's values at the target time, last.
-        """
+        """Return the normalised change to the values given at the target time, last of [batch, time, node, prognostic],
+        and where the boundary is: [batch · member, node, prognostic + 1]."""
         if given.shape[-1] != self.num_prognostic:
             raise MeshcastError(
                 "This emulator covers a limited area and needs its boundary's values at every step, but got none. "
@@ -140,10 +132,9 @@ class Inputs(nn.Module):
 
 
 def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and standard deviation [forcing] over nodes and training times; NaN (masked nodes) is not counted.
+    """Return mean and standard deviation [forcing] over nodes and training times; 1 where a forcing never varies.
 
     Of a long series 256 times drawn at random are enough; evenly spaced ones could all fall on one hour of the day.
-    A forcing that never varies gets std 1. Raises MeshcastError where one has no value.
     """
     times = part.fields.times[part.available]
     if len(times) > 512:
@@ -158,8 +149,7 @@ def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np
 
 
 def static_field(part: TrainingPart, name: str) -> NDArray[np.float64]:
-    """Return a static variable [node]: computed from the mesh, or read at the first training date; NaN there is its
-    mean."""
+    """Return a static variable [node], computed or read at the first training date; NaN there is its mean."""
     if name not in part.fields.variables and name in STATIC_FEATURES:
         return STATIC_FEATURES[name](part.fields.mesh)
     values = part.fields.read(part.available[:1], [name], part.rows[:1])[0, 0, :, 0].astype(np.float64)

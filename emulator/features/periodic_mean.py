@@ -55,8 +55,7 @@ class PeriodicMean(nn.Module):
         return mean[..., : self.num_prognostic], mean[..., self.num_prognostic :]
 
     def over(self, valid_time: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
-        """Return the climatology averaged [batch, 1, node, prognostic] over the times [batch, time]; raises as `at`
-        does."""
+        """Return the climatology [batch, 1, node, prognostic] averaged over times [batch, time]; raises as `at`."""
         bins = self._bins(valid_time.ravel()).reshape(valid_time.shape)
         share = nn.functional.one_hot(bins, len(self.mean)).to(dtype).mean(dim=1)  # [batch, bin]
         mean = self.mean[..., : self.num_prognostic].to(dtype).nan_to_num()  # hours and months not seen count nothing

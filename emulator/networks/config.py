@@ -48,10 +48,7 @@ class NetworkConfig(EmulatorConfig):
         raise NotImplementedError(f"{type(self).__name__} does not say what it builds.")
 
     def with_width(self, width: int) -> Self:
-        """Return the configuration with another number of channels in the hidden layers, `width`, all else as it was.
-
-        Raises MeshcastError where it has no width.
-        """
+        """Return the configuration with other hidden channels. Raises MeshcastError where it has no width."""
         if not hasattr(self, "width"):
             raise MeshcastError(f"A network of kind {self.kind} has no width to scale to a number of parameters.")
         return replace(self, **{"width": width})  # type: ignore[arg-type]

@@ -52,8 +52,7 @@ class WholeFFNN(nn.Module):
 
 
 class LocalFFNN(nn.Module):
-    """A node's features and those of its surroundings, the same weights at every node: [batch, node, input] to [batch,
-    node, output]."""
+    """A node's features and its surroundings', weights shared by all: [batch, node, input] to [batch, node, output]."""
 
     def __init__(self, config: FFNNConfig, layout: FeatureLayout, mesh: Mesh) -> None:
         super().__init__()

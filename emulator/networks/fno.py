@@ -86,8 +86,7 @@ class SpectralLayer(nn.Module):
 
 
 def waves_of(mesh: Mesh, modes: int) -> Waves:
-    """Return the `modes` longest waves, the mean among them: around a ring, of each degree on the sphere, along each
-    side.
+    """Return the `modes` longest waves around a ring, of each degree on the sphere, or along each side of an area.
 
     Raises MeshcastError where the nodes do not carry so many, and on the sphere without a Gaussian grid.
     """

@@ -79,8 +79,7 @@ class GNNConfig(NetworkConfig):
         )
 
     def _columns_in_flux_form(self, layout: FeatureLayout, graphs: ModelGraphs) -> tuple[int, ...]:
-        """Return the outputs that fluxes change. Raises MeshcastError where there are none, or no edges between
-        them."""
+        """Return the outputs that fluxes change. Raises MeshcastError where none can."""
         if self.conserving == "fixer":
             return ()
         if not layout.conserved:

@@ -59,7 +59,7 @@ class Interaction(nn.Module):
         self.update = mlp([2 * width, width, width])
 
     def start(self, edges_each: float) -> None:
-        """Weights after Glorot and Bengio (2010), a message's smaller by the root of the edges that meet at a node, so
+        """Draw weights after Glorot and Bengio (2010), a message's divided by the root of the edges at a node, so
         that features keep their size from round to round; torch's own let them shrink five-fold in each."""
         for part in self.modules():
             if isinstance(part, nn.Linear):

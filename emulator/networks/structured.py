@@ -184,10 +184,7 @@ class GridNetwork(nn.Module):
 
 
 def _inner_mesh(config: StructuredConfig, mesh: Mesh) -> Mesh:
-    """Return the mesh of the configuration's grid, or the mesh itself where there is none or it is that grid already.
-
-    Raises MeshcastError where that is neither a ring nor a grid of latitudes and longitudes.
-    """
+    """Return the mesh of the configuration's grid, or the mesh itself. Raises MeshcastError if unstructured."""
     if config.grid is not None:
         if mesh.domain.kind == "ring":
             raise MeshcastError(f"{config.kind} needs no grid on a {mesh.describe()}. Leave emulator.grid out.")

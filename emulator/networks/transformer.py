@@ -213,9 +213,8 @@ class Patches(nn.Module):
 
 
 def patches_of(mesh: Mesh, size: int) -> Patches:
-    """Return patches of `size` consecutive nodes on a ring, of size x size rows and columns on a grid, of at most
-    size x size
-    nodes elsewhere, where all nodes are halved along their longest extent until they are that few.
+    """Return patches of `size` consecutive nodes on a ring, of size x size rows and columns on a grid; elsewhere of at
+    most size x size nodes, all nodes halved along their longest extent until they are that few.
 
     On a ring and a grid a slot is one place within every patch, and the last patches are smaller where the size does
     not divide the mesh. Elsewhere slots have no order that could be the same for all.
@@ -229,8 +228,7 @@ def patches_of(mesh: Mesh, size: int) -> Patches:
 
 
 def centres(patches: Patches, mesh: Mesh) -> Array:
-    """Return unit vectors [patch, coordinate] to the middle of each patch; of one around a whole circle, to a node of
-    it."""
+    """Return unit vectors [patch, coordinate] to the middle of each patch, or to a node of one around a circle."""
     members = patches.members.numpy()
     positions = np.concatenate([mesh.positions, np.zeros((1, mesh.positions.shape[1]))])[members]
     middle = positions.sum(axis=1)
@@ -239,9 +237,8 @@ def centres(patches: Patches, mesh: Mesh) -> Array:
 
 
 def offsets_within(patches: Patches, mesh: Mesh) -> tuple[Array, NDArray[np.bool_]]:
-    """Return [patch, slot, coordinate] from each patch's centre to its nodes, the longest one long, and [patch, slot]
-    where
-    there are nodes; without one, zero."""
+    """Return [patch, slot, coordinate] from a patch's centre to its nodes, the longest one long, and [patch, slot]
+    whether there is a node."""
     members = patches.members.numpy()
     present = members < mesh.num_nodes
     offsets = mesh.positions[np.where(present, members, 0)] - centres(patches, mesh)[:, None]

@@ -105,9 +105,8 @@ def _started(config: SimulationConfig) -> tuple[RingSolver, Tensor]:
 
 
 def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) -> NDArray[np.float64]:
-    """Return the frames [trajectory, frame, node] of a simulation, in float64.
+    """Return the frames [trajectory, frame, node] of a simulation, float64; progress takes steps done and their total.
 
-    progress: called with the steps done and their total.
     Raises MeshcastError where the solution is no longer finite.
     """
     emulator, u = _started(config)

@@ -136,9 +136,8 @@ def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
 def sphere_arrays(
     config: SphereSimulationConfig, progress: Progress | None = None, solver: SphereSolver | None = None
 ) -> NDArray[np.float32]:
-    """Return the frames [trajectory, frame, node, variable] of a simulation, variables as `written_variables` has them.
+    """Return frames [trajectory, frame, node, variable] of `written_variables`; progress as in `simulate_arrays`.
 
-    progress: called with the steps done and their total. solver: of the configuration, where it is built already.
     Raises MeshcastError where the solution is no longer finite.
     """
     solver, mesh = solver or sphere_solver(config), sphere_mesh(config.mesh)

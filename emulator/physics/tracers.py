@@ -75,9 +75,9 @@ class TracerTransport:
         return (self._weights * h * q).sum(dim=(1, 2))
 
     def carried(self, q: Tensor, wind: tuple[Tensor, Tensor], h: tuple[Tensor, Tensor], dt: float) -> Tensor:
-        """Return a tracer q [row, latitude, longitude] `dt` [s] later.
+        """Return a tracer q [row, latitude, longitude] `dt` [s] later, by the wind u, v [m s-1] of the step's middle.
 
-        wind: u and v [m s-1] in the middle of the step. h: depth before and after it [m].
+        h: depth [m] before and after it.
         """
         latitude, longitude = self.departure(*wind, dt)
         later = self.interpolated(q, latitude, longitude).reshape(q.shape)

@@ -35,10 +35,7 @@ class KerasConfig(NetworkConfig):
     family = "TensorFlow"
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> KerasNetwork:
-        """Return the twin's function, with weights as torch draws them for the twin.
-
-        Raises MeshcastError where TensorFlow is absent.
-        """
+        """Return the twin's function, weights as torch draws them. Raises MeshcastError without TensorFlow."""
         keras(self.kind)  # before anything else is built
         return keras_network_of(torch_twin(self, layout, mesh), layout, mesh, self.kind)
 
@@ -109,8 +106,7 @@ def _regridded(twin: Regridding, values: Any) -> Any:
 
 
 def _by_target(twin: Regridding) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the senders [target, place] of each target, and their weights [3, target, place], zero where there is
-    none."""
+    """Return the senders [target, place] of each target, and their weights [3, target, place], else zero."""
     receivers = twin.receivers.numpy()
     order = np.argsort(receivers, kind="stable")
     counts = np.bincount(receivers, minlength=twin.num_targets)

@@ -16,10 +16,7 @@ from graphs.errors import MeshcastError, MissingExtraError
 
 
 def tensorflow(kind: str = "keras_cnn") -> ModuleType:
-    """Return the library TensorFlow.
-
-    kind: of the emulator that needs it, for the message. Raises MissingExtraError where it is absent.
-    """
+    """Return TensorFlow. Raises MissingExtraError, which names the kind of emulator, where it is absent."""
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors alone
         os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -29,10 +26,7 @@ def tensorflow(kind: str = "keras_cnn") -> ModuleType:
 
 
 def keras(kind: str = "keras_cnn") -> ModuleType:
-    """Return the library Keras on TensorFlow.
-
-    Raises MissingExtraError where either is absent, MeshcastError where Keras is in use already on another library.
-    """
+    """Return Keras on TensorFlow. Raises as `tensorflow` does, and where Keras is in use already on another library."""
     tensorflow(kind)
     library = _imported("Keras", kind)
     if library.backend.backend() != "tensorflow":

@@ -56,7 +56,7 @@ def _compiled_for_cuda() -> bool:
 def at_senders(features: Tensor, graph: Graph) -> Tensor:
     """Return the sender's features on each edge, [..., sender, channel] to [..., edge, channel].
 
-    `index_select`, since the gradient of `features[index]` depends on the order in which threads finish.
+    The gradient of `features[index]`, unlike that of `index_select`, depends on the order in which threads finish.
     """
     return features.index_select(-2, graph.senders)
 

@@ -48,8 +48,7 @@ class AngularKernels(nn.Module):
         self.octaves = nn.ModuleList(_Octave(*matrices) for matrices in octaves)
 
     def received(self, octave: int, senders: Tensor) -> Tensor:
-        """Return the sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch,
-        channel]."""
+        """Return sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch, channel]."""
         part = self.octaves[octave]
         assert isinstance(part, _Octave)
         num_receivers, batch, count = len(part.receivers), senders.shape[1], self.num_vectors
@@ -83,8 +82,7 @@ class AngularKernelLayer(nn.Module):
     def forward(self, kernels: AngularKernels, senders: Tensor, receivers: Tensor) -> Tensor:
         """Return [batch, receiver, latent] from senders [batch, sender, latent] and receivers alike.
 
-        Works node by node, batch inside, as the sparse products want it; the transposes are views and cost nothing
-        from the second layer on.
+        Works node by node, batch inside, as the sparse products want it; from the second layer on transposes are views.
         """
         sent, own = senders.transpose(0, 1).contiguous(), receivers.transpose(0, 1).contiguous()
         total = self.own(own)  # [receiver, batch, hidden]
@@ -214,8 +212,7 @@ def _octaves(
 
 
 def _octave_numbers(length: Array) -> Places:
-    """Return 0 [edge] for the longest edges, one more each time the length halves; too small a class joins the one
-    before."""
+    """Return how often the longest length halves to each edge's [edge]; too small a class joins the nearest."""
     number = np.zeros(length.shape, dtype=np.int64)
     some = length > 0
     number[some] = np.round(np.log2(length.max(initial=0.0) / length[some]))

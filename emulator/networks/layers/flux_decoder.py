@@ -60,9 +60,8 @@ class FluxDecoder(nn.Module):
 
 
 def finest_edges(graph: Graph, mesh: Mesh) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return where each undirected edge stands in the graph, [edge] from the lower to the higher node, and [edge] back.
+    """Return where the mesh's sides, or all edges, stand in the graph, [edge] to the higher node, and [edge] back.
 
-    The sides of the mesh's triangles, where it has some and the graph holds them, else all edges of the graph.
     Raises MeshcastError where an edge has no way back.
     """
     senders, receivers = graph.edge_index.cpu().numpy()

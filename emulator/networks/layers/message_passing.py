@@ -53,10 +53,7 @@ class MessagePassing(nn.Module):
 
 
 def data_graph(config: GraphConfig | None, mesh: Mesh, graphs: ModelGraphs | None) -> Graph:
-    """Return the graph of a checkpoint, else that of the configuration, else the default one of the mesh.
-
-    Raises MeshcastError where messages would pass on another mesh.
-    """
+    """Return the graph of a checkpoint, else that of the configuration, which must have no mesh of its own."""
     if config is not None and config.mesh is not None:
         raise MeshcastError(
             "The textbook graph networks pass messages between the nodes of the data themselves, but graph.mesh asks "
@@ -66,10 +63,7 @@ def data_graph(config: GraphConfig | None, mesh: Mesh, graphs: ModelGraphs | Non
 
 
 def graphs_on(mesh: Mesh, config: GraphConfig | None) -> ModelGraphs:
-    """Return the graphs of a configuration on the mesh of the data, by default of the mesh's own.
-
-    Raises MeshcastError where they alone cannot fit in memory.
-    """
+    """Return the graphs of a configuration, or the mesh's default. Raises MeshcastError if too large for memory."""
     config = config or default_config(mesh)
     if mesh.domain.kind == "sphere":  # the mesh of a limited area is trimmed to what the area reaches
         estimate(config, mesh.num_nodes).refuse_too_large()

@@ -9,10 +9,7 @@ from torch import nn
 
 
 def mlp(sizes: Sequence[int], zero_last: bool = False) -> nn.Sequential:
-    """Return linear layers of the given sizes with SiLU between them.
-
-    zero_last: start the last layer at zero, so that what the network adds is nothing until it has learned something.
-    """
+    """Return linear layers of these sizes with SiLU between; with `zero_last` the last one starts at zero."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.SiLU()]

@@ -74,8 +74,7 @@ class InteractionLayer(nn.Module):
         return receivers + self.update(torch.cat([receivers, sum_by_receiver(messages, graph)], dim=-1))
 
     def _received(self, graph: Graph, senders: Tensor) -> Tensor:
-        """Return S h_j [batch, edge, hidden], with the vectors of h_j turned: S R h = S (cos h + sin J h) + S h's
-        scalars.
+        """Return S h_j [batch, edge, hidden] with the vectors of h_j turned: cos S h + sin S J h + S h's scalars.
 
         J is a quarter turn, so both products are taken once a node and not once an edge.
         """

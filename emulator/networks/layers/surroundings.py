@@ -69,8 +69,8 @@ class Surroundings(nn.Module):
 
 
 def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the senders [node, place] at most `radius` hops away, the node itself first, and what each counts in every
-    moment [node, place, 1 + 5 · radius]. A place without a sender holds the node itself and counts nothing."""
+    """Return senders [node, place] at most `radius` hops away, the node first, and what each counts in every moment
+    [node, place, 1 + 5 · radius]. A place without a sender holds the node itself and counts nothing."""
     own, num_moments = np.arange(mesh.num_nodes), 1 + MOMENTS * radius
     first = np.zeros((mesh.num_nodes, 1, num_moments))
     first[:, 0, 0] = 1.0
@@ -94,7 +94,7 @@ def angular_moments(mesh: Mesh, radius: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _nodes_by_hop(mesh: Mesh, radius: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Return for 1 to `radius` hops, the pairs (receiver, sender) so many apart and no fewer, sorted by receiver."""
+    """Return the pairs (receiver, sender) so many hops apart and no fewer, 1 to `radius`, sorted by receiver."""
     if mesh.faces is not None:
         sides = np.stack([mesh.faces, np.roll(mesh.faces, -1, axis=1)], axis=-1).reshape(-1, 2)
     else:
