@@ -163,11 +163,12 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
 
 
 def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> TrainedEmulator:
-    """Return the emulator a checkpoint holds; nothing in the file is executed.
+    """Return the emulator of a checkpoint, or of the run folder that holds it; nothing in the file is executed.
 
     plugins: files of plug-ins the user trusts; a plug-in's checkpoint needs its plug-in named here or installed.
     """
     load_plugins(plugins)
+    path = Path(path) / "emulator.safetensors" if Path(path).is_dir() else path
     arrays, metadata = read(path)
     try:
         name, task = metadata["name"], _task_from_plain(metadata["task"])

@@ -37,18 +37,16 @@ def initial_conditions(
     init_times: str,
     rename: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
-    trajectories: slice | None = None,
     valid: Mapping[str, Mask] | None = None,
     regrid: Method | None = None,
 ) -> InitialConditions:
     """Return states of `task` on `mesh` at the asked times.
 
-    sources: see `emulator.data.sources.open_fields`.
+    sources: see `emulator.data.sources.open_fields`; or fields that are open, as of some trajectories.
     init_times: `T, T`, `START/END/STEP`, `latest` or `all`; for simulated data a plain number is a time of the
         equation's own, zero at a trajectory's first state.
     rename: from a source's name of a variable to the task's.
     units: of variables whose file does not say.
-    trajectories: a part of a dataset's ensemble axis.
     valid: [node] per variable, False where training had no values (land, for sea surface temperature): NaN may stand
         there, and nowhere else; a value that stands there is masked.
     regrid: how a source on other nodes is interpolated, recorded in `attributes`; where None, it is refused. The two
@@ -58,7 +56,7 @@ def initial_conditions(
     time. Nodes listed in another order are reordered, those of a window with a boundary picked out of more, and
     convertible units converted. Every fault of the source is reported at once in one MeshcastError.
     """
-    fields = open_fields(sources, trajectories, rename=rename, units=units)
+    fields = sources if isinstance(sources, Fields) else open_fields(sources, rename=rename, units=units)
     notices = list(fields.notices)
     if (area := on_area(fields, mesh)) is not fields:
         notices.append(f"{mesh.num_nodes} of the {fields.mesh.num_nodes} nodes of {fields.source} are taken: the area")

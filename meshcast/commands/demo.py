@@ -29,8 +29,8 @@ def demo(
 
     Example: meshcast demo
     """
+    from meshcast.commands.verify import print_scores
     from meshcast.console import print_json, progress, say
-    from meshcast.results import print_scores
     from meshcast.shipped import shipped_configs
     from training.runs.demonstration import run_demonstration
 

@@ -21,8 +21,7 @@ def export(
     from emulator.saved_model import export_saved_model
     from meshcast.console import print_json, say
 
-    path = emulator / "emulator.safetensors" if emulator.is_dir() else emulator
-    trained = load_emulator(path)
+    trained = load_emulator(emulator)
     task = trained.emulator.task
     written = export_saved_model(trained, output)
     say(

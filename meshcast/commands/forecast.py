@@ -62,16 +62,15 @@ def forecast(
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
-    from emulator.data.sources import open_source
+    from emulator.data.sources import open_fields, open_source
     from graphs.errors import MeshcastError
     from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
     from meshcast.console import counted, pairs, print_json, progress, say
 
-    path = emulator / "emulator.safetensors" if emulator.is_dir() else emulator
-    trained = load_emulator(path, plugin or [])
+    trained = load_emulator(emulator, plugin or [])
     task, mesh = trained.emulator.task, trained.emulator.mesh
     steps = task.time_step.steps_in(lead_time)
-    if output.resolve() in {Path(source).resolve() for source in [*initial, *(forcing or []), str(path)]}:
+    if output.resolve() in {Path(source).resolve() for source in [*initial, *(forcing or []), str(emulator)]}:
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
     rows = None
     if trajectories is not None:
@@ -80,17 +79,10 @@ def forecast(
         except ValueError:
             raise MeshcastError(f"--trajectories takes FIRST:STOP, e.g. 0:10, but got {trajectories!r}.") from None
         rows = slice(begin, end)
-    conditions = initial_conditions(
-        initial if len(initial) > 1 else initial[0],
-        task,
-        mesh,
-        init_times,
-        pairs(rename or [], "--rename"),
-        pairs(units or [], "--units"),
-        trajectories=rows,
-        valid=trained.valid_by_name(),
-        regrid=regrid.value if regrid else None,
-    )
+    names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
+    fields = open_fields(initial if len(initial) > 1 else initial[0], rows, rename=names, units=given)
+    method, valid = regrid.value if regrid else None, trained.valid_by_name()
+    conditions = initial_conditions(fields, task, mesh, init_times, names, given, valid, method)
     for notice in conditions.notices:
         say(notice)
     forcings: ForcingWindows = future_forcings(trained, forcing or [], initial)

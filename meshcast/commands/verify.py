@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from inference.scores.scorecard import ForecastScores, Verification
 
 
 def verify(
@@ -32,14 +35,13 @@ def verify(
     from graphs.atomic_file import output_folder
     from inference.scores.tables import to_json
     from meshcast.console import print_json, say
-    from meshcast.results import print_scores
     from training.runs.verify import verify_files
 
     load_plugins(plugin or [])
-    given = [read_forecast(path) for path in forecasts]
+    files = [read_forecast(path) for path in forecasts]
     if output is not None:
         output_folder(output)
-    result = verify_files(given, truth, train, variable, notice=say)
+    result = verify_files(files, truth, train, variable, notice=say)
     if output is not None:
         import shlex
         import sys
@@ -54,3 +56,35 @@ def verify(
         print_json(to_json(result.verification))
     else:
         print_scores(result.verification)
+
+
+def print_scores(verification: Verification, metric: str = "rmse") -> None:
+    """Print a table of one metric by lead time for each variable, a row an emulator."""
+    import numpy as np
+
+    from inference.report.score_tables import sentence, table_leads
+    from inference.scores.metrics import METRICS
+    from meshcast.console import counted, print_table, say
+
+    emulators = [emulator for emulator in verification.emulators if metric in emulator.metrics]
+    first = emulators[0]
+    there = np.isfinite(first.mean(metric)) | (first.failed > 0)  # scored, or stopped before; [lead, variable]
+    leads = table_leads(first.lead_steps[there.any(axis=1)], verification.time_step)
+    axis, label = verification.time_step.lead_axis(leads)
+    for column, (variable, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
+        rows = []
+        for emulator in emulators:
+            cells = _cells(emulator, metric, column)
+            rows.append([emulator.label, *(cells.get(lead, "") for lead in leads.tolist())])
+        name = sentence(METRICS[metric].with_unit(unit, variable))
+        title = f"{name}, {counted(first.num_cases, 'case')}, by {label}"
+        print_table(title, ["emulator", *(f"{time:g}" for time in axis)], rows)
+    for reason in verification.left_out:
+        say(reason)
+
+
+def _cells(emulator: ForecastScores, metric: str, column: int) -> dict[int, str]:
+    """Return the score of one variable by lead step as text, or how many cases the guard had stopped."""
+    means, failed = emulator.mean(metric)[:, column], emulator.failed[:, column]
+    texts = [f"{stopped} stopped" if stopped else f"{mean:.3g}" for mean, stopped in zip(means, failed, strict=True)]
+    return dict(zip(emulator.lead_steps.tolist(), texts, strict=True))

@@ -238,8 +238,7 @@ def _loaded(config: CompareConfig, test: Fields, time_step: TimeStep) -> dict[st
 
 
 def _load(label: str, checkpoint: str, test: Fields, time_step: TimeStep) -> TrainedEmulator:
-    path = Path(checkpoint)
-    trained = load_emulator(path / "emulator.safetensors" if path.is_dir() else path)
+    trained = load_emulator(checkpoint)
     _refuse_misfit(label, trained, test, time_step)
     return trained
 

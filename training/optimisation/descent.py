@@ -19,7 +19,7 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class DescentConfig:
-    """How a small network is fitted: AdamW, a linear rise of the learning rate over a tenth of the updates, a cosine.
+    """How a small network is fitted by AdamW: the learning rate rises over a tenth of the updates, a cosine follows.
 
     epochs: passes through the samples. batch_size: samples an update; all of them where None.
     seed: of the order of samples and of what is added to them.
@@ -28,8 +28,6 @@ class DescentConfig:
     epochs: int
     batch_size: int | None = None
     learning_rate: float = 2e-2
-    weight_decay: float = 0.0
-    gradient_clip: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -82,7 +80,7 @@ def descend(
     generator = torch.Generator().manual_seed(config.seed)
     size = min(config.batch_size or len(inputs), len(inputs))
     updates = config.epochs * -(-len(inputs) // size)
-    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda update: warm_up_cosine(update, max(updates // 10, 1), updates)
     )
@@ -97,7 +95,7 @@ def descend(
             value = loss(network(given), targets[batch])
             optimiser.zero_grad()
             value.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), config.gradient_clip)
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimiser.step()
             schedule.step()
             total += float(value.detach()) * len(batch) / len(inputs)

@@ -7,6 +7,7 @@ import xarray as xr
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.files import read_files
 from emulator.data.initial import initial_conditions
+from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_seconds
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
@@ -85,9 +86,9 @@ def test_members_stay_members_and_trajectories_become_cases(write_store, tmp_pat
     values = write_store("r.zarr", **where, **ring_attributes)
     task = Task((Variable("v", "prognostic", "K"),), TimeStep(1, "second", 0.1, "s"))
     start = 946684800 // 1  # the store's nominal seconds begin at its first date
-    part = initial_conditions(str(tmp_path / "r.zarr"), task, ring(40, 3.0), "latest", trajectories=slice(1, None))
-    assert part.state.values.shape == (2, 1, 1, 40, 1) and part.trajectory.tolist() == [1, 2]
-    assert np.array_equal(part.state.now[:, 0, :, 0], values[-1, 1, 1:]) and part.state.valid_time[0] == start + 11
+    two = initial_conditions(open_fields(str(tmp_path / "r.zarr"), slice(1, None)), task, ring(40, 3.0), "latest")
+    assert two.state.values.shape == (2, 1, 1, 40, 1) and two.trajectory.tolist() == [1, 2]
+    assert np.array_equal(two.state.now[:, 0, :, 0], values[-1, 1, 1:]) and two.state.valid_time[0] == start + 11
     write_store("e.zarr", **where, **{**ring_attributes, "ensemble_axis": "member"})
     whole = initial_conditions(str(tmp_path / "e.zarr"), task, ring(40, 3.0), "latest")
     assert whole.state.values.shape == (1, 3, 1, 40, 1) and whole.trajectory.tolist() == [-1]
