@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 
-class Domain(StrEnum):
-    """What the demonstration runs on."""
-
-    sphere = "sphere"
-    ring = "ring"
-
-
 def demo(
-    domain: Annotated[Domain, typer.Argument(help="What to run on.")] = Domain.sphere,
+    domain: Annotated[Literal["sphere", "ring"], typer.Argument(help="What to run on.")] = "sphere",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything it makes.")] = Path("runs"),
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of the training; fewer for a quick look.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
@@ -34,7 +26,7 @@ def demo(
     from meshcast.shipped import shipped_configs
     from training.runs.demonstration import run_demonstration
 
-    result = run_demonstration(domain.value, output, updates, shipped_configs(), say, progress)
+    result = run_demonstration(domain, output, updates, shipped_configs(), say, progress)
     if as_json:
         print_json(result.as_dict())
     else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,13 +12,6 @@ if TYPE_CHECKING:
     from emulator.forcings import ForcingWindows
 
 STOPPED = 3  # exit code where the guard stopped a case
-
-
-class Regridding(StrEnum):
-    """How to remap: see `graphs.interpolation`."""
-
-    bilinear = "bilinear"
-    conservative = "conservative"
 
 
 def forecast(
@@ -42,7 +34,8 @@ def forecast(
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable of the file.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     regrid: Annotated[
-        Regridding | None, typer.Option(help="Remap initial conditions that lie on other nodes than the emulator's.")
+        Literal["bilinear", "conservative"] | None,
+        typer.Option(help="Remap initial conditions that lie on other nodes than the emulator's."),
     ] = None,
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
@@ -81,8 +74,7 @@ def forecast(
         rows = slice(begin, end)
     names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
     fields = open_fields(initial if len(initial) > 1 else initial[0], rows, rename=names, units=given)
-    method, valid = regrid.value if regrid else None, trained.valid_by_name()
-    conditions = initial_conditions(fields, task, mesh, init_times, names, given, valid, method)
+    conditions = initial_conditions(fields, task, mesh, init_times, names, given, trained.valid_by_name(), regrid)
     for notice in conditions.notices:
         say(notice)
     forcings: ForcingWindows = future_forcings(trained, forcing or [], initial)
