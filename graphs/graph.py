@@ -70,12 +70,10 @@ class Graph:
 
     @property
     def senders(self) -> Tensor:
-        """Return the senders [edge], int64."""
         return self.edge_index[0]
 
     @property
     def receivers(self) -> Tensor:
-        """Return the receivers [edge], int64, never decreasing."""
         return self.edge_index[1]
 
     @property

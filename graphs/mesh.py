@@ -73,15 +73,16 @@ class Mesh:
             raise MeshcastError(f"Mesh areas must be positive and sum to one, but sum to {self.areas.sum():.6g}.")
         if int(np.prod(self.shape)) != self.num_nodes:
             raise MeshcastError(f"A mesh of shape {self.shape} cannot have {self.num_nodes} nodes.")
-        if self.boundary is not None and (self.boundary.shape != (self.num_nodes,) or self.boundary.dtype != bool):
+        if self.boundary is None:
+            return
+        if self.boundary.shape != (self.num_nodes,) or self.boundary.dtype != bool:
             raise MeshcastError(
                 f"A mesh's boundary must be [{self.num_nodes}] of true and false, but is "
                 f"{list(self.boundary.shape)} of {self.boundary.dtype}."
             )
-        if self.boundary is not None and not 0 < self.boundary.sum() < self.num_nodes:
-            raise MeshcastError(
-                f"{int(self.boundary.sum())} of {self.num_nodes} nodes are boundary; some must be, and some not."
-            )
+        given = int(self.boundary.sum())
+        if not 0 < given < self.num_nodes:
+            raise MeshcastError(f"{given} of {self.num_nodes} nodes are boundary; some must be, and some not.")
 
     @property
     def num_nodes(self) -> int:
@@ -115,9 +116,8 @@ class Mesh:
 
     def same_nodes(self, other: Mesh, tolerance: float = 1e-4) -> bool:
         """Return whether both meshes have the same nodes in the same order, to `tolerance` [radians]."""
-        if self.positions.shape != other.positions.shape:
-            return False
-        return bool(np.all(np.linalg.norm(self.positions - other.positions, axis=1) < tolerance))
+        a, b = self.positions, other.positions
+        return a.shape == b.shape and bool(np.all(np.linalg.norm(a - b, axis=1) < tolerance))
 
     def place(self, node: int) -> str:
         """Return a node's number and where it lies, for messages."""

@@ -64,7 +64,7 @@ def boundary_forcings(
         key = (row, int(needed[0]), int(needed[-1])) if len(needed) else (row,)
         key = (*key, case) if from_start else key
         if key not in known_series:
-            values = read(row, needed)
+            values = read(row, needed) if len(needed) else now[:0]
             whole = np.isfinite(values).all(axis=(1, 2)) | ~np.isfinite(now[case]).all()
             known, values = times[needed][whole], values[whole]
             if from_start:  # a forecast file begins one step after its start, which is ours too
@@ -144,13 +144,12 @@ def _reader(source: _Source, task: Task, mesh: Mesh, notices: list[str]) -> Call
     place = _placement(source, task, mesh, notices)
 
     def read(row: int, times: Index) -> Values:
-        pieces = [np.empty((0, np.count_nonzero(mesh.boundary), len(columns)), dtype=np.float32)]
-        for some in np.array_split(times, max(1, -(-len(times) // TIMES_AT_ONCE))):
-            if len(some):
-                values = source.read(row, some, columns)
-                for column, convert in enumerate(conversions):
-                    values[..., column] = convert(values[..., column])
-                pieces.append(place(values).astype(np.float32))
+        pieces = []
+        for some in np.array_split(times, -(-len(times) // TIMES_AT_ONCE)):
+            values = source.read(row, some, columns)
+            for column, convert in enumerate(conversions):
+                values[..., column] = convert(values[..., column])
+            pieces.append(place(values).astype(np.float32))
         return np.concatenate(pieces)
 
     return read

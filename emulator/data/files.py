@@ -48,18 +48,15 @@ def read_files(
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     rename, units = dict(rename or {}), dict(units or {})
-    series = [one for path in paths for one in read_series(Path(path), rename, units)]
+    series: list[Series] = []
+    for path in map(Path, paths):
+        read = format_of(path).read_series or file_format(path).read_series
+        if read is None:
+            raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
+        series += read(path, rename, units)
     _refuse_unused(rename, series, "rename")
     _refuse_unused(units, series, "units")
     return merge(series)
-
-
-def read_series(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Return every variable of one file."""
-    read = format_of(path).read_series or file_format(path).read_series
-    if read is None:
-        raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
-    return read(path, rename, units)
 
 
 def fields_of_files(

@@ -14,7 +14,9 @@ from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 def gaussian_latitudes(num_latitudes: int) -> tuple[Array, Array]:
     """Return Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
     if num_latitudes < 2:
-        raise MeshcastError(f"A Gaussian grid needs at least 1 latitude on either side, not {num_latitudes / 2:g}.")
+        raise MeshcastError(
+            f"A Gaussian grid has at least 1 latitude between pole and equator, not {num_latitudes / 2:g}."
+        )
     nodes, weights = np.polynomial.legendre.leggauss(num_latitudes)
     return np.degrees(np.arcsin(nodes)), weights / 2.0
 
