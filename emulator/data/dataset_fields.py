@@ -117,8 +117,7 @@ class DatasetFields(Fields):
             step = TimeStep.parse(calendar_step)
         else:
             return TimeStep(seconds)
-        ratio = max(1, round(seconds / self.stores[0].frequency.total_seconds()))
-        return step.times(ratio)
+        return step.times(max(1, round(seconds / self.stores[0].frequency.total_seconds())))
 
 
 def _travels(name: str, value: Any) -> bool:

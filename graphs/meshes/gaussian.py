@@ -15,7 +15,7 @@ def gaussian_latitudes(num_latitudes: int) -> tuple[Array, Array]:
     """Return Gaussian latitudes [degrees], south to north, and their weights, which sum to one."""
     if num_latitudes < 2:
         raise MeshcastError(
-            f"A Gaussian grid has at least 1 latitude between pole and equator, not {num_latitudes / 2:g}."
+            f"A Gaussian grid has at least 1 latitude between pole and equator, not {num_latitudes // 2}."
         )
     nodes, weights = np.polynomial.legendre.leggauss(num_latitudes)
     return np.degrees(np.arcsin(nodes)), weights / 2.0

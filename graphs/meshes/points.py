@@ -17,11 +17,7 @@ SAME_PLACE = 1e-7  # [radians], 0.6 m on Earth: below the resolution of float32 
 
 
 def mesh_at(
-    latitudes: Array,
-    longitudes: Array,
-    kind: str | None = None,
-    size: float = EARTH_RADIUS,
-    areas: ArrayLike | None = None,
+    latitudes: Array, longitudes: Array, kind: str | None = None, size: float = EARTH_RADIUS, areas: Array | None = None
 ) -> Mesh:
     """Return the mesh with nodes at these places [node, degrees], to float32: a ring, a grid, an icosphere or points.
 
@@ -64,12 +60,20 @@ def points(
     _refuse_duplicates(positions, latitude, longitude)
     if whole_sphere is None:
         whole_sphere = _covers_sphere(positions)
-    if areas is None:
-        share = _sphere_areas(positions) if whole_sphere else _local_areas(positions)
-    else:
+    if areas is not None:
         share = np.asarray(areas, dtype=np.float64).ravel()
         if share.shape != latitude.shape or not (np.all(np.isfinite(share)) and np.all(share > 0)):
             raise MeshcastError(f"areas must be {latitude.size} positive numbers, one a node.")
+    elif whole_sphere:
+        try:
+            share = voronoi_areas(positions, delaunay(positions))
+        except (QhullError, ValueError) as error:
+            raise MeshcastError(
+                f"The cells of {latitude.size} nodes on the whole sphere cannot be found: fewer than four nodes, or "
+                "all in one plane. Set whole_sphere to false, or give their areas."
+            ) from error
+    else:
+        share = _local_areas(positions)
     domain = Domain("sphere" if whole_sphere else "limited_area", float(radius))
     return Mesh(positions, share / share.sum(), (latitude.size,), domain)
 
@@ -110,16 +114,6 @@ def _covers_sphere(positions: Array) -> bool:
     # Each facet is an empty cap, its angular radius the arccos of its plane's distance from the centre.
     caps = np.arccos(np.clip(-hull.equations[:, 3], -1.0, 1.0))
     return bool(caps.max() < np.pi / 2 and caps.max() < 8.0 * np.median(caps))
-
-
-def _sphere_areas(positions: Array) -> Array:
-    try:
-        return voronoi_areas(positions, delaunay(positions))
-    except (QhullError, ValueError) as error:
-        raise MeshcastError(
-            f"The cells of {len(positions)} nodes on the whole sphere cannot be found: fewer than four nodes, or all "
-            "in one plane. Set whole_sphere to false, or give their areas."
-        ) from error
 
 
 def _local_areas(positions: Array) -> Array:
