@@ -44,7 +44,7 @@ def read_files(
     each thing that was converted, moved or assumed; title, licence and attribution. A variable without time is repeated
     at every time.
 
-    Raises MeshcastError where a file is missing, damaged or neither format, and where the parts do not fit together.
+    Raises MeshcastError where a file is missing, damaged or neither format, and where several do not fit together.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     rename, units = dict(rename or {}), dict(units or {})

@@ -81,8 +81,8 @@ def resolve(config: Any) -> Any:
 def dump(config: Any, path: str | Path) -> None:
     """Write the complete configuration as YAML that `load` reads back to an equal one; whole or not at all."""
     text = yaml.dump(resolve(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    with atomic_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def one_line(value: Any) -> str:

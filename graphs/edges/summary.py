@@ -32,17 +32,15 @@ def describe(graphs: ModelGraphs, mesh: Mesh) -> str:
     scale, unit = (1.0, "") if content["length_unit"] == "1" else (1e-3, " km")
     for name, about in content["graphs"].items():
         degree, length = about["in_degree"], about["length"]
-        ends = f"{about['num_senders']:,} senders to {about['num_receivers']:,} receivers"
-        lines.append(f"{name}: {about['num_edges']:,} edges, {ends}")
-        lines.append(
-            f"  edges a receiver {degree['min']} to {degree['max']}, mean {degree['mean']:.2f}; "
-            f"receivers without any {about['unreached']}"
-        )
-        lines.append(
-            f"  length {length['min'] * scale:.4g} to {length['max'] * scale:.4g}{unit}, "
-            f"mean {length['mean'] * scale:.4g}{unit}; relative positions {about['relative_positions']:,}"
-        )
-        lines.append(f"  features {', '.join(about['features'])}; memory {about['bytes'] / 2**20:.2f} MiB")
+        lines += [
+            f"{name}: {about['num_edges']:,} edges, {about['num_senders']:,} senders to "
+            f"{about['num_receivers']:,} receivers",
+            f"  edges a receiver {degree['min']} to {degree['max']}, mean {degree['mean']:.2f}; receivers without any "
+            f"{about['unreached']}",
+            f"  length {length['min'] * scale:.4g} to {length['max'] * scale:.4g}{unit}, mean "
+            f"{length['mean'] * scale:.4g}{unit}; relative positions {about['relative_positions']:,}",
+            f"  features {', '.join(about['features'])}; memory {about['bytes'] / 2**20:.2f} MiB",
+        ]
     return "\n".join(lines)
 
 

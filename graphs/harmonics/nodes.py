@@ -62,15 +62,15 @@ class Evaluation:
         index = torch.as_tensor(np.flatnonzero(Degrees(truncation).kept), device=real.device)
         kept = real.flatten(0, 1).index_select(0, index)
         columns = torch.cat([kept[..., 0], kept[..., 1]])  # [coefficient * 2, column]
-        parts = [torch.from_numpy(basis).to(columns) @ columns for basis in self._basis(truncation)]
-        return torch.cat(parts).T.reshape(*coefficients.shape[2:], self.mesh.num_nodes)
+        values = [torch.from_numpy(basis).to(columns) @ columns for basis in self._basis(truncation)]
+        return torch.cat(values).T.reshape(*coefficients.shape[2:], self.mesh.num_nodes)
 
     def _basis(self, truncation: int) -> Iterable[Array]:
         if truncation in self._kept_basis:
             return self._kept_basis[truncation]
         firsts = range(0, self.mesh.num_nodes, self.CHUNK)
-        parts = (real_basis(self._off_the_poles[first : first + self.CHUNK], truncation) for first in firsts)
-        return self._kept_basis.setdefault(truncation, list(parts)) if self.cached else parts
+        chunks = (real_basis(self._off_the_poles[first : first + self.CHUNK], truncation) for first in firsts)
+        return self._kept_basis.setdefault(truncation, list(chunks)) if self.cached else chunks
 
 
 class NodeProjection:

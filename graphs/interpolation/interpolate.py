@@ -78,7 +78,7 @@ def _on_grid(source: Mesh, target: Mesh) -> csr_array:
         entries = [(node, sender, weight * (1.0 - towards)) for node, sender, weight in entries]
         senders = (rows[end][:, None] * columns + np.arange(columns)).ravel()
         entries.append((np.repeat(polar, columns), senders, np.repeat(towards[polar] / columns, columns)))
-    row, column, weight = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    row, column, weight = (np.concatenate(arrays) for arrays in zip(*entries, strict=True))
     return weights.rows_to_one(sparse(row, column, weight, source, target))
 
 

@@ -91,17 +91,8 @@ class RingGrid:
     length: float = 1.0
 
 
-GridConfig = Annotated[
-    LatLonGrid
-    | GaussianGrid
-    | OctahedralGrid
-    | ReducedGaussianGrid
-    | HealpixGrid
-    | IconGrid
-    | IcosphereMesh
-    | RingGrid,
-    ByKind,
-]
+GaussianGrids = GaussianGrid | OctahedralGrid | ReducedGaussianGrid
+GridConfig = Annotated[LatLonGrid | GaussianGrids | HealpixGrid | IconGrid | IcosphereMesh | RingGrid, ByKind]
 
 
 def build_grid(config: GridConfig) -> Mesh:
