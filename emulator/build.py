@@ -144,16 +144,13 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     emulator = trained.emulator
     weights = emulator.state_dict() if isinstance(emulator, nn.Module) else emulator.arrays()  # type: ignore[attr-defined]
     mesh_arrays, mesh_metadata = pack(emulator.mesh, graphs_of(emulator))
-    arrays = {f"emulator.{name}": torch.as_tensor(value) for name, value in weights.items()}
-    arrays |= mesh_arrays
-    arrays |= {name: torch.as_tensor(value) for name, value in trained.statistics.arrays().items()}
+    arrays = {f"emulator.{name}": value for name, value in weights.items()} | mesh_arrays | trained.statistics.arrays()
     if trained.valid is not None:
-        arrays["valid"] = torch.as_tensor(trained.valid)
-    config = getattr(emulator, "config", trained.config)
+        arrays["valid"] = trained.valid
     metadata = {
         **trained.metadata,
         "name": trained.name,
-        "emulator": resolve(config),
+        "emulator": resolve(getattr(emulator, "config", trained.config)),
         "task": _task_to_plain(emulator.task),
         "mesh": mesh_metadata,
         "statistics": list(trained.statistics.names),
@@ -212,12 +209,9 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
 
 
 def _task_from_plain(plain: Mapping[str, Any]) -> Task:
-    variables = []
-    for item in plain["variables"]:
-        bounds = tuple(item["bounds"]) if item["bounds"] else None
-        variables.append(Variable(**{**item, "bounds": bounds}))
+    variables = [{**item, "bounds": tuple(item["bounds"]) if item["bounds"] else None} for item in plain["variables"]]
     time_step, boundary = time_step_from_json(plain["time_step"]), plain.get("boundary", False)
-    return Task(tuple(variables), time_step, plain["history"], boundary=boundary)
+    return Task(tuple(Variable(**item) for item in variables), time_step, plain["history"], boundary=boundary)
 
 
 def package_versions() -> dict[str, str]:

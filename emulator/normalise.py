@@ -107,16 +107,14 @@ class Statistics:
         index = [self.names.index(name) for name in names]
         return Statistics(tuple(names), *(getattr(self, name)[index] for name in ARRAYS))
 
-    def arrays(self, prefix: str = "statistics.") -> dict[str, NDArray[np.float64]]:
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return what a checkpoint stores; the names go into its metadata."""
-        return {prefix + name: getattr(self, name) for name in ARRAYS}
+        return {f"statistics.{name}": getattr(self, name) for name in ARRAYS}
 
     @classmethod
-    def from_arrays(
-        cls, names: Sequence[str], arrays: Mapping[str, Tensor | NDArray[np.float64]], prefix: str = "statistics."
-    ) -> Statistics:
+    def from_arrays(cls, names: Sequence[str], arrays: Mapping[str, Tensor | NDArray[np.float64]]) -> Statistics:
         """Return the statistics that a checkpoint stored."""
-        return cls(tuple(names), *(np.asarray(arrays[prefix + name], dtype=np.float64) for name in ARRAYS))
+        return cls(tuple(names), *(np.asarray(arrays[f"statistics.{name}"], dtype=np.float64) for name in ARRAYS))
 
 
 ARRAYS = tuple(item.name for item in dataclass_fields(Statistics) if item.name != "names")

@@ -52,5 +52,4 @@ class GraphConvolution(nn.Linear):
             self.weight.div_((edges_each + 1) ** 0.5)
 
     def forward(self, graph: Graph, latent: Tensor) -> Tensor:  # type: ignore[override]
-        """Return [batch, node, width] to the same."""
         return nn.functional.silu(super().forward(latent + sum_by_receiver(at_senders(latent, graph), graph)))

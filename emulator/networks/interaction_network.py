@@ -69,7 +69,6 @@ class Interaction(nn.Module):
             self.last.weight.div_(edges_each**0.5)
 
     def forward(self, graph: Graph, latent: Tensor) -> Tensor:
-        """Return [batch, node, width] to the same."""
         width = latent.shape[-1]
         receiver, sender, known = self.first.weight.split([width, width, graph.edge_features.shape[1]], dim=1)
         edges = at_receivers(nn.functional.linear(latent, receiver, self.first.bias), graph)

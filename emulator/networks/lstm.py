@@ -63,7 +63,7 @@ class LSTM(nn.Module):
         zeroed(self.decoder)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """Return from [sample, output] [sample, time, input]."""
+        """Return [sample, output] from [sample, time, input]."""
         return self.decoder(self.lstm(sequence)[0][:, -1])
 
 

@@ -59,7 +59,7 @@ class Edges:
 
     @classmethod
     def of(cls, mesh: Mesh) -> Edges:
-        """Return of a ring, or of a grid of latitudes and longitudes, global or limited."""
+        """Return those of a ring, or of a grid of latitudes and longitudes, global or limited."""
         if mesh.domain.kind == "ring":
             return cls(wraps=True, first="none", last="none")
         if not mesh.domain.periodic:
@@ -75,11 +75,11 @@ class Edges:
         return self.first != "none"
 
     def halved(self, rows: int) -> Edges:
-        """Return of every second row, from the first on, out of `rows`: the last pole may fall between rows."""
+        """Return those of every second row, from the first on, out of `rows`: the last pole may fall between rows."""
         return self if rows % 2 or self.last != "pole" else replace(self, last="cap")
 
     def pad(self, values: Tensor, reach: int) -> Tensor:
-        """Return [batch, channel, row + 2 · reach, column + 2 · reach] of a ring its one row."""
+        """Return [batch, channel, row + 2 · reach, column + 2 · reach]; a ring keeps its one row."""
         rows, columns = values.shape[2:]
         least = max(reach + (edge == "pole") if edge in ("cap", "pole") else 1 for edge in (self.first, self.last))
         if least > rows or (self.wraps and reach > columns):
@@ -144,7 +144,7 @@ class PaddedUpsampling(nn.Module):
         self.convolution = nn.ConvTranspose2d(num_inputs, num_outputs, _both(edges, 3), stride=_both(edges, 2))
 
     def forward(self, values: Tensor, rows: int, columns: int) -> Tensor:
-        """Return of [batch, channel, row, column] that many; node i of the input is node 2 i of the output."""
+        """Return [batch, channel, rows, columns]; node i of the input is node 2 i of the output."""
         wide = self.convolution(self.edges.pad(values, 1))
         first = 3 if self.edges.has_rows else 0  # what the padding adds at twice the resolution, and the kernel's arm
         return wide[:, :, first : first + rows, 3 : 3 + columns]

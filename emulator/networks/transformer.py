@@ -110,11 +110,11 @@ class BlockReader(nn.Module):
         self.decoder = mlp([width, num_slots * layout.num_outputs], zero_last=True)
 
     def read(self, members: Tensor) -> Tensor:
-        """Return from [batch, time, patch, width] [batch, time, patch, slot, channel]."""
+        """Return [batch, time, patch, width] from [batch, time, patch, slot, channel]."""
         return self.embedding(members.flatten(-2))
 
     def write(self, tokens: Tensor, members: Tensor) -> Tensor:
-        """Return from [batch, patch, slot, output] [batch, patch, width]."""
+        """Return [batch, patch, slot, output] from [batch, patch, width]."""
         return self.decoder(tokens).unflatten(-1, self.shape)
 
 
@@ -130,11 +130,11 @@ class ClusterReader(nn.Module):
         self.decoder = mlp([width + layout.num_each + 3, width, layout.num_outputs], zero_last=True)
 
     def read(self, members: Tensor) -> Tensor:
-        """Return from [batch, time, patch, width] [batch, time, patch, slot, channel]."""
+        """Return [batch, time, patch, width] from [batch, time, patch, slot, channel]."""
         return (self.embedding(self._placed(members)) * self.shares.to(members.dtype)).sum(-2)
 
     def write(self, tokens: Tensor, members: Tensor) -> Tensor:
-        """Return from [batch, patch, slot, output] [batch, patch, width] and the members' own values."""
+        """Return [batch, patch, slot, output] from [batch, patch, width] and the values of the members."""
         around = tokens.unsqueeze(-2).expand(*members.shape[:-1], -1)
         return self.decoder(torch.cat([around, self._placed(members)], dim=-1))
 
@@ -154,7 +154,6 @@ class Block(nn.Module):
         self.network = mlp([width, EXPANSION * width, width])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Return [batch, time, patch, width] to the same."""
         if self.time is not None:
             tokens = tokens + self.time(tokens.transpose(1, 2)).transpose(1, 2)
         tokens = tokens + self.space(tokens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -21,26 +20,17 @@ CONTOUR_POINTS = 64  # on a circle of radius one the rule converges like 1/n!, s
 Tendency = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
 class Etdrk2:
     """Two-stage scheme of second order for u' = L u + N(u), L diagonal; Cox & Matthews (2002), eq. 22.
 
-    propagator: e^z, z = L dt. phi_1: dt (e^z - 1) / z. phi_2: dt (e^z - 1 - z) / z^2. All [mode], complex128.
-    DOI of the paper: 10.1006/jcph.2002.6995.
+    linear: [mode] complex128 eigenvalues of L. propagator: e^z, z = L dt. phi_1: dt (e^z - 1) / z.
+    phi_2: dt (e^z - 1 - z) / z^2. DOI of the paper: 10.1006/jcph.2002.6995.
     """
 
-    propagator: Tensor
-    phi_1: Tensor
-    phi_2: Tensor
-
-    @classmethod
-    def build(cls, linear: Tensor, dt: float) -> Etdrk2:
-        """Return the scheme. linear: [mode] complex128 eigenvalues of L."""
-        return cls(
-            propagator=torch.exp(linear * dt),
-            phi_1=dt * contour_mean(lambda z: (torch.exp(z) - 1) / z, linear * dt),
-            phi_2=dt * contour_mean(lambda z: (torch.exp(z) - 1 - z) / z**2, linear * dt),
-        )
+    def __init__(self, linear: Tensor, dt: float) -> None:
+        self.propagator = torch.exp(linear * dt)
+        self.phi_1 = dt * contour_mean(lambda z: (torch.exp(z) - 1) / z, linear * dt)
+        self.phi_2 = dt * contour_mean(lambda z: (torch.exp(z) - 1 - z) / z**2, linear * dt)
 
     def step(self, u: Tensor, nonlinear: Tendency) -> Tensor:
         """Return u one dt later. u: [..., mode]."""
@@ -49,7 +39,6 @@ class Etdrk2:
         return a + self.phi_2 * (nonlinear(a) - n_u)
 
 
-@dataclass(frozen=True, eq=False)
 class Etdrk4:
     """Four-stage scheme of fourth order for u' = L u + N(u), L diagonal; Cox & Matthews (2002), eq. 26 to 29.
 
@@ -58,24 +47,13 @@ class Etdrk4:
     (DOI 10.1137/S1064827502410633). All [mode], complex128: for a dispersive L their imaginary parts carry the order.
     """
 
-    propagator: Tensor
-    half_propagator: Tensor
-    half: Tensor
-    first: Tensor
-    middle: Tensor
-    last: Tensor
-
-    @classmethod
-    def build(cls, linear: Tensor, dt: float) -> Etdrk4:
+    def __init__(self, linear: Tensor, dt: float) -> None:
         z, exp = linear * dt, torch.exp
-        return cls(
-            propagator=exp(z),
-            half_propagator=exp(z / 2),
-            half=dt * contour_mean(lambda z: (exp(z / 2) - 1) / z, z),
-            first=dt * contour_mean(lambda z: (-4 - z + exp(z) * (4 - 3 * z + z**2)) / z**3, z),
-            middle=dt * contour_mean(lambda z: 2 * (2 + z + exp(z) * (-2 + z)) / z**3, z),
-            last=dt * contour_mean(lambda z: (-4 - 3 * z - z**2 + exp(z) * (4 - z)) / z**3, z),
-        )
+        self.propagator, self.half_propagator = exp(z), exp(z / 2)
+        self.half = dt * contour_mean(lambda z: (exp(z / 2) - 1) / z, z)
+        self.first = dt * contour_mean(lambda z: (-4 - z + exp(z) * (4 - 3 * z + z**2)) / z**3, z)
+        self.middle = dt * contour_mean(lambda z: 2 * (2 + z + exp(z) * (-2 + z)) / z**3, z)
+        self.last = dt * contour_mean(lambda z: (-4 - 3 * z - z**2 + exp(z) * (4 - z)) / z**3, z)
 
     def step(self, u: Tensor, nonlinear: Tendency) -> Tensor:
         """Return u one dt later. u: [..., mode]."""
@@ -128,7 +106,7 @@ class RingSolver:
         self.spectral = SpectralRing(
             ring_equation(equation, mesh.num_nodes, mesh.domain.size, time_step), mesh.num_nodes, mesh.domain.size
         )
-        self.scheme = SCHEMES[order].build(self.spectral.linear, time_step / substeps)
+        self.scheme = SCHEMES[order](self.spectral.linear, time_step / substeps)
 
     def step(
         self, state: State, forcing: Tensor | None = None, generator: torch.Generator | None = None

@@ -141,7 +141,7 @@ def sphere_arrays(
     Raises MeshcastError where the solution is no longer finite.
     """
     solver, mesh = solver or sphere_solver(config), sphere_mesh(config.mesh)
-    equation, sampler = solver.equation(), _Sampler(solver, mesh)
+    equation, sampler = solver.equation(), _sampler(solver, mesh)
     starts = sphere_states(config.initial_states, equation, config.num_trajectories, config.seed)
     shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
     frames = np.empty(shape, np.float32)
@@ -180,20 +180,16 @@ def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater
     return (torch.stack(bells, dim=-1) if bells else none).expand(count, -1, -1)
 
 
-class _Sampler:
-    """All written variables [row, node, variable] at the nodes of a mesh."""
+def _sampler(solver: SphereSolver, mesh: Mesh) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return what gives all written variables [row, node, variable] of a spectral state and tracers on a mesh."""
+    equation, nodes = solver.equation(), Evaluation(mesh, solver.config.truncation)
+    transport = TracerTransport(equation.transform, solver.config.radius)
+    shape = equation.transform.num_latitudes, equation.transform.num_longitudes
+    ground = [] if equation.ground is None else [nodes.field(equation.ground)[..., None] / solver.config.gravity]
 
-    def __init__(self, solver: SphereSolver, mesh: Mesh) -> None:
-        self.equation, self.mesh = solver.equation(), mesh
-        self.nodes = Evaluation(mesh, solver.config.truncation)
-        self.transport = TracerTransport(self.equation.transform, solver.config.radius)
-        self.ground: torch.Tensor | None = None
-        if self.equation.ground is not None:
-            self.ground = self.nodes.field(self.equation.ground)[..., None] / solver.config.gravity  # [1, node, 1]
+    def sample(spectral: torch.Tensor, tracers: torch.Tensor) -> torch.Tensor:
+        flow = sampled(spectral, nodes, equation)
+        fields = [transport.sampled(q.unflatten(1, shape), mesh)[..., None] for q in tracers.unbind(-1)]
+        return torch.cat([flow, *fields, *(height.expand(len(flow), -1, -1) for height in ground)], dim=-1)
 
-    def __call__(self, spectral: torch.Tensor, tracers: torch.Tensor) -> torch.Tensor:
-        flow = sampled(spectral, self.nodes, self.equation)
-        shape = (self.equation.transform.num_latitudes, self.equation.transform.num_longitudes)
-        fields = [self.transport.sampled(q.unflatten(1, shape), self.mesh)[..., None] for q in tracers.unbind(-1)]
-        ground = [] if self.ground is None else [self.ground.expand(len(flow), -1, -1)]
-        return torch.cat([flow, *fields, *ground], dim=-1)
+    return sample

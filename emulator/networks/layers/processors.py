@@ -38,7 +38,7 @@ class PositionKernelLayer(nn.Module):
         self.out = nn.Linear(hidden_size, latent_size)
 
     def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
-        """Return table: [receiver, position] sender of each relative position, `num_senders` where there is none."""
+        """Return [batch, receiver, latent]. table: [receiver, position] senders, `num_senders` where there is none."""
         received = zeros_beyond(senders).index_select(-2, table.reshape(-1))
         received = received.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
         return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(received)))
