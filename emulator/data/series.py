@@ -86,17 +86,12 @@ def settled_grid(latitudes: NDArray[np.floating], longitudes: NDArray[np.floatin
     north: Array = np.asarray(latitudes, np.float64).ravel()
     east: Array = np.asarray(longitudes, np.float64).ravel() % 360.0
     east = np.where(east > 360.0 - 1e-6, 0.0, east)
-    shape = _file_shape(north, east)
-    if len(shape) == 1:
-        return Grid(north, east, shape), None
-    cells = np.arange(len(north)).reshape(shape)
-    if north[0] < north[-1]:
+    cells = _rows_and_columns(north, east)
+    if cells is None:
+        return Grid(north, east, (len(north),)), None
+    if north[cells[0, 0]] < north[cells[-1, 0]]:
         cells = cells[::-1]
     columns = east[cells[0]]
-    if len(columns) > 2 and abs(columns[0] - columns[-1]) < 1e-6:
-        cells, columns = cells[:, :-1], columns[:-1]
-    if len(columns) > 1 and np.all((np.diff(columns) % 360.0) > 180.0):  # westward
-        cells, columns = cells[:, ::-1], columns[::-1]
     steps = np.diff(columns) % 360.0
     if len(columns) > 2 and 360.0 - steps.sum() < 1.01 * steps.max():
         cells = np.roll(cells, -int(np.argmin(columns)), axis=1)
@@ -105,21 +100,18 @@ def settled_grid(latitudes: NDArray[np.floating], longitudes: NDArray[np.floatin
     return Grid(north[order], east[order], (cells.shape[0], cells.shape[1])), order if moved else None
 
 
-def _file_shape(latitudes: Array, longitudes: Array) -> tuple[int, ...]:
-    """Return (latitude, longitude) where the cells are a grid by rows, closed twice or westward too; else (cell,)."""
+def _rows_and_columns(latitudes: Array, longitudes: Array) -> Index | None:
+    """Return the cells [row, column] of a grid stored by rows, eastward, without a last column that is the first."""
     changes = np.flatnonzero(np.abs(np.diff(latitudes)) > 1e-6)
     columns = int(changes[0]) + 1 if len(changes) else len(latitudes)
     if columns < 2 or columns == len(latitudes) or len(latitudes) % columns:
-        return (len(latitudes),)
-    table = np.arange(len(latitudes)).reshape((-1, columns))
+        return None
+    cells = np.arange(len(latitudes)).reshape(-1, columns)
     if abs(longitudes[0] - longitudes[columns - 1]) < 1e-6:
-        table = table[:, :-1]
-    if np.all(np.diff(longitudes[table[0]]) % 360.0 > 180.0):
-        table = table[:, ::-1]
-    cells = table.ravel()
-    if grid_axes(latitudes[cells], longitudes[cells]) is None:
-        return (len(latitudes),)
-    return (len(latitudes) // columns, columns)
+        cells = cells[:, :-1]
+    if np.all(np.diff(longitudes[cells[0]]) % 360.0 > 180.0):
+        cells = cells[:, ::-1]
+    return None if grid_axes(latitudes[cells], longitudes[cells]) is None else cells
 
 
 def gregorian(dates: Sequence[Any]) -> NDArray[np.int64]:

@@ -104,10 +104,8 @@ def parse_init_times(text: str, fields: Fields) -> Times:
             step = _parse_step(pieces[2], fields)
             if end < start:
                 raise MeshcastError(f"The initial times {entry.strip()} end before they start. Write START/END/STEP.")
-            moment, before = start, len(times)
-            while moment <= end:
-                times.append(moment)
-                moment = int(step.advance(np.array(start), len(times) - before))
+            moments = step.advance(np.int64(start), np.arange(step.whole_steps(np.int64(start), np.int64(end)) + 1))
+            times += moments[moments <= end].tolist()
         else:
             raise MeshcastError(f"Cannot read the initial times {entry.strip()!r}. {GRAMMAR}")
     return np.unique(np.array(times, dtype=np.int64))
