@@ -75,8 +75,7 @@ def pack(mesh: Mesh, graphs: ModelGraphs | None = None) -> tuple[dict[str, Tenso
         for array in MESH_ARRAYS:
             if (values := getattr(nodes, array)) is not None:
                 arrays[f"graphs.{name}.{array}"] = torch.tensor(values)  # a copy: no two names share memory
-        domain = {"kind": nodes.domain.kind, "size": nodes.domain.size}
-        metadata["meshes"][name] = {**domain, "shape": list(nodes.shape), "levels": list(nodes.levels)}
+        metadata["meshes"][name] = {**vars(nodes.domain), "shape": list(nodes.shape), "levels": list(nodes.levels)}
     for name, graph in (graphs.named() if graphs else {}).items():
         arrays[f"graphs.{name}.edge_index"] = graph.edge_index.cpu().clone().contiguous()
         arrays[f"graphs.{name}.edge_features"] = graph.edge_features.cpu().clone().contiguous()

@@ -48,10 +48,8 @@ def read_other_netcdf_forecast(path: Path) -> Forecast:
             raise MeshcastError(f"{path} holds no variable over {init}, {lead} and {', '.join(cell_dims)}.")
         keep = steps > 0  # the analysis is no forecast
         members = max(values.shape[1] for values, _ in fields.values())
-        stacked = np.stack(
-            [np.broadcast_to(values, (values.shape[0], members, *values.shape[2:])) for values, _ in fields.values()],
-            axis=-1,
-        )[:, :, keep]
+        values = [np.broadcast_to(one, (one.shape[0], members, *one.shape[2:])) for one, _ in fields.values()]
+        stacked = np.stack(values, axis=-1)[:, :, keep]
         if order is not None:
             stacked = stacked[:, :, :, order]
         return Forecast(
