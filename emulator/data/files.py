@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 Values = NDArray[np.float32]
+Texts = Mapping[str, str]  # by a variable's name
 
 
 def read_files(
-    paths: str | Path | Sequence[str | Path],
-    rename: Mapping[str, str] | None = None,
-    units: Mapping[str, str] | None = None,
+    paths: str | Path | Sequence[str | Path], rename: Texts | None = None, units: Texts | None = None
 ) -> xr.Dataset:
     """Return the fields of GRIB and NetCDF files, merged by variable, time and member.
 
@@ -59,9 +58,7 @@ def read_files(
     return merge(series)
 
 
-def fields_of_files(
-    paths: Sequence[str | Path], rename: Mapping[str, str] | None = None, units: Mapping[str, str] | None = None
-) -> ArrayFields:
+def fields_of_files(paths: Sequence[str | Path], rename: Texts, units: Texts) -> ArrayFields:
     """Return the fields of GRIB and NetCDF files; see `read_files`."""
     read = read_files(paths, rename, units)
     names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, paths))
@@ -249,7 +246,7 @@ def _common_numbers(numbers: Mapping[str, Index], notices: list[str]) -> Index:
     return most
 
 
-def _refuse_unused(wanted: Mapping[str, str], series: Sequence[Series], option: str) -> None:
+def _refuse_unused(wanted: Texts, series: Sequence[Series], option: str) -> None:
     known = {one.raw_name for one in series} | {one.name for one in series}
     stems = {name.rsplit("_", 1)[0] for name in known}
     for key, value in wanted.items():
