@@ -104,7 +104,7 @@ def parse_init_times(text: str, fields: Fields) -> Times:
             step = _parse_step(pieces[2], fields)
             if end < start:
                 raise MeshcastError(f"The initial times {entry.strip()} end before they start. Write START/END/STEP.")
-            moments = step.advance(np.int64(start), np.arange(step.whole_steps(np.int64(start), np.int64(end)) + 1))
+            moments = step.advance(np.array(start), np.arange(step.whole_steps(np.int64(start), np.int64(end)) + 1))
             times += moments[moments <= end].tolist()
         else:
             raise MeshcastError(f"Cannot read the initial times {entry.strip()!r}. {GRAMMAR}")
