@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,21 +11,8 @@ from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
 from graphs.errors import MeshcastError
-from inference.pictures.style import (
-    MOST_LINEAR,
-    PANEL,
-    TRUTH,
-    LineStyle,
-    journal,
-    lead_axis,
-    lead_name,
-    legend,
-    new_figure,
-    plain_decades,
-    pretty_unit,
-    styles_of,
-    with_unit,
-)
+from inference.pictures import style
+from inference.pictures.style import PANEL, TRUTH, LineStyle, journal, new_figure, pretty_unit, styles_of
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import Verification
@@ -41,33 +27,27 @@ def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequ
         raise MeshcastError(f"No emulator has the score {metric}.")
     styles, count = styles_of(verification), len(verification.variables)
     with journal():
-        figure, (panels,) = _panels(1, count, PANEL if count > 1 else (5.0, 3.2))
-        for column, (axes, name, unit) in enumerate(
-            zip(panels, verification.variables, verification.units, strict=True)
-        ):
+        figure, (row,) = style.grouped_panels(count, 3, PANEL if count > 1 else (5.0, 3.2))
+        for column, (axes, name) in enumerate(zip(row, verification.variables, strict=True)):
             means = [emulator.mean(metric)[:, column] for emulator in shown]
             for emulator, mean in zip(shown, means, strict=True):
                 if not np.isfinite(mean).any():
                     continue  # such as the correlation of the climatology, which has no anomaly
                 leads, _ = verification.time_step.lead_times(emulator.lead_steps)
-                lower, upper = verification.interval(emulator.label, metric)
-                _curve(axes, leads, mean, emulator.label, styles[emulator.label])
-                _band(axes, leads, lower[:, column], upper[:, column], styles[emulator.label])
-            axes.set_title(name)
-            axes.set_ylabel(METRICS[metric].with_unit(pretty_unit(unit)))
+                bounds = [bound[:, column] for bound in verification.interval(emulator.label, metric)]
+                _curve(axes, leads, mean, emulator.label, styles[emulator.label], bounds)
+            axes.set(title=name, ylabel=METRICS[metric].with_unit(pretty_unit(verification.units[column])))
             _reference_line(axes, metric, means)
-            lead_axis(axes, verification.time_step, shown[0].lead_steps)
-        legend(figure, panels[0])
+            style.lead_axis(axes, verification.time_step, shown[0].lead_steps)
+        style.legend(figure, row[0])
     return figure
 
 
 def skill_curves(verification: Verification, baselines: Sequence[str] | None = None) -> Figure:
-    """Return skill 1 - RMSE / RMSE of each baseline against lead time, with its paired interval.
+    """Return skill 1 - RMSE / RMSE of each baseline, by default all, against lead time, with its paired interval.
 
     One panel a baseline, variables below each other; beside each other where there is one baseline. Above zero the
-    emulator is better. Solvers of the truth's own equation are left out.
-
-    baselines: all by default.
+    emulator is better. Solvers of the truth's equation are left out.
     """
     baselines = verification.baselines if baselines is None else baselines
     if not baselines:
@@ -80,25 +60,25 @@ def skill_curves(verification: Verification, baselines: Sequence[str] | None = N
     groups = [[pair for group in groups for pair in group]] if len(baselines) == 1 else groups
     columns = min(len(groups[0]), 3)
     with journal():
-        figure, grid = _panels(len(groups), len(groups[0]), (5.0, 2.9) if columns == 1 else (2.9, 2.5))
-        for panels, group in zip(grid, groups, strict=True):
-            for axes, (name, baseline) in zip(panels, group, strict=True):
+        figure, grid = style.grouped_panels(len(groups[0]), 3, (5.0, 2.9) if columns == 1 else (2.9, 2.5), len(groups))
+        for row, group in zip(grid, groups, strict=True):
+            for axes, (name, baseline) in zip(row, group, strict=True):
                 column = verification.variables.index(name)
                 for label in shown:
                     skill = verification.skill(label, baseline)
                     leads, _ = verification.time_step.lead_times(skill.lead_steps)
-                    _curve(axes, leads, skill.estimate[:, column], label, styles[label])
-                    _band(axes, leads, skill.lower[:, column], skill.upper[:, column], styles[label])
+                    mean, *bounds = (each[:, column] for each in (skill.estimate, skill.lower, skill.upper))
+                    _curve(axes, leads, mean, label, styles[label], bounds)
                 axes.axhline(0.0, color="black", linewidth=0.8)
                 axes.set_title(f"{name}, against {baseline}")
-                lead_axis(axes, verification.time_step, skill.lead_steps)
-            low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
-            for place, axes in enumerate(panels):
+                style.lead_axis(axes, verification.time_step, skill.lead_steps)
+            low, high = zip(*(axes.get_ylim() for axes in row), strict=True)
+            for place, axes in enumerate(row):
                 axes.set_ylim(max(min(low), -1.0), min(max(*high, 0.1), 1.02))
                 axes.set_ylabel("skill in RMSE" if place % columns == 0 else "")
                 if place + columns < len(group):
                     axes.set_xlabel("")
-        legend(figure, grid[0][0])
+        style.legend(figure, grid[0][0])
     return figure
 
 
@@ -110,11 +90,10 @@ def drift_curves(verification: Verification) -> Figure:
         columns = 2 if verification.about_zero.any() else 1
         figure, panels = new_figure(len(verification.variables), columns, PANEL if columns == 2 else (5.0, 3.2))
         for row, (name, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-            titles = {
-                "mean_drift": with_unit("change of the area mean", unit),
-                "mean_square_drift": "relative change of the mean square",
-            }
-            for axes, (metric, title) in zip(panels[row], titles.items(), strict=False):
+            mean, square = style.with_unit("change of the area mean", unit), "relative change of the mean square"
+            for axes, metric, title in zip(
+                panels[row], ("mean_drift", "mean_square_drift"), (mean, square), strict=False
+            ):
                 if metric == "mean_square_drift" and not verification.about_zero[row]:
                     axes.remove()
                     continue
@@ -124,16 +103,13 @@ def drift_curves(verification: Verification) -> Figure:
                         _curve(axes, leads, emulator.mean(f"truth_{metric}")[:, row], "truth", TRUTH)
                     _curve(axes, leads, emulator.mean(metric)[:, row], emulator.label, styles[emulator.label])
                 axes.set_title(f"{name}, {title}")
-                lead_axis(axes, verification.time_step, shown[-1].lead_steps)
-        legend(figure, panels[0][0])
+                style.lead_axis(axes, verification.time_step, shown[-1].lead_steps)
+        style.legend(figure, panels[0][0])
     return figure
 
 
 def spectrum_curves(verification: Verification, variables: Sequence[str] | None = None) -> Figure:
-    """Return power against wavenumber, a row a variable, a column each for the first, middle and last lead time.
-
-    variables: all by default.
-    """
+    """Return power against wavenumber, a row for each variable, a column for the first, middle and last lead time."""
     axis = verification.wavenumbers
     shown = [e for e in verification.emulators if e.power is not None]
     if axis is None or not shown:
@@ -156,7 +132,7 @@ def spectrum_curves(verification: Verification, variables: Sequence[str] | None 
                 if e.truth_power is not None and e.power is not None
             ]
             for axes, lead in zip(row, leads, strict=True):
-                axes.set(xscale="log", yscale="log", title=f"{name}, {lead_name(verification.time_step, lead)}")
+                axes.set(xscale="log", yscale="log", title=f"{name}, {style.lead_name(verification.time_step, lead)}")
                 for emulator, truth, power in curves:
                     for place in np.flatnonzero(emulator.lead_steps == lead):
                         if not axes.lines:
@@ -172,29 +148,15 @@ def spectrum_curves(verification: Verification, variables: Sequence[str] | None 
             axes.set_xlabel(f"wavelength [{axis.length_units}]" if by_length else axis.label)
         if by_length:
             panels[0][0].invert_xaxis()
-        legend(figure, panels[0][0])
+        style.legend(figure, panels[0][0])
     return figure
 
 
-def _panels(groups: int, count: int, panel: tuple[float, float]) -> tuple[Figure, NDArray[Any]]:
-    """Return a figure and its axes [group, panel], of each group at most three beside each other."""
-    columns = min(count, 3)
-    rows = -(-count // columns)
-    figure, grid = new_figure(groups * rows, columns, panel)
-    panels = grid.reshape(groups, rows * columns)
-    for axes in panels[:, count:].ravel():
-        axes.remove()
-    return figure, panels[:, :count]
-
-
-def _curve(axes: Axes, leads: Array, values: Array, label: str, style: LineStyle) -> None:
+def _curve(axes: Axes, leads: Array, values: Array, label: str, look: LineStyle, bounds: Sequence[Array] = ()) -> None:
     marker = "o" if np.isfinite(values).sum() == 1 else None
-    axes.plot(leads, values, label=label, marker=marker, markersize=3, **vars(style))
-
-
-def _band(axes: Axes, leads: Array, lower: Array, upper: Array, style: LineStyle) -> None:
-    if np.isfinite(lower).any():
-        axes.fill_between(leads, lower, upper, color=style.color, alpha=0.15, linewidth=0)
+    axes.plot(leads, values, label=label, marker=marker, markersize=3, **vars(look))
+    if bounds and np.isfinite(bounds[0]).any():
+        axes.fill_between(leads, bounds[0], bounds[1], color=look.color, alpha=0.15, linewidth=0)
 
 
 def _reference_line(axes: Axes, metric: str, means: Sequence[Array]) -> None:
@@ -207,9 +169,9 @@ def _reference_line(axes: Axes, metric: str, means: Sequence[Array]) -> None:
     else:
         values = np.concatenate(means)
         values = values[values > ROUNDING * np.nanmax(values, initial=0.0)]
-        if values.size and values.max() > MOST_LINEAR * values.min():
+        if values.size and values.max() > style.MOST_LINEAR * values.min():
             axes.set_yscale("log")
             axes.set_ylim(bottom=values.min() / 1.5)
-            plain_decades(axes)
+            style.plain_decades(axes)
         else:
             axes.set_ylim(bottom=0.0)

@@ -140,6 +140,19 @@ def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **op
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 
 
+def grouped_panels(
+    count: int, columns: int, panel: tuple[float, float], groups: int = 1, **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure and its axes [group, panel], of each group at most so many beside each other."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure, grid = new_figure(groups * rows, columns, panel, **options)
+    grouped = grid.reshape(groups, rows * columns)
+    for unused in grouped[:, count:].ravel():
+        unused.remove()
+    return figure, grouped[:, :count]
+
+
 def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     """Return PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
     png = path.with_name(f"{path.name}.png")

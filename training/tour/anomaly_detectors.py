@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import mannwhitneyu
 from torch import nn
 
 from graphs.errors import MeshcastError
@@ -22,15 +22,14 @@ from training.optimisation.descent import DescentConfig, Losses, descend, seeded
 from training.tour.sensor_sequences import ANOMALIES, anomalous_sequences, noisy, normal_sequences
 
 Array = NDArray[np.float64]
-Errors = Callable[[Array], Array]
+Errors = Callable[[Array], Array]  # of sequences, the same shape
+Detector = Callable[[Array], Array]  # how unlike normal sequences each is, [sequence]
 Place = Literal["before", "around"]
 Scale = Literal["moving", "fixed"]
 
 DESCENT = DescentConfig(epochs=25, batch_size=64, learning_rate=1e-2)
 NUM_TRAINING, NUM_CALIBRATION = 2560, 1000
 WINDOWS = (2, 4, 6, 8, 12, 16, 24, 32)
-PLACES: tuple[Place, ...] = ("before", "around")
-SCALES: tuple[Scale, ...] = ("moving", "fixed")
 COMPONENTS = tuple(range(2, 31, 2))
 UNSEEN, TUNING = 10_000, 20_000  # seeds from here on belong to the test, and to tuning the baselines
 
@@ -47,31 +46,16 @@ def scan(squares: Array) -> Array:
     return np.log(np.maximum(np.stack(means, axis=1), 1e-30))
 
 
-@dataclass(frozen=True, eq=False)
-class Detector:
-    """How unlike normal sequences a sequence is.
+def calibrated(errors: Errors, normal: Array) -> Detector:
+    """Return by how many standard deviations a sequence's errors over any stretch exceed those of normal sequences.
 
-    errors: of sequences [sequence, time], the same shape. deviation: [time] of the errors of normal sequences.
-    mean, spread: [stretch] of their scans.
+    normal: [sequence, time] without faults, which fitted nothing.
     """
-
-    errors: Errors
-    deviation: Array
-    mean: Array
-    spread: Array
-
-    @classmethod
-    def calibrated(cls, errors: Errors, normal: Array) -> Detector:
-        """Return the detector; normal: [sequence, time] without faults, which fitted nothing."""
-        found = errors(normal)
-        deviation = np.sqrt(np.square(found).mean(axis=0)) + 1e-12
-        scans = scan(np.square(found / deviation))
-        return cls(errors, deviation, scans.mean(axis=0), scans.std(axis=0) + 1e-12)
-
-    def score(self, sequences: Array) -> Array:
-        """Return by how many standard deviations errors over any stretch exceed the normal ones, [sequence]."""
-        scans = scan(np.square(self.errors(sequences) / self.deviation))
-        return ((scans - self.mean) / self.spread).max(axis=1)
+    found = errors(normal)
+    deviation = np.sqrt(np.square(found).mean(axis=0)) + 1e-12
+    scans = scan(np.square(found / deviation))
+    mean, spread = scans.mean(axis=0), scans.std(axis=0) + 1e-12
+    return lambda sequences: ((scan(np.square(errors(sequences) / deviation)) - mean) / spread).max(axis=1)
 
 
 @dataclass(frozen=True)
@@ -100,7 +84,7 @@ def fit_autoencoder(seed: int = 0, descent: DescentConfig = DESCENT) -> FittedAu
     def errors(sequences: Array) -> Array:
         return sequences - _reconstructed(network, sequences)
 
-    return FittedAutoencoder(network, Detector.calibrated(errors, as_read.double().numpy()), losses)
+    return FittedAutoencoder(network, calibrated(errors, as_read.double().numpy()), losses)
 
 
 def tuned_z_score(seed: int = 0) -> tuple[Detector, str]:
@@ -108,8 +92,8 @@ def tuned_z_score(seed: int = 0) -> tuple[Detector, str]:
     settings = {
         f"window of {window} samples {place}, {scale} scale": moving_z_scores(window, place, scale)
         for window in WINDOWS
-        for place in PLACES
-        for scale in SCALES
+        for place in get_args(Place)
+        for scale in get_args(Scale)
     }
     return _best(settings, seed)
 
@@ -196,9 +180,7 @@ def auroc(normal: Array, anomalous: Array) -> float:
 
     By Mann and Whitney's U; ties count one half (Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747).
     """
-    ranks = rankdata(np.concatenate([normal, anomalous]))
-    above = ranks[len(normal) :].sum() - len(anomalous) * (len(anomalous) + 1) / 2
-    return float(above / (len(normal) * len(anomalous)))
+    return float(mannwhitneyu(anomalous, normal, method="asymptotic").statistic / (len(normal) * len(anomalous)))
 
 
 @torch.no_grad()
@@ -208,8 +190,8 @@ def _reconstructed(network: SequenceAutoencoder, sequences: Array) -> Array:
 
 
 def _areas(detector: Detector, normal: Array, anomalous: Mapping[str, Array]) -> dict[str, float]:
-    usual = detector.score(normal)
-    scores = {kind: detector.score(sequences) for kind, sequences in anomalous.items()}
+    usual = detector(normal)
+    scores = {kind: detector(sequences) for kind, sequences in anomalous.items()}
     scores["pooled"] = np.concatenate(list(scores.values()))
     return {kind: auroc(usual, unusual) for kind, unusual in scores.items()}
 
@@ -217,6 +199,6 @@ def _areas(detector: Detector, normal: Array, anomalous: Mapping[str, Array]) ->
 def _best(settings: Mapping[str, Errors], seed: int) -> tuple[Detector, str]:
     calibration = readings(NUM_CALIBRATION, seed + 1)
     normal, anomalous = readings(1000, TUNING + seed), faults(500, TUNING + 1 + seed)
-    detectors = {name: Detector.calibrated(errors, calibration) for name, errors in settings.items()}
+    detectors = {name: calibrated(errors, calibration) for name, errors in settings.items()}
     best = max(detectors, key=lambda name: _areas(detectors[name], normal, anomalous)["pooled"])
     return detectors[best], best

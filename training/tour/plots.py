@@ -11,12 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from inference.pictures.style import COLOURS, DASHES, journal, legend, new_figure
+from inference.pictures.style import COLOURS, DASHES, TRUTH, grouped_panels, journal, legend, new_figure
 from training.optimisation.descent import Losses
 
 BLUE, RED = COLOURS[0], "#C1121F"  # right and wrong, told apart with any colour vision
-Extent = tuple[float, float, float, float]
-SMALL = (1.55, 1.25)  # one of many panels [inch]
 
 
 def fitted_curve(
@@ -26,29 +24,26 @@ def fitted_curve(
     with journal():
         figure, ((left, right),) = new_figure(1, 2)
         left.plot(*samples, ".", color="0.75", markersize=2, label="samples")
-        left.plot(x, truth, color="black", linewidth=2.6, alpha=0.35, label="truth")
+        left.plot(x, truth, label="truth", **vars(TRUTH))
         left.plot(x, approximation, color=BLUE, label="approximation")
-        left.set_xlabel("x")
-        left.set_title("truth and approximation")
+        left.set(xlabel="x", title="truth and approximation")
         left.legend(markerscale=4)
         _draw_history(right, {"": history})
         right.set_title("mean squared error")
     return figure
 
 
-def fitted_surface(truth: ArrayLike, approximation: ArrayLike, ends: tuple[str, str] = ("x", "t")) -> Figure:
-    """Draw a surface [first, second] over the unit square, its approximation, and ten times their difference."""
+def fitted_surface(truth: ArrayLike, approximation: ArrayLike) -> Figure:
+    """Draw a surface [x, t] over the unit square, its approximation, and ten times their difference."""
     true, fitted = np.asarray(truth), np.asarray(approximation)
     largest = float(np.abs(true).max())
-    panels = {"truth": true, "approximation": fitted, "difference, ten times": 10 * (fitted - true)}
+    surfaces = {"truth": true, "approximation": fitted, "difference, ten times": 10 * (fitted - true)}
     with journal():
         figure, (row,) = new_figure(1, 3, (2.6, 2.6), sharey=True)
-        for axes, (title, values) in zip(row, panels.items(), strict=True):
+        for axes, (title, values) in zip(row, surfaces.items(), strict=True):
             image = _draw_field(axes, values.T, largest, (0, 1, 0, 1))
-            axes.set_title(title)
-            axes.set_xlabel(ends[0])
-            axes.set_xticks([0.0, 0.5, 1.0])
-        row[0].set_ylabel(ends[1])
+            axes.set(title=title, xlabel="x", xticks=[0.0, 0.5, 1.0])
+        row[0].set_ylabel("t")
         figure.colorbar(image, ax=row, shrink=0.8)
     return figure
 
@@ -68,8 +63,8 @@ def named_functions(
     """Draw functions [function, sample], in blue where the name given is right and in red where it is wrong."""
     values = np.asarray(functions)
     with journal():
-        figure, panels = _panels(len(values), 6, SMALL)
-        for axes, curve, kind, name in zip(panels, values, np.asarray(true), np.asarray(named), strict=True):
+        figure, (row,) = grouped_panels(len(values), 6, (1.55, 1.25), sharex=True, sharey=True)
+        for axes, curve, kind, name in zip(row, values, np.asarray(true), np.asarray(named), strict=True):
             right = kind == name
             axes.plot(x, curve, color=BLUE if right else RED, linewidth=1.2)
             title = kinds[name] if right else f"{kinds[name]}?\nis {kinds[kind]}"
@@ -88,9 +83,7 @@ def accuracy_curves(
             axes.plot(noises, np.asarray(share) * 100, "o-", color=colour, markersize=3, label=name)
         axes.axhline(chance * 100, color="0.5", linewidth=0.8, linestyle=DASHES[0], label="chance")
         axes.axvline(trained_at, color="0.5", linewidth=0.8, linestyle=DASHES[1], label="noise in training")
-        axes.set_xlabel("standard deviation of the noise")
-        axes.set_ylabel("named rightly [%]")
-        axes.set_ylim(0, 102)
+        axes.set(xlabel="standard deviation of the noise", ylabel="named rightly [%]", ylim=(0, 102))
         axes.legend()
     return figure
 
@@ -108,8 +101,7 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str]) -> Figure:
             axes.text(column, row, f"{table[row, column]}", ha="center", va="center", color=shade)
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
         axes.set_yticks(range(len(names)), names)
-        axes.set_xlabel("named")
-        axes.set_ylabel("true")
+        axes.set(xlabel="named", ylabel="true")
         axes.grid(False)
     return figure
 
@@ -117,17 +109,17 @@ def confusion_matrix(counts: ArrayLike, names: Sequence[str]) -> Figure:
 def reconstructions(sequences: Mapping[str, ArrayLike], reconstructed: Mapping[str, ArrayLike]) -> Figure:
     """Draw sequences [time] solid and their reconstructions dashed, what lies between them shaded; one panel each."""
     with journal():
-        figure, panels = _panels(len(sequences), 3, (2.9, 1.9))
-        for axes, (title, values) in zip(panels, sequences.items(), strict=True):
+        figure, (row,) = grouped_panels(len(sequences), 3, (2.9, 1.9), sharex=True, sharey=True)
+        for axes, (title, values) in zip(row, sequences.items(), strict=True):
             original, returned = np.asarray(values), np.asarray(reconstructed[title])
             axes.plot(original, color=BLUE, linewidth=1.3, label="original")
             axes.plot(returned, color="black", linewidth=1.2, linestyle=DASHES[0], label="reconstruction")
-            between = {"color": RED, "alpha": 0.35, "linewidth": 0, "label": "error"}
-            axes.fill_between(np.arange(len(original)), original, returned, **between)
+            times = np.arange(len(original))
+            axes.fill_between(times, original, returned, color=RED, alpha=0.35, linewidth=0, label="error")
             axes.set_title(title)
             if axes.get_subplotspec().is_last_row():
                 axes.set_xlabel("sample")
-        legend(figure, panels[0])
+        legend(figure, row[0])
     return figure
 
 
@@ -154,14 +146,11 @@ def ring_states(states: Mapping[str, ArrayLike], title: str) -> Figure:
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (5.4, 3.0))
         for place, (name, values) in enumerate(states.items()):
-            around = np.arange(len(np.asarray(values))) / len(np.asarray(values))
-            if place == 0:
-                axes.plot(around, values, color="black", linewidth=2.6, alpha=0.35, label=name)
-            else:
-                dash = "-" if place == 1 else DASHES[(place - 2) % len(DASHES)]
-                axes.plot(around, values, color=COLOURS[(place - 1) % len(COLOURS)], linestyle=dash, label=name)
-        axes.set_xlabel("place on the ring")
-        axes.set_title(title)
+            around = np.arange(np.size(values)) / np.size(values)
+            dash = "-" if place < 2 else DASHES[(place - 2) % len(DASHES)]
+            style = {"color": COLOURS[(place - 1) % len(COLOURS)], "linestyle": dash} if place else vars(TRUTH)
+            axes.plot(around, values, label=name, **style)
+        axes.set(xlabel="place on the ring", title=title)
         legend(figure, axes)
     return figure
 
@@ -173,23 +162,14 @@ def trajectories(values: Mapping[str, ArrayLike]) -> Figure:
         for axes, (title, field) in zip(row, values.items(), strict=True):
             shown = np.asarray(field)
             _draw_field(axes, shown, float(np.abs(shown).max()), (0, 1, 0, len(shown)), aspect="auto")
-            axes.set_title(title)
-            axes.set_xlabel("place on the ring")
+            axes.set(title=title, xlabel="place on the ring")
         row[0].set_ylabel("frame")
     return figure
 
 
-def _panels(count: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Any]]:
-    """Return a figure of so many panels, in rows of at most `columns`."""
-    columns = min(columns, count)
-    figure, grid = new_figure(-(-count // columns), columns, size, sharex=True, sharey=True)
-    for axes in grid.ravel()[count:]:
-        axes.remove()
-    return figure, list(grid.ravel()[:count])
-
-
-def _draw_field(axes: Axes, values: ArrayLike, largest: float, extent: Extent, **options: Any) -> AxesImage:
-    """Draw [row, column], rows upwards, on a colour scale about zero."""
+def _draw_field(
+    axes: Axes, values: ArrayLike, largest: float, extent: tuple[float, float, float, float], **options: Any
+) -> AxesImage:
     axes.grid(False)
     return axes.imshow(values, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest, extent=extent, **options)
 
@@ -200,6 +180,5 @@ def _draw_history(axes: Axes, histories: Mapping[str, Losses]) -> None:
         axes.plot(history.epoch, history.training, color=colour, label=f"{label}training")
         if history.test:
             axes.plot(history.epoch, history.test, color=colour, linestyle=DASHES[0], label=f"{label}test")
-    axes.set_yscale("log")
-    axes.set_xlabel("epoch")
+    axes.set(yscale="log", xlabel="epoch")
     axes.legend()

@@ -10,9 +10,9 @@ from graphs.errors import MeshcastError
 from inference.detectors.sequence_autoencoder import SequenceAutoencoder
 from training.optimisation.descent import DescentConfig, num_parameters
 from training.tour.anomaly_detectors import (
-    Detector,
     areas,
     auroc,
+    calibrated,
     fit_autoencoder,
     moving_z_scores,
     principal_components,
@@ -96,14 +96,14 @@ def test_a_scan_finds_the_loudest_stretch_of_each_length() -> None:
 
 def test_a_detector_scores_a_fault_far_above_normal_sequences() -> None:
     draws = np.random.default_rng(0)
-    detector = Detector.calibrated(lambda sequences: sequences, draws.standard_normal((400, 32)))
-    usual = detector.score(draws.standard_normal((200, 32)))
+    detector = calibrated(lambda sequences: sequences, draws.standard_normal((400, 32)))
+    usual = detector(draws.standard_normal((200, 32)))
     spiked = draws.standard_normal((200, 32))
     spiked[:, 7] += 8.0
     slow = draws.standard_normal((200, 32)) + 1.5
-    assert auroc(usual, detector.score(spiked)) > 0.99
-    assert auroc(usual, detector.score(slow)) > 0.99
-    assert auroc(usual, detector.score(draws.standard_normal((200, 32)))) == pytest.approx(0.5, abs=0.08)
+    assert auroc(usual, detector(spiked)) > 0.99
+    assert auroc(usual, detector(slow)) > 0.99
+    assert auroc(usual, detector(draws.standard_normal((200, 32)))) == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_moving_z_score_compares_with_the_samples_before_or_around() -> None:
