@@ -44,7 +44,7 @@ from inference.forecasts.forecast import forecast
 from inference.scores.verification import verify
 from training.experiment import ExperimentConfig
 from training.runs.fit import fit
-from training.runs.references import same_starts
+from training.runs.verify import same_starts
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

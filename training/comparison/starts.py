@@ -20,7 +20,7 @@ from training.comparison.configuration import StartsConfig
 from training.experiment import DataConfig, ExperimentConfig
 from training.optimisation.machine import working_seconds
 from training.preparation.prepared import PreparedData
-from training.runs.references import same_starts
+from training.runs.verify import same_starts
 
 SharedForcings = dict[tuple[tuple[str, ...], bytes], Forcings]  # by names and nodes; computed once for all rows
 

@@ -28,8 +28,7 @@ from inference.scores.equivalent_truncation import equivalents
 from inference.scores.scorecard import Verification
 from training.experiment import DataConfig, ExperimentConfig
 from training.runs.fit import fit
-from training.runs.references import same_starts
-from training.runs.verify import verify_files
+from training.runs.verify import same_starts, verify_files
 
 NAME = "graph network"
 MARK = "demonstration"  # a file that says the folder is ours to make anew

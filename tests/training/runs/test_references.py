@@ -8,7 +8,7 @@ from emulator.training_part import TrainingPart
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.ring import ring
 from tests.emulator.worlds import FRAME, WAVES, wave_fields, weather_mesh
-from training.runs.references import fit_references, period_of, reference_configs, same_starts
+from training.runs.verify import fit_references, period_of, reference_configs, same_starts
 
 
 @pytest.mark.parametrize(
