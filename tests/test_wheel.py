@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from meshcast.shipped import shipped_configs
+from meshcast.commands.configs import shipped_configs
 from tests.time_limits import HUNG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +97,7 @@ def test_wheel_carries_the_packages_and_the_experiments_and_nothing_else(wheel: 
 def test_shipped_experiments_are_found_in_the_checkout_and_in_the_wheel(
     installation: Installation, empty_folder: Path
 ) -> None:
-    code = "from meshcast.shipped import shipped_configs; print(*shipped_configs().values(), sep='\\n')"
+    code = "from meshcast.commands.configs import shipped_configs; print(*shipped_configs().values(), sep='\\n')"
     finished = installation.run(empty_folder, "python", "-c", code)
     assert finished.returncode == 0, finished.stderr
     here = shipped_configs()

@@ -6,10 +6,10 @@ operators alone (`*`, `**`, `abs`), so that PyTorch and TensorFlow both take it 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
+from emulator.foundation.configuration_faults import nearest
 from emulator.plugins import contributed
 from graphs.errors import MeshcastError
 
@@ -41,10 +41,8 @@ LOSSES.update(mse=mse, mae=mae, pseudo_huber=pseudo_huber)
 def find_loss(name: str) -> Loss:
     """Return the loss of that name, ours or one from the dictionary LOSSES of a plug-in."""
     if name not in LOSSES:
-        near = difflib.get_close_matches(name, LOSSES, n=1, cutoff=0.5)
         raise MeshcastError(
-            f"training.loss must be one of {', '.join(LOSSES)}, but is {name!r}"
-            + (f"; did you mean {near[0]}?" if near else ".")
-            + " A loss of your own stands in the dictionary LOSSES of a file named with --plugin."
+            f"training.loss must be one of {', '.join(LOSSES)}, but is {name!r}{nearest(name, LOSSES) or '.'} "
+            "A loss of your own stands in the dictionary LOSSES of a file named with --plugin."
         )
     return LOSSES[name]

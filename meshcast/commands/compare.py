@@ -39,8 +39,8 @@ def compare(
     from emulator.foundation.configuration import load
     from emulator.plugins import load_plugins
     from inference.comparison.findings import answer
+    from meshcast.commands.configs import config_path
     from meshcast.console import print_json, print_table, say
-    from meshcast.shipped import config_path
     from training.comparison.compare import CompareConfig, expect, to_plain
     from training.comparison.compare import compare as run_comparison
 

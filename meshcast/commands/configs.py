@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from graphs.errors import MeshcastError
 
 app = typer.Typer(help="The experiments that come with Meshcast.", no_args_is_help=True)
 
@@ -17,7 +20,6 @@ def list_configs() -> None:
     Example: meshcast configs list
     """
     from meshcast.console import out
-    from meshcast.shipped import shipped_configs
 
     for name, path in shipped_configs().items():
         first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
@@ -34,9 +36,7 @@ def copy_config(
     Example: meshcast configs copy ring-advection mine.yaml
     """
     from graphs.atomic_file import atomic_file
-    from graphs.errors import MeshcastError
     from meshcast.console import say
-    from meshcast.shipped import config_path
 
     target = output or Path(f"{name}.yaml")
     if target.exists():
@@ -45,3 +45,30 @@ def copy_config(
     with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     say(f"Wrote {target}.")
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Return the shipped experiments by name, in alphabetical order.
+
+    They are data of the installed package, meshcast/configs/, and stand in configs/ beside it in a checkout.
+    """
+    here = Path(__file__).resolve().parents[1]
+    folder = next((f for f in (here / "configs", here.parent / "configs") if f.is_dir()), None)
+    if folder is None:
+        raise MeshcastError(f"The shipped experiments are missing: expected {here / 'configs'}. Install Meshcast anew.")
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def config_path(given: Path) -> Path:
+    """Return a configuration file a user named: a path, or the name of a shipped experiment.
+
+    Raises MeshcastError where it is neither, with the nearest shipped name.
+    """
+    if given.is_file():
+        return given
+    shipped = shipped_configs()
+    if str(given) in shipped:
+        return shipped[str(given)]
+    close = difflib.get_close_matches(given.stem, shipped, n=1, cutoff=0.4)
+    hint = f" Did you mean the shipped {close[0]}?" if close else ""
+    raise MeshcastError(f"There is no configuration {given}.{hint} `meshcast configs list` shows the shipped ones.")

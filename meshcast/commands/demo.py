@@ -21,9 +21,9 @@ def demo(
 
     Example: meshcast demo
     """
+    from meshcast.commands.configs import shipped_configs
     from meshcast.commands.verify import print_scores
     from meshcast.console import print_json, progress, say
-    from meshcast.shipped import shipped_configs
     from training.runs.demonstration import run_demonstration
 
     result = run_demonstration(domain, output, updates, shipped_configs(), say, progress)

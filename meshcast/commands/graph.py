@@ -68,7 +68,7 @@ def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConf
     from graphs.edges.build import GridGraphs, default_config
     from graphs.errors import MeshcastError
     from graphs.meshes.grids import build_grid
-    from meshcast.shipped import config_path
+    from meshcast.commands.configs import config_path
     from training.experiment import ExperimentConfig
 
     path = config_path(config)

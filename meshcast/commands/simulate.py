@@ -21,8 +21,8 @@ def simulate(
     """
     from emulator.physics.simulate import load_simulation, mesh_of
     from emulator.physics.simulate import simulate as run_solver
+    from meshcast.commands.configs import config_path
     from meshcast.console import print_json, progress, say
-    from meshcast.shipped import config_path
 
     settings = load_simulation(config_path(config), overrides or [])
     output = Path(settings.output)

@@ -26,8 +26,8 @@ def train(
     from emulator.foundation.configuration import load
     from emulator.plugins import load_plugins
     from graphs.errors import MeshcastError
+    from meshcast.commands.configs import config_path
     from meshcast.console import print_json, say
-    from meshcast.shipped import config_path
     from training.experiment import ExperimentConfig
     from training.run_folder import is_first_process, run_folder
     from training.runs.budget import dry_run as try_out

@@ -19,7 +19,7 @@ from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_ar
 from emulator.task import Task, Variable
 from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
-from meshcast.shipped import shipped_configs
+from meshcast.commands.configs import shipped_configs
 from tests.training.comparisons import study_runs
 from training.comparison.compare import CompareConfig
 from training.experiment import ExperimentConfig, TaskConfig

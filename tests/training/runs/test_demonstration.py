@@ -14,9 +14,9 @@ from emulator.foundation.configuration import load
 from emulator.physics.simulate import load_simulation
 from inference.scores.scorecard import ForecastScores
 from inference.scores.verification import verify
+from meshcast.commands.configs import shipped_configs
 from meshcast.console import progress, say
 from meshcast.main import app
-from meshcast.shipped import shipped_configs
 from tests.inference.synthetic import ring_forecast, ring_truth, sphere_forecast, sphere_truth
 from training.experiment import ExperimentConfig
 from training.runs import demonstration

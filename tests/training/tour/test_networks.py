@@ -8,7 +8,7 @@ import pytest
 
 from emulator.foundation.configuration import load
 from emulator.physics.simulate import load_simulation, simulate
-from meshcast.shipped import shipped_configs
+from meshcast.commands.configs import shipped_configs
 from training.comparison.configuration import CompareConfig
 from training.runs.study import count_parameters
 from training.tour.networks import fit_side_by_side
