@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig, DampedAnomalyConfig
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.coarse_solver import CoarseSolverConfig
-from emulator.baselines.damped_anomaly import DampedAnomalyConfig
 from emulator.baselines.first_guess import build_first_guess
 from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.persistence import PersistenceConfig

@@ -1,7 +1,4 @@
-"""Forcings: fields known ahead, at any valid time.
-
-Computed from the time and the place (Anemoi's names), tabulated by date, or read from a dataset.
-"""
+"""Forcings: fields known ahead, computed from time and place (Anemoi's names), tabulated by date or read from data."""
 
 from __future__ import annotations
 

@@ -18,12 +18,9 @@ class NeuralEmulator(nn.Module):
 
         x(t + 1) = guess(x) + s · network(x, forcing, static)        in normalised units
 
-    The guess is persistence, ridge regression on the neighbourhood, or a coarse solver; s is the standard deviation of
-    what the guess leaves, so that the network always learns a target of order one. With a decoder that starts at zero
-    the untrained emulator is its guess: what the guess has right is right from the start, and the network learns the
-    rest.
+    s is the standard deviation of what the guess leaves, so that the network always learns a target of order one. With
+    a decoder that starts at zero the untrained emulator is its guess, and the network learns the rest.
 
-    task, mesh: what is emulated and where.
     inputs: the scales of the training part, float32.
     network: [batch, node, feature] to [batch, node, predicted], features as `inputs.features` orders them.
     first_guess: [batch, node, feature] to the normalised next values [batch, node, predicted]; None is persistence. A
@@ -45,11 +42,8 @@ class NeuralEmulator(nn.Module):
         self.node_weights = nn.Buffer(weights, persistent=False)
 
     def guess(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the first guess of the normalised next values, and the features that the network sees.
-
-        [batch · member, node, predicted] in full precision, and [batch · member, node, input]: what `inputs.features`
-        gave, with a solver's guess more of what the solver knows.
-        """
+        """Return the first guess [batch · member, node, predicted] of the normalised next values, in full precision,
+        and the features [batch · member, node, input] that the network sees, with those of a solver's step."""
         if self.first_guess is not None:
             # Mixed precision is for the network: three digits of the state itself would drown what it corrects.
             with torch.autocast(features.device.type, enabled=False):

@@ -15,11 +15,9 @@ def with_parameters(config: NetworkConfig, count: int, num_parameters: Callable[
     """Return the configuration whose width makes its trainable weights come nearest to `count`, all else as it was.
 
     The width of a graph network is `processor.latent_size`, and `hidden_size` with it at the ratio they had; that of
-    a network with heads stays a multiple of them. Depth, reach and first guess are not touched. Of two widths as near
-    the narrower is taken.
+    a network with heads stays a multiple of them. Of two widths as near the narrower is taken.
 
-    num_parameters: trainable weights of the network a configuration builds; it must grow with the width, and is asked
-        some five to ten times.
+    num_parameters: trainable weights of the network a configuration builds, asked some five to ten times.
     Raises MeshcastError for plug-ins, whose options are their own, and where even the narrowest is larger.
     """
     unit = config.width_unit

@@ -44,9 +44,7 @@ def rollout(
     start: int = 0,
     generator: torch.Generator | None = None,
 ) -> Iterator[tuple[State, Tensor | None]]:
-    """Apply an emulator to its own output, step after step, for ever or for `steps`.
-
-    Gradients are the caller's choice, so the multi-step training loss and the forecast run this same code.
+    """Apply an emulator to its own output, step after step, for ever or for `steps`, in training as in forecasts.
 
     start: steps already done since the initial time, where a rollout is taken up again.
     """

@@ -32,17 +32,15 @@ DESCRIPTION = "assets.extra/meshcast.json"  # assets.extra is where a SavedModel
 
 
 def export_saved_model(trained: TrainedEmulator, folder: str | Path) -> Path:
-    """Write FOLDER/1, whole or not at all; its path.
+    """Write FOLDER/1, whole or not at all, and return its path.
 
         serving_default(state [batch, history, node, prognostic], forcing [batch, history + 1, node, forcing])
             -> {"next": [batch, node, predicted]}
 
-    all float32 in physical units, variables in the order that assets.extra/meshcast.json names them in. NaN in the
-    newest state is a masked node, and stays one. The forcing of a task without any has no columns; that of a limited
-    area ends in the boundary's values.
+    all float32 in physical units, variables in the order of assets.extra/meshcast.json. NaN in the newest state is a
+    masked node, and stays one. The forcing of a limited area ends in the boundary's values.
 
-    Raises MeshcastError for an emulator that is not in Keras, for what this export cannot say in TensorFlow, and where
-    something is in the way.
+    Raises MeshcastError for what TensorFlow cannot say, such as any other network, and where something is in the way.
     """
     emulator, network = _exportable(trained)
     tf = tensorflow()

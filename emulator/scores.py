@@ -1,8 +1,8 @@
 """Area-weighted scores of fields: one copy, for the training loss and for verification.
 
 Fields are [..., node, variable], ensembles [..., member, node, variable], `areas` [node]; scores are [..., variable].
-Where the truth is NaN the node is masked: it counts neither in the sum nor in the weights. A NaN in the forecast is a
-forecast that failed, and makes its score NaN. Sums run in the type of the arguments: verification passes float64.
+Where the truth is NaN the node is masked, and counts nowhere. A NaN in the forecast is a forecast that failed, and
+makes its score NaN. Sums run in the type of the arguments: verification passes float64.
 """
 
 from __future__ import annotations

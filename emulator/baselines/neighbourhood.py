@@ -16,7 +16,7 @@ class NeighbourhoodMap(nn.Module):
     """y_i = b + Σ_p W_p f_(i + p) + U g_i over the relative positions p within `radius` of node i.
 
     Features [batch, node, field + own] are fields f, received from every position, then features g of the node itself.
-    A position beyond the edge of a limited area, or over a pole, hears the node itself.
+    A position beyond the edge of a limited area, or over a pole, receives the node itself.
 
     neighbours: [position, node] the sender at each position; distance: [position] hops, or rows and columns.
     weights: [position · field + own, output]; intercept: [output].

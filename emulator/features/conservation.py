@@ -20,11 +20,10 @@ class Conservation:
 
         x(t + 1) = x + Δ - ⟨Δ⟩ r / ⟨r⟩
 
-    where r, the room a node has, is 1 without bounds. Bounded, a variable is first held to its bounds; what is too much
-    is then taken in proportion to the distance from the lower bound, and what lacks is given in proportion to that from
-    the upper one, or from the lower where there is no upper: a tracer that never goes negative is scaled, and its zeros
-    stay zeros. Sums are of float64; what the rounding of a float32 state leaves is repaired by the last digit of a few
-    nodes, so that nothing adds up over a long forecast.
+    where r, the room a node has, is 1 without bounds. A bounded variable is first clipped; r is then its distance from
+    the lower bound where there is too much, else from the upper one, if any: a tracer that never goes negative is
+    scaled, and its zeros stay zeros. Sums are of float64; what rounding to float32 leaves is repaired by the last digit
+    of a few nodes, so that nothing adds up over a long forecast.
 
     names, columns: the conserved variables, and where they stand among the prognostic ones.
     areas: [node, 1] of the mesh.

@@ -27,7 +27,6 @@ class Inputs(nn.Module):
     forcing_mean, forcing_std: [forcing].
     statics: [node, static], normalised.
     lower, upper: [predicted] the bounds of the task, infinite where open.
-
     num_fields: features of a node that come from the prognostic history; they come first.
     conservation: what the next state is held to; its `correction` is what the last step took off.
     num_own: all others, forcings at the history's and the target's times, then statics; where the task has a boundary,

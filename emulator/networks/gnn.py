@@ -113,9 +113,7 @@ class EncodeProcessDecode(nn.Module):
     Data live on the grid. Messages pass on the mesh of `graphs`: grid nodes send to mesh nodes (encoder edges), these
     to one another (processor), and back to the grid (decoder edges), where each node still knows its own features.
     Without a mesh of their own, messages pass on the grid itself. A mesh node starts from its latitude alone: its
-    longitude would tell one rotation about the axis from another.
-
-    The last layer starts at zero, so the untrained network adds nothing to its first guess.
+    longitude would tell one rotation about the axis from another. The last layer starts at zero.
 
     winds: (eastward, northward) columns of the input that are a vector, turned from node to node.
     conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.

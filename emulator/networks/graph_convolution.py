@@ -41,9 +41,8 @@ class GraphConvolution(nn.Linear):
 
         h_i <- σ(W Σ_j h_j + b)        over the neighbours j of node i, and i itself
 
-    All neighbours count the same: exchange them and a node hears the same. On a ring with undirected edges the mirrored
-    field therefore gives the mirrored answer, and no weights whatever make it move a wave to the right and not to the
-    left; only a history of two or more tells it which way a wave goes.
+    All neighbours count the same. On a ring with undirected edges the mirrored field therefore gives the mirrored
+    answer, and no weights make it move a wave to the right and not to the left; only a history of two or more does.
     """
 
     def start(self, edges_each: float) -> None:

@@ -70,7 +70,7 @@ class LSTM(nn.Module):
 class NodeLSTM(nn.Module):
     """One LSTM for all nodes, each hearing its surroundings at every time: [batch, node, input] to [.., output].
 
-    Nodes hear their neighbours' inputs and not their hidden states, so that the field of view is `radius`.
+    Nodes receive their neighbours' inputs and not their hidden states, so that the field of view is `radius`.
     """
 
     def __init__(self, config: LSTMConfig, layout: FeatureLayout, mesh: Mesh) -> None:

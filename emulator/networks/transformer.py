@@ -66,9 +66,7 @@ class Transformer(nn.Module):
 
     Nodes of a mesh without rows and columns have no order within their patch: there a token is the mean of a small
     network of each node's values and where it stands from the patch's centre, and a node is read out by another, from
-    its token, its values now, and where it stands.
-
-    Winds go in and come out as Cartesian vectors.
+    its token, its values now, and where it stands. Winds go in and come out as Cartesian vectors.
     """
 
     def __init__(self, config: TransformerConfig, layout: FeatureLayout, mesh: Mesh) -> None:

@@ -25,8 +25,7 @@ class SphereSolver:
     Its State holds the fluid's depth h [m] and the wind u, v [m s-1] on the Gaussian grid of its truncation, from which
     coefficients are found exactly, so that n steps, then m, equal n + m to rounding.
 
-    time_step: what one call advances, a fixed duration; cut into steps of the integrator no longer than the
-        configuration's longest.
+    time_step: what one call advances, a fixed duration; cut into steps no longer than the configuration's longest.
     mesh: another mesh for the State, as the nodes of an icosphere. Coefficients are then a least-squares fit to its
         nodes, which drops what lies beyond the truncation at the first step; (T + 1)² must be below their number.
     tracers: names of passive mixing ratios in the State, beside h, u and v; see `TracerTransport`.
@@ -41,9 +40,13 @@ class SphereSolver:
         carried = tuple(Variable(name, "prognostic", bounds=(0.0, None)) for name in tracers)
         self.task = Task((HEIGHT, *WIND, *carried), time_step)
         grid = SphericalTransform(config.truncation).mesh
-        self._view = None if mesh is None or mesh.same_nodes(grid) else _View(mesh, config)
         self.mesh = grid if mesh is None else mesh
-        if tracers and self._view is not None:
+        self._fits: tuple[NodeProjection, WindProjection, Evaluation] | None = None
+        if not self.mesh.same_nodes(grid):
+            scalars = NodeProjection(self.mesh, config.truncation)
+            winds = WindProjection(self.mesh, SphericalTransform(config.truncation))
+            self._fits = scalars, winds, Evaluation(self.mesh, config.truncation)
+        if tracers and self._fits is not None:
             raise MeshcastError("Tracers are carried on the solver's own Gaussian grid: give the solver no other mesh.")
         self._on_device: dict[torch.device, ShallowWater] = {}
 
@@ -80,16 +83,18 @@ class SphereSolver:
         """Return the spectral state [field, order, offset, row] of values [row, node, variable]; see `ShallowWater`."""
         equation = self.equation(values.device)
         h, u, v = values.to(equation.transform.dtype).unbind(-1)  # [row, node]
-        if self._view is not None:
-            return self._view.analysis(h, u, v, self.config)
+        if self._fits is not None:
+            scalars, winds, _ = self._fits
+            turning, opening = (part / self.config.radius for part in winds.coefficients(u, v))
+            return torch.stack([turning, opening, self.config.gravity * scalars.coefficients(h)])
         shape = equation.transform.num_latitudes, equation.transform.num_longitudes
         return equation.from_grid(*(field.unflatten(1, shape).transpose(0, 1) for field in (h, u, v)))
 
     def synthesis(self, spectral: Tensor) -> Tensor:
         """Return values [row, node, variable] of a spectral state."""
         equation = self.equation(spectral.device)
-        if self._view is not None:
-            return sampled(spectral, self._view.nodes, equation)
+        if self._fits is not None:
+            return sampled(spectral, self._fits[2], equation)
         fields = torch.stack(equation.to_grid(spectral), dim=-1)  # [latitude, row, longitude, variable]
         return fields.transpose(0, 1).flatten(1, 2)
 
@@ -99,20 +104,6 @@ class SphereSolver:
         if device not in self._on_device:
             self._on_device[device] = ShallowWater(self.config, str(device))
         return self._on_device[device]
-
-
-class _View:
-    """Fits to and values at the nodes of a mesh that is not the solver's own grid."""
-
-    def __init__(self, mesh: Mesh, config: ShallowWaterConfig) -> None:
-        self.scalars = NodeProjection(mesh, config.truncation)
-        self.winds = WindProjection(mesh, SphericalTransform(config.truncation))
-        self.nodes = Evaluation(mesh, config.truncation)
-
-    def analysis(self, h: Tensor, u: Tensor, v: Tensor, config: ShallowWaterConfig) -> Tensor:
-        turning, opening = self.winds.coefficients(u, v)
-        geopotential = config.gravity * self.scalars.coefficients(h)
-        return torch.stack([turning / config.radius, opening / config.radius, geopotential])
 
 
 def sampled(spectral: Tensor, nodes: Evaluation, equation: ShallowWater) -> Tensor:

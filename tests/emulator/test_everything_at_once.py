@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig, DampedAnomalyConfig
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.baselines.damped_anomaly import DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMeanConfig

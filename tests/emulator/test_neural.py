@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.baselines.damped_anomaly import DampedAnomalyConfig
+from emulator.baselines.anomaly_persistence import DampedAnomalyConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.networks.gnn import GNNConfig

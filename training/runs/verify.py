@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig, DampedAnomalyConfig
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.baselines.damped_anomaly import DampedAnomalyConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator

@@ -1,8 +1,7 @@
 """Keras twins of our convolutional and our recurrent network: the same function of the same weights, in TensorFlow.
 
 Each is built from its torch twin, whose weights are its first ones: with one seed both begin at the same point. What is
-not trained (edges of a grid, neighbours received, winds turned) becomes constants of the Keras graph, which can so be
-exported whole.
+not trained (edges of a grid, neighbours received, winds turned) becomes constants, exported with the graph.
 """
 
 from __future__ import annotations
@@ -173,7 +172,7 @@ def _recurrent(twin: NodeLSTM | WholeLSTM, features: Any, weights: Weights) -> A
 
 
 def _received(twin: Surroundings, sequence: Any) -> Any:
-    """Return [batch, node, time, received] what `Surroundings` hears, from [batch, node, time, channel]."""
+    """Return [batch, node, time, received] what `Surroundings` gives, from [batch, node, time, channel]."""
     ops = keras().ops
     received = ops.take(sequence, twin.senders.numpy(), axis=1)  # [batch, node, position, time, channel]
     if twin.winds:

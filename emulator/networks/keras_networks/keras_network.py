@@ -16,9 +16,8 @@ from emulator.networks.keras_networks.tensorflow_library import tensorflow
 class KerasNetwork(nn.Module):
     """A Keras model under the interface of a torch network: [batch, node, input] to [batch, node, output].
 
-    The weights are torch parameters, `convolution_0.kernel` and so on, so that checkpoints, copies and counts are
-    those of any network; a call hands them to the model, which keeps none of its own. No gradient comes back:
-    `training.optimisation.keras_training` fits these networks, in TensorFlow.
+    The weights are torch parameters, `convolution_0.kernel` and so on; a call hands them to the model.
+    No gradient comes back: `training.optimisation.keras_training` fits these networks, in TensorFlow.
 
     model: a built Keras model; copies share it.
     weights: initial values by `layer.variable`.
@@ -96,8 +95,7 @@ def with_means_kept(before: Any, after: Any, lower: Any, upper: Any, areas: Any,
     before: [batch, node, conserved] the state before; NaN is a masked node, which counts nowhere.
     after: [batch, node, variable] the state after, of which `columns` are the conserved ones, in the order of `before`.
     lower, upper: bounds of `after`, broadcast to it. areas: [node, 1].
-    All in one unit, whatever its scale and offset are at a node.
-    Returns [batch, node, variable] with the area means of the state before in the conserved columns.
+    All in one unit, whatever its scale and offset are at a node; so is what returns, [batch, node, variable].
     """
     if not columns:
         return after

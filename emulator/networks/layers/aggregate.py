@@ -67,10 +67,9 @@ def at_receivers(features: Tensor, graph: Graph) -> Tensor:
 
 
 def edge_weights(graph: Graph, dtype: torch.dtype) -> Tensor | None:
-    """Return what a message counts in its receiver's sum [edge, 1], or None where all count one.
+    """Return what a message counts in its receiver's sum [edge, 1]; None where all count one.
 
-    Barycentric weights from mesh to grid, where a message fades as its node ceases to be a corner of the triangle
-    around the receiver; shares of area from grid to mesh, whose nodes crowd at the poles.
+    Barycentric weights from mesh to grid; shares of area from grid to mesh, whose nodes crowd at the poles.
     """
     if WEIGHT not in graph.feature_names:
         return None

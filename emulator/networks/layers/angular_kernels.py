@@ -1,4 +1,4 @@
-"""Kernel messages with fixed angular kernels: what a node hears from each direction, at each distance.
+"""Kernel messages with fixed angular kernels: what a node receives from each direction, at each distance.
 
 A graph's edges are sorted into octaves of their length: on a multi-mesh these are its levels. In each octave the
 neighbours' features are summed with the weights 1, r cos kθ, r sin kθ of the direction θ and relative length r in which

@@ -28,9 +28,8 @@ def without_autocast(values: Tensor) -> AbstractContextManager[object]:
 class GraphBuffers(nn.Module):
     """The tensors of a Graph as buffers; `graph` is the Graph on the device where the buffers now are.
 
-    Edge features stay in float64 unless the module is cast, and layers take them to the type of what they send: a
-    network in double precision then knows its geometry to the last bit. A checkpoint holds the graphs once, as graphs
-    (`graphs.storage`), so the buffers are no part of the state.
+    Edge features stay in float64 unless the module is cast: a network in double precision knows its geometry as well.
+    A checkpoint holds the graphs once, as graphs (`graphs.storage`), so the buffers are no part of the state.
     """
 
     def __init__(self, graph: Graph) -> None:

@@ -99,9 +99,8 @@ class FeatureLayout:
 class CartesianWinds(nn.Module):
     """Eastward and northward components (u, v) taken to w = u e + v n in space on the way in, and back on the way out.
 
-    e, n are a node's unit vectors east and north. So a wind over the pole is one wind for all nodes there, though its
-    components change sign. On the way back the vertical part is dropped: u = w · e, v = w · n. On a ring, and without
-    winds, nothing changes.
+    e, n are a node's unit vectors east and north: a wind over the pole is one wind for all nodes there. On the way back
+    the vertical part is dropped: u = w · e, v = w · n. On a ring, and without winds, nothing changes.
 
     layout: of what comes in and goes out.
     inside: of what a network between the two sees and gives: x for u, y for v, and z behind the fields of its time, or

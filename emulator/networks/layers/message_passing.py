@@ -21,7 +21,6 @@ class MessagePassing(nn.Module):
     """Linear encoder, layers, linear decoder that starts at zero: [batch, node, input] to [batch, node, output].
 
     Winds go in and come out as Cartesian vectors, whose components are scalars to the layers.
-
     width: features of a node; num_layers: rounds of messages, each a `layer` of (graph, [batch, node, width]) to the
     same, whose `start(edges_each)` sets its first weights from the mean number of edges that meet at a node.
     """

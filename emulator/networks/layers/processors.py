@@ -1,9 +1,9 @@
 """Message-passing layers: what a node learns from its neighbours.
 
-A layer is bipartite: it takes the senders' and the receivers' latent features, [batch, node, latent], and returns the
-receivers'. Where both are one mesh the caller passes the same tensor twice. Messages count by the graph's edge weights,
-where it has some. The first num_vectors channels of a latent are eastward components and the next num_vectors northward
-ones, which every edge turns from the sender's frame into the receiver's (parallel transport):
+A layer takes the senders' and the receivers' latent features, [batch, node, latent], and returns the receivers'; where
+both are one mesh it is passed twice. Messages count by the graph's edge weights, where it has some. The first
+num_vectors channels of a latent are eastward components and the next num_vectors northward ones, which every edge turns
+from the sender's frame into the receiver's (parallel transport):
 
     u' = cos u - sin v,   v' = sin u + cos v
 """

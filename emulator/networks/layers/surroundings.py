@@ -1,4 +1,4 @@
-"""What a node hears of its surroundings, in one row: the same columns at every node, so that weights can be shared."""
+"""What a node receives of its surroundings, in one row: the same columns everywhere, so that weights can be shared."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Surroundings(nn.Module):
     """[..., node, channel] to [..., node, num_received · channel]: a node's own values and those around it.
 
     On a ring and on a grid, values of the neighbour at every relative position within `radius`; see
-    `emulator.baselines.neighbourhood.surroundings`. Elsewhere neighbours have no common order, and a first one, such
-    as the most eastern, would jump from node to node. So a node i hears itself and, of the n nodes exactly r hops away,
-    r = 1 ... radius, their mean and angular moments over their bearing θ in its tangent frame, which jump nowhere:
+    `emulator.baselines.neighbourhood.surroundings`. Elsewhere neighbours have no common order. So a node i receives
+    itself and, of the n nodes exactly r hops away, r = 1 ... radius, their mean and angular moments over their bearing
+    θ in its tangent frame, of which cos θ and sin θ give a gradient:
 
         (1/n) Σ_j h_j,   (√2/n) Σ_j (h_j - h_i) (cos θ_j, sin θ_j, cos 2θ_j, sin 2θ_j)
 
-    of which cos θ and sin θ give a gradient. Hops go along the sides of the mesh's faces; on a mesh
-    without faces to the six nearest nodes. Winds are turned from the sender's east-north frame into the receiver's.
+    Hops go along the sides of the mesh's faces; on a mesh without faces to the six nearest nodes. Winds are turned from
+    the sender's east-north frame into the receiver's.
 
     winds: (eastward, northward) channels that are a vector.
     """

@@ -10,10 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig
+from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig, DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
-from emulator.baselines.damped_anomaly import DampedAnomaly, DampedAnomalyConfig
 from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMean, RecentMeanConfig
