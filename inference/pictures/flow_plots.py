@@ -8,18 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from graphs.errors import MeshcastError
-from inference.pictures.style import (
-    PANEL,
-    TRUTH,
-    journal,
-    lead_axis,
-    lead_name,
-    legend,
-    new_figure,
-    pretty_unit,
-    styles_of,
-    three_leads,
-)
+from inference.pictures import style
+from inference.pictures.style import TRUTH, journal, new_figure, styles_of
 from inference.scores.flow_scores import FlowScores
 from inference.scores.scorecard import ForecastScores, Verification
 
@@ -40,14 +30,14 @@ def wind_error_curves(verification: Verification) -> Figure:
             leads, _ = verification.time_step.lead_times(emulator.lead_steps)
             error.plot(leads, flow.vector_rmse, label=emulator.label, **vars(styles[emulator.label]))
             ratio.plot(leads, flow.energy_ratio, **vars(styles[emulator.label]))
-        error.set(title="wind", ylabel=f"vector RMSE [{pretty_unit(shown[0][1].units)}]")
+        error.set(title="wind", ylabel=f"vector RMSE [{style.pretty_unit(shown[0][1].units)}]")
         error.set_ylim(bottom=0.0)
         ratio.axhline(1.0, color="black", linewidth=0.8)
         ratio.set(title="kinetic energy", ylabel="forecast / truth")
         ratio.set_ylim(bottom=0.0, top=min(ratio.get_ylim()[1], 2.0))
         for axes in (error, ratio):
-            lead_axis(axes, verification.time_step, emulator.lead_steps)
-        legend(figure, error)
+            style.lead_axis(axes, verification.time_step, emulator.lead_steps)
+        style.legend(figure, error)
     return figure
 
 
@@ -58,11 +48,11 @@ def energy_spectrum_curves(verification: Verification) -> Figure:
     """
     shown, styles = _without_baselines(verification, _shown(verification)), styles_of(verification)
     first, flow = shown[0]
-    leads = three_leads(first.lead_steps[np.isfinite(flow.truth_spectrum).all(1)])
+    leads = style.three_leads(first.lead_steps[np.isfinite(flow.truth_spectrum).all(1)])
     with journal():
         figure, (panels,) = new_figure(1, len(leads), (2.9, 2.9), sharex=True, sharey=True)
         for axes, lead in zip(panels, leads, strict=True):
-            axes.set(xscale="log", yscale="log", title=lead_name(verification.time_step, lead))
+            axes.set(xscale="log", yscale="log", title=style.lead_name(verification.time_step, lead))
             axes.set_xlabel("degree (total wavenumber)")
             for emulator, flow in shown:
                 (place,) = np.flatnonzero(emulator.lead_steps == lead)[:1]
@@ -71,12 +61,12 @@ def energy_spectrum_curves(verification: Verification) -> Figure:
                     axes.plot(degree, flow.truth_spectrum[place, 1:], label="truth", **vars(TRUTH))
                 axes.plot(degree, flow.spectrum[place, 1:], label=emulator.label, **vars(styles[emulator.label]))
             _plain_degrees(axes, int(degree[-1]))
-        panels[0].set_ylabel(f"kinetic energy [{pretty_unit('m2 s-2')}]")
+        panels[0].set_ylabel(f"kinetic energy [{style.pretty_unit('m2 s-2')}]")
         powers = np.concatenate([flow.truth_spectrum[:, 1:].ravel() for _, flow in shown])
         powers = powers[np.isfinite(powers) & (powers > 0)]
         if powers.size:
             panels[0].set_ylim(max(powers.min() / 30, powers.max() * 1e-10), powers.max() * 3)
-        legend(figure, panels[0])
+        style.legend(figure, panels[0])
     return figure
 
 
@@ -87,7 +77,7 @@ def conservation_curves(verification: Verification) -> Figure:
         raise MeshcastError("Mass and energy are those of shallow water: a depth h [m] beside a wind u, v.")
     column, styles = verification.variables.index("h"), styles_of(verification)
     with journal():
-        figure, ((mass, energy),) = new_figure(1, 2, PANEL)
+        figure, ((mass, energy),) = new_figure(1, 2, style.PANEL)
         for number, (emulator, flow) in enumerate(_without_baselines(verification, shown)):
             steps = np.concatenate([[0], emulator.lead_steps])  # no change at the initial time
             leads, _ = verification.time_step.lead_times(steps)
@@ -97,15 +87,15 @@ def conservation_curves(verification: Verification) -> Figure:
                 truth_mass = emulator.mean("truth_mean_drift")[:, column]
                 mass.plot(leads, np.concatenate([[0.0], truth_mass]), label="truth", **vars(TRUTH))
                 energy.plot(leads, 100 * truth, **vars(TRUTH))
-            style = vars(styles[emulator.label])
+            look = vars(styles[emulator.label])
             drift = np.concatenate([[0.0], emulator.mean("mean_drift")[:, column]])
-            mass.plot(leads, drift, label=emulator.label, **style)
-            energy.plot(leads, 100 * forecast, **style)
+            mass.plot(leads, drift, label=emulator.label, **look)
+            energy.plot(leads, 100 * forecast, **look)
         mass.set(title="mass: mean depth", ylabel="change [m]")
         energy.set(title="available energy", ylabel="change [%]")
         for axes in (mass, energy):
-            lead_axis(axes, verification.time_step, steps)
-        legend(figure, mass)
+            style.lead_axis(axes, verification.time_step, steps)
+        style.legend(figure, mass)
     return figure
 
 

@@ -10,21 +10,11 @@ from matplotlib.figure import Figure
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.atomic_file import output_folder
+from inference.pictures import style
 from inference.pictures.field_maps import maps, moving_maps
-from inference.pictures.field_views import case_name, central_node, place_name, truth_of, variable_of
-from inference.pictures.moving_picture import MovingPicture
+from inference.pictures.field_views import MovingPicture, case_name, central_node, place_name, truth_of, variable_of
 from inference.pictures.ring_pictures import hovmoeller, moving_ring
-from inference.pictures.style import (
-    COLOURS,
-    TRUTH,
-    LineStyle,
-    journal,
-    lead_axis,
-    legend,
-    new_figure,
-    save,
-    with_unit,
-)
+from inference.pictures.style import COLOURS, TRUTH, LineStyle, journal, new_figure
 
 
 def moving_picture(
@@ -51,16 +41,16 @@ def series(
             there = truth_of(first, truth, case)[:, node, column]
             axes.plot(first.time_step.lead_times(first.lead_steps)[0], there, label="truth", **vars(TRUTH))
         for forecast, color in zip(forecasts, COLOURS * len(forecasts), strict=False):
-            style = (styles or {}).get(forecast.name, LineStyle(color))
+            look = (styles or {}).get(forecast.name, LineStyle(color))
             lead, _ = forecast.time_step.lead_times(forecast.lead_steps)
             values = forecast.values[case, :, :, node, column]
             for member in values if len(values) > 1 else []:
-                axes.plot(lead, member, color=style.color, linewidth=0.5, alpha=0.5)
-            axes.plot(lead, values.mean(0), label=forecast.name, **vars(style))
-        axes.set_ylabel(with_unit(name, unit))
-        lead_axis(axes, first.time_step, first.lead_steps)
+                axes.plot(lead, member, color=look.color, linewidth=0.5, alpha=0.5)
+            axes.plot(lead, values.mean(0), label=forecast.name, **vars(look))
+        axes.set_ylabel(style.with_unit(name, unit))
+        style.lead_axis(axes, first.time_step, first.lead_steps)
         axes.set_title(f"{place_name(first.mesh, node)}, {case_name(first, case)}")
-        legend(figure, axes)
+        style.legend(figure, axes)
     return figure
 
 
@@ -72,5 +62,5 @@ def write_pictures(forecast: Forecast, folder: Path) -> list[Path]:
     output_folder(folder)
     name, draw = ("hovmoeller", hovmoeller) if forecast.mesh.domain.kind == "ring" else ("maps", maps)
     figures = {f"{name}_{variable}": draw(forecast, None, variable) for variable in forecast.variables}
-    written = [save(figure, folder / stem) for stem, figure in {**figures, "series": series([forecast])}.items()]
+    written = [style.save(figure, folder / stem) for stem, figure in {**figures, "series": series([forecast])}.items()]
     return [*written, moving_picture(forecast).write_gif(folder / "animation.gif")]

@@ -18,10 +18,10 @@ from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
 from inference.pictures.coastlines import Box, coastlines
 from inference.pictures.map_projection import outline, project
+from inference.pictures.maps import WHOLE
 
 Array = NDArray[np.float64]
 MOST_EDGES = 20_000  # drawn in the background; more would be a grey block
-GLOBE = (-180.0, 180.0, -90.0, 90.0)
 VIEW = (35.0, 10.0)  # latitude and longitude over which the globe is seen [degrees]
 RECEIVER, SENDER, EDGE, COAST = "#D55E00", "#0072B2", "0.72", "0.45"
 
@@ -93,7 +93,7 @@ def _draw_globe(axes: Axes, graph: Graph, mesh: Mesh) -> None:
     rows = np.stack([*tangent_frames(centre), centre])  # east, north, towards the viewer
     circle = np.linspace(0, 2 * np.pi, 361)
     axes.fill(np.cos(circle), np.sin(circle), facecolor="0.97", edgecolor="0.3", linewidth=0.8, zorder=0)
-    for line in coastlines(GLOBE if mesh.domain.kind == "sphere" else _around(mesh)):
+    for line in coastlines(WHOLE if mesh.domain.kind == "sphere" else _around(mesh)):
         x, y, depth = rows @ to_xyz(line[:, 1], line[:, 0]).T
         axes.plot(np.where(depth > 0, x, np.nan), np.where(depth > 0, y, np.nan), color=COAST, linewidth=0.5, zorder=1)
     seen = mesh.positions @ rows.T
@@ -119,7 +119,7 @@ def _draw_world(axes: Axes, graph: Graph, mesh: Mesh) -> None:
     """The whole sphere in Equal Earth; the edges that reach the node with the most, near 40 N 0 E, in colour."""
     frame = outline()
     axes.fill(*frame.T, facecolor="0.97", edgecolor="0.3", linewidth=0.8, zorder=0)
-    for line in coastlines(GLOBE):
+    for line in coastlines(WHOLE):
         axes.plot(*project(np.clip(line[:, 0], -180, 180), line[:, 1]), color=COAST, linewidth=0.5, zorder=1)
     senders, receivers, lengths = _undirected(graph, mesh)
     short = lengths < 1.5 * lengths.min()

@@ -26,6 +26,7 @@ from inference.pictures.style import ColourScale
 Array = NDArray[np.floating]
 PIXELS = 480  # across the globe, and half as many from pole to pole
 ARROWS = 26  # across the globe
+WHOLE: Box = (-180.0, 180.0, -90.0, 90.0)
 
 
 def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box, coasts: bool = True) -> Any:
@@ -41,7 +42,7 @@ def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box,
 def map_box(mesh: Mesh) -> Box:
     """Return west, east, south and north [degrees] around a mesh, to a pole among its nodes; the sphere from 180 W."""
     if mesh.domain.kind == "sphere":
-        return -180.0, 180.0, -90.0, 90.0
+        return WHOLE
     longitude = np.sort(mesh.longitudes)
     gaps = np.diff(longitude, append=longitude[0] + 360.0)
     start = (int(gaps.argmax()) + 1) % len(longitude)  # the widest gap lies outside the area
@@ -110,9 +111,8 @@ def wind_arrows(mesh: Mesh, wind: Array) -> tuple[Array, Array]:
 
 def draw_wind_key(axes: Axes, arrows: Quiver, speed: float, unit: str) -> None:
     """What an arrow's length means, above the right of a globe's panel."""
-    axes.quiverkey(
-        arrows, 0.97, 1.04, speed, f"{speed:g} {unit}", labelpos="W", labelsep=0.05, fontproperties={"size": 7}
-    )
+    options: dict[str, Any] = {"labelpos": "W", "labelsep": 0.05, "fontproperties": {"size": 7}}
+    axes.quiverkey(arrows, 0.97, 1.04, speed, f"{speed:g} {unit}", **options)
 
 
 @lru_cache(maxsize=1)
@@ -159,9 +159,6 @@ def label_parallels(axes: Axes) -> None:
         axes.text(float(x) - 0.06, float(y), label, ha="right", va="center", fontsize=6.5, color="#404040")
 
 
-WHOLE: Box = (-180.0, 180.0, -90.0, 90.0)
-
-
 def _graticule() -> list[NDArray[np.float64]]:
     """Return meridians every 60 degrees and parallels every 30, as lines on the plane."""
     latitude, longitude = np.linspace(-90, 90, 91), np.array([-180.0, 180.0])
@@ -184,8 +181,7 @@ def _globe_pixels(mesh: Mesh, field: Array) -> np.ma.MaskedArray[Any, Any]:
 
 @lru_cache(maxsize=1)
 def _pixel_places() -> tuple[Array, Array]:
-    """Return longitude and latitude of every pixel, NaN outside the globe; a pixel that the rim cuts takes the
-    rim's."""
+    """Return longitude and latitude of every pixel, those of the rim where it cuts one, NaN outside the globe."""
     x = HALF_WIDTH * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
     y = HALF_HEIGHT * ((4 * np.arange(PIXELS // 2) + 2) / PIXELS - 1)
     x, y = np.meshgrid(x, y)
@@ -197,8 +193,7 @@ def _pixel_places() -> tuple[Array, Array]:
 
 @lru_cache(maxsize=8)  # all panels and frames of a figure ask for the same
 def _weights(mesh: Mesh, places: str) -> csr_array:
-    """Return the weights [place, node] of nodes at places: a grid's own cell, else linear within the triangle around
-    it."""
+    """Return the weights [place, node] of nodes at places: the cell of a grid, else linear within a triangle."""
     longitude, latitude = _pixel_places() if places == "pixels" else unproject(*_arrow_places())
     longitude, latitude = longitude[np.isfinite(longitude)], latitude[np.isfinite(longitude)]
     count = len(longitude)
@@ -216,11 +211,10 @@ def _nearest_cell(mesh: Mesh, longitude: Array, latitude: Array) -> NDArray[np.i
     rows = mesh.latitudes.reshape(mesh.shape)[:, 0]
     columns = mesh.longitudes.reshape(mesh.shape)[0] % 360.0
     by_row, by_column = np.argsort(rows), np.argsort(columns)
-    row = by_row[np.searchsorted((rows[by_row][1:] + rows[by_row][:-1]) / 2, latitude)]
+    row = by_row[np.searchsorted(edges(rows[by_row])[1:-1], latitude)]
     ordered = columns[by_column]
     seam = (ordered[-1] - 360.0 + ordered[0]) / 2
-    turned = (longitude - seam) % 360.0 + seam
-    column = by_column[np.searchsorted((ordered[1:] + ordered[:-1]) / 2, turned)]
+    column = by_column[np.searchsorted(edges(ordered)[1:-1], (longitude - seam) % 360.0 + seam)]
     return row * mesh.shape[1] + column
 
 
@@ -261,8 +255,9 @@ def _area_pixels(mesh: Mesh, field: Array, box: Box) -> tuple[Array, Array, np.m
     longitude = np.linspace(box[0], box[1], columns + 1)
     latitude = np.linspace(box[2], box[3], max(int(columns * (box[3] - box[2]) / (box[1] - box[0])), 2) + 1)
     lon, lat = np.meshgrid(*((sides[1:] + sides[:-1]) / 2 for sides in (longitude, latitude)))
-    distance, nearest = cKDTree(mesh.positions).query(to_xyz(lat, lon))
-    spacing = cKDTree(mesh.positions).query(mesh.positions, k=2)[0][:, 1].max()
+    tree = cKDTree(mesh.positions)
+    distance, nearest = tree.query(to_xyz(lat, lon))
+    spacing = tree.query(mesh.positions, k=2)[0][:, 1].max()
     shown = np.ma.masked_where(distance > spacing, np.ma.masked_invalid(field[nearest]))
     return longitude, latitude, shown
 
@@ -276,8 +271,7 @@ def edges(centres: Array) -> Array:
 
 
 def _stretch(box: Box) -> float:
-    """Return a degree of latitude over a degree of longitude, at the middle of an area; half the globe is drawn
-    flat."""
+    """Return a degree of latitude over one of longitude in the middle of an area; half the globe is drawn flat."""
     if box[1] - box[0] >= 180:
         return 1.0
     return float(1 / max(np.cos(np.radians((box[2] + box[3]) / 2)), 0.2))

@@ -7,9 +7,16 @@ from matplotlib.figure import Figure
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from inference.pictures.field_views import ERROR, case_name, colour_bar, ring_edges, ring_positions, views_of
+from inference.pictures.field_views import (
+    ERROR,
+    MovingPicture,
+    case_name,
+    colour_bar,
+    ring_edges,
+    ring_positions,
+    views_of,
+)
 from inference.pictures.maps import edges
-from inference.pictures.moving_picture import MovingPicture
 from inference.pictures.style import COLOURS, ColourScale, LineStyle, journal, lead_name, new_figure, with_unit
 
 
@@ -24,11 +31,9 @@ def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | 
         figure, (row,) = new_figure(1, len(views), (2.5 if truth is not None else 4.2, 4.0), sharey=True)
         for axes, (title, view) in zip(row, views.items(), strict=True):
             shade = ColourScale.of_error(view.field) if title == ERROR else scale
-            image = axes.pcolormesh(
-                ring_edges(forecast.mesh), edges(lead), view.field, rasterized=True, **shade.options
-            )
-            axes.set_title(title)
-            axes.set_xlabel("position")
+            sides = ring_edges(forecast.mesh), edges(lead)
+            image = axes.pcolormesh(*sides, view.field, rasterized=True, **shade.options)
+            axes.set(title=title, xlabel="position")
             axes.grid(False)
             if title == ERROR:
                 colour_bar(figure, image, axes, f"error of {view.name}", view.unit, "bottom")

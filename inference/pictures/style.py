@@ -56,8 +56,7 @@ class ColourScale:
 
     @classmethod
     def of(cls, *fields: NDArray[np.floating]) -> ColourScale:
-        """Return a scale that is diverging about zero where the fields have both signs in like measure, else
-        sequential; outliers clipped."""
+        """Return a scale diverging about zero where the fields have both signs, else sequential; outliers clipped."""
         values = np.concatenate([field[np.isfinite(field)].ravel() for field in fields])
         low, high = (float(end) for end in np.quantile(values, [0.001, 0.999])) if values.size else (0.0, 1.0)
         if low < 0 < high and min(-low, high) > 0.25 * max(-low, high):

@@ -15,9 +15,8 @@ from inference.pictures.style import COLOURS, journal, new_figure, plain_decades
 def loss_curves(log: Path) -> Figure:
     """Draw losses over epochs, and below them the scores of validation rollouts with the best marked, from a CSV log.
 
-    The log has a column `epoch`, columns named `*loss*` and perhaps `*score*`. Rows of one epoch are averaged and empty
-    cells skipped, as Lightning's log has them. Its epochs count from 0, so that 1 is added; a log with a column
-    `update` holds the epochs that have passed.
+    The log has a column `epoch`, columns named `*loss*` and perhaps `*score*`. Rows of one epoch are averaged. Epochs
+    count from 0, as in Lightning's log, unless there is a column `update`.
     """
     try:
         table = pd.read_csv(log)

@@ -89,8 +89,7 @@ def better_leads(verification: Verification) -> tuple[list[str], list[list[Marku
 
 
 def _cell(verification: Verification, emulator: ForecastScores, column: int) -> Markup:
-    """Return how many leads have every paired difference's interval below zero, of those compared with all; and
-    which."""
+    """Return how many leads have every paired difference's interval below zero, of those compared, and which."""
     found = [verification.difference(emulator.label, baseline) for baseline in verification.baselines]
     known = [difference.lead_steps[np.isfinite(difference.estimate[:, column])] for difference in found]
     leads = reduce(np.intersect1d, known)

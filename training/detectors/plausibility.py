@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from graphs.errors import MeshcastError
-from inference.detectors.plausibility import Basis, Plausibility, reconstruction_errors, scans
-from inference.detectors.sequence_autoencoder import SequenceAutoencoder
+from inference.detectors.plausibility import Basis, Plausibility, SequenceAutoencoder, reconstruction_errors, scans
 from training.optimisation.descent import DescentConfig, descend, seeded
 
 SMALLEST = 1e-2  # error that is told from rounding and packing, in standard deviations of the fields

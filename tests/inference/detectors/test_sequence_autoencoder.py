@@ -2,7 +2,7 @@
 
 import torch
 
-from inference.detectors.sequence_autoencoder import SequenceAutoencoder
+from inference.detectors.plausibility import SequenceAutoencoder
 
 
 def network(code: int = 3) -> SequenceAutoencoder:

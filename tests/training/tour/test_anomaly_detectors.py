@@ -7,20 +7,22 @@ import pytest
 import torch
 
 from graphs.errors import MeshcastError
-from inference.detectors.sequence_autoencoder import SequenceAutoencoder
+from inference.detectors.plausibility import SequenceAutoencoder
 from training.optimisation.descent import DescentConfig, num_parameters
 from training.tour.anomaly_detectors import (
+    ANOMALIES,
+    anomalous_sequences,
     areas,
     auroc,
     calibrated,
     fit_autoencoder,
     moving_z_scores,
+    normal_sequences,
     principal_components,
     scan,
     tuned_pca,
     tuned_z_score,
 )
-from training.tour.sensor_sequences import ANOMALIES, anomalous_sequences, normal_sequences
 
 
 def generator() -> torch.Generator:
