@@ -85,11 +85,10 @@ class Basis:
 
 @dataclass(frozen=True)
 class Plausible:
-    """Scores of histories.
+    """Scores [history]: by how many standard deviations the most telling error exceeds that of normal histories.
 
-    score: [history] standard deviations by which the most telling error exceeds that of normal histories.
-    p_value: [history] share of normal histories with a score as high, (1 + count) / (1 + all): at least 1 / (1 + all).
-    worst: [history] where the error is most telling, one of `SCANS`.
+    p_value: share of normal histories with a score as high, (1 + count) / (1 + all): at least 1 / (1 + all).
+    worst: where the error is most telling, one of `SCANS`.
     """
 
     score: NDArray[np.float64]

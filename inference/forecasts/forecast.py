@@ -30,9 +30,7 @@ class GuardedRollout:
     A case is computed for as long as one of its members goes on. That it leaves its batch changes the others by no more
     than the rounding of matrix products, which may depend on the number of rows.
 
-    emulator: what advances the states.
     state: the initial states, [case, member, history, node, prognostic].
-    forcings: at any future time.
     guard: None leaves every member alone, as a comparison of baselines does.
     start: steps already done, where a forecast is taken up again.
     alive: [case, member] which have not been stopped; stops: why the others were.
@@ -52,7 +50,7 @@ class GuardedRollout:
 
     @torch.no_grad()
     def steps(self, count: int) -> Iterator[NDArray[np.float32]]:
-        """`count` more steps, [case, member, node, predicted] each; ends early once every member has been stopped."""
+        """Yield `count` more steps [case, member, node, predicted], fewer where every member has been stopped."""
         shape = (*self.alive.shape, self.emulator.mesh.num_nodes, len(self.emulator.task.predicted))
         size = max(1, BATCH_VALUES // self.state.values[0].numel())
         cases = np.arange(len(self.alive))
@@ -74,7 +72,7 @@ class GuardedRollout:
             yield values
 
     def _batch(self, cases: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """The `cases` that go on and their fields [case, member, node, predicted], step after step."""
+        """Yield the `cases` that go on and their fields [case, member, node, predicted], step after step."""
         state, done = self.state.rows(cases), self.start
         while (going_on := self.alive[cases].any(axis=1)).any():
             cases, state = cases[going_on], state.rows(np.flatnonzero(going_on))
@@ -90,9 +88,9 @@ def with_members(state: State, members: int, perturb: float, std: Sequence[float
     """Return an ensemble around each state: member 0 as it is, the others with independent noise at each node.
 
     All times of the history get the same noise, so that it is a displacement of the state and no spurious tendency.
+    Where there are several members already, `members` must be 1, and each is kept.
 
     perturb: standard deviation of the noise, in units of `std` [prognostic].
-    Where the states already hold several members, `members` must be 1, and each is kept.
     """
     if members == 1:
         return state

@@ -1,4 +1,4 @@
-"""The rollout guard: it watches every step of every case and member, and stops the one that has left the physical."""
+"""The rollout guard: it watches every step of every case and member, and stops one that has left the physical."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ SPREAD_RANGE = (0.2, 5.0)  # of the training fields' standard deviation over the
 
 @dataclass(frozen=True)
 class Stop:
-    """Why one case and member went no further. The steps before `step` are good.
-
-    place: of the worst node, as a person would say it; empty where the whole field is at fault.
-    """
+    """Why one case and member went no further than the step before; no place where the whole field is at fault."""
 
     case: int
     member: int
@@ -30,10 +27,8 @@ class Stop:
     place: str
 
     def __str__(self) -> str:
-        place = f" at {self.place}" if self.place else ""
-        return (
-            f"case {self.case}, member {self.member} stopped at step {self.step}: {self.variable} {self.reason}{place}"
-        )
+        what = f"{self.variable} {self.reason}{f' at {self.place}' if self.place else ''}"
+        return f"case {self.case}, member {self.member} stopped at step {self.step}: {what}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +38,7 @@ class Guard:
     A value must be finite and lie in the training range widened by half, a quarter of it on either side; the standard
     deviation over the nodes must lie in 0.2 to 5 times the training fields'.
 
-    statistics: of the forecast variables over the training part.
-    mesh: for the place of a fault.
+    statistics: of the forecast variables in training. mesh: for the place of a fault.
     valid: [node, variable] where the training data had values; other nodes are not looked at.
     """
 
@@ -53,7 +47,7 @@ class Guard:
     valid: NDArray[np.bool_] | None = None
 
     def check(self, values: NDArray[np.float32], step: int, alive: NDArray[np.bool_]) -> list[Stop]:
-        """Stops of the members still alive; at most one each, for its worst fault.
+        """Return the stops of members still alive, at most one each, for its worst fault.
 
         values: [case, member, node, variable] of one step; alive: [case, member].
         """
@@ -75,7 +69,7 @@ class Guard:
         faulty = alive & (broken.any(axis=(2, 3)) | outside.any(axis=(2, 3)) | odd.any(axis=2))
         stops = []
         for case, member in np.argwhere(faulty):
-            at = (case, member)
+            at, place = (case, member), ""
             if broken[at].any():
                 node, variable = np.argwhere(broken[at])[0]
                 reason, place = "is not a finite number", self._place(int(node))
@@ -87,9 +81,7 @@ class Guard:
             else:
                 variable = int(np.argmax(odd[at]))
                 reason = f"varies over the nodes {ratio[at][variable]:.2g} times as much as in training"
-                place = ""
-            name = statistics.names[variable]
-            stops.append(Stop(int(case), int(member), step, name, reason, place))
+            stops.append(Stop(int(case), int(member), step, statistics.names[variable], reason, place))
         return stops
 
     def _place(self, node: int) -> str:

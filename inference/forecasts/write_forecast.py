@@ -1,11 +1,11 @@
-"""A forecast straight into its file, lead by lead; taken up again where it was broken off."""
+"""A forecast written straight into its file, lead by lead, and resumed where it was interrupted."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +42,7 @@ def guard_of(trained: TrainedEmulator) -> Guard:
 
 
 def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Sequence[str] = ()) -> Forcings:
-    """Return the forcings at future times, computed where nothing gives them.
-
-    From tables and datasets the user gives, else from those of the training or the initial conditions' dataset.
-    """
+    """Return forcings at future times: given by the user, else of the training or the initial conditions' dataset."""
     task, mesh = trained.emulator.task, trained.emulator.mesh
     data = trained.metadata.get("experiment", {}).get("data", {})
     tables = [path for path in given if table_reader(path)]
@@ -66,9 +63,7 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
 class ForecastOptions:
     """How a forecast is computed and written.
 
-    members, perturb, seed: see `with_members`.
-    guarded: stop what leaves the training range.
-    overwrite: replace the output where it exists.
+    members, perturb, seed: see `with_members`. guarded: stop what leaves the training range.
     resume: continue the partial file of the same forecast, bit for bit where the threads are as many.
     device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
@@ -94,14 +89,13 @@ def write_forecast(
     on_step: Callable[[int], None] | None = None,
     notice: Notice = log.info,
 ) -> list[Stop]:
-    """Roll out from all initial conditions and members at once; the guard's stops, none where all went well.
+    """Roll out from all initial conditions and members at once; return the guard's stops, none where all went well.
 
     output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
     notice: takes a line on the threads that were chosen.
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
     options = options or ForecastOptions()
-    device = options.device
     state = _ensemble(trained, initial.state, options)
     heading = _heading(trained, initial, state, options)
     as_grib = _is_grib(output)
@@ -112,20 +106,14 @@ def write_forecast(
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
-    emulator = _on_device(trained.emulator, device)
+    emulator = _on_device(trained.emulator, options.device)
     writer = _writer(target, heading, options)
     try:
         with num_threads(_threads(options, emulator, state, forcings, notice)):
-            stops = _stored_stops(writer, state, emulator, device, forcings, guard)
-            done = writer.leads_done
-            rolled = GuardedRollout(
-                emulator,
-                _state_after(writer, done, state, emulator.task).to(device),
-                forcings,
-                guard,
-                start=done,
-                generator=torch.Generator(device).manual_seed(options.seed),
-            )
+            done, generator = writer.leads_done, torch.Generator(options.device).manual_seed(options.seed)
+            start = _state_after(writer, done, state, emulator.task).to(options.device)
+            rolled = GuardedRollout(emulator, start, forcings, guard, done, generator)
+            rolled.stops += [] if guard is None else _stored_stops(writer, state, options.device, rolled)
             for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
                 writer.append(values)
                 if on_step is not None:
@@ -133,17 +121,16 @@ def write_forecast(
     except BaseException:
         writer.close()
         raise
-    stops = stops + rolled.stops
     while writer.leads_done < steps:  # every member was stopped
         writer.append(np.full(writer.lead_shape, np.nan, dtype=np.float32))
-    writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
+    writer.finish({"stops": json.dumps([str(stop) for stop in rolled.stops])})
     if as_grib:
         try:
             write_grib(read_forecast(target), output, options.overwrite)
         except MeshcastError as error:
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
-    return stops
+    return rolled.stops
 
 
 def _threads(
@@ -237,22 +224,15 @@ def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) 
     return State(values, task.time_step.advance(initial.valid_time, done))
 
 
-def _stored_stops(
-    writer: ForecastWriter,
-    initial: State,
-    emulator: Emulator,
-    device: str,
-    forcings: ForcingWindows,
-    guard: Guard | None,
-) -> list[Stop]:
+def _stored_stops(writer: ForecastWriter, initial: State, device: str, rolled: GuardedRollout) -> list[Stop]:
     """Return why members had been stopped before: each step that stopped some is taken again."""
     stops: list[Stop] = []
     before = 0
-    for step in range(1, writer.leads_done + 1) if guard is not None else ():
+    for step in range(1, writer.leads_done + 1):
         gone = int((~np.isfinite(writer.leads(step - 1, step)).any(axis=(2, 3, 4))).sum())
         if gone > before:
-            state = _state_after(writer, step - 1, initial, emulator.task).to(device)
-            again = GuardedRollout(emulator, state, forcings, guard, start=step - 1)
+            state = _state_after(writer, step - 1, initial, rolled.emulator.task).to(device)
+            again = replace(rolled, state=state, start=step - 1, generator=None, stops=[])
             list(again.steps(1))
             stops += again.stops
         before = gone

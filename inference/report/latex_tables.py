@@ -40,10 +40,9 @@ def booktabs(
     columns: str | None = None,
     bold: Sequence[tuple[int, int]] = (),
 ) -> str:
-    """Return a floating table; cells and caption are text, not LaTeX.
+    """Return a floating table of text, not LaTeX, with cells (row, column) in bold.
 
     columns: of the tabular, by default one to the left and the others to the right.
-    bold: places (row, column) in bold.
     """
     columns = columns or "l" + "r" * (len(head) - 1)
     lines = [

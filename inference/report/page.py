@@ -38,11 +38,9 @@ SECTIONS = {
 class Notes:
     """What a report says beside the scores.
 
-    title, summary: its head and first paragraph.
-    command: the command line that wrote it.
+    title, summary: its head and first paragraph. command: the command line that wrote it.
     log: the training's CSV log, for its loss curves.
-    facts: what else to state, by name: configuration, training time, parameters.
-    figures: more pictures, PNG or GIF files by caption.
+    facts: what else to state, by name. figures: more pictures, PNG or GIF files by caption.
     """
 
     title: str = "Forecast verification"
@@ -158,7 +156,7 @@ def noted_facts(notes: Notes) -> list[tuple[str, str]]:
 def render(template: Path, **values: Any) -> str:
     """Return the page of a template that extends `base.html`; text is escaped unless it is Markup.
 
-    The template may stand in any folder, with a style sheet (.css) and a script (.js) of its own name beside it, which
+    The template may stand in any folder, with a style sheet (.css) and a script (.js) of the same name beside it, which
     follow those of the base. A content security policy permits these two by their hashes, and pictures within the file.
     """
     style, script = (_texts(template, suffix) for suffix in (".css", ".js"))
@@ -167,11 +165,11 @@ def render(template: Path, **values: Any) -> str:
         "base-uri 'none'; form-action 'none'"
     )
     loader = FileSystemLoader([template.parent, TEMPLATES])
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    spaces: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, **spaces)
+    return environment.get_template(template.name).render(
+        style=Markup(style), script=Markup(script), policy=policy, **values
     )
-    page = environment.get_template(template.name)
-    return page.render(style=Markup(style), script=Markup(script), policy=policy, **values)
 
 
 def _texts(template: Path, suffix: str) -> str:

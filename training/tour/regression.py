@@ -94,11 +94,7 @@ def equal_depths(budget: int, depths: Sequence[int]) -> list[tuple[int, ...]]:
 
 
 def depth_against_width(depths: Sequence[int] = (1, 2, 3, 4), seeds: Sequence[int] = (0, 1, 2)) -> pd.DataFrame:
-    """Return errors of a regression of `two_waves` by networks of several depths and about 321 parameters each.
-
-    A row a depth: layers, parameters, and mean squared errors on an even grid, the median over the seeds and the
-    largest.
-    """
+    """Return a row for each depth: errors of a regression of `two_waves` by networks of about 321 parameters each."""
     rows = []
     for sizes in equal_depths(321, depths):
         errors = [fit_regression(two_waves, sizes, seed).error for seed in seeds]
@@ -114,8 +110,7 @@ def depth_against_width(depths: Sequence[int] = (1, 2, 3, 4), seeds: Sequence[in
 
 
 def _centred(points: Tensor) -> Tensor:
-    """Return the unit interval as [-1, 1], about which a network starts."""
-    return 2 * points - 1
+    return 2 * points - 1  # [-1, 1], about which a network starts
 
 
 def _num_weights(sizes: Sequence[int]) -> int:
