@@ -91,7 +91,6 @@ class BoundaryForcings:
     def window(self, state: State, task: Task, done: int) -> Tensor:
         """Return [batch, history + 1, node, forcing + prognostic]; the boundary stands at the target time only."""
         forcing = self.forcings.window(state, task, done)
-        assert len(self.series) == len(state.valid_time), (len(self.series), len(state.valid_time))
         target = task.time_step.advance(state.valid_time)
         values = np.stack([one.at(int(time)) for one, time in zip(self.series, target, strict=True)])
         given = forcing.new_zeros(*forcing.shape[:3], values.shape[-1])

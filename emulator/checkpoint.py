@@ -1,7 +1,6 @@
 """Checkpoints: named arrays and a description of themselves in one safetensors file that executes nothing.
 
-The file's header holds, as text, the format version, the metadata in JSON and a digest of everything. See
-https://huggingface.co/docs/safetensors for the layout: eight bytes of header length, a JSON header, raw numbers.
+The file's header (https://huggingface.co/docs/safetensors) holds the format version, JSON metadata and a digest of all.
 """
 
 from __future__ import annotations

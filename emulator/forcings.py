@@ -234,8 +234,9 @@ def _table_times(dates: pd.Series) -> NDArray[np.int64]:
     if pd.api.types.is_integer_dtype(dates) and (dates > 9999).all():
         return to_seconds(pd.to_datetime(dates.astype(str), format="%Y%m%d").to_numpy())
     years = dates.to_numpy(dtype=np.float64)
-    if not np.all((years >= 1) & (years < 9999)):
-        raise ValueError(f"{years[~((years >= 1) & (years < 9999))][0]:g} is neither a year nor a date like 2019-03-01")
+    known = (years >= 1) & (years < 9999)
+    if not known.all():
+        raise ValueError(f"{years[~known][0]:g} is neither a year nor a date like 2019-03-01")
     whole = np.floor(years).astype(np.int64)
     first, following = (to_seconds((whole + more - 1970).astype("datetime64[Y]")) for more in (0, 1))
     return first + np.round((years - whole) * (following - first)).astype(np.int64)

@@ -23,15 +23,13 @@ from graphs.mesh import Mesh
 
 GROUP = "meshcast.emulators"
 CLOSED_FORM = ("fit", "step", "arrays", "from_arrays")
-# Dictionaries a file may have.
-KINDS = {
+KINDS = {  # dictionaries a file may have
     "EMULATORS": "name to class",
     "METRICS": "name to Metric",
     "LOSSES": "name to function",
     "FORMATS": "name to DataFormat",
 }
-# by files, and but for emulators by the package
-_contributed: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS} | {"FORMATS": FORMATS}
+_contributed: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS} | {"FORMATS": FORMATS}  # by files, and by us
 _from_files: set[tuple[str, str]] = set()
 
 

@@ -48,10 +48,8 @@ def export_saved_model(trained: TrainedEmulator, folder: str | Path) -> Path:
     if final.exists():
         raise MeshcastError(f"{final} is there already. Choose another folder, or remove it first.")
     module = tf.Module(name="meshcast")
-    module.weights = [
-        tf.Variable(value, name=name.replace(".", "_"))
-        for name, value in zip(network.names, network.arrays(), strict=True)
-    ]
+    named = zip(network.names, network.arrays(), strict=True)
+    module.weights = [tf.Variable(value, name=name.replace(".", "_")) for name, value in named]
     task, node = emulator.task, emulator.mesh.num_nodes
     num_forcing = len(task.forcing) + (len(task.prognostic) if task.boundary else 0)
     kinds = [

@@ -41,7 +41,5 @@ class Persistence(Baseline):
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         valid_time = self.task.time_step.advance(state.valid_time)
-        following = state.followed_by(state.now, valid_time)
-        if self.mean is None:
-            return following, None
-        return following, for_members(self.mean.at(valid_time, state.values.dtype)[1], state)
+        mean = None if self.mean is None else for_members(self.mean.at(valid_time, state.values.dtype)[1], state)
+        return state.followed_by(state.now, valid_time), mean

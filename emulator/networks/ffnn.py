@@ -42,10 +42,8 @@ class WholeFFNN(nn.Module):
     def __init__(self, config: FFNNConfig, layout: FeatureLayout, mesh: Mesh) -> None:
         super().__init__()
         self.shape = (mesh.num_nodes, layout.num_outputs)
-        inside = [config.width] * config.num_layers
-        self.layers = mlp(
-            [mesh.num_nodes * layout.num_inputs, *inside, mesh.num_nodes * layout.num_outputs], zero_last=True
-        )
+        inside, nodes = [config.width] * config.num_layers, mesh.num_nodes
+        self.layers = mlp([nodes * layout.num_inputs, *inside, nodes * layout.num_outputs], zero_last=True)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features.flatten(1)).unflatten(1, self.shape)

@@ -73,10 +73,8 @@ class GNNConfig(NetworkConfig):
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> EncodeProcessDecode:
         graphs = graphs or graphs_on(mesh, self.graph)
         conserved = self._columns_in_flux_form(layout, graphs)
-        winds = [*layout.winds, *layout.seen_winds]
-        return EncodeProcessDecode(
-            layout.num_inputs, layout.num_outputs, graphs, self.processor, winds, conserved, mesh
-        )
+        winds, sizes = [*layout.winds, *layout.seen_winds], (layout.num_inputs, layout.num_outputs)
+        return EncodeProcessDecode(*sizes, graphs, self.processor, winds, conserved, mesh)
 
     def _columns_in_flux_form(self, layout: FeatureLayout, graphs: ModelGraphs) -> tuple[int, ...]:
         """Return the outputs that fluxes change. Raises MeshcastError where none can."""
@@ -143,9 +141,8 @@ class EncodeProcessDecode(nn.Module):
         self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
         if positions is not None:
             self.table = nn.Buffer(positions)
-            layers: list[nn.Module] = [
-                PositionKernelLayer(latent, positions.shape[1], config.hidden_size) for _ in range(config.num_layers)
-            ]
+            sizes = latent, positions.shape[1], config.hidden_size
+            layers: list[nn.Module] = [PositionKernelLayer(*sizes) for _ in range(config.num_layers)]
         else:
             self.processor_kernels = _kernels(config, graph, num_vectors)
             layers = [_layer(config, graph, self.processor_kernels, num_vectors) for _ in range(config.num_layers)]
@@ -197,7 +194,7 @@ class EncodeProcessDecode(nn.Module):
 def _kernels(
     config: ProcessorConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
 ) -> AngularKernels | None:
-    if config.kind != "kernel":
+    if config.kind == "interaction":
         return None
     return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
 

@@ -220,14 +220,13 @@ class Regridding(nn.Module):
         self.weights = constant(weights[:, :, None])  # [3, entry, 1]
         self.east = constant(np.array([east for east, _ in winds], np.int64))
         self.north = constant(np.array([north for _, north in winds], np.int64))
-        self.num_winds = len(winds)
 
     def forward(self, values: Tensor) -> Tensor:
         values = values.to(torch.promote_types(values.dtype, torch.float32))  # whole values under autocast too
         received = values.index_select(1, self.senders)
         scalar, cosine, sine = self.weights.to(values.dtype)
         sent = received * scalar
-        if self.num_winds:
+        if len(self.east):
             east, north = self.east, self.north
             u, v = received.index_select(2, east), received.index_select(2, north)
             sent = sent.index_copy(2, east, cosine * u - sine * v).index_copy(2, north, sine * u + cosine * v)

@@ -213,8 +213,7 @@ def patches_of(mesh: Mesh, size: int) -> Patches:
     """Return patches of `size` consecutive nodes on a ring, of size x size rows and columns on a grid; elsewhere of at
     most size x size nodes, all nodes halved along their longest extent until they are that few.
 
-    On a ring and a grid a slot is one place within every patch, and the last patches are smaller where the size does
-    not divide the mesh. Elsewhere slots have no order that could be the same for all.
+    On a ring and a grid a slot is one place within every patch; elsewhere slots have no order.
     """
     if mesh.domain.kind == "ring":
         groups = [np.arange(first, min(first + size, mesh.num_nodes)) for first in range(0, mesh.num_nodes, size)]

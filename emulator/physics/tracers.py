@@ -55,8 +55,7 @@ class TracerTransport:
         self.radius = radius
         self.num_latitudes, self.num_longitudes = transform.num_latitudes, transform.num_longitudes
         latitudes, weights = gaussian_latitudes(self.num_latitudes)
-        device = transform.device
-        rows = np.radians(latitudes)
+        rows, device = np.radians(latitudes), transform.device
         beyond = np.concatenate([-np.pi - rows[1::-1], rows, np.pi - rows[:-3:-1]])  # two rows across each pole
         self._rows = torch.from_numpy(beyond).to(device)
         longitude = torch.from_numpy(np.radians(transform.longitudes)).to(device)

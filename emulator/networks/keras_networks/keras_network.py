@@ -116,10 +116,8 @@ def with_means_kept(before: Any, after: Any, lower: Any, upper: Any, areas: Any,
     mean = tf.reduce_sum(areas * room, axis=1, keepdims=True)
     share = tf.where(mean > 0, room / tf.where(mean > 0, mean, 1.0), 1.0)
     fixed = tf.cast(tf.clip_by_value(new - excess * share, lower, upper), after_all.dtype)
-    return tf.stack(
-        [
-            fixed[..., columns.index(column)] if column in columns else after_all[..., column]
-            for column in range(after_all.shape[-1])
-        ],
-        axis=-1,
-    )
+    values = [
+        fixed[..., columns.index(column)] if column in columns else after_all[..., column]
+        for column in range(after_all.shape[-1])
+    ]
+    return tf.stack(values, axis=-1)

@@ -47,18 +47,16 @@ class AngularKernels(nn.Module):
         octaves = _octaves(graph, num_harmonics, num_vectors, most_octaves)
         self.octaves = nn.ModuleList(_Octave(*matrices) for matrices in octaves)
 
-    def received(self, octave: int, senders: Tensor) -> Tensor:
+    def received(self, octave: _Octave, senders: Tensor) -> Tensor:
         """Return sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch, channel]."""
-        part = self.octaves[octave]
-        assert isinstance(part, _Octave)
-        num_receivers, batch, count = len(part.receivers), senders.shape[1], self.num_vectors
+        num_receivers, batch, count = len(octave.receivers), senders.shape[1], self.num_vectors
         still = senders[..., 2 * count :]
-        received = _times(part.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
-        if part.vectors is None:
+        received = _times(octave.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
+        if octave.vectors is None:
             return received
         # East and north of one node are rows 2 i and 2 i + 1 of a matrix that turns as it sums.
         winds = senders[..., : 2 * count].unflatten(2, (2, count)).transpose(1, 2)  # [node, 2, batch, vector]
-        turned = _times(part.vectors, winds.reshape(2 * self.num_senders, -1))
+        turned = _times(octave.vectors, winds.reshape(2 * self.num_senders, -1))
         turned = turned.view(self.num_kernels, num_receivers, 2, batch, count).transpose(2, 3)
         return torch.cat([turned.reshape(self.num_kernels, num_receivers * batch, 2 * count), received], dim=-1)
 
@@ -86,13 +84,11 @@ class AngularKernelLayer(nn.Module):
         """
         sent, own = senders.transpose(0, 1).contiguous(), receivers.transpose(0, 1).contiguous()
         total = self.own(own)  # [receiver, batch, hidden]
-        batch = own.shape[1]
-        for octave, part in enumerate(kernels.octaves):
-            assert isinstance(part, _Octave)
-            received = kernels.received(octave, sent)
-            mine = part.take(total).flatten(0, 1)
-            mixed = torch.addbmm(mine, received.to(mine.dtype), self.neighbours[octave].to(mine.dtype))
-            total = part.put(total, mixed.unflatten(0, (-1, batch)))
+        for octave, weights in zip(kernels.octaves, self.neighbours, strict=True):
+            assert isinstance(octave, _Octave)
+            mine = octave.take(total).flatten(0, 1)
+            mixed = torch.addbmm(mine, kernels.received(octave, sent).to(mine.dtype), weights.to(mine.dtype))
+            total = octave.put(total, mixed.unflatten(0, (-1, own.shape[1])))
         return (own + self.out(nn.functional.silu(total))).transpose(0, 1)
 
 

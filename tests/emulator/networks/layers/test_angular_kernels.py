@@ -36,7 +36,7 @@ def test_the_sparse_products_are_the_sums_over_edges() -> None:
     finest = length < 0.7  # of level 0's edges, which are twice as long
     sent = turned(senders.index_select(1, graph.senders), graph, 2)  # [batch, edge, channel]
     for number, chosen in ((0, ~finest), (1, finest)):
-        received = kernels.received(number, senders.transpose(0, 1).contiguous())
+        received = kernels.received(kernels.octaves[number], senders.transpose(0, 1).contiguous())
         relative = length[chosen] / length[chosen].mean()
         for k, weight in enumerate(
             (torch.ones_like(relative), relative * angle[chosen].cos(), relative * angle[chosen].sin())
@@ -65,7 +65,7 @@ def test_a_uniform_wind_in_space_is_heard_alike_whatever_the_frames() -> None:
     longitude = np.radians(mesh.longitudes)
     wind = torch.from_numpy(np.stack([-np.sin(longitude), -np.cos(longitude)], axis=1))  # along x, seen at the pole
     polar = np.flatnonzero(mesh.latitudes > 80)
-    received = kernels.received(3, wind[:, None])[0].view(-1, 2)
+    received = kernels.received(kernels.octaves[3], wind[:, None])[0].view(-1, 2)
     own = wind[polar] * received[polar].norm(dim=1, keepdim=True)
     assert (received[polar] - own).norm(dim=1).max() < 0.05 * own.norm(dim=1).max()
 
