@@ -30,7 +30,7 @@ def train(
     from meshcast.console import print_json, say
     from training.experiment import ExperimentConfig
     from training.run_folder import is_first_process, run_folder
-    from training.runs.budget import dry_run as try_out
+    from training.runs.fit import dry_run as try_out
     from training.runs.fit import fit
 
     texts = overrides or []

@@ -42,7 +42,7 @@ from training.comparison.tuning import Candidate, candidates, trials, with_chose
 from training.experiment import ExperimentConfig
 from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
-from training.runs.budget import threads_of_run
+from training.runs.fit import threads_of_run
 from training.runs.study import Result, progress_of, refuse_several_devices, run_study
 
 __all__ = [

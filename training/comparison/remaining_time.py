@@ -15,7 +15,7 @@ from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.preparation.prepared import Prepared, PreparedData
-from training.runs.budget import TIMED_UPDATES, time_parts, untrained_on_threads
+from training.runs.fit import TIMED_UPDATES, time_parts, untrained_on_threads
 from training.runs.run_hash import PLACES
 from training.runs.study import Progress, Run
 

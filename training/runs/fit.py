@@ -1,20 +1,37 @@
-"""Fitting an emulator, closed form or by gradient descent, into a run folder."""
+"""Fitting an emulator, closed form or by gradient descent, into a run folder; and what a fit takes."""
 
 from __future__ import annotations
 
+import json
 import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
-from emulator.foundation.threads import Notice
+from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
+from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.plugins import PluginConfig
+from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
-from training.preparation.prepared import PreparedData
+from training.preparation.first_guess import Untrained, initial_network, unfitted_network
+from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
+from training.preparation.windows import Windows
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
-from training.runs.budget import loop_of, untrained_on_threads, with_budget
 
 log = logging.getLogger(__name__)
+
+TIMED_UPDATES = 20
+WARM_UP = 2  # the first updates are slow: memory is allocated, kernels are chosen
 
 
 def fit(
@@ -52,3 +69,160 @@ def fit(
         trained = load_emulator(path)
     mark_done(folder, trained)
     return trained
+
+
+@contextmanager
+def untrained_on_threads(
+    prepared: Prepared, folder: Path | None = None, notice: Notice = log.info
+) -> Iterator[Untrained]:
+    """Yield the untrained network of an experiment, to be used within the block, on the threads that its run takes.
+
+    The global generator is left as it was. folder, notice: see `threads_of`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        windows, starts = windows_of(prepared)
+        with num_threads(threads_of(prepared, windows, folder, notice)):
+            emulator, section = initial_network(prepared, windows)
+            yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts)
+
+
+def with_budget(untrained: Untrained, folder: Path) -> Untrained:
+    """Return it with minutes turned into updates, once: the number is saved and used again on resume."""
+    config = untrained.config
+    if config.training.minutes is None:
+        return untrained
+    while not is_first_process() and "updates" not in _budget(folder):
+        time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
+    updates = _budget(folder).get("updates") or keep_budget(folder, config, time_updates(untrained))
+    return replace(untrained, config=replace(config, training=replace(config.training, updates=updates)))
+
+
+def keep_budget(folder: Path, config: ExperimentConfig, seconds_per_update: float) -> int:
+    """Write the updates that a budget of minutes comes to into a run folder, where none are written yet; their number.
+
+    So that the seeds of one row get the same number, it is measured once and kept for each.
+    """
+    assert config.training.minutes is not None
+    if "updates" not in _budget(folder):
+        updates = max(1, int(config.training.minutes * 60 / seconds_per_update))
+        _add_to_budget(folder, updates=updates, seconds_per_update=seconds_per_update)
+    return int(_budget(folder)["updates"])
+
+
+def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None, notice: Notice = log.info) -> int:
+    """Return the threads of PyTorch that a run takes, and TensorFlow with it, where no other run has begun it.
+
+    By default they are measured, by the gradients of one batch before anything is fitted, and saved with the budget
+    for when the run is resumed. Processes that share a machine share its threads; on a GPU nothing is measured.
+
+    folder: of the run; without one, as to time updates, nothing is read from it or saved.
+    notice: takes a line that says what was measured.
+    """
+    training, every = prepared.config.training, torch.get_num_threads()
+    if (threads := threads_given(training.threads)) is not None:
+        return threads
+    if training.devices * training.num_nodes > 1:
+        return max(1, every // training.devices)
+    if training.accelerator != "cpu" and torch.cuda.is_available():
+        return every
+    if folder is not None and "threads" in _budget(folder):
+        return int(_budget(folder)["threads"])
+    from training.optimisation.module import EmulatorModule
+
+    with torch.random.fork_rng(devices=[]):  # so that measuring changes no number drawn later
+        module = EmulatorModule(unfitted_network(prepared), windows, windows, training, prepared.config.validation)
+        batch = next(iter(DataLoader(windows, batch_size=training.batch_size)))
+        threads = faster_threads(lambda: module.loss(batch).backward(), notice)
+    if folder is not None:
+        _add_to_budget(folder, threads=threads)
+    return threads
+
+
+def threads_of_run(run: Mapping[str, Any] | None, results: Path | str) -> int:
+    """Return the threads that a finished run was configured with or has measured, else those of this process.
+
+    run: what a file in the folder `results` holds of it; None where nothing was run.
+    """
+    if run is None:
+        return torch.get_num_threads()
+    threads = threads_given(run["config"]["training"].get("threads"))
+    return threads or int(_budget(Path(results) / run["folder"]).get("threads", torch.get_num_threads()))
+
+
+def _budget(folder: Path) -> dict[str, Any]:
+    stored = folder / "budget.json"
+    return dict(json.loads(stored.read_text())) if stored.is_file() else {}
+
+
+def _add_to_budget(folder: Path, **more: float) -> None:
+    content = {**_budget(folder), **more}
+    with atomic_file(folder / "budget.json") as temporary:
+        temporary.write_text(json.dumps(content))
+
+
+def time_updates(untrained: Untrained, updates: int = TIMED_UPDATES) -> float:
+    """Return the seconds an update takes, reading and its share of a validation included, on copies thrown away.
+
+    Processor seconds of all threads, or the clock's on a GPU; the mean over the stages of a curriculum.
+    """
+    update, validation = time_parts(untrained, updates)
+    return update + validation / untrained.config.validation.every
+
+
+def time_parts(untrained: Untrained, updates: int = TIMED_UPDATES) -> tuple[float, float]:
+    """Return the seconds of an update and of a validation; see `time_updates`."""
+    config, seconds = untrained.config, 0.0
+    for share, unroll in config.training.stages:
+        training = replace(config.training, unroll=unroll, curriculum=())
+        stage = replace(untrained, config=replace(config, training=training))
+        laps, validation = loop_of(config).rehearse(stage, updates + WARM_UP)
+        seconds += share * float(np.median(laps[WARM_UP:]))
+    return seconds, validation
+
+
+def loop_of(config: ExperimentConfig) -> ModuleType:
+    """Return the module that trains a network, imported late: either library takes seconds, which others need not."""
+    if isinstance(config.emulator, KerasConfig):
+        from training.optimisation import keras_training
+
+        return keras_training
+    from training.optimisation import gradient_descent
+
+    return gradient_descent
+
+
+def dry_run(config: ExperimentConfig) -> dict[str, Any]:
+    """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
+    prepared = prepare(config)
+    fields = prepared.train
+    found: dict[str, Any] = {
+        "data": f"{len(fields.times)} times, {fields.ensemble_size} ensemble rows, {len(fields.variables)} variables",
+        "mesh": fields.mesh.describe(),
+        "time step": str(prepared.task.time_step),
+    }
+    if is_closed_form(config.emulator):
+        return {**found, "training": "closed form, no updates"}
+    with untrained_on_threads(prepared) as untrained:
+        threads, seconds = torch.get_num_threads(), time_updates(untrained, updates=2)
+    minutes = config.training.minutes or round(seconds * config.training.updates / 60, 2)
+    return {
+        **found,
+        "windows": len(untrained.windows),
+        "parameters": sum(weight.numel() for weight in untrained.emulator.parameters()),
+        "threads": threads,
+        "seconds per update": round(seconds, 4),
+        "core minutes to expect": minutes,
+        "peak memory [MB]": round(_peak_memory() / 1e6),
+        "run folder": str(run_folder(config)),
+    }
+
+
+def _peak_memory() -> float:
+    """Return the bytes this process has taken at most: of the GPU where it used one, else of main memory."""
+    import resource
+    import sys
+
+    if torch.cuda.is_initialized():
+        return float(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak if sys.platform == "darwin" else peak * 1024)

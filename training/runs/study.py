@@ -28,8 +28,7 @@ from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
-from training.runs.budget import keep_budget
-from training.runs.fit import fit
+from training.runs.fit import fit, keep_budget
 from training.runs.run_hash import run_hash, stands_for
 
 log = logging.getLogger(__name__)

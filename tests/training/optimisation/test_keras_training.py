@@ -32,8 +32,7 @@ from training.optimisation import keras_training
 from training.optimisation.keras_training import KerasFit, example_of, refuse_what_torch_alone_does
 from training.optimisation.module import EmulatorModule
 from training.preparation.windows import Windows
-from training.runs.budget import dry_run
-from training.runs.fit import fit
+from training.runs.fit import dry_run, fit
 from training.runs.study import Run, run_study
 
 SMALL = KerasCNNConfig(width=6, num_layers=2, kernel_size=5)

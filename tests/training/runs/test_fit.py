@@ -38,9 +38,8 @@ from training.optimisation.module import EmulatorModule
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import prepare, windows_of
 from training.run_folder import updates_done
-from training.runs import budget
-from training.runs.budget import dry_run
-from training.runs.fit import fit
+from training.runs import fit as fitting
+from training.runs.fit import dry_run, fit
 
 WITH_RIDGE = GNNConfig(processor=PROCESSOR, first_guess=RidgeConfig(radii=(1, 2), penalties=(1e-6,), rollout_steps=3))
 UNTIMED = ("update", "epoch", "loss", "validation_score", "learning_rate")
@@ -337,13 +336,13 @@ def test_a_truncated_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 
 def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = experiment(tmp_path, training={"minutes": 0.001, "updates": 10_000})
-    monkeypatch.setattr(budget, "time_updates", lambda *args: 0.006)
+    monkeypatch.setattr(fitting, "time_updates", lambda *args: 0.006)
     fit(config, progress=False)
     assert json.loads((folder_of(config) / "budget.json").read_text())["updates"] == 10
     assert log(folder_of(config))[-1][0] == 10
 
     (folder_of(config) / "done.json").unlink()
-    monkeypatch.setattr(budget, "time_updates", None)  # not asked again
+    monkeypatch.setattr(fitting, "time_updates", None)  # not asked again
     fit(config, resume="auto", progress=False)
     assert updates_done(folder_of(config) / "last.ckpt") == 10
 
@@ -354,32 +353,32 @@ def test_threads_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     chosen = replace(config, training=replace(config.training, threads=3))
     prepared = prepare(config)
     windows, _ = windows_of(prepared)
-    assert budget.threads_of(prepared, windows, folder, said.append) == 1  # as OMP_NUM_THREADS says of all tests
+    assert fitting.threads_of(prepared, windows, folder, said.append) == 1  # as OMP_NUM_THREADS says of all tests
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert budget.threads_of(prepare(chosen), windows, folder, said.append) == 3
+    assert fitting.threads_of(prepare(chosen), windows, folder, said.append) == 3
     assert not said and not folder.exists()
     several = replace(config, training=replace(config.training, devices=2))
     with num_threads(4):
-        assert budget.threads_of(prepare(several), windows, folder, said.append) == 2
+        assert fitting.threads_of(prepare(several), windows, folder, said.append) == 2
         fit(config, progress=False, notice=said.append)
         (line,) = said
         measured = json.loads((folder / "budget.json").read_text())
         assert measured == {"threads": 4 if "all 4" in line else 1}
-        monkeypatch.setattr(budget, "faster_threads", None)  # not asked again
-        assert budget.threads_of(prepared, windows, folder) == measured["threads"]
+        monkeypatch.setattr(fitting, "faster_threads", None)  # not asked again
+        assert fitting.threads_of(prepared, windows, folder) == measured["threads"]
         runs = [{"config": resolve(settings), "folder": folder.name} for settings in (config, chosen)]
-        assert [budget.threads_of_run(run, folder.parent) for run in runs] == [measured["threads"], 3]
-        assert budget.threads_of_run(None, folder.parent) == 4
+        assert [fitting.threads_of_run(run, folder.parent) for run in runs] == [measured["threads"], 3]
+        assert fitting.threads_of_run(None, folder.parent) == 4
 
 
 @pytest.mark.parametrize("faster", [1, 2])
 def test_everything_is_fitted_on_the_threads_that_are_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faster: int
 ) -> None:
-    seen, build = [], budget.initial_network
+    seen, build = [], fitting.initial_network
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(budget, "faster_threads", lambda piece, notice: faster)
-    monkeypatch.setattr(budget, "initial_network", lambda *a: (seen.append(torch.get_num_threads()), build(*a))[1])
+    monkeypatch.setattr(fitting, "faster_threads", lambda piece, notice: faster)
+    monkeypatch.setattr(fitting, "initial_network", lambda *a: (seen.append(torch.get_num_threads()), build(*a))[1])
     with num_threads(4):
         fit(experiment(tmp_path, emulator=WITH_RIDGE, training={"updates": 2}), progress=False)
         assert dry_run(experiment(tmp_path, name="dry"))["threads"] == faster
@@ -391,7 +390,7 @@ def test_measuring_threads_changes_no_weight(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     measured = replace(reference, output=str(tmp_path))
-    monkeypatch.setattr(budget, "faster_threads", lambda piece, notice: piece() or 1)
+    monkeypatch.setattr(fitting, "faster_threads", lambda piece, notice: piece() or 1)
     fit(measured, progress=False)
     assert same(weights(folder_of(measured)), weights(folder_of(reference)))
 
@@ -431,8 +430,8 @@ def test_a_budget_counts_the_dearer_steps_of_a_curriculum(tmp_path: Path, monkey
         return [9.0, 9.0] + [float(unroll)] * (updates - 2), 5.0
 
     monkeypatch.setattr(gradient_descent, "rehearse", rehearse)
-    with budget.untrained_on_threads(prepare(config)) as untrained:
-        assert budget.time_updates(untrained) == 0.75 * 1 + 0.25 * 3 + 5.0 / 10
+    with fitting.untrained_on_threads(prepare(config)) as untrained:
+        assert fitting.time_updates(untrained) == 0.75 * 1 + 0.25 * 3 + 5.0 / 10
 
 
 def test_a_budget_is_what_was_timed(tmp_path: Path) -> None:
@@ -443,9 +442,9 @@ def test_a_budget_is_what_was_timed(tmp_path: Path) -> None:
 
 
 def test_timing_updates_changes_nothing(tmp_path: Path) -> None:
-    with budget.untrained_on_threads(prepare(experiment(tmp_path))) as untrained:
+    with fitting.untrained_on_threads(prepare(experiment(tmp_path))) as untrained:
         before = {name: value.clone() for name, value in untrained.emulator.state_dict().items()}
-        assert 0 < budget.time_updates(untrained, updates=3) < 1
+        assert 0 < fitting.time_updates(untrained, updates=3) < 1
         assert same(before, untrained.emulator.state_dict())
 
 
