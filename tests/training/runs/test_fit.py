@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
 
     save = L.Trainer.save_checkpoint
     config = experiment(tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(MeshcastError, match="No room left to write"):
+    with monkeypatch.context() as patch, pytest.raises(MeshcastError, match="No room left: the disk is full"):
         patch.setattr(L.Trainer, "save_checkpoint", fill)
         fit(config, progress=False)
     assert updates_done(folder_of(config) / "last.ckpt") == 8
