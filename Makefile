@@ -3,7 +3,7 @@
 VENV ?= .venv
 STAMPS = $(VENV)/stamps
 MESHCAST = $(VENV)/bin/meshcast
-PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 export VENV PYTHON MESHCAST_SKIP_SCATTER
 

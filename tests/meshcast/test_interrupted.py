@@ -119,6 +119,7 @@ def test_an_interrupted_grib_forecast_is_resumed_too(weather_world, monkeypatch)
     assert [path.name for path in Path().glob("new*")] == ["new.grib"]
 
 
+@pytest.mark.slow  # fast: what an earlier interruption left, in tests/emulator/data/test_create.py
 def test_a_killed_simulation_leaves_no_dataset_and_is_made_anew(ring_world):
     command = ("simulate", "simulation.yaml", "output=new.zarr")
     code, _ = break_off("emulator.data:create:_describe", 1, "SIGKILL", *command)
@@ -157,6 +158,7 @@ def test_a_killed_comparison_ends_with_the_same_table(ring_world):
     assert chosen[0] == chosen[1]
 
 
+@pytest.mark.slow  # fast: the file that a killed process leaves, in tests/emulator/data/test_forecast_file.py
 def test_a_killed_forecast_is_resumed_bit_for_bit(weather_world):
     done(*FORECAST, "whole.nc")
     code, _ = break_off("emulator.data.forecast_file:ForecastWriter:append", 4, "SIGKILL", *FORECAST, "new.nc")

@@ -522,6 +522,8 @@ def test_a_row_without_its_extra_is_named_and_marked_and_the_others_run(
     remaining = expect(config, say=said.append)
     assert (remaining.runs, remaining.left, remaining.unknown, len(said)) == (2, 2, (), 1)  # ridge and persistence
     said.clear()
+    if parameters == "null":
+        monkeypatch.setattr(comparing, "write_comparison", lambda *given, **options: None)
     comparison = compare(config, progress=False, say=said.append)
     needs = "kind: keras_cnn needs TensorFlow: pip install 'meshcast[tensorflow]'."
     assert said[0] == f"Keras CNN is left out: {needs}"
@@ -530,6 +532,8 @@ def test_a_row_without_its_extra_is_named_and_marked_and_the_others_run(
     written = to_plain(config, comparison)
     assert written["lines"][-1]["status"] == written["rows"][-1]["status"] == "unavailable"
     assert written["rows"][-1]["reason"] == needs
+    if parameters == "null":
+        return  # a report takes seconds
     texts = {name: (comparison.folder / name).read_text() for name in ("report.html", "rows.csv", "table.tex")}
     assert all("unavailable" in text for text in texts.values())
     assert "Keras CNN unavailable: kind: keras_cnn needs TensorFlow" in texts["report.html"]

@@ -267,6 +267,7 @@ def test_a_run_that_never_began_may_be_mended(tmp_path: Path) -> None:
     assert load(ExperimentConfig, folder_of(config) / "config.yaml") == config
 
 
+@pytest.mark.slow  # tests/meshcast/test_interrupted.py kills a training among the fast ones
 def test_a_run_killed_without_a_word_goes_on_bit_for_bit(reference: ExperimentConfig) -> None:
     config = replace(reference, name="killed")
     script = textwrap.dedent(f"""
