@@ -26,13 +26,11 @@ class MetricsLog:
 
     def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
         self.path, self.samples_per_epoch = path, samples_per_epoch
-        kept, losses = (
-            [row for row in read_log(file) if 0 < start >= row["update"]] for file in (path, losses_beside(path))
+        self._rows, self._losses = (
+            [[row[name] for name in columns] for row in read_log(file) if 0 < start >= row["update"]]
+            for file, columns in ((path, COLUMNS), (losses_beside(path), LOSS_COLUMNS))
         )
-        self._rows = [[_cell(row[name]) for name in COLUMNS] for row in kept]
-        self._losses = [[_cell(row[name]) for name in LOSS_COLUMNS] for row in losses]
-        self._earlier = kept[-1]["seconds"] if kept else 0.0
-        self._start = time.perf_counter()
+        self._start = time.perf_counter() - (self._rows[-1][-1] if self._rows else 0.0)
 
     def append(
         self, update: int, samples: int, losses: Sequence[float], validation_loss: float, score: float, rate: float
@@ -41,28 +39,19 @@ class MetricsLog:
 
         losses: of the updates since the last row.
         """
-        row: list[float] = [
-            update,
-            samples / self.samples_per_epoch,
-            float(np.mean(losses, dtype=np.float64)) if len(losses) else math.nan,
-            validation_loss,
-            score,
-            rate,
-            self._earlier + time.perf_counter() - self._start,
-        ]
-        self._rows.append([_cell(value) for value in row])
+        loss = float(np.mean(losses, dtype=np.float64)) if len(losses) else math.nan
+        seconds = time.perf_counter() - self._start
+        self._rows.append([update, samples / self.samples_per_epoch, loss, validation_loss, score, rate, seconds])
         for first in range(0, len(losses), LOSS_EVERY):
             few = losses[first : first + LOSS_EVERY]
             at = update - len(losses) + first + len(few)
             epoch = samples * at / (update * self.samples_per_epoch)
-            self._losses.append([_cell(value) for value in (at, epoch, float(np.mean(few, dtype=np.float64)))])
+            self._losses.append([at, epoch, float(np.mean(few, dtype=np.float64))])
         # The losses first: whoever finds a row of a validation finds the losses before it.
-        for path, table in (
-            (losses_beside(self.path), [LOSS_COLUMNS, *self._losses]),
-            (self.path, [COLUMNS, *self._rows]),
-        ):
+        tables = (losses_beside(self.path), LOSS_COLUMNS, self._losses), (self.path, COLUMNS, self._rows)
+        for path, columns, rows in tables:
             with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
-                csv.writer(file).writerows(table)
+                csv.writer(file).writerows([columns, *([_cell(value) for value in row] for row in rows)])
 
 
 def losses_beside(metrics: Path) -> Path:

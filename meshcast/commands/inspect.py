@@ -78,13 +78,12 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
             "attributes": [f"{name}: {value}" for name, value in data.get("attributes", {}).items()],
             "versions": [f"{name} {version}" for name, version in metadata["versions"].items()],
         }
-    parameters = sum(weight.numel() for weight in getattr(trained.emulator, "parameters", list)())
     said = {
         "emulator": f"{trained.name}, kind {trained.config.kind}",
         "predicts": ", ".join(f"{variable.name} [{variable.units}]" for variable in task.predicted),
         "time step": str(task.time_step),
         "mesh": trained.emulator.mesh.describe(),
-        "trained weights": parameters,
+        "trained weights": sum(weight.numel() for weight in getattr(trained.emulator, "parameters", list)()),
         "validation score": metadata.get("validation_score"),
         "updates": metadata.get("update"),
         "trained on": data.get("source", "unknown"),

@@ -102,12 +102,8 @@ def descend(
         if epoch % shown == 0 or epoch == config.epochs:
             epochs.append(epoch)
             training.append(total)
-            tested += [] if test is None else [_loss_on(network, loss, test)]
+            if test is not None:
+                with torch.no_grad():
+                    tested.append(float(loss(network.eval()(test[0]), test[1])))
     network.eval()
     return Losses(tuple(epochs), tuple(training), tuple(tested))
-
-
-@torch.no_grad()
-def _loss_on(network: nn.Module, loss: Loss, test: tuple[Tensor, Tensor]) -> float:
-    network.eval()
-    return float(loss(network(test[0]), test[1]))

@@ -30,16 +30,14 @@ NOISE_SIZE: dict[NoiseKind, float] = {"white": 1.0, "random_amplitude": float(np
 
 @dataclass(frozen=True, eq=False)
 class WindowForcings:
-    """The forcings a window brought along, handed to `rollout` in place of a provider."""
+    """The forcings a window brought along, as `rollout` takes them in place of a provider."""
 
     values: Tensor  # [batch, time, node, forcing]
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
-        """Return the forcings [batch, history + 1, node, forcing] for the step after `done` steps."""
         return self.values[:, done : done + task.history + 1]
 
     def rows(self, index: slice | NDArray[np.int64]) -> WindowForcings:
-        """Return the forcings of some rows of the batch."""
         return WindowForcings(self.values[index])
 
 
