@@ -137,8 +137,7 @@ def interval(
     quantile = stats.t.ppf(0.5 + level / 2, num_blocks - 1) * np.sqrt(num_blocks / (num_blocks - 1))
     tail = float(stats.norm.cdf(-quantile))
     # As np.quantile interpolates, but a third of its time: to sort along memory is faster than to select across it.
-    ordered = np.ascontiguousarray(np.moveaxis(samples, 0, -1))
-    ordered.sort(axis=-1)  # NaN last
+    ordered = np.sort(np.moveaxis(samples, 0, -1), axis=-1)  # NaN last
     lower, upper = (_at_share(ordered, share) for share in (tail, 1 - tail))
     return lower, upper
 
@@ -162,16 +161,18 @@ def resampled_mean(
     A score that is present and NaN is a forecast that failed: every mean that draws it is NaN.
     """
     failed = present & np.isnan(values)
-    total = np.tensordot(counts, np.where(present & ~failed, values, 0.0), axes=1)
-    if present.all():
-        number = counts.sum(1).reshape(-1, *[1] * (values.ndim - 1))
-    else:
-        number = np.tensordot(counts, present.astype(np.float64), axes=1)
+    mean = _drawn(np.where(present & ~failed, values, 0.0), counts)
+    number = counts.sum(1) if present.all() else _drawn(present.astype(np.float64), counts)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / number
+        mean /= number
     if failed.any():
-        mean[np.tensordot(counts, failed.astype(np.float64), axes=1) > 0] = np.nan
-    return mean
+        mean[_drawn(failed.astype(np.float64), counts) > 0] = np.nan
+    return np.moveaxis(mean, -1, 0)
+
+
+def _drawn(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sums [..., resample] of scores [case, ...]; in this order of memory they are sorted fastest."""
+    return np.tensordot(np.moveaxis(values, 0, -1), counts, axes=(-1, -1))
 
 
 def _memory(series: NDArray[np.float64]) -> float:

@@ -124,7 +124,8 @@ class ForecastScores:
             started = (~np.isnan(values)).any(1, keepdims=True)
             present = started & (self.verified | ~self.verified.any(0))
         mean = bootstrap.resampled_mean(values, present, weights)
-        mean = np.sqrt(mean) if METRICS[metric].root else mean
+        if METRICS[metric].root:
+            np.sqrt(mean, out=mean)
         return mean[0] if counts is None else mean
 
     def score(self, counts: NDArray[np.float64] | None = None, steps: int = 100) -> NDArray[np.float64]:

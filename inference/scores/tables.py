@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from graphs.atomic_file import system_errors
 from inference.scores.dataset import to_dataset
+from inference.scores.metrics import METRICS
 from inference.scores.scorecard import Verification
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 COLUMNS = ("emulator", "seed", "case", "member", "lead", "variable", "metric", "value")
+PLACES = ("emulator", "case", "member", "lead", "variable")
 WIND = ("vector_rmse", "energy_ratio", "energy_by_degree", "truth_energy_by_degree")
 
 
@@ -55,22 +57,40 @@ def tidy_table(verification: Verification) -> pd.DataFrame:
     import pandas as pd
 
     dataset = to_dataset(verification)
-    frames = []
-    for label, about in dataset.attrs["verification"]["emulators"].items():
-        scores = dataset.sel(emulator=label)
-        # The name and the seed tell emulators apart, unless a number had to.
-        named = {"emulator": label if "#" in label else scores["name"].item(), "seed": scores["seed"].item()}
-        for metric, array in _rows(scores, label, about["metrics"]):
-            values = array.reset_coords(drop=True).to_series().rename("value")
-            frames.append(values[np.isfinite(values)].reset_index().assign(**named, metric=metric))
-    table = pd.concat(frames, ignore_index=True).reindex(columns=list(COLUMNS))
-    table["case"] = table["case"].map(dict(enumerate(dataset["case_name"].values)))
-    categories = dict.fromkeys(("emulator", "seed", "case", "variable", "metric"), "category")
-    return table.astype({**categories, "member": "Int64", "lead": "Int64"})
+    labels = dataset["emulator"].values
+    # The name and the seed tell emulators apart, unless a number had to.
+    names = np.where(np.char.find(labels.astype(str), "#") < 0, dataset["name"].values, labels)
+    by_metric = [_found(array) for _, array in _listed(dataset)]
+    places = {dim: np.concatenate([found[dim] for found in by_metric]) for dim in ("value", *PLACES)}
+    order = np.argsort(places["emulator"], kind="stable")
+    value, emulator, case, member, lead, variable = (values[order] for values in places.values())
+    metric = np.repeat(np.arange(len(by_metric)), [len(found["value"]) for found in by_metric])[order]
+
+    def category(known: ArrayLike, index: NDArray[np.int64]) -> pd.Categorical:
+        labels = pd.Categorical(np.asarray(known, dtype=object))
+        return pd.Categorical.from_codes(np.where(index < 0, -1, labels.codes[index]), labels.categories)
+
+    def number(known: NDArray[np.int64], index: NDArray[np.int64]) -> pd.arrays.IntegerArray:
+        return pd.arrays.IntegerArray(known[index], index < 0)
+
+    columns = {
+        "emulator": category(names, emulator),
+        "seed": category(dataset["seed"].values, emulator),
+        "case": category(dataset["case_name"].values, case),
+        "member": number(np.arange(dataset.sizes.get("member", 1)), member),
+        "lead": number(dataset["lead"].values, lead),
+        "variable": category(dataset["variable"].values, variable),
+        "metric": category([name for name, _ in _listed(dataset)], metric),
+        "value": value,
+    }
+    return pd.DataFrame(columns)
 
 
 def write_tables(verification: Verification, output: Path) -> list[Path]:
     """Write scores.nc, scores.json, table.parquet and table.csv into the folder `output`."""
+    import pyarrow as pa
+    from pyarrow import csv
+
     dataset = to_dataset(verification)
     table = tidy_table(verification)
     paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
@@ -80,8 +100,8 @@ def write_tables(verification: Verification, output: Path) -> list[Path]:
         written.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
     paths[1].write_text(json.dumps(to_json(verification), ensure_ascii=False, allow_nan=False) + "\n")
     table.to_parquet(paths[2], index=False)
-    # The index is not written, but pandas would format its numbers all the same.
-    table.set_axis([""] * len(table)).to_csv(paths[3], index=False, float_format="%.7g")
+    short = pa.Table.from_pandas(table.assign(value=_to_digits(table["value"].to_numpy(), 7)), preserve_index=False)
+    csv.write_csv(short, paths[3])
     return paths
 
 
@@ -145,20 +165,36 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _rows(dataset: xr.Dataset, label: str, metrics: list[str]) -> Iterator[tuple[str, xr.DataArray]]:
-    """Yield the arrays of one emulator that the table holds, each with its metric's name there."""
-    for metric in metrics:
-        yield metric, dataset[f"case_{metric}"]
-        for suffix in ("", "_lower", "_upper"):
-            yield f"{metric}{suffix}", dataset[f"{metric}{suffix}"]
+def _to_digits(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
+    """Return finite numbers rounded to significant digits, as the shortest text of each then has."""
+    with np.errstate(divide="ignore"):
+        power = digits - 1 - np.floor(np.log10(np.abs(values)))
+    scale = 10.0 ** np.abs(np.where(np.isfinite(power), power, 0.0))  # whole, so that a quotient is rounded once
+    return np.where(power >= 0, np.round(values * scale) / scale, np.round(values / scale) * scale)
+
+
+def _found(array: xr.DataArray) -> dict[str, NDArray[Any]]:
+    """Return the finite numbers of an array, and the place of each along every dimension, -1 where it has none."""
+    values = array.values
+    where = np.nonzero(np.isfinite(values))
+    nowhere = np.full(len(where[0]), -1)
+    return {"value": values[where], **dict.fromkeys(PLACES, nowhere), **dict(zip(array.dims, where, strict=True))}
+
+
+def _listed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
+    """Yield the arrays that the table holds, each with its metric's name there."""
+    bounds = ("", "_lower", "_upper")
+    for metric in METRICS:
+        if metric in dataset:
+            yield metric, dataset[f"case_{metric}"]
+            yield from ((f"{metric}{bound}", dataset[f"{metric}{bound}"]) for bound in bounds)
     if "member_rmse" in dataset:
         yield "rmse", dataset["member_rmse"]
     yield "stable_steps", dataset["stable_steps"]
     yield "stable_steps", dataset["mean_stable_steps"]
     for name in ("num_failed", "score", "score_lower", "score_upper"):
         yield name, dataset[name]
-    for baseline in dataset.attrs["verification"]["baselines"]:
-        for name, metric in (("skill", f"skill_vs_{baseline}"), ("rmse_minus", f"rmse_minus_{baseline}")):
-            for suffix in ("", "_lower", "_upper"):
-                if baseline != label:
-                    yield f"{metric}{suffix}", dataset[f"{name}{suffix}"].sel(baseline=baseline)
+    for baseline in dataset.attrs["verification"]["baselines"] if "skill" in dataset else ():
+        for name, metric in (("skill", "skill_vs"), ("rmse_minus", "rmse_minus")):
+            for bound in bounds:
+                yield f"{metric}_{baseline}{bound}", dataset[f"{name}{bound}"].sel(baseline=baseline)
