@@ -178,7 +178,11 @@ def _found(array: xr.DataArray) -> dict[str, NDArray[Any]]:
     values = array.values
     where = np.nonzero(np.isfinite(values))
     nowhere = np.full(len(where[0]), -1)
-    return {"value": values[where], **dict.fromkeys(PLACES, nowhere), **dict(zip(map(str, array.dims), where, strict=True))}
+    return {
+        "value": values[where],
+        **dict.fromkeys(PLACES, nowhere),
+        **dict(zip(map(str, array.dims), where, strict=True)),
+    }
 
 
 def _listed(dataset: xr.Dataset) -> Iterator[tuple[str, xr.DataArray]]:
