@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from inference.comparison.families import panels_of, row_styles
 from inference.comparison.record import Comparison
 from inference.pictures.direct_labels import End, label_ends
-from inference.pictures.style import LineStyle, journal, lead_ticks, new_figure, plain_decades
+from inference.pictures.style import LineStyle, journal, lead_ticks, new_figure, place_panels, plain_decades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,8 @@ def by_family(
     curves = {label: curve(label) for label in shown}
     with journal():
         figure, grid = new_figure(rows, columns, sharex=True, sharey=True)
-        _lay_out(figure, rows, columns, max(len(label) for label in shown))
+        names = 0.25 + 0.057 * max(len(label) for label in shown)  # [inch] on the right of each panel
+        place_panels(figure, (3.0, 2.1), (names, 0.38), left=0.75, right=names, bottom=0.45, top=0.55)
         every = list(grid.ravel())
         for axes in every[len(panels) :]:
             axes.set_visible(False)
@@ -95,26 +96,6 @@ def by_family(
             found = [_last_end(label, *curves[label], styles[label]) for label in named]
             label_ends(axes, [end for end in found if end is not None])
     return figure
-
-
-def _lay_out(figure: Figure, rows: int, columns: int, letters: int) -> None:
-    """Panels of one size, with room on their right for names of so many letters.
-
-    By hand: a layout engine measures every tick label of every panel, several times, which takes longer than to draw.
-    """
-    width, height, names = 3.0, 2.1, 0.25 + 0.057 * letters  # [inch]
-    left, top, bottom, between = 0.75, 0.55, 0.45, 0.38
-    whole = left + columns * (width + names), top + rows * height + (rows - 1) * between + bottom
-    figure.set_layout_engine(None)
-    figure.set_size_inches(*whole)
-    figure.subplots_adjust(
-        left=left / whole[0],
-        right=1 - names / whole[0],
-        top=1 - top / whole[1],
-        bottom=bottom / whole[1],
-        wspace=names / width,
-        hspace=between / height,
-    )
 
 
 def _joined(curves: Sequence[Curve]) -> Curve:

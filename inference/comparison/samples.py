@@ -10,7 +10,7 @@ from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures.field_views import Array, case_name, colour_bar, ring_edges, truth_of
 from inference.pictures.maps import draw_map, edges, map_box, map_size
-from inference.pictures.style import ColourScale, journal, lead_name, new_figure
+from inference.pictures.style import ColourScale, journal, lead_name, new_figure, place_panels, with_unit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,10 +43,12 @@ def _on_ring(first: Forecast, fields: dict[str, Array], scale: ColourScale, vari
     rows = -(-len(fields) // columns)
     with journal():
         figure, grid = new_figure(rows, columns, (1.55, 1.55), sharex=True, sharey=True)
+        place_panels(figure, (1.3, 1.0), (0.18, 0.3), left=0.55, right=0.1, bottom=1.0, top=0.5)
         every = list(grid.ravel())
+        size = min(7.5, 72 * 1.45 / (0.6 * max(len(title) for title in fields)))  # no title reaches the next
         for axes, (title, field) in zip(every, fields.items(), strict=False):
             image = axes.pcolorfast(ring_edges(first.mesh), edges(lead), field, **scale.options)
-            axes.set_title(title, fontsize=7.5, fontweight="bold" if title == "truth" else "normal")
+            axes.set_title(title, fontsize=size, fontweight="bold" if title == "truth" else "normal")
             axes.grid(False)
         for axes in every[len(fields) :]:
             axes.set_visible(False)
@@ -56,10 +58,12 @@ def _on_ring(first: Forecast, fields: dict[str, Array], scale: ColourScale, vari
             last = max(row for row in range(rows) if row * columns + place < len(fields))
             grid[last, place].set_xlabel("position", fontsize=7.5)
             grid[last, place].tick_params(labelbottom=True)
-        colour_bar(
-            figure, image, every[: len(fields)], variable, first.units[first.variables.index(variable)], "bottom"
-        )
-        figure.suptitle(f"{variable}, {case_name(first, case)}", x=0.01, ha="left", fontsize=9)
+        width, height = figure.get_size_inches()
+        bar = figure.add_axes((0.55 / width, 0.45 / height, 1 - 0.65 / width, 0.08 / height))
+        unit = first.units[first.variables.index(variable)]
+        figure.colorbar(image, cax=bar, orientation="horizontal", extend="both", label=with_unit(variable, unit))
+        title = f"{variable}, {case_name(first, case)}"
+        figure.suptitle(title, x=0.01, y=1 - 0.06 / height, ha="left", va="top", fontsize=9)
     return figure
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
@@ -33,19 +35,12 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
     heights = np.array([inside.transform((end.x, end.y))[1] for end in ends])
     height = 72 * axes.get_window_extent().height / axes.figure.dpi
     placed = spread(np.clip(heights, 0.0, 1.0), 1.25 * SIZE / height)
+    lines = []
     for end, low, high in zip(ends, np.clip(heights, 0.0, 1.0), placed, strict=True):
-        axes.annotate(
-            end.label,
-            xy=(1.0, low),
-            xytext=(1.07, high),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            va="center",
-            fontsize=SIZE,
-            color=end.colour,
-            arrowprops={"arrowstyle": "-", "color": end.colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0},
-            annotation_clip=False,
-        )
+        lines.append([(1.0, low), (1.06, high)])
+        axes.text(1.07, high, end.label, va="center", fontsize=SIZE, color=end.colour, transform=axes.transAxes)
+    options: dict[str, Any] = {"linewidths": 0.5, "clip_on": False, "transform": axes.transAxes}
+    axes.add_artist(LineCollection(lines, colors=[end.colour for end in ends], **options))
 
 
 def spread(heights: NDArray[np.float64], gap: float, top: float = 1.0) -> NDArray[np.float64]:

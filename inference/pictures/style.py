@@ -152,6 +152,36 @@ def grouped_panels(
     return figure, grouped[:, :count]
 
 
+def place_panels(
+    figure: Figure,
+    panel: tuple[float, float],
+    between: tuple[float, float],
+    left: float,
+    right: float,
+    bottom: float,
+    top: float,
+) -> None:
+    """Set the sizes [inch] of all panels, of the room between them and of that around them, and so the figure's.
+
+    A layout engine measures every tick label of every panel, several times, which takes longer than to draw.
+    """
+    places = figure.axes[0].get_subplotspec()
+    assert places is not None  # as `new_figure` makes them
+    rows, columns = places.get_gridspec().get_geometry()
+    width = left + columns * panel[0] + (columns - 1) * between[0] + right
+    height = bottom + rows * panel[1] + (rows - 1) * between[1] + top
+    figure.set_layout_engine(None)
+    figure.set_size_inches(width, height)
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - right / width,
+        bottom=bottom / height,
+        top=1 - top / height,
+        wspace=between[0] / panel[0],
+        hspace=between[1] / panel[1],
+    )
+
+
 def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     """Return PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
     png = path.with_name(f"{path.name}.png")
