@@ -8,7 +8,7 @@ import numpy as np
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
-from inference.pictures.field_views import Array, case_name, colour_bar, ring_edges, truth_of
+from inference.pictures.field_views import Array, case_name, colour_bar, ring_positions, truth_of
 from inference.pictures.maps import draw_map, edges, map_box, map_size
 from inference.pictures.style import ColourScale, journal, lead_name, new_figure, place_panels, with_unit
 
@@ -47,7 +47,7 @@ def _on_ring(first: Forecast, fields: dict[str, Array], scale: ColourScale, vari
         every = list(grid.ravel())
         size = min(7.5, 72 * 1.45 / (0.6 * max(len(title) for title in fields)))  # no title reaches the next
         for axes, (title, field) in zip(every, fields.items(), strict=False):
-            image = axes.pcolorfast(ring_edges(first.mesh), edges(lead), field, **scale.options)
+            image = axes.pcolorfast(edges(ring_positions(first.mesh)), edges(lead), field, **scale.options)
             axes.set_title(title, fontsize=size, fontweight="bold" if title == "truth" else "normal")
             axes.grid(False)
         for axes in every[len(fields) :]:

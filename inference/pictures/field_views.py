@@ -18,7 +18,7 @@ from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-from inference.pictures.maps import degrees, edges
+from inference.pictures.maps import degrees
 from inference.pictures.style import journal, with_unit
 from inference.scores.flow import harmonic_view, winds
 from inference.scores.matching import match
@@ -173,10 +173,6 @@ def place_name(mesh: Mesh, node: int) -> str:
 def ring_positions(mesh: Mesh) -> Array:
     """Return the positions [node] along the ring, in its unit of length."""
     return mesh.longitudes / 360.0 * mesh.domain.size
-
-
-def ring_edges(mesh: Mesh) -> Array:
-    return edges(ring_positions(mesh))
 
 
 def colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right") -> None:

@@ -30,11 +30,9 @@ def wind_error_curves(verification: Verification) -> Figure:
             leads, _ = verification.time_step.lead_times(emulator.lead_steps)
             error.plot(leads, flow.vector_rmse, label=emulator.label, **vars(styles[emulator.label]))
             ratio.plot(leads, flow.energy_ratio, **vars(styles[emulator.label]))
-        error.set(title="wind", ylabel=f"vector RMSE [{style.pretty_unit(shown[0][1].units)}]")
-        error.set_ylim(bottom=0.0)
+        error.set(title="wind", ylabel=f"vector RMSE [{style.pretty_unit(shown[0][1].units)}]", ylim=(0.0, None))
         ratio.axhline(1.0, color="black", linewidth=0.8)
-        ratio.set(title="kinetic energy", ylabel="forecast / truth")
-        ratio.set_ylim(bottom=0.0, top=min(ratio.get_ylim()[1], 2.0))
+        ratio.set(title="kinetic energy", ylabel="forecast / truth", ylim=(0.0, min(ratio.get_ylim()[1], 2.0)))
         for axes in (error, ratio):
             style.lead_axis(axes, verification.time_step, emulator.lead_steps)
         style.legend(figure, error)
@@ -107,7 +105,6 @@ def _shown(verification: Verification) -> list[Wind]:
 
 
 def _without_baselines(verification: Verification, shown: list[Wind]) -> list[Wind]:
-    """Return those that are no baseline, or all where every one is."""
     return [pair for pair in shown if pair[0].label not in verification.baselines] or shown
 
 

@@ -47,9 +47,9 @@ def series(
             for member in values if len(values) > 1 else []:
                 axes.plot(lead, member, color=look.color, linewidth=0.5, alpha=0.5)
             axes.plot(lead, values.mean(0), label=forecast.name, **vars(look))
-        axes.set_ylabel(style.with_unit(name, unit))
         style.lead_axis(axes, first.time_step, first.lead_steps)
-        axes.set_title(f"{place_name(first.mesh, node)}, {case_name(first, case)}")
+        place = f"{place_name(first.mesh, node)}, {case_name(first, case)}"
+        axes.set(title=place, ylabel=style.with_unit(name, unit))
         style.legend(figure, axes)
     return figure
 

@@ -35,7 +35,6 @@ def draw_graphs(graphs: ModelGraphs, mesh: Mesh, output: Path) -> None:
     if mesh.domain.kind == "ring" or (mesh.domain.kind == "limited_area" and graphs.mesh is None):
         draw_graph(graphs.processor, mesh, output)
         return
-
     whole, linked = hidden.domain.kind == "sphere", graphs.encoder is not None and graphs.decoder is not None
     figure = Figure(figsize=(12.6, 5.0 + 5.6 * linked) if whole else (15.0, 5.6), layout="constrained")
     over: Any = figure
@@ -80,15 +79,15 @@ def draw_graph(graph: Graph, mesh: Mesh, output: Path) -> None:
         axes.set_aspect("equal")
         axes.set_axis_off()
     else:
-        axes.set_aspect(1.0 / max(np.cos(np.radians(places[:, 1].mean())), 0.2))
-        axes.set(xlabel="longitude [degrees east]", ylabel="latitude [degrees north]")
+        stretch = 1.0 / max(np.cos(np.radians(places[:, 1].mean())), 0.2)
+        axes.set(aspect=stretch, xlabel="longitude [degrees east]", ylabel="latitude [degrees north]")
     axes.set_title(f"{mesh.describe()}: {graph.num_edges} edges, {int(near.sum())} reach the receiver shown")
     axes.legend(loc="upper right", framealpha=1.0)
     _save(figure, output)
 
 
 def _draw_globe(axes: Axes, graph: Graph, mesh: Mesh) -> None:
-    """The near side of the globe, straight from above VIEW: the edges, the longer the darker."""
+    """Draw the near side of the globe, straight from above VIEW: the edges, the longer the darker."""
     centre = to_xyz(*VIEW) if mesh.domain.kind == "sphere" else _middle(mesh)
     rows = np.stack([*tangent_frames(centre), centre])  # east, north, towards the viewer
     circle = np.linspace(0, 2 * np.pi, 361)
@@ -116,7 +115,7 @@ def _draw_globe(axes: Axes, graph: Graph, mesh: Mesh) -> None:
 
 
 def _draw_world(axes: Axes, graph: Graph, mesh: Mesh) -> None:
-    """The whole sphere in Equal Earth; the edges that reach the node with the most, near 40 N 0 E, in colour."""
+    """Draw the whole sphere in Equal Earth; the edges that reach the node with the most, near 40 N 0 E, in colour."""
     frame = outline()
     axes.fill(*frame.T, facecolor="0.97", edgecolor="0.3", linewidth=0.8, zorder=0)
     for line in coastlines(WHOLE):
@@ -143,10 +142,7 @@ def _draw_world(axes: Axes, graph: Graph, mesh: Mesh) -> None:
 def _draw_link(
     axes: Axes, graph: Graph, senders: Mesh, receivers: Mesh, mesh: Mesh, names: tuple[str, str, str]
 ) -> None:
-    """A few triangles of the mesh from near by [km east and north], and the edges that reach one receiver.
-
-    names: what the graph, a sender and a receiver are.
-    """
+    """Draw triangles of the mesh [km east and north], and the edges that reach one receiver, by the names of all."""
     aim = to_xyz(48.0, 9.0) if mesh.domain.kind == "sphere" else _middle(mesh)
     node = int(np.argmax(receivers.positions @ aim))
     origin, kilometres = receivers.positions[node], mesh.domain.size / 1e3
@@ -155,7 +151,6 @@ def _draw_link(
     sides = mesh.positions[mesh.faces[:, 0]] - mesh.positions[mesh.faces[:, 1]]
     side = np.linalg.norm(sides, axis=1).max() * kilometres
     reach = max(1.5 * side, 1.15 * places.max(initial=0.0))
-
     mesh_places = _seen_from(origin, mesh.positions, kilometres)
     faces = mesh.faces[(np.linalg.norm(mesh_places, axis=1) < 3 * reach)[mesh.faces].all(axis=1)]
     _draw_lines(axes, mesh_places[np.concatenate([faces, faces[:, :1]], axis=1)], EDGE, 0.9, 1)

@@ -7,15 +7,7 @@ from matplotlib.figure import Figure
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from inference.pictures.field_views import (
-    ERROR,
-    MovingPicture,
-    case_name,
-    colour_bar,
-    ring_edges,
-    ring_positions,
-    views_of,
-)
+from inference.pictures.field_views import ERROR, MovingPicture, case_name, colour_bar, ring_positions, views_of
 from inference.pictures.maps import edges
 from inference.pictures.style import COLOURS, ColourScale, LineStyle, journal, lead_name, new_figure, with_unit
 
@@ -31,7 +23,7 @@ def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | 
         figure, (row,) = new_figure(1, len(views), (2.5 if truth is not None else 4.2, 4.0), sharey=True)
         for axes, (title, view) in zip(row, views.items(), strict=True):
             shade = ColourScale.of_error(view.field) if title == ERROR else scale
-            sides = ring_edges(forecast.mesh), edges(lead)
+            sides = edges(ring_positions(forecast.mesh)), edges(lead)
             image = axes.pcolormesh(*sides, view.field, rasterized=True, **shade.options)
             axes.set(title=title, xlabel="position")
             axes.grid(False)
@@ -55,8 +47,8 @@ def moving_ring(forecast: Forecast, truth: Fields | None, variable: str | None, 
             style = LineStyle("black", "-", 3.0, 0.4) if label == "truth" else LineStyle(COLOURS[0])
             (lines[label],) = axes.plot(position, view.field[usable[0]], label=label, **vars(style))
         margin = 0.08 * (scale.high - scale.low)
-        axes.set_ylim(scale.low - margin, scale.high + margin)
-        axes.set(xlabel="position", ylabel=with_unit(view.name, view.unit))
+        limits = scale.low - margin, scale.high + margin
+        axes.set(xlabel="position", ylabel=with_unit(view.name, view.unit), ylim=limits)
         figure.legend(loc="outside lower center", ncols=2)
         axes.set_title(" ", loc="left")
 

@@ -18,6 +18,7 @@ from inference.scores.metrics import METRICS
 from inference.scores.scorecard import Verification
 
 Array = NDArray[np.float64]
+DRIFTS = ("mean_drift", "mean_square_drift")
 
 
 def metric_curves(verification: Verification, metric: str = "rmse", labels: Sequence[str] | None = None) -> Figure:
@@ -90,10 +91,8 @@ def drift_curves(verification: Verification) -> Figure:
         columns = 2 if verification.about_zero.any() else 1
         figure, panels = new_figure(len(verification.variables), columns, PANEL if columns == 2 else (5.0, 3.2))
         for row, (name, unit) in enumerate(zip(verification.variables, verification.units, strict=True)):
-            mean, square = style.with_unit("change of the area mean", unit), "relative change of the mean square"
-            for axes, metric, title in zip(
-                panels[row], ("mean_drift", "mean_square_drift"), (mean, square), strict=False
-            ):
+            titles = style.with_unit("change of the area mean", unit), "relative change of the mean square"
+            for axes, metric, title in zip(panels[row], DRIFTS, titles, strict=False):
                 if metric == "mean_square_drift" and not verification.about_zero[row]:
                     axes.remove()
                     continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,31 +105,22 @@ def styles_of(verification: Verification) -> Mapping[str, LineStyle]:
     return line_styles([e.label for e in verification.emulators], verification.baselines, solvers)
 
 
-@contextmanager
-def journal() -> Iterator[None]:
-    """Type, lines and layout of every figure; no display is needed, and the user's own settings come back after."""
-    with rc_context(
-        {
-            "font.size": 9,
-            "axes.titlesize": 9,
-            "axes.labelsize": 9,
-            "legend.fontsize": 8,
-            "legend.frameon": False,
-            "legend.handlelength": 2.4,
-            "xtick.labelsize": 8,
-            "ytick.labelsize": 8,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.linewidth": 0.7,
-            "axes.titlelocation": "left",
-            "axes.grid": True,
-            "grid.linewidth": 0.4,
-            "grid.color": "#dddddd",
-            "axes.axisbelow": True,
-            "axes.formatter.useoffset": False,
-        }
-    ):
-        yield
+JOURNAL: dict[Any, Any] = {
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9),
+    **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right", "axes.formatter.useoffset"), False),
+    **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
+    "legend.handlelength": 2.4,
+    "axes.linewidth": 0.7,
+    "axes.titlelocation": "left",
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+}
+
+
+def journal() -> AbstractContextManager[None]:
+    """Return type, lines and layout of every figure as a context, after which the user's settings come back."""
+    return rc_context(JOURNAL)
 
 
 def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
@@ -247,12 +238,9 @@ def lead_axis(axes: Axes, time_step: TimeStep, steps: NDArray[np.int64]) -> None
 def lead_ticks(axes: Axes, unit: str) -> None:
     """Start an axis of lead time at the initial time; where its unit is hours, tick those that divide the day."""
     axes.set_xlim(left=0.0)
-    if unit == "hours":
-        longest = axes.get_xlim()[1]
-        for step in (1, 2, 3, 6, 12, 24, 48):
-            if longest / step <= 9:
-                axes.xaxis.set_major_locator(MultipleLocator(step))
-                break
+    few = [step for step in (1, 2, 3, 6, 12, 24, 48) if axes.get_xlim()[1] / step <= 9]
+    if unit == "hours" and few:
+        axes.xaxis.set_major_locator(MultipleLocator(few[0]))
 
 
 def plain_decades(axes: Axes) -> None:

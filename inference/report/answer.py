@@ -128,5 +128,4 @@ def _percent(ratio: float) -> str:
 
 
 def _listed(words: tuple[str, ...] | list[str]) -> str:
-    """Return words as a sentence lists them."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

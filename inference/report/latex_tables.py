@@ -71,5 +71,4 @@ def document(tables: Sequence[str]) -> str:
 
 
 def _printable(letter: str) -> bool:
-    """Return whether a letter is ASCII, or Latin-1 as the T1 encoding has it."""
-    return " " <= letter <= "~" or "À" <= letter <= "ÿ"
+    return " " <= letter <= "~" or "À" <= letter <= "ÿ"  # ASCII, or Latin-1 as the T1 encoding has it

@@ -173,7 +173,6 @@ def render(template: Path, **values: Any) -> str:
 
 
 def _texts(template: Path, suffix: str) -> str:
-    """Return the base's text and then the template's, where it has one."""
     paths = (TEMPLATES / f"base{suffix}", template.with_suffix(suffix))
     return "".join(path.read_text(encoding="utf-8") for path in paths if path.is_file())
 

@@ -113,8 +113,7 @@ def curve_values(figure: Figure) -> list[dict[str, Any]]:
 
 
 def _short(values: np.ndarray[Any, Any]) -> list[float]:
-    """Return a number with the four digits that a reader takes in."""
-    return [float(f"{value:.4g}") for value in values]
+    return [float(f"{value:.4g}") for value in values]  # the digits that a reader takes in
 
 
 def _draw_scores(album: _Album) -> None:
@@ -155,7 +154,8 @@ def _draw_physics(album: _Album) -> None:
         wind = {name for _, flow in flows for name in flow.names}  # whose energy by degree is above
         if scalars := [name for name in verification.variables if name not in wind]:
             album.add(spectrum_curves(verification, scalars), "spectra", "physics", caption)
-    album.add(score_curves.metric_curves(verification, "amplitude_ratio"), "amplitude", "physics", _AMPLITUDE)
+    caption = "Spatial standard deviation of the forecast over the truth's: below 1 the forecast is too smooth."
+    album.add(score_curves.metric_curves(verification, "amplitude_ratio"), "amplitude", "physics", caption)
     if not conserved:
         caption = "Change since the start of the area mean, and of the mean square of fields about zero."
         album.add(score_curves.drift_curves(verification), "drift", "physics", caption)
@@ -166,7 +166,6 @@ _CONSERVED = (
     "h |v|²/2 + g (h - H)²/2. Both are area means over the nodes, which are not quite the integrals: hence the little "
     "mass that the truth seems to gain or lose."
 )
-_AMPLITUDE = "Spatial standard deviation of the forecast over the truth's: below 1 the forecast is too smooth."
 
 
 def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | None, case: int) -> None:

@@ -166,8 +166,7 @@ def number(value: float) -> str:
 
 
 def _error(value: float, rounding: float) -> str:
-    """Return an error, or nothing but float32's rounding."""
-    return "≈ 0" if abs(value) <= rounding else number(value)
+    return "≈ 0" if abs(value) <= rounding else number(value)  # nothing but float32's rounding
 
 
 def _correlation(value: float) -> str:

@@ -230,9 +230,12 @@ def faults(count: int, seed: int) -> dict[str, Array]:
     return {kind: anomalous_sequences(kind, count, generator).double().numpy() for kind in ANOMALIES}
 
 
-def areas(detector: Detector, count: int = 1000, seed: int = 0) -> dict[str, float]:
+def areas(detector: Detector, count: int = 1000, seed: int = 0, first_seed: int = UNSEEN) -> dict[str, float]:
     """Return AUROC on unseen sequences: of each kind of anomaly, and of all pooled."""
-    return _areas(detector, readings(2 * count, UNSEEN + seed), faults(count, UNSEEN + 1 + seed))
+    usual = detector(readings(2 * count, first_seed + seed))
+    scores = {kind: detector(sequences) for kind, sequences in faults(count, first_seed + 1 + seed).items()}
+    scores["pooled"] = np.concatenate(list(scores.values()))
+    return {kind: auroc(usual, unusual) for kind, unusual in scores.items()}
 
 
 def table(detectors: Mapping[str, Detector]) -> pd.DataFrame:
@@ -263,16 +266,8 @@ def _reconstructed(network: SequenceAutoencoder, sequences: Array) -> Array:
     return network(given).squeeze(-1).double().numpy()
 
 
-def _areas(detector: Detector, normal: Array, anomalous: Mapping[str, Array]) -> dict[str, float]:
-    usual = detector(normal)
-    scores = {kind: detector(sequences) for kind, sequences in anomalous.items()}
-    scores["pooled"] = np.concatenate(list(scores.values()))
-    return {kind: auroc(usual, unusual) for kind, unusual in scores.items()}
-
-
 def _best(settings: Mapping[str, Errors], seed: int) -> tuple[Detector, str]:
     calibration = readings(NUM_CALIBRATION, seed + 1)
-    normal, anomalous = readings(1000, TUNING + seed), faults(500, TUNING + 1 + seed)
     detectors = {name: calibrated(errors, calibration) for name, errors in settings.items()}
-    best = max(detectors, key=lambda name: _areas(detectors[name], normal, anomalous)["pooled"])
+    best = max(detectors, key=lambda name: areas(detectors[name], 500, seed, TUNING)["pooled"])
     return detectors[best], best
