@@ -28,8 +28,7 @@ from emulator.features.conservation import Conservation
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from graphs.atomic_file import atomic_file
-from inference.forecasts.forecast import GuardedRollout
-from inference.forecasts.guard import Guard
+from inference.forecasts.forecast import Guard, GuardedRollout
 from inference.scores.bootstrap import interval, resample_cases, resampled_mean
 from inference.scores.conservation import corrections
 from training.experiment import ExperimentConfig

@@ -36,8 +36,7 @@ from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.scores import ROUNDING
 from graphs.atomic_file import atomic_file
-from inference.forecasts.forecast import forecast
-from inference.forecasts.guard import Guard, Stop
+from inference.forecasts.forecast import Guard, Stop, forecast
 from inference.scores.verification import verify
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
 from training.runs.study import Result, Run, run_study

@@ -27,8 +27,7 @@ from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.atomic_file import refuse_existing
 from graphs.errors import MeshcastError
-from inference.forecasts.forecast import GuardedRollout, with_members
-from inference.forecasts.guard import Guard, Stop
+from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members
 
 log = logging.getLogger(__name__)
 
