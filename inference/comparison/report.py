@@ -13,7 +13,7 @@ from inference.comparison.page import page
 from inference.comparison.record import Comparison
 from inference.comparison.samples import samples
 from inference.comparison.tables import latex, tidy
-from inference.pictures import style, training_curves
+from inference.pictures import score_curves, style
 from inference.report.page import Image
 from inference.report.score_tables import sentence
 from inference.scores.metrics import METRICS, shown_in
@@ -71,7 +71,7 @@ def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Im
         caption = (
             "One fit: training loss over epochs; below, the error of validation rollouts, which chose the weights."
         )
-        draw("loss", "training", caption, lambda: training_curves.loss_curves(logs[0]))
+        draw("loss", "training", caption, lambda: score_curves.loss_curves(logs[0]))
     return images
 
 

@@ -18,9 +18,7 @@ from inference.pictures.coastlines import ATTRIBUTION
 from inference.pictures.field_maps import maps
 from inference.pictures.forecast_pictures import moving_picture, series
 from inference.pictures.ring_pictures import hovmoeller
-from inference.pictures.score_curves import spectrum_curves
 from inference.pictures.style import DPI, lead_name, save, styles_of
-from inference.pictures.training_curves import loss_curves
 from inference.report.answer import hardest_baseline
 from inference.report.page import Image, Notes, Slider, page, page_width, webp_address
 from inference.report.score_tables import sentence
@@ -57,7 +55,7 @@ def write_report(
     _draw_physics(album)
     if notes.log is not None:
         caption = "Training loss over epochs; below, the error of validation rollouts, which chose the weights."
-        album.add(loss_curves(notes.log), "loss", "training", caption)
+        album.add(score_curves.loss_curves(notes.log), "loss", "training", caption)
     album.pictures += [Image(path, caption, "more") for caption, path in notes.figures.items()]
     path = output / "report.html"
     path.write_text(page(verification, notes, album.pictures), encoding="utf-8")
@@ -153,7 +151,7 @@ def _draw_physics(album: _Album) -> None:
         caption = "Power spectra of truth and forecasts at three lead times, mean over cases."
         wind = {name for _, flow in flows for name in flow.names}  # whose energy by degree is above
         if scalars := [name for name in verification.variables if name not in wind]:
-            album.add(spectrum_curves(verification, scalars), "spectra", "physics", caption)
+            album.add(score_curves.spectrum_curves(verification, scalars), "spectra", "physics", caption)
     caption = "Spatial standard deviation of the forecast over the truth's: below 1 the forecast is too smooth."
     album.add(score_curves.metric_curves(verification, "amplitude_ratio"), "amplitude", "physics", caption)
     if not conserved:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.pictures.training_curves import loss_curves
+from inference.pictures.score_curves import loss_curves
 from training.metrics_log import MetricsLog, losses_beside, read_log
 
 LOSSES = np.linspace(2.0, 0.1, 50)

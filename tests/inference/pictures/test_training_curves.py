@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graphs.errors import MeshcastError
-from inference.pictures.training_curves import loss_curves
+from inference.pictures.score_curves import loss_curves
 
 
 def test_both_kinds_of_training_log_are_drawn(tmp_path: Path) -> None:
