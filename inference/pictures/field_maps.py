@@ -96,10 +96,7 @@ class _Panel:
 def _drawn(
     forecast: Forecast, views: Mapping[str, View], case: int, places: Sequence[int], coloured: Sequence[int] | Any
 ) -> tuple[Figure, list[_Panel]]:
-    """Draw the figure and its panels, lead times below each other, or beside each other where there is no truth.
-
-    coloured: the lead times whose values decide the ends of the colours.
-    """
+    """Draw the figure and its panels; the lead times `coloured` decide the ends of the colours."""
     if forecast.mesh.domain.kind == "ring":
         raise MeshcastError("A ring has no map; draw its Hovmöller diagram.")
     mesh, alone, sphere = forecast.mesh, len(views) == 1, forecast.mesh.domain.kind == "sphere"

@@ -30,10 +30,7 @@ WHOLE: Box = (-180.0, 180.0, -90.0, 90.0)
 
 
 def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box, coasts: bool = True) -> Any:
-    """Draw one field [node] on a map; masked nodes are grey.
-
-    coasts: whether there are any; a simulated planet has none.
-    """
+    """Draw one field [node] on a map, masked nodes grey, with coasts, which a simulated planet has not."""
     if mesh.domain.kind == "sphere":
         return _draw_globe(axes, mesh, field, scale, coasts)
     return _draw_area(axes, mesh, field, scale, box, coasts)
@@ -240,10 +237,7 @@ def _draw_area(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Bo
 
 
 def _area_pixels(mesh: Mesh, field: Array, box: Box) -> tuple[Array, Array, np.ma.MaskedArray[Any, Any]]:
-    """Return edges of longitude and latitude [degrees], and the field [latitude, longitude], masked where NaN.
-
-    Scattered nodes are shown by the nearest one; a grid as it is.
-    """
+    """Return edges of longitude and latitude [degrees], and the field there, of scattered nodes the nearest one's."""
     west = box[0]
     if mesh.structured:
         grid = field.reshape(mesh.shape)
