@@ -44,6 +44,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from inference.scores.bootstrap import Resamples
 
@@ -116,8 +117,6 @@ def estimate(own: SeedSamples, draws: Resamples, level: float = 0.95, other: See
 
     draws: of which the samples are; with fewer than two blocks, bounds and p are NaN.
     """
-    from scipy import stats
-
     groups = [own] if other is None else [own, other]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         value = own.mean if other is None else own.mean - other.mean
@@ -137,8 +136,8 @@ def estimate(own: SeedSamples, draws: Resamples, level: float = 0.95, other: See
                 curvature = curvature + np.where(beyond > 0, seeds, 0.0) ** 2 / (group.num_seeds - 1)
         error = np.sqrt(variance)
         degrees = np.where(curvature > 0, np.maximum(variance**2 / curvature, 1.0), num_blocks - 1)
-        reach = stats.t.ppf(0.5 + level / 2, degrees) * error
-        p = np.where(error > 0, 2 * stats.t.sf(np.abs(value) / error, degrees), np.where(value == 0, 1.0, 0.0))
+        reach = stdtrit(degrees, 0.5 + level / 2) * error
+        p = np.where(error > 0, 2 * stdtr(degrees, -np.abs(value) / error), np.where(value == 0, 1.0, 0.0))
     return Estimate(value, value - reach, value + reach, np.where(np.isfinite(value), p, np.nan), error, degrees)
 
 
