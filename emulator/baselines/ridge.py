@@ -28,7 +28,7 @@ BLOCK_BYTES = 64e6  # of regressors at a time
 class RidgeConfig(BaselineConfig):
     """Radii and penalties to choose from; a fitted emulator's configuration holds the one radius and penalty chosen.
 
-    radii: how far a node hears, in hops on a ring, rows and columns on a grid; 0 is the node alone.
+    radii: how far a node sees, in hops on a ring, rows and columns on a grid; 0 is the node alone.
     penalties: on the squared weights, in the units of a normalised target's mean squared error.
     rollout_steps: of the rollouts on held-out training data by whose error the two are chosen.
     held_out: share of the training part held out for that: its last trajectories, or its last dates.

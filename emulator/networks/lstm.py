@@ -25,7 +25,7 @@ class LSTMConfig(NetworkConfig):
     scope: `node`, each node with its surroundings, weights shared by all; `whole`, all nodes at once, weights bound to
         the mesh.
     width: of the hidden state; num_layers: one upon the other.
-    radius: of the surroundings a node hears: hops on a ring or a mesh of triangles, rows and columns on a grid; 8 on
+    radius: of the surroundings a node sees: hops on a ring or a mesh of triangles, rows and columns on a grid; 8 on
         a ring and 1 elsewhere where null. Of no meaning to scope `whole`.
     """
 
