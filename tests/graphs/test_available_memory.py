@@ -42,7 +42,7 @@ def test_what_does_not_fit_is_refused_with_a_remedy(monkeypatch: pytest.MonkeyPa
         refuse_too_large(2**21, "A mesh", "Choose less.")
     with pytest.raises(MeshcastError, match="icosphere of level 5, 10,242 nodes"):
         icosphere(5)
-    with pytest.raises(MeshcastError, match=r"A graph of 5,100 edges for the processor .* coarser mesh"):
+    with pytest.raises(MeshcastError, match=r"5,100 edges .*processor .* mesh"):
         build_graphs(GraphConfig(MultiMeshEdges()), icosphere(3))
 
 
@@ -92,5 +92,5 @@ def test_mesh_and_edges_together_are_refused_before_the_mesh_is_built(monkeypatc
     expected = estimate(GraphConfig(MultiMeshEdges(), IcosphereMesh(level=5)), 2592)
     expected.refuse_too_large()
     monkeypatch.setattr(module, "available_memory", lambda: expected.num_bytes - 1)
-    with pytest.raises(MeshcastError, match=r"about 10,242 nodes and [0-9,]+ edges needs about .* lower level"):
+    with pytest.raises(MeshcastError, match=r"about 10,242 nodes.* level"):
         expected.refuse_too_large()

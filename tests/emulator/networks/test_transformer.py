@@ -84,5 +84,5 @@ def test_it_learns_which_way_a_wave_goes() -> None:
 
 
 def test_heads_that_do_not_share_the_width_are_refused() -> None:
-    with pytest.raises(MeshcastError, match=r"4 heads do not share 30 channels. Use a width of 32"):
+    with pytest.raises(MeshcastError, match=r"4 heads .*30 channels.*32"):
         TransformerConfig(width=30)

@@ -87,7 +87,7 @@ def test_an_icosphere_tells_the_coefficients_and_is_told_the_values() -> None:
 
 
 def test_a_mesh_too_coarse_and_a_calendar_step_are_refused() -> None:
-    with pytest.raises(MeshcastError, match="T15 has 256 coefficients, more than the 162 nodes tell"):
+    with pytest.raises(MeshcastError, match=r"T15 .*256 .*162 nodes"):
         SphereSolver(ShallowWaterConfig(truncation=15), THREE_HOURS, icosphere(2))
     with pytest.raises(MeshcastError, match="fixed length such as 3h, not 1 month"):
         SphereSolver(T10, TimeStep(1, "month"))

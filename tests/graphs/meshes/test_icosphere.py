@@ -138,9 +138,7 @@ def test_what_is_no_level_is_refused(level: object) -> None:
 
 
 def test_a_level_that_does_not_fit_is_refused_before_it_is_built() -> None:
-    with pytest.raises(
-        MeshcastError, match=r"level 15, 10,737,418,242 nodes, needs about 6.8 TiB .* Choose a lower level"
-    ):
+    with pytest.raises(MeshcastError, match=r"level 15, 10,737,418,242 nodes.* 6\.8 TiB .* level"):
         icosphere(15)
 
 

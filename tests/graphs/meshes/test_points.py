@@ -153,7 +153,7 @@ def test_a_distance_that_reaches_nobody_names_who_is_missed() -> None:
 
 def test_impossible_neighbourhoods_are_refused() -> None:
     mesh = points([0, 10, 20], [0, 5, 1])
-    with pytest.raises(MeshcastError, match="1 to 2 nearest neighbours here, but 3 are asked for"):
+    with pytest.raises(MeshcastError, match=r"1 to 2 .*3 "):
         nearest(mesh, mesh, 3)
     with pytest.raises(MeshcastError, match="1 to 2 nearest neighbours here, but 0"):
         nearest(mesh, mesh, 0)

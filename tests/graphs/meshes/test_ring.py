@@ -102,5 +102,5 @@ def test_impossible_hops_are_refused(hops, message) -> None:
 
 
 def test_hops_need_a_ring() -> None:
-    with pytest.raises(MeshcastError, match="Hops need a ring, but this is a global mesh of 3 x 4 nodes"):
+    with pytest.raises(MeshcastError, match=r"ring.* global mesh of 3 x 4"):
         ring_hops(latlon([-60, 0, 60], [0, 90, 180, 270]), (1,))

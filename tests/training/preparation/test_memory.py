@@ -42,14 +42,14 @@ def network(level: int) -> GNNConfig:
 
 def test_graphs_that_do_not_fit_are_refused_with_their_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available_memory, "available_memory", lambda: 2**30)
-    with pytest.raises(MeshcastError, match=r"about 2,621,442 nodes and [0-9,]+ edges needs about .* lower level"):
+    with pytest.raises(MeshcastError, match=r"about 2,621,442 nodes.* level"):
         refuse_too_large_network(network(9), icosphere(2), 1, TRAINING)
 
 
 def test_an_update_that_does_not_fit_is_refused_though_its_graphs_would(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available_memory, "available_memory", lambda: 2**30)
     refuse_too_large_network(network(6), icosphere(2), 1, TRAINING)
-    with pytest.raises(MeshcastError, match=r"update of 800 samples on 162 nodes .* training.batch_size"):
+    with pytest.raises(MeshcastError, match=r"800 samples .*162 nodes .*training\.batch_size"):
         refuse_too_large_network(network(6), icosphere(2), 1, replace(TRAINING, batch_size=800))
 
 
