@@ -77,8 +77,8 @@ class ForecastWriter:
             return cls(path, heading, overwrite)
         refuse_existing(Path(path), overwrite)
         writer = cls.resume(path)
-        found, names = writer.heading, [field.name for field in fields(heading) if field.name != "attributes"]
-        different = [name for name in names if not _equal(getattr(found, name), getattr(heading, name))]
+        found, names = writer.heading, {field.name for field in fields(heading)} - {"attributes", "threads"}
+        different = [name for name in sorted(names) if not _equal(getattr(found, name), getattr(heading, name))]
         different += [name for name, value in heading.attributes.items() if found.attributes.get(name) != value]
         if different:
             writer.close()

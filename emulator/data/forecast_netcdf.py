@@ -28,7 +28,10 @@ EPOCH = "seconds since 1970-01-01 00:00:00"
 
 @dataclass(frozen=True, eq=False)
 class ForecastHeading:
-    """All of a forecast but its values and lead times; each name means what it means in `Forecast`."""
+    """All of a forecast but its values and lead times; each name means what it means in `Forecast`.
+
+    threads: of the processor that it is computed on, so that it is resumed bit for bit; None where nobody knows.
+    """
 
     name: str
     mesh: Mesh
@@ -39,6 +42,7 @@ class ForecastHeading:
     trajectory: NDArray[np.int64]
     num_members: int
     attributes: Mapping[str, str]
+    threads: int | None = None
 
 
 def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[np.float32]]) -> None:

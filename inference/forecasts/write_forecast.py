@@ -63,7 +63,7 @@ class ForecastOptions:
     """How a forecast is computed and written.
 
     members, perturb, seed: see `with_members`. guarded: stop what leaves the training range.
-    resume: continue the partial file of the same forecast, bit for bit where the threads are as many.
+    resume: continue the partial file of the same forecast, on as many threads, bit for bit.
     device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
     """
@@ -106,9 +106,9 @@ def write_forecast(
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
     emulator = _on_device(trained.emulator, options.device)
-    writer = _writer(target, heading, options)
+    writer = _writer(target, heading, options, lambda: _threads(options, emulator, state, forcings, notice))
     try:
-        with num_threads(_threads(options, emulator, state, forcings, notice)):
+        with num_threads(options.threads or writer.heading.threads or torch.get_num_threads()):
             done, generator = writer.leads_done, torch.Generator(options.device).manual_seed(options.seed)
             start = _state_after(writer, done, state, emulator.task).to(options.device)
             rolled = GuardedRollout(emulator, start, forcings, guard, done, generator)
@@ -203,14 +203,19 @@ def _heading(
     )
 
 
-def _writer(target: Path, heading: ForecastHeading, options: ForecastOptions) -> ForecastWriter:
-    if options.resume:
+def _writer(
+    target: Path, heading: ForecastHeading, options: ForecastOptions, threads: Callable[[], int]
+) -> ForecastWriter:
+    """Return the writer of a new forecast, on the threads found by then, or of one that is resumed, on those it had."""
+    partial = partial_file(target)
+    if partial.exists() and options.resume:
         return ForecastWriter.start_or_resume(target, heading, options.overwrite)
-    if (partial := partial_file(target)).exists() and not options.overwrite:
+    if partial.exists() and not options.overwrite:
         raise MeshcastError(
             f"{partial} is an interrupted forecast. Continue it with --resume, or start anew with --overwrite."
         )
-    return ForecastWriter(target, heading, options.overwrite)
+    refuse_existing(target, options.overwrite)
+    return ForecastWriter(target, replace(heading, threads=threads()), options.overwrite)
 
 
 def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) -> State:

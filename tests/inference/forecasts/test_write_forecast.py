@@ -14,6 +14,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings
+from emulator.foundation.threads import num_threads
 from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.state import State
@@ -87,3 +88,28 @@ def test_a_forecast_runs_on_the_threads_given_or_those_it_measures(
         given,
         lambda on_step, notice: write_forecast(trained, initial, Forcings(), 3, output, options, on_step, notice),
     )
+
+
+def test_a_forecast_is_resumed_on_the_threads_it_had_and_measures_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    fields = wave_fields()
+    initial = InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
+    trained = TrainedEmulator("growing", Growing(fields.mesh), GNNConfig(), Statistics.of(fields, ("u",)))
+    said: list[str] = []
+    seen: dict[int, int] = {}
+
+    def run(options: ForecastOptions, until: int) -> None:
+        def on_step(step: int) -> None:
+            seen[step] = torch.get_num_threads()
+            if step == until:
+                raise KeyboardInterrupt
+
+        write_forecast(trained, initial, Forcings(), 4, tmp_path / "forecast.nc", options, on_step, said.append)
+
+    with num_threads(4):
+        with pytest.raises(KeyboardInterrupt):
+            run(ForecastOptions(threads=3, guarded=False), until=2)
+        run(ForecastOptions(resume=True, guarded=False), until=9)
+    assert seen == {1: 3, 2: 3, 3: 3, 4: 3} and not said
