@@ -30,7 +30,7 @@ from graphs.meshes.grids import GaussianGrid
 from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.ring import ring
 from training.experiment import TrainingConfig
-from training.preparation.first_guess import least_numbers, refuse_too_large_network
+from training.preparation.memory import least_numbers, refuse_too_large_network
 
 TRAINING = TrainingConfig(batch_size=8, accelerator="cpu")
 
