@@ -17,7 +17,8 @@ from graphs.graph import ModelGraphs
 from training.comparison.configuration import CompareConfig
 from training.comparison.runs import networks
 from training.experiment import ExperimentConfig
-from training.preparation.memory import BYTES_PER_WEIGHT, mask_flags
+from training.preparation.first_guess import mask_flags
+from training.preparation.memory import BYTES_PER_WEIGHT
 from training.preparation.prepared import Prepared, PreparedData
 
 

@@ -62,7 +62,7 @@ def test_half_precision_keeps_half_and_a_longer_loss_more(monkeypatch: pytest.Mo
     amounts: list[int] = []
     config, mesh = network(3), icosphere(2)
     whole = bytes_kept(config, mesh, 1)
-    monkeypatch.setattr("training.preparation.first_guess.refuse_too_large", lambda amount, *_: amounts.append(amount))
+    monkeypatch.setattr("training.preparation.memory.refuse_too_large", lambda amount, *_: amounts.append(amount))
     for changed in (TRAINING, replace(TRAINING, precision="bf16-mixed"), replace(TRAINING, unroll=4)):
         refuse_too_large_network(config, mesh, 1, changed)
     assert amounts[1::2] == [whole, whole // 2, 4 * whole]
