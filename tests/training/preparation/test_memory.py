@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -87,12 +88,11 @@ NETWORKS = {
 MESHES = {"ring": ring(32), "icosphere": icosphere(2), "gaussian": gaussian(4)}
 
 
-@pytest.mark.parametrize("mesh", MESHES)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "mesh"), [pair for pair in product(NETWORKS, MESHES) if pair != ("gnn on a mesh", "ring")]
+)
 def test_what_is_counted_of_a_network_is_what_it_really_keeps(name: str, mesh: str) -> None:
     config, nodes = NETWORKS[name], MESHES[mesh]
-    if name == "gnn on a mesh" and mesh == "ring":
-        pytest.skip("an icosphere carries no messages of a ring")
     if isinstance(config, StructuredConfig) and mesh == "icosphere":
         config = replace(config, grid=GaussianGrid(number=4))
     network, kept = config.build(FeatureLayout(3, 1, 0, 3, 1), nodes), []
