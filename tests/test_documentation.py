@@ -168,8 +168,8 @@ def test_the_plugin_of_the_first_steps_is_the_one_tested() -> None:
 def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     from emulator.build import EmulatorSection
     from emulator.foundation.configuration import load
-    from training.comparison.ablation import expanded
     from training.comparison.compare import CompareConfig
+    from training.comparison.runs import expanded
 
     (comparison,) = blocks(FIRST_STEPS, "yaml")
     (tmp_path / "ranking.yaml").write_text(comparison)

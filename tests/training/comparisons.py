@@ -11,9 +11,8 @@ from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.plugins import load_plugins
 from inference.comparison.record import Comparison, Seed
-from training.comparison.ablation import expanded
 from training.comparison.configuration import CompareConfig
-from training.comparison.runs import experiments, runs_of
+from training.comparison.runs import expanded, experiments, runs_of
 from training.runs.study import Run
 
 PLUGINS = [

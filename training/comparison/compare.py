@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeGuard
 
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.build import TrainedEmulator, load_emulator
-from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.foundation.threads import num_threads
 from emulator.foundation.time_step import TimeStep
@@ -24,31 +23,22 @@ from inference.comparison.record import Comparison, Row, Seed, Trial
 from inference.comparison.report import write_comparison
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
-from training.comparison.ablation import expanded
-from training.comparison.configuration import (
-    CompareConfig,
-    RowConfig,
-    StartsConfig,
-    TuningConfig,
-)
+from training.comparison.configuration import CompareConfig
 from training.comparison.equal_sizes import equally_large
 from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
 from training.comparison.forecast_files import at_starts, common_starts, read_row
 from training.comparison.remaining_time import RemainingTime, Timings, remaining_time
-from training.comparison.rows import loaded_seed, rows_of
-from training.comparison.runs import experiments, runs_of
+from training.comparison.rows import rows_of
+from training.comparison.runs import expanded, experiments, runs_of
 from training.comparison.starts import SharedForcings, Starts, forecast_from, refuse_long_history, spread
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
 from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
 from training.runs.fit import threads_of_run
-from training.runs.study import Result, progress_of, refuse_several_devices, run_study
+from training.runs.study import Result, count_parameters, progress_of, refuse_several_devices, run_study
 
-__all__ = [
-    "CompareConfig", "Comparison", "RowConfig", "StartsConfig", "TuningConfig",
-    "compare", "expect", "to_plain",
-]  # fmt: skip
+__all__ = ["CompareConfig", "Comparison", "compare", "expect", "to_plain"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +67,10 @@ def compare(
     command: str = "",
     overwrite: bool = False,
 ) -> Comparison:
-    """Train or load every row, forecast the same starts of the test part, verify, rank, and write one report.
+    """Train or load every row, forecast the same starts of the test data, verify, rank, and write one report.
 
-    Settings are tuned and checkpoints chosen on the validation part; the test part is forecast once, when all runs are
-    finished. Started again, finished runs are not repeated.
+    Settings are tuned and checkpoints chosen on the validation data; the test data are forecast once, when all runs
+    are finished. Started again, finished runs are not repeated.
 
     progress: a bar along each fit; say: takes notices, a line each; command: for the report to quote.
     overwrite: the report of another comparison in the same folder.
@@ -129,7 +119,7 @@ def expect(config: CompareConfig, *, say: Callable[[str], None] = lambda text: N
 def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], None]) -> _Plan:
     """Return the plan of a comparison; all that can be wrong is found here."""
     if config.data.test is None:
-        raise MeshcastError("A comparison forecasts the test part: give data.test.source.")
+        raise MeshcastError("A comparison forecasts the test data: give data.test.source.")
     plain = expanded(config)
     test, mesh = data.fields(config.data.test), data.fields(config.data.train).mesh
     if not mesh.same_nodes(test.mesh):
@@ -144,7 +134,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     refuse_several_devices(runs_of(plain, planned))
     tasks = [experiment.task.build(test) for experiment in planned.values()]
     emulators = [row.emulator for row in plain.rows.values()]
-    tasks += [emulator.build(task, test.mesh).task for emulator in emulators if _is_baseline(emulator)]
+    tasks += [found.build(task, test.mesh).task for found in emulators if isinstance(found, BaselineConfig)]
     tasks += [seed.emulator.emulator.task for seed in given.values() if seed.emulator is not None]
     starts = spread(plain.forecast, [task, *tasks], test)
     files = [read_row(label, row, test, task) for label, row in plain.rows.items() if row.forecast_file is not None]
@@ -175,26 +165,17 @@ def _remaining(plan: _Plan, data: PreparedData, timings: Timings) -> RemainingTi
 def _run(
     plan: _Plan, data: PreparedData, timings: Timings, progress: bool, say: Callable[[str], None]
 ) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result]]:
-    """Return all trials and then all runs, those finished taken from their files: experiments as tuned, trials,
-    results."""
+    """Run all trials and then all runs that are not finished; return the tuned experiments, trials and results."""
     results = plan.config.results
-    tried = run_study(
-        [candidate.run for candidate in plan.candidates],
-        results,
-        progress=progress,
-        say=say,
-        prepared=data,
-        timed=timings.seconds_per_update,
+    study = partial(
+        run_study, results=results, progress=progress, say=say, prepared=data, timed=timings.seconds_per_update
     )
-    found = trials(plan.candidates, tried, results)
+    found = trials(plan.candidates, study([candidate.run for candidate in plan.candidates]), results)
     tuned = with_chosen(plan.experiments, found)
     for trial in found:
         if trial.chosen:
             say(f"{trial.label}: {', '.join(f'{path}={value}' for path, value in trial.settings.items())} chosen")
-    runs = runs_of(plan.config, tuned)
-    return tuned, found, run_study(
-        runs, results, progress=progress, say=say, emulators=True, prepared=data, timed=timings.seconds_per_update
-    )  # fmt: skip
+    return tuned, found, study(runs_of(plan.config, tuned), emulators=True)
 
 
 def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
@@ -219,17 +200,15 @@ def _verified(rows: Sequence[Row], test: Fields) -> Verification:
     )
 
 
-def _is_baseline(emulator: EmulatorConfig | None) -> TypeGuard[BaselineConfig]:
-    return isinstance(emulator, BaselineConfig)
-
-
 def _loaded(config: CompareConfig, test: Fields, time_step: TimeStep) -> dict[str, Seed]:
     """Return the seeds of checkpoints, and of the rows that need an extra which is not installed."""
     given = {}
     for label, row in config.rows.items():
         try:
             if row.checkpoint is not None:
-                given[label] = loaded_seed(label, _load(label, row.checkpoint, test, time_step))
+                trained = _load(label, row.checkpoint, test, time_step)
+                parameters = count_parameters(trained.emulator)
+                given[label] = Seed(label, "loaded", emulator=trained, parameters=parameters)
             elif isinstance(row.emulator, KerasConfig):
                 refuse_absent(row.emulator.kind)
         except MissingExtraError as error:
@@ -238,24 +217,20 @@ def _loaded(config: CompareConfig, test: Fields, time_step: TimeStep) -> dict[st
 
 
 def _load(label: str, checkpoint: str, test: Fields, time_step: TimeStep) -> TrainedEmulator:
+    """Return the emulator of a checkpoint; raises MeshcastError where it cannot start from the test data."""
     trained = load_emulator(checkpoint)
-    _refuse_misfit(label, trained, test, time_step)
-    return trained
-
-
-def _refuse_misfit(label: str, trained: TrainedEmulator, test: Fields, time_step: TimeStep) -> None:
-    """Raise MeshcastError where an emulator cannot start from the test part."""
     emulator = trained.emulator
     units = dict(zip(test.variables, test.units, strict=True))
     faults = []
     if not emulator.mesh.same_nodes(test.mesh):
-        faults.append(f"it lives on a {emulator.mesh.describe()}, the test part on a {test.mesh.describe()}")
+        faults.append(f"it lives on a {emulator.mesh.describe()}, the test data on a {test.mesh.describe()}")
     if emulator.task.time_step != time_step:
         faults.append(f"its time step is {emulator.task.time_step}, the comparison's {time_step}; set task.time_step")
     for variable in emulator.task.with_role("prognostic"):
         if variable.name not in units:
-            faults.append(f"the test part has no {variable.name}; it has {', '.join(test.variables)}")
+            faults.append(f"the test data have no {variable.name}, but {', '.join(test.variables)}")
         elif units[variable.name] != variable.units:
-            faults.append(f"{variable.name} is in {variable.units}, in the test part in {units[variable.name]}")
+            faults.append(f"{variable.name} is in {variable.units}, in the test data in {units[variable.name]}")
     if faults:
         raise MeshcastError(f"{label} cannot forecast {test.source}: {'; '.join(faults)}.")
+    return trained

@@ -70,7 +70,7 @@ class RowConfig:
 
 @dataclass(frozen=True)
 class StartsConfig:
-    """Which forecasts are made of the test part.
+    """The starts and lead times of the forecasts of the test data.
 
     steps: lead times.
     every: steps between initial times of real data; simulated trajectories start once, at their first state.
@@ -134,7 +134,7 @@ class CompareConfig:
     parameters: trainable weights of every network row: its width is scaled to come nearest; as configured by default.
     tuning: short fits that choose each network row's learning rate; none by default.
     seeds: of the networks; closed forms are fitted once.
-    validation: its score chooses checkpoints, and over the test part's lead times it ranks the rows.
+    validation: its score chooses checkpoints, and over the lead times of the test data it ranks the rows.
     tracking: of each run, and of the final table.
     output: the report goes to OUTPUT/NAME, runs to folders in it; results: one file a finished run.
     """

@@ -60,9 +60,8 @@ def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> tuple[Fore
             f"{nearest(next(iter(units)), forecast.variables)}. Name what is ours with rename: {{THEIRS: OURS}}."
         )
     names, units_found = tuple(converted), tuple(units[name] for name in converted)
-    values, regridding = _on_our_nodes(
-        label, np.stack(list(converted.values()), axis=-1), forecast.mesh, test.mesh, names, units_found
-    )
+    stacked = np.stack(list(converted.values()), axis=-1)
+    values, regridding = _on_our_nodes(label, stacked, forecast.mesh, test.mesh, names, units_found)
     trajectory = forecast.trajectory
     if test.ensemble_axis == "trajectory" and test.ensemble_size == 1:
         trajectory = np.zeros_like(trajectory)  # there is but one that it can be
@@ -92,7 +91,14 @@ def common_starts(forecasts: Sequence[Forecast], starts: Starts, time_step: Time
     for forecast in forecasts:
         cases, leads = _found(forecast, starts, time_step)
         if not cases.any() or not leads.any():
-            raise MeshcastError(_without_common_dates(forecast, starts, cases, time_step))
+            ours = _dates(starts.init_time, time_step, starts.lead_steps)
+            theirs = _dates(forecast.init_time, forecast.time_step, forecast.lead_steps)
+            no_lead = ", but no lead time from them" if cases.any() else ""
+            raise MeshcastError(
+                f"The dates of {forecast.name} do not meet ours: its forecasts begin {theirs}, the comparison's "
+                f"{ours}; {cases.sum()} of {len(starts)} starts meet{no_lead}. Give forecasts from our starts, "
+                "or choose data.test, forecast.every and task.time_step to meet theirs."
+            )
         if not (cases.all() and leads.all()):
             notices.append(
                 f"{forecast.name} has {cases.sum()} of {len(starts)} starts and {leads.sum()} of "
@@ -144,7 +150,7 @@ def _on_our_nodes(
     try:
         remapping = _remapping(theirs, ours)
     except MeshcastError as error:
-        raise MeshcastError(f"{label} cannot come to the nodes of the test part: {error}") from None
+        raise MeshcastError(f"{label} cannot come to the nodes of the test data: {error}") from None
     placed = remapping.apply_known(values)
     for east, north in winds(names, units):
         placed[..., [east]], placed[..., [north]] = remapping.apply_vector(values[..., [east]], values[..., [north]])
@@ -175,16 +181,6 @@ def _found(forecast: Forecast, starts: Starts, time_step: TimeStep) -> tuple[NDA
     wanted = time_step.advance(starts.init_time[found, None], starts.lead_steps)
     leads = (wanted[:, :, None] == forecast.valid_time[case[found], None, :]).any(axis=2).all(axis=0)
     return found, leads
-
-
-def _without_common_dates(forecast: Forecast, starts: Starts, cases: NDArray[np.bool_], time_step: TimeStep) -> str:
-    ours = _dates(starts.init_time, time_step, starts.lead_steps)
-    theirs = _dates(forecast.init_time, forecast.time_step, forecast.lead_steps)
-    return (
-        f"The dates of {forecast.name} do not meet ours: its forecasts begin {theirs}, the comparison's {ours}; "
-        f"{cases.sum()} of {len(starts)} starts meet{', but no lead time from them' if cases.any() else ''}. Give "
-        "forecasts from our starts, or choose data.test, forecast.every and task.time_step to meet theirs."
-    )
 
 
 def _dates(init_time: NDArray[np.int64], time_step: TimeStep, lead_steps: NDArray[np.int64]) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import torch
 
 from emulator.build import TrainedEmulator, package_versions
 from emulator.checkpoint import read
-from emulator.data.forecast import Forecast
 from emulator.foundation.configuration import load, read_yaml
 from graphs.errors import MeshcastError
 from inference.comparison.record import Seed
@@ -103,7 +102,8 @@ def reproduce(
     result = Result(**chosen["result"])
     experiment = load(ExperimentConfig, result.config)
     _refuse_other_data(result, experiment)
-    original = _first_that_is([Path(config.results) / result.folder, folder / Path(result.folder).name])
+    folders = Path(config.results) / result.folder, folder / Path(result.folder).name
+    original = next((found for found in folders if (found / "emulator.safetensors").is_file()), None)
     again = Path(tempfile.mkdtemp(prefix="reproduced-", dir=folder))
     try:
         if original is not None and (original / "budget.json").is_file():
@@ -155,22 +155,19 @@ def _published(place: Path, folder: Path) -> dict[str, Any]:
 
 
 def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run: Path | None) -> dict[str, Any]:
-    """Return the row of comparison.json that is meant."""
+    """Return the entry of comparison.json that the arguments choose."""
     runs = [item for item in published["rows"] if item["result"] is not None]
     if run is not None:
-        found = [item for item in runs if Path(item["result"]["folder"]).name == run.name]
-        what = f"the run {run.name}"
-    elif row is None:
-        found = [item for item in runs if item["label"] == published["reference"]] or runs
-        what = "a run"
+        found, what = [item for item in runs if Path(item["result"]["folder"]).name == run.name], f"run {run.name}"
+    elif row is not None:
+        found, what = [item for item in runs if row in (item["result"]["label"], item["label"])], f"run of {row}"
     else:
-        found = [item for item in runs if row in (item["result"]["label"], item["label"])]
-        what = f"a run of {row}"
+        found, what = [item for item in runs if item["label"] == published["reference"]] or runs, "run"
     found = [item for item in found if seed is None or item["result"]["seed"] == seed]
     if not found:
         labels = dict.fromkeys(f"{item['result']['label']} (seed {item['result']['seed']})" for item in runs)
         raise MeshcastError(
-            f"The comparison {published['name']} has no {what.removeprefix('a ').removeprefix('the ')}"
+            f"The comparison {published['name']} has no {what}"
             f"{'' if seed is None else f' with seed {seed}'} that was trained for it; it has {', '.join(labels)}."
         )
     chosen = min(found, key=lambda item: item["result"]["seed"])
@@ -183,8 +180,8 @@ def _refuse_other_data(result: Result, experiment: ExperimentConfig) -> None:
     now = PreparedData().fingerprints(experiment.data)
     if changed := [name for name, found in now.items() if result.data.get(name) != found]:
         raise MeshcastError(
-            f"The {' and '.join(changed)} part is not what {result.label} was trained on: its content has another "
-            "fingerprint. Make or fetch the data as they were."
+            f"The {' and '.join(changed)} data are not what {result.label} was trained on: their content has another "
+            "fingerprint. Simulate or fetch the data as they were."
         )
 
 
@@ -194,21 +191,16 @@ def _score(config: CompareConfig, published: Mapping[str, Any], trained: Trained
     test = config.data.test.open()
     init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))
     starts = Starts(init_time, trajectory, np.array(published["lead_steps"]))
-    seed = forecast_from(Seed("again", "done", emulator=trained), test, starts, config.data.forcing_tables)
-    assert seed.forecast is not None
-    verification = verify([_only(seed.forecast, list(published["variables"]))], test, spectra=False)
-    scale = np.array([published["scale"][name] for name in verification.variables])
-    return float(ranking_score(verification.emulators[0], scale, config.validation.score))
-
-
-def _only(forecast: Forecast, names: Sequence[str]) -> Forecast:
+    seed = Seed("again", "done", emulator=trained)
+    forecast = forecast_from(seed, test, starts, config.data.forcing_tables, shared={}).forecast
+    assert forecast is not None
+    names = tuple(published["variables"])
     columns = [forecast.variables.index(name) for name in names]
     units = tuple(forecast.units[column] for column in columns)
-    return replace(forecast, values=forecast.values[..., columns], variables=tuple(names), units=units)
-
-
-def _first_that_is(folders: Sequence[Path]) -> Path | None:
-    return next((folder for folder in folders if (folder / "emulator.safetensors").is_file()), None)
+    scored = replace(forecast, values=forecast.values[..., columns], variables=names, units=units)
+    verification = verify([scored], test, spectra=False)
+    scale = np.array([published["scale"][name] for name in verification.variables])
+    return float(ranking_score(verification.emulators[0], scale, config.validation.score))
 
 
 def _same_weights(one: Path, other: Path) -> bool:

@@ -32,22 +32,37 @@ def rows_of(
 
     results: of the runs; given: the one seed of each row that was not trained here.
     """
-    rows = []
+    rows, folder = [], Path(config.results)
     for label in dict.fromkeys([*config.rows, *(result.label for result in results)]):
         runs = [result for result in results if result.label == label]
-        seeds = (given[label],) if label in given else tuple(_seed(run, Path(config.results)) for run in runs)
-        rows.append(_row(config, label, experiments.get(label), seeds, runs, trials))
+        seeds = (given[label],) if label in given else tuple(_seed(run, folder) for run in runs)
+        emulator = next((seed.emulator for seed in seeds if seed.emulator is not None), None)
+        experiment = experiments.get(label)
+        network = experiment is not None and not is_closed_form(experiment.emulator)
+        configured = config.rows.get(label, RowConfig(experiment.emulator) if experiment is not None else None)
+        logs = [folder / run.folder / "metrics.csv" for run in runs]
+        settings = next((dict(trial.settings) for trial in trials if trial.label == label and trial.chosen), {})
+        if emulator is not None:
+            settings |= _chosen_in_closed_form(emulator.config)
+        row = Row(
+            label=label,
+            kind="" if configured is None else configured.kind,
+            seeds=seeds,
+            configuration={} if experiment is None else resolve(experiment),
+            updates=_updates(runs, folder) if network else None,
+            history=None if emulator is None else emulator.emulator.task.history,
+            regridding=_regridding(emulator, seeds[0].forecast),
+            settings=settings,
+            differences=tuple(_differences(config, label, experiment, settings)) if network and experiment else (),
+            logs=tuple(log for log in logs if log.is_file()),
+        )
+        rows.append(row)
     return rows
 
 
-def loaded_seed(label: str, emulator: TrainedEmulator) -> Seed:
-    """Return the seed of a row that was trained before."""
-    return Seed(label, "loaded", emulator=emulator, parameters=count_parameters(emulator.emulator))
-
-
 def _seed(result: Result, results: Path) -> Seed:
-    """Return the seed of a run that ended."""
-    emulator = None if result.status == "failed" else _kept(result.emulator_path(results))
+    """Return the seed of a run that ended, with its emulator unless it failed."""
+    emulator = None if result.status == "failed" else _emulator_of(result.emulator_path(results))
     return Seed(
         result.label,
         result.status,
@@ -59,51 +74,21 @@ def _seed(result: Result, results: Path) -> Seed:
     )
 
 
-def _kept(path: Path) -> TrainedEmulator:
-    """Return the emulator of a finished run."""
+def _emulator_of(path: Path) -> TrainedEmulator:
     try:
         return load_emulator(path)
     except MeshcastError as error:
         raise MeshcastError(f"{error} Remove it and start the comparison again: that run alone is made anew.") from None
 
 
-def _row(
-    config: CompareConfig,
-    label: str,
-    experiment: ExperimentConfig | None,
-    seeds: tuple[Seed, ...],
-    runs: Sequence[Result],
-    trials: Sequence[Trial],
-) -> Row:
-    emulator = next((seed.emulator for seed in seeds if seed.emulator is not None), None)
-    network = experiment is not None and not is_closed_form(experiment.emulator)
-    configured = config.rows.get(label, RowConfig(experiment.emulator) if experiment is not None else None)
-    logs = [Path(config.results) / run.folder / "metrics.csv" for run in runs]
-    settings = next((dict(trial.settings) for trial in trials if trial.label == label and trial.chosen), {})
-    if emulator is not None:
-        settings |= _chosen_in_closed_form(emulator.config)
-    return Row(
-        label=label,
-        kind="" if configured is None else configured.kind,
-        seeds=seeds,
-        configuration={} if experiment is None else resolve(experiment),
-        updates=_updates(runs, Path(config.results)) if network else None,
-        history=None if emulator is None else emulator.emulator.task.history,
-        regridding=_regridding(emulator, seeds[0].forecast),
-        settings=settings,
-        differences=tuple(_differences(config, label, experiment, settings)) if network and experiment else (),
-        logs=tuple(log for log in logs if log.is_file()),
-    )
-
-
 def _updates(runs: Sequence[Result], results: Path) -> int | None:
-    """Return the weights of the first seed that was trained to its end, or of the first where none was."""
+    """Return the updates of the first seed that was trained to its end, or of the first where none was."""
     ordered = sorted(runs, key=lambda run: run.status == "failed")
     return updates_taken(ordered[0], results) if ordered else None
 
 
 def _regridding(emulator: TrainedEmulator | None, forecast: Forecast | None) -> str:
-    """Return what a network, an emulator or a forecast file says of it."""
+    """Return what an emulator, its network or a forecast file notes on regridding, nothing where none does."""
     if emulator is None:
         return "" if forecast is None else forecast.attributes.get("regridding", "")
     places = (emulator.emulator, getattr(emulator.emulator, "network", None))
@@ -121,7 +106,7 @@ def _chosen_in_closed_form(config: EmulatorConfig) -> dict[str, Any]:
 def _differences(
     config: CompareConfig, label: str, experiment: ExperimentConfig, tuned: Mapping[str, Any]
 ) -> list[str]:
-    """Where a network row was not given what `training` and `task` give the others; what was tuned stands elsewhere."""
+    """Return where a network row differs from `training` and `task` of the comparison, but for what was tuned."""
     found = []
     if experiment.task.history != config.task.history:
         found.append(f"history {experiment.task.history} where the others have {config.task.history}")
@@ -130,5 +115,5 @@ def _differences(
         if name not in TUNED_OR_SEED and f"training.{name}" not in tuned and value != common[name]:
             found.append(f"training.{name} {value} where the others have {common[name]}")
     if config.parameters is not None and config.rows[label].keep_size:
-        found.append(f"its own number of weights where the others come near {config.parameters}")
+        found.append(f"another number of weights, where the others come near {config.parameters}")
     return found

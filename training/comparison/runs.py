@@ -1,19 +1,44 @@
-"""What a comparison trains: an experiment for each row, and a run for each of its seeds."""
+"""What a comparison trains: a row for each combination of a grid, an experiment for each row, a run for each seed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from emulator.baselines.persistence import PersistenceConfig
-from emulator.build import is_closed_form
+from emulator.build import EmulatorSection, is_closed_form
 from emulator.foundation.configuration import load, resolve
+from emulator.parameter_budget import width_keys
 from graphs.errors import MeshcastError
-from training.comparison.ablation import as_overrides
 from training.comparison.configuration import CompareConfig, RowConfig
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.runs.study import Run
+
+
+def expanded(config: CompareConfig) -> CompareConfig:
+    """Return the comparison with a row for each combination of a grid, in place of the row that has the grid.
+
+    Raises MeshcastError where a path leads nowhere, or two rows would have one label.
+    """
+    rows: dict[str, RowConfig] = {}
+    for label, row in config.rows.items():
+        widths = sorted(set(row.grid) & width_keys())
+        if widths and config.parameters is not None and not row.keep_size:
+            raise MeshcastError(
+                f"The grid of {label} varies {widths[0]}, which parameters scales back to one size. Give the row "
+                "keep_size: true, or leave parameters out."
+            )
+        for settings in combinations(row.grid):
+            name = f"{label}, {spelt(settings)}" if settings else label
+            if name in rows:
+                raise MeshcastError(
+                    f"The grid of {label} has a combination twice, or one with the label of another row."
+                )
+            rows[name] = _with_settings(row, settings, label) if settings else row
+    return replace(config, rows=rows)
 
 
 def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
@@ -26,7 +51,7 @@ def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
     return {
         label: ExperimentConfig(
             name=config.name,
-            data=replace(config.data, test=None),  # no run sees it, and a longer test part repeats none
+            data=replace(config.data, test=None),  # no run sees it, and longer test data repeat none
             task=replace(config.task, history=row.history or config.task.history),
             emulator=row.emulator,
             training=_training_of(config, label, row),
@@ -53,15 +78,48 @@ def networks(experiments: Mapping[str, ExperimentConfig]) -> dict[str, Experimen
     return {label: experiment for label, experiment in experiments.items() if not is_closed_form(experiment.emulator)}
 
 
+def combinations(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield settings by path, the last path varying fastest."""
+    for values in product(*axes.values()):
+        yield dict(zip(axes, values, strict=True))
+
+
+def spelt(settings: Mapping[str, Any]) -> str:
+    """Return settings as in a label, `processor.kind=kernel, training.noise=0.01`."""
+    return ", ".join(
+        f"{path}={value if isinstance(value, str) else f'{value:g}' if isinstance(value, float) else json.dumps(value)}"
+        for path, value in settings.items()
+    )
+
+
 def varied(experiment: ExperimentConfig, settings: Mapping[str, Any], what: str) -> ExperimentConfig:
     """Return an experiment with other settings, by dotted path.
 
     what: asks for them, for the message where a path leads nowhere.
     """
     try:
-        return load(ExperimentConfig, resolve(experiment), as_overrides(settings))
+        return load(ExperimentConfig, resolve(experiment), _as_overrides(settings))
     except MeshcastError as error:
         raise MeshcastError(f"{what}: {error}") from None
+
+
+def _with_settings(row: RowConfig, settings: Mapping[str, Any], label: str) -> RowConfig:
+    training, emulator = dict(row.training), {}
+    for path, value in settings.items():
+        if path.startswith("training."):
+            training[path.removeprefix("training.")] = value
+        else:
+            emulator[f"emulator.{path}"] = value
+    try:
+        section = load(EmulatorSection, {"emulator": resolve(row.emulator)}, _as_overrides(emulator))
+    except MeshcastError as error:
+        raise MeshcastError(f"grid of {label}: {error}") from None
+    return replace(row, emulator=section.emulator, training=training, grid={})
+
+
+def _as_overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as a command line would give them."""
+    return [f"{path}={json.dumps(value)}" for path, value in settings.items()]
 
 
 def _training_of(config: CompareConfig, label: str, row: RowConfig) -> TrainingConfig:

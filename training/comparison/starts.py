@@ -71,25 +71,24 @@ def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentCo
             lengths = ", ".join(f"{name} {len(fields.times)} times" for name, fields in series.items())
             raise MeshcastError(
                 f"task.history is {history} for {label}, and a step after it needs {history + 1} times a time step "
-                f"apart, but the parts hold: {lengths}. The {' and '.join(short)} part"
-                f"{'s are' if len(short) > 1 else ' is'} too short: set task.history (or that of the row) lower, or "
-                "give longer series."
+                f"apart, but the data have: {lengths}. The {' and '.join(short)} data are too short: "
+                "set task.history (or that of the row) lower, or give longer series."
             )
 
 
 def forecast_from(
-    seed: Seed, test: Fields, starts: Starts, forcing_tables: Sequence[str], shared: SharedForcings | None = None
+    seed: Seed, test: Fields, starts: Starts, forcing_tables: Sequence[str], shared: SharedForcings
 ) -> Seed:
     """Return the seed with its forecasts from these starts; one that blew up ends in NaN.
 
-    One that has forecasts, or no emulator to make any, stays as it is.
+    A seed that has forecasts, or no emulator, stays as it is.
     """
     if seed.emulator is None or seed.forecast is not None:
         return seed
     on_gpu = torch.cuda.is_initialized()
     begun = working_seconds(on_gpu)
     task, mesh = seed.emulator.emulator.task, seed.emulator.emulator.mesh
-    key, shared = (task.forcing, mesh.positions.tobytes()), {} if shared is None else shared
+    key = task.forcing, mesh.positions.tobytes()
     shared[key] = shared.get(key) or forcings_of(task, mesh, test, forcing_tables)
     trained = replace(seed.emulator, name=seed.label)
     (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, given=shared[key])

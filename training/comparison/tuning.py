@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.comparison.record import Trial
-from training.comparison.ablation import combinations, spelt
 from training.comparison.configuration import TuningConfig
-from training.comparison.runs import networks, varied
+from training.comparison.runs import combinations, networks, spelt, varied
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.runs.study import Result, Run, updates_taken
 

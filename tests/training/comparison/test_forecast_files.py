@@ -91,7 +91,7 @@ def test_a_forecast_on_other_nodes_is_interpolated_and_says_so(test_split: Array
     assert np.allclose(forecast.values[0, 0, 0, :, 0], expected, atol=0.02)
     narrow = {"latitudes": np.linspace(53, 51, 3)}
     path = weatherbench(tmp_path / "narrow.nc", np.array([0]), 6 * HOUR * np.arange(1, 3), **narrow)
-    with pytest.raises(MeshcastError, match="theirs cannot come to the nodes of the test part"):
+    with pytest.raises(MeshcastError, match="theirs cannot come to the nodes of the test data"):
         read_row("theirs", RowConfig(forecast_file=str(path)), test_split, task)
 
 

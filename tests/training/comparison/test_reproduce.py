@@ -79,7 +79,7 @@ def test_what_cannot_be_reproduced_is_refused(published: Path, tmp_path: Path) -
     values = np.load(data)
     np.save(data, values + 1)
     try:
-        with pytest.raises(MeshcastError, match="train and validation part is not what ridge was trained on"):
+        with pytest.raises(MeshcastError, match="train and validation data are not what ridge was trained on"):
             reproduce(published, "ridge", progress=False)
     finally:
         np.save(data, values)

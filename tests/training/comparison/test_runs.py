@@ -8,8 +8,7 @@ import pytest
 
 from graphs.errors import MeshcastError
 from tests.training.comparisons import config_in, study_runs, write_source
-from training.comparison.ablation import expanded
-from training.comparison.runs import experiments
+from training.comparison.runs import expanded, experiments
 
 
 @pytest.fixture
