@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphs.errors import MeshcastError
-from inference.comparison.families import family_marks, family_of, panels_of
-from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, plain_log_x
+from inference.comparison.family_panels import (
+    MOST_STANDARD_DEVIATIONS,
+    family_marks,
+    family_of,
+    panels_of,
+    plain_log_x,
+)
 from inference.comparison.record import Comparison, Row
 from inference.pictures.direct_labels import label_points
 from inference.pictures.style import journal, new_figure, plain_decades
@@ -73,7 +78,7 @@ def score_title(comparison: Comparison) -> str:
 
 
 def relative_errors(comparison: Comparison, variable: str, metric: str = "rmse") -> Figure:
-    """Each row's error over the reference's, rows by rank and lead times along: blue is better, red is worse.
+    """Draw each row's error over the reference's, rows by rank and lead times along: blue is better, red is worse.
 
     A dot where the two do not differ significantly after Holm's adjustment over the lead times.
     """
@@ -164,15 +169,9 @@ def cost_plot(comparison: Comparison) -> Figure:
 
 
 def _note(axes: Axes, after: float | None, place: int, row: Row) -> None:
-    """Why a row has no score, to the right of its seeds, or at the left edge."""
+    """Write why a row has no score, to the right of its seeds, or at the left edge."""
     text = f"{row.status}{': ' * bool(row.reasons)}{row.reasons[0] if row.reasons else ''}"
     text = text if len(text) < 70 else text[:67] + "..."
     x, coords = (0.0, axes.get_yaxis_transform()) if after is None else (after, axes.transData)
-    options: dict[str, Any] = {
-        "xycoords": coords,
-        "textcoords": "offset points",
-        "va": "center",
-        "fontsize": 7,
-        "color": "#555555",
-    }
-    axes.annotate(text, (x, place), (7, 0), **options)
+    style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 7, "color": "#555555"}
+    axes.annotate(text, (x, place), (7, 0), xycoords=coords, **style)

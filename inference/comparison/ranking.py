@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.comparison.record import Comparison, Row, RowScore, SeedScore
+from inference.comparison.record import Comparison, Interval, Row, RowScore, SeedScore
 from inference.comparison.row_scores import Kind, RowScores, ranking_score
-from inference.comparison.seed_bootstrap import Estimate
 from inference.scores import bootstrap
 from inference.scores.scorecard import ForecastScores, Verification, common_cases
 
@@ -49,14 +48,15 @@ def _of_seed(member: ForecastScores, scores: RowScores) -> SeedScore:
     scale, kind = verification.scale, scores.kind
     draws = verification.resamples(member)
     samples = ranking_score(member, scale, kind, draws.counts)
-    score = SeedScore(_finite(ranking_score(member, scale, kind)), _bounds(samples, draws, verification))
+    bounds = _pair(*bootstrap.interval(samples, draws.num_blocks, verification.level))
+    score = SeedScore(_finite(ranking_score(member, scale, kind)), bounds)
     if member is first:
         return score
     one, other = common_cases(member, first)
     draws = verification.resamples(one, other)
     differences = [ranking_score(one, scale, kind, counts) - ranking_score(other, scale, kind, counts)
                    for counts in (None, draws.counts)]  # fmt: skip
-    bounds = _bounds(differences[1], draws, verification)
+    bounds = _pair(*bootstrap.interval(differences[1], draws.num_blocks, verification.level))
     return replace(score, difference=_finite(differences[0]), difference_interval=bounds)
 
 
@@ -65,18 +65,18 @@ def _of_row(row: Row, scores: RowScores, reference: str) -> RowScore:
     whole = np.isfinite(seeds).all()
     score = RowScore(
         _finite(mean.value),
-        _interval(mean),
+        _pair(mean.lower, mean.upper),
         median=float(np.median(seeds)) if whole else None,
         lowest=float(seeds.min()) if whole else None,
         highest=float(seeds.max()) if whole else None,
     )
     if row.label == reference:
         return score
-    ratio, by_lead = scores.ranking_ratio(row.label, reference), scores.contrast(row.label, reference)
+    ratio, by_lead = scores.ranking_ratio(row.label, reference), scores.contrast(row.label, reference, "rmse")
     return replace(
         score,
         ratio=_finite(ratio.value),
-        ratio_interval=_interval(ratio),
+        ratio_interval=_pair(ratio.lower, ratio.upper),
         p=_finite(ratio.p),
         better=int(by_lead.better.sum()),
         worse=int(by_lead.worse.sum()),
@@ -84,17 +84,7 @@ def _of_row(row: Row, scores: RowScores, reference: str) -> RowScore:
     )
 
 
-def _interval(found: Estimate) -> tuple[float, float] | None:
-    return _pair(found.lower, found.upper)
-
-
-def _bounds(
-    samples: NDArray[np.float64], draws: bootstrap.Resamples, verification: Verification
-) -> tuple[float, float] | None:
-    return _pair(*bootstrap.interval(samples, draws.num_blocks, verification.level))
-
-
-def _pair(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> tuple[float, float] | None:
+def _pair(lower: NDArray[np.float64], upper: NDArray[np.float64]) -> Interval | None:
     return (float(lower), float(upper)) if np.isfinite([lower, upper]).all() else None
 
 

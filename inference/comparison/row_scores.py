@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from inference.scores.scorecard import ForecastScores, Verification, common_case
 Array = NDArray[np.float64]
 Kind = Literal["nrmse", "rmse"]
 Found = TypeVar("Found")
+P = ParamSpec("P")
 Statistic = Callable[[ForecastScores, Array | None], Array]
 
 
@@ -29,8 +31,6 @@ class Contrast:
     adjusted: [lead, variable] p after Holm over the lead times of each variable.
     """
 
-    label: str
-    other: str
     lead_steps: NDArray[np.int64]
     ratio: Estimate
     adjusted: Array
@@ -46,9 +46,22 @@ class Contrast:
         return np.asarray((self.adjusted < 1 - self.level) & (self.ratio.value > 1))
 
 
+def _once(estimate: Callable[Concatenate[RowScores, P], Found]) -> Callable[Concatenate[RowScores, P], Found]:
+    """Keep what a method returns for its arguments."""
+
+    @wraps(estimate)
+    def kept(self: RowScores, *labels: P.args, **none: P.kwargs) -> Found:
+        key = (estimate.__name__, *labels)
+        if key not in self._found:
+            self._found[key] = estimate(self, *labels, **none)
+        return cast(Found, self._found[key])
+
+    return kept
+
+
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """Scores of the rows of a comparison over all their seeds.
+    """Holds the scores of the rows of a comparison over all their seeds.
 
     members: scores of each row's seeds by its label, for rows that forecast; the same cases for all seeds of a row.
     kind: of the score that ranks.
@@ -61,7 +74,7 @@ class RowScores:
     members: Mapping[str, Sequence[ForecastScores]]
     kind: Kind
     num_resamples: int = 1000
-    _found: dict[tuple[str, ...], Any] = field(default_factory=dict, init=False, repr=False)
+    _found: dict[tuple[object, ...], Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def labels(self) -> list[str]:
@@ -87,22 +100,29 @@ class RowScores:
         """Return whether a row that forecast has a metric."""
         return label in self.members and metric in self.members[label][0].metrics
 
+    @_once
     def mean(self, label: str, metric: str) -> Estimate:
         """Return a metric over all cases and seeds, [lead, variable]."""
-        return self._once(("mean", label, metric), lambda: self._mean(label, metric))
+        found = self._estimate(label, self._statistic(metric))
+        return found.exponential() if METRICS[metric].geometric else found
 
-    def contrast(self, label: str, other: str, metric: str = "rmse") -> Contrast:
+    @_once
+    def contrast(self, label: str, other: str, metric: str) -> Contrast:
         """Return the ratio of two rows' errors by lead time; see `Contrast`."""
         assert METRICS[metric].geometric
-        return self._once(("contrast", label, other, metric), lambda: self._contrast(label, other, metric))
+        ratio = self._ratio(label, other, self._statistic(metric))
+        leads = np.intersect1d(self.lead_steps(label), self.lead_steps(other))
+        return Contrast(leads, ratio, holm(ratio.p), self.verification.level)
 
+    @_once
     def ranking(self, label: str) -> Estimate:
         """Return the score that ranks, geometric mean over seeds, see `ranking_score`."""
-        return self._once(("ranking", label), lambda: self._estimate(label, self._ranking).exponential())
+        return self._estimate(label, self._ranking).exponential()
 
+    @_once
     def ranking_ratio(self, label: str, other: str) -> Estimate:
         """Return the score that ranks over another row's, paired on the cases both have."""
-        return self._once(("ratio", label, other), lambda: self._ratio(label, other, self._ranking))
+        return self._ratio(label, other, self._ranking)
 
     def share_stable(self, label: str) -> tuple[NDArray[np.int64], Array]:
         """Return lead steps from 0, and [lead, variable] the share of cases and seeds whose error was within the
@@ -115,27 +135,23 @@ class RowScores:
         with np.errstate(invalid="ignore"):
             return steps, alive.sum(1) / there.sum(0)
 
+    @_once
     def draws_of(self, *labels: str) -> Resamples:
         """Return the resamples of a row's cases, or of those that two rows have in common."""
-        return self._once(("draws", *labels), lambda: self._draws(*labels))
-
-    def _once(self, key: tuple[str, ...], found: Callable[[], Found]) -> Found:
-        if key not in self._found:
-            self._found[key] = found()
-        return cast(Found, self._found[key])
-
-    def _mean(self, label: str, metric: str) -> Estimate:
-        found = self._estimate(label, self._statistic(metric))
-        return found.exponential() if METRICS[metric].geometric else found
+        groups = self._in_common(*labels)
+        series = [np.mean([scores.case_values("rmse") for scores in members], axis=0) for members in groups]
+        return resample_cases(
+            groups[0][0].init_time,
+            groups[0][0].trajectory,
+            np.random.default_rng(self.verification.bootstrap_seed),
+            series=series[0] if len(series) == 1 else series[0] - series[1],
+            block_cases=self.verification.block_cases,
+            num_resamples=self.num_resamples,
+        )
 
     def _estimate(self, label: str, of: Statistic) -> Estimate:
         draws = self.draws_of(label)
         return estimate(_samples(self.members[label], draws, of), draws, self.verification.level)
-
-    def _contrast(self, label: str, other: str, metric: str) -> Contrast:
-        ratio = self._ratio(label, other, self._statistic(metric))
-        leads = np.intersect1d(self.lead_steps(label), self.lead_steps(other))
-        return Contrast(label, other, leads, ratio, holm(ratio.p), self.verification.level)
 
     def _ratio(self, label: str, other: str, of: Statistic) -> Estimate:
         draws = self.draws_of(label, other)
@@ -148,18 +164,6 @@ class RowScores:
             return [self.members[labels[0]]]
         every = iter(common_cases(*(member for label in labels for member in self.members[label])))
         return [[next(every) for _ in self.members[label]] for label in labels]
-
-    def _draws(self, *labels: str) -> Resamples:
-        groups = self._in_common(*labels)
-        series = [_mean_error(members) for members in groups]
-        return resample_cases(
-            groups[0][0].init_time,
-            groups[0][0].trajectory,
-            np.random.default_rng(self.verification.bootstrap_seed),
-            series=series[0] if len(series) == 1 else series[0] - series[1],
-            block_cases=self.verification.block_cases,
-            num_resamples=self.num_resamples,
-        )
 
     def _statistic(self, metric: str) -> Statistic:
         if not METRICS[metric].geometric:
@@ -185,11 +189,6 @@ def ranking_score(scores: ForecastScores, scale: Array, kind: Kind, counts: Arra
 
 def _samples(members: Sequence[ForecastScores], draws: Resamples, of: Statistic) -> SeedSamples:
     return SeedSamples(*(np.stack([of(scores, counts) for scores in members]) for counts in (None, draws.counts)))
-
-
-def _mean_error(members: Sequence[ForecastScores]) -> Array:
-    """Return the mean error over seeds [case, lead, variable], whose memory in time decides how long blocks are."""
-    return np.asarray(np.mean([scores.case_values("rmse") for scores in members], axis=0))
 
 
 def _log(values: Array) -> Array:

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 from graphs.errors import MeshcastError
 from inference.pictures import style
 from inference.pictures.style import TRUTH, journal, new_figure, styles_of
-from inference.scores.flow_scores import FlowScores
+from inference.scores.flow import FlowScores
 from inference.scores.scorecard import ForecastScores, Verification
 
 Wind = tuple[ForecastScores, FlowScores]

@@ -1,4 +1,4 @@
-"""All scores of a verification as one labelled dataset, from which tables and files are written."""
+"""All scores of a verification stand in one labelled dataset, from which tables and files are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emulator.foundation.time_step import TimeStep, to_datetime
-from inference.scores.equivalent_truncation import Equivalent, equivalents
+from inference.scores.equivalent_truncation import equivalents
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import ForecastScores, Verification
 
@@ -31,16 +31,17 @@ def to_dataset(verification: Verification) -> xr.Dataset:
 
     emulators, axis = verification.emulators, verification.wavenumbers
     facts = _facts(verification)  # first, while the first emulator's resamples are those at hand
-    keys = sorted({key for emulator in emulators for key in _keys(emulator)})
+    keys = sorted({key for emulator in emulators for key in emulator.keys})
     truncations = equivalents(verification)
     datasets = []
     for emulator in emulators:
-        found = _scores(verification, emulator).assign_coords(case=[keys.index(key) for key in _keys(emulator)])
+        found = _scores(verification, emulator).assign_coords(case=[keys.index(key) for key in emulator.keys])
         if contrasts := _contrasts(verification, emulator):
             baselines = {"baseline": list(verification.baselines)}
             found = found.merge(xr.concat(contrasts, "baseline", join="outer").reindex(baselines), join="outer")
         if truncations:
-            texts = _texts(truncations.get(emulator.label, {}), emulator.lead_steps)
+            by_step = truncations.get(emulator.label, {})
+            texts = np.array([str(by_step.get(step, "")) for step in emulator.lead_steps.tolist()], dtype=object)
             found["equivalent_truncation"] = "lead", texts, {"long_name": "truncation of a solver as good"}
         datasets.append(found)
     dataset = xr.concat(datasets, "emulator", data_vars="all", coords="minimal", join="outer").sortby("case")
@@ -154,10 +155,6 @@ def _contrasts(verification: Verification, emulator: ForecastScores) -> list[xr.
     return datasets
 
 
-def _texts(truncations: dict[int, Equivalent], leads: NDArray[np.int64]) -> NDArray[np.object_]:
-    return np.array([str(truncations.get(step, "")) for step in leads.tolist()], dtype=object)
-
-
 def _facts(verification: Verification) -> dict[str, Any]:
     """Return what is no array: of the whole verification, and of each emulator."""
     return {
@@ -181,7 +178,3 @@ def _facts(verification: Verification) -> dict[str, Any]:
             for emulator in verification.emulators
         },
     }
-
-
-def _keys(emulator: ForecastScores) -> list[tuple[int, int]]:
-    return list(zip(emulator.init_time.tolist(), emulator.trajectory.tolist(), strict=True))

@@ -38,7 +38,7 @@ def equivalent(error: float, solvers: Mapping[int, float]) -> Equivalent:
 
     solvers: error by truncation. Where they do not fall throughout, the finest pair that encloses the error counts.
     """
-    known = sorted((truncation, float(found)) for truncation, found in solvers.items() if np.isfinite(found))
+    known = sorted((truncation, found) for truncation, found in solvers.items() if np.isfinite(found))
     if not known or not np.isfinite(error):
         return Equivalent(np.nan)
     for (coarse, larger), (fine, smaller) in reversed(list(pairwise(known))):
@@ -53,20 +53,19 @@ def equivalent(error: float, solvers: Mapping[int, float]) -> Equivalent:
 
 
 def equivalents(verification: Verification) -> dict[str, dict[int, Equivalent]]:
-    """Return it by label and lead step of every emulator that is no solver; empty with fewer than two solvers."""
+    """Return truncations by label and lead step of emulators that are no solvers; none with fewer than two solvers."""
     truncations = solver_truncations(verification)
     if len(set(truncations.values())) < 2:
         return {}
-    errors = {emulator.label: relative_error(verification, emulator) for emulator in verification.emulators}
-    leads = {e.label: {int(step): k for k, step in enumerate(e.lead_steps)} for e in verification.emulators}
-    found: dict[str, dict[int, Equivalent]] = {}
+    errors = {}
     for emulator in verification.emulators:
-        if emulator.label in truncations:
-            continue
-        found[emulator.label] = {}
-        for step, place in leads[emulator.label].items():
-            solvers = {t: errors[label][leads[label][step]] for label, t in truncations.items() if step in leads[label]}
-            found[emulator.label][step] = equivalent(float(errors[emulator.label][place]), solvers)
+        by_lead = relative_error(verification, emulator).tolist()
+        errors[emulator.label] = dict(zip(emulator.lead_steps.tolist(), by_lead, strict=True))
+    found: dict[str, dict[int, Equivalent]] = {label: {} for label in errors if label not in truncations}
+    for label, by_step in found.items():
+        for step, error in errors[label].items():
+            solvers = {t: errors[solver][step] for solver, t in truncations.items() if step in errors[solver]}
+            by_step[step] = equivalent(error, solvers)
     return found
 
 

@@ -1,19 +1,22 @@
-"""What a wind on the sphere says: vorticity, divergence and energy by degree, by one estimator for truth and forecast.
+"""A wind on the whole sphere: vorticity, divergence, energy by degree, and its scores, by one estimator for truth and
+forecast.
 
 Harmonics are fitted to the nodes by least squares, weighted by area, up to the degree they resolve.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.data.forecast import Forecast
+from emulator.foundation.constants import GRAVITY
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import power_by_degree
 from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
@@ -21,6 +24,7 @@ from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Domain, Mesh
 
 Array = NDArray[np.float64]
+Share = Callable[[str, Callable[[], Array]], Array]
 
 SHARES = 0.7, 0.3  # coefficients a node: at 0.7 an icosphere's fit has the condition number 1.6, at 0.9 no bound
 HIGHEST_DEGREE = 42  # beyond it the fit's matrix grows too large to be worth a picture
@@ -44,7 +48,7 @@ def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int
 
 def resolved_degree(mesh: Mesh) -> int | None:
     """Return the highest degree that is fitted to a mesh's nodes, None where they do not cover the sphere."""
-    view = _view(_Nodes.of(mesh))
+    view = _view(_Nodes(mesh.positions.tobytes(), mesh.domain, mesh))
     return None if view is None else view.truncation
 
 
@@ -89,16 +93,121 @@ class HarmonicView:
         return self._nodes.field(self._turning(east, north)[1]).numpy() / self.mesh.domain.size
 
     def _turning(self, east: Array, north: Array) -> tuple[Tensor, Tensor]:
-        fields = (torch.from_numpy(np.ascontiguousarray(part, np.float64)) for part in (east, north))
-        return self.winds.coefficients(*fields)
+        components = (torch.from_numpy(np.ascontiguousarray(field, np.float64)) for field in (east, north))
+        return self.winds.coefficients(*components)
 
 
 def harmonic_view(mesh: Mesh) -> HarmonicView:
     """Return the view of a mesh, built once; raises MeshcastError where its nodes do not cover the sphere."""
-    view = _view(_Nodes.of(mesh))
+    view = _view(_Nodes(mesh.positions.tobytes(), mesh.domain, mesh))
     if view is None:
         raise MeshcastError(f"Harmonics need nodes all over the sphere, but this is a {mesh.describe()}.")
     return view
+
+
+@dataclass(frozen=True, eq=False)
+class FlowScores:
+    """Scores of one emulator's wind; NaN where the truth or the forecast is not whole.
+
+    names: of the eastward and the northward component. units: of both.
+    vector_mse: [case, lead] area mean of |v - v_truth|², of the ensemble mean.
+    kinetic, truth_kinetic: [case, lead] area mean of |v|²/2, a member's on average.
+    available, truth_available: [case, 1 + lead] area mean of h |v|²/2 + g (h - H)²/2 from the initial time on, H the
+        area mean of h, where h [m] is the depth of a fluid beside the wind; else None.
+    spectrum, truth_spectrum: [lead, degree] |v|²/2 by degree, mean over the cases both are whole in.
+    """
+
+    names: tuple[str, str]
+    units: str
+    vector_mse: Array
+    kinetic: Array
+    truth_kinetic: Array
+    available: Array | None
+    truth_available: Array | None
+    spectrum: Array
+    truth_spectrum: Array
+
+    @property
+    def vector_rmse(self) -> Array:
+        """Return the error of the wind as a vector, [lead], over all cases; NaN once a forecast has failed."""
+        return np.sqrt(self._over_cases(self.vector_mse))
+
+    @property
+    def energy_ratio(self) -> Array:
+        """Return the kinetic energy over the truth's, [lead], both means over cases; below one the forecast is too
+        smooth."""
+        return self._over_cases(self.kinetic) / self._over_cases(self.truth_kinetic)
+
+    @property
+    def available_change(self) -> tuple[Array, Array] | None:
+        """Return available energy over the initial one, less one, of forecast and truth, [1 + lead], mean over
+        cases."""
+        if self.available is None or self.truth_available is None:
+            return None
+        there = np.concatenate([np.ones_like(self._there[:, :1]), self._there], axis=1)
+        both = (self.available, self.truth_available)
+        forecast, truth = (_mean_where(energy / energy[:, :1] - 1.0, there) for energy in both)
+        return forecast, truth
+
+    @property
+    def _there(self) -> NDArray[np.bool_]:
+        """Return where there is truth, [case, lead]."""
+        return np.isfinite(self.truth_kinetic)
+
+    def _over_cases(self, values: Array) -> Array:
+        return _mean_where(values, self._there)
+
+
+class FlowScorer:
+    """Sums up `FlowScores` chunk by chunk, as verification walks through a forecast."""
+
+    def __init__(self, forecast: Forecast, names: Sequence[str], units: Sequence[str], wind: tuple[int, int]) -> None:
+        self.wind = list(wind)
+        self.names, self.units = (names[self.wind[0]], names[self.wind[1]]), units[self.wind[0]]
+        self.depth = names.index("h") if "h" in names and units[names.index("h")] == "m" else None
+        self.view, self.areas = harmonic_view(forecast.mesh), forecast.mesh.areas
+        cases, _, leads = forecast.values.shape[:3]
+        self.vector_mse = np.full((cases, leads), np.nan)
+        self.kinetic = np.full((2, cases, leads), np.nan)
+        self.available = np.full((2, cases, 1 + leads), np.nan)
+        self.spectrum = np.zeros((2, leads, self.view.truncation + 1))
+        self.count = np.zeros((leads, 1))
+
+    def add(self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice, share: Share) -> None:
+        """Score values [case, member, lead, node, variable]; truth is without member, initial [case, node, variable].
+
+        share: computes the energy of the truth, or knows it from another forecast.
+        """
+        error = values.mean(1)[..., self.wind] - truth[..., self.wind]
+        self.vector_mse[cases, leads] = self._mean((error**2).sum(-1))
+        whole = np.isfinite(self.vector_mse[cases, leads])[..., None]
+        later = slice(leads.start + 1, leads.stop + 1)
+        for place, fields in enumerate((values, truth[:, None])):
+            wind = fields[..., self.wind]
+            self.kinetic[place, cases, leads] = self._mean(0.5 * (wind**2).sum(-1)).mean(1)
+            of_member = partial(self.view.kinetic_energy, wind[..., 0], wind[..., 1])
+            energy = (of_member() if place == 0 else share("energy", of_member)).mean(1)
+            self.spectrum[place, leads] += np.where(whole, energy, 0.0).sum(0)
+            if self.depth is not None:
+                self.available[place, cases, 0] = self._available(initial)
+                self.available[place, cases, later] = self._available(fields).mean(1)
+        self.count[leads] += whole.sum(0)
+
+    def scores(self) -> FlowScores:
+        """Return the scores of all that was added."""
+        with np.errstate(invalid="ignore"):
+            spectrum = self.spectrum / self.count
+        available = self.available if self.depth is not None else (None, None)
+        return FlowScores(self.names, self.units, self.vector_mse, *self.kinetic, *available, *spectrum)
+
+    def _mean(self, field: Array) -> Array:
+        return np.asarray(field @ self.areas)
+
+    def _available(self, fields: Array) -> Array:
+        """Return available energy [...] of fields [..., node, variable], per area and density [m3 s-2]."""
+        depth = fields[..., self.depth]
+        departure = depth - self._mean(depth)[..., None]
+        return self._mean(0.5 * depth * (fields[..., self.wind] ** 2).sum(-1) + 0.5 * GRAVITY * departure**2)
 
 
 @dataclass(frozen=True)
@@ -108,10 +217,6 @@ class _Nodes:
     positions: bytes
     domain: Domain
     mesh: Mesh = field(compare=False)
-
-    @classmethod
-    def of(cls, mesh: Mesh) -> _Nodes:
-        return cls(mesh.positions.tobytes(), mesh.domain, mesh)
 
 
 @lru_cache(maxsize=3)
@@ -131,3 +236,9 @@ def _amplification(view: HarmonicView) -> float:
     """Return how much larger noise at the nodes is in the coefficients than on even nodes, where it is about one."""
     columns = view.scalars.matrix.numpy() / np.sqrt(view.mesh.areas)
     return float(np.square(columns).sum() / (view.truncation + 1) ** 2)
+
+
+def _mean_where(values: Array, there: NDArray[np.bool_]) -> Array:
+    """Return the mean [lead] of [case, lead] over the cases that have truth."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(there, values, 0.0).sum(0) / there.sum(0))

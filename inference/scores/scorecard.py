@@ -1,4 +1,4 @@
-"""The scorecard: what verification found, case by case, and its means, differences, skill and intervals."""
+"""The scorecard holds scores case by case, and gives their means, differences, skill and intervals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from emulator.scores import ROUNDING
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.scores import bootstrap
-from inference.scores.flow_scores import FlowScores
+from inference.scores.flow import FlowScores
 from inference.scores.metrics import METRICS
 from inference.scores.spectra import WavenumberAxis, wavenumber_axis
 
@@ -28,7 +28,7 @@ CONTRASTS: dict[str, Callable[..., NDArray[np.float64]]] = {
 
 @dataclass(frozen=True, eq=False)
 class ForecastScores:
-    """Scores of one emulator's forecasts, case by case.
+    """Holds the scores of one emulator's forecasts, case by case.
 
     values: [case, lead, variable] by metric, as its function returns it, see `case_values`; NaN where the truth is
         absent or the forecast failed.
@@ -59,6 +59,11 @@ class ForecastScores:
     @property
     def num_cases(self) -> int:
         return len(self.init_time)
+
+    @property
+    def keys(self) -> list[tuple[int, int]]:
+        """Return what tells cases apart, [case]: initial time and trajectory."""
+        return list(zip(self.init_time.tolist(), self.trajectory.tolist(), strict=True))
 
     @property
     def failed(self) -> NDArray[np.int64]:
@@ -145,7 +150,7 @@ class ForecastScores:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """Scores of several emulators against one truth.
+    """Holds the scores of several emulators against one truth.
 
     scale: [variable] the truth's standard deviation in space and time about its mean, over the cases verified.
     magnitude: [variable] the truth's root mean square, what nRMSE divides by on average.
@@ -272,15 +277,14 @@ class Difference:
 
     @property
     def significant(self) -> NDArray[np.bool_]:
-        """Where the interval excludes zero."""
+        """Return where the interval excludes zero."""
         return (self.lower > 0) | (self.upper < 0)
 
 
 def common_cases(*emulators: ForecastScores) -> tuple[ForecastScores, ...]:
     """Return all with the cases and leads that all have, in the order of the first; verified where all are."""
-    keys = [list(zip(e.init_time.tolist(), e.trajectory.tolist(), strict=True)) for e in emulators]
-    places = [{key: index for index, key in enumerate(known)} for known in keys]
-    shared = [key for key in keys[0] if all(key in place for place in places)]
+    places = [{key: index for index, key in enumerate(emulator.keys)} for emulator in emulators]
+    shared = [key for key in emulators[0].keys if all(key in place for place in places)]
     leads = reduce(np.intersect1d, [emulator.lead_steps for emulator in emulators])
     if not shared or leads.size == 0:
         labels = " and ".join(emulator.label for emulator in emulators)

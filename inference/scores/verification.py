@@ -18,8 +18,7 @@ from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
 from inference.scores.conservation import area_mean
-from inference.scores.flow import resolved_degree, winds
-from inference.scores.flow_scores import FlowScorer
+from inference.scores.flow import FlowScorer, resolved_degree, winds
 from inference.scores.matching import MatchedTruth, common_variables, match, without_truth
 from inference.scores.metrics import case_scores
 from inference.scores.scorecard import ForecastScores, Verification

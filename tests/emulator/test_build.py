@@ -34,7 +34,7 @@ from emulator.training_part import TrainingPart
 from graphs.edges.build import GraphConfig, MultiMeshEdges, NearestEdges, StencilEdges
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh
-from inference.comparison.families import family_of
+from inference.comparison.family_panels import family_of
 from tests.emulator.test_parameter_budget import num_parameters
 from tests.emulator.worlds import SMALL, WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields, with_ridge
 

@@ -28,12 +28,12 @@ def test_a_row_is_the_geometric_mean_of_its_seeds(scores: RowScores) -> None:
 
 def test_a_far_worse_row_is_found_worse_and_like_rows_are_not(scores: RowScores) -> None:
     """Three seeds that differ by a third bear out a factor of a hundred, not one of one and a half."""
-    far = scores.contrast("graph convolution", "GNN")
+    far = scores.contrast("graph convolution", "GNN", "rmse")
     assert far.worse[2:].all() and not far.better.any()
-    back = scores.contrast("GNN", "graph convolution")
+    back = scores.contrast("GNN", "graph convolution", "rmse")
     np.testing.assert_allclose(back.ratio.value, 1 / far.ratio.value)
     assert (back.better == far.worse).all()
-    like = scores.contrast("Keras CNN", "CNN")
+    like = scores.contrast("Keras CNN", "CNN", "rmse")
     assert not (like.better | like.worse).any()
     assert (like.adjusted >= like.ratio.p).all()
 
@@ -51,6 +51,6 @@ def test_equal_members_have_a_ratio_of_one(scores: RowScores) -> None:
 
 def test_every_estimate_and_every_draw_is_made_once(scores: RowScores) -> None:
     assert scores.mean("CNN", "rmse") is scores.mean("CNN", "rmse")
-    assert scores.contrast("CNN", "GNN") is scores.contrast("CNN", "GNN")
+    assert scores.contrast("CNN", "GNN", "rmse") is scores.contrast("CNN", "GNN", "rmse")
     assert scores.ranking_ratio("CNN", "GNN") is scores.ranking_ratio("CNN", "GNN")
     assert scores.draws_of("CNN", "GNN") is scores.draws_of("CNN", "GNN")
