@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -64,7 +64,18 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     torch.manual_seed(training.seed)
     emulator = build_network(section, task, prepared.train.mesh, num_statics)
     emulator.inputs.take(part, further)
-    set_first_guess(emulator, ridge, windows, training.noise * NOISE_SIZE[training.noise_kind])
+    if ridge is not None:
+        guess = emulator.first_guess
+        assert isinstance(guess, NeighbourhoodMap)
+        guess.weights.zero_()  # as of features the regression did not have, such as the nodes' statistics
+        guess.weights[: len(ridge.map.weights)] = ridge.map.weights
+        guess.intercept.copy_(ridge.map.intercept)
+    noise = training.noise * NOISE_SIZE[training.noise_kind]
+    shared = {item.name: getattr(section, item.name) for item in fields(NetworkConfig)}
+    scales = prepared.once([shared, noise, windows.steps], lambda: _scales(emulator, windows, noise))
+    emulator.correction_std.copy_(scales[0])
+    if isinstance(emulator.first_guess, SolverStep):
+        emulator.first_guess.seen_std.copy_(scales[1])
     return emulator, section
 
 
@@ -80,30 +91,26 @@ def unfitted_network(prepared: Prepared) -> NeuralEmulator:
     return build_network(section, task, mesh, len(task.static))
 
 
-def set_first_guess(emulator: NeuralEmulator, ridge: Ridge | None, windows: Windows, noise: float) -> None:
-    """Give a network its fitted first guess, and measure what that leaves of the next state on noisy input.
+def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[Tensor, Tensor]:
+    """Return what the first guess leaves of the next state on noisy input, and the size of what is seen of a solver.
+
+    Both are the same for all networks with this first guess, so that a study measures them once.
 
     noise: standard deviation of the input noise in training, in units of each variable's.
     """
-    if ridge is not None:
-        guess = emulator.first_guess
-        assert isinstance(guess, NeighbourhoodMap)
-        guess.weights.zero_()  # as of features the regression did not have, such as the nodes' statistics
-        guess.weights[: len(ridge.map.weights)] = ridge.map.weights
-        guess.intercept.copy_(ridge.map.intercept)
     squares = torch.zeros(len(emulator.task.predicted), dtype=torch.float64)
     count = torch.zeros_like(squares)
     generator = torch.Generator().manual_seed(0)
     for features, target in _pairs(emulator, windows):
-        fields = features[..., : emulator.inputs.num_fields]
-        fields += noise * torch.randn(fields.shape, generator=generator)
+        inputs = features[..., : emulator.inputs.num_fields]
+        inputs += noise * torch.randn(inputs.shape, generator=generator)
         error = target - emulator.guess(features)[0]
         there = ~torch.isnan(error)
         squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
         count += there.sum(dim=(0, 1))
-    if isinstance(emulator.first_guess, SolverStep):
-        emulator.first_guess.seen_std.copy_(_seen_std(emulator.first_guess, emulator, windows))
-    emulator.correction_std.copy_((squares / count).sqrt().clamp_min(1e-7))
+    guess = emulator.first_guess
+    seen = _seen_std(guess, emulator, windows) if isinstance(guess, SolverStep) else torch.empty(0)
+    return (squares / count).sqrt().clamp_min(1e-7), seen
 
 
 def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> Tensor:
@@ -120,7 +127,9 @@ def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor,
     """Features [batch, node, feature] and normalised targets [batch, node, predicted], NaN where masked."""
     task, inputs = emulator.task, emulator.inputs
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
-    loader: DataLoader[Batch] = DataLoader(Subset(windows, chosen.tolist()), batch_size=32)
+    subset = Subset(windows, chosen.tolist())
+    # With a generator of its own: what is drawn from the seed later must not depend on whether this was measured.
+    loader: DataLoader[Batch] = DataLoader(subset, batch_size=32, generator=torch.Generator())
     for batch in loader:
         state, forcings = windows.start_of(batch)
         target = inputs.targets(state, batch["values"][:, task.history])

@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from emulator.baselines.ridge import RidgeConfig
+from emulator.networks.ffnn import FFNNConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig, torch_config
+from emulator.neural import NeuralEmulator
 from tests.emulator.worlds import WEATHER
 from tests.training.worlds import PROCESSOR, experiment
+from training.preparation import first_guess
 from training.preparation.first_guess import initial_network, mask_flags, unfitted_network
-from training.preparation.prepared import prepare, windows_of
+from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
 
 
 def test_masks_become_one_flag_each_where_they_differ() -> None:
@@ -35,6 +39,33 @@ def test_a_network_knows_its_masked_nodes_without_being_told(tmp_path: Path) -> 
     statics = initial_network(masked, windows_of(masked)[0])[0].inputs.statics
     assert statics.shape == (24, 1)
     assert torch.unique(statics[:6]).numel() == 1 and (statics[:6] > 1).all() and (statics[6:] < 0).all()
+
+
+def test_what_a_first_guess_leaves_is_measured_once_and_is_that_of_a_network_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, scales = [], first_guess._scales
+    monkeypatch.setattr(first_guess, "_scales", lambda *about: measured.append(about) or scales(*about))
+    gnn = experiment(tmp_path, emulator=GNNConfig(processor=PROCESSOR))
+    ridge = RidgeConfig(radii=(0,), penalties=(1e-6,))
+    configs = [
+        gnn,
+        replace(gnn, emulator=FFNNConfig(width=4)),
+        replace(gnn, training=replace(gnn.training, noise=0.5)),
+        replace(gnn, emulator=FFNNConfig(width=4, first_guess=ridge)),
+    ]
+
+    def network(prepared: Prepared) -> tuple[NeuralEmulator, float]:
+        emulator, _ = initial_network(prepared, windows_of(prepared)[0])
+        return emulator, torch.rand(1).item()  # what is drawn later must not depend on who measured
+
+    data = PreparedData()
+    found = [network(data.prepare(config)) for config in configs]
+    assert len(measured) == 3
+    for (shared, drawn), config in zip(found, configs, strict=True):
+        alone, drawn_alone = network(prepare(config))
+        assert torch.equal(shared.correction_std, alone.correction_std) and drawn == drawn_alone
+    assert len({emulator.correction_std.item() for emulator, _ in found}) == 3
 
 
 @pytest.mark.parametrize("config", [KerasCNNConfig(width=4), KerasLSTMConfig(width=4)])
