@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -215,6 +216,11 @@ def _task_from_plain(plain: Mapping[str, Any]) -> Task:
 
 def package_versions() -> dict[str, str]:
     """Return versions of what the numbers depend on."""
+    return dict(_package_versions())
+
+
+@cache
+def _package_versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
     for name in ("meshcast", "torch-geometric", "torch-scatter", "lightning", "anemoi-datasets", "earthkit-data"):
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -51,7 +52,8 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     """
     training, task, part, section = prepared.config.training, prepared.task, prepared.part, prepared.config.emulator
     assert isinstance(section, NetworkConfig)
-    refuse_too_large_network(section, part.fields.mesh, task.history, training)
+    counted = partial(refuse_too_large_network, section, prepared.train.mesh, task.history, training)
+    prepared.once([section, training.batch_size, training.precision, training.accelerator, training.stages], counted)
     ridge: Ridge | None = None
     if isinstance(section.first_guess, RidgeConfig):
         unfitted = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh)
