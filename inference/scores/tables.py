@@ -155,7 +155,10 @@ def _bounded(dataset: xr.Dataset, name: str) -> dict[str, dict[str, NDArray[Any]
 def _plain(value: Any) -> Any:
     """Return arrays as lists and NaN as null, all the way down."""
     if isinstance(value, np.ndarray):
-        return (np.where(np.isfinite(value), value, None) if value.dtype.kind == "f" else value).tolist()
+        plain = value.astype(object)
+        if value.dtype.kind == "f":
+            plain[~np.isfinite(value)] = None
+        return plain.tolist()
     if isinstance(value, dict) or hasattr(value, "items"):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
