@@ -13,17 +13,9 @@ from numpy.typing import NDArray
 from emulator.build import EMULATORS
 from emulator.emulator_config import Family
 from inference.comparison.record import Comparison
+from inference.pictures import style
 from inference.pictures.direct_labels import End, label_ends
-from inference.pictures.style import (
-    COLOURS,
-    DASHES,
-    LineStyle,
-    journal,
-    lead_ticks,
-    new_figure,
-    place_panels,
-    plain_decades,
-)
+from inference.pictures.style import LineStyle, journal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,10 +33,7 @@ MOST_STANDARD_DEVIATIONS = 10.0  # errors beyond say no more than that the forec
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows that share a panel.
-
-    family: their family; title: with a number where a family needs several panels.
-    """
+    """The rows that share a panel; the title has a number where a family needs several."""
 
     title: str
     family: str
@@ -71,9 +60,9 @@ def panels_of(comparison: Comparison) -> list[Panel]:
 
 def row_styles(panels: Sequence[Panel], reference: str) -> dict[str, LineStyle]:
     """Return a colour and a dash for each row, no two alike in a panel; the reference is black."""
-    dashes: tuple[Any, ...] = ("-", *DASHES)
+    dashes: tuple[Any, ...] = ("-", *style.DASHES)
     styles = {
-        label: LineStyle(COLOURS[place], dashes[place], 1.5)
+        label: LineStyle(style.COLOURS[place], dashes[place], 1.5)
         for panel in panels
         for place, label in enumerate(panel.labels)
     }
@@ -83,7 +72,7 @@ def row_styles(panels: Sequence[Panel], reference: str) -> dict[str, LineStyle]:
 def family_marks(panels: Sequence[Panel]) -> Mapping[str, tuple[str, str]]:
     """Return the colour and marker of each family, for pictures where a row is a point."""
     families = list(dict.fromkeys(panel.family for panel in panels))
-    return {family: (COLOURS[FAMILIES.index(family)], MARKERS[FAMILIES.index(family)]) for family in families}
+    return {family: (style.COLOURS[FAMILIES.index(family)], MARKERS[FAMILIES.index(family)]) for family in families}
 
 
 @dataclass(frozen=True)
@@ -117,9 +106,9 @@ def by_family(
     rows = -(-len(panels) // columns)
     curves = {label: curve(label) for label in shown}
     with journal():
-        figure, grid = new_figure(rows, columns, sharex=True, sharey=True)
+        figure, grid = style.new_figure(rows, columns, sharex=True, sharey=True)
         names = 0.25 + 0.057 * max(len(label) for label in shown)  # [inch] on the right of each panel
-        place_panels(figure, (3.0, 2.1), (names, 0.38), left=0.75, right=names, bottom=0.45, top=0.55)
+        style.place_panels(figure, (3.0, 2.1), (names, 0.38), left=0.75, right=names, bottom=0.45, top=0.55)
         every = list(grid.ravel())
         for axes in every[len(panels) :]:
             axes.set_visible(False)
@@ -145,7 +134,7 @@ def by_family(
                 axes.tick_params(labelbottom=True)
         ends = [float(x[side]) for x, _ in curves.values() for side in (0, -1)]
         if along is None:
-            lead_ticks(every[0], comparison.scores.lead_unit)
+            style.lead_ticks(every[0], comparison.scores.lead_unit)
             every[0].set_xlim(right=max(ends))
         else:
             every[0].set_xscale("log" if along.logarithmic else "linear")
@@ -164,20 +153,20 @@ def _joined(curves: Sequence[Curve]) -> Curve:
     return tuple(np.concatenate([np.append(curve[side], np.nan) for curve in curves]) for side in (0, 1))  # type: ignore[return-value]
 
 
-def _coloured(axes: Axes, style: LineStyle, curve: Curve, band: tuple[Array, Array] | None, below: bool) -> None:
-    """A row of the panel's family, or the reference, which lies below; crossed where its forecasts stopped."""
+def _coloured(axes: Axes, line: LineStyle, curve: Curve, band: tuple[Array, Array] | None, below: bool) -> None:
+    """Draw a row of the panel's family, or the reference, which lies below; crossed where its forecasts stopped."""
     x, values = curve
-    axes.plot(x, values, zorder=2 if below else 3, **vars(style))
+    axes.plot(x, values, zorder=2 if below else 3, **vars(line))
     if band is not None and np.isfinite(band[0]).any():
-        axes.fill_between(x, *band, color=style.color, alpha=0.15, linewidth=0)
+        axes.fill_between(x, *band, color=line.color, alpha=0.15, linewidth=0)
     there = np.flatnonzero(np.isfinite(values))
     if 0 < len(there) < len(values):
-        axes.plot(x[there[-1]], values[there[-1]], "x", color=style.color, markersize=5)
+        axes.plot(x[there[-1]], values[there[-1]], "x", color=line.color, markersize=5)
 
 
-def _last_end(label: str, x: Array, values: Array, style: LineStyle) -> End | None:
+def _last_end(label: str, x: Array, values: Array, line: LineStyle) -> End | None:
     there = np.flatnonzero(np.isfinite(values))
-    return End(label, float(x[there[-1]]), float(values[there[-1]]), style.color) if there.size else None
+    return End(label, float(x[there[-1]]), float(values[there[-1]]), line.color) if there.size else None
 
 
 def _set_limits(axes: Axes, limits: Limits) -> None:
@@ -186,12 +175,12 @@ def _set_limits(axes: Axes, limits: Limits) -> None:
         axes.set_yscale("log", nonpositive="clip")
     axes.set_ylim(low, high)
     if logarithmic:
-        plain_decades(axes)
+        style.plain_decades(axes)
         axes.minorticks_off()  # each costs as much as a line
 
 
 def plain_log_x(axes: Axes) -> None:
-    """0.02, 0.05, 0.1 along a logarithmic axis of few decades."""
+    """Write 0.02, 0.05, 0.1 along a logarithmic axis of few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_xlim()

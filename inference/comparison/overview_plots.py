@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graphs.errors import MeshcastError
-from inference.comparison.family_panels import (
-    MOST_STANDARD_DEVIATIONS,
-    family_marks,
-    family_of,
-    panels_of,
-    plain_log_x,
-)
+from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, family_marks, family_of, panels_of, plain_log_x
 from inference.comparison.record import Comparison, Row
 from inference.pictures.direct_labels import label_points
 from inference.pictures.style import journal, new_figure, plain_decades
@@ -32,7 +26,6 @@ def ranking_plot(comparison: Comparison) -> Figure:
     with journal():
         figure, ((axes,),) = new_figure(1, 1, (6.6, 0.9 + 0.21 * (len(rows))))
         axes.set_xscale("log")
-        seen: set[str] = set()
         finite = []
         for place, row in enumerate(rows):
             seeds, score = row.seed_scores, row.score
@@ -42,17 +35,14 @@ def ranking_plot(comparison: Comparison) -> Figure:
                 _note(axes, max(known, default=None), place, row)
             if not row.forecast_seeds:
                 continue
-            family = family_of(row.kind)
-            colour, marker = marks[family]
+            colour, marker = marks[family_of(row.kind)]
             if score.interval is not None:
                 axes.hlines(place, *score.interval, color=colour, linewidth=1.6)
             if len(seeds) > 1:
                 rings = {"color": colour, "fillstyle": "none", "alpha": 0.6}
                 axes.plot(seeds, np.full(len(seeds), place), "o", markersize=6, **rings)
             value = np.nan if score.value is None else score.value
-            axes.plot(value, place, marker, color=colour, markersize=5, linestyle="none",
-                      label=family if family not in seen else None)  # fmt: skip
-            seen.add(family)
+            axes.plot(value, place, marker, color=colour, markersize=5, linestyle="none")
         if (level := comparison[comparison.reference].score.value) is not None:
             axes.axvline(level, color="black", linewidth=0.8, linestyle=(0, (4, 3)))
         axes.set_yticks(range(len(rows)), [row.label for row in rows])
@@ -64,10 +54,7 @@ def ranking_plot(comparison: Comparison) -> Figure:
         plain_log_x(axes)
         axes.set_xlabel(score_title(comparison))
         axes.set_title(f"Ranking; dashed: {comparison.reference}")
-        handles, titles = axes.get_legend_handles_labels()
-        by_title = dict(zip(titles, handles, strict=True))
-        titles = [family for family in marks if family in by_title]
-        figure.legend([by_title[t] for t in titles], titles, loc="outside lower center", ncols=3)
+        _family_legend(axes, marks, 5.0)
     return figure
 
 
@@ -157,15 +144,19 @@ def cost_plot(comparison: Comparison) -> Figure:
             axes.set_ylabel("score")
             plain_decades(axes)
             plain_log_x(axes)
-        for family, (colour, marker) in marks.items():
-            grid[0, 0].plot([], [], marker, color=colour, markersize=5.5, linestyle="none", label=family)
         figure.suptitle(f"Score ({score_title(comparison)}) against costs", x=0.01, ha="left", fontsize=9)
-        figure.legend(loc="outside lower center", ncols=3)
+        _family_legend(grid[0, 0], marks, 5.5)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for axes, (_, points) in zip(grid[:, 0], columns, strict=True):
             label_points(axes, list(points), *zip(*points.values(), strict=True))
     return figure
+
+
+def _family_legend(axes: Axes, marks: Mapping[str, tuple[str, str]], size: float) -> None:
+    for family, (colour, marker) in marks.items():
+        axes.plot([], [], marker, color=colour, markersize=size, linestyle="none", label=family)
+    axes.get_figure(root=True).legend(loc="outside lower center", ncols=3)  # type: ignore[union-attr]
 
 
 def _note(axes: Axes, after: float | None, place: int, row: Row) -> None:

@@ -1,4 +1,4 @@
-"""Matching: the truth valid at each initial time plus lead time."""
+"""Matching finds the truth valid at each initial time plus lead time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MatchedTruth:
 
     @property
     def has_truth(self) -> NDArray[np.bool_]:
-        """Where a forecast has truth, [case, lead]."""
+        """Return where a forecast has truth, [case, lead]."""
         return self.time_index[:, 1:] >= 0
 
     def read(self, cases: slice, leads: slice) -> NDArray[np.float32]:
@@ -56,7 +56,7 @@ class MatchedTruth:
 
 
 def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, ...]) -> MatchedTruth:
-    """Find the truth of a forecast.
+    """Return where in the truth a forecast's fields are found.
 
     Raises MeshcastError where the meshes differ, or where no lead of any case has truth.
     """
@@ -81,7 +81,7 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
             begun = "from states of no trajectory" if numbers == [-1] else f"from trajectory {first_few}"
             raise MeshcastError(
                 f"{label} begins {begun}, but the truth {truth.source} holds trajectories 0 to "
-                f"{truth.ensemble_size - 1}, and which is meant cannot be told: nothing to verify. Forecast from the "
+                f"{truth.ensemble_size - 1}, and which is meant is unknown: nothing to verify. Forecast from the "
                 "simulated dataset itself, with --trajectories, or give a truth of one trajectory."
             )
         raise MeshcastError(
@@ -107,21 +107,16 @@ def common_variables(
             left_out.append(f"variable {name}: the truth {truth.source} does not have it")
         elif without:
             left_out.append(f"variable {name}: {', '.join(without)} does not forecast it")
-        elif other := _other_units(forecasts, labels, name, units[name]):
-            left_out.append(f"variable {name}: the truth is in {units[name]}, {', '.join(other)}")
         else:
-            kept.append(name)
+            given = zip(labels, (forecast.units[forecast.variables.index(name)] for forecast in forecasts), strict=True)
+            other = [f"{label} in {unit}" for label, unit in given if _spelling(unit) != _spelling(units[name])]
+            if other:
+                left_out.append(f"variable {name}: the truth is in {units[name]}, {', '.join(other)}")
+            else:
+                kept.append(name)
     if not kept:
         raise MeshcastError("No variable can be verified: " + "; ".join(left_out) + ".")
     return tuple(kept), tuple(units[name] for name in kept)
-
-
-def _other_units(forecasts: Sequence[Forecast], labels: Sequence[str], name: str, unit: str) -> list[str]:
-    """Return `label in unit` for each forecast whose unit is not the truth's, apart from spelling."""
-    units = {
-        label: forecast.units[forecast.variables.index(name)] for label, forecast in zip(labels, forecasts, strict=True)
-    }
-    return [f"{label} in {other}" for label, other in units.items() if _spelling(other) != _spelling(unit)]
 
 
 def _spelling(unit: str) -> str:

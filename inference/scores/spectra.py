@@ -16,7 +16,7 @@ MOST_SHARED = 256_000_000  # bytes of the truth's spectra that are kept
 
 @dataclass
 class SharedSpectra:
-    """Spectra of the truth, which forecasts from the same starts have in common; computed once, kept while small."""
+    """Holds spectra of the truth that forecasts from the same starts share; computed once, kept while small."""
 
     kept: dict[Hashable, NDArray[np.float64]] = field(default_factory=dict)
     room: int = MOST_SHARED
@@ -33,7 +33,7 @@ class SharedSpectra:
 
 @dataclass(frozen=True, eq=False)
 class WavenumberAxis:
-    """The horizontal axis of a power spectrum.
+    """Describes the horizontal axis of a power spectrum.
 
     wavenumber: [wavenumber], from 0, waves around the ring or the latitude circle; on a limited area half waves across
         its shorter side; on the sphere's scattered or nested nodes the degree of spherical harmonics.
@@ -49,25 +49,25 @@ class WavenumberAxis:
 
 def wavenumber_axis(mesh: Mesh) -> WavenumberAxis | None:
     """Return the axis of `power_spectrum` on this mesh, None where it has no spectrum (scattered nodes of an area)."""
+    equator = 2 * np.pi * mesh.domain.size / 1000.0
     if mesh.domain.kind == "ring" and len(mesh.shape) == 1:
-        wavenumber = np.arange(mesh.num_nodes // 2 + 1, dtype=np.float64)
-        return WavenumberAxis(wavenumber, _divide(mesh.domain.size, wavenumber), "wavenumber", "")
-    if not mesh.structured:
+        number, longest, label = mesh.num_nodes // 2 + 1, mesh.domain.size, "wavenumber"
+    elif not mesh.structured:
         if (highest := resolved_degree(mesh)) is None:
             return None
-        degree = np.arange(highest + 1, dtype=np.float64)
-        wave = np.sqrt(degree * (degree + 1.0))  # 2 π a / sqrt(l (l + 1)) is the wavelength of degree l (Jeans 1923)
-        return WavenumberAxis(
-            degree, _divide(2 * np.pi * mesh.domain.size / 1000.0, wave), "degree (total wavenumber)", "km"
-        )
-    if mesh.domain.kind == "sphere":
-        wavenumber = np.arange(mesh.shape[1] // 2 + 1, dtype=np.float64)
-        equator = 2 * np.pi * mesh.domain.size / 1000.0
-        return WavenumberAxis(wavenumber, _divide(equator, wavenumber), "zonal wavenumber", "km")
-    side = (np.array(mesh.shape) * _spacing(mesh)).min()
-    wavenumber = np.arange(min(mesh.shape), dtype=np.float64)
-    wavelength = _divide(2 * side / 1000.0, wavenumber)
-    return WavenumberAxis(wavenumber, wavelength, "wavenumber [half waves across the shorter side]", "km")
+        number, longest, label = highest + 1, equator, "degree (total wavenumber)"
+    elif mesh.domain.kind == "sphere":
+        number, longest, label = mesh.shape[1] // 2 + 1, equator, "zonal wavenumber"
+    else:
+        side = (np.array(mesh.shape) * _spacing(mesh)).min()
+        number, longest, label = min(mesh.shape), 2 * side / 1000.0, "wavenumber [half waves across the shorter side]"
+    wavenumber = np.arange(number, dtype=np.float64)
+    by_degree = mesh.domain.kind == "sphere" and not mesh.structured
+    # 2 π a / sqrt(l (l + 1)) is the wavelength of degree l (Jeans 1923)
+    waves = np.sqrt(wavenumber * (wavenumber + 1.0)) if by_degree else wavenumber
+    with np.errstate(divide="ignore"):
+        wavelength = longest / waves
+    return WavenumberAxis(wavenumber, wavelength, label, "" if mesh.domain.kind == "ring" else "km")
 
 
 def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float64]:
@@ -124,8 +124,3 @@ def _spacing(mesh: Mesh) -> NDArray[np.float64]:
     shrink = np.cos(np.radians(latitude.mean()))
     radius = mesh.domain.size if mesh.domain.size > 1e3 else EARTH_RADIUS
     return np.radians(np.array([north, np.abs(east).mean() * shrink])) * radius
-
-
-def _divide(length: float, wavenumber: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(divide="ignore"):
-        return length / wavenumber

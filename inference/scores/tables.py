@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-COLUMNS = ("emulator", "seed", "case", "member", "lead", "variable", "metric", "value")
 PLACES = ("emulator", "case", "member", "lead", "variable")
 WIND = ("vector_rmse", "energy_ratio", "energy_by_degree", "truth_energy_by_degree")
 

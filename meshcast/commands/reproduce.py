@@ -24,17 +24,17 @@ def reproduce(
     """
     import sys
     from contextlib import redirect_stdout
+    from dataclasses import asdict
 
     from emulator.plugins import load_plugins
     from meshcast.console import print_json, say
     from training.comparison.reproduce import reproduce as reproduce_row
-    from training.comparison.reproduce import to_plain
 
     load_plugins(plugin or [])
     with redirect_stdout(sys.stderr):  # standard output is for the result alone
         found = reproduce_row(place, row, seed, keep=keep, say=say)
     if as_json:
-        print_json(to_plain(found))
+        print_json({**asdict(found), "inside": found.inside})
     else:
         say(found.describe())
     if not found.inside:

@@ -22,6 +22,10 @@ from training.comparison.configuration import CompareConfig
 from training.comparison.older_files import with_rows
 from training.run_folder import is_first_process
 
+ABOUT = (
+    "label", "kind", "status", "reasons", "members", "seeds", "parameters", "updates", "learning_rate", "history",
+    "batch_size", "training_seconds", "inference_seconds", "regridding", "settings", "differences",
+)  # fmt: skip
 ELSEWHERE = ("output", "results", "tracking")  # where files go, which makes no comparison another
 
 
@@ -133,24 +137,13 @@ def _seed_line(seed: Seed) -> dict[str, Any]:
 
 def _about(row: Row) -> dict[str, Any]:
     """Return how a row came about, without paths."""
-    return {
-        "label": row.label,
-        "kind": row.kind,
-        "status": row.status,
-        "reasons": row.reasons,
+    computed = {
         "members": [seed.label for seed in row.forecast_seeds],
         "seeds": row.seed_numbers,
-        "parameters": row.parameters,
-        "updates": row.updates,
         "learning_rate": row.of_training("learning_rate"),
-        "history": row.history,
         "batch_size": row.of_training("batch_size"),
-        "training_seconds": row.training_seconds,
-        "inference_seconds": row.inference_seconds,
-        "regridding": row.regridding,
-        "settings": row.settings,
-        "differences": row.differences,
     }
+    return {name: computed[name] if name in computed else getattr(row, name) for name in ABOUT}
 
 
 def _by_lead(verification: Verification, scores: ForecastScores, reference: ForecastScores) -> dict[str, Any]:

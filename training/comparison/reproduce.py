@@ -1,4 +1,4 @@
-"""Reproduction: one row of a published comparison is trained again, and its score compared with the interval."""
+"""Reproduction trains one row of a published comparison again, and compares its score with the interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ ROUNDING = 1e-6  # relative, of a score without an interval to lie in
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A row trained again.
+    """What became of a row that was trained again.
 
     score: of its forecasts from the published starts; None where they did not stay finite.
-    published, interval: what the comparison says of it; without an interval the score must be the same.
+    published, interval: of the row in the comparison; without an interval the score must be the same.
     same_weights: bit for bit; None where the published emulator is no longer there.
     versions: packages that are not those of the published run, `theirs, now ours`.
     folder: of the new run, where it was kept.
@@ -101,7 +101,12 @@ def reproduce(
     chosen = _chosen(published, row, seed, place if folder != place else None)
     result = Result(**chosen["result"])
     experiment = load(ExperimentConfig, result.config)
-    _refuse_other_data(result, experiment)
+    data = PreparedData().fingerprints(experiment.data)
+    if changed := [name for name, found in data.items() if result.data.get(name) != found]:
+        raise MeshcastError(
+            f"The {' and '.join(changed)} data are not what {result.label} was trained on: their content has another "
+            "fingerprint. Simulate or fetch the data as they were."
+        )
     folders = Path(config.results) / result.folder, folder / Path(result.folder).name
     original = next((found for found in folders if (found / "emulator.safetensors").is_file()), None)
     again = Path(tempfile.mkdtemp(prefix="reproduced-", dir=folder))
@@ -125,11 +130,6 @@ def reproduce(
     finally:
         if not keep:
             shutil.rmtree(again, ignore_errors=True)
-
-
-def to_plain(found: Reproduction) -> dict[str, Any]:
-    """Return the reproduction in plain types, for machines."""
-    return {**asdict(found), "inside": found.inside}
 
 
 def _published(place: Path, folder: Path) -> dict[str, Any]:
@@ -174,15 +174,6 @@ def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run
     if chosen["score"] is None:
         raise MeshcastError(f"{chosen['label']} was published without a score ({chosen['status']}): nothing to meet.")
     return dict(chosen)
-
-
-def _refuse_other_data(result: Result, experiment: ExperimentConfig) -> None:
-    now = PreparedData().fingerprints(experiment.data)
-    if changed := [name for name, found in now.items() if result.data.get(name) != found]:
-        raise MeshcastError(
-            f"The {' and '.join(changed)} data are not what {result.label} was trained on: their content has another "
-            "fingerprint. Simulate or fetch the data as they were."
-        )
 
 
 def _score(config: CompareConfig, published: Mapping[str, Any], trained: TrainedEmulator) -> float:
