@@ -45,7 +45,7 @@ def error_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
 
 
 def amplitude_curves(comparison: Comparison, variable: str) -> Figure:
-    """Forecast's spatial standard deviation over the truth's against lead time, a panel a family."""
+    """Draw the forecast's spatial standard deviation over the truth's against lead time, a panel a family."""
     scores = comparison.scores
     column = scores.verification.variables.index(variable)
 
@@ -101,8 +101,7 @@ def conservation_curves(comparison: Comparison, metric: str, variable: str) -> F
 
 
 def spectrum_curves(comparison: Comparison, variable: str) -> Figure:
-    """Draw power against wavenumber at the last lead time with truth, a panel a family; the truth is the broad grey
-    line."""
+    """Draw power against wavenumber at the last lead time with truth, a panel a family; the truth is broad and grey."""
     scores, verification = comparison.scores, comparison.verification
     axis = verification.wavenumbers
     shown = [label for label in scores.labels if scores.members[label][0].power is not None]
@@ -131,7 +130,7 @@ def spectrum_curves(comparison: Comparison, variable: str) -> Figure:
         curve,
         title,
         _power_limits(
-            [part[:, waves, column] for e in every for part in (e.power, e.truth_power) if part is not None],
+            [power[:, waves, column] for e in every for power in (e.power, e.truth_power) if power is not None],
             [e.truth_power[:, waves, column] for e in every if e.truth_power is not None],
         ),
         truth=(x, first.truth_power[place, waves, column]),
@@ -148,8 +147,7 @@ def _power(scores: RowScores, label: str, lead: int, column: int) -> Array:
 
 
 def _error_limits(curves: Sequence[Array], size: float) -> Limits:
-    """Return the axis limits, from the least error above rounding to the largest that means anything; logarithmic over
-    decades."""
+    """Return axis limits from the least error above rounding to the largest that counts; logarithmic over decades."""
     values = np.concatenate(curves)
     values = values[np.isfinite(values)]
     values = values[values > ROUNDING * size]
@@ -169,8 +167,7 @@ def _ratio_limits(curves: Sequence[Array], best: float) -> Limits:
 
 
 def _power_limits(powers: Sequence[Array], truths: Sequence[Array]) -> Limits:
-    """Return axis limits over twelve decades at most, below lies rounding, not physics; and no more than means
-    anything beside the truth's."""
+    """Return axis limits over twelve decades at most: below lies rounding, and far above the truth nothing counts."""
     every = np.concatenate([power[np.isfinite(power) & (power > 0)] for power in powers])
     if not every.size:
         return 1e-12, 1.0, True

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.fields import Fields
 from inference.comparison import curves, overview_plots
-from inference.comparison.page import page
+from inference.comparison.findings import about_intervals, alike, answer, findings, score_name, these
 from inference.comparison.record import Comparison
 from inference.comparison.samples import samples
-from inference.comparison.tables import latex, tidy
+from inference.comparison.tables import BETTER, WORSE, latex, lead_rows, ranking_cells, tidy, trial_rows
 from inference.pictures import score_curves, style
-from inference.report.page import Image
-from inference.report.score_tables import sentence
+from inference.report.page import Image, Notes, data_facts, missing, noted_facts, render
+from inference.report.score_tables import equivalent_table, number, sentence
 from inference.scores.metrics import METRICS, shown_in
 from inference.scores.scorecard import Verification
 from inference.scores.tables import write_tables
@@ -23,6 +24,16 @@ from inference.scores.tables import write_tables
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+TEMPLATE = Path(__file__).parent / "templates" / "comparison.html"
+SECTIONS = {
+    "error": "Error by lead time",
+    "spectra": "Spectra",
+    "stability": "Stability",
+    "conservation": "What the forecasts keep",
+    "samples": "Samples side by side",
+    "cost": "Error against cost",
+    "training": "Training",
+}
 MOST_VARIABLES = 4  # that are pictured; tables have all
 Draw = Callable[[str, str, str, "Callable[[], Figure]"], None]  # of name, section of the page, caption, picture
 
@@ -43,6 +54,36 @@ def write_comparison(comparison: Comparison, output: Path, *, truth: Fields | No
     path = output / "report.html"
     path.write_text(page(comparison, _draw(comparison, output, truth), title), encoding="utf-8")
     return path
+
+
+def page(comparison: Comparison, images: Sequence[Image], title: str = "") -> str:
+    """Return the HTML of the whole page."""
+    verification = comparison.verification
+    title = title or f"{comparison.name}: {len(comparison.rows)} rows compared"
+    notes = Notes(title, answer(comparison), comparison.command)
+    return render(
+        TEMPLATE,
+        notes=notes,
+        comparison=comparison,
+        findings=findings(comparison),
+        alpha=f"{1 - verification.level:.2g}",
+        level=f"{100 * verification.level:g} %",
+        score_name=score_name(comparison),
+        better=BETTER,
+        worse=WORSE,
+        ranking=ranking_cells(comparison),
+        intervals=about_intervals(comparison),
+        alike=alike(comparison.rows),
+        trials=trial_rows(comparison),
+        trials_each=these(set(Counter(trial.label for trial in comparison.trials).values())),
+        number=number,
+        images={name: [image for image in images if image.section == name] for name in ("ranking", *SECTIONS)},
+        sections=SECTIONS,
+        lead_tables=_lead_tables(comparison),
+        equivalent=equivalent_table(verification),
+        missing=missing(verification),
+        known=_facts(comparison, notes),
+    )
 
 
 def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Image]:
@@ -76,7 +117,6 @@ def _draw(comparison: Comparison, output: Path, truth: Fields | None) -> list[Im
 
 
 def _draw_variable(comparison: Comparison, variable: str, draw: Draw) -> None:
-    """The curves of one variable."""
     scores, verification = comparison.scores, comparison.verification
     about_zero = verification.about_zero[verification.variables.index(variable)]
     level = f"{100 * verification.level:g} %"
@@ -113,3 +153,22 @@ def _draw_variable(comparison: Comparison, variable: str, draw: Draw) -> None:
 def _end(verification: Verification, variable: str) -> str:
     """Return the end of a picture's name, which tells variables apart where there are several."""
     return "" if len(verification.variables) == 1 else f"_{variable}"
+
+
+def _lead_tables(comparison: Comparison) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
+    """Return title and cells of RMSE by lead time, for each variable."""
+    verification = comparison.verification
+    names = zip(verification.variables, verification.units, strict=True)
+    titles = [sentence(METRICS["rmse"].with_unit(unit, variable)) for variable, unit in names]
+    return [(title, lead_rows(comparison, "rmse", column)) for column, title in enumerate(titles)]
+
+
+def _facts(comparison: Comparison, notes: Notes) -> list[tuple[str, str]]:
+    draws = comparison.scores.draws_of(comparison.reference)
+    drawn = f"{len(draws.counts)} resamples of {draws.num_blocks:.3g} {draws.unit}, the same for the rows compared"
+    return [
+        *data_facts(comparison.verification),
+        ("intervals", drawn),
+        ("p-values", "two-sided, Student's t on logarithms of scores; adjusted over lead times after Holm (1979)"),
+        *noted_facts(notes),
+    ]

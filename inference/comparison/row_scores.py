@@ -125,8 +125,7 @@ class RowScores:
         return self._ratio(label, other, self._ranking)
 
     def share_stable(self, label: str) -> tuple[NDArray[np.int64], Array]:
-        """Return lead steps from 0, and [lead, variable] the share of cases and seeds whose error was within the
-        threshold."""
+        """Return lead steps from 0, and the share of cases and seeds within the threshold, [lead, variable]."""
         members = self.members[label]
         stable = np.concatenate([scores.stable_steps for scores in members])  # [case of a seed, variable]
         steps = np.concatenate([[0], members[0].lead_steps[members[0].verified.any((0, 2))]])
@@ -168,7 +167,7 @@ class RowScores:
     def _statistic(self, metric: str) -> Statistic:
         if not METRICS[metric].geometric:
             return lambda scores, counts: scores.mean(metric, counts)
-        floor = ROUNDING * (self.verification.magnitude if METRICS[metric].dimensional else 1.0)
+        floor = ROUNDING * (self.verification.magnitude if METRICS[metric].unit is None else 1.0)
         return lambda scores, counts: _log(np.maximum(scores.mean(metric, counts), floor))
 
     def _ranking(self, scores: ForecastScores, counts: Array | None) -> Array:

@@ -73,19 +73,18 @@ class SeedSamples:
 
     @property
     def between_seeds(self) -> Array:
-        """Return variance [...] of the mean that the choice of seeds brings, that of seed and start together
-        included."""
+        """Return the variance [...] of the mean between seeds, that of seed and start together included."""
         if self.num_seeds < 2:
             return np.zeros_like(self.values[0])
         return np.asarray(self.values.var(0, ddof=1) / self.num_seeds)
 
     @property
     def of_both(self) -> Array:
-        """Return the part [...] of `between_seeds` that finitely many starts make, and that V_starts holds already."""
+        """Return the share [...] of `between_seeds` that finitely many starts cause, which V_starts counts."""
         if self.num_seeds < 2:
             return np.zeros_like(self.values[0])
-        own = self.samples - self.samples.mean(0)
-        return np.asarray(own.var(1).sum(0) / (self.num_seeds * (self.num_seeds - 1)))
+        departure = self.samples - self.samples.mean(0)
+        return np.asarray(departure.var(1).sum(0) / (self.num_seeds * (self.num_seeds - 1)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,28 +103,26 @@ class Estimate:
     degrees: Array
 
     def exponential(self) -> Estimate:
-        """Return the exponential of a logarithm: of a difference of logarithms the ratio. `standard_error` is
-        relative."""
+        """Return the exponential, of a difference of logarithms the ratio; `standard_error` is relative."""
         with np.errstate(over="ignore"):
-            value, lower, upper = (np.exp(part) for part in (self.value, self.lower, self.upper))
+            value, lower, upper = (np.exp(bound) for bound in (self.value, self.lower, self.upper))
         return Estimate(value, lower, upper, self.p, self.standard_error, self.degrees)
 
 
-def estimate(own: SeedSamples, draws: Resamples, level: float = 0.95, other: SeedSamples | None = None) -> Estimate:
-    """Return the mean over seeds of a statistic, or with `other` its difference `own` minus `other`, with interval and
-    p-value.
+def estimate(one: SeedSamples, draws: Resamples, level: float = 0.95, other: SeedSamples | None = None) -> Estimate:
+    """Return the mean over seeds of a statistic of `one`, or its difference to `other`, with interval and p-value.
 
     draws: of which the samples are; with fewer than two blocks, bounds and p are NaN.
     """
-    groups = [own] if other is None else [own, other]
+    groups = [one] if other is None else [one, other]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        value = own.mean if other is None else own.mean - other.mean
+        value = one.mean if other is None else one.mean - other.mean
         num_blocks = draws.num_blocks
         if num_blocks < 2:
             nothing = np.full_like(value, np.nan)
             return Estimate(value, nothing, nothing, nothing, nothing, nothing)
         small = num_blocks / (num_blocks - 1) / (1 - draws.shortfall)
-        together = own.samples.mean(0) if other is None else own.samples.mean(0) - other.samples.mean(0)
+        together = one.samples.mean(0) if other is None else one.samples.mean(0) - other.samples.mean(0)
         variance = starts = small * together.var(0)
         curvature = starts**2 / (num_blocks - 1)
         for group in groups:
@@ -142,8 +139,7 @@ def estimate(own: SeedSamples, draws: Resamples, level: float = 0.95, other: See
 
 
 def holm(p: Array, axis: int = 0) -> Array:
-    """Return p-values [..., test, ...] adjusted for the number of tests along `axis`, so that one error in all is as
-    unlikely.
+    """Return p-values [..., test, ...] adjusted so that one error in all tests along `axis` is as unlikely.
 
     Step-down (Holm 1979, Scand. J. Statist. 6, 65-70): the k-th smallest of m becomes the largest of (m - j + 1) p₍ⱼ₎,
     j ≤ k, at most 1. It holds however the tests depend on each other, as those of neighbouring lead times do. NaN is no

@@ -36,17 +36,18 @@ def ranking_cells(comparison: Comparison, joint: str = " to ") -> list[dict[str,
     cells = []
     for place, row in enumerate(comparison.ranked, 1):
         known = row.score.value is not None
-        own = {"": Cell(str(place) if known else NONE), "row": Cell(row.label)}
-        cells.append(own | _scores(comparison, row, joint) | _about(row))
+        first = {"": Cell(str(place) if known else NONE), "row": Cell(row.label)}
+        cells.append(first | _scores(comparison, row, joint) | _about(row))
     return cells
 
 
 def _scores(comparison: Comparison, row: Row, joint: str) -> dict[str, Cell]:
-    """Score with interval, median and range of seeds, ratio with interval, lead times won and lost."""
+    """Return score with interval, median and range of seeds, ratio with interval, lead times won and lost."""
     score, seeds, reference = row.score, row.seed_scores, comparison.reference
     several = Cell(NONE)
     if len(seeds) > 1:
-        median, low, high = (_or_failed(float(value)) for value in (np.median(seeds), seeds.min(), seeds.max()))
+        found = (float(value) for value in (np.median(seeds), seeds.min(), seeds.max()))
+        median, low, high = (number(value) if np.isfinite(value) else "failed" for value in found)
         several = Cell(median, (f"{low} to {high}, {len(seeds)}",))
     ratio, leads = Cell("1"), Cell(NONE)
     if row.label != reference:
@@ -104,10 +105,10 @@ def lead_rows(comparison: Comparison, metric: str, column: int, most: int = 8) -
 
 def trial_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return every trial as text, row by row."""
-    labels = dict.fromkeys(trial.label for trial in comparison.trials)
+    labels = list(dict.fromkeys(trial.label for trial in comparison.trials))
     return [
         {
-            "label": label,
+            "label": trial.label,
             "settings": spelt(trial.settings),
             "updates": str(trial.updates),
             "score": trial.status if trial.score is None else number(trial.score),
@@ -115,9 +116,7 @@ def trial_rows(comparison: Comparison) -> list[dict[str, Any]]:
             "reason": trial.reason,
             "chosen": trial.chosen,
         }
-        for label in labels
-        for trial in comparison.trials
-        if trial.label == label
+        for trial in sorted(comparison.trials, key=lambda trial: labels.index(trial.label))
     ]
 
 
@@ -194,7 +193,3 @@ def _bounded(value: float | None, interval: Interval | None, joint: str, mark: s
     if value is None:
         return Cell(NONE)
     return Cell(number(value) + mark, () if interval is None else (joint.join(map(number, interval)),))
-
-
-def _or_failed(value: float) -> str:
-    return number(value) if np.isfinite(value) else "failed"

@@ -90,7 +90,7 @@ def lead_tables(verification: Verification) -> list[Table]:
             if shown and (verification.about_zero[column] or not metric.relative):
                 arrays = [name, f"{name}_lower", f"{name}_upper", "num_failed", "num_cases"]
                 scores = dataset[arrays].sel(emulator=shown, variable=variable)
-                rounding = ROUNDING * (verification.magnitude[column] if metric.dimensional else 1.0)
+                rounding = ROUNDING * (verification.magnitude[column] if metric.unit is None else 1.0)
                 cells = _lead_cells(scores, name, verification.time_step, rounding)
                 title = sentence(metric.with_unit(unit, variable))
                 tables.append(Table(*cells, title=title, opened=name == "rmse"))

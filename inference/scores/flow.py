@@ -134,14 +134,12 @@ class FlowScores:
 
     @property
     def energy_ratio(self) -> Array:
-        """Return the kinetic energy over the truth's, [lead], both means over cases; below one the forecast is too
-        smooth."""
+        """Return kinetic energy over the truth's, [lead], of means over cases; below one a forecast is too smooth."""
         return self._over_cases(self.kinetic) / self._over_cases(self.truth_kinetic)
 
     @property
     def available_change(self) -> tuple[Array, Array] | None:
-        """Return available energy over the initial one, less one, of forecast and truth, [1 + lead], mean over
-        cases."""
+        """Return the mean relative change of available energy, [1 + lead], of forecast and truth."""
         if self.available is None or self.truth_available is None:
             return None
         there = np.concatenate([np.ones_like(self._there[:, :1]), self._there], axis=1)

@@ -75,11 +75,6 @@ class Metric:
         parameters = inspect.signature(self.function).parameters.values()
         return tuple(p.name for p in parameters if p.name in ARGUMENTS or p.default is p.empty)
 
-    @property
-    def dimensional(self) -> bool:
-        """Return whether it has the unit of the variable."""
-        return self.unit is None
-
     def with_unit(self, variable_unit: str, variable: str = "") -> str:
         """Return the title, of a variable if it is named, with the unit in brackets."""
         title = f"{self.title} of {variable}" if variable else self.title
@@ -88,7 +83,6 @@ class Metric:
 
 
 def _amplitude_ratio(ensemble: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
-    """Return the amplitude ratio of a member, on average."""
     return scores.amplitude_ratio(ensemble, truth.unsqueeze(2).expand_as(ensemble), areas).mean(2)
 
 

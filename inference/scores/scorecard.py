@@ -193,8 +193,7 @@ class Verification:
 
     @property
     def about_zero(self) -> NDArray[np.bool_]:
-        """Return whether ‖truth‖ says something of the variability, [variable]; of a temperature in kelvin it is the
-        mean."""
+        """Return whether ‖truth‖ measures variability, [variable]; of a temperature in kelvin it is the mean."""
         return np.asarray(self.scale > 0.3 * self.magnitude)
 
     def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:

@@ -24,12 +24,11 @@ from inference.comparison.report import write_comparison
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
 from training.comparison.configuration import CompareConfig
-from training.comparison.equal_sizes import equally_large
 from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
 from training.comparison.forecast_files import at_starts, common_starts, read_row
 from training.comparison.remaining_time import RemainingTime, Timings, remaining_time
 from training.comparison.rows import rows_of
-from training.comparison.runs import expanded, experiments, runs_of
+from training.comparison.runs import equally_large, expanded, experiments, runs_of
 from training.comparison.starts import SharedForcings, Starts, forecast_from, refuse_long_history, spread
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig

@@ -11,8 +11,7 @@ from emulator.build import TrainedEmulator
 from emulator.physics.ring_equations import EquationConfig
 from emulator.physics.simulate import SimulationConfig, simulate_arrays
 from training.comparison.configuration import CompareConfig
-from training.comparison.equal_sizes import equally_large
-from training.comparison.runs import experiments, networks
+from training.comparison.runs import equally_large, experiments, networks
 from training.detectors.plausibility import histories
 from training.preparation.prepared import PreparedData
 from training.runs.fit import fit

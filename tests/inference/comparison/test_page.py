@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from inference.comparison.findings import answer
-from inference.comparison.page import page
 from inference.comparison.record import Seed
+from inference.comparison.report import page
 from tests.inference.comparisons import ring_comparison
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from graphs.errors import MeshcastError
 from tests.training.comparisons import config_in, write_source
-from training.comparison.equal_sizes import equally_large
-from training.comparison.runs import experiments
+from training.comparison.runs import equally_large, experiments
 from training.preparation.prepared import PreparedData
 from training.runs.fit import fit
 from training.runs.study import count_parameters
