@@ -8,6 +8,7 @@ import numpy as np
 
 from inference.comparison import seed_bootstrap
 from inference.comparison.record import Comparison, Row
+from inference.report.score_tables import sentence
 
 
 def answer(comparison: Comparison) -> str:
@@ -16,7 +17,7 @@ def answer(comparison: Comparison) -> str:
     if not ranked:
         return "No row has a finite score."
     best = ranked[0]
-    found = f"{best.label} is best by {score}, {best.score.value:.3g}"
+    found = f"{sentence(best.label)} is best by {score}, {best.score.value:.3g}"
     if len(ranked) == 1:
         return f"{found}; no other row has a finite score."
     second, alpha = ranked[1], 1 - comparison.verification.level

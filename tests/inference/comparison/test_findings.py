@@ -18,6 +18,9 @@ def test_the_answer_says_by_how_much_and_how_sure() -> None:
     assert f"a difference that is significant (p = {far.p:.2g})" in text
     near, _ = ring_comparison(("CNN", "Keras CNN"), 3, 8, 8, 32)
     ratio = float(near.scores.ranking_ratio(near.ranked[1].label, near.ranked[0].label).value)
+    small, _ = ring_comparison(("persistence", "graph convolution"), 1, 8, 8, 32)
+    alone = replace(small, rows=(small["graph convolution"],))
+    assert answer(alone).startswith("Graph convolution is best by nRMSE")
     assert f"{100 * (ratio - 1):.2g} % more, a difference that is not significant" in answer(near)
 
 
