@@ -105,6 +105,7 @@ def by_family(
     columns = min(len(panels), 2)
     rows = -(-len(panels) // columns)
     curves = {label: curve(label) for label in shown}
+    time_step, leads = comparison.verification.time_step, comparison.scores.lead_steps(comparison.scores.labels[0])
     with journal():
         figure, grid = style.new_figure(rows, columns, sharex=True, sharey=True)
         names = 0.25 + 0.057 * max(len(label) for label in shown)  # [inch] on the right of each panel
@@ -130,11 +131,11 @@ def by_family(
             axes.set_title(panel.title, y=1.0)
             axes.set_ylabel(title.split(": ", 1)[1] if place % columns == 0 else "")
             if place + columns >= len(panels):
-                axes.set_xlabel(comparison.scores.lead_label if along is None else along.label)
+                axes.set_xlabel(time_step.lead_axis(leads)[1] if along is None else along.label)
                 axes.tick_params(labelbottom=True)
         ends = [float(x[side]) for x, _ in curves.values() for side in (0, -1)]
         if along is None:
-            style.lead_ticks(every[0], comparison.scores.lead_unit)
+            style.lead_ticks(every[0], time_step.lead_times(leads)[1])
             every[0].set_xlim(right=max(ends))
         else:
             every[0].set_xscale("log" if along.logarithmic else "linear")
@@ -183,8 +184,7 @@ def plain_log_x(axes: Axes) -> None:
     """Write 0.02, 0.05, 0.1 along a logarithmic axis of few decades."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    low, high = axes.get_xlim()
-    low, high = min(low, high), max(low, high)
+    low, high = sorted(axes.get_xlim())
     subs: Any = (1.0, 2.0, 5.0) if high / low < 300 else (1.0,)
     subs = tuple(range(1, 10)) if high / low < 5 else subs
     axes.xaxis.set_major_locator(LogLocator(subs=subs))

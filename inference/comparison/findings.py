@@ -1,4 +1,4 @@
-"""What a comparison found, in sentences: which row is best, how sure that is, and how the rows differ."""
+"""Sentences say what a comparison found: which row is best, how sure that is, and how the rows differ."""
 
 from __future__ import annotations
 
@@ -66,13 +66,11 @@ def alike(rows: Sequence[Row]) -> list[str]:
     """Return what all rows share of history and updates, or that they differ."""
     histories = {row.history for row in rows if row.history is not None}
     updates = {row.updates for row in rows if row.updates is not None}
-    sentences = [
-        f"History: {these(histories)} frame(s) for all rows that have one." if len(histories) == 1
-        else f"History differs between rows: {these(histories)} frames.",
-    ]  # fmt: skip
+    same, differ = "History: {} frame(s) for all rows that have one.", "History differs between rows: {} frames."
+    sentences = [(same if len(histories) == 1 else differ).format(these(histories))]
     if updates:
-        given = "Updates: {} for all trained rows." if len(updates) == 1 else "Updates differ between rows: {}."
-        sentences.append(given.format(these(updates)))
+        same, differ = "Updates: {} for all trained rows.", "Updates differ between rows: {}."
+        sentences.append((same if len(updates) == 1 else differ).format(these(updates)))
     return sentences
 
 

@@ -29,7 +29,6 @@ def rank(name: str, rows: Sequence[Row], verification: Verification, kind: Kind,
 
 
 def _scored(row: Row, scores: RowScores, reference: str) -> Row:
-    """Return the row with its score and those of its seeds."""
     if row.label not in scores.labels:
         return row
     members = iter(scores.members[row.label])

@@ -156,7 +156,6 @@ def _end(verification: Verification, variable: str) -> str:
 
 
 def _lead_tables(comparison: Comparison) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:
-    """Return title and cells of RMSE by lead time, for each variable."""
     verification = comparison.verification
     names = zip(verification.variables, verification.units, strict=True)
     titles = [sentence(METRICS["rmse"].with_unit(unit, variable)) for variable, unit in names]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
 from inference.comparison.seed_bootstrap import Estimate, SeedSamples, estimate, holm
-from inference.scores.bootstrap import Resamples, resample_cases
+from inference.scores.bootstrap import Resamples
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import ForecastScores, Verification, common_cases
 
@@ -84,17 +84,8 @@ class RowScores:
         return self.members[label][0].lead_steps
 
     def leads(self, label: str) -> Array:
-        """Return lead times of a row, in `lead_unit`."""
+        """Return the lead times of a row, in the unit of the time step's `lead_axis`."""
         return self.verification.time_step.lead_axis(self.lead_steps(label))[0]
-
-    @property
-    def lead_label(self) -> str:
-        """Return the name and unit of an axis of lead times."""
-        return self.verification.time_step.lead_axis(self.lead_steps(self.labels[0]))[1]
-
-    @property
-    def lead_unit(self) -> str:
-        return self.verification.time_step.lead_times(self.lead_steps(self.labels[0]))[1]
 
     def holds(self, label: str, metric: str) -> bool:
         """Return whether a row that forecast has a metric."""
@@ -138,15 +129,8 @@ class RowScores:
     def draws_of(self, *labels: str) -> Resamples:
         """Return the resamples of a row's cases, or of those that two rows have in common."""
         groups = self._in_common(*labels)
-        series = [np.mean([scores.case_values("rmse") for scores in members], axis=0) for members in groups]
-        return resample_cases(
-            groups[0][0].init_time,
-            groups[0][0].trajectory,
-            np.random.default_rng(self.verification.bootstrap_seed),
-            series=series[0] if len(series) == 1 else series[0] - series[1],
-            block_cases=self.verification.block_cases,
-            num_resamples=self.num_resamples,
-        )
+        first, *other = [np.mean([scores.case_values("rmse") for scores in members], axis=0) for members in groups]
+        return self.verification.draw(groups[0][0], first - other[0] if other else first, self.num_resamples)
 
     def _estimate(self, label: str, of: Statistic) -> Estimate:
         draws = self.draws_of(label)

@@ -27,10 +27,10 @@ def samples(rows: dict[str, Forecast], truth: Fields, variable: str, case: int =
     for label, forecast in rows.items():
         place = np.flatnonzero((forecast.init_time == start) & (forecast.trajectory == trajectory))
         if place.size:
-            own = forecast.values[place[0]].mean(0)[..., forecast.variables.index(variable)]
+            values = forecast.values[place[0]].mean(0)[..., forecast.variables.index(variable)]
             leads = np.isin(first.lead_steps, forecast.lead_steps)
             shown = np.full(fields["truth"].shape, np.nan)
-            shown[leads] = own[np.isin(forecast.lead_steps, first.lead_steps)]
+            shown[leads] = values[np.isin(forecast.lead_steps, first.lead_steps)]
             fields[label] = shown
     scale = ColourScale.of(fields["truth"])
     draw = _on_ring if first.mesh.domain.kind == "ring" else _as_maps

@@ -65,7 +65,6 @@ def _scores(comparison: Comparison, row: Row, joint: str) -> dict[str, Cell]:
 
 
 def _about(row: Row) -> dict[str, Cell]:
-    """Return weights, costs, settings and status."""
     weights, fixed = sum(row.parameters.values()), row.parameters.get("fixed", 0)
     seconds, rate = row.training_seconds, row.of_training("learning_rate")
     return {

@@ -199,13 +199,18 @@ class Verification:
     def resamples(self, emulator: ForecastScores, other: ForecastScores | None = None) -> bootstrap.Resamples:
         """Return draws of an emulator's cases; with `other`, on the same cases, blocks suit the difference."""
         error = emulator.case_values("rmse")
+        series = error if other is None else error - other.case_values("rmse")
+        return self.draw(emulator, series, self.num_resamples)
+
+    def draw(self, cases: ForecastScores, series: NDArray[np.float64], num_resamples: int) -> bootstrap.Resamples:
+        """Return draws of cases in blocks that suit the memory of a series [case, ...]."""
         return bootstrap.resample_cases(
-            emulator.init_time,
-            emulator.trajectory,
+            cases.init_time,
+            cases.trajectory,
             np.random.default_rng(self.bootstrap_seed),
-            series=error if other is None else error - other.case_values("rmse"),
+            series=series,
             block_cases=self.block_cases,
-            num_resamples=self.num_resamples,
+            num_resamples=num_resamples,
         )
 
     @property

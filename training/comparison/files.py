@@ -18,8 +18,7 @@ from graphs.errors import MeshcastError
 from inference.comparison.findings import answer
 from inference.comparison.record import Comparison, Row, Seed
 from inference.scores.scorecard import ForecastScores, Verification
-from training.comparison.configuration import CompareConfig
-from training.comparison.older_files import with_rows
+from training.comparison.configuration import CompareConfig, with_rows
 from training.run_folder import is_first_process
 
 ABOUT = (

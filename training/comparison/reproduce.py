@@ -21,8 +21,7 @@ from graphs.errors import MeshcastError
 from inference.comparison.record import Seed
 from inference.comparison.row_scores import ranking_score
 from inference.scores.verification import verify
-from training.comparison.configuration import CompareConfig
-from training.comparison.older_files import with_rows
+from training.comparison.configuration import CompareConfig, with_rows
 from training.comparison.starts import Starts, forecast_from
 from training.experiment import ExperimentConfig
 from training.preparation.prepared import PreparedData
@@ -116,7 +115,7 @@ def reproduce(
         say(f"training {result.label} with seed {result.seed} again ...")
         quiet = replace(experiment, tracking=replace(experiment.tracking, wandb="off"))
         trained = fit(quiet, again, progress=progress)
-        score = _score(config, published, trained)
+        score, ours = _score(config, published, trained), package_versions()
         return Reproduction(
             label=result.label,
             seed=result.seed,
@@ -124,7 +123,11 @@ def reproduce(
             published=chosen["score"],
             interval=tuple(chosen["interval"]) if chosen["interval"] else None,
             same_weights=None if original is None else _same_weights(original, again),
-            versions=_changed(result.versions),
+            versions={
+                name: f"{version}, now {ours.get(name, 'absent')}"
+                for name, version in result.versions.items()
+                if ours.get(name, "absent") != version
+            },
             folder=str(again) if keep else None,
         )
     finally:
@@ -199,12 +202,3 @@ def _same_weights(one: Path, other: Path) -> bool:
     return arrays.keys() == again.keys() and all(
         torch.equal(torch.nan_to_num(arrays[name]), torch.nan_to_num(again[name])) for name in arrays
     )
-
-
-def _changed(versions: Mapping[str, str]) -> dict[str, str]:
-    now = package_versions()
-    return {
-        name: f"{version}, now {now.get(name, 'absent')}"
-        for name, version in versions.items()
-        if now.get(name, "absent") != version
-    }

@@ -1,4 +1,4 @@
-"""Rows of a comparison before they forecast: their seeds, what was fitted, and where a row is unlike the others."""
+"""Rows of a comparison are put together before they forecast: seeds, what was fitted, and what differs from others."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ def rows_of(
         experiment = experiments.get(label)
         network = experiment is not None and not is_closed_form(experiment.emulator)
         configured = config.rows.get(label, RowConfig(experiment.emulator) if experiment is not None else None)
+        ended = sorted(runs, key=lambda run: run.status == "failed")
         logs = [folder / run.folder / "metrics.csv" for run in runs]
         settings = next((dict(trial.settings) for trial in trials if trial.label == label and trial.chosen), {})
         if emulator is not None:
@@ -49,7 +50,7 @@ def rows_of(
             kind="" if configured is None else configured.kind,
             seeds=seeds,
             configuration={} if experiment is None else resolve(experiment),
-            updates=_updates(runs, folder) if network else None,
+            updates=updates_taken(ended[0], folder) if network and ended else None,
             history=None if emulator is None else emulator.emulator.task.history,
             regridding=_regridding(emulator, seeds[0].forecast),
             settings=settings,
@@ -61,7 +62,6 @@ def rows_of(
 
 
 def _seed(result: Result, results: Path) -> Seed:
-    """Return the seed of a run that ended, with its emulator unless it failed."""
     emulator = None if result.status == "failed" else _emulator_of(result.emulator_path(results))
     return Seed(
         result.label,
@@ -79,12 +79,6 @@ def _emulator_of(path: Path) -> TrainedEmulator:
         return load_emulator(path)
     except MeshcastError as error:
         raise MeshcastError(f"{error} Remove it and start the comparison again: that run alone is made anew.") from None
-
-
-def _updates(runs: Sequence[Result], results: Path) -> int | None:
-    """Return the updates of the first seed that was trained to its end, or of the first where none was."""
-    ordered = sorted(runs, key=lambda run: run.status == "failed")
-    return updates_taken(ordered[0], results) if ordered else None
 
 
 def _regridding(emulator: TrainedEmulator | None, forecast: Forecast | None) -> str:

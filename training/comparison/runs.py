@@ -151,7 +151,6 @@ def _with_settings(row: RowConfig, settings: Mapping[str, Any], label: str) -> R
 
 
 def _as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as a command line would give them."""
     return [f"{path}={json.dumps(value)}" for path, value in settings.items()]
 
 
