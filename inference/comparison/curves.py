@@ -23,7 +23,7 @@ def error_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
     """Draw a metric of one variable against lead time, a panel a family, with intervals as bands."""
     scores, about = comparison.scores, METRICS[metric]
     column = scores.verification.variables.index(variable)
-    shown = [label for label in scores.labels if scores.holds(label, metric)]
+    shown = [label for label, members in scores.members.items() if metric in members[0].metrics]
     if not shown:
         raise MeshcastError(f"No row has the score {metric}.")
 
@@ -39,8 +39,7 @@ def error_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
         size /= float(scores.verification.magnitude[column])
     curves = [curve(label)[1] for label in shown]
     limits = _error_limits(curves, size) if about.better == "smaller" else _ratio_limits(curves, about.perfect or 0.0)
-    unit = scores.verification.units[column]
-    title = about.with_unit(pretty_unit(unit))
+    title = about.with_unit(pretty_unit(scores.verification.units[column]))
     return by_family(comparison, shown, curve, f"{variable}: {title}", limits, band)
 
 
@@ -73,7 +72,7 @@ def stability_curves(comparison: Comparison, variable: str) -> Figure:
 def conservation_curves(comparison: Comparison, metric: str, variable: str) -> Figure:
     """Draw root mean square over cases and seeds of a drift since the start, against lead time, a panel a family.
 
-    metric: `mean_drift` or `mean_square_drift`. The truth's own drift is the broad grey line.
+    metric: `mean_drift` or `mean_square_drift`. The drift of the truth is the broad grey line.
     """
     scores = comparison.scores
     column = scores.verification.variables.index(variable)
@@ -124,18 +123,10 @@ def spectrum_curves(comparison: Comparison, variable: str) -> Figure:
     title += "" if unit == "1" else f" [({pretty_unit(unit)})²]"
     every = [member for label in shown for member in scores.members[label]]
     name = f"wavelength [{axis.length_units}]" if by_length else axis.label
-    return by_family(
-        comparison,
-        shown,
-        curve,
-        title,
-        _power_limits(
-            [power[:, waves, column] for e in every for power in (e.power, e.truth_power) if power is not None],
-            [e.truth_power[:, waves, column] for e in every if e.truth_power is not None],
-        ),
-        truth=(x, first.truth_power[place, waves, column]),
-        along=Along(name, logarithmic=True, reverse=by_length),
-    )
+    powers = [power[:, waves, column] for e in every for power in (e.power, e.truth_power) if power is not None]
+    limits = _power_limits(powers, [e.truth_power[:, waves, column] for e in every if e.truth_power is not None])
+    truth, along = (x, first.truth_power[place, waves, column]), Along(name, logarithmic=True, reverse=by_length)
+    return by_family(comparison, shown, curve, title, limits, truth=truth, along=along)
 
 
 def _power(scores: RowScores, label: str, lead: int, column: int) -> Array:

@@ -128,7 +128,7 @@ def cost_plot(comparison: Comparison) -> Figure:
         if points:
             columns.append((title, points))
     if not columns:
-        raise MeshcastError("No row says what it costs.")
+        raise MeshcastError("No row has a score and costs to draw it against.")
     with journal():
         figure, grid = new_figure(len(columns), 1, (6.8, 3.4))
         for axes, (title, points) in zip(grid[:, 0], columns, strict=True):

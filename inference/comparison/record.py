@@ -22,7 +22,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class SeedScore:
-    """The score of one seed's forecasts; None where one failed or was never made.
+    """Holds the score of one seed's forecasts; None where one failed or was never computed.
 
     value: geometric mean over lead times and variables of nRMSE, or of RMSE over the truth's standard deviation.
     difference: `value` minus that of the reference's first seed on the same starts.
@@ -36,7 +36,7 @@ class SeedScore:
 
 @dataclass(frozen=True)
 class RowScore:
-    """The score of a row, its seeds together; None where a seed's forecast failed or was never made.
+    """Holds the score of a row, its seeds together; None where a seed's forecast failed or was never computed.
 
     value: geometric mean over seeds of their scores; interval: over starts and seeds, see `seed_bootstrap`.
     median, lowest, highest: over seeds.
@@ -63,7 +63,7 @@ class Seed:
     """One run of a row, or the one set of forecasts of a row that is not trained with seeds.
 
     seed: None for closed forms, checkpoints and forecast files.
-    label: its own in the verification, as `GNN (seed 0)`; the row's where it did not forecast.
+    label: of the seed in the verification, as `GNN (seed 0)`; the row's where it did not forecast.
     reason: why it is unavailable, failed or diverged.
     run: what results/HASH.json holds of its run; None for a checkpoint or a forecast file.
     emulator: what forecasts; None where the run failed, and for a forecast file.
@@ -181,14 +181,14 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What a comparison found.
+    """Holds what a comparison found.
 
     rows: in the order of the configuration, with those that failed; `ranked` has them best first.
     reference: label of the row that others are measured against.
     scores: of the rows, by metric and lead time.
-    trials: of all rows, in the order they were made; empty without tuning.
+    trials: of all rows, in the order they were run; empty without tuning.
     notes: what a reader must know, a sentence each: starts left out, budgets that differ.
-    command: the command line that made it; folder: where its report is.
+    command: the command line that was run; folder: where its report is.
     """
 
     name: str

@@ -124,7 +124,7 @@ def _draw_variable(comparison: Comparison, variable: str, draw: Draw) -> None:
     end = _end(verification, variable)
     for metric in dict.fromkeys((scores.kind, *shown_in("comparison"))):
         doubled = metric == "rmse" and scores.kind == "nrmse" and about_zero
-        if not doubled and any(scores.holds(label, metric) for label in scores.labels):
+        if not doubled and any(metric in members[0].metrics for members in scores.members.values()):
             caption = f"{sentence(METRICS[metric].title)} with {level} intervals over starts and seeds. {others}"
             draw(f"{metric}{end}", "error", caption, partial(curves.error_curves, comparison, metric, variable))
     if len(scores.labels) > 1:

@@ -38,7 +38,7 @@ class Contrast:
 
     @property
     def better(self) -> NDArray[np.bool_]:
-        """Return whether [lead, variable] is significantly smaller than the other's, Holm's adjustment made."""
+        """Return whether [lead, variable] is significantly smaller than the other's after Holm's adjustment."""
         return np.asarray((self.adjusted < 1 - self.level) & (self.ratio.value < 1))
 
     @property
@@ -67,7 +67,7 @@ class RowScores:
     kind: of the score that ranks.
 
     Errors are averaged over seeds as logarithms, and compared as ratios: a seed twice as bad and one half as bad are
-    equally far, and rows may differ by decades. Other metrics have their plain mean. Every estimate is made once.
+    equally far, and rows may differ by decades. Other metrics have their plain mean. Every estimate is computed once.
     """
 
     verification: Verification
@@ -86,10 +86,6 @@ class RowScores:
     def leads(self, label: str) -> Array:
         """Return the lead times of a row, in the unit of the time step's `lead_axis`."""
         return self.verification.time_step.lead_axis(self.lead_steps(label))[0]
-
-    def holds(self, label: str, metric: str) -> bool:
-        """Return whether a row that forecast has a metric."""
-        return label in self.members and metric in self.members[label][0].metrics
 
     @_once
     def mean(self, label: str, metric: str) -> Estimate:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,17 +103,14 @@ def lead_rows(comparison: Comparison, metric: str, column: int, most: int = 8) -
 
 
 def trial_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return every trial as text, row by row."""
+    """Return every trial row by row, its settings, score and seconds as text."""
     labels = list(dict.fromkeys(trial.label for trial in comparison.trials))
     return [
-        {
-            "label": trial.label,
+        asdict(trial)
+        | {
             "settings": spelt(trial.settings),
-            "updates": str(trial.updates),
             "score": trial.status if trial.score is None else number(trial.score),
             "seconds": NONE if trial.seconds is None else f"{trial.seconds:.0f}",
-            "reason": trial.reason,
-            "chosen": trial.chosen,
         }
         for trial in sorted(comparison.trials, key=lambda trial: labels.index(trial.label))
     ]

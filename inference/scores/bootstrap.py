@@ -51,7 +51,7 @@ class Resamples:
     shortfall: float = 0.0
 
     def describe(self) -> str:
-        """Return a sentence or two on how the intervals were made and what they are worth."""
+        """Return a sentence or two on how intervals are computed and what they are worth."""
         if self.num_blocks < 2:
             return f"No intervals: {self.num_blocks:.3g} {self.unit} is too few to resample."
         text = (

@@ -1,4 +1,4 @@
-"""What a forecast keeps and what it loses: area mean and mean square along the lead time."""
+"""Conservation: how the area mean and the mean square of a forecast change along the lead time."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def mean_square_drift(ensemble: Tensor, initial: Tensor, areas: Tensor, known: T
 
 
 def truth_mean_drift(truth: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
-    """Return the drift of the truth's own area mean."""
+    """Return the drift of the truth's area mean."""
     return mean_drift(truth.unsqueeze(2), initial, areas, known)
 
 
 def truth_mean_square_drift(truth: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
-    """Return the drift of the truth's own mean square."""
+    """Return the drift of the truth's mean square."""
     return mean_square_drift(truth.unsqueeze(2), initial, areas, known)
 
 

@@ -70,7 +70,7 @@ def equivalents(verification: Verification) -> dict[str, dict[int, Equivalent]]:
 
 
 def solver_truncations(verification: Verification) -> dict[str, int]:
-    """Return the truncation by label, of those forecasts that a solver made."""
+    """Return the truncation by label, of the forecasts of solvers."""
     return {
         e.label: int(e.attributes[TRUNCATION_ATTRIBUTE])
         for e in verification.emulators

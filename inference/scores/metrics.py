@@ -71,7 +71,7 @@ class Metric:
 
     @cached_property
     def arguments(self) -> tuple[str, ...]:
-        """Return what the function is called with: its parameters but those that have a default of their own."""
+        """Return what the function is called with: its parameters but those that have a default."""
         parameters = inspect.signature(self.function).parameters.values()
         return tuple(p.name for p in parameters if p.name in ARGUMENTS or p.default is p.empty)
 

@@ -220,7 +220,7 @@ class Verification:
 
     @property
     def interval_method(self) -> str:
-        """Return how the intervals were made and what they are worth, in a sentence or two."""
+        """Return how intervals are computed and what they are worth, in a sentence or two."""
         return self._resampling[1]
 
     @cached_property

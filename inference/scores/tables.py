@@ -50,7 +50,7 @@ def tidy_table(verification: Verification) -> pd.DataFrame:
     """Return a table with one number a row: emulator, seed, case, member, lead, variable, metric, value.
 
     A score over all cases has no case, one over all members no member, and one over all leads no lead. `lead` counts
-    time steps. Interval bounds are metrics of their own, such as `rmse_lower`; so are `skill_vs_NAME` and the paired
+    time steps. Interval bounds are separate metrics, such as `rmse_lower`; so are `skill_vs_NAME` and the paired
     difference `rmse_minus_NAME`.
     """
     import pandas as pd

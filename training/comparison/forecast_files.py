@@ -31,7 +31,7 @@ MUCH_FINER = 2  # times as many nodes: their values are averaged over ours, wher
 
 
 def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> tuple[Forecast, list[str]]:
-    """Return a row's forecast file with our names, units and nodes, on its own dates, and what was changed for that.
+    """Return a row's forecast file with our names, units and nodes, on its dates, and what was changed for that.
 
     Raises MeshcastError where it holds no variable of the task, units that cannot be converted, or other places.
     """
@@ -120,14 +120,8 @@ def at_starts(forecast: Forecast, starts: Starts, time_step: TimeStep) -> Foreca
     cases = _cases_of(forecast, starts)
     wanted = time_step.advance(starts.init_time[:1], starts.lead_steps)
     leads = np.searchsorted(forecast.valid_time[cases[0]], wanted)
-    return replace(
-        forecast,
-        values=np.ascontiguousarray(forecast.values[cases][:, :, leads]),
-        time_step=time_step,
-        init_time=starts.init_time,
-        trajectory=starts.trajectory,
-        lead_steps=starts.lead_steps,
-    )
+    values = np.ascontiguousarray(forecast.values[cases][:, :, leads])
+    return replace(forecast, values=values, time_step=time_step, **vars(starts))
 
 
 def _column(forecast: Forecast, name: str, rename: Mapping[str, str]) -> int | None:

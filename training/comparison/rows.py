@@ -78,7 +78,7 @@ def _emulator_of(path: Path) -> TrainedEmulator:
     try:
         return load_emulator(path)
     except MeshcastError as error:
-        raise MeshcastError(f"{error} Remove it and start the comparison again: that run alone is made anew.") from None
+        raise MeshcastError(f"{error} Remove it and start the comparison again: that run alone is repeated.") from None
 
 
 def _regridding(emulator: TrainedEmulator | None, forecast: Forecast | None) -> str:

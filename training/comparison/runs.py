@@ -77,7 +77,7 @@ def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
 def equally_large(
     config: CompareConfig, experiments: Mapping[str, ExperimentConfig], data: PreparedData
 ) -> dict[str, ExperimentConfig]:
-    """Return the experiments, their networks as large as `parameters` says where it says so.
+    """Return the experiments with networks as large as `parameters` asks, where it is given.
 
     Raises MeshcastError for a network that cannot be scaled; a row with `keep_size` stays as it is.
     """

@@ -44,5 +44,5 @@ def test_a_row_without_a_cost_is_not_drawn_against_it() -> None:
     for axes in (weights, training, inference):
         assert {text.get_text() for text in axes.texts} == {"GNN", "CNN"}
     bare = replace(comparison, rows=tuple(replace(row, seeds=()) for row in comparison.rows))
-    with pytest.raises(MeshcastError, match="No row says what it costs"):
+    with pytest.raises(MeshcastError, match="No row has a score and costs"):
         cost_plot(bare)
