@@ -33,7 +33,7 @@ MOST_STANDARD_DEVIATIONS = 10.0  # errors beyond say no more than that the forec
 
 @dataclass(frozen=True)
 class Panel:
-    """The rows that share a panel; the title has a number where a family needs several."""
+    """Names the rows that share a panel; the title has a number where a family needs several."""
 
     title: str
     family: str
@@ -77,7 +77,7 @@ def family_marks(panels: Sequence[Panel]) -> Mapping[str, tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Along:
-    """An axis that is not the lead time."""
+    """Describes an axis that is not the lead time."""
 
     label: str
     logarithmic: bool = False

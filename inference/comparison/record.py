@@ -60,7 +60,7 @@ class RowScore:
 
 @dataclass(frozen=True, eq=False)
 class Seed:
-    """One run of a row, or the one set of forecasts of a row that is not trained with seeds.
+    """Describes one run of a row, or the one set of forecasts of a row that is not trained with seeds.
 
     seed: None for closed forms, checkpoints and forecast files.
     label: of the seed in the verification, as `GNN (seed 0)`; the row's where it did not forecast.
@@ -90,7 +90,7 @@ class Seed:
 
 @dataclass(frozen=True)
 class Trial:
-    """One short fit of a row with other settings; the best validation score chooses the row's.
+    """Describes one short fit of a row with other settings; the best validation score chooses the row's.
 
     settings: by dotted path into an experiment, as `training.learning_rate`.
     score: of validation, None where the fit diverged or failed, which counts as infinitely bad.
@@ -108,7 +108,7 @@ class Trial:
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of a comparison, all its seeds together.
+    """Describes one row of a comparison, all its seeds together.
 
     kind: of the emulator, as `gnn`, `ridge`, `checkpoint` or `forecast_file`.
     configuration: what was fitted, as resolved for a run: `emulator`, `task`, `training`; empty where nothing was.

@@ -25,7 +25,7 @@ Statistic = Callable[[ForecastScores, Array | None], Array]
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """A row's metric over another row's, paired: both scored on the same cases in every resample.
+    """Compares a metric of two rows, the one over the other, paired: both scored on the same cases in every resample.
 
     ratio: [lead, variable] of geometric means over seeds, with interval and p of its being 1.
     adjusted: [lead, variable] p after Holm over the lead times of each variable.

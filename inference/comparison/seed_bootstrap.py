@@ -53,7 +53,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class SeedSamples:
-    """A statistic of one label, seed by seed.
+    """Holds a statistic of one label, seed by seed.
 
     values: [seed, ...] over all cases.
     samples: [seed, resample, ...] over resampled cases, the same cases for every seed and for every label compared.
@@ -89,7 +89,7 @@ class SeedSamples:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A statistic with its interval, all [...].
+    """Holds a statistic with its interval, all [...].
 
     p: two-sided, of the statistic being zero.
     degrees: of freedom of Student's t.

@@ -22,7 +22,7 @@ BETTER, WORSE = "∗", "†"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the ranking, with what stands below it in small type."""
+    """Holds one cell of the ranking, with what stands below it in small type."""
 
     text: str
     below: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ LEAST_BLOCKS = 7
 
 @dataclass(frozen=True, eq=False)
 class Resamples:
-    """How often each case was drawn.
+    """Counts how often each case was drawn.
 
     counts: [resample, case]; a resample's mean is its counts times the scores over the counts' sum, so that one set of
         resamples pairs any number of emulators.

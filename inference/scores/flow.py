@@ -53,7 +53,7 @@ def resolved_degree(mesh: Mesh) -> int | None:
 
 
 class HarmonicView:
-    """Fields at the nodes of a mesh as harmonics up to degree T, and winds as vorticity and divergence."""
+    """Turns fields at the nodes of a mesh into harmonics up to degree T, and winds as vorticity and divergence."""
 
     def __init__(self, mesh: Mesh, truncation: int) -> None:
         self.mesh, self.truncation = mesh, truncation
@@ -107,7 +107,7 @@ def harmonic_view(mesh: Mesh) -> HarmonicView:
 
 @dataclass(frozen=True, eq=False)
 class FlowScores:
-    """Scores of one emulator's wind; NaN where the truth or the forecast is not whole.
+    """Holds the scores of one emulator's wind; NaN where the truth or the forecast is not whole.
 
     names: of the eastward and the northward component. units: of both.
     vector_mse: [case, lead] area mean of |v - v_truth|², of the ensemble mean.

@@ -34,7 +34,7 @@ PLACES = ("table", "curve", "comparison")
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of each case, lead time and variable, and what tables, curves and comparisons need to know of it.
+    """Defines a score of each case, lead time and variable, and what tables, curves and comparisons need to know of it.
 
     function: returns [case, lead, variable], or [case, lead] of a wind, which then stands for both components. Its
         arguments, called as in `ARGUMENTS`, say what it needs; where a forecast cannot give one the metric is left out.

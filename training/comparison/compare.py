@@ -42,7 +42,7 @@ __all__ = ["CompareConfig", "Comparison", "compare", "expect", "to_plain"]
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """A comparison checked against its data, nothing trained yet.
+    """Holds a comparison that was checked against its data, nothing trained yet.
 
     given: by label the seed of each row that is not trained: a checkpoint, a forecast file, or one without its extra.
     notices: for the report, a sentence each.

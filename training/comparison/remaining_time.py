@@ -25,7 +25,7 @@ TIMED = 4  # enough to tell a minute from an hour; where minutes become updates,
 
 @dataclass(frozen=True)
 class RemainingTime:
-    """What is left of a comparison.
+    """Describes what is left of a comparison.
 
     runs, left: in all, and unfinished, trials among them.
     seconds: of one core for the networks left; closed forms and forecasts come on top.
@@ -47,7 +47,7 @@ class RemainingTime:
 
 
 class Timings:
-    """Seconds an update of a network takes, kept in RESULTS/timings so that nothing is timed twice.
+    """Gives the seconds an update of a network takes, kept in RESULTS/timings so that nothing is timed twice.
 
     A budget of minutes thus becomes the same number of updates for every seed, and again on resume.
     """

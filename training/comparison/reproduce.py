@@ -33,7 +33,7 @@ ROUNDING = 1e-6  # relative, of a score without an interval to lie in
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What became of a row that was trained again.
+    """Describes what became of a row that was trained again.
 
     score: of its forecasts from the published starts; None where they did not stay finite.
     published, interval: of the row in the comparison; without an interval the score must be the same.

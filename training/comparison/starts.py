@@ -27,7 +27,7 @@ SharedForcings = dict[tuple[tuple[str, ...], bytes], Forcings]  # by names and n
 
 @dataclass(frozen=True, eq=False)
 class Starts:
-    """Initial times and trajectories [case] of a comparison's forecasts, and their lead times [lead] in steps."""
+    """Holds initial times and trajectories [case] of a comparison's forecasts, and lead times [lead] in steps."""
 
     init_time: NDArray[np.int64]
     trajectory: NDArray[np.int64]

@@ -17,7 +17,7 @@ from training.runs.study import Result, Run, updates_taken
 
 @dataclass(frozen=True)
 class Candidate:
-    """Settings of one row, and the short run that tries them."""
+    """Holds settings of one row, and the short run that tries them."""
 
     label: str
     settings: Mapping[str, Any]
