@@ -310,7 +310,7 @@ def test_an_emulator_of_other_variables_or_another_mesh_says_what_it_needs(weath
     config = config.replace("[2t, msl], forcing: [cos_local_time, co2]", "[sst]")
     head, tail = config.split("emulator:")[0], "rows: {old: {checkpoint: runs/weather}}\n"
     Path("compare.yaml").write_text(head.replace("weather.zarr", "sea.zarr") + tail)
-    refused("compare", "compare.yaml", says=("old cannot forecast sea.zarr", "no 2t", "it has sst"))
+    refused("compare", "compare.yaml", says=("old cannot forecast sea.zarr", "no 2t", "no 2t, but sst"))
     done(*FORECAST, "weather.nc")
     refused("verify", "new.nc", "--truth", "sea.zarr", says=("No variable can be verified", "2t", "sea.zarr"))
     refused("verify", "new.nc", "--truth", "ring.zarr", says=("2t, msl", "the truth u", "nothing in common"))
