@@ -32,6 +32,7 @@ from training.comparison.runs import equally_large, expanded, experiments, runs_
 from training.comparison.starts import SharedForcings, Starts, forecast_from, refuse_long_history, spread
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
+from training.optimisation.machine import keep_freed_memory
 from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
 from training.runs.fit import threads_of_run
@@ -75,6 +76,7 @@ def compare(
     overwrite: the report of another comparison in the same folder.
     Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
     """
+    keep_freed_memory()
     data = PreparedData()
     plan = _planned(config, data, say)
     refuse_unwritable(Path(config.results) / "timings")
