@@ -50,10 +50,10 @@ def _once(estimate: Callable[Concatenate[RowScores, P], Found]) -> Callable[Conc
     """Keep what a method returns for its arguments."""
 
     @wraps(estimate)
-    def kept(self: RowScores, *labels: P.args, **none: P.kwargs) -> Found:
-        key = (estimate.__name__, *labels)
+    def kept(self: RowScores, *labels: P.args, **named: P.kwargs) -> Found:
+        key = (estimate.__name__, *labels, *named.items())
         if key not in self._found:
-            self._found[key] = estimate(self, *labels, **none)
+            self._found[key] = estimate(self, *labels, **named)
         return cast(Found, self._found[key])
 
     return kept

@@ -54,3 +54,9 @@ def test_every_estimate_and_every_draw_is_made_once(scores: RowScores) -> None:
     assert scores.contrast("CNN", "GNN", "rmse") is scores.contrast("CNN", "GNN", "rmse")
     assert scores.ranking_ratio("CNN", "GNN") is scores.ranking_ratio("CNN", "GNN")
     assert scores.draws_of("CNN", "GNN") is scores.draws_of("CNN", "GNN")
+
+
+def test_estimates_asked_for_by_name_are_those_of_their_names(scores: RowScores) -> None:
+    one, other = (scores.mean("CNN", metric=metric) for metric in ("rmse", "nrmse"))
+    assert not np.array_equal(one.value, other.value)
+    np.testing.assert_array_equal(other.value, scores.mean("CNN", "nrmse").value)
