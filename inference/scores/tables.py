@@ -59,7 +59,8 @@ def tidy_table(verification: Verification) -> pd.DataFrame:
     labels = dataset["emulator"].values
     # The name and the seed tell emulators apart, unless a number had to.
     names = np.where(np.char.find(labels.astype(str), "#") < 0, dataset["name"].values, labels)
-    by_metric = [_found(array) for _, array in _listed(dataset)]
+    metrics, arrays = zip(*_listed(dataset), strict=True)
+    by_metric = [_found(array) for array in arrays]
     places = {dim: np.concatenate([found[dim] for found in by_metric]) for dim in ("value", *PLACES)}
     order = np.argsort(places["emulator"], kind="stable")
     value, emulator, case, member, lead, variable = (values[order] for values in places.values())
@@ -79,7 +80,7 @@ def tidy_table(verification: Verification) -> pd.DataFrame:
         "member": number(np.arange(dataset.sizes.get("member", 1)), member),
         "lead": number(dataset["lead"].values, lead),
         "variable": category(dataset["variable"].values, variable),
-        "metric": category([name for name, _ in _listed(dataset)], metric),
+        "metric": category(metrics, metric),
         "value": value,
     }
     return pd.DataFrame(columns)
