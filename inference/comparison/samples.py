@@ -10,7 +10,7 @@ from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from inference.pictures.field_views import Array, case_name, colour_bar, ring_positions, truth_of
 from inference.pictures.maps import draw_map, edges, map_box, map_size
-from inference.pictures.style import ColourScale, journal, lead_name, new_figure, place_panels, with_unit
+from inference.pictures.style import ColourScale, journal, lead_name, new_figure, place_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def _on_ring(first: Forecast, fields: dict[str, Array], scale: ColourScale, vari
         width, height = figure.get_size_inches()
         bar = figure.add_axes((0.55 / width, 0.45 / height, 1 - 0.65 / width, 0.08 / height))
         unit = first.units[first.variables.index(variable)]
-        figure.colorbar(image, cax=bar, orientation="horizontal", extend="both", label=with_unit(variable, unit))
+        colour_bar(figure, image, every[: len(fields)], variable, unit, "bottom", bar)
         title = f"{variable}, {case_name(first, case)}"
         figure.suptitle(title, x=0.01, y=1 - 0.06 / height, ha="left", va="top", fontsize=9)
     return figure

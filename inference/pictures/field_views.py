@@ -175,9 +175,15 @@ def ring_positions(mesh: Mesh) -> Array:
     return mesh.longitudes / 360.0 * mesh.domain.size
 
 
-def colour_bar(figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right") -> None:
-    across = len({panel.get_subplotspec().colspan for panel in axes}) if isinstance(axes, list) else 1
-    aspect = 30 * (across if side == "bottom" else 1)  # bars beside each other are equally thick
-    bar = figure.colorbar(image, ax=axes, location=side, shrink=0.9, aspect=aspect, pad=0.02, extend="both")
+def colour_bar(
+    figure: Figure, image: Any, axes: Any, name: str, unit: str, side: str = "right", inside: Axes | None = None
+) -> None:
+    """Draw the colours of an image beside `axes`, or `inside` axes of their own where a figure is laid out by hand."""
+    place: dict[str, Any] = {"cax": inside}
+    if inside is None:
+        across = len({panel.get_subplotspec().colspan for panel in axes}) if isinstance(axes, list) else 1
+        aspect = 30 * (across if side == "bottom" else 1)  # bars beside each other are equally thick
+        place = {"ax": axes, "shrink": 0.9, "aspect": aspect, "pad": 0.02}
+    bar = figure.colorbar(image, location=side, extend="both", **place)
     bar.set_label(with_unit(name, unit))
     bar.outline.set_linewidth(0.5)
