@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from emulator.normalise import read_in_chunks
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from training.experiment import ExperimentConfig
-from training.preparation.memory import refuse_too_large_network
+from training.preparation.memory import least_numbers, refuse_too_large_network
 from training.preparation.prepared import Prepared
 from training.preparation.windows import NOISE_SIZE, Batch, Windows
 
@@ -52,8 +51,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     """
     training, task, part, section = prepared.config.training, prepared.task, prepared.part, prepared.config.emulator
     assert isinstance(section, NetworkConfig)
-    counted = partial(refuse_too_large_network, section, prepared.train.mesh, task.history, training)
-    prepared.once([section, training.batch_size, training.precision, training.accelerator, training.stages], counted)
+    _refuse_too_large(section, prepared)
     ridge: Ridge | None = None
     if isinstance(section.first_guess, RidgeConfig):
         unfitted = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh)
@@ -88,9 +86,16 @@ def unfitted_network(prepared: Prepared) -> NeuralEmulator:
     """
     section, task, mesh = prepared.config.emulator, prepared.task, prepared.train.mesh
     assert isinstance(section, NetworkConfig)
-    refuse_too_large_network(section, mesh, task.history, prepared.config.training)
+    _refuse_too_large(section, prepared)
     section = torch_config(section) if isinstance(section, KerasConfig) else section
     return build_network(section, task, mesh, len(task.static))
+
+
+def _refuse_too_large(section: NetworkConfig, prepared: Prepared) -> None:
+    """Raise MeshcastError where a network does not fit in what memory is left now; its need is counted once a study."""
+    mesh, history = prepared.train.mesh, prepared.task.history
+    numbers = prepared.once(["memory", section], lambda: least_numbers(section, mesh, history))
+    refuse_too_large_network(section, mesh, history, prepared.config.training, numbers)
 
 
 def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,14 @@ from training.experiment import TrainingConfig
 BYTES_PER_WEIGHT = 12  # itself, its gradient and at least one moment of it
 
 
-def refuse_too_large_network(config: NetworkConfig, mesh: Mesh, history: int, training: TrainingConfig) -> None:
+def refuse_too_large_network(
+    config: NetworkConfig, mesh: Mesh, history: int, training: TrainingConfig, numbers: tuple[int, int] | None = None
+) -> None:
     """Raise MeshcastError where graphs, weights, or what an update keeps for its gradient, cannot fit in memory.
 
-    mesh: of the data. history: states a network sees.
+    mesh: of the data. history: states a network sees. numbers: `least_numbers` of these, where they are known.
     """
-    weights, values = least_numbers(config, mesh, history)
+    weights, values = numbers or least_numbers(config, mesh, history)
     refuse_too_large(
         BYTES_PER_WEIGHT * weights,
         f"A network of kind {config.kind} with {weights:,} or more weights for {mesh.num_nodes:,} nodes",

@@ -14,9 +14,11 @@ from emulator.networks.ffnn import FFNNConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig, torch_config
 from emulator.neural import NeuralEmulator
+from graphs import available_memory
+from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER
 from tests.training.worlds import PROCESSOR, experiment
-from training.preparation import first_guess
+from training.preparation import first_guess, memory
 from training.preparation.first_guess import initial_network, mask_flags, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
 
@@ -73,3 +75,19 @@ def test_the_speed_of_a_network_in_keras_is_measured_by_its_torch_twin(tmp_path:
     emulator = unfitted_network(prepare(experiment(tmp_path, emulator=config)))
     assert type(emulator.network).__module__.split(".")[-1] in ("structured", "lstm")
     assert torch_config(config).kind == config.kind.removeprefix("keras_")
+
+
+def test_a_study_counts_memory_once_and_compares_it_with_what_is_left_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, count = [], memory.least_numbers
+    monkeypatch.setattr(first_guess, "least_numbers", lambda *about: counted.append(about) or count(*about))
+    config = experiment(tmp_path, emulator=FFNNConfig(width=4))
+    data = PreparedData()
+    for seed in (0, 1):
+        unfitted_network(data.prepare(replace(config, training=replace(config.training, seed=seed))))
+    assert len(counted) == 1
+    monkeypatch.setattr(available_memory, "available_memory", lambda: 1)
+    with pytest.raises(MeshcastError, match=r"of kind ffnn with [0-9,]+ or more weights"):
+        unfitted_network(data.prepare(config))
+    assert len(counted) == 1
