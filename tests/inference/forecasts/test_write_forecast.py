@@ -39,6 +39,12 @@ class Growing(nn.Module):
         return state.followed_by(1.4 * state.now, self.task.time_step.advance(state.valid_time)), None
 
 
+def growing_waves() -> tuple[TrainedEmulator, InitialConditions]:
+    fields = wave_fields()
+    trained = TrainedEmulator("growing", Growing(fields.mesh), GNNConfig(), Statistics.of(fields, ("u",)))
+    return trained, InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
+
+
 def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_included(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,9 +85,7 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
 def test_a_forecast_runs_on_the_threads_given_or_those_it_measures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int | None
 ) -> None:
-    fields = wave_fields()
-    initial = InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
-    trained = TrainedEmulator("growing", Growing(fields.mesh), GNNConfig(), Statistics.of(fields, ("u",)))
+    trained, initial = growing_waves()
     options, output = ForecastOptions(threads=given, guarded=False), tmp_path / "forecast.nc"
     assert_threads_given_or_measured(
         monkeypatch,
@@ -94,9 +98,7 @@ def test_a_forecast_is_resumed_on_the_threads_it_had_and_measures_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    fields = wave_fields()
-    initial = InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
-    trained = TrainedEmulator("growing", Growing(fields.mesh), GNNConfig(), Statistics.of(fields, ("u",)))
+    trained, initial = growing_waves()
     said: list[str] = []
     seen: dict[int, int] = {}
 
