@@ -1,4 +1,30 @@
-"""The exception a user's mistake raises, and that of a package which is not installed."""
+"""The exception a user's mistake raises, that of a package which is not installed, and text that is safe to show."""
+
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """Return a text whose control characters, but for new lines and tabs, are spelt out, as `\\x1b` or `\\u202e`.
+
+    Names and attributes of files, and configurations, may hold what would colour, move or reverse a terminal's lines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_spelt_out(character) if _controls(character) else character for character in text)
+
+
+def on_one_line(text: str) -> str:
+    """Return a `printable` text with its new lines and tabs spelt out, too: a name that came from a file."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _controls(character: str) -> bool:
+    """Whether it is a control, format, line-separating or half character (Unicode, section 4.5, general category)."""
+    return character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _spelt_out(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class MeshcastError(ValueError):
@@ -6,6 +32,9 @@ class MeshcastError(ValueError):
 
     The command line catches it once, prints the message without a traceback and exits with code 2.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class MissingExtraError(MeshcastError):

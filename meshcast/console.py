@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -16,13 +17,23 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from graphs.errors import printable
+
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    """A notice, on standard error, so that --json leaves standard output to machines."""
-    err.print(text, markup=False)
+    """A notice, on standard error, so that --json leaves standard output to machines.
+
+    Lines after the first are set in, or items of a list: no name with a new line in it reads as a notice of ours.
+    """
+    err.print(re.sub(r"\n(?! |- )", "\n  ", printable(text)), markup=False)
+
+
+def show(text: str) -> None:
+    """A result for people, on standard output."""
+    out.print(printable(text), markup=False)
 
 
 def print_json(result: Any) -> None:
@@ -43,12 +54,12 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     Text wraps between words, never within one.
     """
-    texts = [[_wrapped(text) for text in line] for line in (columns, *rows)]
+    texts = [[_wrapped(printable(text)) for text in line] for line in (columns, *rows)]
     widths = [
         max(cell_len(part) for text in column for part in text.split("\n")) for column in zip(*texts, strict=True)
     ]
     for number, block in enumerate(_blocks(widths, out.width)):
-        table = Table(title=escape(title) if number == 0 else None, title_justify="left")
+        table = Table(title=escape(printable(title)) if number == 0 else None, title_justify="left")
         for place in block:
             table.add_column(escape(texts[0][place]), no_wrap=True)  # [K] is a unit, no style
         for row in texts[1:]:
@@ -81,7 +92,7 @@ def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error; the callable sets how much is done."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(escape(printable(label)), total=total)
         yield lambda done: bar.update(task, completed=done)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ import numpy as np
 import PIL.Image
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Tick
 from matplotlib.backends._backend_pdf_ps import subset  # fontTools', of which matplotlib asks for no options
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MultipleLocator, NullFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, LogFormatterMathtext, LogLocator, MultipleLocator, NullFormatter
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
@@ -110,6 +111,7 @@ JOURNAL: dict[Any, Any] = {
     **dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8),
     **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right", "axes.formatter.useoffset"), False),
     **dict.fromkeys(("axes.grid", "axes.axisbelow"), True),
+    "text.parse_math": False,  # a $ in the name of a variable or an experiment begins no formula
     "legend.handlelength": 2.4,
     "axes.linewidth": 0.7,
     "axes.titlelocation": "left",
@@ -123,9 +125,35 @@ def journal() -> AbstractContextManager[None]:
     return rc_context(JOURNAL)
 
 
+class PlainFigure(Figure):
+    """A figure that shows each text as it is written, but for matplotlib's own powers of ten on logarithmic axes."""
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it."""
+        for axis in [axis for axes in self.axes for axis in (axes.xaxis, axes.yaxis)]:
+            _draw_powers(axis.get_major_formatter(), axis.get_major_ticks)
+            _draw_powers(axis.get_minor_formatter(), axis.get_minor_ticks)
+        super().draw(renderer)
+
+
+def _draw_powers(formatter: Formatter, ticks: Callable[[int], Sequence[Tick]]) -> None:
+    """Have a formatter's labels drawn as formulas, where it is one that writes them."""
+    if not isinstance(formatter, LogFormatterMathtext) or "format_ticks" in vars(formatter):
+        return
+    usual = formatter.format_ticks
+
+    def format_ticks(values: Any) -> list[str]:
+        for tick in ticks(len(values)):
+            tick.label1.set_parse_math(True)
+            tick.label2.set_parse_math(True)
+        return usual(values)
+
+    formatter.format_ticks = format_ticks  # type: ignore[method-assign]
+
+
 def new_figure(rows: int, columns: int, panel: tuple[float, float] = PANEL, **options: Any) -> tuple[Figure, Any]:
     """Draw a figure that no window manager holds, and its axes [row, column]."""
-    figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), dpi=DPI, layout="constrained")
+    figure = PlainFigure(figsize=(panel[0] * columns, panel[1] * rows), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False, **options)
 

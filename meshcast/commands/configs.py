@@ -19,11 +19,11 @@ def list_configs() -> None:
 
     Example: meshcast configs list
     """
-    from meshcast.console import out
+    from meshcast.console import show
 
     for name, path in shipped_configs().items():
         first = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        out.print(f"{name:28} {first}", markup=False)
+        show(f"{name:28} {first}")
 
 
 @app.command("copy")

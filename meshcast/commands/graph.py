@@ -35,7 +35,7 @@ def graph(
     from graphs.edges.build import build_graphs, estimate
     from graphs.edges.summary import describe, summary
     from graphs.storage import save
-    from meshcast.console import out, print_json, say
+    from meshcast.console import print_json, say, show
 
     load_plugins(plugin or [])
     for target, ending in ((output, ".safetensors"), (picture, ".png")):
@@ -50,7 +50,7 @@ def graph(
     if as_json:
         print_json(summary(graphs, mesh))
     else:
-        out.print(describe(graphs, mesh), markup=False)
+        show(describe(graphs, mesh))
     if output is not None:
         save(output, mesh, graphs)
         say(f"Wrote {output}.")

@@ -28,8 +28,8 @@ def inspect(
     from emulator.data.forecast import Forecast
     from emulator.data.sources import open_source
     from emulator.plugins import load_plugins
-    from graphs.errors import MeshcastError
-    from meshcast.console import out, print_json
+    from graphs.errors import MeshcastError, on_one_line
+    from meshcast.console import print_json, show
 
     load_plugins(plugin or [])
     if not path.exists():
@@ -47,8 +47,9 @@ def inspect(
         return
     width = max(len(name) for name in said)
     for name, value in said.items():
-        text = "\n".join(f"{'':{width}}  {line}" for line in value) if isinstance(value, list) else str(value)
-        out.print(f"{name:{width}}  {text.lstrip()}", markup=False)
+        lines = [on_one_line(str(line)) for line in value] if isinstance(value, list) else [on_one_line(str(value))]
+        text = "\n".join(f"{'':{width}}  {line}" for line in lines)
+        show(f"{on_one_line(name):{width}}  {text.lstrip()}")
 
 
 def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from matplotlib import rcParams
+from matplotlib.text import Text
 
 from emulator.foundation.time_step import TimeStep
 from inference.pictures.style import journal, lead_axis, lead_name, legend, line_styles, new_figure, plain_decades
@@ -37,6 +38,20 @@ def test_a_short_logarithmic_axis_shows_plain_numbers() -> None:
     figure.draw_without_rendering()
     shown = {text.get_text() for text in axes.get_yticklabels()}
     assert {"0.05", "0.1", "2"} <= shown
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$", "cost in $ of $", r"a \$ b", "$x^2$"])
+def test_a_name_is_drawn_as_it_is_written_and_never_as_a_formula(name: str) -> None:
+    with journal():
+        figure, ((axes,),) = new_figure(1, 1)
+        axes.plot([1, 2], [1e-9, 1.0], label=name)
+        axes.set(title=name, xlabel=name, yscale="log", xticks=[1, 2], xticklabels=[name, "b"])
+        legend(figure, axes)
+        figure.draw_without_rendering()
+    texts = {text.get_text(): text for text in figure.findobj(Text)}
+    assert not texts[name].get_parse_math() and texts[name]._preprocess_math(name) == (name, False)
+    powers = [text for text in axes.get_yticklabels() if text.get_text()]
+    assert powers and all("10^" in text.get_text() and text.get_parse_math() for text in powers)
 
 
 def test_solvers_darken_with_their_truncation_and_baselines_are_dashed() -> None:
