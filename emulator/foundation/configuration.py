@@ -4,6 +4,7 @@ The one file that knows YAML. A configuration is a plain frozen dataclass beside
 tuples, dictionaries, optional values, and unions of dataclasses told apart by `kind`: `Annotated[A | B, ByKind]`.
 
 Scalars follow YAML 1.2: `1e-3` is a float, `true` and `false` alone are booleans (`no` is a gas), dates are text.
+A number is finite, unless its annotation says otherwise (`Annotated[float, pydantic.AllowInfNan()]`).
 """
 
 from __future__ import annotations
@@ -120,6 +121,10 @@ def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(text, 0) if text[:2] in ("0x", "0o") else int(text)  # 010 is ten, not an octal eight
 
 
+def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    return float(loader.construct_yaml_float(node)) + 0.0  # -0.0 becomes 0.0, which it equals, in text and hashes too
+
+
 def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
@@ -131,6 +136,7 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[
 
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
@@ -205,7 +211,8 @@ def adapter_of(cls: type) -> Any:
     import pydantic
 
     # A dataclass of its own takes no configuration here, but those inside a container inherit the container's.
-    return pydantic.TypeAdapter(tuple[cls], config=pydantic.ConfigDict(extra="forbid"))  # type: ignore[valid-type]
+    config = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+    return pydantic.TypeAdapter(tuple[cls], config=config)  # type: ignore[valid-type]
 
 
 def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Mapping[Location, str]) -> C:

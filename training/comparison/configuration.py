@@ -113,6 +113,8 @@ class TuningConfig:
     def __post_init__(self) -> None:
         if not self.all_axes or not all(self.all_axes.values()):
             raise MeshcastError("tuning needs something to try: learning_rate: [1e-3, 3e-3], or axes.")
+        if not all(rate > 0 for rate in self.learning_rate):
+            raise MeshcastError(f"tuning.learning_rate lists positive rates, but is {list(self.learning_rate)}.")
         if not 0 < self.share <= 1:
             raise MeshcastError(f"tuning.share must lie above 0 and at most at 1, but is {self.share}.")
         if self.updates is not None and self.updates < 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from pydantic import AllowInfNan
 
 from emulator.foundation.configuration import dump, load, resolve
 from emulator.physics.simulate import SimulationConfig
@@ -39,6 +40,7 @@ Model = Annotated[Convolution | Messages, ByKind]
 class Training:
     seed: int = 0
     noise: float = 0.0
+    longest: Annotated[float, AllowInfNan()] = math.inf
     schedule: Literal["cosine", "constant"] = "cosine"
     resume: bool = False
 
@@ -92,10 +94,28 @@ def test_a_complete_configuration_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("1e-3", 0.001), ("1E5", 1e5), ("-2.5e+1", -25.0), (".5", 0.5), ("5.", 5.0), ("3", 3.0), (".inf", math.inf)],
+    [("1e-3", 0.001), ("1E5", 1e5), ("-2.5e+1", -25.0), (".5", 0.5), ("5.", 5.0), ("3", 3.0), ("-0.0", 0.0)],
 )
 def test_numbers_are_read_as_people_write_them(text: str, number: float) -> None:
-    assert load(Experiment, MINIMAL, [f"training.noise={text}"]).training.noise == number
+    read = load(Experiment, MINIMAL, [f"training.noise={text}"]).training.noise
+    assert read == number and math.copysign(1.0, read) == math.copysign(1.0, number)
+
+
+@pytest.mark.parametrize("text", [".nan", ".inf", "-.inf", "1e999"])
+def test_a_number_that_is_not_finite_is_refused_unless_its_key_allows_it(text: str) -> None:
+    with pytest.raises(MeshcastError, match=r"training\.noise: got (nan|-?inf), expected a finite number"):
+        load(Experiment, MINIMAL, [f"training.noise={text}"])
+    with pytest.raises(MeshcastError, match=r"model\.rates\.1: .* a finite number"):
+        load(Experiment, MINIMAL, [f"model={{kind: gnn, rates: [0.1, {text}]}}"])
+    read = load(Experiment, MINIMAL, [f"training.longest={text}"]).training.longest
+    assert str(read) == str(float(text.replace(".", "")))
+
+
+@pytest.mark.parametrize("key", ["noise", "learning_rate", "weight_decay", "ema_decay", "gradient_clip", "minutes"])
+@pytest.mark.parametrize("value", [".nan", ".inf", "-0.5"])
+def test_no_setting_of_a_training_takes_what_it_cannot_use(key: str, value: str) -> None:
+    with pytest.raises(MeshcastError, match=rf"training.*{key}|training.{key}"):
+        load(ExperimentConfig, Path(__file__).parents[3] / "configs" / "demo-ring.yaml", [f"training.{key}={value}"])
 
 
 @pytest.mark.parametrize("text", ["no", "2019-03-01", "12:30", "1e-3 m", "on"])
@@ -105,7 +125,7 @@ def test_words_dates_and_clock_times_stay_text(text: str) -> None:
 
 def test_what_is_dumped_is_complete_and_read_back_equal(tmp_path: Path) -> None:
     for name in ("plain", "1e-3", "true", "null", "2019-03-01", "0o7", "", "a: b # c", "größer"):
-        config = Experiment(name, Messages(rates=(1e-5, 1e22)), note="~", training=Training(noise=math.inf))
+        config = Experiment(name, Messages(rates=(1e-5, 1e22)), note="~", training=Training(noise=1e300))
         dump(config, tmp_path / "new" / "config.yaml")
         assert load(Experiment, tmp_path / "new" / "config.yaml") == config
         assert load(Experiment, resolve(config)) == config
@@ -157,7 +177,7 @@ def test_every_fault_is_reported_with_its_place_what_came_and_what_was_expected(
         "second.kind: got 'cn', expected one of cnn, gnn; did you mean cnn?",
         "studies.0.seed: got True, expected a valid integer",
         "studies.1: seed must be at least 0, but is -1.",
-        "studies.2: got 4, expected a section with the keys seed, noise, schedule, resume",
+        "studies.2: got 4, expected a section with the keys seed, noise, longest, schedule, resume",
         "by_name.x.0.kind: missing, expected one of cnn, gnn",
         "by_name.x.1.kernel: missing, expected int",
         "by_name.x.2.widht: unknown key; did you mean by_name.x.2.width?",

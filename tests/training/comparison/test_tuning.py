@@ -70,5 +70,7 @@ def test_the_best_validation_score_chooses_and_a_diverged_trial_is_infinitely_ba
 def test_what_cannot_be_tried_is_refused(config: CompareConfig) -> None:
     with pytest.raises(MeshcastError, match="begin with training"):
         TuningConfig(axes={"seeds": (1,)})
+    with pytest.raises(MeshcastError, match="lists positive rates"):
+        TuningConfig(learning_rate=(1e-3, -1e-3))
     with pytest.raises(MeshcastError, match=r"(?s)tuning of convolution: .*width"):
         candidates(TuningConfig(axes={"emulator.width": (3,)}), {"convolution": experiments(config)["convolution"]})
