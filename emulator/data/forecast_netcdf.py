@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emulator.data import coordinates
 from emulator.data.forecast import Forecast
-from emulator.data.names import split_level, standard_name_of
+from emulator.data.names import cf_units, conversion, split_level, standard_name_of
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
@@ -22,7 +22,9 @@ from graphs.mesh import Mesh
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
 PREFIX = "meshcast_"
-CHUNK_BYTES = 2**24  # of a field over cases and members; HDF5 refuses 4 GB
+CHUNK_BYTES = 2**20  # of a field over cases and members: one case can be read without unpacking thousands
+# Smallest level: 40 % off a smooth field at 13 ms a MB; level 4 takes 2 % more off in a third more time.
+COMPRESSION = {"compression": "zlib", "complevel": 1, "shuffle": True}
 EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
@@ -60,6 +62,11 @@ def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[
             file["lead_step"][lead] = lead + 1
             file["lead_time"][lead] = _lead_axis(time_step, np.array([lead + 1]))[0][0]
             file["valid_time"][:, lead] = time_step.advance(forecast.init_time, lead + 1)
+
+
+def conventions() -> dict[str, str]:
+    """Return what CF asks of every file: the version it follows, and when it was written."""
+    return {"Conventions": "CF-1.11", "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by meshcast"}
 
 
 def read_netcdf_forecast(path: Path) -> Forecast:
@@ -118,20 +125,22 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
             ("case", "member", "lead_time", *cell_dims),
             fill_value=np.float32(np.nan),
             chunksizes=(together, forecast.num_members, 1, *mesh.shape),
+            **COMPRESSION,
         )
         stem, level = split_level(name)
         variable.long_name = stem if level is None else f"{stem} at {level} hPa"
-        variable.units = units
+        variable.units = cf_units(units)
         variable.coordinates = f"init_time valid_time trajectory{where}"
-        if standard_name := standard_name_of(name):
+        if standard_name := standard_name_of(name, units):
             variable.standard_name = standard_name
+            if conversion(units, "K"):
+                variable.units_metadata = "temperature: on_scale"
     given = forecast.attributes
     texts = {
-        "Conventions": "CF-1.11",
+        **conventions(),
         "title": f"Forecast by {forecast.name}",
         "institution": "not stated",
         "source": f"emulator {forecast.name}, run by meshcast",
-        "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by meshcast",
         **{name if name in CF_ATTRIBUTES else PREFIX + name: value for name, value in given.items()},
         PREFIX + "emulator": forecast.name,
         PREFIX + "mesh": coordinates.mesh_to_json(mesh),
@@ -142,17 +151,19 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
 
 
 def _write_times(file: Any, forecast: ForecastHeading) -> None:
-    clock = {"units": EPOCH, "calendar": "proleptic_gregorian"}
+    clock = {"units": EPOCH, "calendar": "proleptic_gregorian", "units_metadata": "leap_seconds: none"}
     if forecast.time_step.true_length is not None:
         clock["comment"] = f"nominal: one step of {forecast.time_step} is stored as {forecast.time_step.count} s"
     _, lead_units = _lead_axis(forecast.time_step, np.array([1]))
+    period = {"standard_name": "forecast_period"} if conversion(lead_units, "s") else {}  # not an equation's own
     _coordinate(file, "init_time", "i8", ("case",), forecast.init_time,
                 standard_name="forecast_reference_time", long_name="initial time", **clock)  # fmt: skip
     _coordinate(file, "trajectory", "i8", ("case",), forecast.trajectory,
                 long_name="index of the simulated trajectory, -1 for real data")  # fmt: skip
-    _coordinate(file, "member", "i4", ("member",), np.arange(forecast.num_members), standard_name="realization")
-    _coordinate(file, "lead_time", "f8", ("lead_time",), None, standard_name="forecast_period", units=lead_units,
-                long_name="time since the initial time")  # fmt: skip
+    _coordinate(file, "member", "i4", ("member",), np.arange(forecast.num_members), standard_name="realization",
+                long_name="member of the ensemble", units="1")  # fmt: skip
+    _coordinate(file, "lead_time", "f8", ("lead_time",), None, units=lead_units,
+                long_name="time since the initial time", **period)  # fmt: skip
     _coordinate(file, "lead_step", "i4", ("lead_time",), None, units="1", long_name="time steps since the initial time")
     _coordinate(file, "valid_time", "i8", ("case", "lead_time"), None, standard_name="time",
                 long_name="initial time + lead time", **clock)  # fmt: skip

@@ -90,10 +90,17 @@ def split_level(name: str) -> tuple[str, int | None]:
     return name, None
 
 
-def standard_name_of(name: str) -> str:
-    """Return CF's standard name of a canonical name, empty where there is none."""
+def standard_name_of(name: str, units: str | None = None) -> str:
+    """Return CF's standard name of a canonical name, empty where there is none or `units` measure something else."""
     known = BY_NAME.get(split_level(name)[0])
-    return known.standard_name if known else ""
+    fits = known is not None and (units is None or conversion(units, known.units) is not None)
+    return known.standard_name if known and fits else ""
+
+
+def cf_units(units: str) -> str:
+    """Return units as UDUNITS, and so CF, spells them: `(0 - 1)` is `1`, `C`, there a coulomb, `degC`."""
+    spelt = SPELLINGS.get(units.strip().lower(), units)
+    return "1" if spelt == "dimensionless" else spelt
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,11 @@ def to_dataset(verification: Verification) -> xr.Dataset:
             "name": ("emulator", [emulator.name for emulator in emulators]),
             "seed": ("emulator", [emulator.seed for emulator in emulators]),
             "units": ("variable", list(verification.units)),
-            "truth_std": ("variable", verification.scale),
+            "truth_std": ("variable", verification.scale, {"long_name": "standard deviation of the truth"}),
             "lead": ("lead", leads, {"long_name": "time steps since the initial time"}),
             "lead_time": ("lead", lead_values, {"long_name": lead_label}),
-            "init_time": ("case", to_datetime(init_time)),
-            "trajectory": ("case", trajectory),
+            "init_time": ("case", to_datetime(init_time), {"long_name": "initial time"}),
+            "trajectory": ("case", trajectory, {"long_name": "index of the simulated trajectory, -1 for real data"}),
             "case_name": ("case", case_names(init_time, trajectory, verification.time_step)),
             **({"baseline": list(verification.baselines)} if verification.baselines else {}),
         }
@@ -73,7 +73,7 @@ def to_dataset(verification: Verification) -> xr.Dataset:
         return dataset
     return dataset.assign_coords(
         wavenumber=("wavenumber", axis.wavenumber, {"long_name": axis.label}),
-        wavelength=("wavenumber", axis.wavelength, {"units": axis.length_units}),
+        wavelength=("wavenumber", axis.wavelength, {"long_name": "wavelength", "units": axis.length_units}),
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emulator.data.forecast_netcdf import conventions
 from graphs.atomic_file import system_errors
 from inference.scores.dataset import to_dataset
 from inference.scores.metrics import METRICS
@@ -94,10 +95,12 @@ def write_tables(verification: Verification, output: Path) -> list[Path]:
     dataset = to_dataset(verification)
     table = tidy_table(verification)
     paths = [output / name for name in ("scores.nc", "scores.json", "table.parquet", "table.csv")]
-    written = dataset.assign_attrs(verification=json.dumps(_plain(dataset.attrs["verification"]), ensure_ascii=False))
-    floats = {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
+    facts = json.dumps(_plain(dataset.attrs["verification"]), ensure_ascii=False)
+    written = dataset.assign_attrs(verification=facts, **conventions())
+    encoding: dict[Any, Any] = {name: {"_FillValue": None} for name in dataset.coords}  # CF: a coordinate lacks nothing
+    encoding |= {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
     with system_errors(paths[0], dataset.nbytes):
-        written.to_netcdf(paths[0], engine="netcdf4", encoding=floats)
+        written.to_netcdf(paths[0], engine="netcdf4", encoding=encoding)
     paths[1].write_text(json.dumps(to_json(verification), ensure_ascii=False, allow_nan=False) + "\n")
     table.to_parquet(paths[2], index=False)
     short = pa.Table.from_pandas(table.assign(value=_to_digits(table["value"].to_numpy(), 7)), preserve_index=False)
