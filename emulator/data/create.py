@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.data.dataset_fields import report_from_a_thread
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
-from graphs.atomic_file import explain, refuse_unwritable, system_errors
+from graphs.atomic_file import atomic_folder, recover, refuse_other, refuse_unwritable, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+from graphs.output_lock import output_lock
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,14 +51,15 @@ def create_dataset(
     Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, `calendar`, `calendar_step`
     (where a step is months), `time_step` and `mesh` (both JSON). Months and years keep their true dates under a nominal
     frequency of 730h a month (nearly so where dates are missing). It is written beside its final name and renamed when
-    complete. Raises MeshcastError where the output exists or cannot be written, where the disk is full, and where times
-    or values do not fit.
+    complete; what `overwrite` replaces stays until then. Raises MeshcastError where the output exists, cannot be
+    written, is written by another process or is nothing of ours, where the disk is full, and where times or values do
+    not fit.
     """
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
-    with _written_beside(output, overwrite) as temporary, _quiet():
+    with output_lock(output), _written_beside(output, overwrite) as temporary, _quiet():
         source = temporary.parent / "fields.nc"
         _as_netcdf(fields, mesh, timeline, source)
         _load(source, temporary, fields, timeline, attributes)
@@ -73,9 +74,21 @@ def check_output(output: Path, overwrite: bool = False) -> None:
     """Raise MeshcastError where no dataset may be written under this name; worth asking before long work."""
     if output.suffix != ".zarr":
         raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
-    if output.exists() and not overwrite:
-        raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
-    refuse_unwritable(output)
+    with output_lock(output):
+        recover(output)
+        if output.exists() and not overwrite:
+            raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
+        refuse_other(output, _is_dataset)
+        refuse_unwritable(output)
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Return whether a folder holds a dataset that Meshcast has written."""
+    try:
+        attributes = json.loads((folder / ".zattrs").read_text(encoding="utf-8"))
+        return (folder / ".zgroup").is_file() and "ensemble_axis" in attributes and "mesh" in attributes
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,30 +131,8 @@ class Timeline:
 def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
     """A path beside `output` under the same name, renamed to it at the end, removed where anything fails."""
     check_output(output, overwrite)
-    folder = output.parent / f".{output.name}.part"
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True)
-        yield folder / output.name
-        _replace(output, folder / output.name, folder / "replaced")
-    except OSError as error:
-        raise MeshcastError(explain(output, error)) from None
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(output: Path, new: Path, old: Path) -> None:
-    """Put `new` under the name `output`; what stood there moves to `old`, and back where that fails."""
-    if not output.exists():
-        os.rename(new, output)
-        return
-    os.rename(output, old)
-    try:
-        os.rename(new, output)
-    except OSError:
-        os.rename(old, output)
-        raise
+    with atomic_folder(output, _is_dataset if overwrite else lambda old: False) as new:
+        yield new
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import threading
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
+from graphs.output_lock import output_lock
 
 CELLS = 12
 
@@ -192,6 +194,29 @@ def fail_in(monkeypatch: pytest.MonkeyPatch, task: str, error: BaseException) ->
     monkeypatch.setattr(tasks, "run_task", failing)
 
 
+def test_a_folder_that_is_no_dataset_of_ours_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "thesis.tex").write_text("years of work")
+    with pytest.raises(MeshcastError, match="nothing that Meshcast wrote"):
+        write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60), overwrite=True)
+    assert left_over(tmp_path / "a.zarr") == ["thesis.tex"] and left_over(tmp_path) == ["a.zarr"]
+
+
+def test_an_output_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    answers: list[str] = []
+
+    def second() -> None:
+        with pytest.raises(MeshcastError) as refusal:
+            write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60), overwrite=True)
+        answers.append(str(refusal.value))
+
+    with output_lock(tmp_path / "a.zarr"):
+        thread = threading.Thread(target=second)  # a lock is a thread's: the first has the output
+        thread.start()
+        thread.join()
+    assert "is being written by process" in answers[0] and left_over(tmp_path) == []
+
+
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(MeshcastError, match=r"Cannot write .*a\.zarr: "):
@@ -201,7 +226,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_what_an_earlier_interruption_left_is_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / ".a.zarr.part" / "a.zarr").mkdir(parents=True)
+    (tmp_path / ".a.zarr.another_1-00000000-1-abcd.part" / "a.zarr").mkdir(parents=True)
     write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60))
     assert left_over(tmp_path) == ["a.zarr"]
 
