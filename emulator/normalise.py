@@ -30,6 +30,10 @@ class Statistics:
     tendency_std: root mean square of the change over one time step; shared by the two components of a vector.
     minimum, maximum: of the values.
     spatial_std: standard deviation over the nodes, averaged over times and ensemble rows.
+    smallest_spatial_std, largest_spatial_std: the extremes of that.
+    mean_field_std: standard deviation over the nodes of the fields' mean over times and ensemble rows, without what
+    few samples add: the root of the covariance between the means of two halves, or zero.
+    These three are None in checkpoints of version 0.1.
     """
 
     names: tuple[str, ...]
@@ -39,6 +43,9 @@ class Statistics:
     minimum: NDArray[np.float64]
     maximum: NDArray[np.float64]
     spatial_std: NDArray[np.float64]
+    smallest_spatial_std: NDArray[np.float64] | None = None
+    largest_spatial_std: NDArray[np.float64] | None = None
+    mean_field_std: NDArray[np.float64] | None = None
 
     @classmethod
     def of(
@@ -61,13 +68,22 @@ class Statistics:
         """
         moments, tendency = Moments.zero(len(names)), Moments.zero(len(names))
         spatial = Moments.zero(len(names))
-        for _, values, follows in read_in_chunks(fields, names, times, ensemble, chunk, stride=stride):
+        total, count = np.zeros((2, 2, fields.mesh.num_nodes, len(names)))  # of two halves
+        chosen_times = np.arange(len(fields.times))[times]
+        middle = chosen_times.sum() / max(1, len(chosen_times))
+        for index, values, follows in read_in_chunks(fields, names, times, ensemble, chunk, stride=stride):
             if len(infinite := np.asarray(names)[np.isinf(values).any(axis=(0, 1, 2))]):
                 raise MeshcastError(
                     f"{fields.source} holds infinite values of {', '.join(infinite)} in its training part."
                 )
             spatial = spatial.with_values(_std_over_nodes(values[follows:]))
             moments = moments.with_values(values[follows:])
+            rows = values.shape[1]
+            second = np.arange(rows) % 2 == 1 if rows > 1 else (index[follows:] > middle)[:, None]
+            for half in (0, 1):
+                chosen = values[follows:][np.broadcast_to(second == half, values[follows:].shape[:2])]
+                total[half] += np.nansum(chosen, axis=0)
+                count[half] += np.isfinite(chosen).sum(axis=0)
             tendency = tendency.with_values(np.diff(values, axis=0))
         if empty := [name for name, count in zip(names, moments.count, strict=True) if count == 0]:
             raise MeshcastError(
@@ -87,6 +103,9 @@ class Statistics:
             minimum=moments.minimum,
             maximum=moments.maximum,
             spatial_std=spatial.mean,
+            smallest_spatial_std=spatial.minimum,
+            largest_spatial_std=spatial.maximum,
+            mean_field_std=_common_std(*np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)),
         )._with_shared_scales(partners or {}, moments.root_mean_square)
         unchanging = ~(statistics.tendency_std > 0)  # a static variable, or a single time
         return replace(statistics, tendency_std=np.where(unchanging, 1.0, statistics.tendency_std))
@@ -105,19 +124,26 @@ class Statistics:
     def select(self, names: Sequence[str]) -> Statistics:
         """Return the same statistics of some variables, in the order named."""
         index = [self.names.index(name) for name in names]
-        return Statistics(tuple(names), *(getattr(self, name)[index] for name in ARRAYS))
+        return Statistics(tuple(names), **{name: array[index] for name, array in self._stored().items()})
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return what a checkpoint stores; the names go into its metadata."""
-        return {f"statistics.{name}": getattr(self, name) for name in ARRAYS}
+        return {f"statistics.{name}": array for name, array in self._stored().items()}
 
     @classmethod
     def from_arrays(cls, names: Sequence[str], arrays: Mapping[str, Tensor | NDArray[np.float64]]) -> Statistics:
         """Return the statistics that a checkpoint stored."""
-        return cls(tuple(names), *(np.asarray(arrays[f"statistics.{name}"], dtype=np.float64) for name in ARRAYS))
+        found = {
+            item.name: np.asarray(arrays[name], dtype=np.float64)
+            for item in dataclass_fields(cls)
+            if item.name != "names" and ((name := f"statistics.{item.name}") in arrays or item.default is not None)
+        }
+        return cls(tuple(names), **found)
 
-
-ARRAYS = tuple(item.name for item in dataclass_fields(Statistics) if item.name != "names")
+    def _stored(self) -> dict[str, NDArray[np.float64]]:
+        """Return the arrays that are known, by name."""
+        found = {item.name: getattr(self, item.name) for item in dataclass_fields(self) if item.name != "names"}
+        return {name: array for name, array in found.items() if array is not None}
 
 
 def partners_of(task: Task) -> dict[str, str]:
@@ -201,3 +227,11 @@ def _std_over_nodes(values: NDArray[np.float64]) -> NDArray[np.float64]:
     with warnings.catch_warnings():  # of such nodes
         warnings.simplefilter("ignore", RuntimeWarning)
         return np.nanstd(values, axis=2)
+
+
+def _common_std(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the root of the covariance [variable] over the nodes of two fields [node, variable], zero at least."""
+    both = np.isfinite(first) & np.isfinite(second)
+    deviations = [np.where(both, x - x.mean(axis=0, where=both), 0.0) for x in (first, second)]
+    covariance = (deviations[0] * deviations[1]).sum(axis=0) / np.maximum(both.sum(axis=0), 1)
+    return np.sqrt(np.maximum(covariance, 0.0))

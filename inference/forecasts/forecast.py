@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,13 +18,15 @@ from emulator.forcings import ForcingWindows
 from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
-from emulator.task import names_of
+from emulator.task import Task, names_of
 from graphs.mesh import Mesh
 
 BATCH_VALUES = 4_000_000  # of the state that pass through the emulator at a time; activations take some hundredfold
-WIDENING = 0.5  # by this share of its width the training range grows, half of that on either side
+WIDENING = 1.0  # by this share of its width the training range grows, half of that on either side
 LEAST_REACH = 1e-3  # of the training values' standard deviation
-SPREAD_RANGE = (0.2, 5.0)  # of the training fields' standard deviation over the nodes
+LEAST_SPREAD = 0.2  # of the flattest training field's, or of the climatology's where that is flatter
+MEAN_FIELD_SHARE = 0.5  # of the fields' spread; a climatology that varies less is taken for flat
+MOST_SPREAD = (5.0, 2.0)  # of the training fields' mean spread and of their largest, whichever is more
 
 
 @dataclass(eq=False)
@@ -133,12 +135,15 @@ def forecast(
         lead_steps=np.arange(1, steps + 1),
         attributes={**initial.attributes, **solver_attributes(trained.config)},
     )
-    return result, rolled.stops
+    return result, with_starts(rolled.stops, initial, emulator.task)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why one case and member went no further than the step before; no place where the whole field is at fault."""
+    """Why one case and member went no further than the step before.
+
+    place: empty where the whole field is at fault. start: trajectory and initial time of the case, for people.
+    """
 
     case: int
     member: int
@@ -146,18 +151,33 @@ class Stop:
     variable: str
     reason: str
     place: str
+    start: str = ""
 
     def __str__(self) -> str:
         what = f"{self.variable} {self.reason}{f' at {self.place}' if self.place else ''}"
-        return f"case {self.case}, member {self.member} stopped at step {self.step}: {what}"
+        case = f"case {self.case}{f' ({self.start})' if self.start else ''}"
+        return f"{case}, member {self.member} stopped at step {self.step}: {what}"
+
+
+def with_starts(stops: Sequence[Stop], initial: InitialConditions, task: Task) -> list[Stop]:
+    """Return the stops with the trajectory and the initial time of their cases."""
+    named = []
+    for stop in stops:
+        row = initial.trajectory[stop.case]
+        moment = task.time_step.moment(initial.state.valid_time[stop.case])
+        named.append(replace(stop, start=f"trajectory {row}, from {moment}" if row >= 0 else f"from {moment}"))
+    return named
 
 
 @dataclass(frozen=True, eq=False)
 class Guard:
     """Bounds of what an emulator was trained on.
 
-    A value must be finite and lie in the training range widened by half, a quarter of it on either side; the standard
-    deviation over the nodes must lie in 0.2 to 5 times the training fields'.
+    A value must be finite and lie within twice the training range, half of its width more on either side. The standard
+    deviation over the nodes must be at most 5 times the training fields', or twice their largest. It must be at least a
+    fifth of the flattest training field's, or of the climatology's where that is flatter. There is no such bound where
+    the climatology itself is flat, as on a ring or of anomalies: a damped forecast tends to it, and the waves of a
+    decaying equation end there.
 
     statistics: of the forecast variables in training. mesh: for the place of a fault.
     valid: [node, variable] where the training data had values; other nodes are not looked at.
@@ -184,9 +204,8 @@ class Guard:
         with np.errstate(invalid="ignore"):
             outside = (seen < lowest) | (seen > highest)
             spread = _spread(seen, valid)  # [case, member, variable]
-            ratio = spread / np.where(statistics.spatial_std > 0, statistics.spatial_std, np.inf)
-            odd = (ratio < SPREAD_RANGE[0]) | (ratio > SPREAD_RANGE[1])
-        odd &= statistics.spatial_std > 0
+            least, most = self._spread_bounds()
+            odd = (statistics.spatial_std > 0) & ((spread < least) | (spread > most))
         faulty = alive & (broken.any(axis=(2, 3)) | outside.any(axis=(2, 3)) | odd.any(axis=2))
         stops = []
         for case, member in np.argwhere(faulty):
@@ -201,9 +220,36 @@ class Guard:
                 place = self._place(int(node))
             else:
                 variable = int(np.argmax(odd[at]))
-                reason = f"varies over the nodes {ratio[at][variable]:.2g} times as much as in training"
+                ratio = spread[at][variable] / statistics.spatial_std[variable]
+                reason = f"varies over the nodes {ratio:.2g} times as much as in training"
             stops.append(Stop(int(case), int(member), step, statistics.names[variable], reason, place))
         return stops
+
+    def damped(self, values: NDArray[np.float32]) -> list[str]:
+        """Return a line for each variable whose fields [case, member, node, variable] vary far less than in training.
+
+        That is right for the mean of all that may happen, but is no state that may happen.
+        """
+        usual = self.statistics.spatial_std
+        going_on = np.isfinite(values).any(axis=(2, 3))
+        valid = np.ones(values.shape[2:], dtype=bool) if self.valid is None else self.valid
+        flat = _spread(np.where(valid, values, np.nan).astype(np.float64), valid)[going_on] < LEAST_SPREAD * usual
+        return [
+            f"{name} varies over the nodes less than a fifth as much as in training at the end of {count} of "
+            f"{len(flat)} forecasts: these are damped towards a mean, or have decayed."
+            for name, count in zip(self.statistics.names, flat.sum(axis=0), strict=True)
+            if count
+        ]
+
+    def _spread_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the least and the greatest standard deviation over the nodes, [variable] each."""
+        known, usual = self.statistics, self.statistics.spatial_std
+        if known.smallest_spatial_std is None or known.largest_spatial_std is None or known.mean_field_std is None:
+            return np.zeros_like(usual), MOST_SPREAD[0] * usual
+        no_climatology = known.mean_field_std < MEAN_FIELD_SHARE * usual
+        least = LEAST_SPREAD * np.minimum(known.smallest_spatial_std, known.mean_field_std)
+        most = np.maximum(MOST_SPREAD[0] * usual, MOST_SPREAD[1] * known.largest_spatial_std)
+        return np.where(no_climatology, 0.0, least), most
 
     def _place(self, node: int) -> str:
         if self.mesh.domain.kind == "ring":

@@ -27,7 +27,7 @@ from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.atomic_file import refuse_existing
 from graphs.errors import MeshcastError
-from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members
+from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members, with_starts
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def write_forecast(
     """Roll out from all initial conditions and members at once; return the guard's stops, none where all went well.
 
     output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
-    notice: takes a line on the threads that were chosen.
+    notice: takes a line on the threads that were chosen, and on fields that end much smoother than in training.
     Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
     """
     options = options or ForecastOptions()
@@ -122,14 +122,17 @@ def write_forecast(
         raise
     while writer.leads_done < steps:  # every member was stopped
         writer.append(np.full(writer.lead_shape, np.nan, dtype=np.float32))
-    writer.finish({"stops": json.dumps([str(stop) for stop in rolled.stops])})
+    for line in [] if guard is None else guard.damped(writer.leads(steps - 1, steps)[:, :, 0]):
+        notice(line)
+    stops = with_starts(rolled.stops, initial, emulator.task)
+    writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
     if as_grib:
         try:
             write_grib(read_forecast(target), output, options.overwrite)
         except MeshcastError as error:
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
-    return rolled.stops
+    return stops
 
 
 def _threads(

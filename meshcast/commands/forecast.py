@@ -37,7 +37,7 @@ def forecast(
         Literal["bilinear", "conservative"] | None,
         typer.Option(help="Remap initial conditions that lie on other nodes than the emulator's."),
     ] = None,
-    guard: Annotated[bool, typer.Option(help="Stop a case that leaves the training range.")] = True,
+    guard: Annotated[bool, typer.Option(help="Stop a case that leaves twice the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
     plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
@@ -49,6 +49,9 @@ def forecast(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
     """Forecast from new initial conditions, many at once, with a guard on every step.
+
+    Exit code 0 where every case reached its last lead time, 3 where the guard stopped one: the file is whole, and
+    missing from that step on.
 
     Example: meshcast forecast runs/era5-uk --initial new.grib --init-times latest --lead-time 24h -o forecast.nc
     """

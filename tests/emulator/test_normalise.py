@@ -8,7 +8,7 @@ import pytest
 
 from emulator.data.arrays import ArrayFields
 from emulator.foundation.time_step import TimeStep
-from emulator.normalise import ARRAYS, Statistics, read_in_chunks
+from emulator.normalise import Statistics, read_in_chunks
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
 
@@ -34,6 +34,27 @@ def test_statistics_of_four_numbers_agree_with_the_hand() -> None:
     assert statistics.tendency_std[0] == 2.0
     assert (statistics.minimum[0], statistics.maximum[0]) == (1.0, 6.0)
     assert statistics.spatial_std[0] == pytest.approx(np.sqrt(1.25))
+    assert statistics.mean_field_std == pytest.approx(np.sqrt(1.25))  # of 2 3 4 5
+
+
+def test_extremes_of_the_variation_over_nodes_and_that_of_the_mean_field(noise: np.ndarray) -> None:
+    noise[3, 0, 2, 0] = noise[:, :, 5, 1] = np.nan  # one value missing, and one node masked
+    statistics = Statistics.of(fields_of(noise, ("u", "v")), ["u", "v"], chunk=7)
+    spread = np.nanstd(noise.astype(np.float32).astype(np.float64), axis=2)
+    assert statistics.smallest_spatial_std == pytest.approx(spread.min(axis=(0, 1)))
+    assert statistics.largest_spatial_std == pytest.approx(spread.max(axis=(0, 1)))
+    u, v = noise[..., 0], np.delete(noise[..., 1], 5, axis=2)
+    halves = [[np.nanmean(x[:, row], axis=0) for row in (0, 1)] for x in (u, v)]
+    covariance = np.array([np.cov(*pair, bias=True)[0, 1] for pair in halves])
+    assert statistics.mean_field_std == pytest.approx(np.sqrt(np.maximum(covariance, 0)), rel=1e-5)
+
+
+def test_fields_without_a_common_pattern_have_no_mean_field(noise: np.ndarray) -> None:
+    pattern = np.linspace(-1, 1, 8)[:, None]
+    for share, expected in ((0.0, 0.0), (10.0, 10 * pattern.std())):
+        for values in (noise, noise[:, :1]):
+            found = Statistics.of(fields_of(values + share * pattern, ("u", "v")), ["u", "v"], chunk=9).mean_field_std
+            assert found == pytest.approx([expected] * 2, abs=0.3)
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 7, 100])
@@ -53,8 +74,8 @@ def test_a_fine_mesh_is_read_fewer_times_at_a_go(noise: np.ndarray, monkeypatch:
     monkeypatch.setattr("emulator.normalise.CHUNK_BYTES", 3 * 8 * 8)  # three times of one row and one variable
     sizes = [len(index) - before for index, _, before in read_in_chunks(fields, ["u"], slice(0, 7), [1])]
     assert sizes == [3, 3, 1]
-    for name in ARRAYS:
-        assert getattr(Statistics.of(fields, ["u", "v"]), name) == pytest.approx(getattr(expected, name), rel=1e-12)
+    for name, array in Statistics.of(fields, ["u", "v"]).arrays().items():
+        assert array == pytest.approx(expected.arrays()[name], rel=1e-12)
 
 
 def test_a_large_mean_leaves_the_std_exact(noise: np.ndarray) -> None:
@@ -86,8 +107,8 @@ def test_masked_nodes_are_not_counted(noise: np.ndarray) -> None:
     masked[:, :, 3:] = np.nan
     kept = Statistics.of(fields_of(noise[:, :, :3], ("u", "v")), ["u", "v"])
     seen = Statistics.of(fields_of(masked, ("u", "v")), ["u", "v"])
-    for name in ARRAYS:
-        assert getattr(seen, name) == pytest.approx(getattr(kept, name))
+    for name, array in seen.arrays().items():
+        assert array == pytest.approx(kept.arrays()[name])
 
 
 def test_partners_share_one_std_and_have_mean_zero() -> None:
@@ -111,8 +132,8 @@ def test_the_test_period_leaves_no_trace(noise: np.ndarray) -> None:
     changed[20:] += 100.0
     first = Statistics.of(fields_of(noise, ("u", "v")), ["u", "v"], times=slice(0, 20))
     again = Statistics.of(fields_of(changed, ("u", "v")), ["u", "v"], times=np.arange(20))
-    for name in ARRAYS:
-        assert np.array_equal(getattr(first, name), getattr(again, name))
+    for name, array in first.arrays().items():
+        assert np.array_equal(array, again.arrays()[name])
 
 
 def test_normalised_values_have_mean_zero_and_std_one(noise: np.ndarray) -> None:
@@ -127,7 +148,8 @@ def test_normalised_values_have_mean_zero_and_std_one(noise: np.ndarray) -> None
 def test_statistics_survive_a_checkpoint_and_a_selection(noise: np.ndarray) -> None:
     statistics = Statistics.of(fields_of(noise, ("u", "v")), ["u", "v"])
     again = Statistics.from_arrays(["u", "v"], statistics.arrays())
-    assert all(np.array_equal(getattr(again, name), getattr(statistics, name)) for name in ARRAYS)
+    assert len(statistics.arrays()) == 9
+    assert all(np.array_equal(again.arrays()[name], array) for name, array in statistics.arrays().items())
     assert again.select(["v"]).mean.tolist() == [statistics.mean[1]]
 
 

@@ -264,7 +264,10 @@ def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatc
     assert stopped.code == 3
     (stop,) = stopped.json["stops"]
     assert stop in stopped.err
-    assert re.match(r"case 1, member 0 stopped at step 1: (2t|msl) is .*, outside .* at .* N, .* E", stop)
+    assert re.match(
+        r"case 1 \(from 2019-03-02T12:00:00\), member 0 stopped at step 1: (2t|msl) is .*, outside .* at .* N, .* E",
+        stop,
+    )
     with xr.open_dataset("new.nc") as forecast:
         assert forecast["2t"][0].notnull().all() and forecast["2t"][1].isnull().all()
         assert json.loads(forecast.attrs["meshcast_stops"]) == [stop]

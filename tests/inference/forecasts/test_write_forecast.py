@@ -50,7 +50,7 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
 ) -> None:
     fields = wave_fields()
     state = starting_from(fields, WAVES, [0, 3])
-    state = State(state.values * torch.tensor([1.0, 0.3])[:, None, None, None, None], state.valid_time)
+    state = State(state.values * torch.tensor([1.3, 0.4])[:, None, None, None, None], state.valid_time)
     initial = InitialConditions(state, np.full(2, -1), {})
     emulator = Growing(fields.mesh)
     trained = TrainedEmulator("growing", emulator, GNNConfig(), Statistics.of(fields, ("u",)))
