@@ -116,10 +116,10 @@ def test_a_comparison_is_taken_over_by_pasting_the_lines_its_message_gives(
     load_plugins([Path("plugin.py")])
     stored = json.loads(Path(f"runs/{name}/comparison.json").read_text())
     outcome = meshcast("compare", f"{name}.yaml", "--plugin", "plugin.py", "--dry-run")
-    assert outcome.code == 2 and "write\n\n" in outcome.err
+    assert outcome.code == 2 and "write\n" in outcome.err
     head = yaml.safe_load(Path(f"{name}.yaml").read_text())
     tables = ("emulators", "own_history", "own_training", "keep_size", "grid", "grid_of")
-    rows = yaml.safe_load(outcome.err.split("write\n\n")[1])
+    rows = yaml.safe_load(outcome.err.split("write\n")[1])
     dump({key: value for key, value in head.items() if key not in tables} | rows, "pasted.yaml")
 
     left = done("compare", "pasted.yaml", "--plugin", "plugin.py", "--dry-run", "--json").json
