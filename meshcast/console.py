@@ -28,7 +28,10 @@ def say(text: str) -> None:
 
     Lines after the first are set in, or items of a list: no name with a new line in it reads as a notice of ours.
     """
-    err.print(re.sub(r"\n(?! |- )", "\n  ", printable(text)), markup=False)
+    text = printable(text)
+    if re.search(r"\n(?! |- |\n|$)", text):
+        text = text.replace("\n", "\n  ")  # all of them: a configuration to paste keeps its shape
+    err.print(text, markup=False)
 
 
 def show(text: str) -> None:
