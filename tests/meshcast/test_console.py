@@ -49,7 +49,7 @@ def test_what_people_write_stays_as_it_is() -> None:
 
 def test_a_name_with_a_new_line_is_no_message_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("Error: there is no variable u\nWrote forecast.nc.\n- a fault")
-    assert capsys.readouterr().err.splitlines()[1:] == ["  Wrote forecast.nc.", "- a fault"]
+    assert capsys.readouterr().err.splitlines()[1:] == ["  Wrote forecast.nc.", "  - a fault"]
 
 
 def test_a_message_is_safe_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
