@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import time
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from graphs.atomic_file import atomic_file
+from graphs.errors import MeshcastError
 
 COLUMNS = ("update", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
 LOSS_COLUMNS = ("update", "epoch", "loss")
@@ -27,7 +29,7 @@ class MetricsLog:
     def __init__(self, path: Path, samples_per_epoch: int, start: int = 0) -> None:
         self.path, self.samples_per_epoch = path, samples_per_epoch
         self._rows, self._losses = (
-            [[row[name] for name in columns] for row in read_log(file) if 0 < start >= row["update"]]
+            [[row.get(name, math.nan) for name in columns] for row in read_log(file) if 0 < start >= row["update"]]
             for file, columns in ((path, COLUMNS), (losses_beside(path), LOSS_COLUMNS))
         )
         self._start = time.perf_counter() - (self._rows[-1][-1] if self._rows else 0.0)
@@ -60,13 +62,29 @@ def losses_beside(metrics: Path) -> Path:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the rows of a metrics.csv or losses.csv, numbers by column; none where there is no log yet."""
+    """Return the rows of a metrics.csv or losses.csv, numbers by column; none where there is no log yet.
+
+    Raises MeshcastError where the file is damaged.
+    """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
-        rows = [{name: float(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
-    for row in rows:
-        row["update"] = int(row["update"])
+    rows: list[dict[str, float]] = []
+    try:
+        text = path.read_bytes().decode()
+        if not text.endswith("\n"):
+            raise ValueError("its end is missing")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        if not set(LOSS_COLUMNS) <= set(reader.fieldnames or ()):
+            raise ValueError(f"its header lacks {', '.join(LOSS_COLUMNS)}")
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"a row has not {len(reader.fieldnames or ())} cells")
+            rows.append({name: float(cell) for name, cell in row.items()} | {"update": int(row["update"])})
+    except (OSError, ValueError, csv.Error) as error:
+        raise MeshcastError(
+            f"The log {path} is damaged after {len(rows)} rows: {error}. Remove it: a run goes on from its checkpoint "
+            "all the same, with a log of what is to come."
+        ) from None
     return rows
 
 

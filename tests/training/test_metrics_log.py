@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from graphs.errors import MeshcastError
 from inference.pictures.score_curves import loss_curves
 from training.metrics_log import MetricsLog, losses_beside, read_log
 
@@ -58,3 +60,25 @@ def test_the_curve_shows_every_logged_loss(tmp_path: Path) -> None:
     run(path, 0, 50)
     upper, _ = loss_curves(path).axes
     assert len(upper.lines[0].get_xdata()) == 6
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) - 7],  # cut off within its last row
+        lambda text: text.replace(",3,", ",3x,", 1),
+        lambda text: text.replace("update", "\x00pdate"),
+        lambda text: text + '"never closed',
+        lambda text: text.replace("\n2", "\n2.5", 1),
+        lambda text: "",
+    ],
+)
+def test_a_damaged_log_is_refused_by_name_with_what_to_do(tmp_path: Path, damage: Callable[[str], str]) -> None:
+    path = tmp_path / "metrics.csv"
+    run(path, 0, 50)
+    path.write_bytes(damage(path.read_bytes().decode()).encode())
+    with pytest.raises(MeshcastError, match=r"metrics\.csv is damaged after \d rows: .* Remove it"):
+        run(path, 25, 50)
+    path.write_bytes(b"\xff\xfe\x00\xd8")
+    with pytest.raises(MeshcastError, match="damaged"):
+        read_log(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -21,8 +20,8 @@ from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, loa
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.plugins import PluginConfig
-from graphs.atomic_file import atomic_file
 from training.experiment import ExperimentConfig
+from training.json_file import read_json, write_json
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
 from training.preparation.windows import Windows
@@ -151,13 +150,11 @@ def threads_of_run(run: Mapping[str, Any] | None, results: Path | str) -> int:
 
 def _budget(folder: Path) -> dict[str, Any]:
     stored = folder / "budget.json"
-    return dict(json.loads(stored.read_text())) if stored.is_file() else {}
+    return read_json(stored, "Remove it to have updates and threads measured again.") if stored.is_file() else {}
 
 
 def _add_to_budget(folder: Path, **more: float) -> None:
-    content = {**_budget(folder), **more}
-    with atomic_file(folder / "budget.json") as temporary:
-        temporary.write_text(json.dumps(content))
+    write_json(folder / "budget.json", {**_budget(folder), **more})
 
 
 def time_updates(untrained: Untrained, updates: int = TIMED_UPDATES) -> float:

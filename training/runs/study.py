@@ -20,12 +20,12 @@ from torch import nn
 
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator, is_closed_form, package_versions
-from emulator.foundation.configuration import read_yaml, resolve
+from emulator.foundation.configuration import load, read_yaml, resolve
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
-from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
+from training.json_file import read_json, write_json
 from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
 from training.runs.fit import fit, keep_budget
@@ -149,8 +149,7 @@ def run_study(
         else:
             say(f"{place} ...")
             result = _fitted(found, results, timed, fitting)
-            with atomic_file(results / f"{found.hash}.json") as temporary:
-                temporary.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
+            write_json(results / f"{found.hash}.json", asdict(result))
             say(f"{place}: {result}")
         finished.append(result)
     return finished
@@ -179,10 +178,15 @@ def read_result(path: Path) -> Result | None:
     """Return the content of a result file; None where there is none yet."""
     if not path.is_file():
         return None
+    remedy = "Remove it to fit its run again."
+    content = read_json(path, remedy)
     try:
-        return Result(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise MeshcastError(f"{path} is no result of a study: {error}. Remove it to fit its run again.") from None
+        result = load(Result, content)
+    except MeshcastError as error:
+        raise MeshcastError(f"{path} is no result of a study: {error}\n{remedy}") from None
+    if result.hash != path.stem:
+        raise MeshcastError(f"{path} holds the result of the run {result.hash}, not of {path.stem}. {remedy}")
+    return result
 
 
 def find_hash(run: Run, data: Mapping[str, str], results: Path, stored: Sequence[Mapping[str, Any]]) -> str:

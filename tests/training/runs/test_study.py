@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,11 @@ from training.experiment import (
     TrainingConfig,
     ValidationConfig,
 )
+from training.json_file import write_json
 from training.preparation.prepared import PreparedData
 from training.runs.fit import fit
 from training.runs.run_hash import run_hash
-from training.runs.study import Result, Run, count_parameters, run_study
+from training.runs.study import Result, Run, count_parameters, read_result, run_study
 
 
 @pytest.fixture
@@ -221,3 +223,33 @@ def test_a_closed_form_needs_no_minutes(tmp_path: Path, experiment: ExperimentCo
 
 def _never(run: Run) -> float:
     raise AssertionError(f"{run} was timed")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda text: text[:-40], "is damaged"),
+        (lambda text: text.replace('"validation_score": ', '"validation_score": 1'), "does not match its digest"),
+        (lambda text: text.replace("diverged", "done"), "does not match its digest"),
+        (lambda text: "[]", "holds a list"),
+        (lambda text: '{"hash": 3}', r"(?s)no result of a study.*hash: got 3.*label: missing"),
+        (lambda text: text.replace('"digest"', '"digits"'), "digits: unknown key"),
+    ],
+)
+def test_a_result_that_was_changed_is_refused_by_name_with_what_to_do(
+    tmp_path: Path, damage: Callable[[str], str], said: str
+) -> None:
+    found = Result("abc", "wild", 0, "diverged", "runs/wild", {}, {}, validation_score=0.5)
+    path = tmp_path / "abc.json"
+    write_json(path, asdict(found))
+    assert read_result(path) == found
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(MeshcastError, match=said) as refused:
+        read_result(path)
+    assert str(path) in str(refused.value) and "Remove it to fit its run again" in str(refused.value)
+
+
+def test_a_result_under_the_name_of_another_is_refused(tmp_path: Path) -> None:
+    write_json(tmp_path / "abc.json", asdict(Result("def", "gnn", 0, "done", "runs/gnn", {}, {})))
+    with pytest.raises(MeshcastError, match="result of the run def, not of abc"):
+        read_result(tmp_path / "abc.json")
