@@ -32,6 +32,7 @@ from graphs.errors import MeshcastError
 from tests.time_limits import HUNG
 from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import DataPart, ExperimentConfig
+from training.json_file import read_json
 from training.metrics_log import read_log
 from training.optimisation.callbacks import KeepCheckpoints
 from training.optimisation.module import EmulatorModule
@@ -363,7 +364,7 @@ def test_threads_are_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.
         assert fitting.threads_of(prepare(several), windows, folder, said.append) == 2
         fit(config, progress=False, notice=said.append)
         (line,) = said
-        measured = json.loads((folder / "budget.json").read_text())
+        measured = read_json(folder / "budget.json", "")
         assert measured == {"threads": 4 if "all 4" in line else 1}
         monkeypatch.setattr(fitting, "faster_threads", None)  # not asked again
         assert fitting.threads_of(prepared, windows, folder) == measured["threads"]
