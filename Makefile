@@ -7,7 +7,7 @@ PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 export VENV PYTHON MESHCAST_SKIP_SCATTER
 
-.PHONY: help demo test test-slow lint format setup constraints clean clean-stamps
+.PHONY: help demo test test-slow torture lint format setup constraints clean clean-stamps
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -21,6 +21,9 @@ test: $(STAMPS)/test ## the tests, but for the slow ones
 
 test-slow: $(STAMPS)/slow ## the slow tests
 	$(PYTEST) -m slow
+
+torture: $(STAMPS)/test ## kills, failing disks, damaged inputs and pairs of commands for MINUTES=30, from SEED=0
+	$(VENV)/bin/python -m tests.torture --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
 
 lint: $(STAMPS)/lint ## style and types
 	$(VENV)/bin/ruff check .

@@ -1,0 +1,175 @@
+"""Faults and kills at every file operation of every command, as SQLite's tests inject them."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from tests.torture.commands import COMMANDS, Command
+from tests.torture.faults import EVERYTHING, FAULTS, WRITING, Fault, new_order, to_plain
+from tests.torture.judge import (
+    FULL,
+    Reference,
+    Verdict,
+    digests,
+    judge_broken_off,
+    judge_end,
+    judge_result,
+    read_findings,
+    write_findings,
+)
+from tests.torture.process import Ended, Process
+from tests.torture.whole import contents, listing
+from tests.torture.worlds import copy
+
+KILLS = ("kill_before", "kill_half", "kill_after")
+CODES = {"reproduce": (0, 1, 2, 3)}  # 1: the score fell outside its interval
+
+
+def set_up(world: Path, folder: Path, inputs: tuple[str, ...]) -> Path:
+    """Return the working folder of a case, with its inputs."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "work").mkdir(parents=True)
+    (folder / "tmp").mkdir()
+    copy(world, folder / "work", inputs)
+    return folder / "work"
+
+
+def measure(world: Path, folder: Path, command: Command) -> Reference:
+    """Run a command undisturbed, and count its operations on files."""
+    work = set_up(world, folder, command.inputs)
+    order = new_order(Fault("count", EVERYTHING), folder)
+    ended = Process(folder, command.arguments, order).wait()
+    assert ended.code in CODES.get(command.name, (0,)), (command.name, ended.code, ended.text)
+    return Reference(listing(work), contents(work), ended.seconds, order.operations())
+
+
+def fault_cases(references: Mapping[str, Reference], seed: int) -> Iterator[tuple[str, Fault]]:
+    """Return every (command, fault), in an order drawn from the seed in which cheap commands come more often."""
+    return _shuffled(
+        [
+            (name, Fault(mode, kinds, at, error))
+            for name, reference in references.items()
+            for mode, error, kinds in FAULTS.values()
+            for at in range(sum(reference.operations[kind] for kind in kinds))
+        ],
+        references,
+        random.Random(f"{seed}/faults"),
+    )
+
+
+def kill_cases(references: Mapping[str, Reference], seed: int) -> Iterator[tuple[str, Fault]]:
+    """Return every (command, kill) where something is written, in an order drawn from the seed."""
+    kinds = (*WRITING, "remove")
+    return _shuffled(
+        [
+            (name, Fault(mode, kinds, at))
+            for name, reference in references.items()
+            for mode in KILLS
+            for at in range(sum(reference.operations[kind] for kind in kinds))
+        ],
+        references,
+        random.Random(f"{seed}/kills"),
+    )
+
+
+def _shuffled(
+    cases: list[tuple[str, Fault]], references: Mapping[str, Reference], draw: random.Random
+) -> Iterator[tuple[str, Fault]]:
+    """Weighted sampling without replacement (Efraimidis and Spirakis 2006, doi:10.1016/j.ipl.2005.11.003)."""
+    total = {name: sum(reference.operations.values()) for name, reference in references.items()}
+    weights = {name: 1 / (reference.seconds + 0.1) / total[name] ** 0.5 for name, reference in references.items()}
+    return iter(sorted(cases, key=lambda case: draw.random() ** (1 / weights[case[0]]), reverse=True))
+
+
+def run_fault(world: Path, folder: Path, family: str, name: str, fault: Fault, reference: Reference) -> Verdict:
+    """Run a command into a fault, judge what it left, run it again undisturbed and judge the result."""
+    command = COMMANDS[name]
+    verdict = Verdict(family, {"command": name, "fault": to_plain(fault)})
+    work = set_up(world, folder, command.inputs)
+    kept = [here for _, _, here in (item.rpartition("=") for item in command.inputs) if not _is_output(here, command)]
+    before = digests(work, kept)
+    there = contents(work)
+    prior = {output: there[output] for output in command.outputs if output in there}
+    order = new_order(fault, folder)
+    ended = Process(folder, command.arguments, order).wait()
+    verdict.count(ended)
+    killed = fault.mode in KILLS
+    place = order.place.decode(errors="replace").replace(str(folder), "").replace(str(ended), "")
+    verdict.case["struck"] = place if order.fired else ""
+    verdict.outcome = _outcome(ended, order.fired, killed)
+    judge_end(verdict, ended, CODES.get(name, (0, 2, 3)), killed)
+    _judge_reason(verdict, ended, fault)
+    if not killed and (rest := list((folder / "tmp").iterdir())):
+        verdict.add("left over", f"in TMPDIR: {', '.join(path.name for path in rest[:3])}")
+    if ended.hung or (ended.code < 0 and not killed):
+        return verdict
+    notes = folder / "found"
+    if ended.code in (0, 3):
+        judge = Process(folder, ("--help",), name="judged", after=lambda *_: write_findings(
+            notes, judge_result(work, command.outputs, reference)))  # fmt: skip
+        judged = judge.wait()
+        _take(verdict, judged, notes)
+    else:
+        _again(verdict, folder, command, prior, reference, notes)
+    if digests(work, kept) != before:
+        verdict.add("changed input", str(sorted(set(before.items()) ^ set(digests(work, kept).items()))[:2]))
+    return verdict
+
+
+def _again(
+    verdict: Verdict, folder: Path, command: Command, prior: dict[str, str], reference: Reference, notes: Path
+) -> None:
+    """Judge what is left, then do what a user does: start again, and follow the message where that is refused."""
+    work = folder / "work"
+    found: list[tuple[str, str]] = []
+
+    def before() -> None:
+        found.extend(judge_broken_off(work, command.outputs, prior, reference))
+        write_findings(notes, found)
+
+    def after(code: int, text: str) -> None:
+        if code == 0:
+            write_findings(notes, found + judge_result(work, command.outputs, reference))
+
+    arguments = command.arguments
+    ended = Process(folder, arguments, name="again", before=before, after=after).wait()
+    _take(verdict, ended, notes)
+    if ended.code == 2:
+        advised = [option for option in ("resume=auto", "--resume", *command.fresh) if option in ended.text]
+        found.clear()
+        ended = Process(folder, (*arguments, *advised[:1]), name="again", after=after).wait()
+        _take(verdict, ended, notes)
+    judge_end(verdict, ended, CODES.get(command.name, (0,)))
+    if ended.code not in CODES.get(command.name, (0,)):
+        verdict.add("not recovered", f"exit code {ended.code}: {ended.text[-400:]}")
+
+
+def _take(verdict: Verdict, ended: Ended, notes: Path) -> None:
+    text = verdict.text
+    verdict.count(ended)
+    verdict.text = f"{text}\n--- then ---\n{verdict.text}"
+    verdict.defects += read_findings(notes)
+    notes.unlink(missing_ok=True)
+
+
+def _judge_reason(verdict: Verdict, ended: Ended, fault: Fault) -> None:
+    full = fault.error in ("ENOSPC", "EDQUOT")
+    if ended.code == 2 and verdict.case["struck"] and full != bool(FULL.search(ended.text)) and (
+        full or "disk is full" in ended.text
+    ):  # fmt: skip
+        verdict.add("reason", f"{fault.error} was said to be: {ended.text[-400:]}")
+
+
+def _outcome(ended: Ended, fired: int, killed: bool) -> str:
+    if killed:
+        return "killed" if ended.code == -9 else "not reached"
+    if ended.code == 0:
+        return "done all the same" if fired else "not reached"
+    return {2: "refused", 3: "stopped"}.get(ended.code, f"code {ended.code}")
+
+
+def _is_output(name: str, command: Command) -> bool:
+    return name in command.outputs or any(name.startswith(f"{output}/") for output in command.outputs)
