@@ -173,4 +173,8 @@ def _outcome(ended: Ended, fired: int, killed: bool) -> str:
 
 def _is_output(name: str, command: Command) -> bool:
     """Return whether an input is replaced or used up, as what was broken off before is."""
-    return name.endswith(".part") or name in command.outputs or any(name.startswith(f"{output}/") for output in command.outputs)
+    return (
+        name.endswith(".part")
+        or name in command.outputs
+        or any(name.startswith(f"{output}/") for output in command.outputs)
+    )
