@@ -23,7 +23,7 @@ class Fields:
     times: [time] int64 seconds since 1970 UTC, increasing.
     missing: indices of times that cannot be read.
     ensemble_axis: whether the ensemble axis holds independent trajectories of a solver or members of one ensemble.
-    trajectories: [ensemble] the number each row had where these fields were cut out of more.
+    trajectories: [ensemble] the number of each row, as the file counts it or where the fields were cut out of more.
     attributes: licence, attribution, title, calendar and what else travels with the data.
     source: what was opened, for messages and fingerprints.
     notices: a line for each thing that was converted, moved or assumed when the fields were opened.
@@ -66,6 +66,11 @@ class Fields:
         rows = np.atleast_1d(np.arange(self.ensemble_size)[ensemble])
         columns = [self.variables.index(name) for name in variables]
         return np.ascontiguousarray(self._read(index, rows, columns), dtype=np.float32)
+
+    def rows_of(self, trajectory: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows [case] of trajectories named by number: -1 for -1, one past the last where there is none."""
+        rows = {number: row for row, number in enumerate(self.trajectories)} | {-1: -1}
+        return np.array([rows.get(number, self.ensemble_size) for number in trajectory.tolist()], dtype=np.int64)
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
         """Return values [time, ensemble, node, variable], a copy, at indices of each axis."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from emulator.data.sources import open_fields
+from emulator.data.sources import open_fields, rows_or_dimension
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.networks.gnn import GNNConfig
@@ -27,23 +27,30 @@ class DataPart:
 
     source: whatever `emulator.data.sources.open_fields` opens: an anemoi dataset (a path, or join, select, start, end
         ... as `open_dataset` takes), an array [trajectory, frame, channel, node] (.npy), GRIB or NetCDF files.
-    trajectories: first and one past the last of the ensemble axis; all by default.
+    trajectories: first and one past the last of the ensemble axis; all by default. Where a source does not say that
+        its members are independent trajectories, what tells them apart: `files`, a file each, or their dimension.
     window: a part of the sphere; that of `data.window` by default.
     """
 
     source: Source
-    trajectories: tuple[int, int] | None = None
+    trajectories: tuple[int, int] | str | None = None
     window: WindowConfig | None = None
 
     def open(self) -> Fields:
         """Return the fields, kept in memory where they take less than a gigabyte."""
-        trajectories = None if self.trajectories is None else slice(*self.trajectories)
-        return open_fields(self.source, trajectories, keep_in_memory=True, window=self.window)
+        return open_fields(self.source, self._rows, keep_in_memory=True, window=self.window)
 
     @property
     def mesh(self) -> Mesh:
         """Where the fields lie, none of them read."""
-        return open_fields(self.source, window=self.window).mesh
+        named = self._rows if isinstance(self._rows, str) else None
+        return open_fields(self.source, named, window=self.window).mesh
+
+    @property
+    def _rows(self) -> slice | str | None:
+        if isinstance(self.trajectories, str):
+            return rows_or_dimension(self.trajectories)
+        return None if self.trajectories is None else slice(*self.trajectories)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emulator.data.coordinates import mesh_from_coordinates
-from emulator.data.create import check_output, create_dataset
+from emulator.data.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, time_step_of
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
@@ -18,7 +18,7 @@ from graphs.errors import MeshcastError
 if TYPE_CHECKING:
     import xarray as xr
 
-NOT_CARRIED = ("shape", "time_step", "irregular")  # the store has its own
+NOT_CARRIED = ("shape", "time_step", "irregular", "ensemble_axis")  # the store has its own
 
 
 def convert(
@@ -31,15 +31,17 @@ def convert(
     frequency: str | None = None,
     overwrite: bool = False,
     attributes: Mapping[str, str] | None = None,
+    trajectories: str | None = None,
 ) -> dict[str, Any]:
     """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
-    rename, units: see `read_files`. select: variables to keep, by our names.
+    rename, units, trajectories: see `read_files`. select: variables to keep, by our names.
     frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
     """
     check_output(Path(output), overwrite)
-    fields = read_files(sources, rename, units)
+    refuse_reserved(attributes or {})
+    fields = read_files(sources, rename, units, trajectories)
     notices = [line for line in fields.attrs["notices"].split("\n") if line]
     if select is not None:
         absent = [name for name in select if name not in fields.data_vars]
@@ -57,7 +59,7 @@ def convert(
         fields,
         mesh=mesh,
         time_step=time_step,
-        ensemble_axis="member",
+        ensemble_axis=fields.attrs["ensemble_axis"],
         attributes={**carried, "files": ", ".join(Path(source).name for source in sources), **(attributes or {})},
         overwrite=overwrite,
     )
@@ -72,6 +74,7 @@ def convert(
         "first": first,
         "last": last,
         "ensemble_size": fields.sizes["number"],
+        "ensemble_axis": fields.attrs["ensemble_axis"],
         "notices": tuple(notices),
     }
 
@@ -79,7 +82,9 @@ def convert(
 def describe(dataset: Mapping[str, Any]) -> str:
     """Return what `convert` wrote in a few lines for a person."""
     named = ", ".join(f"{name} [{units}]" for name, units in zip(dataset["variables"], dataset["units"], strict=True))
-    members = f", {dataset['ensemble_size']} members" if dataset["ensemble_size"] > 1 else ""
+    rows, hint = dataset["ensemble_size"], " of one ensemble (independent trajectories are named by --trajectories)"
+    kinds = {"member": f"members{hint}", "trajectory": "independent trajectories"}
+    members = f", {rows} {kinds[dataset['ensemble_axis']]}" if rows > 1 else ""
     times = f"{dataset['num_times']} times every {dataset['time_step']}, {dataset['first']} to {dataset['last']}"
     notices = (f"note: {notice}" for notice in dataset["notices"])
     return "\n".join([f"{named} on a {dataset['mesh']}{members}", times, *notices])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
-from emulator.data.dataset_fields import report_from_a_thread
+from emulator.data.dataset_fields import NOT_CARRIED, report_from_a_thread
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.atomic_file import atomic_folder, recover, refuse_other, refuse_unwritable, system_errors
 from graphs.errors import MeshcastError
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 HOURS_A_MONTH = 730  # nominal: Anemoi knows no months, and twelve of them make its usual year of 8760h
 TASKS = "init load finalise init_additions load_additions finalise_additions patch cleanup verify".split()
+DESCRIPTIVE = ("licence", "attribution", "description")  # what Anemoi writes of these is a filler
+RESERVED = frozenset(  # what Anemoi writes beside those that do not travel
+    """chunks constant_fields data_request dimensions field_shape missing_dates order_by proj_string provenance_load
+    recipe remapping shape statistics total_number_of_files variables variables_metadata""".split()
+)
 MAX_CHUNK_DATES, CHUNK_BYTES = 24, 2**22  # windows of 5 steps read fastest between 6 and 24 dates a chunk
 
 
@@ -48,8 +53,8 @@ def create_dataset(
     ensemble_axis: whether `number` counts independent trajectories of a solver or members of one ensemble.
     attributes: licence, attribution, title, calendar and what else travels with the data.
 
-    Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, `calendar`, `calendar_step`
-    (where a step is months), `time_step` and `mesh` (both JSON). Months and years keep their true dates under a nominal
+    Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, the numbers of `trajectories`
+    that do not count from 0, `calendar`, `calendar_step` (where a step is months), `time_step` and `mesh` (JSON). Months and years keep their true dates under a nominal
     frequency of 730h a month (nearly so where dates are missing). It is written beside its final name and renamed when
     complete; what `overwrite` replaces stays until then. Raises MeshcastError where the output exists, cannot be
     written, is written by another process or is nothing of ours, where the disk is full, and where times or values do
@@ -65,9 +70,26 @@ def create_dataset(
         _load(source, temporary, fields, timeline, attributes)
         source.unlink()
         ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
+        numbers = fields["number"].values.tolist() if "number" in fields.coords else []
+        if ensemble_axis == "trajectory" and numbers != list(range(len(numbers))):
+            ours["trajectories"] = json.dumps(numbers)
         if time_step.unit == "month":
             ours["calendar_step"] = str(time_step)
         _describe(temporary, fields, timeline, {"calendar": "standard", **attributes}, ours)
+
+
+def refuse_reserved(attributes: Mapping[str, str]) -> None:
+    """Raise MeshcastError where an attribute is one that a dataset writes itself, and so would not be honoured."""
+    for name, value in attributes.items():
+        if name == "ensemble_axis":
+            raise MeshcastError(
+                f"The attribute ensemble_axis={value} is written by the dataset itself. Independent trajectories are "
+                "named by --trajectories number (a dimension) or --trajectories files (a file each)."
+            )
+        if name in NOT_CARRIED | RESERVED:
+            raise MeshcastError(
+                f"The attribute {name}={value} cannot be given: a dataset writes its {name} itself. Choose another name."
+            )
 
 
 def check_output(output: Path, overwrite: bool = False) -> None:
@@ -223,7 +245,7 @@ def _describe(
 
     store = zarr.open(str(path), "r+")
     for name, value in given.items():
-        if name not in store.attrs or name in ("licence", "attribution"):  # never over what Anemoi reads
+        if name not in store.attrs or name in DESCRIPTIVE:  # never over what Anemoi reads
             store.attrs[name] = str(value)
     store.attrs.update(ours)
     metadata = dict(store.attrs["variables_metadata"])

@@ -23,7 +23,7 @@ Source = str | list[Any] | dict[str, Any]
 NOT_CARRIED = frozenset(
     """allow_nans calendar_step creation_timestamp dtype end_date ensemble_axis ensemble_dimension flatten_grid format
     frequency last_date latest_write_timestamp layout mesh resolution start_date statistics_end_date
-    statistics_start_date time_step total_size uuid version write_uuid""".split()
+    statistics_start_date time_step total_size trajectories uuid version write_uuid""".split()
 )
 
 
@@ -85,9 +85,10 @@ class DatasetFields(Fields):
         self.dataset = dataset
         self.source = describe(source)
         self.ensemble_size = dataset.shape[2]
-        self.trajectories = range(self.ensemble_size)
         self.stores = list({id(store): store for store in _stores(dataset)}.values())
         self.ensemble_axis = "trajectory" if self._attribute("ensemble_axis") == "trajectory" else "member"
+        numbers = json.loads(self._attribute("trajectories") or "[]")
+        self.trajectories = numbers if len(numbers) == self.ensemble_size else range(self.ensemble_size)
         self.variables = tuple(sorted(dataset.name_to_index, key=dataset.name_to_index.__getitem__))
         metadata = dataset.variables_metadata
         self.units = tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)

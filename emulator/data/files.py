@@ -15,7 +15,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json, time_step_to_json
 from emulator.data.formats import file_format, format_of
 from emulator.data.names import conversion
-from emulator.data.series import Grid, Series, joined_attributes, settle_dates
+from emulator.data.series import NUMBER, Grid, Series, joined_attributes, settle_dates
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -26,41 +26,51 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float32]
 Texts = Mapping[str, str]  # by a variable's name
+FILES = "files"  # each a trajectory of its own
 
 
 def read_files(
-    paths: str | Path | Sequence[str | Path], rename: Texts | None = None, units: Texts | None = None
+    paths: str | Path | Sequence[str | Path],
+    rename: Texts | None = None,
+    units: Texts | None = None,
+    trajectories: str | None = None,
 ) -> xr.Dataset:
     """Return the fields of GRIB and NetCDF files, merged by variable, time and member.
 
     rename: from a file's name of a variable (or ours) to the name wanted, before the table of names is asked.
     units: of variables whose file does not say, or says wrongly.
+    trajectories: what tells independent trajectories apart, which `number` then counts: `files`, where each file holds
+        one, or the name of a dimension; by default `number` counts members of one ensemble.
 
     Returns variables [time, number, cell] float32 with attribute `units` (empty where no file says); coordinates
     `time` (datetime64[s], Gregorian), `number`, `latitude` and `longitude` (0 to 360) of the cells, rows from north to
     south, columns eastward. Its attributes are texts: `shape` of the grid (JSON); `time_step` (JSON, empty where there
-    is none: a single time, or uneven ones, of which `irregular` says what is wrong); `calendar`; `notices`, a line for
-    each thing that was converted, moved or assumed; title, licence and attribution. A variable without time is repeated
-    at every time.
+    is none: a single time, or uneven ones, of which `irregular` says what is wrong); `calendar`; `ensemble_axis`;
+    `notices`, a line for each thing that was converted, moved or assumed; title, licence and attribution. A variable
+    without time is repeated at every time.
 
     Raises MeshcastError where a file is missing, damaged or neither format, and where several do not fit together.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     rename, units = dict(rename or {}), dict(units or {})
     series: list[Series] = []
-    for path in map(Path, paths):
+    for place, path in enumerate(map(Path, paths)):
         read = format_of(path).read_series or file_format(path).read_series
         if read is None:
             raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
-        series += read(path, rename, units)
+        dimension = {} if trajectories in (None, FILES) else {trajectories: NUMBER}
+        found = read(path, {**rename, **dimension}, units)
+        series += [_of_trajectory(one, place) for one in found] if trajectories == FILES else found
     _refuse_unused(rename, series, "rename")
     _refuse_unused(units, series, "units")
-    return merge(series)
+    return merge(series, trajectories)
 
 
-def fields_of_files(paths: Sequence[str | Path], rename: Texts, units: Texts) -> ArrayFields:
+def fields_of_files(
+    paths: Sequence[str | Path], rename: Texts, units: Texts, trajectories: str | None = None
+) -> ArrayFields:
     """Return the fields of GRIB and NetCDF files; see `read_files`."""
-    read = read_files(paths, rename, units)
+    read = read_files(paths, rename, units, trajectories)
     names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, paths))
     try:
         mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
@@ -74,7 +84,8 @@ def fields_of_files(paths: Sequence[str | Path], rename: Texts, units: Texts) ->
         mesh=mesh,
         time_step=time_step_of(read) or TimeStep(1),
         times=to_seconds(read["time"].values),
-        ensemble_axis="member",
+        ensemble_axis="member" if trajectories is None else "trajectory",
+        trajectories=read["number"].values.tolist(),
         attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
         source=source,
         # what a file lacks in units is a fault of the variables a task needs, reported with them
@@ -82,11 +93,14 @@ def fields_of_files(paths: Sequence[str | Path], rename: Texts, units: Texts) ->
     )
 
 
-def merge(series: Sequence[Series]) -> xr.Dataset:
+def merge(series: Sequence[Series], trajectories: str | None = None) -> xr.Dataset:
     """Return series of several files, times and members as one dataset; see `read_files`."""
     import xarray as xr
 
     notices = [notice for one in series for notice in one.notices]
+    if trajectories == FILES:
+        paths = list(dict.fromkeys(one.path for one in series if one.times is not None))
+        notices.append(f"each file is a trajectory of its own: {', '.join(f'{n} {p}' for n, p in enumerate(paths))}")
     grid = _one_grid(series)
     by_name: dict[str, list[Series]] = {}
     for one in series:
@@ -99,6 +113,8 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
         )
     blocks = {name: _block(name, pieces, notices) for name, pieces in by_name.items()}
     times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
+    if trajectories == FILES:
+        _refuse_other_variables({name: block[2] for name, block in blocks.items() if block[1] is not None})
     numbers = _common_numbers({name: block[2] for name, block in blocks.items()}, notices)
     variables = {}
     for name, (values, stored_times, _) in blocks.items():
@@ -137,6 +153,7 @@ def merge(series: Sequence[Series]) -> xr.Dataset:
             "time_step": "" if time_step is None else time_step_to_json(time_step),
             "irregular": irregular,
             "calendar": calendar,
+            "ensemble_axis": "member" if trajectories is None else "trajectory",
             "notices": "\n".join(dict.fromkeys(notices)),
         },
     )
@@ -167,6 +184,12 @@ def _block(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[Val
     if len(pieces) == 1:
         return pieces[0].values, pieces[0].times, pieces[0].numbers
     timeless = [piece for piece in pieces if piece.times is None]
+    if len(timeless) == len(pieces):
+        if all(np.array_equal(piece.values, pieces[0].values, equal_nan=True) for piece in pieces):
+            return pieces[0].values, None, pieces[0].numbers[:1]
+        numbers = np.concatenate([piece.numbers for piece in pieces])
+        if len(np.unique(numbers)) == len(numbers):
+            return np.concatenate([piece.values for piece in pieces], axis=1), None, numbers
     if timeless:
         raise MeshcastError(f"{name} stands in {_paths(pieces)}, but in {timeless[0].path} without time.")
     times = np.unique(np.concatenate([piece.times for piece in pieces if piece.times is not None]))
@@ -179,8 +202,8 @@ def _block(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[Val
         if (twice := filled[at] != None).any():  # noqa: E711 - elementwise
             moment = to_datetime(piece.times)[np.nonzero(twice)[0][0]]
             raise MeshcastError(
-                f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time once, "
-                "or --rename one of them."
+                f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time "
+                "once, --rename one of them, or say --trajectories files where each is a trajectory of its own."
             )
         values[at] = piece.values
         filled[at] = piece.path
@@ -191,6 +214,27 @@ def _block(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[Val
             f"({int(absent.sum())} fields lack). Give files that hold every member at every time."
         )
     return values, times, numbers
+
+
+def _of_trajectory(one: Series, number: int) -> Series:
+    if one.values.shape[1] > 1:
+        raise MeshcastError(
+            f"{one.path} holds {one.values.shape[1]} members or trajectories of {one.name}, but --trajectories files "
+            "takes each file as one. Name the dimension in place of files, or select one of each file first."
+        )
+    return replace(one, numbers=np.array([number]))
+
+
+def _refuse_other_variables(numbers: Mapping[str, Index]) -> None:
+    """Raise MeshcastError where one trajectory has a variable in time that another has not."""
+    every = np.unique(np.concatenate(list(numbers.values())))
+    for name, those in numbers.items():
+        if len(those) < len(every):
+            absent = int(np.setdiff1d(every, those)[0])
+            raise MeshcastError(
+                f"{name} is not in file number {absent}, from 0, which is a trajectory of its own. Give files that "
+                "hold the same variables, each all of one trajectory."
+            )
 
 
 def _in_units(piece: Series, first: Series, notices: list[str]) -> Series:

@@ -31,8 +31,26 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
     if fields is not None:
         stored = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
         if stored:
+            _refuse_own_forcings(fields, stored)
             sources.append(GivenForcings(stored, fields.times, _reader(fields, stored), fields.source))
     return Forcings(*sources, ComputedForcings(mesh, task.forcing))
+
+
+def _refuse_own_forcings(fields: Fields, names: Sequence[str]) -> None:
+    """Raise MeshcastError where rows of the ensemble axis have forcings of their own, judged by some of the times."""
+    readable = _readable(fields)
+    if fields.ensemble_size == 1:
+        return
+    for index in np.unique(readable[np.linspace(0, len(readable) - 1, 5).astype(int)]):
+        values = fields.read(np.array([index]), names)[0]  # [row, node, name]
+        other = ~np.isclose(values, values[:1], rtol=1e-5, equal_nan=True).all(axis=1)  # [row, name]
+        if other.any():
+            row, column = np.argwhere(other)[0]
+            raise MeshcastError(
+                f"The forcing {names[column]} of row {row} of {fields.source} differs from that of row 0 at "
+                f"{to_datetime(fields.times[index])}, but one forcing serves all members or trajectories. Make a "
+                "dataset of each scenario, and train or forecast from one at a time."
+            )
 
 
 def table_reader(path: str | Path) -> Callable[[Path], TabulatedForcings] | None:

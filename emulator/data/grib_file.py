@@ -14,7 +14,7 @@ from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_messages import MISSING, GribField, grib_fields, moment
 from emulator.data.names import Conversion, conversion, split_level
-from emulator.data.series import Series
+from emulator.data.series import NUMBER, Series
 from emulator.foundation.time_step import TimeStep
 from graphs.atomic_file import atomic_file, refuse_existing
 from graphs.errors import MeshcastError
@@ -25,6 +25,8 @@ BITS_PER_VALUE = 24
 
 def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     """Return every variable and member of a GRIB file over its valid times; raise MeshcastError where one is twice."""
+    if wrong := [theirs for theirs, ours in rename.items() if ours == NUMBER and theirs != NUMBER]:
+        raise MeshcastError(f"{path} is GRIB, where only `number` tells fields apart, not {wrong[0]}. Name that.")
     groups: dict[tuple[str, int], dict[int, GribField]] = {}
     for field in grib_fields(path):
         group = groups.setdefault((field.raw_name, field.number), {})

@@ -61,6 +61,11 @@ def initial_conditions(
     if (area := on_area(fields, mesh)) is not fields:
         notices.append(f"{mesh.num_nodes} of the {fields.mesh.num_nodes} nodes of {fields.source} are taken: the area")
         fields = area
+    if fields.ensemble_axis == "member" and fields.ensemble_size > 1:
+        notices.append(
+            f"the {fields.ensemble_size} fields at each time of {fields.source} are members of one ensemble; "
+            "independent trajectories are named by --trajectories number"
+        )
     source = _Source(fields, task, mesh, valid or {}, [], notices)
     columns = source.columns(rename or {})
     conversions = source.conversions(columns, units or {})

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.names import canonical_name, conversion
-from emulator.data.series import GREGORIAN, Grid, Series, gregorian, refuse_disorder, settled_grid
+from emulator.data.series import GREGORIAN, NUMBER, Grid, Series, gregorian, refuse_disorder, settled_grid
+from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import to_seconds
 from graphs.errors import MeshcastError
 
@@ -35,6 +36,8 @@ TRAVELLING = {  # what is kept of a file's global attributes, and under which na
 def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     """Return every variable of a NetCDF file on a grid, levels folded into the names; refuse unknown dimensions."""
     with open_netcdf(path) as file:
+        if dimension := next((theirs for theirs, ours in rename.items() if ours == NUMBER), None):
+            file = _numbered(file, dimension, path)
         try:
             series = _series(file, path, rename, units)
         except (OSError, RuntimeError) as error:  # HDF5 notices a truncated file when it reads
@@ -156,7 +159,7 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
         array = array.squeeze([dim for dim, kind in kinds.items() if kind is None], drop=True)
         dims = {kind: dim for dim, kind in kinds.items() if kind is not None}
         times, calendar = _times(file, raw_name, dims.get("time"), path)
-        numbers = file[dims["number"]].values if dims.get("number") in file.variables else None
+        numbers = _numbers(file, dims.get("number"))
         for level, field in levels_of(file, array, dims.get("level")):
             values = _ordered(field, (dims.get("time"), dims.get("number")), cell_dims, order)
             name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
@@ -169,7 +172,7 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
                     raw_name=folded,
                     values=values,
                     times=times,
-                    numbers=np.arange(values.shape[1]) if numbers is None else np.asarray(numbers).astype(np.int64),
+                    numbers=numbers,
                     grid=grid,
                     units=given or str(array.attrs.get("units", "")),
                     path=str(path),
@@ -178,6 +181,36 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
                 )
             )
     return series
+
+
+def _numbered(file: xr.Dataset, dimension: str, path: Path) -> xr.Dataset:
+    """Return the file with a dimension that counts trajectories, whatever it is called."""
+    others = [str(dim) for dim in file.sizes if dim != dimension and role(file, str(dim)) == NUMBER]
+    if dimension not in file.sizes:
+        if dimension == NUMBER and others:
+            return file
+        raise MeshcastError(
+            f"{path} has no dimension {dimension!r}{nearest(dimension, map(str, file.sizes))} of trajectories; its "
+            f"dimensions are {', '.join(map(str, file.sizes))}. --trajectories takes one, `files`, or FIRST:STOP."
+        )
+    if several := [name for name in others if file.sizes[name] > 1]:
+        raise MeshcastError(
+            f"{path} holds members along {several[0]} of each trajectory along {dimension}. Select one member first."
+        )
+    return file.squeeze(others, drop=True).assign_coords(
+        {dimension: (dimension, _numbers(file, dimension), {"standard_name": "realization"})}
+    )
+
+
+def _numbers(file: xr.Dataset, dimension: str | None) -> NDArray[np.int64]:
+    """Return the numbers of members, counted from 0 where the file has none, or names."""
+    if dimension is None:
+        return np.zeros(1, dtype=np.int64)
+    count = np.arange(file.sizes[dimension])
+    given = file[dimension].values if dimension in file.variables else count
+    if given.dtype.kind not in "iuf" or len(np.unique(given)) < len(count) or not np.all(given % 1 == 0):
+        return count
+    return given.astype(np.int64)
 
 
 def _pressure(axis: xr.DataArray) -> NDArray[np.float64] | None:

@@ -16,6 +16,7 @@ from graphs.meshes.latlon import grid_axes
 
 GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
 DAY = 86_400
+NUMBER = "number"  # what a dimension of trajectories is renamed to
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from emulator.data.files import fields_of_files
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of
+from emulator.data.series import NUMBER
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
@@ -26,7 +28,7 @@ from graphs.meshes.limited_area import Window, limited_area
 
 def open_fields(
     source: Any,
-    trajectories: slice | None = None,
+    trajectories: slice | str | None = None,
     keep_in_memory: bool = False,
     window: Window | None = None,
     rename: Mapping[str, str] | None = None,
@@ -37,13 +39,14 @@ def open_fields(
     source: an anemoi dataset (a path, or a list or dict as `anemoi.datasets.open_dataset` takes: join, select, cutout,
         dates ...), an array (.npy) of a benchmark protocol, one or several GRIB or NetCDF files, or whatever is of a
         registered format (`emulator.data.formats`).
-    trajectories: some rows of the ensemble axis.
+    trajectories: some rows of the ensemble axis; or what tells independent trajectories apart that the source itself
+        takes for members: `files`, a file each, or the name of a dimension (of a dataset, `number`).
     keep_in_memory: read everything once, where it takes less than a gigabyte.
     window: the part of the sphere to keep, and the boundary around it.
     rename, units: of the variables of files; see `read_files`.
     """
-    fields = _whole(source, rename or {}, units or {})
-    if trajectories is not None:
+    fields = _whole(source, rename or {}, units or {}, trajectories if isinstance(trajectories, str) else None)
+    if isinstance(trajectories, slice):
         _refuse_outside(trajectories, fields.ensemble_size, source)
         fields = FieldsView(fields, rows=range(fields.ensemble_size)[trajectories])
     if window is not None:
@@ -63,19 +66,46 @@ def open_source(path: str | Path) -> Fields | Forecast:
     return open_fields(str(path))
 
 
-def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str]) -> Fields:
+def rows_or_dimension(text: str | None) -> slice | str | None:
+    """Return what `--trajectories` says: FIRST:STOP rows, or what tells trajectories apart; see `open_fields`."""
+    if text is None or not text.strip():
+        return None
+    try:
+        begin, end = (int(number) for number in text.split(":"))
+    except ValueError:
+        if re.fullmatch(r"[A-Za-z_]\w*", text):
+            return text
+        raise MeshcastError(
+            f"--trajectories takes FIRST:STOP, e.g. 0:10, `files`, or the name of a dimension, but got {text!r}."
+        ) from None
+    return slice(begin, end)
+
+
+def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str], trajectories: str | None) -> Fields:
     listed = list(source) if isinstance(source, (list, tuple)) else [source]
     if not listed:
         raise MeshcastError("No source of data is given. Name a dataset or files.")
     if not all(isinstance(one, (str, Path)) for one in listed):
-        return open_dataset_fields(source)
+        return _told_apart(open_dataset_fields(source), trajectories)
     formats = [format_of(one) for one in listed]
     if all(one.open_fields is None for one in formats):
-        return fields_of_files(listed, rename, units)
+        return fields_of_files(listed, rename, units, trajectories)
     paths = [str(one) for one in listed]
     if len(paths) == 1 and formats[0].open_fields is not None:
-        return formats[0].open_fields(paths[0])
-    return open_dataset_fields(paths)
+        return _told_apart(formats[0].open_fields(paths[0]), trajectories)
+    return _told_apart(open_dataset_fields(paths), trajectories)
+
+
+def _told_apart(fields: Fields, trajectories: str | None) -> Fields:
+    """Return the rows of a dataset as trajectories where `number` says so."""
+    if trajectories is None:
+        return fields
+    if trajectories != NUMBER:
+        raise MeshcastError(
+            f"{fields.source} is a dataset, whose rows are its {NUMBER}, not {trajectories}. Say --trajectories "
+            f"{NUMBER}, or make a dataset of the files with `meshcast dataset --trajectories {trajectories}`."
+        )
+    return FieldsView(fields, ensemble_axis="trajectory")
 
 
 def _refuse_outside(trajectories: slice, size: int, source: Source) -> None:
@@ -110,15 +140,23 @@ def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
 
 
 class FieldsView(Fields):
-    """`Fields` on some of the `nodes` of others, which lie on `mesh`, or some `rows` of their ensemble axis."""
+    """`Fields` on some of the `nodes` of others, which lie on `mesh`, or some `rows` of their ensemble axis.
+
+    ensemble_axis: what the rows are, where the fields say it wrongly.
+    """
 
     def __init__(
-        self, fields: Fields, mesh: Mesh | None = None, nodes: Index | None = None, rows: Sequence[int] | None = None
+        self,
+        fields: Fields,
+        mesh: Mesh | None = None,
+        nodes: Index | None = None,
+        rows: Sequence[int] | None = None,
+        ensemble_axis: Literal["trajectory", "member"] | None = None,
     ) -> None:
         self.fields, self.mesh, self.nodes = fields, mesh or fields.mesh, nodes
         for name in ("variables", "units", "attributes", "time_step", "times", "missing", "source", "notices"):
             setattr(self, name, getattr(fields, name))
-        self.ensemble_axis = fields.ensemble_axis
+        self.ensemble_axis = ensemble_axis or fields.ensemble_axis
         self.rows = np.arange(fields.ensemble_size) if rows is None else np.asarray(rows)
         self.ensemble_size = len(self.rows)
         self.trajectories = [fields.trajectories[row] for row in self.rows.tolist()]

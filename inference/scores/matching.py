@@ -65,6 +65,7 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
             f"{label} lives on a {forecast.mesh.describe()}, the truth {truth.source} on a {truth.mesh.describe()}. "
             "Forecast and truth must have the same nodes; regrid one of them first."
         )
+    refuse_several_truths(forecast, label, truth)
     times = np.concatenate([forecast.init_time[:, None], forecast.valid_time], axis=1)
     index = np.searchsorted(truth.times, times).clip(0, len(truth.times) - 1)
     index[truth.times[index] != times] = -1
@@ -90,6 +91,24 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
             "that covers the forecast."
         )
     return found
+
+
+def refuse_several_truths(forecast: Forecast, label: str, truth: Fields) -> None:
+    """Raise MeshcastError where nothing says which row of the truth a case is to be scored against."""
+    if truth.ensemble_axis == "trajectory":
+        return
+    if truth.ensemble_size > 1:
+        raise MeshcastError(
+            f"The truth {truth.source} holds {truth.ensemble_size} fields at each time, which may be members of one "
+            "ensemble or independent trajectories. Where they are trajectories say --trajectories number (or name "
+            "their dimension; data.test.trajectories in a configuration), and forecast with it, too; of an ensemble "
+            "choose the member that counts as the truth, as --trajectories 0:1."
+        )
+    if len(numbers := np.unique(forecast.trajectory[forecast.trajectory >= 0])) > 1:
+        raise MeshcastError(
+            f"{label} begins from {len(numbers)} trajectories, but the truth {truth.source} is a single one. Give the "
+            "truth of each: a dataset, or files with --trajectories."
+        )
 
 
 def common_variables(

@@ -14,6 +14,12 @@ def dataset(
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable's name.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     select: Annotated[list[str] | None, typer.Option(help="A variable to keep; repeat for more.")] = None,
+    trajectories: Annotated[
+        str | None,
+        typer.Option(
+            help="What counts independent trajectories, no members: a dimension, or `files`, where each is one."
+        ),
+    ] = None,
     frequency: Annotated[str | None, typer.Option(help="Keep every so often, e.g. 6h or '1 month'.")] = None,
     attribute: Annotated[
         list[str] | None, typer.Option(help="NAME=TEXT, e.g. licence=CC-BY-4.0; travels with the data.")
@@ -40,6 +46,7 @@ def dataset(
         frequency=frequency,
         attributes=pairs(attribute or [], "--attribute"),
         overwrite=overwrite,
+        trajectories=trajectories,
     )
     say(f"Wrote {output}.\n{describe(written)}")
     if as_json:

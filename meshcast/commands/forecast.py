@@ -23,7 +23,10 @@ def forecast(
         str,
         typer.Option(help="'T, T', 'START/END/STEP', latest or all; T is a date, or an equation's own time from 0."),
     ] = "latest",
-    trajectories: Annotated[str | None, typer.Option(help="FIRST:STOP of a simulated dataset.")] = None,
+    trajectories: Annotated[
+        str | None,
+        typer.Option(help="FIRST:STOP of a simulated dataset; of files, the dimension that counts them, or `files`."),
+    ] = None,
     members: Annotated[int, typer.Option(min=1, help="Ensemble members; all but the first are perturbed.")] = 1,
     perturb: Annotated[float, typer.Option(min=0.0, help="Std of the perturbation, in units of the variables'.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the perturbation.")] = 0,
@@ -58,7 +61,7 @@ def forecast(
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
-    from emulator.data.sources import open_fields, open_source
+    from emulator.data.sources import open_fields, open_source, rows_or_dimension
     from graphs.errors import MeshcastError
     from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
     from meshcast.console import counted, pairs, print_json, progress, say
@@ -68,14 +71,8 @@ def forecast(
     steps = task.time_step.steps_in(lead_time)
     if output.resolve() in {Path(source).resolve() for source in [*initial, *(forcing or []), str(emulator)]}:
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
-    rows = None
-    if trajectories is not None:
-        try:
-            begin, end = (int(number) for number in trajectories.split(":"))
-        except ValueError:
-            raise MeshcastError(f"--trajectories takes FIRST:STOP, e.g. 0:10, but got {trajectories!r}.") from None
-        rows = slice(begin, end)
     names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
+    rows = rows_or_dimension(trajectories)
     fields = open_fields(initial if len(initial) > 1 else initial[0], rows, rename=names, units=given)
     conditions = initial_conditions(fields, task, mesh, init_times, names, given, trained.valid_by_name(), regrid)
     for notice in conditions.notices:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def verify(
     forecasts: Annotated[list[Path], typer.Argument(help="Forecast files, ours or another centre's (NetCDF, GRIB).")],
-    truth: Annotated[str, typer.Option(help="Dataset (.zarr, .npy) or file that holds what happened.")],
+    truth: Annotated[
+        list[str], typer.Option(help="Dataset (.zarr, .npy) or file that holds what happened; repeat for more files.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for report, tables and pictures.")
     ] = None,
@@ -23,6 +25,13 @@ def verify(
     variable: Annotated[
         list[str] | None, typer.Option(help="A variable to verify; all common ones by default.")
     ] = None,
+    trajectories: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the truth: the dimension that counts independent trajectories, `files` where each file is one, or "
+            "FIRST:STOP of its rows, as 0:1 for the first member of an ensemble."
+        ),
+    ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
@@ -31,6 +40,7 @@ def verify(
     Example: meshcast verify forecast.nc --truth data/era5-uk.zarr --output report
     """
     from emulator.data.forecast_file import read_forecast
+    from emulator.data.sources import rows_or_dimension
     from emulator.plugins import load_plugins
     from graphs.atomic_file import output_folder
     from inference.scores.tables import to_json
@@ -41,7 +51,8 @@ def verify(
     files = [read_forecast(path) for path in forecasts]
     if output is not None:
         output_folder(output)
-    result = verify_files(files, truth, train, variable, notice=say)
+    source, rows = truth[0] if len(truth) == 1 else truth, rows_or_dimension(trajectories)
+    result = verify_files(files, source, train, variable, notice=say, trajectories=rows)
     if output is not None:
         import shlex
         import sys

@@ -65,7 +65,9 @@ def read_row(label: str, row: RowConfig, test: Fields, task: Task) -> tuple[Fore
     trajectory = forecast.trajectory
     if test.ensemble_axis == "trajectory" and test.ensemble_size == 1:
         trajectory = np.zeros_like(trajectory)  # there is but one that it can be
-    elif test.ensemble_axis != "trajectory":
+    elif test.ensemble_axis == "trajectory":
+        trajectory = test.rows_of(trajectory)
+    else:
         trajectory = np.full_like(trajectory, -1)
     placed = replace(
         forecast,

@@ -31,6 +31,7 @@ from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.forecasts.forecast import forecast
+from inference.scores.matching import refuse_several_truths
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
 from training.experiment import DataPart, ExperimentConfig, TaskConfig
@@ -53,10 +54,11 @@ class VerifiedFiles:
 
 def verify_files(
     forecasts: Sequence[Forecast],
-    truth: str,
+    truth: str | Sequence[str],
     train: str | None = None,
     variables: Sequence[str] | None = None,
     notice: Notice = print,
+    trajectories: slice | str | None = None,
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
@@ -64,8 +66,9 @@ def verify_files(
     train: training data of the closed forms; by default what the first forecast says it was trained on. Where that
         cannot be read persistence alone is the reference, and it is said.
     variables: to verify; all that forecasts and truth share by default.
+    trajectories: of the truth, see `open_fields`.
     """
-    fields = open_fields(truth)
+    fields = open_fields(truth, trajectories)
     notices = list(fields.notices)
     areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
     if areas:  # what covers more is cut to the area, and scored where that is forecast
@@ -73,6 +76,10 @@ def verify_files(
         forecasts = [forecast_on_area(forecast, areas[0]) for forecast in forecasts]
     if variables is not None:
         forecasts = [_only(forecast, variables) for forecast in forecasts]
+    if fields.ensemble_axis == "trajectory":
+        forecasts = [replace(forecast, trajectory=fields.rows_of(forecast.trajectory)) for forecast in forecasts]
+    else:
+        refuse_several_truths(forecasts[0], forecasts[0].name, fields)
     first, steps = forecasts[0], int(forecasts[0].lead_steps[-1])
     references, tables, left_out = _references(first, fields, train, steps)
     notices += left_out
@@ -98,8 +105,7 @@ def _references(
 ) -> tuple[list[TrainedEmulator], Sequence[str], list[str]]:
     """Return the closed forms that can be fitted, the tables of their forcings, and a line for each that cannot."""
     try:
-        trained_by = json.loads(forecast.attributes.get("training") or "{}")
-        experiment = load(ExperimentConfig, trained_by) if trained_by else None
+        experiment = _experiment_of(forecast)
         tables = () if experiment is None else experiment.data.forcing_tables
         references, left_out = fit_references(*_training_part(forecast, truth, experiment, train), steps)
         return references, tables, left_out
@@ -109,6 +115,17 @@ def _references(
         reason = f"The only reference is persistence, since the training data cannot be read: {error}"
         references, left_out = fit_references(_bare_task(forecast, truth), TrainingPart(truth), steps, ["persistence"])
         return references, (), [reason, *left_out]
+
+
+def _experiment_of(forecast: Forecast) -> ExperimentConfig | None:
+    """Return what the forecast file says its emulator was trained by; refuse what is no experiment."""
+    try:
+        content = json.loads(forecast.attributes.get("training") or "{}")
+    except (ValueError, RecursionError) as error:
+        raise MeshcastError(f"meshcast_training of the forecast file is damaged: {type(error).__name__}") from None
+    if not isinstance(content, dict):
+        raise MeshcastError(f"meshcast_training of the forecast file is a {type(content).__name__}, no experiment")
+    return load(ExperimentConfig, content) if content else None
 
 
 def _training_part(

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from emulator.data.create import create_dataset
 from emulator.data.forecast import Forecast
+from emulator.data.sources import open_fields
+from emulator.foundation.time_step import to_datetime
 from graphs.errors import MeshcastError
+from inference.scores.verification import verify
 from tests.emulator.worlds import moving_waves, wave_fields
 from training.runs.verify import verify_files
 
@@ -63,3 +68,43 @@ def test_what_cannot_be_verified_is_refused(truth: str, tmp_path: Path) -> None:
     np.save(tmp_path / "other.npy", moving_waves(4, 12, nodes=32))
     with pytest.raises(MeshcastError, match=r"the training data are on a ring of 32 nodes.* the truth on a ring of 24"):
         verify_files([forecast()], truth, str(tmp_path / "other.npy"))
+
+
+def store(path: Path, rows: int, axis: str, start: int = 0) -> str:
+    """Write waves of some trajectories as a dataset that says its rows are of `axis`."""
+    fields = wave_fields(seed=1)
+    values = fields.values[start:, :rows, :, 0]
+    variables = {"u": (("time", "number", "cell"), values, {"units": "1"})}
+    dataset = xr.Dataset(variables, {"time": to_datetime(fields.times[start:])})
+    create_dataset(path, dataset, mesh=fields.mesh, time_step=fields.time_step, ensemble_axis=axis, attributes={})
+    return str(path)
+
+
+def test_a_truth_that_may_be_members_or_trajectories_is_refused(tmp_path: Path) -> None:
+    members = store(tmp_path / "members.zarr", 2, "member")
+    with pytest.raises(MeshcastError, match=r"members of one ensemble or independent.*--trajectories number.*0:1"):
+        verify_files([forecast()], members, notice=lambda text: None)
+    with pytest.raises(MeshcastError, match="holds 2 fields at each time, which may be"):
+        verify([forecast()], open_fields(members))
+    found = verify_files([forecast()], members, notice=lambda text: None, trajectories="number")
+    assert found.verification["perfect"].mean("rmse").max() == 0.0
+    with pytest.raises(MeshcastError, match=r"begins from 2 trajectories, but the truth .* is a single one"):
+        verify_files([forecast()], members, notice=lambda text: None, trajectories=slice(0, 1))
+
+
+def test_each_trajectory_is_scored_against_its_own_number(tmp_path: Path) -> None:
+    fields = store(tmp_path / "truth.zarr", 4, "trajectory")
+    swapped = replace(forecast(), trajectory=np.array([1, 0]), values=forecast().values[::-1].copy())
+    found = verify_files([swapped], fields, notice=lambda text: None, trajectories=slice(0, 2))
+    assert found.verification["perfect"].mean("rmse").max() == 0.0
+    later = replace(forecast(), trajectory=np.array([1, 3]), values=forecast().values[[1, 1]].copy())
+    found = verify_files([later], fields, notice=lambda text: None, trajectories=slice(1, 3))
+    assert found.verification["perfect"].verified[:, 0, 0].tolist() == [True, False], "trajectory 3 is not among these"
+
+
+@pytest.mark.parametrize("training", ['{"data": ', "[" * 20_000, "[1]", '"text"', '{"data": 3}'])
+def test_damaged_metadata_of_training_leave_persistence_and_are_said(truth: str, training: str) -> None:
+    said: list[str] = []
+    found = verify_files([replace(forecast(), attributes={"training": training})], truth, notice=said.append)
+    assert found.verification.baselines == ("persistence",)
+    assert said[0].startswith("The only reference is persistence, since the training data cannot be read:")
