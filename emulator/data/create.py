@@ -54,11 +54,11 @@ def create_dataset(
     attributes: licence, attribution, title, calendar and what else travels with the data.
 
     Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, the numbers of `trajectories`
-    that do not count from 0, `calendar`, `calendar_step` (where a step is months), `time_step` and `mesh` (JSON). Months and years keep their true dates under a nominal
-    frequency of 730h a month (nearly so where dates are missing). It is written beside its final name and renamed when
-    complete; what `overwrite` replaces stays until then. Raises MeshcastError where the output exists, cannot be
-    written, is written by another process or is nothing of ours, where the disk is full, and where times or values do
-    not fit.
+    that do not count from 0, `calendar`, `calendar_step` (where a step is months), `time_step` and `mesh` (JSON).
+    Months and years keep their true dates under a nominal frequency of 730h a month (nearly so where dates are
+    missing). It is written beside its final name and renamed when complete; what `overwrite` replaces stays until then.
+    Raises MeshcastError where the output exists, cannot be written, is written by another process or is nothing of
+    ours, where the disk is full, and where times or values do not fit.
     """
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
@@ -88,7 +88,7 @@ def refuse_reserved(attributes: Mapping[str, str]) -> None:
             )
         if name in NOT_CARRIED | RESERVED:
             raise MeshcastError(
-                f"The attribute {name}={value} cannot be given: a dataset writes its {name} itself. Choose another name."
+                f"The attribute {name}={value} cannot be given: a dataset writes its own. Choose another name."
             )
 
 
