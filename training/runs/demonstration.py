@@ -164,10 +164,10 @@ def run_demonstration(
 
 def _unseen_starts(experiment: ExperimentConfig, trained: TrainedEmulator, steps: int) -> InitialConditions:
     """Return the first states of the test trajectories, numbered as in the whole dataset."""
-    assert experiment.data.test is not None and experiment.data.test.trajectories is not None
+    assert experiment.data.test is not None
     test, task = experiment.data.test.open(), trained.emulator.task
     init_time, rows = spread_starts(test, task, steps)
-    return replace(states_at(test, task, init_time, rows), trajectory=rows + experiment.data.test.trajectories[0])
+    return replace(states_at(test, task, init_time, rows), trajectory=np.asarray(test.trajectories)[rows])
 
 
 def _solver_forecasts(
