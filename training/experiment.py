@@ -19,6 +19,7 @@ from training.losses import find_loss
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
+NO_OTHER_RUN = ("threads", "checkpoints")  # keys of a training that change numbers by rounding alone, or none
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ class TrainingConfig:
     threads: of PyTorch; by default one or all, whichever takes less time over a few batches, measured once a run and
         kept. OMP_NUM_THREADS decides where it is set. TensorFlow keeps those of the first run that uses it, as
         of the first such row of a comparison.
+    checkpoints: to resume from that a run keeps until it is done, last.ckpt and those before it, should it be damaged.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
     """
 
@@ -175,6 +177,7 @@ class TrainingConfig:
     curriculum: tuple[tuple[float, int], ...] = ()
     num_workers: int = 0
     threads: int | None = None
+    checkpoints: int = 2
     devices: int = 1
     num_nodes: int = 1
     accelerator: str = "auto"
@@ -183,7 +186,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
-                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0, "threads": 1}  # fmt: skip
+                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0, "threads": 1,
+                  "checkpoints": 1}  # fmt: skip
         for name, least in lowest.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise MeshcastError(f"training.{name} must be at least {least}, but is {value}.")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from emulator.build import TrainedEmulator, load_emulator
+from emulator.checkpoint import read as read_emulator
 from emulator.foundation.configuration import dump, load, resolve
-from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
-from training.experiment import ExperimentConfig
+from training.experiment import NO_OTHER_RUN, ExperimentConfig
+from training.json_file import write_json
+from training.resumable import checkpoints_of, forget_earlier
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def take_folder(folder: Path, config: ExperimentConfig, resume: Resume) -> Train
     if not is_first_process():  # the first one checks, and makes the folder
         return load_emulator(folder / "emulator.safetensors") if (folder / "done.json").is_file() else None
     stored = folder / "config.yaml"
-    begun = any((folder / name).exists() for name in ("emulator.safetensors", "last.ckpt"))
+    begun = (folder / "emulator.safetensors").exists() or bool(checkpoints_of(folder))
     if begun and not stored.is_file():
         raise MeshcastError(f"{folder} holds an emulator without its config.yaml. Choose another name or output.")
     changed = _changes(stored, config) if stored.is_file() else []
@@ -56,6 +55,7 @@ def take_folder(folder: Path, config: ExperimentConfig, resume: Resume) -> Train
     if (folder / "done.json").is_file():
         log.info("%s is done.", folder)
         return load_emulator(folder / "emulator.safetensors")
+    _refuse_damaged(folder)
     return None
 
 
@@ -63,21 +63,8 @@ def mark_done(folder: Path, trained: TrainedEmulator) -> None:
     """Say that nothing is left to do, so that resuming returns what is there."""
     if not is_first_process():
         return
-    with atomic_file(folder / "done.json") as temporary:
-        temporary.write_text(json.dumps({"validation_score": trained.metadata.get("validation_score")}))
-
-
-def updates_done(checkpoint: Path) -> int:
-    """Return the updates behind a resumable checkpoint, 0 without one. Nothing in the file is executed."""
-    if not checkpoint.is_file():
-        return 0
-    try:
-        return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])
-    except Exception as error:
-        raise MeshcastError(
-            f"{checkpoint} cannot be resumed from: it is truncated, or no checkpoint of tensors and plain values "
-            f"({type(error).__name__}). Remove it to start the run again."
-        ) from None
+    write_json(folder / "done.json", {"validation_score": trained.metadata.get("validation_score")})
+    forget_earlier(folder)
 
 
 def is_first_process() -> bool:
@@ -88,8 +75,19 @@ def is_first_process() -> bool:
     return all(int(os.environ.get(name) or 0) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
+def _refuse_damaged(folder: Path) -> None:
+    """Raise MeshcastError at once where a run could only find at its end that its best emulator cannot be read."""
+    try:
+        if (path := folder / "emulator.safetensors").exists():
+            read_emulator(path)
+    except MeshcastError as error:
+        raise MeshcastError(
+            f"{error} The run cannot go on without its best emulator so far. Remove {folder} to start it again."
+        ) from None
+
+
 def _changes(stored: Path, config: ExperimentConfig) -> list[str]:
-    """Return the sections that differ from the stored configuration, but for tracking and threads: no other run."""
+    """Return the sections that differ from the stored configuration, but for what makes no other run."""
     before, now = resolve(load(ExperimentConfig, stored)), resolve(config)
-    before["training"]["threads"] = now["training"]["threads"]
+    before["training"] |= {key: now["training"][key] for key in NO_OTHER_RUN}
     return [key for key in now if before[key] != now[key] and key != "tracking"]

@@ -17,11 +17,11 @@ from emulator.data.forecast import Forecast
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.task import names_of
-from graphs.atomic_file import atomic_file
 from training.metrics_log import MetricsLog
 from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.validation import is_better
+from training.resumable import checkpoint_path, new_checkpoint
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,10 +93,12 @@ class KeepCheckpoints(L.Callback):
     """After each validation: last.ckpt to resume from, and the emulator file where the score is the best so far.
 
     Both are written beside and renamed, so that an interrupted run, or a full disk, leaves whole files.
+
+    most: checkpoints that are kept, last.ckpt included.
     """
 
-    def __init__(self, folder: Path, keep: Callable[[NeuralEmulator, float, int], None]) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, most: int, keep: Callable[[NeuralEmulator, float, int], None]) -> None:
+        self.folder, self.most, self.keep = folder, most, keep
         self.best = math.inf
 
     def state_dict(self) -> dict[str, Any]:
@@ -113,11 +115,14 @@ class KeepCheckpoints(L.Callback):
             if trainer.is_global_zero:
                 self.keep(module.averaged, score, trainer.global_step)
         if trainer.global_step > 0:
-            last = self.folder / "last.ckpt"
-            # Every process takes part in gathering what one writes.
-            with atomic_file(last) if trainer.is_global_zero else nullcontext(last) as temporary:
-                trainer.save_checkpoint(temporary)
-            trainer.strategy.barrier()
+            self.save(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Write last.ckpt; every process takes part in gathering what one writes."""
+        first = trainer.is_global_zero
+        with new_checkpoint(self.folder, self.most) if first else nullcontext(checkpoint_path(self.folder)) as path:
+            trainer.save_checkpoint(path)
+        trainer.strategy.barrier()
 
 
 class ForecastPicture(L.Callback):

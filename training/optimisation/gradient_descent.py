@@ -30,24 +30,24 @@ from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
-from training.run_folder import updates_done
+from training.resumable import resume_from
 
 
 def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool) -> None:
     """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder."""
     config, windows = untrained.config, untrained.windows
-    last = folder / "last.ckpt"
-    start = updates_done(last)
+    last, start = resume_from(folder)
     module = EmulatorModule(untrained.emulator, windows, untrained.starts, config.training, config.validation)
 
     log = MetricsLog(folder / "metrics.csv", len(windows), start)
+    keep = partial(save_best, prepared, config.emulator, folder)
     with _quiet(), _interruptible(), tracking(config, folder) as logger:
-        callbacks = [CsvLog(log), KeepCheckpoints(folder, partial(save_best, prepared, config.emulator, folder))]
+        callbacks = [CsvLog(log), KeepCheckpoints(folder, config.training.checkpoints, keep)]
         callbacks += [ForecastPicture()] if logger else []
         callbacks += [Progress()] if progress else []
         trainer = _trainer(config, logger, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
-        trainer.fit(module, datamodule=data, ckpt_path=str(last) if start else None, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
         trainer.strategy.barrier()
 
 

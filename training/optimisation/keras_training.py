@@ -26,7 +26,6 @@ from torch.utils.data import DataLoader
 from emulator.networks.keras_networks.keras_network import KerasNetwork, with_means_kept
 from emulator.networks.keras_networks.tensorflow_library import keras, tensorflow
 from emulator.neural import NeuralEmulator
-from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
@@ -38,7 +37,7 @@ from training.optimisation.validation import Validated, error_sums, is_better, s
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
-from training.run_folder import updates_done
+from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from
 
 # Features, target, lower and upper bound, and the conserved variables of the state before, each [batch, node, column].
 Example = tuple[NDArray[np.float32], ...]
@@ -50,11 +49,11 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
 
     Raises MeshcastError where the configuration asks for what is done in torch alone.
     """
-    config, training, last = untrained.config, untrained.config.training, folder / "last.ckpt"
+    config, training = untrained.config, untrained.config.training
     refuse_what_torch_alone_does(training)
-    start = updates_done(last)
+    last, start = resume_from(folder)
     fit = KerasFit(untrained.emulator, training)
-    if start:
+    if last is not None:
         fit.load(last)
     log = MetricsLog(folder / "metrics.csv", len(untrained.windows), start)
     losses: list[Any] = []
@@ -70,7 +69,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         log.append(fit.update, fit.update * training.batch_size, numbers, result.loss, score, rate)
         losses.clear()
         if fit.update:
-            fit.save(last)
+            fit.save(folder)
         if logger:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, fit.update)
 
@@ -142,15 +141,16 @@ class KerasFit:
         averaged.network.take([average.numpy() for average in self.averages])
         return averaged
 
-    def save(self, path: Path) -> None:
-        """Write all that an interrupted run goes on from: tensors and plain values."""
+    def save(self, folder: Path) -> None:
+        """Write all that an interrupted run goes on from into its folder: tensors and plain values."""
         state = {name: [torch.tensor(v.numpy()) for v in group] for name, group in self._variables().items()}
-        with atomic_file(path) as temporary:
-            torch.save({"global_step": self.update, "best": self.best, **state}, temporary)
+        content = {"global_step": self.update, "best": self.best, **state}
+        with new_checkpoint(folder, self.training.checkpoints) as temporary:
+            torch.save({**content, DIGEST: digest_of(content)}, temporary)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""
-        state = torch.load(path, weights_only=True)
+        state = read_checkpoint(path)
         for name, group in self._variables().items():
             for variable, value in zip(group, state[name], strict=True):
                 variable.assign(value.numpy())

@@ -18,6 +18,7 @@ from training.losses import find_loss
 from training.optimisation.optimiser import averaging_decay, optimiser_of, warm_up_cosine
 from training.optimisation.validation import Validated, error_sums, validated
 from training.preparation.windows import Batch, Windows, noisy
+from training.resumable import DIGEST, digest_of
 
 
 class EmulatorModule(L.LightningModule):
@@ -83,6 +84,9 @@ class EmulatorModule(L.LightningModule):
             optimiser, lambda update: warm_up_cosine(update, config.warm_up, config.updates)
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[DIGEST] = digest_of(checkpoint)  # the last that is added to it
 
     # Validation -----------------------------------------------------------------------------------------------------
 

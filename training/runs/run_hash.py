@@ -20,7 +20,7 @@ from typing import Any
 from emulator.foundation.configuration import resolve
 from emulator.plugins import PluginConfig, find_plugin
 from training import losses
-from training.experiment import ExperimentConfig
+from training.experiment import NO_OTHER_RUN, ExperimentConfig
 from training.losses import find_loss
 
 PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
@@ -33,7 +33,7 @@ def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapp
     stored: the configuration in plain types as an earlier version stored it; that of `experiment` by default.
     """
     config = {key: value for key, value in (stored or resolve(experiment)).items() if key not in PLACES}
-    config["training"] = {key: value for key, value in config["training"].items() if key != "threads"}
+    config["training"] = {key: value for key, value in config["training"].items() if key not in NO_OTHER_RUN}
     content = [{**config, "data": data}, _plugin_source(experiment)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -41,7 +41,7 @@ def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapp
 def stands_for(stored: Mapping[str, Any], experiment: ExperimentConfig) -> bool:
     """Return whether a stored configuration is the experiment's, keys that it lacks taken at their defaults."""
     places = {key: resolve(getattr(experiment, key)) for key in PLACES}
-    training = {**stored["training"], "threads": experiment.training.threads}  # which changes numbers by rounding alone
+    training = {**stored["training"], **{key: getattr(experiment.training, key) for key in NO_OTHER_RUN}}
     return _equal({**stored, **places, "training": training}, experiment)
 
 

@@ -28,6 +28,7 @@ from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
+from training.resumable import checkpoints_of
 from training.runs.fit import fit, keep_budget
 from training.runs.run_hash import run_hash, stands_for
 
@@ -248,7 +249,7 @@ def _progress(
     if result is not None and result.status != "failed" and (not emulators or result.emulator_path(results).is_file()):
         return Progress(run, replace(result, label=run.label), hash=key, data=data)
     folder = run.folder(key)
-    rows = read_log(folder / "metrics.csv") if (folder / "last.ckpt").is_file() else []
+    rows = read_log(folder / "metrics.csv") if checkpoints_of(folder) else []
     return Progress(run, None, int(rows[-1]["update"]) if rows else 0, key, data)
 
 

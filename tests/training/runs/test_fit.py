@@ -38,7 +38,7 @@ from training.optimisation.callbacks import KeepCheckpoints
 from training.optimisation.module import EmulatorModule
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import prepare, windows_of
-from training.run_folder import updates_done
+from training.resumable import updates_done
 from training.runs import fit as fitting
 from training.runs.fit import dry_run, fit
 
