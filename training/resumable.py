@@ -50,7 +50,8 @@ def resume_from(folder: Path) -> tuple[Path | None, int]:
             log.warning("%s The run goes on from %s, after update %d.", fault, path.name, updates)
         return path, updates
     if faults:
-        raise MeshcastError("\n".join([*faults, f"Remove it, or all of {folder}, to start the run again."]))
+        which = "it" if len(faults) == 1 else "them"
+        raise MeshcastError("\n".join([*faults, f"Remove {which} to start the run again."]))
     return None, 0
 
 
