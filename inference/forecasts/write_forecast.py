@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of, table_reader
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
 from emulator.data.forecast_netcdf import ForecastHeading
-from emulator.data.grib_file import refuse_ungribbable, write_grib
+from emulator.data.grib_output import GribSettings, refuse_ungribbable, write_grib
 from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings, ForcingWindows
@@ -66,6 +66,7 @@ class ForecastOptions:
     resume: continue the partial file of the same forecast, on as many threads, bit for bit.
     device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
+    grib: what GRIB says beyond the fields, see `GribSettings.of`, beside what the emulator's configuration says.
     """
 
     members: int = 1
@@ -76,6 +77,7 @@ class ForecastOptions:
     resume: bool = False
     device: str = "cpu"
     threads: int | None = None
+    grib: Mapping[str, str | int] = field(default_factory=dict)
 
 
 def write_forecast(
@@ -97,10 +99,12 @@ def write_forecast(
     options = options or ForecastOptions()
     state = _ensemble(trained, initial.state, options)
     heading = _heading(trained, initial, state, options)
-    as_grib = _is_grib(output)
+    as_grib, grib = _is_grib(output), _grib_settings(trained, options)
+    if options.grib and not as_grib:
+        raise MeshcastError(f"--grib says what GRIB holds, but the output is {output}. Let its name end in .grib.")
     if as_grib:  # before the rollout, not after it
         refuse_existing(output, options.overwrite)
-        refuse_ungribbable(heading)
+        refuse_ungribbable(heading, grib)
     target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
@@ -128,7 +132,7 @@ def write_forecast(
     writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
     if as_grib:
         try:
-            write_grib(read_forecast(target), output, options.overwrite)
+            write_grib(read_forecast(target), output, options.overwrite, grib)
         except MeshcastError as error:
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
@@ -166,6 +170,12 @@ def _is_grib(output: Path) -> bool:
             f"A forecast is written as NetCDF (.nc) or GRIB (.grib), but the output is {output}. Let its name end so."
         )
     return output.suffix.lower() in GRIB_ENDINGS
+
+
+def _grib_settings(trained: TrainedEmulator, options: ForecastOptions) -> GribSettings:
+    """Return the settings of the configuration and, before them, the options; our own ensembles have a control."""
+    given = {**trained.metadata.get("experiment", {}).get("grib", {}), **options.grib}
+    return GribSettings.of(given, names_of(trained.emulator.task.predicted), 0 if options.members > 1 else None)
 
 
 def _ensemble(trained: TrainedEmulator, state: State, options: ForecastOptions) -> State:

@@ -43,6 +43,10 @@ def forecast(
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves twice the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
+    grib: Annotated[
+        list[str] | None,
+        typer.Option(help="VARIABLE=paramId, or centre=, generating_process=, ensemble_type=, control=; repeat."),
+    ] = None,
     plots: Annotated[bool, typer.Option("--plots", help="Draw maps, series and an animation beside the file.")] = False,
     plugin: Annotated[
         list[Path] | None, typer.Option(help="A plug-in file the emulator or the data need; it is run.")
@@ -90,7 +94,9 @@ def forecast(
             f"This emulator covers a {mesh.describe()}, whose values it is given at every step. Name the dataset or "
             "the forecast that surrounds it: --boundary SOURCE."
         )
-    options = ForecastOptions(members, perturb, seed, guard, overwrite, resume, device, threads)
+    options = ForecastOptions(
+        members, perturb, seed, guard, overwrite, resume, device, threads, pairs(grib or [], "--grib")
+    )
     with progress("forecasting", steps) as done:
         stops = write_forecast(trained, conditions, forcings, steps, output, options, done, say)
     cases = len(conditions.trajectory)

@@ -218,6 +218,7 @@ def test_each_fault_of_an_initial_condition_is_told(weather_world, change, words
         ("--rename", "t2m", ("--rename takes name=value", "'t2m'")),
         ("--rename", "t3m=2t2", ("no file has a variable t3m", "did you mean t2m?")),
         ("--trajectories", "first", ("FIRST:STOP", "'first'")),
+        ("--grib", "centre=ecmf", ("--grib says what GRIB holds, but the output is new.nc", ".grib")),
         ("--output", "new.txt", ("NetCDF (.nc) or GRIB (.grib)", "new.txt")),
     ],
 )

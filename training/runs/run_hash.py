@@ -23,7 +23,8 @@ from training import losses
 from training.experiment import NO_OTHER_RUN, ExperimentConfig
 from training.losses import find_loss
 
-PLACES = ("name", "output", "tracking")  # keys of an experiment that say where its files go, and change no number
+# keys of an experiment that say where its files go and how forecasts are labelled, and change no number
+PLACES = ("name", "output", "tracking", "grib")
 
 
 def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapping[str, Any] | None = None) -> str:

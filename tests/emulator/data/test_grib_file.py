@@ -1,12 +1,14 @@
 """Forecasts in GRIB, checked through eccodes alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from emulator.data.files import read_files
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import read_forecast
-from emulator.data.grib_file import refuse_ungribbable, write_grib
+from emulator.data.grib_output import GribSettings, refuse_ungribbable, write_grib
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon
@@ -104,3 +106,106 @@ def test_one_forecast_run_in_grib_starts_another(tmp_path):
     assert np.array_equal(to_seconds(fields.time.values), made.valid_time[0])
     with pytest.raises(MeshcastError, match=r"twice from forecasts of different initial times"):
         read_files(write_grib(forecast(init=np.array([INIT[0], INIT[0] + 7200])), tmp_path / "g.grib"))
+
+
+def read_keys(path, *names: str) -> list[tuple]:
+    import eccodes
+
+    found = []
+    with open(path, "rb") as file:
+        while (message := eccodes.codes_grib_new_from_file(file)) is not None:
+            found.append(tuple(eccodes.codes_get(message, name) for name in names))
+            eccodes.codes_release(message)
+    return found
+
+
+def test_members_are_a_control_and_perturbed_ones_and_nothing_is_claimed_that_is_not_known(tmp_path):
+    path = write_grib(forecast(members=3, init=INIT[:1]), tmp_path / "f.grib", settings=GribSettings(control=0))
+    keys = "number dataType typeOfEnsembleForecast numberOfForecastsInEnsemble centre generatingProcessIdentifier"
+    assert read_keys(path, *keys.split(), "productionStatusOfProcessedData")[:9:3] == [
+        (0, "cf", 0, 3, "255", 255, 255),
+        (1, "pf", 255, 3, "255", 255, 255),
+        (2, "pf", 255, 3, "255", 255, 255),
+    ]
+    given = write_grib(forecast(members=2, init=INIT[:1]), tmp_path / "given.grib")
+    assert set(read_keys(given, "dataType")) == {("pf",)}, (
+        "which member of a given ensemble is its control, nobody says"
+    )
+
+
+def test_the_configuration_names_the_centre_and_the_number_of_a_variable_that_grib_does_not_know(tmp_path):
+    made = forecast(variables=("tcco2", "2t"), units=("ppm", "K"), members=2, init=INIT[:1])
+    with pytest.raises(MeshcastError, match=r"cannot hold the variable tcco2.*--grib tcco2=210064"):
+        refuse_ungribbable(made)
+    with pytest.raises(MeshcastError, match=r"parameter 210064 of centre 255.*--grib centre=ecmf"):
+        refuse_ungribbable(made, GribSettings.of({"tcco2": 210064}, made.variables))
+    with pytest.raises(MeshcastError, match="no centre 'nowhere'"):
+        refuse_ungribbable(made, GribSettings.of({"tcco2": 210064, "centre": "nowhere"}, made.variables))
+    about = {"tcco2": "210064", "centre": "ecmf", "generating_process": 153, "ensemble_type": 3, "control": "none"}
+    path = write_grib(made, tmp_path / "f.grib", settings=GribSettings.of(about, made.variables, control=0))
+    keys = ("paramId", "centre", "generatingProcessIdentifier", "typeOfEnsembleForecast", "dataType")
+    assert set(read_keys(path, *keys)) == {(210064, "ecmf", 153, 3, "pf"), (167, "ecmf", 153, 3, "pf")}
+    assert read_forecast(path).variables == ("tcco2", "2t")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tcco3": 210064}, "grib names tcco3.*tcco2.*did you mean tcco2"),
+        ({"tcco2": "x"}, "grib.tcco2 must be a whole number"),
+        ({"ensemble_type": 256}, "grib.ensemble_type must be a whole number from 0 to 255"),
+        ({"control": -1}, "grib.control must be"),
+    ],
+)
+def test_settings_of_grib_that_are_none_are_refused(given, words):
+    with pytest.raises(MeshcastError, match=words):
+        GribSettings.of(given, ("tcco2",))
+
+
+def test_what_grib_cannot_count_is_refused(tmp_path):
+    with pytest.raises(MeshcastError, match="at most 255 members, not 300"):
+        refuse_ungribbable(forecast(members=300))
+    with pytest.raises(MeshcastError, match="control is member 2, but the members are 0 to 1"):
+        refuse_ungribbable(forecast(members=2), GribSettings(control=2))
+    with pytest.raises(MeshcastError, match="whole minutes"):
+        refuse_ungribbable(forecast(init=INIT + 1))
+
+
+def test_precipitation_is_counted_over_the_step_before_its_valid_time(tmp_path):
+    made = forecast(variables=("tp", "2t"), units=("kg m-2", "K"), init=INIT[:1])
+    assert read_keys(write_grib(made, tmp_path / "f.grib"), "shortName", "stepRange", "stepType", "validityTime") == [
+        ("tp", "0-2", "accum", 200),
+        ("tp", "2-4", "accum", 400),
+        ("tp", "4-6", "accum", 600),
+        ("2t", "2", "instant", 200),
+        ("2t", "4", "instant", 400),
+        ("2t", "6", "instant", 600),
+    ]
+    summed = replace(made, lead_steps=np.array([3, 6, 9]), attributes={"accumulated": '["tp"]'})
+    assert [span for (span,) in read_keys(write_grib(summed, tmp_path / "s.grib"), "stepRange")][:3] == [
+        "0-6", "6-12", "12-18"
+    ]  # fmt: skip
+    with pytest.raises(MeshcastError, match="holds 2t as a value at one time"):
+        refuse_ungribbable(replace(made, attributes={"accumulated": '["2t"]'}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("members", [1, 3])
+def test_cfgrib_opens_it_as_a_centres_own(tmp_path, members):
+    cfgrib = pytest.importorskip("cfgrib")
+    made = forecast(members=members, variables=("z_500", "t_850"), units=("m**2 s**-2", "K"))
+    path = write_grib(made, tmp_path / "f.grib", settings=GribSettings(control=0 if members > 1 else None))
+    types = ["cf", "pf"] if members > 1 else ["fc"]
+    for data_type in types:
+        file = cfgrib.open_dataset(path, filter_by_keys={"dataType": data_type, "shortName": "z"}, indexpath="")
+        chosen = slice(0, 1) if data_type != "pf" else slice(1, None)
+        values = made.values[:, chosen, :, :, 0].swapaxes(0, 1).reshape(-1, 2, 3, 3, 5)
+        found = file["z"].expand_dims("number").values if "number" not in file.dims else file["z"].values
+        assert file["z"].attrs["units"] == "m**2 s**-2" and file["z"].attrs["GRIB_dataType"] == data_type
+        assert np.abs(found - values).max() < PACKING
+        assert np.array_equal(to_seconds(file.time.values), INIT)
+        assert np.array_equal(file.step.values.astype("m8[h]").astype(int), [2, 4, 6])
+        assert np.array_equal(to_seconds(file.valid_time.values), made.valid_time)
+        assert np.allclose(file.latitude, [58, 57.75, 57.5]) and np.allclose(
+            file.longitude, np.arange(350, 351.1, 0.25)
+        )

@@ -9,7 +9,7 @@ import pytest
 
 from emulator.data.forecast import Forecast
 from emulator.data.formats import FORMATS, format_of
-from emulator.data.grib_file import write_grib
+from emulator.data.grib_output import write_grib
 from emulator.data.sources import open_fields, open_source
 from emulator.foundation.time_step import TimeStep
 from emulator.plugins import load_plugins

@@ -77,6 +77,14 @@ def test_a_key_added_at_its_default_leaves_a_run_finished(experiment: Experiment
     assert back.hash == first.hash
 
 
+def test_how_forecasts_are_labelled_leaves_a_run_finished(experiment: ExperimentConfig, tmp_path: Path) -> None:
+    (first,) = _study(experiment, tmp_path)
+    (again,) = _study(replace(experiment, grib={"u": 131, "centre": "ecmf"}), tmp_path)
+    assert (again.hash, again.date) == (first.hash, first.date)
+    with pytest.raises(MeshcastError, match="grib names v, but the settings are centre"):
+        replace(experiment, grib={"v": 132})
+
+
 def test_a_default_that_changed_asks_for_another_run(experiment: ExperimentConfig, tmp_path: Path) -> None:
     (first,) = _study(experiment, tmp_path)
     (other,) = _study(_trained_as(experiment, OtherDefault()), tmp_path)
