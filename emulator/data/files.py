@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,7 +62,8 @@ def read_files(
         found = read(path, {**rename, **dimension}, units)
         series += [_of_trajectory(one, place) for one in found] if trajectories == FILES else found
     _refuse_unused(rename, series, "rename")
-    _refuse_unused(units, series, "units")
+    coordinates = {name for one in series for name in one.coordinates}
+    _refuse_unused(units, series, "units", coordinates)
     return merge(series, trajectories)
 
 
@@ -290,8 +291,8 @@ def _common_numbers(numbers: Mapping[str, Index], notices: list[str]) -> Index:
     return most
 
 
-def _refuse_unused(wanted: Texts, series: Sequence[Series], option: str) -> None:
-    known = {one.raw_name for one in series} | {one.name for one in series}
+def _refuse_unused(wanted: Texts, series: Sequence[Series], option: str, further: Collection[str] = ()) -> None:
+    known = {one.raw_name for one in series} | {one.name for one in series} | set(further)
     stems = {name.rsplit("_", 1)[0] for name in known}
     for key, value in wanted.items():
         if key not in known | stems and (option != "rename" or value not in known):

@@ -62,6 +62,7 @@ TABLE = (
     Known("vo", "s-1", "atmosphere_relative_vorticity", "vorticity", on_levels=True),
     Known("d", "s-1", "divergence_of_wind", "divergence", on_levels=True),
 )
+WINDS = {"u": "v", "10u": "10v", "100u": "100v"}  # eastward components and their northward partners
 BY_NAME = {alias: known for known in TABLE for alias in (known.name, *known.aliases.split())}
 
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.names import canonical_name, conversion
-from emulator.data.series import GREGORIAN, NUMBER, Grid, Series, gregorian, refuse_disorder, settled_grid
+from emulator.data.names import WINDS, canonical_name, conversion, split_level
+from emulator.data.netcdf_coordinates import (
+    INIT_NAMES,
+    LEAD_NAMES,
+    NAMES,
+    Cells,
+    find,
+    grid_winds,
+    horizontal,
+    is_time,
+    named,
+    role,
+)
+from emulator.data.series import GREGORIAN, NUMBER, Series, gregorian, refuse_disorder
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import to_seconds
 from graphs.errors import MeshcastError
@@ -18,15 +31,6 @@ from graphs.errors import MeshcastError
 if TYPE_CHECKING:
     import xarray as xr
 
-# lower-case names that dimensions and coordinates go by; the CF attributes decide first
-NAMES = {
-    "latitude": ("latitude", "lat", "lats", "nav_lat", "xlat", "y_lat", "grid_latitude"),
-    "longitude": ("longitude", "lon", "lons", "nav_lon", "xlong", "x_lon", "grid_longitude"),
-    "time": ("time", "valid_time", "date", "dates", "datetime"),
-    "number": ("number", "member", "realization", "ensemble", "ens", "ensemble_member", "members"),
-    "level": ("level", "lev", "plev", "pressure", "pressure_level", "isobaricinhpa", "isobaric", "height", "depth"),
-}
-STANDARD_NAMES = {"realization": "number", "air_pressure": "level", "height": "level", "depth": "level"}
 TRAVELLING = {  # what is kept of a file's global attributes, and under which name
     "title": "title", "institution": "institution", "source": "source", "references": "references",
     "license": "licence", "licence": "licence", "attribution": "attribution", "citation": "attribution",
@@ -62,57 +66,6 @@ def open_netcdf(path: Path) -> xr.Dataset:
         raise MeshcastError(f"{path} cannot be read, its times least of all: {str(error).splitlines()[0]}") from None
 
 
-def role(file: xr.Dataset, name: str) -> str | None:
-    """Return whether a dimension or coordinate is time, number, level, latitude or longitude; None where it is none."""
-    attributes: Mapping[str, Any] = file[name].attrs if name in file.variables else {}
-    standard_name, axis = str(attributes.get("standard_name", "")), str(attributes.get("axis", "")).upper()
-    units = str(attributes.get("units", "")).lower()
-    if standard_name in NAMES:
-        return standard_name
-    if standard_name in STANDARD_NAMES:
-        return STANDARD_NAMES[standard_name]
-    if units.startswith("degrees_north") or units in ("degree_north", "degreen", "degreesn"):
-        return "latitude"
-    if units.startswith("degrees_east") or units in ("degree_east", "degreee", "degreese"):
-        return "longitude"
-    if by_name := next((kind for kind, names in NAMES.items() if name.lower() in names), None):
-        return by_name
-    by_axis = {"T": "time", "Z": "level", "Y": "latitude", "X": "longitude"}.get(axis)
-    if by_axis is None and name in file.variables and _is_time(file[name]):
-        return "time"
-    return by_axis
-
-
-def find(file: xr.Dataset, kind: str) -> list[str]:
-    """Return names of the coordinates with a role, those along a dimension of their own first."""
-    found = [str(name) for name in file.variables if role(file, str(name)) == kind]
-    return sorted(found, key=lambda name: name not in file.sizes)
-
-
-def horizontal(file: xr.Dataset, path: Path) -> tuple[tuple[str, ...], Grid, NDArray[np.int64] | None]:
-    """Return the dimensions of the cells, their grid, and the order that takes the file's cells to the grid's."""
-    latitudes, longitudes = find(file, "latitude"), find(file, "longitude")
-    if not latitudes or not longitudes:
-        missing = "latitude" if not latitudes else "longitude"
-        raise MeshcastError(
-            f"{path} has no {missing}: neither a standard_name, units degrees_{'north' if not latitudes else 'east'} "
-            f"nor a name like {', '.join(NAMES[missing][:2])}. Its variables are {', '.join(map(str, file.variables))}."
-        )
-    latitude, longitude = file[latitudes[0]], file[longitudes[0]]
-    if latitude.dims == longitude.dims:
-        dims = tuple(map(str, latitude.dims))
-        grid, order = settled_grid(latitude.values, longitude.values)
-        return dims, grid, order
-    if latitude.ndim != 1 or longitude.ndim != 1:
-        raise MeshcastError(
-            f"{path}: latitude has dimensions {latitude.dims} and longitude {longitude.dims}; they must be two axes, "
-            "or share their dimensions."
-        )
-    rows, columns = np.meshgrid(latitude.values, longitude.values, indexing="ij")
-    grid, order = settled_grid(rows, columns)
-    return (str(latitude.dims[0]), str(longitude.dims[0])), grid, order
-
-
 def travelling_attributes(attributes: Mapping[str, Any]) -> dict[str, str]:
     """Return title, licence and attribution of a file."""
     return {
@@ -140,17 +93,20 @@ def levels_of(file: xr.Dataset, array: xr.DataArray, dim: str | None) -> list[tu
 
 
 def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    cell_dims, grid, order = horizontal(file, path)
-    series = []
+    cells = horizontal(file, path, units)
+    series, along_grid, left_out = [], [], []
     bounds = {str(file[name].attrs.get("bounds")) for name in file.variables}
+    attributes = travelling_attributes(file.attrs) | ({"grid_mapping": cells.mapping} if cells.mapping else {})
     for raw_name in map(str, file.data_vars):
         array = file[raw_name]
-        if raw_name in bounds or array.dtype.kind not in "fiu" or not set(cell_dims) <= set(array.dims):
+        if raw_name in bounds or array.dtype.kind not in "fiu" or role(file, raw_name) is not None:
             continue
-        if role(file, raw_name) is not None:
+        if not set(cells.dims) <= set(array.dims):
+            left_out += [raw_name] if array.ndim > 1 else []
             continue
-        kinds = {str(dim): role(file, str(dim)) for dim in array.dims if dim not in cell_dims}
+        kinds = {str(dim): role(file, str(dim)) for dim in array.dims if dim not in cells.dims}
         strange = [dim for dim, kind in kinds.items() if kind is None and file.sizes[dim] > 1]
+        _refuse_forecast_dimensions(file, raw_name, strange, path)
         if strange or len(set(kinds.values())) < len(kinds):
             raise MeshcastError(
                 f"{path}: the dimensions {', '.join(strange or kinds)} of {raw_name} are neither time, member nor "
@@ -161,11 +117,13 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
         times, calendar = _times(file, raw_name, dims.get("time"), path)
         numbers = _numbers(file, dims.get("number"))
         for level, field in levels_of(file, array, dims.get("level")):
-            values = _ordered(field, (dims.get("time"), dims.get("number")), cell_dims, order)
+            values = _ordered(field, (dims.get("time"), dims.get("number")), cells)
             name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
             folded = raw_name if level is None else f"{raw_name}_{level:g}"
             name = next((rename[key] for key in (folded, raw_name, name) if key in rename), name)
             given = next((units[key] for key in (name, folded, raw_name) if key in units), None)
+            if grid_winds(array, name, cells, path):
+                along_grid.append(len(series))
             series.append(
                 Series(
                     name=name,
@@ -173,14 +131,84 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
                     values=values,
                     times=times,
                     numbers=numbers,
-                    grid=grid,
+                    grid=cells.grid,
                     units=given or str(array.attrs.get("units", "")),
                     path=str(path),
                     calendar=calendar,
-                    attributes=travelling_attributes(file.attrs),
+                    attributes=attributes,
+                    lead_time=_lead_time(file, array, times),
+                    coordinates=cells.coordinates,
                 )
             )
+    if along_grid:
+        series = _turned(series, along_grid, cells, path)
+    if series and left_out:
+        on = " and ".join(cells.coordinates or cells.dims)
+        notice = f"{', '.join(left_out)} of {path} left out: not on the cells of {on}"
+        series[0] = replace(series[0], notices=(*series[0].notices, notice))
     return series
+
+
+def _turned(series: list[Series], along_grid: list[int], cells: Cells, path: Path) -> list[Series]:
+    """Return the series with winds along the grid's axes turned to the east and the north."""
+    assert cells.turn is not None
+    cosine, sine = (part if cells.order is None else part[cells.order] for part in cells.turn)
+    series, at = list(series), {series[index].name: index for index in along_grid}
+    partners = {east: north for east in at if (north := _northward(east))}
+    if lonely := sorted({*partners, *partners.values()} ^ set(at)):
+        raise MeshcastError(
+            f"{path}: winds along the axes of a rotated grid are turned in pairs, and {', '.join(lonely)} would make "
+            "one complete or stands alone. Give both components in one file."
+        )
+    for east, north in partners.items():
+        along, across = series[at[east]], series[at[north]]
+        if along.values.shape != across.values.shape:
+            raise MeshcastError(f"{path}: {east} and {north} have other times or members. Give both at all of them.")
+        u, v = along.values.astype(np.float64), across.values.astype(np.float64)
+        notice = f"{east} and {north} of {path} were turned from the grid's own axes to the east and the north"
+        series[at[east]] = replace(along, values=(cosine * u - sine * v).astype(np.float32), notices=(notice,))
+        series[at[north]] = replace(across, values=(sine * u + cosine * v).astype(np.float32))
+    return series
+
+
+def _northward(name: str) -> str | None:
+    """Return the northward partner of an eastward wind, with its level; None of others."""
+    stem, level = split_level(name)
+    return None if stem not in WINDS else WINDS[stem] if level is None else f"{WINDS[stem]}_{level}"
+
+
+def _refuse_forecast_dimensions(file: xr.Dataset, variable: str, dims: list[str], path: Path) -> None:
+    """Raise MeshcastError where a dimension counts lead times or initial times: many forecasts of one time."""
+    about = (("forecast_period", LEAD_NAMES, "lead"), ("forecast_reference_time", INIT_NAMES, "initial"))
+    for standard_name, names, what in about:
+        for dim in dims:
+            attributes = file[dim].attrs if dim in file.variables else {}
+            if attributes.get("standard_name") == standard_name or dim.lower() in names:
+                raise MeshcastError(
+                    f"{path} holds forecasts: {variable} has {file.sizes[dim]} {what} times along {dim}, so one valid "
+                    "time may stand there several times. `meshcast verify` reads it as a forecast; for a dataset or a "
+                    "truth select one of them first."
+                )
+
+
+def _lead_time(file: xr.Dataset, array: xr.DataArray, times: NDArray[np.int64] | None) -> int:
+    """Return the longest lead time of a variable [s], 0 of an analysis."""
+    longest = 0.0
+    lead = named(file, "forecast_period", LEAD_NAMES)
+    if lead is not None and file[lead].dtype.kind in "fiu" and _belongs(file, lead, array):
+        to_second = conversion(str(file[lead].attrs.get("units", "")) or "hours", "s")
+        longest = float(np.nanmax(file[lead].values, initial=0.0)) * (1.0 if to_second is None else to_second.factor)
+    init = named(file, "forecast_reference_time", INIT_NAMES)
+    if init is not None and times is not None and is_time(file[init]) and _belongs(file, init, array):
+        moments = np.atleast_1d(file[init].values).ravel()
+        start = to_seconds(moments) if moments.dtype.kind == "M" else gregorian(list(moments))
+        if len(start) in (1, len(times)):
+            longest = max(longest, float((times - start).max()))
+    return int(longest)
+
+
+def _belongs(file: xr.Dataset, name: str, array: xr.DataArray) -> bool:
+    return all(dim in array.dims or file.sizes[dim] == 1 for dim in file[name].dims)
 
 
 def _numbered(file: xr.Dataset, dimension: str, path: Path) -> xr.Dataset:
@@ -226,18 +254,23 @@ def _pressure(axis: xr.DataArray) -> NDArray[np.float64] | None:
 
 
 def _times(file: xr.Dataset, variable: str, dim: str | None, path: Path) -> tuple[NDArray[np.int64] | None, str]:
-    if dim is None:
-        scalar = [name for name in find(file, "time") if name in file[variable].coords and file[name].ndim == 0]
-        if not scalar:
-            return None, "standard"
-        dim = scalar[0]
-    if dim not in file.variables or not _is_time(file[dim]):
+    coords = file[variable].coords
+    along = [name for name in find(file, "time") if _lies_along(file, name, dim) and (dim or name in coords)]
+    if dim is None and not along:
+        return None, "standard"
+    # a forecast that GRIB became keeps its initial time as `time`, beside its valid_time
+    ordered = sorted(
+        filter(lambda name: is_time(file[name]), along), key=lambda n: (n.lower() != "valid_time", n != dim)
+    )
+    if not ordered:
+        dim = dim or along[0]
         there = f"units {file[dim].attrs.get('units', 'absent')!r}" if dim in file.variables else "no coordinate"
         raise MeshcastError(
             f"{path}: the dimension {dim} of {variable} has no times ({there}). Give it units like "
             "`hours since 1970-01-01`."
         )
-    moments = np.atleast_1d(file[dim].values)
+    dim = ordered[0]
+    moments = np.atleast_1d(file[dim].values).ravel()
     calendar = str(file[dim].encoding.get("calendar", "standard"))
     if moments.dtype.kind == "M":
         if np.isnat(moments).any():
@@ -254,18 +287,16 @@ def _times(file: xr.Dataset, variable: str, dim: str | None, path: Path) -> tupl
     return times, "standard" if calendar in GREGORIAN else calendar
 
 
-def _is_time(array: xr.DataArray) -> bool:
-    if array.dtype.kind == "M":
-        return True
-    return array.dtype == object and array.size > 0 and hasattr(array.values.ravel()[0], "calendar")
+def _lies_along(file: xr.Dataset, name: str, dim: str | None) -> bool:
+    """Return whether a coordinate has this dimension and no other of more than one place."""
+    dims = [str(other) for other in file[name].dims if file.sizes[other] > 1 or other == dim]
+    return dims == ([] if dim is None else [dim])
 
 
-def _ordered(
-    array: xr.DataArray, leading: tuple[str | None, ...], cell_dims: tuple[str, ...], order: NDArray[np.int64] | None
-) -> NDArray[np.float32]:
+def _ordered(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> NDArray[np.float32]:
     """Return values [time, number, cell], dimensions of length one put in where the variable lacks them."""
-    array = array.transpose(*(dim for dim in leading if dim is not None), *cell_dims)
+    array = array.transpose(*(dim for dim in leading if dim is not None), *cells.dims)
     values = array.values.astype(np.float32)
     shape = [1 if dim is None else array.sizes[dim] for dim in leading]
     values = values.reshape(*shape, -1)
-    return values if order is None else values[..., order]
+    return values if cells.order is None else values[..., cells.order]

@@ -12,28 +12,21 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast
 from emulator.data.names import canonical_name, conversion
-from emulator.data.netcdf_file import find, horizontal, levels_of, open_netcdf, role, travelling_attributes
+from emulator.data.netcdf_coordinates import INIT_NAMES, LEAD_NAMES, Cells, find, grid_winds, horizontal, named, role
+from emulator.data.netcdf_file import levels_of, open_netcdf, travelling_attributes
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-INIT_NAMES = (
-    "init_time", "initialization_time", "initialisation_time", "forecast_reference_time", "reference_time", "init",
-    "base_time", "analysis_time", "start_time", "time",
-)  # fmt: skip
-LEAD_NAMES = (
-    "prediction_timedelta", "step", "lead_time", "leadtime", "lead", "forecast_period", "forecast_hour", "fhour",
-)  # fmt: skip
-
 
 def read_other_netcdf_forecast(path: Path) -> Forecast:
     """Return a forecast over initial time, lead time, member and place, in any order and by any names."""
     with open_netcdf(path) as file:
-        cell_dims, grid, order = horizontal(file, path)
-        init = _named(file, "forecast_reference_time", INIT_NAMES)
-        lead = _named(file, "forecast_period", LEAD_NAMES)
+        cells = horizontal(file, path)
+        init = named(file, "forecast_reference_time", (*INIT_NAMES, "time"))
+        lead = named(file, "forecast_period", LEAD_NAMES)
         if lead is None:
             file, init, lead = _valid_to_lead(file, path, init)
         if init is None:
@@ -43,35 +36,27 @@ def read_other_netcdf_forecast(path: Path) -> Forecast:
             )
         init_time = to_seconds(np.atleast_1d(file[init].values))
         steps, time_step = _lead_steps(file, lead, path)
-        fields = dict(_fields(file, init, lead, cell_dims, path))
+        fields = dict(_fields(file, init, lead, cells, path))
         if not fields:
-            raise MeshcastError(f"{path} holds no variable over {init}, {lead} and {', '.join(cell_dims)}.")
+            raise MeshcastError(f"{path} holds no variable over {init}, {lead} and {', '.join(cells.dims)}.")
         keep = steps > 0  # the analysis is no forecast
         members = max(values.shape[1] for values, _ in fields.values())
         values = [np.broadcast_to(one, (one.shape[0], members, *one.shape[2:])) for one, _ in fields.values()]
         stacked = np.stack(values, axis=-1)[:, :, keep]
-        if order is not None:
-            stacked = stacked[:, :, :, order]
+        if cells.order is not None:
+            stacked = stacked[:, :, :, cells.order]
         return Forecast(
             name=str(file.attrs.get("model", file.attrs.get("source", path.stem)))[:60],
             values=np.ascontiguousarray(stacked),
             variables=tuple(fields),
             units=tuple(units for _, units in fields.values()),
-            mesh=mesh_from_coordinates(grid.latitudes, grid.longitudes),
+            mesh=mesh_from_coordinates(cells.grid.latitudes, cells.grid.longitudes),
             time_step=time_step,
             init_time=init_time,
             trajectory=np.full(len(init_time), -1, dtype=np.int64),
             lead_steps=steps[keep],
             attributes=travelling_attributes(file.attrs),
         )
-
-
-def _named(file: xr.Dataset, standard_name: str, names: tuple[str, ...]) -> str | None:
-    for name in map(str, file.variables):
-        if file[name].attrs.get("standard_name") == standard_name:
-            return name
-    lower = {str(name).lower(): str(name) for name in file.variables}
-    return next((lower[name] for name in names if name in lower), None)
 
 
 def _valid_to_lead(file: xr.Dataset, path: Path, init: str | None) -> tuple[xr.Dataset, str, str]:
@@ -110,18 +95,18 @@ def _lead_steps(file: xr.Dataset, lead: str, path: Path) -> tuple[NDArray[np.int
 
 
 def _fields(
-    file: xr.Dataset, init: str, lead: str, cell_dims: tuple[str, ...], path: Path
+    file: xr.Dataset, init: str, lead: str, cells: Cells, path: Path
 ) -> Iterator[tuple[str, tuple[NDArray[np.float32], str]]]:
     """Canonical name, values [case, member, lead, cell] and units of each forecast variable."""
     init_dim, lead_dim = (file[name].dims[0] if file[name].ndim else None for name in (init, lead))
     for raw_name in map(str, file.data_vars):
         array = file[raw_name]
-        wanted = {dim for dim in (lead_dim, *cell_dims) if dim is not None}
+        wanted = {dim for dim in (lead_dim, *cells.dims) if dim is not None}
         if array.dtype.kind not in "fiu" or not wanted <= set(array.dims):
             continue
         level_dim = member_dim = None
         for dim in map(str, array.dims):
-            if dim in (init_dim, lead_dim, *cell_dims):
+            if dim in (init_dim, lead_dim, *cells.dims):
                 continue
             kind = role(file, dim)
             if kind == "level":
@@ -135,6 +120,11 @@ def _fields(
         for level, field in levels_of(file, array, level_dim):
             for dim, present in (("_case", init_dim), ("_member", member_dim), ("_lead", lead_dim)):
                 field = field.expand_dims(dim) if present not in field.dims else field.rename({present: dim})
-            values = field.transpose("_case", "_member", "_lead", *cell_dims).values.astype(np.float32)
+            values = field.transpose("_case", "_member", "_lead", *cells.dims).values.astype(np.float32)
             name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
+            if grid_winds(array, name, cells, path):
+                raise MeshcastError(
+                    f"{path}: {raw_name} follows the axes of a rotated grid. Turn it to the east and north first (cdo "
+                    "rotuvb)."
+                )
             yield name, (values.reshape(*values.shape[:3], -1), str(array.attrs.get("units", "") or "unknown"))

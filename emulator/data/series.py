@@ -53,6 +53,9 @@ class Series:
     numbers: [number] member numbers.
     calendar: the file's, where it is not Gregorian.
     attributes: title, licence and attribution of the file.
+    notices: a line for each thing that was converted or left out.
+    lead_time: the longest by which its values are forecasts [s], 0 of analyses.
+    coordinates: names of the file's latitudes and longitudes, whose units may be given.
     """
 
     name: str
@@ -66,6 +69,8 @@ class Series:
     calendar: str = "standard"
     attributes: dict[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
+    lead_time: int = 0
+    coordinates: tuple[str, ...] = ()
 
 
 def joined_attributes(given: Iterable[Mapping[str, str]]) -> dict[str, str]:

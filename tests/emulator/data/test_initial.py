@@ -234,5 +234,5 @@ def test_rings_are_not_remapped(write_netcdf):
 
 def test_nodes_that_cannot_be_are_told_with_the_name_of_their_file(write_netcdf):
     path = write_netcdf("far-north.nc", latitudes=[95.0, 50.0, 40.0])
-    with pytest.raises(MeshcastError, match=r"far-north.nc cannot be: Latitudes must lie in -90 to 90 .* one is 95"):
+    with pytest.raises(MeshcastError, match=r"far-north.nc: latitude reaches 95 degrees .* beyond a pole"):
         initial_conditions(path, TASK, MESH, "latest")
