@@ -45,32 +45,40 @@ def output_lock(output: str | Path, *, folder: bool = False) -> Iterator[None]:
     written there.
     """
     path = Path(output)
+    if "\0" in str(path):
+        raise MeshcastError(f"No file system takes the name {str(path)!r}: it holds the character NUL.")
     place = path if folder else path.parent
     lock = place / (".lock" if folder else f".{short_name(path.name)}.lock")
     key = (os.path.realpath(lock), threading.get_ident())
     if key in _held:
         yield
         return
+    made = [parent for parent in (place, *place.parents) if not parent.exists()]
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        descriptor = _acquired(lock, path)
-    except OSError as error:
-        if lock.is_symlink():
-            raise MeshcastError(f"Cannot lock {path}: {lock} is a symbolic link. Remove it.") from None
-        raise MeshcastError(explain(path, error)) from None
-    if descriptor is None:
-        log.warning("%s lies on a file system without locks: see that no other process writes it now.", path)
-        yield
-        return
-    _held[key] = descriptor
-    try:
-        remove_orphans(place, None if folder else path.name)
-        yield
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            descriptor = _acquired(lock, path)
+        except OSError as error:
+            if lock.is_symlink():
+                raise MeshcastError(f"Cannot lock {path}: {lock} is a symbolic link. Remove it.") from None
+            raise MeshcastError(explain(path, error)) from None
+        if descriptor is None:
+            log.warning("%s lies on a file system without locks: see that no other process writes it now.", path)
+            yield
+            return
+        _held[key] = descriptor
+        try:
+            remove_orphans(place, None if folder else path.name)
+            yield
+        finally:
+            if _held.pop(key, None) is not None:  # a forked child has none
+                with contextlib.suppress(OSError):
+                    lock.unlink()  # while it is held: who opens it later makes a new one, see `_acquired`
+                os.close(descriptor)
     finally:
-        if _held.pop(key, None) is not None:  # a forked child has none
-            with contextlib.suppress(OSError):
-                lock.unlink()  # while it is held: who opens it later makes a new one, see `_acquired`
-            os.close(descriptor)
+        with contextlib.suppress(OSError):
+            for parent in made:  # where nothing was written in the end
+                parent.rmdir()
 
 
 def _acquired(lock: Path, output: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -18,11 +19,25 @@ from training.resumable import checkpoints_of, forget_earlier
 log = logging.getLogger(__name__)
 
 Resume = Literal["never", "auto"]
+LONGEST_NAME = 160  # bytes: names of files are made of it
+RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
 
 
 def run_folder(config: ExperimentConfig) -> Path:
     """Return where a run's files go."""
-    return Path(config.output) / config.name
+    return folder_named(config.output, config.name)
+
+
+def folder_named(output: str, name: str) -> Path:
+    """Return OUTPUT/NAME; raise MeshcastError where that is no folder within OUTPUT on every system."""
+    reserved = not name.strip(" .") or name.split(".")[0].rstrip().upper() in RESERVED
+    if reserved or re.search(r"[\\/\x00-\x1f\x7f]", name) or len(name.encode()) > LONGEST_NAME:
+        raise MeshcastError(
+            f"name is {name!r}, but it names a folder within output: give a word or a few without /, \\ and control "
+            f"characters, other than . and .. and what Windows reserves (as NUL), of at most {LONGEST_NAME} bytes. "
+            "Set name=NAME, and output=FOLDER where the folder should lie elsewhere."
+        )
+    return Path(output) / name
 
 
 def take_folder(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmulator | None:

@@ -18,9 +18,10 @@ from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_ste
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
-from graphs.atomic_file import refuse_existing, system_errors
+from graphs.atomic_file import put, refuse_existing, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
+from graphs.temporary_files import discard, new_file
 
 MAGIC = b"meshcast partial forecast 1\n"
 
@@ -43,12 +44,17 @@ class ForecastWriter:
         self.path, self.partial, self.heading = Path(path), partial_file(path), heading
         self.leads_done = 0
         refuse_existing(self.path, overwrite)
-        with self._explained():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = self.partial.open("w+b")
-            self._file.write(self._header())
-            self._file.flush()
-            self._start = self._file.tell()
+        header, temporary = self._header(), None
+        try:
+            with self._explained():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                temporary = new_file(self.partial)
+                temporary.write_bytes(header)
+                put(temporary, self.partial)  # so that its header is whole, and no link is followed
+                self._file: BinaryIO = _opened(self.partial)
+                self._start = self._file.seek(len(header))
+        finally:
+            discard(temporary)
 
     @classmethod
     def resume(cls, path: str | Path) -> ForecastWriter:
@@ -59,7 +65,7 @@ class ForecastWriter:
         writer = cls.__new__(cls)
         writer.path, writer.partial = Path(path), partial
         try:
-            writer._file = partial.open("r+b")
+            writer._file = _opened(partial)
             writer._read_header()
         except (OSError, KeyError, ValueError, TypeError) as error:
             raise MeshcastError(
@@ -105,14 +111,15 @@ class ForecastWriter:
     def finish(self, attributes: Mapping[str, str] | None = None) -> Path:
         """Write the NetCDF file beside its final name, with more attributes, rename it, and remove the partial file."""
         heading = replace(self.heading, attributes={**self.heading.attributes, **(attributes or {})})
-        beside = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        beside = None
         try:
             with self._explained():
+                beside = new_file(self.path)
                 with system_errors(beside, self.leads_done * self._lead_bytes + 2**20):
                     write_netcdf(beside, heading, map(self._lead, range(self.leads_done)))
-                os.replace(beside, self.path)
+                put(beside, self.path)
         finally:
-            beside.unlink(missing_ok=True)
+            discard(beside)
         self.close()
         self.partial.unlink()
         return self.path
@@ -186,6 +193,11 @@ class ForecastWriter:
                 with contextlib.suppress(OSError):
                     self.partial.unlink(missing_ok=True)
             raise MeshcastError(f"Cannot write {self.path}: {reason}. {advice}.") from None
+
+
+def _opened(partial: Path) -> BinaryIO:
+    """Return a partial forecast to read and to write; a symbolic link is not followed."""
+    return os.fdopen(os.open(partial, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)), "r+b")
 
 
 def partial_file(path: str | Path) -> Path:

@@ -33,6 +33,7 @@ from emulator.physics.sphere_simulation import (
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
+from graphs.output_lock import output_lock
 
 log = logging.getLogger(__name__)
 
@@ -166,14 +167,26 @@ def simulate(
     output: in place of the configuration's.
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
     notice: takes a line on the threads that were chosen.
-    Returns where the dataset is. Raises MeshcastError where the output exists or cannot be written, before any step is
-    taken, and where the solution is no longer finite.
+    Returns where the dataset is. Raises MeshcastError where the output exists, cannot be written or is written by
+    another process, before any step is taken, and where the solution is no longer finite.
     """
-    import xarray as xr
-
     path = Path(config.output if output is None else output)
     check_output(path, overwrite)
-    given = threads_given(threads)
+    with output_lock(path):
+        _write(config, path, overwrite, progress, threads_given(threads), notice)
+    return path
+
+
+def _write(
+    config: SimulationConfig | SphereSimulationConfig,
+    path: Path,
+    overwrite: bool,
+    progress: Progress | None,
+    given: int | None,
+    notice: Notice,
+) -> None:
+    import xarray as xr
+
     if isinstance(config, SimulationConfig):
         task = solver(config).task
         variables, time_step, start = task.variables, task.time_step, START
@@ -203,7 +216,6 @@ def simulate(
         },
         overwrite=overwrite,
     )
-    return path
 
 
 def _one_step(config: SimulationConfig) -> Callable[[], object]:

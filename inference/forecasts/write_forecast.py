@@ -27,6 +27,7 @@ from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.atomic_file import refuse_existing
 from graphs.errors import MeshcastError
+from graphs.output_lock import output_lock
 from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members, with_starts
 
 log = logging.getLogger(__name__)
@@ -94,9 +95,24 @@ def write_forecast(
 
     output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
     notice: takes a line on the threads that were chosen, and on fields that end much smoother than in training.
-    Raises MeshcastError where the output exists or cannot be written; nothing is lost then.
+    Raises MeshcastError where the output exists, cannot be written or is written by another process; nothing is lost
+    then.
     """
-    options = options or ForecastOptions()
+    _is_grib(output)
+    with output_lock(output):
+        return _written(trained, initial, forcings, steps, output, options or ForecastOptions(), on_step, notice)
+
+
+def _written(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    forcings: ForcingWindows,
+    steps: int,
+    output: Path,
+    options: ForecastOptions,
+    on_step: Callable[[int], None] | None,
+    notice: Notice,
+) -> list[Stop]:
     state = _ensemble(trained, initial.state, options)
     heading = _heading(trained, initial, state, options)
     as_grib, grib = _is_grib(output), _grib_settings(trained, options)

@@ -18,6 +18,7 @@ from emulator.networks.keras_networks.tensorflow_library import refuse_absent
 from emulator.task import Task
 from graphs.atomic_file import refuse_unwritable
 from graphs.errors import MeshcastError, MissingExtraError
+from graphs.output_lock import output_lock
 from inference.comparison.ranking import rank
 from inference.comparison.record import Comparison, Row, Seed, Trial
 from inference.comparison.report import write_comparison
@@ -35,6 +36,7 @@ from training.experiment import ExperimentConfig
 from training.optimisation.machine import keep_freed_memory
 from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
+from training.run_folder import folder_named
 from training.runs.fit import threads_of_run
 from training.runs.study import Result, count_parameters, progress_of, refuse_several_devices, run_study
 
@@ -74,8 +76,16 @@ def compare(
 
     progress: a bar along each fit; say: takes notices, a line each; command: for the report to quote.
     overwrite: the report of another comparison in the same folder.
-    Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, before any training.
+    Raises MeshcastError where the configuration, the data or a checkpoint do not fit together, or another process
+    writes the same comparison, before any training.
     """
+    with output_lock(folder_named(config.output, config.name), folder=True):
+        return _compared(config, progress, say, command, overwrite)
+
+
+def _compared(
+    config: CompareConfig, progress: bool, say: Callable[[str], None], command: str, overwrite: bool
+) -> Comparison:
     keep_freed_memory()
     data = PreparedData()
     plan = _planned(config, data, say)

@@ -19,7 +19,7 @@ from inference.comparison.findings import answer
 from inference.comparison.record import Comparison, Row, Seed
 from inference.scores.scorecard import ForecastScores, Verification
 from training.comparison.configuration import CompareConfig, with_rows
-from training.run_folder import is_first_process
+from training.run_folder import folder_named, is_first_process
 
 ABOUT = (
     "label", "kind", "status", "reasons", "members", "seeds", "parameters", "updates", "learning_rate", "history",
@@ -33,15 +33,16 @@ def take_folder(config: CompareConfig, overwrite: bool = False) -> Path:
 
     Raises MeshcastError where it holds another comparison and may not be written over.
     """
-    folder = Path(config.output) / config.name
+    folder = folder_named(config.output, config.name)
     stored = folder / "compare.yaml"
-    if stored.is_file() and not overwrite and (changed := _changes(stored, config)):
+    changed = _changes(stored, config) if stored.is_file() else []
+    if changed and not overwrite:
         raise MeshcastError(
             f"{folder} holds another comparison; {', '.join(changed)} differ{'s' * (len(changed) == 1)}. Choose "
             "another name, as name=NAME, or write over its report with --overwrite; finished runs are kept either "
             "way, and those that both ask for are not repeated."
         )
-    if is_first_process():
+    if is_first_process() and not changed:  # that of another comparison stays beside its report until ours is there
         dump(config, stored)
     return folder
 
@@ -49,6 +50,7 @@ def take_folder(config: CompareConfig, overwrite: bool = False) -> Path:
 def write_files(config: CompareConfig, comparison: Comparison) -> None:
     """Write comparison.json, rows.csv with a line a row and a line a seed, and tuning.csv, beside the report."""
     folder = comparison.folder
+    dump(config, folder / "compare.yaml")
     with atomic_file(folder / "comparison.json") as temporary:
         temporary.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
     _write_csv(folder / "rows.csv", tidy_rows(comparison))

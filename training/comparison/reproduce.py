@@ -18,6 +18,7 @@ from emulator.build import TrainedEmulator, package_versions
 from emulator.checkpoint import read
 from emulator.foundation.configuration import load, read_yaml
 from graphs.errors import MeshcastError
+from graphs.temporary_files import discard, new_folder
 from inference.comparison.record import Seed
 from inference.comparison.row_scores import ranking_score
 from inference.scores.verification import verify
@@ -108,7 +109,7 @@ def reproduce(
         )
     folders = Path(config.results) / result.folder, folder / Path(result.folder).name
     original = next((found for found in folders if (found / "emulator.safetensors").is_file()), None)
-    again = Path(tempfile.mkdtemp(prefix="reproduced-", dir=folder))
+    again = Path(tempfile.mkdtemp(prefix="reproduced-", dir=folder)) if keep else new_folder(folder / "reproduced")
     try:
         if original is not None and (original / "budget.json").is_file():
             shutil.copy(original / "budget.json", again / "budget.json")  # as many updates as the minutes came to then
@@ -132,7 +133,7 @@ def reproduce(
         )
     finally:
         if not keep:
-            shutil.rmtree(again, ignore_errors=True)
+            discard(again)
 
 
 def _published(place: Path, folder: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, loa
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.plugins import PluginConfig
+from graphs.output_lock import output_lock
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
@@ -48,9 +49,16 @@ def fit(
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
     notice: takes a line on the threads that were chosen.
-    Raises MeshcastError where the folder holds another experiment.
+    Raises MeshcastError where the folder holds another experiment, or another process fits into it.
     """
     folder = folder or run_folder(config)
+    with output_lock(folder, folder=True) if is_first_process() else nullcontext():  # which holds it for all ranks
+        return _fitted(config, folder, resume, progress, data, notice)
+
+
+def _fitted(
+    config: ExperimentConfig, folder: Path, resume: Resume, progress: bool, data: PreparedData | None, notice: Notice
+) -> TrainedEmulator:
     done = take_folder(folder, config, resume)
     if done is not None:
         return done

@@ -24,11 +24,13 @@ from emulator.foundation.configuration import load, read_yaml, resolve
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
 from graphs.errors import MeshcastError
+from graphs.output_lock import InUseError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
 from training.resumable import checkpoints_of
+from training.run_folder import folder_named
 from training.runs.fit import fit, keep_budget
 from training.runs.run_hash import run_hash, stands_for
 
@@ -55,7 +57,7 @@ class Run:
         """Return the folder of the run's files, its label cut to what a file system takes."""
         name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in self.label)[:120]
         name = name.encode()[:120].decode(errors="ignore")  # file systems count bytes
-        return Path(self.config.output) / self.config.name / f"{name}-seed{self.seed}-{key[:8]}"
+        return folder_named(self.config.output, self.config.name) / f"{name}-seed{self.seed}-{key[:8]}"
 
     def __str__(self) -> str:
         return f"{self.label}, seed {self.seed}"
@@ -273,6 +275,8 @@ def _fitted(
         if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
             keep_budget(folder, experiment, timed(run))
         trained = fitting(experiment, folder)
+    except InUseError:
+        raise  # its own process will write the result
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))
     except Exception as error:

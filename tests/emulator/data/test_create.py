@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import threading
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
-from graphs.output_lock import output_lock
+from tests.locks import held_by_another
 
 CELLS = 12
 
@@ -203,18 +202,9 @@ def test_a_folder_that_is_no_dataset_of_ours_is_never_overwritten(tmp_path: Path
 
 
 def test_an_output_that_another_process_writes_is_refused(tmp_path: Path) -> None:
-    answers: list[str] = []
-
-    def second() -> None:
-        with pytest.raises(MeshcastError) as refusal:
-            write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60), overwrite=True)
-        answers.append(str(refusal.value))
-
-    with output_lock(tmp_path / "a.zarr"):
-        thread = threading.Thread(target=second)  # a lock is a thread's: the first has the output
-        thread.start()
-        thread.join()
-    assert "is being written by process" in answers[0] and left_over(tmp_path) == []
+    with held_by_another(tmp_path / "a.zarr"), pytest.raises(MeshcastError, match="is being written by process"):
+        write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60), overwrite=True)
+    assert left_over(tmp_path) == []
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:

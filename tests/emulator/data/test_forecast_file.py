@@ -141,6 +141,16 @@ def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):
         start(tmp_path)
 
 
+def test_a_link_planted_at_the_partial_file_is_not_followed(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    partial_file(tmp_path / "f.nc").symlink_to(victim)
+    with pytest.raises(MeshcastError, match="cannot be read"):
+        ForecastWriter.resume(tmp_path / "f.nc")
+    start(tmp_path / "f.nc", overwrite=True).close()
+    assert victim.read_text() == "untouched" and not partial_file(tmp_path / "f.nc").is_symlink()
+
+
 @pytest.mark.parametrize("leads_that_fit", [0, 3])
 def test_a_full_disk_is_said_and_whole_leads_are_kept(tmp_path, leads_that_fit):
     mesh = latlon(np.linspace(60, -60, 40), np.arange(0.0, 360.0, 6.0))

@@ -19,9 +19,11 @@ from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
 from emulator.state import State
 from emulator.task import Task
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.forecasts.write_forecast import ForecastOptions, write_forecast
 from tests.emulator.worlds import WAVES, starting_from, wave_fields
+from tests.locks import held_by_another
 from tests.threads import assert_threads_given_or_measured
 
 
@@ -79,6 +81,13 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
     first, second = (read_forecast(tmp_path / name).values for name in ("whole.nc", "broken.nc"))
     np.testing.assert_array_equal(first, second)
     assert not partial_file(tmp_path / "broken.nc").exists()
+
+
+def test_an_output_that_another_process_writes_is_refused_before_the_rollout(tmp_path: Path) -> None:
+    trained, initial = growing_waves()
+    with held_by_another(tmp_path / "f.nc"), pytest.raises(MeshcastError, match="is being written by process"):
+        write_forecast(trained, initial, Forcings(()), 5, tmp_path / "f.nc", ForecastOptions(overwrite=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("given", [None, 3])

@@ -29,11 +29,12 @@ from graphs.errors import MeshcastError
 from graphs.meshes.latlon import latlon
 from meshcast.commands.compare import compare as command
 from tests.emulator.test_boundary import WINDOW, globe
+from tests.locks import held_by_another
 from tests.training.comparisons import PLUGINS, config_in, emulator_of, seeds_of, study_runs, write_source
 from training import experiment
 from training.comparison import compare as comparing
 from training.comparison.compare import CompareConfig, Comparison, compare, expect
-from training.comparison.files import ranking_lines, take_folder, to_plain
+from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
 from training.preparation import prepared
 
 
@@ -390,10 +391,15 @@ def test_two_comparisons_under_one_name_are_told_apart(
     other = replace(config, seeds=(0,), tracking=replace(config.tracking, project="elsewhere"))
     with pytest.raises(MeshcastError, match=r"tiny holds another comparison; seeds differs\. Choose another name"):
         compare(other, progress=False)
-    assert take_folder(other, overwrite=True) == take_folder(other) == comparison.folder
+    assert take_folder(other, overwrite=True) == comparison.folder
+    # until the new report is whole, the old one stays, and with it what it is of
+    assert take_folder(config) == comparison.folder
+    write_files(other, comparison)
     with pytest.raises(MeshcastError, match="seeds differs"):
         take_folder(config)
-    take_folder(config, overwrite=True)
+    write_files(config, comparison)
+    with held_by_another(comparison.folder, folder=True), pytest.raises(MeshcastError, match="is being written by"):
+        compare(config, progress=False)
 
 
 def test_values_of_the_test_part_reach_no_run_and_no_choice(

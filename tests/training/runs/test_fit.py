@@ -29,6 +29,7 @@ from emulator.foundation.threads import num_threads
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig
 from graphs.errors import MeshcastError
+from tests.locks import held_by_another
 from tests.time_limits import HUNG
 from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import DataPart, ExperimentConfig
@@ -39,6 +40,7 @@ from training.optimisation.module import EmulatorModule
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import prepare, windows_of
 from training.resumable import updates_done
+from training.run_folder import folder_named
 from training.runs import fit as fitting
 from training.runs.fit import dry_run, fit
 
@@ -213,6 +215,23 @@ def test_a_finished_run_comes_back_as_it_is(reference: ExperimentConfig, monkeyp
     monkeypatch.setattr("training.runs.fit.PreparedData", None)  # nothing is opened, nothing trained
     trained = fit(reference, resume="auto", progress=False)
     assert trained.name == "reference"
+
+
+def test_a_folder_into_which_another_process_fits_is_refused_but_not_to_its_ranks(
+    reference: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_by_another(folder_of(reference), folder=True):
+        with pytest.raises(MeshcastError, match="reference is being written by process"):
+            fit(reference, resume="auto", progress=False)
+        monkeypatch.setenv("LOCAL_RANK", "1")  # a further process of the run that holds it
+        assert fit(reference, resume="auto", progress=False).name == "reference"
+
+
+def test_a_name_never_leaves_the_output_folder(reference: ExperimentConfig) -> None:
+    for name in ("", "..", ".", " ", "/tmp/x", "../x", "a/b", "a\\b", "a\0b", "a\nb", "NUL", "con.txt", "ä" * 100):
+        with pytest.raises(MeshcastError, match="names a folder within output"):
+            fit(replace(reference, name=name), progress=False)
+    assert folder_named("runs", "U-Net, 3.5 levels (ä)") == Path("runs/U-Net, 3.5 levels (ä)")
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(reference: ExperimentConfig) -> None:

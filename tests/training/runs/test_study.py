@@ -17,6 +17,7 @@ from emulator.build import load_emulator
 from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.plugins import PluginConfig, load_plugins
 from graphs.errors import MeshcastError
+from tests.locks import held_by_another
 from training.experiment import (
     DataConfig,
     DataPart,
@@ -29,7 +30,7 @@ from training.json_file import write_json
 from training.preparation.prepared import PreparedData
 from training.runs.fit import fit
 from training.runs.run_hash import run_hash
-from training.runs.study import Result, Run, count_parameters, read_result, run_study
+from training.runs.study import Result, Run, count_parameters, progress_of, read_result, run_study
 
 
 @pytest.fixture
@@ -160,6 +161,14 @@ def test_a_run_that_fails_or_diverges_is_recorded_and_the_study_goes_on(
         "[1/4] no window, seed 0 ...",
         "[3/4] broken, seed 0 ...",
     ]
+
+
+def test_a_run_that_another_process_fits_is_no_failure(tmp_path: Path, experiment: ExperimentConfig) -> None:
+    run = Run("persistence", replace(experiment, emulator=PersistenceConfig()))
+    [begun] = progress_of([run], tmp_path / "results", PreparedData())
+    with held_by_another(run.folder(begun.hash), folder=True), pytest.raises(MeshcastError, match="being written by"):
+        run_study([run], tmp_path / "results", progress=False)
+    assert not list(tmp_path.glob("results/*"))
 
 
 def test_what_changes_a_number_changes_the_hash(tmp_path: Path, experiment: ExperimentConfig) -> None:
