@@ -16,6 +16,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +24,15 @@ import yaml
 
 from emulator.foundation.configuration_faults import Location, describe, dotted, locate, nearest, show
 from graphs.atomic_file import atomic_file
+from graphs.available_memory import readable
 from graphs.errors import MeshcastError
 from graphs.kinds import kinds_of
 
 C = TypeVar("C")
+
+MOST_BYTES = 2**24  # of a configuration's file
+MOST_VALUES = 200_000  # in a configuration; the longest comparison here has a few hundred
+MOST_DIGITS = 1_000  # of a whole number
 
 
 def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:
@@ -97,7 +103,24 @@ def one_line(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's scalars (core schema, section 10.3.2) in a loader that makes plain types only."""
+    """YAML 1.2's scalars (core schema, section 10.3.2) in a loader that makes plain types only, and only so many."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > MOST_VALUES:
+            problem = f"it stands for more than {MOST_VALUES:,} values, aliases (*) written out; write fewer"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return node
+
+
+def _written_out(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return how many values a node is with each alias written out; infinitely many where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is counted: only a node within itself asks before
+        inner = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+        nodes = () if isinstance(node, yaml.ScalarNode) else inner
+        known[id(node)] = 1 + sum(_written_out(each, known) for each in nodes)
+    return known[id(node)]
 
 
 class _Dumper(yaml.SafeDumper):
@@ -118,6 +141,8 @@ for _tag, _pattern, _first in (
 
 def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
+    if len(text) > MOST_DIGITS:
+        raise yaml.MarkedYAMLError(problem=f"a number of {len(text)} digits", problem_mark=node.start_mark)
     return int(text, 0) if text[:2] in ("0x", "0o") else int(text)  # 010 is ten, not an octal eight
 
 
@@ -144,19 +169,23 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Return a YAML file in plain types; raise MeshcastError where there is none, or it is not keys and values."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise MeshcastError(f"{path} is longer than {readable(MOST_BYTES)}, which no configuration is.")
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise MeshcastError(f"There is no configuration {path}.{_nearest_file(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise MeshcastError(f"Cannot read the configuration {path}: {error}") from None
     try:
-        content = yaml.load(text, Loader=_Loader)
+        read = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise MeshcastError(f"{path} is not valid YAML{_explain(error)}") from None
-    if not isinstance(content, dict):
-        came = "is empty" if content is None else f"holds {show(content)}"
+    if not isinstance(read, dict):
+        came = "is empty" if read is None else f"holds {show(read)}"
         raise MeshcastError(f"{path} must hold keys and values (`key: value`), but {came}.")
-    return content
+    return read
 
 
 def _explain(error: Exception) -> str:
@@ -186,7 +215,7 @@ def _override(content: dict[str, Any], text: str, overridden: dict[Location, str
     parent: Any = content
     location: list[str | int] = []
     for depth, key in enumerate(keys):
-        index: str | int = int(key) if isinstance(parent, list) and key.isdigit() else key
+        index: str | int = int(key) if isinstance(parent, list) and key.isdecimal() and len(key) < MOST_DIGITS else key
         if isinstance(parent, list) and not (isinstance(index, int) and index < len(parent)):
             return f"{text}: {dotted(location)} is a list of {len(parent)}; name an entry 0 to {len(parent) - 1}"
         if not isinstance(parent, dict | list):
@@ -223,7 +252,9 @@ def _validate(cls: type[C], content: dict[str, Any], source: str, overridden: Ma
         # Strict, so that "3" is no number and true no seed; through JSON, so that a list may still become a tuple.
         text = pydantic_core.to_json([content], inf_nan_mode="constants")
         return adapter_of(cls).validate_json(text, strict=True)[0]  # type: ignore[arg-type]
-    except pydantic_core.PydanticSerializationError:
+    except pydantic_core.PydanticSerializationError as error:
+        if "depth" in str(error):
+            raise MeshcastError(f"{source} has more sections within each other than any configuration.") from None
         raise MeshcastError(
             f"{source} holds \\u escapes that are halves of a character. Write the character itself, in UTF-8."
         ) from None

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin, get_
 import pytest
 from pydantic import AllowInfNan
 
-from emulator.foundation.configuration import dump, load, resolve
+from emulator.foundation.configuration import dump, load, read_yaml, resolve
 from emulator.physics.simulate import SimulationConfig
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from graphs.edges.build import GridGraphs
@@ -295,3 +295,33 @@ def test_an_open_base_stands_for_what_is_registered() -> None:
     assert kinds_in(Annotated[Open | Messages, ByKind]) == {"cnn": Convolution, "gnn": Messages}
     Open.registered["training"] = Training
     assert members_of(Open) == [Convolution, Training]
+
+
+def _doubled(lines: int, first: str, line: str) -> str:
+    """Return YAML in which each line holds the one before it nine times."""
+    return first + "".join(line.format(i, ", ".join([f"*a{i - 1}"] * 9)) for i in range(1, lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (_doubled(30, "a0: &a0 [x]\n", "a{0}: &a{0} [{1}]\n"), "more than 200,000 values"),
+        (_doubled(30, "a0: &a0 {x: 1}\n", "a{0}: &a{0} {{<<: [{1}]}}\n"), "more than 200,000 values"),
+        ("name: &a [*a]\n", "line 1"),
+        ("name: &a {b: *a}\n", "line 1"),
+        (f"name: {'9' * 5000}\n", "line 1, column 7: a number of 5000 digits"),
+        (f"name: {'[' * 3000}{']' * 3000}\n", "not valid YAML"),
+        ("name: '" + 2**24 * "x" + "'\n", "longer than 16 MiB"),
+    ],
+    ids=["aliases", "merged sections", "list in itself", "section in itself", "digits", "depth", "length"],
+)
+def test_a_file_that_would_fill_memory_is_refused_before_it_does(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "bomb.yaml").write_text(text)
+    with pytest.raises(MeshcastError, match=says):
+        read_yaml(tmp_path / "bomb.yaml")
+
+
+def test_an_override_of_a_thousand_keys_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "plain.yaml").write_text("name: x\n")
+    with pytest.raises(MeshcastError, match="more sections within each other"):
+        load(Experiment, tmp_path / "plain.yaml", [".".join(["x"] * 2000) + "=1"])
