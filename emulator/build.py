@@ -45,6 +45,7 @@ from emulator.networks.transformer import TransformerConfig
 from emulator.networks.unet import UNetConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
+from emulator.parameter_budget import limited_weights
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
 from emulator.task import Task, Variable
@@ -179,7 +180,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     config = load_configuration(EmulatorSection, section).emulator
     try:
         emulator = _rebuild(config, task, stored, weights)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, MeshcastError, MemoryError) as error:
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {error}") from None
     valid = arrays["valid"].numpy() if "valid" in arrays else None
     return TrainedEmulator(name, emulator, config, statistics, metadata, valid)
@@ -195,7 +196,9 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
     if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
         return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
     if isinstance(config, NetworkConfig):
-        with torch.random.fork_rng(devices=[]):  # weights drawn only to be replaced
+        size = sum(weight.numel() for weight in weights.values())
+        in_file = limited_weights(2 * size + 1000, f"the file, which holds {size:,} numbers")  # some are declared twice
+        with torch.random.fork_rng(devices=[]), in_file:  # weights drawn only to be replaced
             module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1], stored.graphs)
     else:
         assert isinstance(config, BaselineConfig)

@@ -16,6 +16,8 @@ from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.geometry import Index, Mask
 
+MOST_HISTORY = 1_000  # that a series too short for it may be asked for, to be told which of its times are absent
+MOST_STARTS = 1_000_000  # that a range may stand for
 GRAMMAR = "Use `T, T`, `START/END/STEP` (2019-03-25T00/2019-03-31T00/6h), `latest` or `all`."
 
 
@@ -87,6 +89,10 @@ def _evenly(count: int, most: int | None) -> Index:
 
 def histories(fields: Fields, task: Task, init_time: Times) -> tuple[Index, Mask]:
     """Return where each start's history stands in the series [case, history], by time, and whether it is there."""
+    if task.history > max(len(fields.times), MOST_HISTORY):
+        raise MeshcastError(
+            f"A start needs {task.history:,} fields of history, but {fields.source} has {len(fields.times)} times."
+        )
     history = task.time_step.advance(init_time[:, None], np.arange(1 - task.history, 1)[None])
     index = np.searchsorted(fields.times, history).clip(0, len(fields.times) - 1)
     return index, (fields.times[index] == history) & ~np.isin(index, sorted(fields.missing))
@@ -104,7 +110,10 @@ def parse_init_times(text: str, fields: Fields) -> Times:
             step = _parse_step(pieces[2], fields)
             if end < start:
                 raise MeshcastError(f"The initial times {entry.strip()} end before they start. Write START/END/STEP.")
-            moments = step.advance(np.array(start), np.arange(step.whole_steps(np.int64(start), np.int64(end)) + 1))
+            count = step.whole_steps(np.int64(start), np.int64(end)) + 1
+            if count > MOST_STARTS:
+                raise MeshcastError(f"The initial times {entry.strip()} are {count:,}. Write fewer, or a longer step.")
+            moments = step.advance(np.array(start), np.arange(count))
             times += moments[moments <= end].tolist()
         else:
             raise MeshcastError(f"Cannot read the initial times {entry.strip()!r}. {GRAMMAR}")

@@ -32,7 +32,7 @@ C = TypeVar("C")
 
 MOST_BYTES = 2**24  # of a configuration's file
 MOST_VALUES = 200_000  # in a configuration; the longest comparison here has a few hundred
-MOST_DIGITS = 1_000  # of a whole number
+MOST_DIGITS = 18  # of a whole number, which 64 bits hold
 
 
 def load(cls: type[C], path: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> C:

@@ -14,6 +14,7 @@ from graphs.errors import MeshcastError
 Times = NDArray[np.int64]  # seconds since 1970 UTC
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MONTHS = {"month": 1, "year": 12}
+MOST_STEPS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TimeStep:
     @classmethod
     def parse(cls, text: str) -> TimeStep:
         """Return a step from `90s`, `10m` (minutes, as Anemoi reads it), `6h`, `1d`, `1 month` or `1 year`."""
-        if match := re.fullmatch(r"\s*(\d+)\s*([A-Za-z]+)\s*", text):
+        if match := re.fullmatch(r"\s*(\d{1,9})\s*([A-Za-z]+)\s*", text):
             count, unit = int(match[1]), match[2] if len(match[2]) < 3 else match[2].removesuffix("s")
             if unit in SECONDS and count > 0:
                 return cls(count * SECONDS[unit])
@@ -111,6 +112,8 @@ class TimeStep:
             if asked.unit != self.unit or self.true_length is not None:
                 raise MeshcastError(f"A {what} of {duration} cannot be counted in steps of {self}; try `10 steps`.")
             steps = asked.count / self.count
+        if steps > MOST_STEPS:
+            raise MeshcastError(f"The {what} {duration} is more than {MOST_STEPS:,} steps of {self}.")
         whole = round(steps)
         if whole < 1 or abs(steps - whole) > 1e-6 * max(steps, 1.0):
             above = int(np.floor(steps)) + 1

@@ -68,7 +68,8 @@ class Windows(Dataset[Batch]):
         self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
         self.seed, self.noise = seed, noise
         self.names = names_of(task.predicted)
-        self.window = task.time_step.frames(fields.time_step) * np.arange(task.history + steps)  # frames from its first
+        length = min(task.history + steps, len(fields.times) + 1)  # one more than there are leaves no start
+        self.window = task.time_step.frames(fields.time_step) * np.arange(length)  # frames from its first
         starts = np.arange(0, len(fields.times) - self.window[-1])
         if fields.missing:
             touched = np.isin(starts[:, None] + self.window, sorted(fields.missing)).any(axis=1)
