@@ -169,9 +169,10 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     path = Path(path) / "emulator.safetensors" if Path(path).is_dir() else path
     arrays, metadata = read(path)
     try:
-        name, task = metadata["name"], _task_from_plain(metadata["task"])
+        name, task = str(metadata["name"]), _task_from_plain(metadata["task"])
         stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
+        _refuse_other_variables(statistics, task)
         section, weights = {"emulator": metadata["emulator"]}, arrays_under(arrays, "emulator.")
     except MeshcastError as error:
         raise MeshcastError(f"{path} cannot be used: {error}") from None
@@ -180,9 +181,12 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     config = load_configuration(EmulatorSection, section).emulator
     try:
         emulator = _rebuild(config, task, stored, weights)
-    except (RuntimeError, KeyError, MeshcastError, MemoryError) as error:
-        raise MeshcastError(f"The weights in {path} do not fit its configuration: {error}") from None
+    except (RuntimeError, KeyError, IndexError, MeshcastError, MemoryError) as error:
+        reason = error if str(error) else type(error).__name__
+        raise MeshcastError(f"The weights in {path} do not fit its configuration: {reason}") from None
     valid = arrays["valid"].numpy() if "valid" in arrays else None
+    if valid is not None and (valid.shape != (stored.mesh.num_nodes, len(statistics.names)) or valid.dtype != bool):
+        raise MeshcastError(f"{path} cannot be used: valid is no true or false for each node and variable.")
     return TrainedEmulator(name, emulator, config, statistics, metadata, valid)
 
 
@@ -203,8 +207,27 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
     else:
         assert isinstance(config, BaselineConfig)
         module = config.build(task, mesh)
+    _refuse_other_indices(module, weights)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)  # type: ignore[return-value]
+
+
+def _refuse_other_indices(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Raise MeshcastError where stored numbers of nodes or edges lie beyond those that the stored graphs give."""
+    for name, built in module.state_dict().items():
+        stored = weights.get(name)
+        if built.is_floating_point() or stored is None or not built.numel() or stored.shape != built.shape:
+            continue
+        low, high = int(built.min()), int(built.max())
+        if stored.is_floating_point() or int(stored.min()) < low or int(stored.max()) > high:
+            raise MeshcastError(f"{name} holds other numbers than {low} to {high}, which its graphs have.")
+
+
+def _refuse_other_variables(statistics: Statistics, task: Task) -> None:
+    names = tuple(variable.name for variable in task.predicted)
+    shapes = {array.shape for array in statistics.arrays().values()}
+    if statistics.names != names or shapes != {(len(names),)}:
+        raise MeshcastError(f"its statistics are of {statistics.names}, not one number for each of {names}.")
 
 
 def _task_to_plain(task: Task) -> dict[str, Any]:

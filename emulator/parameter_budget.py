@@ -13,25 +13,22 @@ from emulator.networks.config import NetworkConfig
 from graphs.errors import MeshcastError
 
 WIDEST = 1 << 20  # where no network of a sane count is
-MOST_ARRAYS = 20_000  # of weights in a network; each layer has a few
 
 
 @contextmanager
-def limited_weights(most: float, where: str) -> Iterator[None]:
-    """Refuse a network that is built within as soon as it has more than `most` weights, or layers without end.
+def limited_weights(most: int, where: str) -> Iterator[None]:
+    """Refuse a network that is built within as soon as it has more than `most` weights.
 
     Weights are counted where they are declared, before numbers are drawn for them.
     where: what allows no more, for the message.
     """
-    weights = arrays = 0
+    weights = 0
 
     def count(module: nn.Module, name: str, weight: nn.Parameter | None) -> None:
-        nonlocal weights, arrays
-        weights, arrays = weights + (0 if weight is None else weight.numel()), arrays + 1
+        nonlocal weights
+        weights += 0 if weight is None else weight.numel()
         if weights > most:
             raise MeshcastError(f"A network with {weights:,} or more weights does not fit {where}.")
-        if arrays > MOST_ARRAYS:
-            raise MeshcastError(f"A network of more than {MOST_ARRAYS:,} arrays of weights has too many layers.")
 
     hook = register_module_parameter_registration_hook(count)
     try:

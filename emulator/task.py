@@ -36,6 +36,9 @@ class Variable:
             raise MeshcastError(f"The bounds of {self.name} must rise, but are {lowest:g} and {highest:g}.")
 
 
+MOST_HISTORY = 1_000_000  # far beyond any memory
+
+
 @dataclass(frozen=True)
 class Task:
     """What an emulator does: from `history` states of its variables to the next, `time_step` later.
@@ -56,8 +59,8 @@ class Task:
             raise MeshcastError(f"Variables must have different names, but the task lists {names}.")
         if not self.prognostic:
             raise MeshcastError("A task needs at least one prognostic variable.")
-        if self.history < 1:
-            raise MeshcastError(f"history must be at least 1, but is {self.history}.")
+        if not 1 <= self.history <= MOST_HISTORY:
+            raise MeshcastError(f"history must be 1 to {MOST_HISTORY:,}, but is {self.history}.")
         for variable in self.variables:
             if variable.conserved and variable.role != "prognostic":
                 raise MeshcastError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -71,8 +72,16 @@ class Mesh:
             raise MeshcastError(f"Mesh areas must have shape [{self.num_nodes}], but have {self.areas.shape}.")
         if not (np.all(np.isfinite(self.areas)) and np.all(self.areas > 0) and abs(self.areas.sum() - 1.0) < 1e-9):
             raise MeshcastError(f"Mesh areas must be positive and sum to one, but sum to {self.areas.sum():.6g}.")
-        if int(np.prod(self.shape)) != self.num_nodes:
+        if len(self.shape) not in (1, 2) or min(self.shape) < 1 or math.prod(self.shape) != self.num_nodes:
             raise MeshcastError(f"A mesh of shape {self.shape} cannot have {self.num_nodes} nodes.")
+        if not all(0 < level <= self.num_nodes for level in self.levels):
+            raise MeshcastError(f"Levels of a mesh of {self.num_nodes} nodes cannot have {self.levels} nodes.")
+        if (
+            self.faces is not None
+            and len(self.faces)
+            and not 0 <= self.faces.min() <= self.faces.max() < self.num_nodes
+        ):
+            raise MeshcastError(f"Faces of a mesh name its nodes 0 to {self.num_nodes - 1}, but these others.")
         if self.boundary is None:
             return
         if self.boundary.shape != (self.num_nodes,) or self.boundary.dtype != bool:

@@ -116,9 +116,18 @@ def unpack(arrays: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> StoredG
             )
             for name, about in metadata["graphs"].items()
         }
+        for name, graph in graphs.items():
+            sizes = tuple(meshes[end].num_nodes for end in ends(meshes)[name])
+            if (graph.num_senders, graph.num_receivers) != sizes:
+                raise MeshcastError(
+                    f"The {name} leads from {graph.num_senders} nodes to {graph.num_receivers}, "
+                    f"but its meshes have {sizes[0]} and {sizes[1]}."
+                )
         return StoredGraphs(meshes["data"], ModelGraphs(mesh=meshes.get("hidden"), **graphs) if graphs else None)
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise MeshcastError(f"The stored graphs are not complete: {error} is missing or unknown.") from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise MeshcastError(f"The stored graphs are not as Meshcast writes them: {error}.") from error
 
 
 def to_heterodata(mesh: Mesh, graphs: ModelGraphs) -> HeteroData:

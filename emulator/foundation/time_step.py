@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -31,6 +32,11 @@ class TimeStep:
     true_units: str = ""
 
     def __post_init__(self) -> None:
+        if (
+            not isinstance(self.count, int | np.integer)
+            or not 0 < (1.0 if self.true_length is None else self.true_length) < math.inf
+        ):
+            raise MeshcastError(f"A time step has a whole count and a positive length, not {self!r}.")
         if self.unit not in ("second", "month") or self.count < 1:
             raise MeshcastError(f"A time step is a positive number of seconds or months, not {self.count} {self.unit}.")
 

@@ -15,6 +15,14 @@ from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
 
+MOST_LAYERS = 1_000
+
+
+def refuse_endless(num_layers: int, section: str) -> None:
+    """Raise MeshcastError for more layers than can be built in a minute."""
+    if num_layers > MOST_LAYERS:
+        raise MeshcastError(f"{section}.num_layers must be at most {MOST_LAYERS:,}, but is {num_layers:,}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig(EmulatorConfig):
@@ -39,6 +47,7 @@ class NetworkConfig(EmulatorConfig):
             value = getattr(self, item.name)
             if type(value) is int and value < 1:
                 raise MeshcastError(f"emulator.{item.name} must be at least 1, but is {value}.")
+        refuse_endless(getattr(self, "num_layers", 1), "emulator")
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         """Return a network [batch, node, input] to [batch, node, output] with weights drawn at random, the last zero.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emulator.baselines.first_guess import PersistenceGuess
-from emulator.networks.config import NetworkConfig
+from emulator.networks.config import NetworkConfig, refuse_endless
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
 from emulator.networks.layers.constants import GraphBuffers
 from emulator.networks.layers.feature_layout import FeatureLayout
@@ -50,6 +50,7 @@ class ProcessorConfig:
         for name in ("num_layers", "latent_size", "hidden_size", "num_harmonics"):
             if getattr(self, name) < 1:
                 raise MeshcastError(f"processor.{name} must be at least 1, but is {getattr(self, name)}.")
+        refuse_endless(self.num_layers, "processor")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.parameter_budget import limited_weights
 from graphs.available_memory import refuse_too_large
 from graphs.mesh import Mesh
 from training.experiment import TrainingConfig
@@ -52,7 +49,7 @@ def least_numbers(config: NetworkConfig, mesh: Mesh, history: int) -> tuple[int,
     if isinstance(config, KerasConfig):
         config = torch_config(config)
     try:
-        with torch.device("meta"), limited_weights(math.inf, "anywhere"):
+        with torch.device("meta"):
             network = config.build(FeatureLayout(history, 1, 0, history, 1), mesh).to("meta")
             one, two = (_numbers_kept(network, torch.empty(count, mesh.num_nodes, history)) for count in (1, 2))
     except (RuntimeError, NotImplementedError, TypeError):  # it needs the content of a tensor, as for geometry
