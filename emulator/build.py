@@ -207,16 +207,18 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
     else:
         assert isinstance(config, BaselineConfig)
         module = config.build(task, mesh)
-    _refuse_other_indices(module, weights)
+    if isinstance(config, NetworkConfig):
+        _refuse_other_indices(module, weights)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)  # type: ignore[return-value]
 
 
 def _refuse_other_indices(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Raise MeshcastError where stored numbers of nodes or edges lie beyond those that the stored graphs give."""
+    """Raise MeshcastError where a network's numbers of nodes lie beyond those that the stored graphs give."""
     for name, built in module.state_dict().items():
         stored = weights.get(name)
-        if built.is_floating_point() or stored is None or not built.numel() or stored.shape != built.shape:
+        indices = name.startswith("network.") and built.dtype in (torch.int64, torch.int32) and built.numel()
+        if not indices or stored is None or stored.shape != built.shape:
             continue
         low, high = int(built.min()), int(built.max())
         if stored.is_floating_point() or int(stored.min()) < low or int(stored.max()) > high:
