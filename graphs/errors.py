@@ -1,6 +1,8 @@
 """The exception a user's mistake raises, that of a package which is not installed, and text that is safe to show."""
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def printable(text: str) -> str:
@@ -35,6 +37,26 @@ class MeshcastError(ValueError):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+@contextmanager
+def readable(source: object) -> Iterator[None]:
+    """Raise MeshcastError where `source` cannot be read, whatever a library makes of a file that is damaged."""
+    try:
+        yield
+    except (MeshcastError, MemoryError):
+        raise
+    except OSError as error:
+        if (error.errno or 0) > 0:  # the system's; libraries have numbers of their own, below zero
+            raise MeshcastError(
+                f"Cannot read {source}: {error.strerror}. Look after the disk or the limit that this names, then start "
+                "again."
+            ) from error
+        raise MeshcastError(f"{source} is damaged or truncated: {error}. Fetch it again, or make it anew.") from error
+    except Exception as error:
+        raise MeshcastError(
+            f"{source} is damaged or truncated: {type(error).__name__}: {error}. Fetch it again, or make it anew."
+        ) from error
 
 
 class MissingExtraError(MeshcastError):

@@ -37,8 +37,8 @@ for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, c
     app.command()(command)
 app.add_typer(configs_app, name="configs")
 
-# What the system refuses for a reason that lies with the user's disk or paths, not with us.
-A_USERS_FAULT = "ENOSPC EDQUOT EFBIG EROFS EACCES EPERM EEXIST ENOTDIR EISDIR ENAMETOOLONG".split()
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+TOO_MANY = (errno.EMFILE, errno.ENFILE)
 INTERRUPTED = 130  # exit code of typer, by the shell's custom of 128 + signal
 
 
@@ -54,13 +54,30 @@ def run() -> None:
     except BrokenPipeError:
         os._exit(0)
     except OSError as error:
-        if errno.errorcode.get(error.errno or 0) not in A_USERS_FAULT:
+        if (error.errno or 0) <= 0:  # no refusal of the system: a fault of ours, or of a library
             raise
-        where = f" at {error.filename}" if error.filename else ""
-        say(f"Error: {error.strerror}{where}. Free some space, or choose a place that you may write to.")
+        say(f"Error: {_of_system(error)}")
+        sys.exit(2)
+    except MemoryError as error:
+        what = f" ({error})" if str(error) else ""
+        say(f"Error: The memory that this process may take is used up{what}. Ask for less at once, or more memory.")
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             say("Interrupted. No half-written file has a final name; resume=auto goes on with a training, --resume "
                 "with a forecast, and a comparison when it is started again.")  # fmt: skip
         raise
+
+
+def _of_system(error: OSError) -> str:
+    """Return what the system refused, where, and what to do."""
+    where = f" at {error.filename}" if error.filename else ""
+    if error.errno in FULL:
+        advice = "Free some space, or choose another disk"
+    elif error.errno in TOO_MANY:
+        advice = "Allow this process more open files (ulimit -n), or close what else runs"
+    elif error.errno == errno.EIO:
+        advice = "The disk or its connection fails: look after it, then start again"
+    else:
+        advice = "Choose a place that exists and that you may read and write"
+    return f"{error.strerror}{where}. {advice}."

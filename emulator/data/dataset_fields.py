@@ -15,7 +15,7 @@ from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, readable
 
 Source = str | list[Any] | dict[str, Any]
 
@@ -29,7 +29,9 @@ NOT_CARRIED = frozenset(
 
 def open_dataset_fields(source: Source) -> DatasetFields:
     """Return the fields of an anemoi dataset: a path, or what `anemoi.datasets.open_dataset` takes as it stands."""
-    return DatasetFields(_opened(source), source)
+    dataset = _opened(source)
+    with readable(describe(source)):
+        return DatasetFields(dataset, source)
 
 
 def _opened(source: Source) -> Any:
@@ -101,7 +103,8 @@ class DatasetFields(Fields):
         self.time_step = self._time_step()
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
-        blocks = [np.asarray(self.dataset[run])[:, columns][:, :, rows] for run in _runs(times)]
+        with readable(self.source):
+            blocks = [np.asarray(self.dataset[run])[:, columns][:, :, rows] for run in _runs(times)]
         if not blocks:
             return np.empty((0, len(rows), self.mesh.num_nodes, len(columns)), dtype=np.float32)
         return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)).transpose(0, 2, 3, 1)

@@ -17,7 +17,7 @@ from emulator.data.forecast import Forecast
 from emulator.data.names import cf_units, conversion, split_level, standard_name_of
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
 from emulator.foundation.time_step import TimeStep
-from graphs.errors import MeshcastError
+from graphs.errors import readable
 from graphs.mesh import Mesh
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
@@ -73,13 +73,11 @@ def read_netcdf_forecast(path: Path) -> Forecast:
     """Return a forecast in NetCDF, ours or another centre's; raise MeshcastError where it is damaged or none."""
     import netCDF4
 
-    try:
+    with readable(path):
         with netCDF4.Dataset(path) as file:
             if PREFIX + "mesh" in file.ncattrs():
                 return _read_ours(file)
-    except (OSError, RuntimeError) as error:
-        raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
-    return read_other_netcdf_forecast(path)
+        return read_other_netcdf_forecast(path)
 
 
 def _read_ours(file: Any) -> Forecast:

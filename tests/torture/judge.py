@@ -60,7 +60,7 @@ class Verdict:
         """Take a process into account: what it cost, and whether it came to an end of its own."""
         self.seconds += ended.seconds
         self.peak = max(self.peak, ended.peak)
-        self.text = ended.text[-3000:]
+        self.text = ended.text.partition("Extension modules:")[0][-3000:]
         if ended.hung:
             self.add("hang", ended.text[-600:])
         if ended.code == JUDGE_FAILED:
@@ -76,7 +76,7 @@ def judge_end(verdict: Verdict, ended: Ended, codes: Sequence[int] = (0, 2, 3), 
         places = OURS.findall(ended.text)
         verdict.add("traceback", f"{lines[-1]} at {':'.join(places[-1]) if places else '?'}")
     elif ended.code < 0 and not killed:
-        verdict.add("crash", f"signal {-ended.code}: {ended.text[-500:]}")
+        verdict.add("crash", f"signal {-ended.code}: {verdict.text[-500:]}")
     elif ended.code >= 0 and ended.code not in codes:
         verdict.add("exit code", f"{ended.code}: {ended.text[-300:]}")
     elif ended.code == 2 and not re.search(r"Error|Usage:", ended.text):

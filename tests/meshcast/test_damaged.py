@@ -1,0 +1,85 @@
+"""Damaged datasets and forecasts are refused by name, whatever a library makes of them."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import pytest
+
+from emulator.data.dataset_fields import open_dataset_fields
+from emulator.data.forecast_file import read_forecast
+from graphs import errors
+from graphs.errors import MeshcastError
+from tests.meshcast.command_line import meshcast
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("data/.zarray", lambda content: content.update(compressor={"id": "None"})),
+        ("data/.zarray", lambda content: content.update(shape=content["shape"][:1])),
+        ("data/.zarray", lambda content: content.update(dtype="<f2")),
+        ("longitudes/.zarray", lambda content: content.update(filters=[{"id": "absent"}])),
+        ("dates/.zarray", lambda content: content.update(dtype=["a", "b"])),
+        (".zattrs", lambda content: content.update(variables_metadata=["u"])),
+        (".zattrs", lambda content: content.update(mesh="{")),
+        (".zattrs", lambda content: content.update(time_step=[1])),
+    ],
+)
+def test_a_dataset_whose_description_is_damaged_is_refused(ring_world, file, change):
+    edit(Path("ring.zarr") / file, change)
+    with pytest.raises(MeshcastError, match=r"ring\.zarr"):
+        open_dataset_fields("ring.zarr").read(slice(3), ["u"])
+
+
+def test_a_dataset_whose_values_are_damaged_is_refused(ring_world):
+    Path("ring.zarr/data/0.0.0.0").write_bytes(b"hello")
+    with pytest.raises(MeshcastError, match=r"ring\.zarr is damaged or truncated: .*Fetch it again"):
+        open_dataset_fields("ring.zarr").read(slice(3), ["u"])
+
+
+@pytest.mark.parametrize("name", ["longitude", "u", "lead_step", "area"])
+def test_a_forecast_without_one_of_its_variables_is_refused(ring_world, name):
+    forecast = ("forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "1 steps", "--trajectories", "0:1")
+    assert meshcast(*forecast, "--init-times", "0", "--output", "new.nc").code == 0
+    with netCDF4.Dataset("new.nc", "a") as file:
+        file.renameVariable(name, "other")
+    with pytest.raises(MeshcastError, match=rf"new\.nc is damaged or truncated: .*{name}"):
+        read_forecast("new.nc")
+
+
+def test_what_the_system_refuses_is_no_damage():
+    said = r"Cannot read a\.nc: Input/output error"
+    with pytest.raises(MeshcastError, match=said) as refused, errors.readable("a.nc"):
+        raise OSError(errno.EIO, "Input/output error")
+    assert "damaged" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EIO, "Input/output error", "ring.yaml"), "Input/output error at ring.yaml. The disk or its"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (OSError(errno.ENOSPC, "No space left on device"), "Free some space"),
+        (OSError(errno.ENOENT, "No such file or directory", "gone"), "No such file or directory at gone"),
+        (MemoryError("Unable to allocate 8 GiB"), "used up (Unable to allocate 8 GiB)"),
+    ],
+)
+def test_what_the_system_refuses_ends_a_command_in_one_message(monkeypatch, error, words):
+    def refusing(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("meshcast.main.app", refusing)
+    outcome = meshcast("inspect", "gone")
+    assert outcome.code == 2 and words in " ".join(outcome.err.split())
