@@ -103,6 +103,24 @@ class Mesh:
         return len(self.shape) == 2
 
     @cached_property
+    def band(self) -> tuple[float, float] | None:
+        """Return the latitudes [degrees] between which the cells of a grid around the globe lie.
+
+        None where they reach both poles, the last row at most its own spacing away, and on every other mesh.
+        """
+        if self.domain.kind != "sphere" or not self.structured or self.shape[0] < 2:
+            return None
+        rows = np.sort(self.latitudes[:: self.shape[1]])
+        steps = rows[1] - rows[0], rows[-1] - rows[-2]
+        reached = rows[0] - 1.01 * steps[0] <= -90.0, rows[-1] + 1.01 * steps[1] >= 90.0
+        if all(reached):
+            return None
+        return (
+            -90.0 if reached[0] else round(float(rows[0] - steps[0] / 2.0), 6),
+            90.0 if reached[1] else round(float(rows[-1] + steps[1] / 2.0), 6),
+        )
+
+    @cached_property
     def latitudes(self) -> NDArray[np.float64]:
         """Return degrees north [node]; zero on a ring."""
         if self.domain.kind == "ring":
@@ -137,6 +155,9 @@ class Mesh:
         grid = " x ".join(str(n) for n in self.shape)
         if self.domain.kind == "ring":
             return f"ring of {self.num_nodes} nodes, length {self.domain.size:g}"
+        if self.band is not None:
+            south, north = self.band
+            return f"band of {grid} nodes around the globe from {south:g} to {north:g} degrees north"
         if self.domain.kind == "sphere":
             return f"global mesh of {grid} nodes"
         given = "" if self.boundary is None else f", {int(self.boundary.sum())} of them boundary"

@@ -25,13 +25,13 @@ def conservative(source: Mesh, target: Mesh) -> Interpolation:
     points, at least 16 a cell, cells being those nearest to a node, and on the whole sphere then balanced so that both
     meshes' areas come out (Sinkhorn and Knopp 1967, https://doi.org/10.2140/pjm.1967.21.343): single weights are off by
     some per cent, the integral by at most a thousandth of the field's standard deviation.
-    Raises MeshcastError where a limited area does not reach a target cell.
+    Raises MeshcastError where the source does not reach a target cell.
     """
     weights.refuse_rings(source, target)
     overlap = _exact_overlap(source, target) if source.structured and target.structured else _sampled(source, target)
-    reached = np.asarray(overlap.sum(axis=1)).ravel()
-    weights.refuse_outside(np.flatnonzero(reached <= 0), source, target)
-    if source.domain.kind == target.domain.kind == "sphere":
+    outside = (np.asarray(overlap.sum(axis=1)).ravel() <= 0) | weights.beyond(source, target.positions)
+    weights.refuse_outside(np.flatnonzero(outside), source, target)
+    if all(mesh.domain.kind == "sphere" and mesh.band is None for mesh in (source, target)):
         overlap = _balance(overlap, target.areas, source.areas)
     return Interpolation(source, target, weights.rows_to_one(overlap), "conservative")
 
@@ -52,7 +52,7 @@ def _overlap(first: Array, second: Array) -> Array:
 
 def _sine_bounds(mesh: Mesh) -> Array:
     """Return sines [row, end] of latitude between which the cells of each row of a grid lie, the lower first."""
-    if mesh.domain.kind == "sphere":
+    if mesh.domain.kind == "sphere" and mesh.band is None:
         # by the areas, so that Gaussian weights come out exactly
         share = mesh.areas.reshape(mesh.shape).sum(axis=1)
         bounds = 2.0 * np.concatenate([[0.0], np.cumsum(share)]) - 1.0
@@ -115,13 +115,8 @@ def _samples_of_grid(mesh: Mesh, number: int) -> tuple[Array, Index, Array]:
 
 def _nearest_cell(mesh: Mesh, places: Array) -> tuple[Mask, Index]:
     """Return which places lie on the mesh [place], at most half a spacing beyond its nodes, and their nearest node."""
-    tree = cKDTree(mesh.positions)
-    distance, node = tree.query(places)
-    if mesh.domain.kind == "sphere":
-        return np.full(len(places), True), node.astype(np.int64)
-    spacing = tree.query(mesh.positions, k=min(4, mesh.num_nodes))[0].max(axis=-1)  # to a neighbour, not a twin
-    kept = distance < 0.75 * spacing[node]
-    return kept, node[kept].astype(np.int64)
+    kept = ~weights.beyond(mesh, places)
+    return kept, cKDTree(mesh.positions).query(places[kept])[1].astype(np.int64)
 
 
 def _balance(overlap: csr_array, rows: Array, columns: Array, most_rounds: int = 200) -> csr_array:

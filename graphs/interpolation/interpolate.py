@@ -26,8 +26,9 @@ def interpolation(method: Method, source: Mesh, target: Mesh) -> Interpolation:
 
 
 def nearest(source: Mesh, target: Mesh) -> Interpolation:
-    """Each target node takes the value of the nearest source node."""
+    """Each target node takes the value of the nearest source node; raise MeshcastError where the source has none."""
     weights.refuse_rings(source, target)
+    refuse_outside(np.flatnonzero(weights.beyond(source, target.positions)), source, target)
     found = cKDTree(source.positions).query(target.positions)[1]
     rows = np.arange(target.num_nodes)
     return Interpolation(source, target, sparse(rows, found, np.ones(len(rows)), source, target), "nearest")
@@ -37,9 +38,11 @@ def bilinear(source: Mesh, target: Mesh) -> Interpolation:
     """Interpolate linearly: in latitude and longitude on a grid, else in the triangle around each target node.
 
     Beyond the last row of a global grid, between that row and its mean, which stands for the pole. Second order.
-    Raises MeshcastError where a limited area does not reach a target node.
+    Raises MeshcastError where the source does not reach a target node.
     """
     weights.refuse_rings(source, target)
+    if source.structured or source.domain.kind == "sphere":
+        refuse_outside(np.flatnonzero(weights.beyond(source, target.positions)), source, target)
     matrix = _on_grid(source, target) if source.structured else _on_triangles(source, target)
     return Interpolation(source, target, matrix, "bilinear")
 
@@ -57,11 +60,7 @@ def _on_grid(source: Mesh, target: Mesh) -> csr_array:
         axis = np.append(axis, 360.0)
     elif len(axis) > 1:
         shift = np.where(shift > (360.0 + axis[-1]) / 2, shift - 360.0, shift)  # nearer from the west
-    left, across, aside = _bracket(axis, shift)
-    if not periodic:
-        steps = [np.diff(latitudes).max() if len(latitudes) > 1 else 0.0, np.diff(axis).max() if len(axis) > 1 else 0.0]
-        outside = (beyond > steps[0] / 2 + 1e-6) | (aside > steps[1] / 2 + 1e-6)
-        refuse_outside(np.flatnonzero(outside), source, target)
+    left, across, _ = _bracket(axis, shift)
     columns = source.shape[1]
     right = (left + 1) % columns if periodic else left + (across > 0)
     nodes = np.arange(target.num_nodes)
@@ -69,7 +68,9 @@ def _on_grid(source: Mesh, target: Mesh) -> csr_array:
     for row, share in ((lower, 1.0 - along), (np.minimum(lower + 1, len(rows) - 1), along)):
         for column, fraction in ((left, 1.0 - across), (right, across)):
             entries.append((nodes, rows[row] * columns + column, share * fraction))
-    if periodic and (polar := np.flatnonzero(beyond > 0)).size:
+    south, north = source.band or (-90.0, 90.0)
+    reaches_pole = np.where(target.latitudes < 0, south == -90.0, north == 90.0)
+    if periodic and (polar := np.flatnonzero((beyond > 0) & reaches_pole)).size:
         # between the last row and the pole: the nearer the pole, the more of the row's mean
         end = np.where(along[polar] > 0.5, -1, 0)
         gap = 90.0 - np.abs(latitudes[end])

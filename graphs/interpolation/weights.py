@@ -10,14 +10,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, Index, parallel_transport
+from graphs.geometry import Array, Index, Mask, parallel_transport, to_latlon
 from graphs.mesh import Mesh
+from graphs.meshes.healpix import healpix
 
 Values = TypeVar("Values", NDArray[np.floating], Tensor)
 Method = Literal["bilinear", "conservative", "nearest"]
+RIM = 0.75  # spacings that a cell reaches from its node: half the diagonal of a square is 0.71
+HOLE = 1.5  # spacings from the nearest node where there is none: next to a coarser level 1.2 still lie within a mesh
+SLACK = 1e-6  # [degrees], of rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +108,41 @@ def refuse_rings(source: Mesh, target: Mesh) -> None:
     for mesh in (source, target):
         if mesh.domain.kind == "ring":
             raise MeshcastError(f"Interpolation runs between meshes of the sphere, but one is a {mesh.describe()}.")
+
+
+def beyond(source: Mesh, places: Array) -> Mask:
+    """Return which places [place, xyz] no cell of the source reaches: half a spacing beyond its outermost nodes.
+
+    Scattered nodes of the whole sphere leave holes where nothing is known within 1.5 times the usual spacing.
+    """
+    if source.structured:
+        return _beyond_grid(source, places)
+    if source.domain.kind == "sphere" and source.faces is not None:
+        return np.zeros(len(places), dtype=bool)
+    tree = cKDTree(source.positions)
+    spacing = tree.query(source.positions, k=min(4, source.num_nodes))[0].max(axis=-1)  # to a neighbour, not a twin
+    distance, node = tree.query(places)
+    if source.domain.kind == "sphere":  # meridians meet at a pole, whose nodes are closer than their rows
+        return np.asarray(distance >= HOLE * np.maximum(spacing[node], np.median(spacing)))
+    return np.asarray(distance >= RIM * spacing[node])
+
+
+def _beyond_grid(source: Mesh, places: Array) -> Mask:
+    latitude, longitude = to_latlon(places)
+    rows, columns = axes_of(source)
+    steps = [float(np.abs(np.diff(axis)).max()) if len(axis) > 1 else 0.0 for axis in (rows, columns)]
+    if source.domain.periodic:
+        south, north = source.band or (-90.0, 90.0)
+        return np.asarray((latitude < south - SLACK) | (latitude > north + SLACK))
+    outside = (latitude < rows.min() - steps[0] / 2 - SLACK) | (latitude > rows.max() + steps[0] / 2 + SLACK)
+    east = (longitude - columns[0]) % 360.0
+    aside = np.minimum(np.maximum(east - (columns[-1] - columns[0]), 0.0), 360.0 - east)
+    return np.asarray(outside | (aside > steps[1] / 2 + SLACK))
+
+
+def uncovered(mesh: Mesh) -> float:
+    """Return the share of the sphere that no cell of a mesh reaches, counted at 3,072 places."""
+    return float(beyond(mesh, healpix(16).positions).mean())
 
 
 def refuse_outside(outside: Index, source: Mesh, target: Mesh) -> None:

@@ -8,7 +8,7 @@ from graphs.errors import MeshcastError
 from graphs.geometry import tangent_frames
 from graphs.interpolation.conservative import conservative
 from graphs.interpolation.interpolate import bilinear, interpolation, nearest
-from graphs.interpolation.weights import Interpolation
+from graphs.interpolation.weights import Interpolation, uncovered
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian, octahedral
 from graphs.meshes.healpix import healpix
@@ -166,7 +166,7 @@ def test_a_limited_area_inside_another_takes_its_values() -> None:
         assert bilinear(mesh, within).apply(smooth(mesh)) == pytest.approx(smooth(within), abs=0.01)
 
 
-@pytest.mark.parametrize("method", [bilinear, conservative])
+@pytest.mark.parametrize("method", [bilinear, conservative, nearest])
 @pytest.mark.parametrize("kind", ["grid", "points"])
 def test_a_target_beyond_the_source_is_named(method, kind: str) -> None:
     source = latlon(np.linspace(60, 40, 21), np.linspace(0, 30, 31))
@@ -174,6 +174,37 @@ def test_a_target_beyond_the_source_is_named(method, kind: str) -> None:
         source = points(source.latitudes, source.longitudes)
     with pytest.raises(MeshcastError, match=r"1 of 3 nodes lie beyond the limited area .* node 1 at 10.00 N, 20.00 E"):
         method(source, points([50.0, 10.0, 51.0], [10.0, 20.0, 11.0]))
+
+
+@every_method
+@pytest.mark.parametrize("kind", ["grid", "points"])
+def test_targets_in_the_hole_of_a_source_around_the_globe_are_counted_and_placed(method, kind: str) -> None:
+    source = latlon(np.linspace(90, -30, 25), np.arange(72) * 5.0)
+    if kind == "points":  # the pole once
+        source = points(source.latitudes[71:], source.longitudes[71:], whole_sphere=True)
+    assert source.domain.kind == "sphere" and uncovered(source) == pytest.approx(0.23, abs=0.05)
+    target = MESHES["latlon"]
+    with pytest.raises(MeshcastError, match=r"\d+ of 2664 nodes lie beyond the .*; the first is node 1\d\d\d at -"):
+        interpolation(method, source, target)
+    rows = np.linspace(85, -25, 23)
+    within = latlon(rows, np.arange(72) * 5.0)
+    assert interpolation(method, source, within).apply(smooth(source)) == pytest.approx(smooth(within), abs=0.05)
+
+
+def test_a_band_around_the_globe_keeps_its_means_and_its_last_rows() -> None:
+    source, target = latlon(np.arange(59, -60, -2.0), np.arange(90) * 4.0), latlon([-50, 0, 50], np.arange(9) * 40.0)
+    values = source.latitudes[:, None] ** 2
+    assert source.band == (-60, 60) and "from -60 to 60 degrees" in source.describe()
+    assert bilinear(source, target).apply(values) == pytest.approx(target.latitudes[:, None] ** 2, abs=1.1)
+    coarse = latlon(np.arange(50, -51, -20.0), np.arange(9) * 40.0)
+    sine = np.sin(np.radians([[60, 40], [40, 20], [20, 0]]))
+    fine = np.sin(np.radians(np.arange(60, -1, -2.0)))
+    mean = [
+        np.sum(-np.diff(fine)[10 * row : 10 * row + 10] * np.arange(59, 0, -2.0)[10 * row : 10 * row + 10] ** 2)
+        / (sine[row, 0] - sine[row, 1])
+        for row in range(3)
+    ]
+    assert conservative(source, coarse).apply(values)[::9, 0] == pytest.approx([*mean, *mean[::-1]])
 
 
 def test_rings_are_refused() -> None:
