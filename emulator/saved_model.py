@@ -91,8 +91,8 @@ def _exportable(trained: TrainedEmulator) -> tuple[NeuralEmulator, KerasNetwork]
         )
     if not isinstance(emulator.first_guess, NeighbourhoodMap | None):
         raise MeshcastError(
-            f"{trained.name} corrects a solver's step, which is no part of a SavedModel. Train one with "
-            "first_guess={kind: persistence} to export it."
+            f"{trained.name} corrects the step of a solver or of a linear inverse model, which is no part of a "
+            "SavedModel. Train one with first_guess={kind: persistence} to export it."
         )
     return emulator, emulator.network
 

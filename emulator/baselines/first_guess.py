@@ -1,4 +1,4 @@
-"""What a network corrects: the present state, ridge regression on the neighbourhood, or a coarse solver."""
+"""What a network corrects: the present state, ridge regression, a linear inverse model, or a coarse solver."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from emulator.baselines.coarse_solver import fields_of_shallow_water
+from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
 from emulator.features.departures import DeparturesConfig
@@ -46,14 +47,19 @@ class SolverGuess:
     seen: bool = True
 
 
-FirstGuess = Annotated[PersistenceGuess | RidgeConfig | SolverGuess, ByKind]
+FirstGuess = Annotated[PersistenceGuess | RidgeConfig | LinearInverseConfig | SolverGuess, ByKind]
 
 
-def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> NeighbourhoodMap | SolverStep | None:
-    """Return the map of a ridge regression, its weights still zero; a solver's step; None for persistence."""
+def build_first_guess(
+    config: FirstGuess, inputs: Inputs, mesh: Mesh
+) -> NeighbourhoodMap | LinearInverseStep | SolverStep | None:
+    """Return the map of a ridge regression, its weights still zero; the step of a linear inverse model still to be
+    fitted, or of a solver; None for persistence."""
     match config:
         case SolverGuess():
             return SolverStep(config, inputs, mesh)
+        case LinearInverseConfig():
+            return LinearInverseStep(config, inputs, mesh)
         case RidgeConfig():
             return NeighbourhoodMap(
                 mesh, max(config.radii), inputs.num_fields, inputs.num_own, len(inputs.task.predicted)
@@ -64,6 +70,14 @@ def build_first_guess(config: FirstGuess, inputs: Inputs, mesh: Mesh) -> Neighbo
 
 def of_departures(guess: FirstGuess, departures: DeparturesConfig | None) -> FirstGuess:
     """Return the guess of a network with these departures: it sees the same. Raises MeshcastError for others."""
+    if isinstance(guess, LinearInverseConfig):
+        if departures is None or departures.recent or departures.period != guess.period:
+            raise MeshcastError(
+                f"A linear inverse model forecasts departures from the climatology by {guess.period} alone, but the "
+                f"network's departures are {departures}. Set departures={{period: {guess.period}}}, or another "
+                "first_guess."
+            )
+        return guess
     if not isinstance(guess, RidgeConfig) or guess.departures == departures:
         return guess
     if guess.departures is not None:
@@ -72,6 +86,26 @@ def of_departures(guess: FirstGuess, departures: DeparturesConfig | None) -> Fir
             f"{guess.departures} and departures is {departures}. Give departures alone."
         )
     return replace(guess, departures=departures)
+
+
+class LinearInverseStep(nn.Module):
+    """One step of a linear inverse model from the departures that a network sees.
+
+    model: fitted on the training part, from the same climatology.
+    """
+
+    def __init__(self, config: LinearInverseConfig, inputs: Inputs, mesh: Mesh) -> None:
+        super().__init__()
+        self.model = config.build(replace(inputs.task, boundary=False), mesh)
+        self._inputs = (inputs,)  # in a tuple: its scales are not for this module to store
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the normalised next values [batch, node, predicted]; a diagnostic variable keeps its climatology."""
+        inputs = self._inputs[0]
+        count = inputs.num_prognostic
+        now, std = features[..., inputs.num_fields - count : inputs.num_fields], inputs.std[:count]
+        later = self.model.after((now * std).unsqueeze(1)).squeeze(1).to(features.dtype) / std
+        return nn.functional.pad(later, (0, len(inputs.std) - count))
 
 
 class SolverStep(nn.Module):

@@ -29,7 +29,7 @@ class NetworkConfig(EmulatorConfig):
     """A network that corrects a first guess of the next state, and is fitted by gradient descent.
 
     first_guess: what the network corrects: persistence, ridge regression, whose radius and penalty are chosen by
-        rollout within the training part, or a coarse solver.
+        rollout within the training part, a linear inverse model, or a coarse solver.
     node_statistics: give each node its own mean, variability and variability of change over the training part, which
         tell land from sea and coast from inland; binds the weights to the mesh.
     departures: what the network sees and predicts, in place of the states: how they depart from a climatology, and

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from emulator.baselines.first_guess import LinearInverseStep
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator, is_closed_form, package_versions
 from emulator.foundation.configuration import load, read_yaml, resolve
@@ -236,7 +237,7 @@ def count_parameters(emulator: Emulator) -> dict[str, int]:
     trainable = sum(weight.numel() for weight in emulator.parameters())
     if isinstance(emulator, NeuralEmulator):
         guess = emulator.first_guess
-        fixed = guess.state_dict() if isinstance(guess, NeighbourhoodMap) else {}
+        fixed = guess.state_dict() if isinstance(guess, NeighbourhoodMap | LinearInverseStep) else {}
     else:
         fixed = {name: array for name, array in emulator.state_dict().items() if not name.startswith("inputs.")}
     return {"trainable": trainable, "fixed": sum(array.numel() for array in fixed.values())}

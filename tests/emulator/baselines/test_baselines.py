@@ -40,6 +40,7 @@ CONFIGS: list[BaselineConfig] = [
     DampedAnomalyConfig(max_lead=3, per_node=True),
     RecentMeanConfig(period="hour", steps=30),
     LinearInverseConfig(period="hour", modes=2),
+    LinearInverseConfig(period="hour", modes=(1, 2), penalties=(0.0, 0.1), rest="damped", rollout_steps=2),
     RidgeConfig(radii=(0, 1), penalties=(1e-6, 1e-2), rollout_steps=3),
     RidgeConfig(radii=(1,), penalties=(1e-3,), departures=DeparturesConfig("hour")),
 ]
@@ -232,6 +233,31 @@ def test_what_the_patterns_do_not_span_is_forecast_to_be_gone() -> None:
     assert forecast(narrow, odd, 4000, 3) == pytest.approx(forecast(narrow, fields, 4000, 3), abs=1e-5)
 
 
+def test_the_number_of_patterns_and_the_penalty_are_chosen_by_forecasts_of_what_was_held_out() -> None:
+    values = turning_patterns()[0][:90]
+    noisy = fields_of(values + np.random.default_rng(5).normal(0.0, 0.5, values.shape))
+    several = LinearInverseConfig(period="none", modes=(2, 8), penalties=(0.0, 0.1), rest="damped", rollout_steps=3)
+    chosen = several.fit(TASK, TrainingPart(noisy, slice(0, 90)))
+    assert (chosen.config.modes, chosen.config.penalties) == (2, (0.0,))  # as many as turn, all of them well sampled
+    alone = replace(several, modes=2, penalties=(0.0,)).fit(TASK, TrainingPart(noisy, slice(0, 90)))
+    for name, array in alone.state_dict().items():
+        torch.testing.assert_close(chosen.state_dict()[name], array)
+    rebuilt = chosen.config.build(TASK, noisy.mesh)
+    rebuilt.load_state_dict(chosen.state_dict())
+    assert forecast(rebuilt, noisy, 80, 3) == pytest.approx(forecast(chosen, noisy, 80, 3))
+
+
+def test_a_penalty_lets_patterns_stay_and_the_rest_fades_as_in_the_training_part() -> None:
+    red = fields_of(red_noise(0.8, 4000, 8))
+    stays = LinearInverseConfig(period="none", modes=3, penalties=(1e9,), rest="damped").fit(TASK, TrainingPart(red))
+    assert torch.allclose(stays.propagator, torch.eye(3, dtype=torch.float64), atol=1e-6)
+    assert stays.kept.numpy() == pytest.approx(0.8, abs=0.03)
+    fitted = LinearInverseConfig(period="none", modes=3, rest="damped").fit(TASK, TrainingPart(red))
+    mean = red.values[:, 0, :, 0].mean(axis=0).astype(np.float64)
+    faded = 0.8 * (red.values[100, 0, :, 0] - mean)
+    assert forecast(fitted, red, 100, 1)[0, 0] - mean == pytest.approx(faded, abs=0.1)
+
+
 @each_baseline
 def test_the_test_period_leaves_no_trace(config: BaselineConfig) -> None:
     fields = fields_of(daily_round(6) + red_noise(0.8, 144, 6))
@@ -374,6 +400,10 @@ def test_impossible_settings_are_refused() -> None:
         lambda: DampedAnomalyConfig(max_lead=0),
         lambda: RecentMeanConfig(steps=0),
         lambda: LinearInverseConfig(modes=0),
+        lambda: LinearInverseConfig(modes=()),
+        lambda: LinearInverseConfig(modes=(3, 0)),
+        lambda: LinearInverseConfig(penalties=(float("nan"),)),
+        lambda: LinearInverseConfig(rollout_steps=0),
         lambda: RidgeConfig(radii=()),
         lambda: RidgeConfig(penalties=()),
     ):

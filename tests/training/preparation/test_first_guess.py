@@ -9,18 +9,25 @@ import numpy as np
 import pytest
 import torch
 
+from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.ridge import RidgeConfig
+from emulator.build import load_emulator, save_emulator
+from emulator.data.arrays import ArrayFields
+from emulator.features.departures import DeparturesConfig
 from emulator.networks.ffnn import FFNNConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig, torch_config
 from emulator.neural import NeuralEmulator
+from emulator.protocol import Emulator, rollout
 from graphs import available_memory
 from graphs.errors import MeshcastError
-from tests.emulator.worlds import WEATHER
+from tests.emulator.worlds import WEATHER, starting_from, weather_fields
 from tests.training.worlds import PROCESSOR, experiment
+from training.experiment import DataPart, TaskConfig
 from training.preparation import first_guess, memory
 from training.preparation.first_guess import initial_network, mask_flags, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
+from training.runs.study import count_parameters
 
 
 def test_masks_become_one_flag_each_where_they_differ() -> None:
@@ -68,6 +75,44 @@ def test_what_a_first_guess_leaves_is_measured_once_and_is_that_of_a_network_alo
         alone, drawn_alone = network(prepare(config))
         assert torch.equal(shared.correction_std, alone.correction_std) and drawn == drawn_alone
     assert len({emulator.correction_std.item() for emulator, _ in found}) == 3
+
+
+class Weather(PreparedData):
+    """Hourly weather in place of every split, its sea masked on land."""
+
+    def fields(self, split: DataPart) -> ArrayFields:
+        return weather_fields()
+
+
+def test_an_untrained_network_on_a_linear_inverse_model_forecasts_what_the_model_does(tmp_path: Path) -> None:
+    guess = LinearInverseConfig(period="hour", modes=(2, 3), penalties=(0.0, 0.1), rest="damped", rollout_steps=2)
+    network = GNNConfig(processor=PROCESSOR, first_guess=guess, departures=DeparturesConfig("hour"))
+    task = TaskConfig(("2t", "sst"), diagnostic=("tp",), forcing=("insolation",), history=2)
+    prepared = Weather().prepare(experiment(tmp_path, emulator=network, task=task))
+    emulator, section = initial_network(prepared, windows_of(prepared)[0])
+    assert isinstance(section.first_guess, LinearInverseConfig)
+    baseline = section.first_guess.fit(prepared.task, prepared.part)
+    assert baseline.config == section.first_guess and isinstance(section.first_guess.modes, int)
+    save_emulator(tmp_path / "emulator.safetensors", prepared.trained(emulator, section))
+    again = load_emulator(tmp_path / "emulator.safetensors").emulator
+
+    def forecast(of: Emulator) -> torch.Tensor:
+        state = starting_from(prepared.train, of.task, [42 - of.task.history, 52 - of.task.history])
+        rolled = rollout(of, state, prepared.part.provider, 3)
+        return torch.stack([following.now for following, _ in rolled])
+
+    expected = forecast(baseline)
+    torch.testing.assert_close(forecast(emulator), expected, rtol=0, atol=1e-3, equal_nan=True)  # [K], in float32
+    assert torch.equal(forecast(again).nan_to_num(), forecast(emulator).nan_to_num())
+    assert count_parameters(emulator)["fixed"] > 0
+
+
+@pytest.mark.parametrize("departures", [None, DeparturesConfig("hour"), DeparturesConfig("month", recent=2)], ids=str)
+def test_a_linear_inverse_model_is_no_guess_of_other_departures_than_its_own(
+    departures: DeparturesConfig | None,
+) -> None:
+    with pytest.raises(MeshcastError, match=r"Set departures=\{period: month\}, or another first_guess"):
+        GNNConfig(first_guess=LinearInverseConfig(), departures=departures)
 
 
 @pytest.mark.parametrize("config", [KerasCNNConfig(width=4), KerasLSTMConfig(width=4)])
