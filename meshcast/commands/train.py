@@ -21,6 +21,8 @@ def train(
 ) -> None:
     """Fit an emulator into runs/NAME: configuration, metrics, checkpoints, emulator.safetensors.
 
+    At the end a network is held against closed forms fitted on the same data, such as climatology and damped anomaly.
+
     Example: meshcast train ring-advection training.updates=2000 resume=auto
     """
     from emulator.foundation.configuration import load
@@ -30,6 +32,7 @@ def train(
     from meshcast.console import print_json, say
     from training.experiment import ExperimentConfig
     from training.run_folder import is_first_process, run_folder
+    from training.runs.closed_forms import beside_closed_forms
     from training.runs.fit import dry_run as try_out
     from training.runs.fit import fit
 
@@ -57,5 +60,8 @@ def train(
         text += f", validation score {score:.4g} after {update} updates"
         text += "" if update else " (the first guess; training did not improve on it)"
     say(f"{text}.")
+    found, verdict = beside_closed_forms(folder, score)
+    if verdict:
+        say(verdict)
     if as_json:
-        print_json({"run": str(folder), "validation_score": score, "update": update})
+        print_json({"run": str(folder), "validation_score": score, "update": update, **found})

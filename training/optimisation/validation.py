@@ -52,20 +52,30 @@ def error_sums(
     forecast = forecast.mean(1)  # [case, lead, node, variable]
     truth = batch["values"][:, emulator.task.history :, :, :count].double()
     areas, std = emulator.node_weights[..., :count].double(), emulator.inputs.std[:count]
-    rmse = score == "rmse"
-    # [case, lead, variable]
-    errors = mse(forecast, truth, areas).sqrt() / std.double() if rmse else nrmse(forecast, truth, areas)
+    errors = case_errors(forecast, truth, areas, std, score)
     scale = (std * emulator.correction_std[:count]).double()
     early = slice(0, loss_steps)
     losses = mean_of_error(loss, forecast[:, early] / scale, truth[:, early] / scale, areas).mean(dim=(1, 2))  # [case]
     return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
 
 
+def case_errors(
+    forecast: Tensor, truth: Tensor, areas: Tensor, std: Tensor, score: Literal["nrmse", "rmse"]
+) -> Tensor:
+    """Return errors [case, lead, variable] of fields [case, lead, node, variable]; std: [variable], the unit of rmse."""
+    return mse(forecast, truth, areas).sqrt() / std.double() if score == "rmse" else nrmse(forecast, truth, areas)
+
+
 def validated(sums: Tensor) -> Validated:
     """Return the score, averaged over cases, and geometrically over lead times and variables, so that each counts."""
-    *errors, loss = sums[:-1] / sums[-1]
-    score = torch.stack(errors).clamp_min(ROUNDING).log().mean().exp()
-    return Validated(float(score) if torch.isfinite(score) else math.inf, float(loss), int(sums[-1]))
+    means = sums[:-1] / sums[-1]
+    return Validated(geometric_mean(means[:-1]), float(means[-1]), int(sums[-1]))
+
+
+def geometric_mean(errors: Tensor) -> float:
+    """Return the score of errors [lead · variable], each averaged over cases; infinite where one is not finite."""
+    score = errors.clamp_min(ROUNDING).log().mean().exp()
+    return float(score) if torch.isfinite(score) else math.inf
 
 
 def is_better(score: float, best: float) -> bool:

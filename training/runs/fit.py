@@ -19,6 +19,7 @@ from emulator.baselines.baseline import BaselineConfig
 from emulator.build import TrainedEmulator, fit_closed_form, is_closed_form, load_emulator, save_emulator
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
 from graphs.output_lock import output_lock
 from training.experiment import ExperimentConfig
@@ -27,6 +28,7 @@ from training.preparation.first_guess import Untrained, initial_network, unfitte
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
 from training.preparation.windows import Windows
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
+from training.runs.closed_forms import score_closed_forms
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def fit(
 ) -> TrainedEmulator:
     """Fit the experiment's emulator and return the best by validation rollout.
 
-    The folder gets config.yaml, metrics.csv, last.ckpt and emulator.safetensors, each written whole.
+    The folder gets config.yaml, metrics.csv, last.ckpt and emulator.safetensors, each written whole, and of a network
+    closed_forms.json, what closed forms score where it was validated.
 
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
@@ -74,6 +77,8 @@ def _fitted(
         with untrained_on_threads(prepared, folder, notice) as untrained:
             loop_of(config).train(prepared, with_budget(untrained, folder), folder, progress)
         trained = load_emulator(path)
+        if is_first_process() and isinstance(trained.emulator, NeuralEmulator):
+            score_closed_forms(prepared, windows_of(prepared)[1], trained.emulator, folder)
     mark_done(folder, trained)
     return trained
 

@@ -82,7 +82,8 @@ def test_a_run_leaves_its_configuration_log_and_checkpoints(reference: Experimen
     assert [row[0] for row in log(folder)] == [0, 8, 16, 24]
     assert updates_done(folder / "last.ckpt") == 24
     left = {path.name for path in folder.iterdir()}
-    assert left == {"config.yaml", "metrics.csv", "losses.csv", "last.ckpt", "emulator.safetensors", "done.json"}
+    files = {"config.yaml", "metrics.csv", "losses.csv", "last.ckpt", "emulator.safetensors", "done.json"}
+    assert left == files | {"closed_forms.json"}
 
 
 def test_the_checkpoint_is_the_average_at_the_best_validation(reference: ExperimentConfig) -> None:
