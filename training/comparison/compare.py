@@ -178,9 +178,7 @@ def _run(
 ) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result]]:
     """Run all trials and then all runs that are not finished; return the tuned experiments, trials and results."""
     results = plan.config.results
-    study = partial(
-        run_study, results=results, progress=progress, say=say, prepared=data, timed=timings.seconds_per_update
-    )
+    study = partial(run_study, results=results, progress=progress, say=say, prepared=data, timed=timings.parts)
     found = trials(plan.candidates, study([candidate.run for candidate in plan.candidates]), results)
     tuned = with_chosen(plan.experiments, found)
     for trial in found:

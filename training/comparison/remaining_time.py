@@ -57,6 +57,11 @@ class Timings:
 
     def seconds_per_update(self, run: Run) -> float:
         """Return the seconds of one core that an update of a run takes, its share of the validations included."""
+        update, validation = self.parts(run)
+        return update + validation / run.config.validation.every
+
+    def parts(self, run: Run) -> tuple[float, float]:
+        """Return the seconds of one core that an update of a run takes, and a validation."""
         updates = TIMED if run.config.training.minutes is None else TIMED_UPDATES
         path = self.folder / f"{_key(run.config, updates)}.json"
         try:
@@ -68,7 +73,7 @@ class Timings:
             with atomic_file(path) as temporary:
                 content = {"label": run.label, "update": update, "validation": validation}
                 temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
-        return update + validation / run.config.validation.every
+        return update, validation
 
 
 def measure(prepared: Prepared, updates: int) -> tuple[float, float]:

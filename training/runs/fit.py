@@ -23,11 +23,11 @@ from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
 from graphs.output_lock import output_lock
 from training.experiment import ExperimentConfig
-from training.json_file import read_json, write_json
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
 from training.preparation.windows import Windows
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
+from training.runs.budget import add_to_budget, keep_budget, read_budget, say_what_never_comes, within_budget
 from training.runs.closed_forms import score_closed_forms
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def fit(
 
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
-    notice: takes a line on the threads that were chosen.
+    notice: takes a line on the threads that were chosen, and on counts that a short budget changes.
     Raises MeshcastError where the folder holds another experiment, or another process fits into it.
     """
     folder = folder or run_folder(config)
@@ -75,7 +75,7 @@ def _fitted(
             save_emulator(path, trained)
     else:
         with untrained_on_threads(prepared, folder, notice) as untrained:
-            loop_of(config).train(prepared, with_budget(untrained, folder), folder, progress)
+            loop_of(config).train(prepared, with_budget(untrained, folder, notice), folder, progress)
         trained = load_emulator(path)
         if is_first_process() and isinstance(trained.emulator, NeuralEmulator):
             score_closed_forms(prepared, windows_of(prepared)[1], trained.emulator, folder)
@@ -98,27 +98,21 @@ def untrained_on_threads(
             yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts)
 
 
-def with_budget(untrained: Untrained, folder: Path) -> Untrained:
-    """Return it with minutes turned into updates, once: the number is saved and used again on resume."""
+def with_budget(untrained: Untrained, folder: Path, notice: Notice = log.info) -> Untrained:
+    """Return it with minutes turned into updates, once: the number is saved and used again on resume.
+
+    notice: takes a line on counts that follow a short budget, or that never come.
+    """
     config = untrained.config
     if config.training.minutes is None:
+        if is_first_process():
+            say_what_never_comes(config, notice)
         return untrained
-    while not is_first_process() and "updates" not in _budget(folder):
+    while not is_first_process() and "updates" not in read_budget(folder):
         time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
-    updates = _budget(folder).get("updates") or keep_budget(folder, config, time_updates(untrained))
-    return replace(untrained, config=replace(config, training=replace(config.training, updates=updates)))
-
-
-def keep_budget(folder: Path, config: ExperimentConfig, seconds_per_update: float) -> int:
-    """Write the updates that a budget of minutes comes to into a run folder, where none are written yet; their number.
-
-    So that the seeds of one row get the same number, it is measured once and kept for each.
-    """
-    assert config.training.minutes is not None
-    if "updates" not in _budget(folder):
-        updates = max(1, int(config.training.minutes * 60 / seconds_per_update))
-        _add_to_budget(folder, updates=updates, seconds_per_update=seconds_per_update)
-    return int(_budget(folder)["updates"])
+    if "updates" not in read_budget(folder):
+        keep_budget(folder, config, *time_parts(untrained))
+    return replace(untrained, config=within_budget(config, folder, notice if is_first_process() else log.info))
 
 
 def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None, notice: Notice = log.info) -> int:
@@ -137,8 +131,8 @@ def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None,
         return max(1, every // training.devices)
     if training.accelerator != "cpu" and torch.cuda.is_available():
         return every
-    if folder is not None and "threads" in _budget(folder):
-        return int(_budget(folder)["threads"])
+    if folder is not None and "threads" in read_budget(folder):
+        return int(read_budget(folder)["threads"])
     from training.optimisation.module import EmulatorModule
 
     with torch.random.fork_rng(devices=[]):  # so that measuring changes no number drawn later
@@ -146,7 +140,7 @@ def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None,
         batch = next(iter(DataLoader(windows, batch_size=training.batch_size)))
         threads = faster_threads(lambda: module.loss(batch).backward(), notice)
     if folder is not None:
-        _add_to_budget(folder, threads=threads)
+        add_to_budget(folder, threads=threads)
     return threads
 
 
@@ -158,16 +152,7 @@ def threads_of_run(run: Mapping[str, Any] | None, results: Path | str) -> int:
     if run is None:
         return torch.get_num_threads()
     threads = threads_given(run["config"]["training"].get("threads"))
-    return threads or int(_budget(Path(results) / run["folder"]).get("threads", torch.get_num_threads()))
-
-
-def _budget(folder: Path) -> dict[str, Any]:
-    stored = folder / "budget.json"
-    return read_json(stored, "Remove it to have updates and threads measured again.") if stored.is_file() else {}
-
-
-def _add_to_budget(folder: Path, **more: float) -> None:
-    write_json(folder / "budget.json", {**_budget(folder), **more})
+    return threads or int(read_budget(Path(results) / run["folder"]).get("threads", torch.get_num_threads()))
 
 
 def time_updates(untrained: Untrained, updates: int = TIMED_UPDATES) -> float:

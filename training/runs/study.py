@@ -32,10 +32,13 @@ from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
 from training.resumable import checkpoints_of
 from training.run_folder import folder_named
-from training.runs.fit import fit, keep_budget
+from training.runs.budget import keep_budget
+from training.runs.fit import fit
 from training.runs.run_hash import run_hash, stands_for
 
 log = logging.getLogger(__name__)
+
+Timed = Callable[["Run"], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def run_study(
     say: Callable[[str], None] = lambda text: None,
     emulators: bool = False,
     prepared: PreparedData | None = None,
-    timed: Callable[[Run], float] | None = None,
+    timed: Timed | None = None,
 ) -> list[Result]:
     """Fit every run that is not finished, and return the results of all, in the order of `runs`.
 
@@ -139,7 +142,8 @@ def run_study(
     progress: a bar along each fit; say: takes one line a run.
     emulators: fit a finished run again whose emulator is no longer there.
     prepared: data that are open already.
-    timed: seconds an update of a run takes, for a budget of minutes; by default each run measures its own.
+    timed: seconds of an update of a run and of a validation, for a budget of minutes; by default each run measures its
+        own.
     """
     results = Path(results)
     refuse_several_devices(runs)
@@ -257,7 +261,10 @@ def _progress(
 
 
 def _fitted(
-    begun: Progress, results: Path, timed: Callable[[Run], float] | None, fitting: Callable[..., TrainedEmulator]
+    begun: Progress,
+    results: Path,
+    timed: Timed | None,
+    fitting: Callable[..., TrainedEmulator],
 ) -> Result:
     """Return the result of a run that is not finished; `fitting` fits an experiment into a folder."""
     run, experiment, folder = begun.run, begun.run.experiment, begun.run.folder(begun.hash)
@@ -274,7 +281,7 @@ def _fitted(
     start = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
     try:
         if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
-            keep_budget(folder, experiment, timed(run))
+            keep_budget(folder, experiment, *timed(run))
         trained = fitting(experiment, folder)
     except InUseError:
         raise  # its own process will write the result

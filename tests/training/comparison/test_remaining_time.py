@@ -72,9 +72,7 @@ def test_a_row_that_cannot_be_timed_is_named_and_fails_alone(
     found = remaining_time([Progress(run, None) for run in runs[:2]], timings)
     assert found == RemainingTime(2, 2, 0.0, (f"gnn ({reason})",))
     minutes = replace(runs[0].config, training=replace(runs[0].config.training, minutes=0.1))
-    results = run_study(
-        [replace(runs[0], config=minutes), runs[-1]], tmp_path, progress=False, timed=timings.seconds_per_update
-    )
+    results = run_study([replace(runs[0], config=minutes), runs[-1]], tmp_path, progress=False, timed=timings.parts)
     assert [(result.status, result.reason) for result in results] == [("failed", reason), ("done", "")]
 
 
@@ -88,9 +86,7 @@ def test_minutes_become_the_same_updates_for_every_seed(
     ]
     measurements = iter([(0.02, 0.0), (0.5, 0.0)])  # 0.06 s are three updates; a second measurement would say otherwise
     monkeypatch.setattr(f"{MODULE}.measure", lambda prepared, updates: next(measurements))
-    found = run_study(
-        timed, tmp_path / "results", progress=False, timed=timings_in(tmp_path / "results").seconds_per_update
-    )
+    found = run_study(timed, tmp_path / "results", progress=False, timed=timings_in(tmp_path / "results").parts)
     budgets = [json.loads((r.emulator_path(tmp_path / "results").parent / "budget.json").read_text()) for r in found]
     assert [budget["updates"] for budget in budgets] == [3, 3]
     assert [updates_taken(result, tmp_path / "results") for result in found] == [3, 3]  # where the runs ask for 100

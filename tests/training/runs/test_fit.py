@@ -357,13 +357,13 @@ def test_a_truncated_checkpoint_says_what_to_do(tmp_path: Path) -> None:
 
 def test_minutes_become_updates_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = experiment(tmp_path, training={"minutes": 0.001, "updates": 10_000})
-    monkeypatch.setattr(fitting, "time_updates", lambda *args: 0.006)
+    monkeypatch.setattr(fitting, "time_parts", lambda *args: (0.006, 0.0))
     fit(config, progress=False)
     assert json.loads((folder_of(config) / "budget.json").read_text())["updates"] == 10
     assert log(folder_of(config))[-1][0] == 10
 
     (folder_of(config) / "done.json").unlink()
-    monkeypatch.setattr(fitting, "time_updates", None)  # not asked again
+    monkeypatch.setattr(fitting, "time_parts", None)  # not asked again
     fit(config, resume="auto", progress=False)
     assert updates_done(folder_of(config) / "last.ckpt") == 10
 
