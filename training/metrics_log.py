@@ -44,16 +44,33 @@ class MetricsLog:
         loss = float(np.mean(losses, dtype=np.float64)) if len(losses) else math.nan
         seconds = time.perf_counter() - self._start
         self._rows.append([update, samples / self.samples_per_epoch, loss, validation_loss, score, rate, seconds])
+        self._losses += self._means(update, samples, losses)
+        # The losses first: whoever finds a row of a validation finds the losses before it.
+        _write(losses_beside(self.path), LOSS_COLUMNS, self._losses)
+        _write(self.path, COLUMNS, self._rows)
+
+    def write_losses(self, update: int, samples: int, losses: Sequence[float]) -> None:
+        """Write losses.csv while the next validation is still to come, up to the last ten of the losses that are whole.
+
+        losses: of the updates since the last row.
+        """
+        whole = self._means(update, samples, losses)[: len(losses) // LOSS_EVERY]
+        _write(losses_beside(self.path), LOSS_COLUMNS, [*self._losses, *whole])
+
+    def _means(self, update: int, samples: int, losses: Sequence[float]) -> list[list[float]]:
+        """Return rows of losses.csv, of ten losses each but for the last."""
+        rows: list[list[float]] = []
         for first in range(0, len(losses), LOSS_EVERY):
             few = losses[first : first + LOSS_EVERY]
             at = update - len(losses) + first + len(few)
             epoch = samples * at / (update * self.samples_per_epoch)
-            self._losses.append([at, epoch, float(np.mean(few, dtype=np.float64))])
-        # The losses first: whoever finds a row of a validation finds the losses before it.
-        tables = (losses_beside(self.path), LOSS_COLUMNS, self._losses), (self.path, COLUMNS, self._rows)
-        for path, columns, rows in tables:
-            with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
-                csv.writer(file).writerows([columns, *([_cell(value) for value in row] for row in rows)])
+            rows.append([at, epoch, float(np.mean(few, dtype=np.float64))])
+        return rows
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+    with atomic_file(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *([_cell(value) for value in row] for row in rows)])
 
 
 def losses_beside(metrics: Path) -> Path:

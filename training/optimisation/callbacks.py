@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +22,7 @@ from emulator.task import names_of
 from training.metrics_log import MetricsLog
 from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
+from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.validation import is_better
 from training.resumable import checkpoint_path, new_checkpoint
 
@@ -35,6 +38,29 @@ class Progress(RichProgressBar):
 
     def _get_train_description(self, current_epoch: int) -> str:
         return "updates".ljust(len(self.validation_description))
+
+
+class PlainProgress(L.Callback):
+    """The same in plain lines, where standard error is no terminal."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self._lines = ProgressLines(trainer.max_steps, trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_global_zero:
+            self._lines.passed(trainer.global_step, lambda: float(outputs["loss"]))
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, EmulatorModule)
+        if not trainer.sanity_checking:
+            self._lines.validated(trainer.global_step, module.validated.score)
+
+
+def progress_callback() -> L.Callback:
+    """Return a bar for a terminal, plain lines for whatever standard error is redirected to."""
+    return Progress() if sys.stderr.isatty() else PlainProgress()
 
 
 class Stopwatch(L.Callback):
@@ -66,27 +92,40 @@ class Stopwatch(L.Callback):
         return self._last - before
 
 
+LOSSES_AFTER = 30.0  # seconds of the clock after which losses.csv is written anew
+
+
 class CsvLog(L.Callback):
-    """Writes a row of the log a validation."""
+    """Writes a row of the log a validation, and between them the losses now and then."""
 
     def __init__(self, log: MetricsLog) -> None:
         self._log = log
         self._losses: list[torch.Tensor] = []
+        self._written = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._losses.append(outputs["loss"].detach())  # a tensor still: reading it would wait for the device
+        if trainer.is_global_zero and time.perf_counter() - self._written > LOSSES_AFTER:
+            self._log.write_losses(trainer.global_step, self._samples(trainer, module), self._read())
+            self._written = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
         if not trainer.is_global_zero:
             return
-        samples = trainer.global_step * module.training_config.batch_size * trainer.world_size
-        losses = torch.stack(self._losses).double().tolist() if self._losses else []
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
-        self._log.append(trainer.global_step, samples, losses, module.validated.loss, module.validated.score, rate)
+        found, samples = module.validated, self._samples(trainer, module)
+        self._log.append(trainer.global_step, samples, self._read(), found.loss, found.score, rate)
         self._losses = []
+
+    def _samples(self, trainer: L.Trainer, module: L.LightningModule) -> int:
+        assert isinstance(module, EmulatorModule)
+        return trainer.global_step * module.training_config.batch_size * trainer.world_size
+
+    def _read(self) -> list[float]:
+        return torch.stack(self._losses).double().tolist() if self._losses else []
 
 
 class KeepCheckpoints(L.Callback):

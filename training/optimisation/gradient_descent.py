@@ -22,7 +22,14 @@ from torch.utils.data import DataLoader
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.metrics_log import MetricsLog
-from training.optimisation.callbacks import CsvLog, ForecastPicture, KeepCheckpoints, Progress, Stopwatch
+from training.optimisation.callbacks import (
+    CsvLog,
+    ForecastPicture,
+    KeepCheckpoints,
+    Progress,
+    Stopwatch,
+    progress_callback,
+)
 from training.optimisation.machine import keep_freed_memory
 from training.optimisation.module import EmulatorModule
 from training.optimisation.tracking import tracking
@@ -44,7 +51,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     with _quiet(), _interruptible(), tracking(config, folder) as logger:
         callbacks = [CsvLog(log), KeepCheckpoints(folder, config.training.checkpoints, keep)]
         callbacks += [ForecastPicture()] if logger else []
-        callbacks += [Progress()] if progress else []
+        callbacks += [progress_callback()] if progress else []
         trainer = _trainer(config, logger, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)

@@ -9,6 +9,7 @@ train, so batches bring it along as part of the target.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -32,6 +33,7 @@ from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
 from training.optimisation.machine import working_seconds
 from training.optimisation.optimiser import BETAS, averaging_decay, warm_up_cosine
+from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.tracking import tracking
 from training.optimisation.validation import Validated, error_sums, is_better, save_best, validated
 from training.preparation.first_guess import Untrained
@@ -70,10 +72,13 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         losses.clear()
         if fit.update:
             fit.save(folder)
+        lines.validated(fit.update, score)
         if logger:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, fit.update)
 
-    with tracking(config, folder) as logger, _bar(training.updates, progress) as advance:
+    lines = ProgressLines(training.updates, start)
+    on_terminal = progress and sys.stderr.isatty()
+    with tracking(config, folder) as logger, _bar(training.updates, on_terminal) as advance:
         advance(start, math.nan)
         if not start:
             validate()
@@ -83,6 +88,8 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
                 advance(fit.update, float(losses[-1]))
                 if logger:
                     logger.log_metrics({"loss": float(losses[-1])}, fit.update)
+            if progress and not on_terminal:
+                lines.passed(fit.update, lambda: float(losses[-1]))
             if fit.update % config.validation.every == 0 or fit.update == training.updates:
                 validate()
 

@@ -59,10 +59,8 @@ def error_sums(
     return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
 
 
-def case_errors(
-    forecast: Tensor, truth: Tensor, areas: Tensor, std: Tensor, score: Literal["nrmse", "rmse"]
-) -> Tensor:
-    """Return errors [case, lead, variable] of fields [case, lead, node, variable]; std: [variable], the unit of rmse."""
+def case_errors(forecast: Tensor, truth: Tensor, areas: Tensor, std: Tensor, score: Literal["nrmse", "rmse"]) -> Tensor:
+    """Return errors [case, lead, variable] of fields [case, lead, node, variable]; rmse in units of std [variable]."""
     return mse(forecast, truth, areas).sqrt() / std.double() if score == "rmse" else nrmse(forecast, truth, areas)
 
 
