@@ -107,3 +107,21 @@ def pairs(texts: list[str], option: str) -> dict[str, str]:
         if "=" not in text:
             raise MeshcastError(f"{option} takes name=value, but got {text!r}.")
     return {name: value for name, value in (text.split("=", 1) for text in texts)}
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """Return names between commas; none of nothing."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def box(text: str | None, option: str) -> tuple[float, float, float, float] | None:
+    """Return `NORTH/WEST/SOUTH/EAST`, with slashes or commas, as numbers [degrees]."""
+    from graphs.errors import MeshcastError
+
+    if text is None:
+        return None
+    try:
+        north, west, south, east = (float(number) for number in text.replace("/", ",").split(","))
+    except ValueError:
+        raise MeshcastError(f"{option} takes NORTH/WEST/SOUTH/EAST, e.g. 60/-10/50/2, but got {text!r}.") from None
+    return north, west, south, east

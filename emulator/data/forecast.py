@@ -22,6 +22,7 @@ class Forecast:
     init_time: [case] int64 seconds since 1970 UTC.
     trajectory: [case] index of the simulated trajectory the case starts from, -1 for real data.
     lead_steps: [lead] steps of `time_step` since init_time, from 1.
+    initial: [case, member, node, variable] at the initial times, NaN of what is only predicted; None where unknown.
     attributes: licence, attribution, training source, checkpoint fingerprint, seed and what else the file carries.
     """
 
@@ -35,12 +36,14 @@ class Forecast:
     trajectory: NDArray[np.int64]
     lead_steps: NDArray[np.int64]
     attributes: Mapping[str, str] = field(default_factory=dict)
+    initial: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         cases, _, leads, nodes, variables = self.values.shape
         assert (cases,) == self.init_time.shape == self.trajectory.shape
         assert (leads,) == self.lead_steps.shape
         assert nodes == self.mesh.num_nodes
+        assert self.initial is None or self.initial.shape == (*self.values.shape[:2], nodes, variables)
         assert variables == len(self.variables) == len(self.units)
 
     @property

@@ -18,6 +18,7 @@ from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_ste
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
+from emulator.data.output_choice import chosen_output, chosen_start
 from graphs.atomic_file import put, refuse_existing, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
@@ -85,7 +86,8 @@ class ForecastWriter:
         writer = cls.resume(path)
         found, names = writer.heading, {field.name for field in fields(heading)} - {"attributes", "threads"}
         different = [name for name in sorted(names) if not _equal(getattr(found, name), getattr(heading, name))]
-        different += [name for name, value in heading.attributes.items() if found.attributes.get(name) != value]
+        compared = dict.fromkeys([*heading.attributes, "output_choice"])
+        different += [name for name in compared if found.attributes.get(name) != heading.attributes.get(name)]
         if different:
             writer.close()
             raise MeshcastError(
@@ -108,21 +110,38 @@ class ForecastWriter:
         assert 0 <= first < stop <= self.leads_done
         return np.stack([self._lead(lead) for lead in range(first, stop)], axis=2)
 
-    def finish(self, attributes: Mapping[str, str] | None = None) -> Path:
-        """Write the NetCDF file beside its final name, with more attributes, rename it, and remove the partial file."""
+    def finish(self, attributes: Mapping[str, str] | None = None, initial: NDArray[np.float32] | None = None) -> Path:
+        """Write the file beside its final name, with more attributes, rename it, and remove the partial file.
+
+        It holds what the heading's output choice leaves of the forecast.
+
+        initial: states at the initial times [case, member, node, variable], NaN of variables that are only predicted.
+        """
         heading = replace(self.heading, attributes={**self.heading.attributes, **(attributes or {})})
         beside = None
         try:
             with self._explained():
                 beside = new_file(self.path)
                 with system_errors(beside, self.leads_done * self._lead_bytes + 2**20):
-                    write_netcdf(beside, heading, map(self._lead, range(self.leads_done)))
+                    written, leads = chosen_output(heading, map(self._lead, range(self.leads_done)))
+                    start = None if initial is None else chosen_start(heading, initial)
+                    write_netcdf(beside, written, leads, start)
                 put(beside, self.path)
         finally:
             discard(beside)
         self.close()
         self.partial.unlink()
         return self.path
+
+    def is_empty(self) -> bool:
+        """Return whether no value that would be written is a number."""
+        _, leads = chosen_output(self.heading, map(self._lead, range(self.leads_done)))
+        return not any(np.isfinite(lead).any() for lead in leads)
+
+    def discard(self) -> None:
+        """Remove the partial file: nothing in it is worth going on from."""
+        self.close()
+        self.partial.unlink()
 
     def close(self) -> None:
         """Close the partial file, to be resumed later."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from graphs.mesh import Mesh
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
 PREFIX = "meshcast_"
+INITIAL = "_initial"  # ending of the name of a variable at the initial time
 CHUNK_BYTES = 2**20  # of a field over cases and members: one case can be read without unpacking thousands
 # Smallest level: 40 % off a smooth field at 13 ms a MB; level 4 takes 2 % more off in a third more time.
 COMPRESSION = {"compression": "zlib", "complevel": 1, "shuffle": True}
@@ -33,6 +34,7 @@ class ForecastHeading:
     """All of a forecast but its values and lead times; each name means what it means in `Forecast`.
 
     threads: of the processor that it is computed on, so that it is resumed bit for bit; None where nobody knows.
+    every: time steps from one lead time to the next.
     """
 
     name: str
@@ -45,23 +47,39 @@ class ForecastHeading:
     num_members: int
     attributes: Mapping[str, str]
     threads: int | None = None
+    every: int = 1
 
 
-def write_netcdf(path: Path, forecast: ForecastHeading, leads: Iterable[NDArray[np.float32]]) -> None:
-    """Write a forecast of leads [case, member, node, variable], on latitude and longitude where these are axes."""
+def write_netcdf(
+    path: Path,
+    forecast: ForecastHeading,
+    leads: Iterable[NDArray[np.float32]],
+    initial: NDArray[np.float32] | None = None,
+) -> None:
+    """Write a forecast of leads [case, member, node, variable], on latitude and longitude where these are axes.
+
+    initial: [case, member, node, variable] at the initial times, NaN where unknown, as of what is only predicted.
+    """
     import netCDF4
 
     mesh, time_step = forecast.mesh, forecast.time_step
     with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
         file.set_auto_mask(False)
-        _write_header(file, forecast)
+        known = () if initial is None else np.flatnonzero(np.isfinite(initial).any(axis=(0, 1, 2))).tolist()
+        _write_header(file, forecast, [forecast.variables[column] for column in known])
         for lead, values in enumerate(leads):
             for column, name in enumerate(forecast.variables):
                 field = values[..., column]
                 file[name][:, :, lead] = field.reshape(*field.shape[:2], *mesh.shape)
-            file["lead_step"][lead] = lead + 1
-            file["lead_time"][lead] = _lead_axis(time_step, np.array([lead + 1]))[0][0]
-            file["valid_time"][:, lead] = time_step.advance(forecast.init_time, lead + 1)
+            step = (lead + 1) * forecast.every
+            file["lead_step"][lead] = step
+            file["lead_time"][lead] = _lead_axis(time_step, np.array([step]))[0][0]
+            if "lead_time_bounds" in file.variables:
+                file["lead_time_bounds"][lead] = _lead_axis(time_step, np.array([step - forecast.every, step]))[0]
+            file["valid_time"][:, lead] = time_step.advance(forecast.init_time, step)
+        for column, name in enumerate(forecast.variables):
+            if f"{name}{INITIAL}" in file.variables and initial is not None:
+                file[f"{name}{INITIAL}"][:] = initial[..., column].reshape(*initial.shape[:2], *mesh.shape)
 
 
 def conventions() -> dict[str, str]:
@@ -83,28 +101,40 @@ def read_netcdf_forecast(path: Path) -> Forecast:
 def _read_ours(file: Any) -> Forecast:
     file.set_auto_mask(False)
     texts = {name: str(file.getncattr(name)) for name in file.ncattrs()}
+    units = {name: str(getattr(variable, "units", "1")) for name, variable in file.variables.items()}
+    return forecast_from(texts, file.variables, units, set(file.dimensions))
+
+
+def forecast_from(
+    texts: Mapping[str, str], arrays: Mapping[str, Any], units: Mapping[str, str], dimensions: Collection[str]
+) -> Forecast:
+    """Return the forecast of a file of ours: its attributes, its variables with their units, and its dimensions."""
     variables = tuple(json.loads(texts[PREFIX + "variables"]))
     internal = {PREFIX + name for name in ("emulator", "mesh", "time_step", "variables")}
     attributes = {name: texts[name] for name in CF_ATTRIBUTES if name in texts}
     for name, value in texts.items():
         if name.startswith(PREFIX) and name not in internal:
             attributes[name.removeprefix(PREFIX)] = value
-    fields = [np.asarray(file[name][:]) for name in variables]
+    fields = [np.asarray(arrays[name][:]) for name in variables]
+    starts = [np.asarray(arrays[name + INITIAL][:]) if name + INITIAL in arrays else None for name in variables]
+    unknown = np.full_like(fields[0][:, :, 0], np.nan)
+    initial = [(unknown if one is None else one).reshape(*unknown.shape[:2], -1) for one in starts]
     return Forecast(
         name=texts[PREFIX + "emulator"],
         values=np.stack([field.reshape(*field.shape[:3], -1) for field in fields], axis=-1),
         variables=variables,
-        units=tuple(str(file[name].units) for name in variables),
-        mesh=_read_places(file, texts[PREFIX + "mesh"]),
+        units=tuple(units[name] for name in variables),
+        mesh=_read_places(arrays, "latitude" in dimensions, texts[PREFIX + "mesh"]),
         time_step=coordinates.time_step_from_json(texts[PREFIX + "time_step"]),
-        init_time=np.asarray(file["init_time"][:], dtype=np.int64),
-        trajectory=np.asarray(file["trajectory"][:], dtype=np.int64),
-        lead_steps=np.asarray(file["lead_step"][:], dtype=np.int64),
+        init_time=np.asarray(arrays["init_time"][:], dtype=np.int64),
+        trajectory=np.asarray(arrays["trajectory"][:], dtype=np.int64),
+        lead_steps=np.asarray(arrays["lead_step"][:], dtype=np.int64),
         attributes=attributes,
+        initial=np.stack(initial, axis=-1) if any(one is not None for one in starts) else None,
     )
 
 
-def _write_header(file: Any, forecast: ForecastHeading) -> None:
+def _write_header(file: Any, forecast: ForecastHeading, with_start: Sequence[str]) -> None:
     mesh, cases = forecast.mesh, len(forecast.init_time)
     together = max(1, min(cases, CHUNK_BYTES // (4 * forecast.num_members * mesh.num_nodes)))
     file.createDimension("case", cases)
@@ -113,26 +143,20 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
     cell_dims = ("latitude", "longitude") if mesh.structured else ("cell",)
     for name, length in zip(cell_dims, mesh.shape, strict=True):
         file.createDimension(name, length)
-    _write_times(file, forecast)
+    sums = json.loads(forecast.attributes.get("accumulated", "[]"))
+    _write_times(file, forecast, bounded=bool(sums))
     _write_places(file, mesh)
     where = "" if mesh.structured else " latitude longitude"
+    chunk = (together, forecast.num_members)
     for name, units in zip(forecast.variables, forecast.units, strict=True):
-        variable = file.createVariable(
-            name,
-            "f4",
-            ("case", "member", "lead_time", *cell_dims),
-            fill_value=np.float32(np.nan),
-            chunksizes=(together, forecast.num_members, 1, *mesh.shape),
-            **COMPRESSION,
-        )
-        stem, level = split_level(name)
-        variable.long_name = stem if level is None else f"{stem} at {level} hPa"
-        variable.units = cf_units(units)
-        variable.coordinates = f"init_time valid_time trajectory{where}"
-        if standard_name := standard_name_of(name, units):
-            variable.standard_name = standard_name
-            if conversion(units, "K"):
-                variable.units_metadata = "temperature: on_scale"
+        about = {"coordinates": f"init_time valid_time trajectory{where}"}
+        if sums:
+            about["cell_methods"] = "lead_time: sum" if name in sums else "lead_time: point"
+        _field(file, name, units, ("case", "member", "lead_time", *cell_dims), (*chunk, 1, *mesh.shape), about)
+        if name in with_start:
+            start = {"coordinates": f"init_time trajectory{where}"}
+            dims = ("case", "member", *cell_dims)
+            _field(file, name, units, dims, (*chunk, *mesh.shape), start, INITIAL)
     given = forecast.attributes
     texts = {
         **conventions(),
@@ -148,7 +172,30 @@ def _write_header(file: Any, forecast: ForecastHeading) -> None:
     file.setncatts({name: str(value) for name, value in texts.items()})
 
 
-def _write_times(file: Any, forecast: ForecastHeading) -> None:
+def _field(
+    file: Any,
+    name: str,
+    units: str,
+    dims: tuple[str, ...],
+    chunk: tuple[int, ...],
+    about: Mapping[str, str],
+    ending: str = "",
+) -> None:
+    """Declare one variable over cases, members and places, with what CF knows of it."""
+    variable = file.createVariable(
+        name + ending, "f4", dims, fill_value=np.float32(np.nan), chunksizes=chunk, **COMPRESSION
+    )
+    stem, level = split_level(name)
+    long_name = stem if level is None else f"{stem} at {level} hPa"
+    about = {"long_name": long_name + (", initial value" if ending else ""), "units": cf_units(units), **about}
+    if standard_name := standard_name_of(name, units):
+        about["standard_name"] = standard_name
+        if conversion(units, "K"):
+            about["units_metadata"] = "temperature: on_scale"
+    variable.setncatts(about)
+
+
+def _write_times(file: Any, forecast: ForecastHeading, bounded: bool) -> None:
     clock = {"units": EPOCH, "calendar": "proleptic_gregorian", "units_metadata": "leap_seconds: none"}
     if forecast.time_step.true_length is not None:
         clock["comment"] = f"nominal: one step of {forecast.time_step} is stored as {forecast.time_step.count} s"
@@ -160,6 +207,10 @@ def _write_times(file: Any, forecast: ForecastHeading) -> None:
                 long_name="index of the simulated trajectory, -1 for real data")  # fmt: skip
     _coordinate(file, "member", "i4", ("member",), np.arange(forecast.num_members), standard_name="realization",
                 long_name="member of the ensemble", units="1")  # fmt: skip
+    if bounded:
+        file.createDimension("bound", 2)
+        period = {**period, "bounds": "lead_time_bounds"}
+        file.createVariable("lead_time_bounds", "f8", ("lead_time", "bound"))
     _coordinate(file, "lead_time", "f8", ("lead_time",), None, units=lead_units,
                 long_name="time since the initial time", **period)  # fmt: skip
     _coordinate(file, "lead_step", "i4", ("lead_time",), None, units="1", long_name="time steps since the initial time")
@@ -185,15 +236,17 @@ def _write_places(file: Any, mesh: Mesh) -> None:
     _coordinate(file, "area", "f8", dims[2], areas, long_name="share of the domain; sums to one", units="1")
 
 
-def _read_places(file: Any, description: str) -> Mesh:
-    latitudes, longitudes = np.asarray(file["latitude"][:]), np.asarray(file["longitude"][:])
-    if "latitude" in file.dimensions:
+def _read_places(arrays: Mapping[str, Any], structured: bool, description: str) -> Mesh:
+    latitudes, longitudes = np.asarray(arrays["latitude"][:]), np.asarray(arrays["longitude"][:])
+    if structured:
         rows, columns = np.meshgrid(latitudes, longitudes, indexing="ij")
         latitudes, longitudes = rows.ravel(), columns.ravel()
     mesh = coordinates.mesh_from_coordinates(latitudes, longitudes, description)
     levels = tuple(json.loads(description).get("levels", ()))
     boundary = coordinates.boundary_from_json(description, mesh.num_nodes)
-    return replace(mesh, areas=np.asarray(file["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary)
+    return replace(
+        mesh, areas=np.asarray(arrays["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary
+    )
 
 
 def _coordinate(file: Any, name: str, kind: str, dims: tuple[str, ...], values: Any, **attributes: str) -> None:

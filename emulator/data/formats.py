@@ -11,6 +11,7 @@ from emulator.data.arrays import open_arrays
 from emulator.data.dataset_fields import open_dataset_fields
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import read_netcdf_forecast
+from emulator.data.forecast_zarr import read_zarr_forecast
 from emulator.data.grib_file import read_grib, read_grib_forecast
 from emulator.data.netcdf_file import read_netcdf
 from emulator.data.series import Series
@@ -40,7 +41,7 @@ class DataFormat:
     read_table: Callable[[Path], TabulatedForcings] | None = None
 
 
-ANEMOI = DataFormat(endings=(".zarr", ".zip"), open_fields=open_dataset_fields)
+ANEMOI = DataFormat(endings=(".zarr", ".zip"), open_fields=open_dataset_fields, read_forecast=read_zarr_forecast)
 # by name, the package's and those of plug-in files, which are asked first
 FORMATS = {
     "anemoi dataset": ANEMOI,

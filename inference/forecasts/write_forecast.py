@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of, table_reader
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
 from emulator.data.forecast_netcdf import ForecastHeading
+from emulator.data.forecast_zarr import is_zarr_forecast, write_zarr
 from emulator.data.grib_output import GribSettings, refuse_ungribbable, write_grib
+from emulator.data.output_choice import OutputChoice, chosen_output
 from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings, ForcingWindows
@@ -25,7 +28,7 @@ from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, names_of
-from graphs.atomic_file import refuse_existing
+from graphs.atomic_file import refuse_existing, refuse_other
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
 from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members, with_starts
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 
 GRIB_ENDINGS = (".grib", ".grib2", ".grb", ".grb2")
 NETCDF_ENDINGS = (".nc", ".nc4")
+ZARR_ENDING = ".zarr"
 
 
 def guard_of(trained: TrainedEmulator) -> Guard:
@@ -68,6 +72,7 @@ class ForecastOptions:
     device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
     grib: what GRIB says beyond the fields, see `GribSettings.of`, beside what the emulator's configuration says.
+    choice: what of the forecast is written; the partial file holds all of it.
     """
 
     members: int = 1
@@ -79,6 +84,7 @@ class ForecastOptions:
     device: str = "cpu"
     threads: int | None = None
     grib: Mapping[str, str | int] = field(default_factory=dict)
+    choice: OutputChoice = field(default_factory=OutputChoice)
 
 
 def write_forecast(
@@ -93,12 +99,12 @@ def write_forecast(
 ) -> list[Stop]:
     """Roll out from all initial conditions and members at once; return the guard's stops, none where all went well.
 
-    output: NetCDF (.nc), or GRIB (.grib) on a regular grid; whole or not at all under this name.
+    output: NetCDF (.nc), zarr (.zarr), or GRIB (.grib) on a regular grid; whole or not at all under this name.
     notice: takes a line on the threads that were chosen, and on fields that end much smoother than in training.
     Raises MeshcastError where the output exists, cannot be written or is written by another process; nothing is lost
-    then.
+    then. EmptyForecastError where every member is stopped before its first output: nothing is written then.
     """
-    _is_grib(output)
+    _ending(output)
     with output_lock(output):
         return _written(trained, initial, forcings, steps, output, options or ForecastOptions(), on_step, notice)
 
@@ -114,14 +120,23 @@ def _written(
     notice: Notice,
 ) -> list[Stop]:
     state = _ensemble(trained, initial.state, options)
-    heading = _heading(trained, initial, state, options)
-    as_grib, grib = _is_grib(output), _grib_settings(trained, options)
+    heading = options.choice.carried_by(_heading(trained, initial, state, options))
+    if steps % options.choice.every:
+        raise MeshcastError(
+            f"A forecast of {steps} steps has no output at its end when written every {options.choice.every} steps. "
+            "Choose a lead time that is a multiple of --every."
+        )
+    ending, grib = _ending(output), _grib_settings(trained, options)
+    as_grib = ending in GRIB_ENDINGS
     if options.grib and not as_grib:
         raise MeshcastError(f"--grib says what GRIB holds, but the output is {output}. Let its name end in .grib.")
     if as_grib:  # before the rollout, not after it
         refuse_existing(output, options.overwrite)
-        refuse_ungribbable(heading, grib)
-    target = output.with_name(output.name + ".nc") if as_grib else output  # GRIB cannot grow: it is made of NetCDF
+        refuse_ungribbable(chosen_output(heading, ())[0], grib)
+    elif ending == ZARR_ENDING:
+        _refuse_zarr(output, options.overwrite)
+    # GRIB and zarr are made of a NetCDF file when that is whole
+    target = output if ending in NETCDF_ENDINGS else output.with_name(output.name + ".nc")
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
@@ -142,17 +157,43 @@ def _written(
         raise
     while writer.leads_done < steps:  # every member was stopped
         writer.append(np.full(writer.lead_shape, np.nan, dtype=np.float32))
+    stops = with_starts(rolled.stops, initial, emulator.task)
+    if writer.is_empty():
+        writer.discard()
+        raise EmptyForecastError(output, stops)
     for line in [] if guard is None else guard.damped(writer.leads(steps - 1, steps)[:, :, 0]):
         notice(line)
-    stops = with_starts(rolled.stops, initial, emulator.task)
-    writer.finish({"stops": json.dumps([str(stop) for stop in stops])})
-    if as_grib:
+    writer.finish({"stops": json.dumps([str(stop) for stop in stops])}, _initial_values(state, emulator.task))
+    if target != output:
         try:
-            write_grib(read_forecast(target), output, options.overwrite, grib)
+            if as_grib:
+                write_grib(read_forecast(target), output, options.overwrite, grib)
+            else:
+                write_zarr(target, output)
         except MeshcastError as error:
             raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
         target.unlink()
     return stops
+
+
+class EmptyForecastError(MeshcastError):
+    """Every member of every case was stopped before the first output, or is NaN throughout: nothing was written."""
+
+    def __init__(self, output: Path, stops: Sequence[Stop]) -> None:
+        self.stops = list(stops)
+        why = (
+            "every member of every case was stopped before its first output" if stops else "no value of it is a number"
+        )
+        super().__init__(
+            f"No forecast: {why}, so that {output} was not written. Look at the initial conditions, their units above "
+            "all, or see with --no-guard what the emulator does."
+        )
+
+
+def _initial_values(state: State, task: Task) -> NDArray[np.float32]:
+    """Return the initial states [case, member, node, predicted], NaN of what is diagnosed."""
+    now = state.now.cpu().numpy().astype(np.float32)
+    return np.pad(now, ((0, 0),) * 3 + ((0, len(task.diagnostic)),), constant_values=np.nan)
 
 
 def _threads(
@@ -179,13 +220,22 @@ def _on_device(emulator: Emulator, device: str) -> Emulator:
         raise MeshcastError(f"Cannot run on --device {device}: {reason}. Use cpu, or see what torch offers.") from None
 
 
-def _is_grib(output: Path) -> bool:
-    """Return whether a forecast file is to be GRIB; raises where its name says neither that nor NetCDF."""
-    if output.suffix.lower() not in (*NETCDF_ENDINGS, *GRIB_ENDINGS):
+def _ending(output: Path) -> str:
+    """Return the ending of a forecast's name, which says its format; raise MeshcastError where it says none."""
+    ending = output.suffix.lower()
+    if ending not in (*NETCDF_ENDINGS, *GRIB_ENDINGS, ZARR_ENDING):
         raise MeshcastError(
-            f"A forecast is written as NetCDF (.nc) or GRIB (.grib), but the output is {output}. Let its name end so."
+            f"A forecast is written as NetCDF (.nc) or GRIB (.grib), or as zarr (.zarr), but the output is {output}. "
+            "Let its name end so."
         )
-    return output.suffix.lower() in GRIB_ENDINGS
+    return ending
+
+
+def _refuse_zarr(output: Path, overwrite: bool) -> None:
+    """Raise MeshcastError where something stands under the name of a store that may not be replaced."""
+    if output.exists() and not overwrite:
+        raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
+    refuse_other(output, is_zarr_forecast)
 
 
 def _grib_settings(trained: TrainedEmulator, options: ForecastOptions) -> GribSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,6 +67,11 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
             "Forecast and truth must have the same nodes; regrid one of them first."
         )
     refuse_several_truths(forecast, label, truth)
+    if sums := sorted(set(json.loads(forecast.attributes.get("accumulated", "[]"))) & set(variables)):
+        raise MeshcastError(
+            f"{label} holds {', '.join(sums)} as sums since the output before, which no field of the truth "
+            f"{truth.source} is. Forecast without --accumulate, or leave these variables out."
+        )
     times = np.concatenate([forecast.init_time[:, None], forecast.valid_time], axis=1)
     index = np.searchsorted(truth.times, times).clip(0, len(truth.times) - 1)
     index[truth.times[index] != times] = -1

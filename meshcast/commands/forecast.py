@@ -18,7 +18,9 @@ def forecast(
     emulator: Annotated[Path, typer.Argument(help="An emulator.safetensors, or the run folder that holds it.")],
     initial: Annotated[list[str], typer.Option(help="Dataset (.zarr, .npy) or GRIB/NetCDF file; repeat for more.")],
     lead_time: Annotated[str, typer.Option(help="How far: 5d, 6h, '6 month', '40 steps'.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Forecast file: .nc, or .grib on a regular grid.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Forecast file: .nc, .zarr, or .grib on a regular grid.")
+    ],
     init_times: Annotated[
         str,
         typer.Option(help="'T, T', 'START/END/STEP', latest or all; T is a date, or an equation's own time from 0."),
@@ -43,6 +45,14 @@ def forecast(
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves twice the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
+    every: Annotated[
+        str | None, typer.Option(help="Write every so often: 6h, '3 steps'; each step by default.")
+    ] = None,
+    variables: Annotated[str | None, typer.Option(help="'2t, msl': write these alone.")] = None,
+    area: Annotated[str | None, typer.Option(help="NORTH/WEST/SOUTH/EAST [degrees]: write this part alone.")] = None,
+    accumulate: Annotated[
+        str | None, typer.Option(help="'tp, sf': amounts a step, written as sums since the output before.")
+    ] = None,
     grib: Annotated[
         list[str] | None,
         typer.Option(help="VARIABLE=paramId, or centre=, generating_process=, ensemble_type=, control=; repeat."),
@@ -65,10 +75,16 @@ def forecast(
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
+    from emulator.data.output_choice import OutputChoice
     from emulator.data.sources import open_fields, open_source, rows_or_dimension
     from graphs.errors import MeshcastError
-    from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
-    from meshcast.console import counted, pairs, print_json, progress, say
+    from inference.forecasts.write_forecast import (
+        EmptyForecastError,
+        ForecastOptions,
+        future_forcings,
+        write_forecast,
+    )
+    from meshcast.console import box, counted, listed, pairs, print_json, progress, say
 
     trained = load_emulator(emulator, plugin or [])
     task, mesh = trained.emulator.task, trained.emulator.mesh
@@ -94,22 +110,35 @@ def forecast(
             f"This emulator covers a {mesh.describe()}, whose values it is given at every step. Name the dataset or "
             "the forecast that surrounds it: --boundary SOURCE."
         )
-    options = ForecastOptions(
-        members, perturb, seed, guard, overwrite, resume, device, threads, pairs(grib or [], "--grib")
+    choice = OutputChoice(
+        every=1 if every is None else task.time_step.steps_in(every, "interval --every"),
+        variables=listed(variables),
+        area=box(area, "--area"),
+        accumulate=listed(accumulate),
     )
+    options = ForecastOptions(
+        members, perturb, seed, guard, overwrite, resume, device, threads, pairs(grib or [], "--grib"), choice
+    )
+    cases, written = len(conditions.trajectory), True
     with progress("forecasting", steps) as done:
-        stops = write_forecast(trained, conditions, forcings, steps, output, options, done, say)
-    cases = len(conditions.trajectory)
-    say(f"Wrote {output}: {counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}.")
+        try:
+            stops = write_forecast(trained, conditions, forcings, steps, output, options, done, say)
+        except EmptyForecastError as error:
+            message, stops, written = str(error), error.stops, False
+    if written:
+        say(f"Wrote {output}: {counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}.")
     for stop in stops:
         say(f"Guard: {stop}")
-    if plots:
+    if not written:
+        say(message)
+    elif plots:
         from emulator.data.forecast_file import read_forecast
         from inference.pictures.forecast_pictures import write_pictures
 
         for picture in write_pictures(read_forecast(output), output.with_suffix("")):
             say(f"Wrote {picture}.")
     if as_json:
-        print_json({"output": str(output), "cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]})
-    if stops:
+        told = {"cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]}
+        print_json({"output": str(output) if written else None, **told})
+    if stops or not written:
         raise typer.Exit(STOPPED)

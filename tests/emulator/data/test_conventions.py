@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
 import pytest
 
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
+from emulator.data.output_choice import OutputChoice, chosen_output, chosen_start
 from emulator.foundation.time_step import TimeStep
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
@@ -37,9 +39,9 @@ KINDS = {
 HIGH = 3  # what the checker calls an error
 
 
-def written(path: Path, mesh: Mesh, time_step: TimeStep, units: dict[str, str], members: int) -> Path:
+def heading(mesh: Mesh, time_step: TimeStep, units: dict[str, str], members: int) -> ForecastHeading:
     init = np.array([0, 31 * 86400]) if time_step.true_length is None else np.array([0, 0])
-    heading = ForecastHeading(
+    return ForecastHeading(
         name="gnn",
         mesh=mesh,
         time_step=time_step,
@@ -50,9 +52,27 @@ def written(path: Path, mesh: Mesh, time_step: TimeStep, units: dict[str, str], 
         num_members=members,
         attributes={"licence": "CC-BY-4.0", "seed": "0"},
     )
-    leads = [RNG.normal(280, 9, (2, members, mesh.num_nodes, len(units))).astype(np.float32) for _ in range(3)]
-    write_netcdf(path, heading, leads)
+
+
+def fields(of: ForecastHeading) -> list[np.ndarray]:
+    shape = (len(of.init_time), of.num_members, of.mesh.num_nodes, len(of.variables))
+    return [RNG.normal(280, 9, shape).astype(np.float32) for _ in range(4)]
+
+
+def written(path: Path, *kind: Any) -> Path:
+    write_netcdf(path, heading(*kind), fields(heading(*kind)))
     return path
+
+
+@pytest.mark.slow
+def test_sums_and_initial_values_have_no_fault(tmp_path: Path) -> None:
+    whole = heading(GLOBE, TimeStep(3600), {"tp": "m", "2t": "K"}, 2)
+    chosen, leads = chosen_output(
+        OutputChoice(2, area=(60, -30, 0, 30), accumulate=("tp",)).carried_by(whole), fields(whole)
+    )
+    start = chosen_start(OutputChoice(2, area=(60, -30, 0, 30)).carried_by(whole), fields(whole)[0])
+    write_netcdf(tmp_path / "f.nc", chosen, leads, start)
+    assert not faults(tmp_path / "f.nc")
 
 
 def faults(path: Path) -> list[str]:

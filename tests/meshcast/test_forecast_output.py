@@ -1,0 +1,74 @@
+"""What a user lets `forecast` write, and what becomes of a forecast that holds nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from emulator.data.forecast_file import read_forecast
+from tests.meshcast.command_line import contents, done, meshcast, refused
+from tests.meshcast.conftest import weather
+
+FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "6h", "--output")
+
+
+def test_a_forecast_that_never_begins_is_not_written_and_ends_as_one_that_stops(weather_world: Path) -> None:
+    hot = weather()
+    hot["t2m"] += 200.0
+    hot.to_netcdf("hot.nc")
+    Path("new.nc").write_text("the forecast of yesterday")
+    before = contents()
+    for ending in (".nc", ".zarr", ".grib"):
+        command = ("forecast", "runs/weather", "--initial", "hot.nc", "--lead-time", "6h", "--output", f"new{ending}")
+        outcome = meshcast(*command, "--overwrite", "--json", "--plots")
+        assert outcome.code == 3 and "Wrote" not in outcome.err
+        assert "stopped at step 1" in outcome.err and f"so that new{ending} was not written" in outcome.err
+        assert outcome.json["output"] is None and len(outcome.json["stops"]) == 1
+    assert contents() == before, "nothing new, nothing lost, nothing half-written"
+
+
+def test_a_part_of_the_forecast_is_that_part_of_the_whole_in_every_format(weather_world: Path) -> None:
+    done(*FORECAST, "whole.nc")
+    whole = read_forecast("whole.nc")
+    choice = ("--every", "2h", "--variables", "msl", "--area", "54.9/-7/50/2")
+    for name in ("part.nc", "part.zarr", "part.grib"):
+        done(*FORECAST, name, *choice)
+        part = read_forecast(name)
+        assert part.variables == ("msl",) and part.values.shape == (1, 1, 3, 15, 1)
+        tolerance = 0.02 if name == "part.grib" else 0
+        columns = (whole.mesh.longitudes + 7) % 360 <= 9
+        expected = whole.values[:, :, 1::2, columns & (whole.mesh.latitudes < 54.9)][..., [1]]
+        np.testing.assert_allclose(part.values, expected, atol=tolerance, rtol=0)
+        assert part.time_step.count * part.lead_steps[-1] == 6 * 3600
+    with xr.open_dataset("weather.nc") as truth:
+        start = truth["msl"][-1].values.ravel()
+        assert np.array_equal(read_forecast("whole.nc").initial[0, 0, :, 1], start)
+
+
+def test_a_part_in_zarr_is_verified_and_drawn(weather_world: Path) -> None:
+    done(*FORECAST, "part.zarr", "--every", "3h", "--init-times", "2019-03-03T06", "--variables", "2t")
+    found = done("verify", "part.zarr", "--truth", "weather.nc", "--json").json
+    assert found
+    done("plot", "part.zarr", "--output", "pictures")
+    assert Path("pictures/maps_2t.png").is_file()
+
+
+def test_choices_that_cannot_be_written_are_refused_before_the_rollout(weather_world: Path) -> None:
+    for option, value, words in (
+        ("--every", "4h", ("6 steps has no output at its end when written every 4 steps",)),
+        ("--every", "90m", ("interval --every 90m is no multiple of the time step 1h",)),
+        ("--variables", "t2m", ("no variable t2m to be written; there are 2t, msl",)),
+        ("--area", "60/50", ("--area takes NORTH/WEST/SOUTH/EAST", "60/50")),
+        ("--area", "10/0/-10/10", ("holds 0 nodes",)),
+        ("--accumulate", "tp", ("no variable tp to be accumulated",)),
+    ):
+        refused(*FORECAST, "new.nc", option, value, says=words)
+
+
+def test_sums_are_not_scored_against_a_truth_of_another_kind(weather_world: Path) -> None:
+    sums = ("--every", "2h", "--accumulate", "msl", "--init-times", "2019-03-03T06")
+    done(*FORECAST, "sums.nc", *sums)
+    says = ("holds msl as sums since the output before", "Forecast without --accumulate")
+    refused("verify", "sums.nc", "--truth", "weather.nc", says=says)
