@@ -114,8 +114,8 @@ def run_fault(world: Path, folder: Path, family: str, name: str, fault: Fault, r
         _take(verdict, judged, notes)
     else:
         _again(verdict, folder, command, prior, reference, notes)
-    if digests(work, kept) != before:
-        verdict.add("changed input", str(sorted(set(before.items()) ^ set(digests(work, kept).items()))[:2]))
+    if changed := before.items() - digests(work, kept).items():
+        verdict.add("changed input", ", ".join(sorted(name for name, _ in changed)[:3]))
     return verdict
 
 
@@ -137,12 +137,16 @@ def _again(
     arguments = command.arguments
     ended = Process(folder, arguments, name="again", before=before, after=after).wait()
     _take(verdict, ended, notes)
-    if ended.code == 2:
-        advised = [option for option in ("resume=auto", "--resume", *command.fresh) if option in ended.text]
+    for _ in range(2):
+        options = ("resume=auto", "--resume", *command.fresh)
+        advised = [option for option in options if option in ended.text and option not in arguments]
+        if ended.code != 2 or not advised:
+            break
         found.clear()
-        ended = Process(folder, (*arguments, *advised[:1]), name="again", after=after).wait()
+        arguments = (*arguments, advised[0])
+        ended = Process(folder, arguments, name="again", after=after).wait()
         _take(verdict, ended, notes)
-    judge_end(verdict, ended, CODES.get(command.name, (0,)))
+    judge_end(verdict, ended, (0, 1, 2, 3))
     if ended.code not in CODES.get(command.name, (0,)):
         verdict.add("not recovered", f"exit code {ended.code}: {ended.text[-400:]}")
 

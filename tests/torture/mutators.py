@@ -219,7 +219,10 @@ def netcdf(path: Path, draw: random.Random) -> None:
         file = file.load()
     for _ in range(draw.randint(1, 2)):
         file = draw.choice(NETCDF)(file, draw)
-    file.to_netcdf(path)
+    try:
+        file.to_netcdf(path)
+    except (OSError, RuntimeError, TypeError, ValueError):  # what xarray itself refuses to write
+        flip(path, draw)
 
 
 ATTRIBUTES = (
