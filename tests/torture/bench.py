@@ -113,7 +113,7 @@ class Bench:
             case "inputs":
                 return (self.input(*case) for case in input_cases(seed))
             case "lines":
-                return (self.line(*case) for case in line_cases(seed))
+                return map(self.line, line_cases(seed))
             case "pairs":
                 return (self.pair(*case) for case in pair_cases(references, seed))
         raise ValueError(f"no family {family}")
@@ -122,13 +122,13 @@ class Bench:
         """Return a command into a fault or a kill."""
         return lambda folder: run_fault(self.world, folder, family, name, fault, self.references[name])
 
-    def input(self, path: str, seed: int) -> Run:
+    def input(self, path: str, change: str, line: str, seed: int) -> Run:
         """Return a reader of an altered input."""
-        return lambda folder: run_input(self.world, folder, path, seed, self.references)
+        return lambda folder: run_input(self.world, folder, path, change, line, seed, self.references)
 
-    def line(self, seed: int) -> Run:
+    def line(self, line: list[str]) -> Run:
         """Return a command line."""
-        return lambda folder: run_line(self.world, folder, seed)
+        return lambda folder: run_line(self.world, folder, line)
 
     def pair(self, first: str, second: str, at: int) -> Run:
         """Return two commands at once."""
@@ -142,9 +142,9 @@ class Bench:
                 fault = {**case["fault"], "kinds": tuple(case["fault"]["kinds"])}
                 return self.fault(family, case["command"], Fault(**fault))
             case "inputs":
-                return self.input(case["input"], case["seed"])
+                return self.input(case["input"], case["change"], case["line"], case["seed"])
             case "lines":
-                return self.line(case["seed"])
+                return self.line(case["line"])
             case "pairs":
                 return self.pair(case["first"], case["second"], case["at"])
         raise ValueError(f"no family {found['family']}")

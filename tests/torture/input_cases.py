@@ -134,32 +134,33 @@ TARGETS = (
 )  # fmt: skip
 
 
-def input_cases(seed: int) -> Iterator[tuple[str, int]]:
-    """Return endless cases: what is altered, and the seed that says how and who reads it."""
+def input_cases(seed: int) -> Iterator[tuple[str, str, str, int]]:
+    """Return endless cases: what is altered, by which change, who reads it, and the seed of the change."""
     draw = random.Random(f"{seed}/inputs")
-    names, weights = zip(*((target.path, target.weight) for target in TARGETS), strict=True)
+    weights = [target.weight for target in TARGETS]
     while True:
-        yield draw.choices(names, weights)[0], draw.randrange(10**9)
+        target = draw.choices(TARGETS, weights)[0]
+        change, reader = draw.choice(target.mutators).__name__, draw.choice(target.readers)
+        yield target.path, change, " ".join(reader.line), draw.randrange(10**9)
 
 
-def run_input(world: Path, folder: Path, path: str, seed: int, references: Mapping[str, Reference]) -> Verdict:
+def run_input(
+    world: Path, folder: Path, path: str, change: str, line: str, seed: int, references: Mapping[str, Reference]
+) -> Verdict:
     """Alter an input, and judge the command that reads it."""
     target = next(target for target in TARGETS if target.path == path)
-    draw = random.Random(f"{path}/{seed}")
-    reader, mutator, draws = draw.choice(target.readers), draw.choice(target.mutators), draw.randrange(10**9)
-    verdict = Verdict("inputs", {"input": path, "seed": seed, "by": mutator.__name__, "line": " ".join(reader.line)})
-    work = set_up(
-        world, folder, tuple(dict.fromkeys((*reader.inputs, path))) if path not in ("results",) else reader.inputs
-    )
-    place = work / path
-    if path == "results":
-        place = draw.choice(sorted(place.iterdir()))
+    reader = next(reader for reader in target.readers if " ".join(reader.line) == line)
+    mutator, draw = getattr(mutators, change), random.Random(seed)
+    verdict = Verdict("inputs", {"input": path, "change": change, "line": line, "seed": seed})
+    inside = any(path.startswith(f"{name}/") for name in reader.inputs)
+    work = set_up(world, folder, reader.inputs if inside else tuple(dict.fromkeys((*reader.inputs, path))))
+    place = draw.choice(sorted((work / path).iterdir())) if path == "results" else work / path
     notes = folder / "found"
     kept = [name for name in (*reader.inputs, path) if not name.startswith(reader.outputs or ("\0",))]
     original = digests(work, [path])
 
     def before() -> None:
-        mutator(place, random.Random(draws))
+        mutator(place, draw)
         write_findings(notes, [("unaltered", "")] if digests(work, [path]) == original else [])
         (folder / "before").write_text(repr(digests(work, kept)))
 

@@ -45,16 +45,15 @@ SOUND = {
 }
 
 
-def line_cases(seed: int) -> Iterator[tuple[int]]:
-    """Return endless seeds of command lines."""
+def line_cases(seed: int) -> Iterator[list[str]]:
+    """Return endless command lines."""
     draw = random.Random(f"{seed}/lines")
     while True:
-        yield (draw.randrange(10**9),)
+        yield command_line(draw)
 
 
-def command_line(seed: int) -> list[str]:
+def command_line(draw: random.Random) -> list[str]:
     """Return a sound command line with some of its words changed, and options with values of all kinds."""
-    draw = random.Random(f"line/{seed}")
     command = draw.choice(sorted(SOUND))
     line = list(SOUND[command])
     for _ in range(draw.randint(1, 3)):
@@ -70,10 +69,9 @@ def command_line(seed: int) -> list[str]:
     return line
 
 
-def run_line(world: Path, folder: Path, seed: int) -> Verdict:
+def run_line(world: Path, folder: Path, line: list[str]) -> Verdict:
     """Run a command line, and judge how it ends and what it leaves."""
-    line = command_line(seed)
-    verdict = Verdict("lines", {"seed": seed, "line": line})
+    verdict = Verdict("lines", {"line": line})
     work = set_up(world, folder, INPUTS)
     before = digests(work, INPUTS)
     notes = folder / "found"
