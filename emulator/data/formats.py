@@ -18,7 +18,7 @@ from emulator.data.series import Series
 from emulator.fields import Fields
 from emulator.forcings import TabulatedForcings
 from emulator.foundation.configuration_faults import nearest
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, readable
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,33 @@ class DataFormat:
     read_table: Callable[[Path], TabulatedForcings] | None = None
 
 
-ANEMOI = DataFormat(endings=(".zarr", ".zip"), open_fields=open_dataset_fields, read_forecast=read_zarr_forecast)
+def _refusing_damaged(read: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a reader that raises MeshcastError where a file is damaged, whatever its library raises."""
+
+    def reader(path: Any, *options: Any) -> Any:
+        with readable(path):
+            return read(path, *options)
+
+    return reader
+
+
+ANEMOI = DataFormat(
+    endings=(".zarr", ".zip"), open_fields=open_dataset_fields, read_forecast=_refusing_damaged(read_zarr_forecast)
+)
 # by name, the package's and those of plug-in files, which are asked first
 FORMATS = {
     "anemoi dataset": ANEMOI,
-    ".npy array": DataFormat(endings=(".npy",), open_fields=open_arrays),
-    "CSV table": DataFormat(endings=(".csv",), read_table=TabulatedForcings.read),
+    ".npy array": DataFormat(endings=(".npy",), open_fields=_refusing_damaged(open_arrays)),
+    "CSV table": DataFormat(endings=(".csv",), read_table=_refusing_damaged(TabulatedForcings.read)),
     "GRIB": DataFormat(
         begins=lambda start: b"GRIB" in start,  # a bulletin header may come first
-        read_series=read_grib,
-        read_forecast=read_grib_forecast,
+        read_series=_refusing_damaged(read_grib),
+        read_forecast=_refusing_damaged(read_grib_forecast),
     ),
     "NetCDF": DataFormat(
         begins=lambda start: start.startswith((b"CDF", b"\x89HDF\r\n\x1a\n")),
-        read_series=read_netcdf,
-        read_forecast=read_netcdf_forecast,
+        read_series=_refusing_damaged(read_netcdf),
+        read_forecast=_refusing_damaged(read_netcdf_forecast),
     ),
 }
 

@@ -59,6 +59,18 @@ def test_a_forecast_without_one_of_its_variables_is_refused(ring_world, name):
         read_forecast("new.nc")
 
 
+@pytest.mark.parametrize("command", [("inspect", "new.grib"), ("dataset", "new.grib", "--output", "new.zarr")])
+def test_grib_of_a_month_that_does_not_exist_is_refused(weather_world, command):
+    forecast = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "1h", "--output", "new.grib")
+    assert meshcast(*forecast).code == 0
+    file = bytearray(Path("new.grib").read_bytes())
+    assert file[28:31] == bytes((7, 227, 3))  # 2019-03, after section 0 of 16 bytes
+    file[30] = 35
+    Path("new.grib").write_bytes(file)
+    outcome = meshcast(*command)
+    assert outcome.code == 2 and "new.grib is damaged or truncated" in outcome.err, outcome.err
+
+
 def test_what_the_system_refuses_is_no_damage():
     said = r"Cannot read a\.nc: Input/output error"
     with pytest.raises(MeshcastError, match=said) as refused, errors.readable("a.nc"):
