@@ -32,6 +32,8 @@ class MetricsLog:
             [[row.get(name, math.nan) for name in columns] for row in read_log(file) if 0 < start >= row["update"]]
             for file, columns in ((path, COLUMNS), (losses_beside(path), LOSS_COLUMNS))
         )
+        validated = self._rows[-1][0] if self._rows else 0  # later losses come with the checkpoint of a signal
+        self._losses = [row for row in self._losses if row[0] <= validated]
         self._start = time.perf_counter() - (self._rows[-1][-1] if self._rows else 0.0)
 
     def append(

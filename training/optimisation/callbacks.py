@@ -19,7 +19,8 @@ from emulator.data.forecast import Forecast
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.task import names_of
-from training.metrics_log import MetricsLog
+from training.early_end import DivergedError, Stopped, StopRequest, diverged, not_finite
+from training.metrics_log import LOSS_EVERY, MetricsLog
 from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.progress_lines import ProgressLines
@@ -103,6 +104,12 @@ class CsvLog(L.Callback):
         self._losses: list[torch.Tensor] = []
         self._written = time.perf_counter()
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"losses": torch.stack(self._losses).cpu() if self._losses else torch.empty(0)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._losses = list(state_dict["losses"])
+
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -125,20 +132,25 @@ class CsvLog(L.Callback):
         return trainer.global_step * module.training_config.batch_size * trainer.world_size
 
     def _read(self) -> list[float]:
-        return torch.stack(self._losses).double().tolist() if self._losses else []
+        return [float(loss) for loss in self._losses]
 
 
 class KeepCheckpoints(L.Callback):
     """After each validation: last.ckpt to resume from, and the emulator file where the score is the best so far.
 
-    Both are written beside and renamed, so that an interrupted run, or a full disk, leaves whole files.
+    Both are written beside and renamed, so that an interrupted run, or a full disk, leaves whole files. A signal that
+    asks the training to end has the update in progress finished and kept; a validation in progress is broken off, to
+    be made again. Numbers that are not finite end it too, and are not kept.
 
     most: checkpoints that are kept, last.ckpt included.
     """
 
-    def __init__(self, folder: Path, most: int, keep: Callable[[NeuralEmulator, float, int], None]) -> None:
-        self.folder, self.most, self.keep = folder, most, keep
+    def __init__(
+        self, folder: Path, most: int, keep: Callable[[NeuralEmulator, float, int], None], request: StopRequest
+    ) -> None:
+        self.folder, self.most, self.keep, self.request = folder, most, keep, request
         self.best = math.inf
+        self._unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # update, loss, times of its samples
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}
@@ -146,8 +158,46 @@ class KeepCheckpoints(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.request.waits = True
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._unread.append((trainer.global_step, outputs["loss"].detach(), batch["valid_time"]))
+
+    def on_update_averaged(self, trainer: L.Trainer, module: EmulatorModule) -> None:
+        """End the training after an update where a signal asks for it, or where its loss is not finite."""
+        # Reading the loss would have the CPU wait for the device, and processes for each other.
+        if module.device.type != "cpu" and trainer.global_step % LOSS_EVERY and trainer.world_size > 1:
+            return
+        fault = ""
+        if module.device.type == "cpu" or trainer.global_step % LOSS_EVERY == 0:
+            fault = next((not_finite(*unread) for unread in self._unread if not torch.isfinite(unread[1])), "")
+            self._unread = []
+        number, faulty = self._of_all(trainer, self.request.number, bool(fault))
+        if faulty:
+            raise DivergedError(diverged(fault or "The loss of another process is not finite.", self.folder))
+        if number and not self._validates_next(trainer, module):
+            self.save(trainer)
+            raise Stopped(number, trainer.global_step)
+
+    def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, EmulatorModule)
+        if self._may_break_off(trainer):
+            self.request.waits = False
+            if self.request.number:
+                raise Stopped(self.request.number)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.request.waits = not trainer.sanity_checking
+
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
+        if not all(bool(torch.isfinite(weight).all()) for weight in module.parameters()):
+            raise DivergedError(
+                diverged(f"The weights after update {trainer.global_step} are not finite.", self.folder)
+            )
         score = module.validated.score
         if is_better(score, self.best):
             self.best = min(score, self.best)
@@ -155,6 +205,29 @@ class KeepCheckpoints(L.Callback):
                 self.keep(module.averaged, score, trainer.global_step)
         if trainer.global_step > 0:
             self.save(trainer)
+        number, _ = self._of_all(trainer, self.request.number, False)
+        if number:
+            raise Stopped(number, trainer.global_step)
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        if not self.request.number or trainer.global_step == 0 or trainer.world_size > 1:
+            return
+        loop = trainer.fit_loop.epoch_loop
+        broken_off = isinstance(exception, Stopped) and exception.update is None and trainer.validating
+        # Processes that read data get the signal too, and the next batch then fails to come.
+        unread = isinstance(exception, RuntimeError) and trainer.training and _between_updates(loop.batch_progress)
+        if not broken_off and not unread:
+            return
+        self.request.waits = True
+        progress = loop.val_loop.batch_progress
+        for counts in (progress.total, progress.current) if broken_off else ():
+            # As Lightning knows a validation whose first batch failed.
+            counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0
+        self.save(trainer)
+        if unread:
+            raise Stopped(self.request.number, trainer.global_step) from None
+        assert isinstance(exception, Stopped)
+        exception.update = trainer.global_step
 
     def save(self, trainer: L.Trainer) -> None:
         """Write last.ckpt; every process takes part in gathering what one writes."""
@@ -162,6 +235,25 @@ class KeepCheckpoints(L.Callback):
         with new_checkpoint(self.folder, self.most) if first else nullcontext(checkpoint_path(self.folder)) as path:
             trainer.save_checkpoint(path)
         trainer.strategy.barrier()
+
+    def _validates_next(self, trainer: L.Trainer, module: EmulatorModule) -> bool:
+        return trainer.global_step % module.validation_config.every == 0 or trainer.global_step >= trainer.max_steps
+
+    def _may_break_off(self, trainer: L.Trainer) -> bool:
+        """Return whether a validation may be broken off: in one process, and where updates follow that remember it."""
+        return trainer.world_size == 1 and not trainer.sanity_checking and trainer.global_step < trainer.max_steps
+
+    def _of_all(self, trainer: L.Trainer, number: int, faulty: bool) -> tuple[int, bool]:
+        """Return the highest number of all processes, and whether one is faulty."""
+        if trainer.world_size == 1:
+            return number, faulty
+        found = torch.tensor([number, int(faulty)], device=trainer.strategy.root_device)
+        found = trainer.strategy.reduce(found, reduce_op="max")
+        return int(found[0]), bool(found[1])
+
+
+def _between_updates(progress: Any) -> bool:
+    return bool(progress.current.ready == progress.current.completed)
 
 
 class ForecastPicture(L.Callback):

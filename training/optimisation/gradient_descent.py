@@ -20,6 +20,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
 from graphs.errors import MeshcastError
+from training.early_end import StopRequest
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.metrics_log import MetricsLog
 from training.optimisation.callbacks import (
@@ -40,8 +41,11 @@ from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.resumable import resume_from
 
 
-def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool) -> None:
-    """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder."""
+def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
+    """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
+
+    request: of a signal that the training end; it is then kept as it is, and Stopped raised.
+    """
     config, windows = untrained.config, untrained.windows
     last, start = resume_from(folder)
     module = EmulatorModule(untrained.emulator, windows, untrained.starts, config.training, config.validation)
@@ -49,12 +53,13 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     log = MetricsLog(folder / "metrics.csv", len(windows), start)
     keep = partial(save_best, prepared, config.emulator, folder)
     with _quiet(), _interruptible(), tracking(config, folder) as logger:
-        callbacks = [CsvLog(log), KeepCheckpoints(folder, config.training.checkpoints, keep)]
+        callbacks = [CsvLog(log), KeepCheckpoints(folder, config.training.checkpoints, keep, request)]
         callbacks += [ForecastPicture()] if logger else []
         callbacks += [progress_callback()] if progress else []
         trainer = _trainer(config, logger, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
+        request.waits = False
         trainer.strategy.barrier()
 
 
@@ -108,7 +113,7 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
     training = config.training
     keep_freed_memory()
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             max_steps=training.updates,
             max_epochs=-1,
             accelerator=training.accelerator,
@@ -129,6 +134,9 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
             log_every_n_steps=10,
         )
+        # Its handlers end a training without a checkpoint, and wait within a signal for processes that may not answer.
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+        return trainer
     except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise MeshcastError(
             f"Lightning cannot train with accelerator={training.accelerator}, devices={training.devices}, "

@@ -28,6 +28,7 @@ from emulator.networks.keras_networks.keras_network import KerasNetwork, with_me
 from emulator.networks.keras_networks.tensorflow_library import keras, tensorflow
 from emulator.neural import NeuralEmulator
 from graphs.errors import MeshcastError
+from training.early_end import DivergedError, Stopped, StopRequest, diverged, not_finite
 from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
@@ -46,9 +47,10 @@ Example = tuple[NDArray[np.float32], ...]
 LOG_EVERY = 10  # updates
 
 
-def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool) -> None:
+def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
     """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
 
+    request: of a signal that the training end; it is then kept as it is, and Stopped raised.
     Raises MeshcastError where the configuration asks for what is done in torch alone.
     """
     config, training = untrained.config, untrained.config.training
@@ -58,18 +60,19 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     if last is not None:
         fit.load(last)
     log = MetricsLog(folder / "metrics.csv", len(untrained.windows), start)
-    losses: list[Any] = []
 
     def validate() -> None:
         averaged = fit.averaged_emulator()
-        result = validation_of(averaged, untrained)
+        if not all(np.isfinite(weight.numpy()).all() for weight in (*fit.weights, *fit.averages)):
+            raise DivergedError(diverged(f"The weights after update {fit.update} are not finite.", folder))
+        with _breakable(request, fit, folder):
+            result = validation_of(averaged, untrained)
         score, rate = result.score, learning_rate_at(training, fit.update)
         if is_better(score, fit.best):
             fit.best = min(score, fit.best)
             save_best(prepared, config.emulator, folder, averaged, score, fit.update)
-        numbers = [float(loss) for loss in losses]
-        log.append(fit.update, fit.update * training.batch_size, numbers, result.loss, score, rate)
-        losses.clear()
+        log.append(fit.update, fit.update * training.batch_size, fit.losses, result.loss, score, rate)
+        fit.losses, fit.validated = [], True
         if fit.update:
             fit.save(folder)
         lines.validated(fit.update, score)
@@ -80,18 +83,53 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     on_terminal = progress and sys.stderr.isatty()
     with tracking(config, folder) as logger, _bar(training.updates, on_terminal) as advance:
         advance(start, math.nan)
-        if not start:
+        if not fit.validated:
             validate()
+        request.waits = True
         for example in examples(untrained, start):
-            losses.append(fit.step(example))
+            loss = float(fit.step(example))
+            if not math.isfinite(loss):
+                batch = (fit.update, torch.tensor(loss), times_of_update(untrained, fit.update))
+                raise DivergedError(diverged(not_finite(*batch), folder))
+            fit.losses.append(loss)
             if fit.update % LOG_EVERY == 0:
-                advance(fit.update, float(losses[-1]))
+                advance(fit.update, loss)
                 if logger:
-                    logger.log_metrics({"loss": float(losses[-1])}, fit.update)
+                    logger.log_metrics({"loss": loss}, fit.update)
             if progress and not on_terminal:
-                lines.passed(fit.update, lambda: float(losses[-1]))
-            if fit.update % config.validation.every == 0 or fit.update == training.updates:
+                lines.passed(fit.update, lambda loss=loss: loss)
+            fit.validated = fit.update % config.validation.every != 0 and fit.update != training.updates
+            if not fit.validated:
                 validate()
+            elif request.number:
+                fit.save(folder)
+            if request.number:
+                raise Stopped(request.number, fit.update)
+    request.waits = False
+
+
+@contextmanager
+def _breakable(request: StopRequest, fit: KerasFit, folder: Path) -> Iterator[None]:
+    """Have a signal break off a validation, which is then made again; what was learned before it is kept."""
+    request.waits = False
+    try:
+        if request.number:
+            raise Stopped(request.number)
+        yield
+        request.waits = fit.update > 0
+    except Stopped as stop:
+        if fit.update:
+            request.waits = True
+            fit.save(folder)
+            stop.update = fit.update
+        raise
+
+
+def times_of_update(untrained: Untrained, update: int) -> torch.Tensor:
+    """Return the valid times [sample] of the samples of an update, from 1."""
+    training, windows = untrained.config.training, untrained.windows
+    stream = ShuffledStream(len(windows), training.batch_size, update, training.seed, update - 1)
+    return torch.stack([windows[sample]["valid_time"] for sample in stream])
 
 
 def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
@@ -112,13 +150,15 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
 class KerasFit:
     """A Keras network's weights, their moving average and the optimiser, update by update.
 
-    update: updates behind it. best: the lowest score so far.
+    update: updates behind it. best: the lowest score so far. losses: since the last row of the log.
+    validated: whether the validation that is due at this update was made.
     """
 
     def __init__(self, emulator: NeuralEmulator, training: TrainingConfig) -> None:
         assert isinstance(emulator.network, KerasNetwork)
         self.emulator, self.training = emulator, training
-        self.update, self.best = 0, math.inf
+        self.update, self.best, self.validated = 0, math.inf, False
+        self.losses: list[float] = []
         emulator.network.give()
         model = emulator.network.model
         self.weights = model.trainable_variables
@@ -151,7 +191,8 @@ class KerasFit:
     def save(self, folder: Path) -> None:
         """Write all that an interrupted run goes on from into its folder: tensors and plain values."""
         state = {name: [torch.tensor(v.numpy()) for v in group] for name, group in self._variables().items()}
-        content = {"global_step": self.update, "best": self.best, **state}
+        further = {"losses": self.losses, "validated": self.validated}
+        content = {"global_step": self.update, "best": self.best, **further, **state}
         with new_checkpoint(folder, self.training.checkpoints) as temporary:
             torch.save({**content, DIGEST: digest_of(content)}, temporary)
 
@@ -162,6 +203,7 @@ class KerasFit:
             for variable, value in zip(group, state[name], strict=True):
                 variable.assign(value.numpy())
         self.update, self.best = state["global_step"], state["best"]
+        self.losses, self.validated = state.get("losses", []), state.get("validated", True)
 
     def _variables(self) -> dict[str, list[Any]]:
         return {"weights": self.weights, "averages": self.averages, "optimiser": self.optimiser.variables}

@@ -76,6 +76,9 @@ class EmulatorModule(L.LightningModule):
                 average.lerp_(weight, 1.0 - decay)
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True  # so that the last update is validated, whatever `validation.every`
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_update_averaged"):  # after the average, which Lightning's own hook precedes
+                callback.on_update_averaged(self.trainer, self)
 
     def configure_optimizers(self) -> Any:
         config = self.training_config

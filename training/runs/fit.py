@@ -22,6 +22,7 @@ from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
 from graphs.output_lock import output_lock
+from training.early_end import Stopped, StopRequest, stop_requests
 from training.experiment import ExperimentConfig
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
@@ -52,7 +53,8 @@ def fit(
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
     notice: takes a line on the threads that were chosen, and on counts that a short budget changes.
-    Raises MeshcastError where the folder holds another experiment, or another process fits into it.
+    Raises MeshcastError where the folder holds another experiment, another process fits into it, or the training
+    diverges. SIGTERM, SIGHUP and SIGUSR1 end it with its state kept and exit code 128 + signal; a second one at once.
     """
     folder = folder or run_folder(config)
     with output_lock(folder, folder=True) if is_first_process() else nullcontext():  # which holds it for all ranks
@@ -65,22 +67,41 @@ def _fitted(
     done = take_folder(folder, config, resume)
     if done is not None:
         return done
-    prepared = (data or PreparedData()).prepare(config)
-    path = folder / "emulator.safetensors"
-    if is_closed_form(config.emulator):
-        assert isinstance(config.emulator, BaselineConfig | PluginConfig)
-        emulator = fit_closed_form(config.emulator, prepared.task, prepared.part)
-        trained = prepared.trained(emulator, config.emulator)
-        if is_first_process():
-            save_emulator(path, trained)
-    else:
+    with stop_requests() as request:
+        try:
+            trained = _trained(config, folder, data or PreparedData(), progress, notice, request)
+        except Stopped as stop:
+            _say_stopped(stop, folder, notice)
+            raise
+    mark_done(folder, trained)
+    return trained
+
+
+def _trained(
+    config: ExperimentConfig, folder: Path, data: PreparedData, progress: bool, notice: Notice, request: StopRequest
+) -> TrainedEmulator:
+    prepared, path = data.prepare(config), folder / "emulator.safetensors"
+    if not is_closed_form(config.emulator):
         with untrained_on_threads(prepared, folder, notice) as untrained:
-            loop_of(config).train(prepared, with_budget(untrained, folder, notice), folder, progress)
+            loop_of(config).train(prepared, with_budget(untrained, folder, notice), folder, progress, request)
         trained = load_emulator(path)
         if is_first_process() and isinstance(trained.emulator, NeuralEmulator):
             score_closed_forms(prepared, windows_of(prepared)[1], trained.emulator, folder)
-    mark_done(folder, trained)
+        return trained
+    assert isinstance(config.emulator, BaselineConfig | PluginConfig)
+    emulator = fit_closed_form(config.emulator, prepared.task, prepared.part)
+    trained = prepared.trained(emulator, config.emulator)
+    if is_first_process():
+        save_emulator(path, trained)
     return trained
+
+
+def _say_stopped(stop: Stopped, folder: Path, notice: Notice) -> None:
+    if not is_first_process():
+        stop.code = 0  # the first process's code is the run's, and another's failure would have Lightning kill it
+        return
+    kept = f"{folder / 'last.ckpt'} keeps update {stop.update}" if stop.update else "nothing new was learned yet"
+    notice(f"Ended by {stop.signal_name}; {kept}. Started again with resume=auto, it goes on from there.")
 
 
 @contextmanager

@@ -20,12 +20,13 @@ from torch import nn
 
 from emulator.baselines.first_guess import LinearInverseStep
 from emulator.baselines.neighbourhood import NeighbourhoodMap
-from emulator.build import TrainedEmulator, is_closed_form, package_versions
+from emulator.build import TrainedEmulator, is_closed_form, load_emulator, package_versions
 from emulator.foundation.configuration import load, read_yaml, resolve
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
 from graphs.errors import MeshcastError
 from graphs.output_lock import InUseError
+from training.early_end import DivergedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.metrics_log import read_log
@@ -285,6 +286,9 @@ def _fitted(
         trained = fitting(experiment, folder)
     except InUseError:
         raise  # its own process will write the result
+    except DivergedError as error:
+        result = replace(result, status="diverged", reason=str(error).split(" The training has")[0])
+        trained = load_emulator(folder / "emulator.safetensors")
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))
     except Exception as error:
@@ -293,11 +297,11 @@ def _fitted(
         return replace(result, status="failed", reason=f"{type(error).__name__}: {error}")
     seconds, rows = round(time.perf_counter() - start, 3), read_log(folder / "metrics.csv")
     numbers = [row["validation_score"] for row in rows[-1:]] + [row["loss"] for row in rows[1:]]  # row 0 has no loss
-    finite = all(map(math.isfinite, numbers))
+    if result.status == "done" and not all(map(math.isfinite, numbers)):
+        reason = f"loss or score not finite by update {rows[-1]['update']}"
+        result = replace(result, status="diverged", reason=reason)
     return replace(
         result,
-        status="done" if finite else "diverged",
-        reason="" if finite else f"loss or score not finite by update {rows[-1]['update']}",
         validation_score=trained.metadata.get("validation_score"),
         update=trained.metadata.get("update"),
         parameters=count_parameters(trained.emulator),

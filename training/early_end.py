@@ -1,0 +1,90 @@
+"""What ends a training early: a signal, after which all that was learned is kept, or numbers that are not finite."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from torch import Tensor
+
+from emulator.foundation.time_step import to_datetime
+from graphs.errors import MeshcastError
+
+# What schedulers and terminals send: Slurm and Kubernetes before they end a job, a connection that breaks.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
+
+
+class DivergedError(MeshcastError):
+    """A loss or weights that are no longer finite."""
+
+
+class Stopped(SystemExit):
+    """Ends the process with exit code 128 + signal.
+
+    update: the last one, which is kept; None where the training had nothing new to keep.
+    """
+
+    def __init__(self, number: int, update: int | None = None) -> None:
+        super().__init__(128 + number)
+        self.update = update
+        self.signal_name = signal.Signals(number).name
+
+
+class StopRequest:
+    """Whether a signal has asked this training to end.
+
+    number: of the signal, 0 as long as none came. A second one ends the process at once.
+    waits: the training must come to a state that can be kept first; otherwise the signal ends it where it stands.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.waits = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.number:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
+        if hasattr(signal, "SIGCHLD"):  # processes that read data may have died of the same signal, which is no fault
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if not self.waits:
+            raise Stopped(number)
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Yield what the signals of `SIGNALS` set within the block; those that are ignored, as under nohup, stay so."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, request)
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def not_finite(update: int, loss: Tensor, times: Tensor) -> str:
+    """Return which batch had a loss that is not finite."""
+    samples = ", ".join(str(time) for time in to_datetime(times.cpu().numpy()[:8]))
+    further = f" and {len(times) - 8} more" if len(times) > 8 else ""
+    return f"The loss of update {update} is {float(loss):g}, on the samples from {samples}{further}."
+
+
+def diverged(fault: str, folder: Path) -> str:
+    """Return why a training ends whose numbers are not finite, and what to do."""
+    return (
+        f"{fault} The training has diverged and ends; {folder} keeps the best emulator before it and the last good "
+        "checkpoint. Lower training.learning_rate, or raise training.warm_up, and train under another name: name=NAME."
+    )
