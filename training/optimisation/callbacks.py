@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,14 +160,16 @@ class KeepCheckpoints(L.Callback):
         self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, EmulatorModule)
         self.request.waits = True
+        module.after_average = partial(self._end_where_asked, trainer, module)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self._unread.append((trainer.global_step, outputs["loss"].detach(), batch["valid_time"]))
 
-    def on_update_averaged(self, trainer: L.Trainer, module: EmulatorModule) -> None:
+    def _end_where_asked(self, trainer: L.Trainer, module: EmulatorModule) -> None:
         """End the training after an update where a signal asks for it, or where its loss is not finite."""
         # Reading the loss would have the CPU wait for the device, and processes for each other.
         if module.device.type != "cpu" and trainer.global_step % LOSS_EVERY and trainer.world_size > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -26,6 +27,7 @@ class EmulatorModule(L.LightningModule):
 
     emulator: its weights are what is trained; it starts as its first guess.
     averaged: the exponential moving average of it, which is validated and kept.
+    after_average: called when an update is complete; Lightning's callbacks come before the average.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class EmulatorModule(L.LightningModule):
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
         self.validated = Validated(math.inf, math.inf, 0)  # the last time
+        self.after_average: Callable[[], None] = lambda: None
         self._error_sums: Tensor | float = 0.0
 
     # Training -------------------------------------------------------------------------------------------------------
@@ -76,9 +79,7 @@ class EmulatorModule(L.LightningModule):
                 average.lerp_(weight, 1.0 - decay)
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True  # so that the last update is validated, whatever `validation.every`
-        for callback in self.trainer.callbacks:
-            if hasattr(callback, "on_update_averaged"):  # after the average, which Lightning's own hook precedes
-                callback.on_update_averaged(self.trainer, self)
+        self.after_average()
 
     def configure_optimizers(self) -> Any:
         config = self.training_config
