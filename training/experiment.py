@@ -241,14 +241,20 @@ class ValidationConfig:
     steps: lead times forecast, from at most `cases` starts spread over the validation part.
     score: `nrmse`, error norm over truth norm (for fields without an offset), or `rmse`, in units of the training
         std; averaged over cases and, geometrically, over lead times and variables, so that every lead time counts.
+    long_rollout: share of the computing between two validations that goes into a rollout of up to four of these starts
+        and 1,000 steps, without truth; 0 for none. A checkpoint whose forecasts the guard stops on the way counts as if
+        its score were 2 · steps / steps survived times as large.
     """
 
     every: int = 500
     steps: int = 20
     cases: int = 20
     score: Literal["nrmse", "rmse"] = "rmse"
+    long_rollout: float = 0.05
 
     def __post_init__(self) -> None:
+        if not 0 <= self.long_rollout <= 1:
+            raise MeshcastError(f"validation.long_rollout must be a share from 0 to 1, but is {self.long_rollout}.")
         for name in ("every", "steps", "cases"):
             if getattr(self, name) < 1:
                 raise MeshcastError(f"validation.{name} must be at least 1, but is {getattr(self, name)}.")

@@ -14,13 +14,23 @@ import numpy as np
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 
-COLUMNS = ("update", "epoch", "loss", "validation_loss", "validation_score", "learning_rate", "seconds")
+COLUMNS = (
+    "update",
+    "epoch",
+    "loss",
+    "validation_loss",
+    "validation_score",
+    "learning_rate",
+    "seconds",
+    "rollout_steps",
+)
 LOSS_COLUMNS = ("update", "epoch", "loss")
 LOSS_EVERY = 10  # updates
 
 
 class MetricsLog:
-    """Appends one row a validation: the mean training loss since the last, validation's, its score.
+    """Appends one row a validation: the mean training loss since the last, validation's, its score, and how long a
+    rollout lasted.
 
     The training loss goes to losses.csv beside it, averaged over ten updates. epoch counts passes through the training
     windows. Rows from beyond the resumed update `start` are dropped first.
@@ -34,18 +44,26 @@ class MetricsLog:
         )
         validated = self._rows[-1][0] if self._rows else 0  # later losses come with the checkpoint of a signal
         self._losses = [row for row in self._losses if row[0] <= validated]
-        self._start = time.perf_counter() - (self._rows[-1][-1] if self._rows else 0.0)
+        self._start = time.perf_counter() - (self._rows[-1][COLUMNS.index("seconds")] if self._rows else 0.0)
 
     def append(
-        self, update: int, samples: int, losses: Sequence[float], validation_loss: float, score: float, rate: float
+        self,
+        update: int,
+        samples: int,
+        losses: Sequence[float],
+        validation_loss: float,
+        score: float,
+        rate: float,
+        lived: float = math.nan,
     ) -> None:
         """Write the row of a validation after `update` updates, that took `samples` windows in all.
 
-        losses: of the updates since the last row.
+        losses: of the updates since the last row. lived: steps that a long rollout lasted, NaN without one.
         """
         loss = float(np.mean(losses, dtype=np.float64)) if len(losses) else math.nan
         seconds = time.perf_counter() - self._start
-        self._rows.append([update, samples / self.samples_per_epoch, loss, validation_loss, score, rate, seconds])
+        epoch = samples / self.samples_per_epoch
+        self._rows.append([update, epoch, loss, validation_loss, score, rate, seconds, lived])
         self._losses += self._means(update, samples, losses)
         # The losses first: whoever finds a row of a validation finds the losses before it.
         _write(losses_beside(self.path), LOSS_COLUMNS, self._losses)

@@ -25,7 +25,7 @@ from training.metrics_log import LOSS_EVERY, MetricsLog
 from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.progress_lines import ProgressLines
-from training.optimisation.validation import is_better
+from training.optimisation.validation import Best, Validated
 from training.resumable import checkpoint_path, new_checkpoint
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class CsvLog(L.Callback):
             return
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
         found, samples = module.validated, self._samples(trainer, module)
-        self._log.append(trainer.global_step, samples, self._read(), found.loss, found.score, rate)
+        self._log.append(trainer.global_step, samples, self._read(), found.loss, found.score, rate, found.lived)
         self._losses = []
 
     def _samples(self, trainer: L.Trainer, module: L.LightningModule) -> int:
@@ -147,17 +147,17 @@ class KeepCheckpoints(L.Callback):
     """
 
     def __init__(
-        self, folder: Path, most: int, keep: Callable[[NeuralEmulator, float, int], None], request: StopRequest
+        self, folder: Path, most: int, keep: Callable[[NeuralEmulator, Validated, int], None], request: StopRequest
     ) -> None:
         self.folder, self.most, self.keep, self.request = folder, most, keep, request
-        self.best = math.inf
+        self.best = Best()
         self._unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # update, loss, times of its samples
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best.rank, "still": self.best.still}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        self.best = Best(state_dict["best"], state_dict.get("still", False))
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
@@ -201,11 +201,8 @@ class KeepCheckpoints(L.Callback):
             raise DivergedError(
                 diverged(f"The weights after update {trainer.global_step} are not finite.", self.folder)
             )
-        score = module.validated.score
-        if is_better(score, self.best):
-            self.best = min(score, self.best)
-            if trainer.is_global_zero:
-                self.keep(module.averaged, score, trainer.global_step)
+        if self.best.gives_way_to(module.validated, module.averaged, trainer.global_step) and trainer.is_global_zero:
+            self.keep(module.averaged, module.validated, trainer.global_step)
         if trainer.global_step > 0:
             self.save(trainer)
         number, _ = self._of_all(trainer, self.request.number, False)

@@ -31,6 +31,7 @@ from training.optimisation.callbacks import (
     Stopwatch,
     progress_callback,
 )
+from training.optimisation.long_rollout import long_rollout
 from training.optimisation.machine import keep_freed_memory
 from training.optimisation.module import EmulatorModule
 from training.optimisation.tracking import tracking
@@ -48,7 +49,8 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     """
     config, windows = untrained.config, untrained.windows
     last, start = resume_from(folder)
-    module = EmulatorModule(untrained.emulator, windows, untrained.starts, config.training, config.validation)
+    starts, long = untrained.starts, long_rollout(prepared, untrained.starts, config)
+    module = EmulatorModule(untrained.emulator, windows, starts, config.training, config.validation, long)
 
     log = MetricsLog(folder / "metrics.csv", len(windows), start)
     keep = partial(save_best, prepared, config.emulator, folder)

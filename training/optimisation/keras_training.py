@@ -32,11 +32,12 @@ from training.early_end import DivergedError, Stopped, StopRequest, diverged, no
 from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
+from training.optimisation.long_rollout import long_rollout
 from training.optimisation.machine import working_seconds
 from training.optimisation.optimiser import BETAS, averaging_decay, warm_up_cosine
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.tracking import tracking
-from training.optimisation.validation import Validated, error_sums, is_better, save_best, validated
+from training.optimisation.validation import Best, Validated, error_sums, save_best, validated
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
@@ -60,6 +61,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     if last is not None:
         fit.load(last)
     log = MetricsLog(folder / "metrics.csv", len(untrained.windows), start)
+    long = long_rollout(prepared, untrained.starts, config)
 
     def validate() -> None:
         averaged = fit.averaged_emulator()
@@ -67,11 +69,13 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
             raise DivergedError(diverged(f"The weights after update {fit.update} are not finite.", folder))
         with _breakable(request, fit, folder):
             result = validation_of(averaged, untrained)
+            if long is not None:
+                result = replace(result, lived=long.lived(averaged), long_steps=long.steps)
         score, rate = result.score, learning_rate_at(training, fit.update)
-        if is_better(score, fit.best):
-            fit.best = min(score, fit.best)
-            save_best(prepared, config.emulator, folder, averaged, score, fit.update)
-        log.append(fit.update, fit.update * training.batch_size, fit.losses, result.loss, score, rate)
+        if fit.best.gives_way_to(result, averaged, fit.update):
+            save_best(prepared, config.emulator, folder, averaged, result, fit.update)
+        samples = fit.update * training.batch_size
+        log.append(fit.update, samples, fit.losses, result.loss, score, rate, result.lived)
         fit.losses, fit.validated = [], True
         if fit.update:
             fit.save(folder)
@@ -150,14 +154,14 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
 class KerasFit:
     """A Keras network's weights, their moving average and the optimiser, update by update.
 
-    update: updates behind it. best: the lowest score so far. losses: since the last row of the log.
+    update: updates behind it. best: the best checkpoint so far. losses: since the last row of the log.
     validated: whether the validation that is due at this update was made.
     """
 
     def __init__(self, emulator: NeuralEmulator, training: TrainingConfig) -> None:
         assert isinstance(emulator.network, KerasNetwork)
         self.emulator, self.training = emulator, training
-        self.update, self.best, self.validated = 0, math.inf, False
+        self.update, self.best, self.validated = 0, Best(), False
         self.losses: list[float] = []
         emulator.network.give()
         model = emulator.network.model
@@ -192,7 +196,7 @@ class KerasFit:
         """Write all that an interrupted run goes on from into its folder: tensors and plain values."""
         state = {name: [torch.tensor(v.numpy()) for v in group] for name, group in self._variables().items()}
         further = {"losses": self.losses, "validated": self.validated}
-        content = {"global_step": self.update, "best": self.best, **further, **state}
+        content = {"global_step": self.update, "best": self.best.rank, "still": self.best.still, **further, **state}
         with new_checkpoint(folder, self.training.checkpoints) as temporary:
             torch.save({**content, DIGEST: digest_of(content)}, temporary)
 
@@ -202,7 +206,7 @@ class KerasFit:
         for name, group in self._variables().items():
             for variable, value in zip(group, state[name], strict=True):
                 variable.assign(value.numpy())
-        self.update, self.best = state["global_step"], state["best"]
+        self.update, self.best = state["global_step"], Best(state["best"], state.get("still", False))
         self.losses, self.validated = state.get("losses", []), state.get("validated", True)
 
     def _variables(self) -> dict[str, list[Any]]:

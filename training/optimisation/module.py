@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
@@ -16,6 +17,7 @@ from emulator.protocol import rollout
 from emulator.scores import mean_of_error
 from training.experiment import TrainingConfig, ValidationConfig
 from training.losses import find_loss
+from training.optimisation.long_rollout import LongRollout
 from training.optimisation.optimiser import averaging_decay, optimiser_of, warm_up_cosine
 from training.optimisation.validation import Validated, error_sums, validated
 from training.preparation.windows import Batch, Windows, noisy
@@ -37,6 +39,7 @@ class EmulatorModule(L.LightningModule):
         validation_windows: Windows,
         training: TrainingConfig,
         validation: ValidationConfig,
+        long_rollout: LongRollout | None = None,
     ) -> None:
         super().__init__()
         self.emulator = emulator
@@ -45,6 +48,8 @@ class EmulatorModule(L.LightningModule):
         self.training_config, self.validation_config = training, validation
         self.validated = Validated(math.inf, math.inf, 0)  # the last time
         self.after_average: Callable[[], None] = lambda: None
+        self.long_rollout = long_rollout
+        self._lived = math.nan
         self._error_sums: Tensor | float = 0.0
 
     # Training -------------------------------------------------------------------------------------------------------
@@ -98,6 +103,8 @@ class EmulatorModule(L.LightningModule):
         self._error_sums = 0.0
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
+        if batch_index == 0 and self.long_rollout is not None:
+            self._lived = self.long_rollout.lived(self.averaged)
         with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
             sums = error_sums(
                 self.averaged,
@@ -111,5 +118,7 @@ class EmulatorModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self.validated = validated(self.trainer.strategy.reduce(self._error_sums, reduce_op="sum"))
+        if self.long_rollout is not None:
+            self.validated = replace(self.validated, lived=self._lived, long_steps=self.long_rollout.steps)
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
         self.log("validation_score", self.validated.score, prog_bar=True, logger=False, sync_dist=False)

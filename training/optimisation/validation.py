@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,11 +28,45 @@ class Validated:
     score: lower is better; infinite where a forecast is not finite.
     loss: without noise, over as many steps as the training's.
     cases: forecasts that were scored.
+    lived: steps that a long rollout lasted, of `long_steps`; NaN without one.
     """
 
     score: float
     loss: float
     cases: int
+    lived: float = math.nan
+    long_steps: int = 0
+
+    @property
+    def rank(self) -> float:
+        """Return what a checkpoint is chosen by: the score, larger where a long rollout was stopped, the more the
+        earlier."""
+        if not self.lived < self.long_steps:
+            return self.score
+        return self.score * 2 * self.long_steps / max(self.lived, 1.0)
+
+
+@dataclass
+class Best:
+    """The best checkpoint so far.
+
+    rank: of it. still: it is the untrained network on persistence, whose forecasts last for ever since nothing moves.
+    """
+
+    rank: float = math.inf
+    still: bool = False
+
+    def gives_way_to(self, found: Validated, emulator: NeuralEmulator, update: int) -> bool:
+        """Return whether an emulator is kept in place of the best so far, and take note of it.
+
+        The untrained one, before update 1, counts too: where its first guess is best, it is kept. While none had a
+        finite score the newest is.
+        """
+        if not ((found.score if self.still else found.rank) < self.rank or not math.isfinite(self.rank)):
+            return False
+        self.still = update == 0 and emulator.first_guess is None
+        self.rank = found.score if self.still else found.rank
+        return True
 
 
 def error_sums(
@@ -76,20 +110,16 @@ def geometric_mean(errors: Tensor) -> float:
     return float(score) if torch.isfinite(score) else math.inf
 
 
-def is_better(score: float, best: float) -> bool:
-    """Return whether an emulator is kept in place of the best so far.
-
-    The untrained one, before update 1, counts too: where its first guess is best, it is kept. While none had a finite
-    score the newest is.
-    """
-    return score < best or not math.isfinite(best)
-
-
 def save_best(
-    prepared: Prepared, config: EmulatorConfig, folder: Path, emulator: NeuralEmulator, score: float, update: int
+    prepared: Prepared, config: EmulatorConfig, folder: Path, emulator: NeuralEmulator, found: Validated, update: int
 ) -> None:
     """Write the emulator of a run folder; `config` is its own, the first guess resolved."""
-    outcome = {"validation_score": score if math.isfinite(score) else None, "update": update}
+    outcome: dict[str, Any] = {
+        "validation_score": found.score if math.isfinite(found.score) else None,
+        "update": update,
+    }
+    if found.long_steps:
+        outcome["long_rollout"] = {"steps": found.long_steps, "lived": found.lived}
     save_emulator(folder / "emulator.safetensors", prepared.trained(emulator, config, **outcome))
 
 

@@ -23,7 +23,7 @@ def keep_budget(folder: Path, config: ExperimentConfig, update: float, validatio
     So that the seeds of one row get the same number, it is measured once and kept for each. Where two validations would
     not fit, there are five, or as many as take half of the budget.
 
-    update, validation: the seconds that each takes.
+    update, validation: the seconds that each takes; the share of a long rollout comes on top.
     """
     assert config.training.minutes is not None
     if "updates" not in read_budget(folder):
