@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
                 if logger:
                     logger.log_metrics({"loss": loss}, fit.update)
             if progress and not on_terminal:
-                lines.passed(fit.update, lambda loss=loss: loss)
+                lines.passed(fit.update, partial(float, loss))
             fit.validated = fit.update % config.validation.every != 0 and fit.update != training.updates
             if not fit.validated:
                 validate()
