@@ -125,7 +125,8 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
                     file.write(bytes(size))
         finally:
             discard(probe)
-        raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OSError(errno.EIO, f"{reason}, or the disk was full or failing", str(path)) from error
 
 
 def explain(path: Path, error: OSError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import logging
@@ -234,7 +235,13 @@ def _load(source: Path, path: Path, fields: xr.Dataset, timeline: Timeline, attr
     }
     report_from_a_thread()
     for task in TASKS:
-        run_task(task, Recipe(**recipe), path=str(path))
+        try:
+            run_task(task, Recipe(**recipe), path=str(path))
+        except (OSError, MeshcastError, MemoryError):
+            raise
+        except Exception as error:  # zarr says KeyError where it could not make a folder
+            reason = f"{type(error).__name__} {error}, or the disk was full or failing"
+            raise OSError(errno.EIO, reason, str(path)) from error
 
 
 def _describe(

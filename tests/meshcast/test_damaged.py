@@ -14,6 +14,7 @@ import pytest
 from emulator.data.dataset_fields import open_dataset_fields
 from emulator.data.forecast_file import read_forecast
 from graphs import errors
+from graphs.atomic_file import system_errors
 from graphs.errors import MeshcastError
 from tests.meshcast.command_line import meshcast
 
@@ -95,3 +96,17 @@ def test_what_the_system_refuses_ends_a_command_in_one_message(monkeypatch, erro
     monkeypatch.setattr("meshcast.main.app", refusing)
     outcome = meshcast("inspect", "gone")
     assert outcome.code == 2 and words in " ".join(outcome.err.split())
+
+
+def test_a_disk_that_fails_once_under_a_library_is_told_as_such(ring_world, monkeypatch):
+    """HDF5 says `HDF error` and zarr `KeyError`, whatever the system said, and a probe finds room again."""
+    with pytest.raises(OSError, match="HDF error, or the disk was full or failing"), system_errors("new.nc", 10):
+        raise RuntimeError("NetCDF: HDF error")
+
+    def failing(*_: object, **__: object) -> None:
+        raise KeyError("_build/shapes/.zarray")
+
+    monkeypatch.setattr("anemoi.datasets.create.tasks.run_task", failing)
+    outcome = meshcast("simulate", "simulation.yaml", "output=new.zarr")
+    assert outcome.code == 2 and "KeyError" in outcome.err and "full or failing" in outcome.err
+    assert not Path("new.zarr").exists() and not list(Path().glob(".new*"))

@@ -21,7 +21,7 @@ from tests.torture.judge import (
     write_findings,
 )
 from tests.torture.process import Ended, Process
-from tests.torture.whole import contents, listing
+from tests.torture.whole import contents, is_temporary, listing
 from tests.torture.worlds import copy
 
 KILLS = ("kill_before", "kill_half", "kill_after")
@@ -99,19 +99,20 @@ def run_fault(world: Path, folder: Path, family: str, name: str, fault: Fault, r
     killed = fault.mode in KILLS
     place = order.place.decode(errors="replace").replace(str(folder), "").replace(str(ended), "")
     verdict.case["struck"] = place if order.fired else ""
-    verdict.outcome = _outcome(ended, order.fired, killed)
+    verdict.outcome = _outcome(ended, bool(order.fired), killed)
     judge_end(verdict, ended, CODES.get(name, (0, 2, 3)), killed)
     _judge_reason(verdict, ended, fault)
     if not killed and (rest := list((folder / "tmp").iterdir())):
         verdict.add("left over", f"in TMPDIR: {', '.join(path.name for path in rest[:3])}")
-    if ended.hung or (ended.code < 0 and not killed):
+    if ended.hung:
         return verdict
     notes = folder / "found"
     if ended.code in (0, 3):
         judge = Process(folder, ("--help",), name="judged", after=lambda *_: write_findings(
             notes, judge_result(work, command.outputs, reference)))  # fmt: skip
-        judged = judge.wait()
-        _take(verdict, judged, notes)
+        _take(verdict, judge.wait(), notes)
+        if order.fired:  # what could not be removed then is removed by the next run
+            verdict.defects = [found for found in verdict.defects if not _is_next_to_clean(*found)]
     else:
         _again(verdict, folder, command, prior, reference, notes)
     if changed := before.items() - digests(work, kept).items():
@@ -167,7 +168,11 @@ def _judge_reason(verdict: Verdict, ended: Ended, fault: Fault) -> None:
         verdict.add("reason", f"{fault.error} was said to be: {ended.text[-400:]}")
 
 
-def _outcome(ended: Ended, fired: int, killed: bool) -> str:
+def _is_next_to_clean(category: str, names: str) -> bool:
+    return category == "left over" and all(is_temporary(Path(name)) for name in names.split(", "))
+
+
+def _outcome(ended: Ended, fired: bool, killed: bool) -> str:
     if killed:
         return "killed" if ended.code == -9 else "not reached"
     if ended.code == 0:

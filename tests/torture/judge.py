@@ -15,6 +15,9 @@ A success is wrong (`wrong success`) where the output differs from that of an un
 as it should be or carries a digest, where an output that is reported is not there or not whole, where values that are
 no numbers are written from inputs that have none and nothing is said, and where fewer cases or steps are written than
 were asked for. Values altered in a file without a digest (a flipped bit of a NetCDF field) cannot be known to be wrong.
+
+One crash is counted apart, as an outcome: the NetCDF library ends the process where the disk fails under a file it has
+open. Everything else must hold after it as after a kill.
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ NOISE = re.compile(
     r"ECCODES (ERROR|WARNING)|HDF5-DIAG|\w*Warning:|panicked at|Exception ignored|terminate called|^\s*File \"", re.M
 )
 OURS = re.compile(r'File ".*?/((?:graphs|emulator|inference|training|meshcast)/[^"]*)", line (\d+)')
+# HDF5 ends the process where a file that was open fails to be read or closed: netCDF-C 4.9 frees what it has freed.
+KNOWN_CRASH = re.compile(
+    r"Segmentation fault.*?most recent call first\):\n(  File .*\n)?.*?(xarray/backends|netCDF4)", re.S
+)
 FULL = re.compile(r"full|space|room|quota", re.I)
 
 
@@ -75,6 +82,8 @@ def judge_end(verdict: Verdict, ended: Ended, codes: Sequence[int] = (0, 2, 3), 
         lines = [line for line in ended.text.splitlines() if line.strip()]
         places = OURS.findall(ended.text)
         verdict.add("traceback", f"{lines[-1]} at {':'.join(places[-1]) if places else '?'}")
+    elif ended.code < 0 and not killed and KNOWN_CRASH.search(ended.text):
+        verdict.outcome = "NetCDF's crash"
     elif ended.code < 0 and not killed:
         verdict.add("crash", f"signal {-ended.code}: {verdict.text[-500:]}")
     elif ended.code >= 0 and ended.code not in codes:

@@ -221,7 +221,7 @@ def netcdf(path: Path, draw: random.Random) -> None:
         file = draw.choice(NETCDF)(file, draw)
     try:
         file.to_netcdf(path)
-    except (OSError, RuntimeError, TypeError, ValueError):  # what xarray itself refuses to write
+    except (AttributeError, OSError, RuntimeError, TypeError, ValueError):  # what xarray itself refuses to write
         flip(path, draw)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from graphs import temporary_files
 from tests.torture.faults import Order, arm
 
 MEMORY = 2 * 2**30  # bytes a command may take beyond what the preloaded process has
@@ -150,6 +151,7 @@ def _enter(folder: Path, log: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(said, 1)
     os.dup2(said, 2)
+    temporary_files._searched.clear()  # which a new process has not done
     sys.stdout, sys.stderr = (os.fdopen(os.dup(n), "w", buffering=1, encoding="utf-8") for n in (1, 2))
     warnings.simplefilter("ignore", ResourceWarning)  # makes the preloaded process's warnings new ones again
     faulthandler.enable(sys.stderr, all_threads=True)
