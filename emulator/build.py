@@ -174,6 +174,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         _refuse_other_variables(statistics, task)
         section, weights = {"emulator": metadata["emulator"]}, arrays_under(arrays, "emulator.")
+        _refuse_other_types(metadata)
     except MeshcastError as error:
         raise MeshcastError(f"{path} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -188,6 +189,19 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     if valid is not None and (valid.shape != (stored.mesh.num_nodes, len(statistics.names)) or valid.dtype != bool):
         raise MeshcastError(f"{path} cannot be used: valid is no true or false for each node and variable.")
     return TrainedEmulator(name, emulator, config, statistics, metadata, valid)
+
+
+def _refuse_other_types(metadata: Mapping[str, Any]) -> None:
+    """Raise TypeError where what a checkpoint says of its training is not as `save_emulator` writes it."""
+    experiment = metadata.get("experiment", {})
+    data = experiment.get("data", {}) if isinstance(experiment, dict) else {}
+    sections = {"experiment": experiment, "experiment.data": data, "dataset": metadata.get("dataset", {})}
+    for name, section in sections.items():
+        if not isinstance(section, dict):
+            raise TypeError(f"{name} is no section of names and values")
+    tables = data.get("forcing_tables", [])
+    if not isinstance(tables, list) or not all(isinstance(path, str) for path in tables):
+        raise TypeError("experiment.data.forcing_tables is no list of paths")
 
 
 def graphs_of(emulator: Emulator) -> ModelGraphs | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,9 @@ from emulator.networks.keras_networks.keras_network import KerasNetwork, with_me
 from emulator.networks.keras_networks.tensorflow_library import tensorflow
 from emulator.neural import NeuralEmulator
 from emulator.task import names_of
+from graphs.atomic_file import atomic_folder
 from graphs.errors import MeshcastError
+from graphs.output_lock import output_lock
 
 DESCRIPTION = "assets.extra/meshcast.json"  # assets.extra is where a SavedModel keeps what TensorFlow does not read
 
@@ -45,7 +46,7 @@ def export_saved_model(trained: TrainedEmulator, folder: str | Path) -> Path:
     emulator, network = _exportable(trained)
     tf = tensorflow()
     final = Path(folder) / "1"
-    if final.exists():
+    if os.path.lexists(final):
         raise MeshcastError(f"{final} is there already. Choose another folder, or remove it first.")
     module = tf.Module(name="meshcast")
     named = zip(network.names, network.arrays(), strict=True)
@@ -61,18 +62,14 @@ def export_saved_model(trained: TrainedEmulator, folder: str | Path) -> Path:
         return {"next": _next(emulator, network.model, module.weights, state, forcing)}
 
     module.step = tf.function(step, input_signature=kinds)
-    temporary = final.with_name(f".1.{os.getpid()}.part")
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        tf.saved_model.save(module, str(temporary), signatures={"serving_default": module.step})
-        (temporary / DESCRIPTION).parent.mkdir()
-        description = json.dumps(_description(trained, emulator), indent=1)
-        (temporary / DESCRIPTION).write_text(description + "\n", encoding="utf-8")
-        os.replace(temporary, final)
-    except (OSError, tf.errors.OpError) as error:
+        with output_lock(final), atomic_folder(final) as new:
+            tf.saved_model.save(module, str(new), signatures={"serving_default": module.step})
+            (new / DESCRIPTION).parent.mkdir()
+            description = json.dumps(_description(trained, emulator), indent=1)
+            (new / DESCRIPTION).write_text(description + "\n", encoding="utf-8")
+    except tf.errors.OpError as error:
         raise MeshcastError(f"Cannot write {final}: {error}. Choose another folder.") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 

@@ -33,6 +33,12 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         discard(temporary)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def atomic_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda old: False) -> Iterator[Path]:
     """Yield the name of a folder to make, which takes the place of `path` once a block ends well.
@@ -75,7 +81,7 @@ def refuse_existing(path: Path, overwrite: bool = False) -> None:
 def refuse_other(path: Path, replaces: Callable[[Path], bool]) -> None:
     """Raise MeshcastError where something stands in place of a folder to write that is not ours to replace."""
     refuse_existing(path, overwrite=True) if path.is_symlink() and not path.exists() else None
-    if path.exists() and not (path.is_dir() and replaces(path)):
+    if path.exists() and not replaces(path):
         raise MeshcastError(
             f"Cannot overwrite {path}: it is nothing that Meshcast wrote. Choose another name, or remove it yourself."
         )
@@ -115,6 +121,7 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
         if getattr(error, "errno", None) in FULL:
             raise
         with contextlib.suppress(OSError):
+            size = max(size, os.path.getsize(path) + 2**20)  # it failed to write more than it has
             os.truncate(path, 0)  # what it holds is lost, and would count as room that is missing
         probe = new_file(Path(path))
         try:

@@ -35,12 +35,13 @@ class InUseError(MeshcastError):
 
 
 @contextlib.contextmanager
-def output_lock(output: str | Path, *, folder: bool = False) -> Iterator[None]:
+def output_lock(output: str | Path, *, folder: bool = False, remedy: str = "") -> Iterator[None]:
     """Hold an output for this process within a block; a block within it, of the same output, holds it too.
 
     What dead processes left of it is removed first. A file system without locks is named in a warning.
 
     folder: the output is a folder that takes many files, and is made; else a file, or a folder that is written whole.
+    remedy: what a message ends with, as the option that names another place.
     Raises InUseError, which names the holder, where another process has it, and MeshcastError where nothing can be
     written there.
     """
@@ -61,7 +62,7 @@ def output_lock(output: str | Path, *, folder: bool = False) -> Iterator[None]:
         except OSError as error:
             if lock.is_symlink():
                 raise MeshcastError(f"Cannot lock {path}: {lock} is a symbolic link. Remove it.") from None
-            raise MeshcastError(explain(path, error)) from None
+            raise MeshcastError(f"{explain(path, error)} {remedy}".rstrip()) from None
         if descriptor is None:
             log.warning("%s lies on a file system without locks: see that no other process writes it now.", path)
             yield
@@ -90,8 +91,9 @@ def _acquired(lock: Path, output: Path) -> int | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _same(descriptor, lock):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, _holder().encode())
+                with contextlib.suppress(OSError):  # a full disk locks, too
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, _holder().encode())
                 return descriptor
             os.close(descriptor)  # the holder before us has just removed it
         except OSError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
 import sys
+from typing import NoReturn, TextIO
 
 import typer
 
@@ -40,6 +42,7 @@ app.add_typer(configs_app, name="configs")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOO_MANY = (errno.EMFILE, errno.ENFILE)
 INTERRUPTED = 130  # exit code of typer, by the shell's custom of 128 + signal
+READER_GONE = 141  # 128 + SIGPIPE, as git and grep end
 
 
 def run() -> None:
@@ -47,12 +50,45 @@ def run() -> None:
     # As often as Python looks for cycles by default costs a tenth of a comparison: it holds millions of small objects.
     gc.set_threshold(50_000, 20, 20)
     try:
+        _run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _end_quietly()
+    except SystemExit as stop:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _end_quietly()
+        except OSError as error:  # a full disk, behind a redirection
+            _to_nowhere(sys.stdout)
+            say(f"Error: {error.strerror}, so that standard output is not whole.")
+            sys.exit(2)
+        if isinstance(stop.__context__, BrokenPipeError):  # which typer and rich turn into exit code 1
+            _end_quietly()
+        raise
+
+
+def _end_quietly() -> NoReturn:
+    """End as a process does whose reader has gone, `head` say: without a word, by the signal's exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        _to_nowhere(stream)
+    sys.exit(READER_GONE)
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere, so that Python does not complain at its end."""
+    with contextlib.suppress(OSError, ValueError):  # a stream of a test has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _run() -> None:
+    try:
         app()
     except MeshcastError as error:
         say(f"Error: {error}")
         sys.exit(2)
     except BrokenPipeError:
-        os._exit(0)
+        raise
     except OSError as error:
         if (error.errno or 0) <= 0:  # no refusal of the system: a fault of ours, or of a library
             raise

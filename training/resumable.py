@@ -6,6 +6,7 @@ last.ckpt is the newest, last-1.ckpt the one before it. One that was damaged is 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -79,6 +80,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "digest."
         )
     return dict(content)
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write the content of a checkpoint. torch, given the name, would hide why a disk refuses."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def digest_of(content: Mapping[str, Any]) -> str:

@@ -106,7 +106,9 @@ def check_output(output: Path, overwrite: bool = False) -> None:
 
 
 def _is_dataset(folder: Path) -> bool:
-    """Return whether a folder holds a dataset that Meshcast has written."""
+    """Return whether a folder holds a dataset that Meshcast has written; a file may be replaced, as any output."""
+    if folder.is_file():
+        return True
     try:
         attributes = json.loads((folder / ".zattrs").read_text(encoding="utf-8"))
         return (folder / ".zgroup").is_file() and "ensemble_axis" in attributes and "mesh" in attributes

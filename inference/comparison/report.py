@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emulator.fields import Fields
+from graphs.atomic_file import atomic_file, output_folder, write_text
 from inference.comparison import curves, overview_plots
 from inference.comparison.findings import about_intervals, alike, answer, findings, score_name, these
 from inference.comparison.record import Comparison
@@ -47,12 +48,13 @@ def write_comparison(comparison: Comparison, output: Path, *, truth: Fields | No
 
     truth: for pictures of fields; without it there are only scores.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     write_tables(comparison.verification, output)
-    tidy(comparison).to_parquet(output / "leads.parquet", index=False)
-    (output / "table.tex").write_text(latex(comparison), encoding="utf-8")
+    with atomic_file(output / "leads.parquet") as temporary:
+        tidy(comparison).to_parquet(temporary, index=False)
+    write_text(output / "table.tex", latex(comparison))
     path = output / "report.html"
-    path.write_text(page(comparison, _draw(comparison, output, truth), title), encoding="utf-8")
+    write_text(path, page(comparison, _draw(comparison, output, truth), title))
     return path
 
 

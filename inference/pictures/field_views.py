@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
+from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from inference.pictures.maps import degrees
@@ -122,10 +124,14 @@ class MovingPicture:
             for place, frame in zip(new, self.frames(new, dpi=80), strict=False):
                 drawn[place] = frame.convert("P", palette=PIL.Image.Palette.ADAPTIVE)  # as GIF has it, and once
             first, *others = [drawn[place] for place in places]
-            first.save(path, save_all=True, append_images=others, duration=125, loop=0)
-            if path.stat().st_size <= max_bytes or max_frames <= 4:
+            file = io.BytesIO()
+            first.save(file, "GIF", save_all=True, append_images=others, duration=125, loop=0)
+            size = file.tell()
+            if size <= max_bytes or max_frames <= 4:
+                with atomic_file(path) as temporary:
+                    temporary.write_bytes(file.getvalue())
                 return path
-            max_frames = max(int(max_frames * 0.8 * max_bytes / path.stat().st_size), 4)
+            max_frames = max(int(max_frames * 0.8 * max_bytes / size), 4)
 
 
 def case_name(forecast: Forecast, case: int) -> str:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.atomic_file import output_folder
+from graphs.output_lock import output_lock
 from inference.pictures import style
 from inference.pictures.field_maps import maps, moving_maps
 from inference.pictures.field_views import MovingPicture, case_name, central_node, place_name, truth_of, variable_of
@@ -59,7 +60,11 @@ def write_pictures(forecast: Forecast, folder: Path) -> list[Path]:
 
     A ring gets a space-time diagram, the sphere maps, a variable each.
     """
-    output_folder(folder)
+    with output_lock(output_folder(folder), folder=True):
+        return _write(forecast, folder)
+
+
+def _write(forecast: Forecast, folder: Path) -> list[Path]:
     name, draw = ("hovmoeller", hovmoeller) if forecast.mesh.domain.kind == "ring" else ("maps", maps)
     figures = {f"{name}_{variable}": draw(forecast, None, variable) for variable in forecast.variables}
     written = [style.save(figure, folder / stem) for stem, figure in {**figures, "series": series([forecast])}.items()]

@@ -21,6 +21,7 @@ from matplotlib.ticker import Formatter, FuncFormatter, LogFormatterMathtext, Lo
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
+from graphs.atomic_file import atomic_file
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.scorecard import Verification
 
@@ -206,11 +207,13 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     png = path.with_name(f"{path.name}.png")
     canvas: Any = figure.canvas
     canvas.draw()  # savefig would draw twice
-    PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).save(png, dpi=(DPI, DPI))
+    with atomic_file(png) as temporary:
+        PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).save(temporary, "PNG", dpi=(DPI, DPI))
     if vector:
         figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
-        with rc_context({"pdf.fonttype": 42}), _glyphs_alone():
-            figure.savefig(path.with_name(f"{path.name}.pdf"), metadata={"CreationDate": None})
+        pdf = path.with_name(f"{path.name}.pdf")
+        with atomic_file(pdf) as temporary, rc_context({"pdf.fonttype": 42}), _glyphs_alone():
+            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
     return png
 
 

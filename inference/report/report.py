@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
+from graphs.atomic_file import output_folder, write_text
 from inference.pictures import flow_plots, score_curves
 from inference.pictures.coastlines import ATTRIBUTION
 from inference.pictures.field_maps import maps
@@ -45,7 +46,7 @@ def write_report(
     forecasts, truth: for pictures of fields, of one `case`; without them there are only scores. The first forecast that
     is no baseline is pictured.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     notes = notes or Notes()
     write_tables(verification, output)
     album = _Album(verification, output)
@@ -58,7 +59,7 @@ def write_report(
         album.add(score_curves.loss_curves(notes.log), "loss", "training", caption)
     album.pictures += [Image(path, caption, "more") for caption, path in notes.figures.items()]
     path = output / "report.html"
-    path.write_text(page(verification, notes, album.pictures), encoding="utf-8")
+    write_text(path, page(verification, notes, album.pictures))
     return path
 
 

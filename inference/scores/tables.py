@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emulator.data.forecast_netcdf import conventions
-from graphs.atomic_file import system_errors
+from graphs.atomic_file import atomic_file, system_errors, write_text
 from inference.scores.dataset import to_dataset
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import Verification
@@ -99,12 +99,15 @@ def write_tables(verification: Verification, output: Path) -> list[Path]:
     written = dataset.assign_attrs(verification=facts, **conventions())
     encoding: dict[Any, Any] = {name: {"_FillValue": None} for name in dataset.coords}  # CF: a coordinate lacks nothing
     encoding |= {name: {"zlib": True} for name, array in dataset.data_vars.items() if array.dtype.kind == "f"}
-    with system_errors(paths[0], dataset.nbytes):
-        written.to_netcdf(paths[0], engine="netcdf4", encoding=encoding)
-    paths[1].write_text(json.dumps(to_json(verification), ensure_ascii=False, allow_nan=False) + "\n")
-    table.to_parquet(paths[2], index=False)
+    with atomic_file(paths[0]) as temporary, system_errors(temporary, dataset.nbytes):
+        written.to_netcdf(temporary, engine="netcdf4", encoding=encoding)
+    text = json.dumps(to_json(verification), ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(paths[1], text)
+    with atomic_file(paths[2]) as temporary:
+        table.to_parquet(temporary, index=False)
     short = pa.Table.from_pandas(table.assign(value=_to_digits(table["value"].to_numpy(), 7)), preserve_index=False)
-    csv.write_csv(short, paths[3])
+    with atomic_file(paths[3]) as temporary:
+        csv.write_csv(short, temporary)
     return paths
 
 

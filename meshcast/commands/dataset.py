@@ -9,6 +9,7 @@ import typer
 
 
 def dataset(
+    context: typer.Context,
     sources: Annotated[list[Path], typer.Argument(help="GRIB or NetCDF files, merged by variable and time.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset to write, ending in .zarr.")],
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable's name.")] = None,
@@ -34,9 +35,11 @@ def dataset(
     """
     from emulator.data.convert import convert, describe
     from emulator.plugins import load_plugins
+    from graphs.output_lock import output_lock
     from meshcast.console import pairs, print_json, say
 
     load_plugins(plugin or [])
+    context.with_resource(output_lock(output))
     written = convert(
         sources,
         output,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -89,7 +90,7 @@ def forecast(
     trained = load_emulator(emulator, plugin or [])
     task, mesh = trained.emulator.task, trained.emulator.mesh
     steps = task.time_step.steps_in(lead_time)
-    if output.resolve() in {Path(source).resolve() for source in [*initial, *(forcing or []), str(emulator)]}:
+    if realpath(output) in [realpath(source) for source in [*initial, *(forcing or []), str(emulator)]]:
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
     names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
     rows = rows_or_dimension(trajectories)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 def graph(
+    context: typer.Context,
     config: Annotated[
         Path, typer.Argument(help="YAML of an experiment, or of a grid and its graphs; or the name of a shipped one.")
     ],
@@ -34,12 +35,14 @@ def graph(
     from emulator.plugins import load_plugins
     from graphs.edges.build import build_graphs, estimate
     from graphs.edges.summary import describe, summary
+    from graphs.output_lock import output_lock
     from graphs.storage import save
     from meshcast.console import print_json, say, show
 
     load_plugins(plugin or [])
     for target, ending in ((output, ".safetensors"), (picture, ".png")):
         if target is not None:
+            context.with_resource(output_lock(target))
             _refuse(target, ending)
     mesh, chosen = _mesh_and_edges(config, overrides or [])
     expected = estimate(chosen, mesh.num_nodes)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def verify(
+    context: typer.Context,
     forecasts: Annotated[list[Path], typer.Argument(help="Forecast files, ours or another centre's (NetCDF, GRIB).")],
     truth: Annotated[
         list[str], typer.Option(help="Dataset (.zarr, .npy) or file that holds what happened; repeat for more files.")
@@ -43,6 +44,7 @@ def verify(
     from emulator.data.sources import rows_or_dimension
     from emulator.plugins import load_plugins
     from graphs.atomic_file import output_folder
+    from graphs.output_lock import output_lock
     from inference.scores.tables import to_json
     from meshcast.console import print_json, say
     from training.runs.verify import verify_files
@@ -50,7 +52,7 @@ def verify(
     load_plugins(plugin or [])
     files = [read_forecast(path) for path in forecasts]
     if output is not None:
-        output_folder(output)
+        context.with_resource(output_lock(output_folder(output), folder=True))
     source, rows = truth[0] if len(truth) == 1 else truth, rows_or_dimension(trajectories)
     result = verify_files(files, source, train, variable, notice=say, trajectories=rows)
     if output is not None:

@@ -60,6 +60,25 @@ CONFIGS = {
 }
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"experiment": "a text"},
+        {"experiment": {"data": None}},
+        {"experiment": {"data": {"forcing_tables": [3]}}},
+        {"dataset": None},
+    ],
+    ids=str,
+)
+def test_a_checkpoint_whose_training_is_told_in_other_types_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    fields = wave_fields()
+    path = saved(tmp_path, RidgeConfig().build(WAVES, fields.mesh), RidgeConfig(), fields)
+    arrays, metadata = read(path)
+    save(path, arrays, {**metadata, **change})
+    with pytest.raises(MeshcastError, match=r"not a whole emulator's.*(experiment|dataset)"):
+        load_emulator(path)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_checkpoint_forecasts_what_was_saved_bit_for_bit(tmp_path: Path, name: str) -> None:
     fields = weather_fields()

@@ -17,6 +17,7 @@ import pytest
 
 from graphs.errors import MeshcastError
 from graphs.output_lock import InUseError, output_lock
+from tests.meshcast.command_line import no_file_beyond
 
 HOLD = """
 import sys, time
@@ -99,6 +100,12 @@ def test_a_file_system_without_locks_is_named_and_work_goes_on(
     with output_lock(tmp_path / "a.nc"):
         pass
     assert "file system without locks" in caplog.text and list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_locks_too(tmp_path: Path) -> None:
+    with no_file_beyond(0), output_lock(tmp_path / "a.nc"):
+        assert (tmp_path / ".a.nc.lock").read_bytes() == b""
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_planted_at_the_name_of_a_lock_is_not_followed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
@@ -39,7 +40,7 @@ from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
-from training.resumable import resume_from
+from training.resumable import resume_from, write_checkpoint
 
 
 def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
@@ -123,7 +124,7 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             num_nodes=training.num_nodes,
             strategy=training.strategy,
             precision=training.precision,  # type: ignore[arg-type]
-            plugins=LightningEnvironment() if training.devices == training.num_nodes == 1 else None,
+            plugins=_plugins(training),
             gradient_clip_val=training.gradient_clip,
             val_check_interval=config.validation.every,
             check_val_every_n_epoch=None,
@@ -144,6 +145,24 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             f"Lightning cannot train with accelerator={training.accelerator}, devices={training.devices}, "
             f"num_nodes={training.num_nodes}, strategy={training.strategy}, precision={training.precision}: {error}"
         ) from None
+
+
+class PlainFiles(TorchCheckpointIO):
+    """Writes a checkpoint where it is told to.
+
+    Lightning's own way leads through the folder for temporary files, whose faults it lays on the run's or, where
+    something may not be written, keeps to itself.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        write_checkpoint(checkpoint, Path(path))
+
+
+def _plugins(training: TrainingConfig) -> list[Any]:
+    sharded = any(name in training.strategy for name in ("fsdp", "deepspeed"))  # these write theirs themselves
+    alone = training.devices == training.num_nodes == 1
+    return [*([] if sharded else [PlainFiles()]), *([LightningEnvironment()] if alone else [])]
 
 
 @contextmanager

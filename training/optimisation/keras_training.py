@@ -42,7 +42,7 @@ from training.optimisation.validation import Best, Validated, error_sums, save_b
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
-from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from
+from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from, write_checkpoint
 
 # Features, target, lower and upper bound, and the conserved variables of the state before, each [batch, node, column].
 Example = tuple[NDArray[np.float32], ...]
@@ -199,7 +199,7 @@ class KerasFit:
         further = {"losses": self.losses, "validated": self.validated}
         content = {"global_step": self.update, "best": self.best.rank, "still": self.best.still, **further, **state}
         with new_checkpoint(folder, self.training.checkpoints) as temporary:
-            torch.save({**content, DIGEST: digest_of(content)}, temporary)
+            write_checkpoint({**content, DIGEST: digest_of(content)}, temporary)
 
     def load(self, path: Path) -> None:
         """Go on from what `save` wrote."""

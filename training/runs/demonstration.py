@@ -21,6 +21,7 @@ from emulator.foundation.configuration import load
 from emulator.physics.simulate import SimulationConfig, load_simulation, simulate
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.task import Task
+from graphs.atomic_file import write_text
 from graphs.errors import MeshcastError
 from inference.forecasts.write_forecast import ForecastOptions, future_forcings, write_forecast
 from inference.scores.conservation import corrections
@@ -209,7 +210,7 @@ def _fresh(folder: Path) -> Path:
         shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / MARK).write_text("Written anew by each `meshcast demo`.\n")
+        write_text(folder / MARK, "Written anew by each `meshcast demo`.\n")
     except OSError as error:
         raise MeshcastError(f"Cannot write into {folder}: {error.strerror}. Choose another --output.") from None
     return folder

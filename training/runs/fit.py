@@ -57,7 +57,8 @@ def fit(
     diverges. SIGTERM, SIGHUP and SIGUSR1 end it with its state kept and exit code 128 + signal; a second one at once.
     """
     folder = folder or run_folder(config)
-    with output_lock(folder, folder=True) if is_first_process() else nullcontext():  # which holds it for all ranks
+    lock = output_lock(folder, folder=True, remedy="Set output=FOLDER.") if is_first_process() else nullcontext()
+    with lock:  # the first process holds it for all
         return _fitted(config, folder, resume, progress, data, notice)
 
 

@@ -17,11 +17,12 @@ from graphs.meshes.points import points
 from inference.pictures import score_curves, style
 from inference.pictures.field_maps import maps
 from inference.pictures.field_views import case_name
-from inference.pictures.forecast_pictures import moving_picture, series
+from inference.pictures.forecast_pictures import moving_picture, series, write_pictures
 from inference.pictures.ring_pictures import hovmoeller
 from inference.report.page import Notes
 from inference.report.report import write_report
 from inference.report.score_tables import _correlation, _error, table_leads
+from inference.scores.tables import write_tables
 from inference.scores.verification import verify
 from tests.inference.synthetic import (
     isles_forecast,
@@ -31,6 +32,7 @@ from tests.inference.synthetic import (
     sphere_forecast,
     sphere_truth,
 )
+from tests.meshcast.command_line import no_file_beyond
 
 
 def test_the_ring_report_stands_alone(tmp_path: Path) -> None:
@@ -49,6 +51,25 @@ def test_the_ring_report_stands_alone(tmp_path: Path) -> None:
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert {"report.html", "scores.nc", "scores.json", "table.parquet", "table.csv", "animation.gif"} <= names
     assert {"rmse.png", "skill.png", "loss.png", "hovmoeller.png", "spectra.png", "drift.png", "series.png"} <= names
+
+
+@pytest.mark.parametrize("room", [500, 8_000, 16_000])
+def test_a_disk_that_fills_up_leaves_whole_files_alone(tmp_path: Path, room: int) -> None:
+    truth = ring_truth(num_nodes=16, trajectories=2, times=5)
+    forecast = ring_forecast(truth, leads=4)
+    found = verify([forecast], truth, num_resamples=20)
+
+    def write(folder: Path) -> None:
+        write_tables(found, folder)
+        write_pictures(forecast, folder)
+
+    (tmp_path / "full").mkdir()
+    with no_file_beyond(room), pytest.raises(MeshcastError, match="disk is full"):
+        write(tmp_path / "full")
+    assert all(path.stat().st_size <= room and path.suffix != ".part" for path in (tmp_path / "full").iterdir())
+    left = {path.name: path.read_bytes()[:1000] for path in (tmp_path / "full").iterdir() if path.suffix != ".nc"}
+    write(tmp_path / "full")
+    assert all((tmp_path / "full" / name).read_bytes()[:1000] == start for name, start in left.items())
 
 
 def test_the_report_of_real_data_names_licence_and_what_was_left_out(tmp_path: Path) -> None:
