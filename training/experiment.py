@@ -32,15 +32,17 @@ class DataPart:
     trajectories: first and one past the last of the ensemble axis; all by default. Where a source does not say that
         its members are independent trajectories, what tells them apart: `files`, a file each, or their dimension.
     window: a part of the sphere; that of `data.window` by default.
+    statics: files or datasets of fields that never change, such as orography; those of `data.statics` by default.
     """
 
     source: Source
     trajectories: tuple[int, int] | str | None = None
     window: WindowConfig | None = None
+    statics: tuple[str, ...] = ()
 
     def open(self) -> Fields:
         """Return the fields, kept in memory where they take less than a gigabyte."""
-        return open_fields(self.source, self._rows, keep_in_memory=True, window=self.window)
+        return open_fields(self.source, self._rows, keep_in_memory=True, window=self.window, statics=self.statics)
 
     @property
     def mesh(self) -> Mesh:
@@ -62,6 +64,8 @@ class DataConfig:
     forcing_tables: CSV files of global scalars by date.
     window: the part of the sphere to forecast, and the width of the boundary around it, whose values are given at
         every step: `{kind: cap, centre: [45, 10], radius_km: 4000, boundary_km: 1500}`, or kind: box.
+    statics: GRIB or NetCDF files, or datasets, of fields that never change and that the source lacks, such as
+        orography; with time or without, on the same nodes.
     """
 
     train: DataPart
@@ -69,13 +73,13 @@ class DataConfig:
     test: DataPart | None = None
     forcing_tables: tuple[str, ...] = ()
     window: WindowConfig | None = None
+    statics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.window is not None:
-            for name in ("train", "validation", "test"):
-                split = getattr(self, name)
-                if split is not None and split.window is None:
-                    object.__setattr__(self, name, replace(split, window=self.window))
+        for name in ("train", "validation", "test"):
+            if (split := getattr(self, name)) is not None:
+                split = replace(split, window=split.window or self.window, statics=split.statics or self.statics)
+                object.__setattr__(self, name, split)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ import numpy as np
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, time_step_of
-from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 
@@ -32,22 +31,20 @@ def convert(
     overwrite: bool = False,
     attributes: Mapping[str, str] | None = None,
     trajectories: str | None = None,
+    static: Sequence[str] = (),
+    forecasts: bool = False,
 ) -> dict[str, Any]:
     """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
-    rename, units, trajectories: see `read_files`. select: variables to keep, by our names.
+    rename, units, trajectories, select, static, forecasts: see `read_files`.
     frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
     """
     check_output(Path(output), overwrite)
     refuse_reserved(attributes or {})
-    fields = read_files(sources, rename, units, trajectories)
+    fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
     notices = [line for line in fields.attrs["notices"].split("\n") if line]
     if select is not None:
-        absent = [name for name in select if name not in fields.data_vars]
-        if absent:
-            hints = ", ".join(f"{name}{nearest(name, map(str, fields.data_vars))}" for name in absent)
-            raise MeshcastError(f"The files have no variable {hints}. They have {', '.join(map(str, fields))}.")
         fields = fields[list(select)]
     fields, time_step = _at_frequency(fields, frequency)
     for name in fields.data_vars:

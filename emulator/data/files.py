@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json, time_step_to_json
 from emulator.data.formats import file_format, format_of
-from emulator.data.names import conversion
-from emulator.data.series import NUMBER, Grid, Series, joined_attributes, settle_dates
+from emulator.data.series import (
+    NUMBER,
+    Grid,
+    Series,
+    joined,
+    joined_attributes,
+    needed,
+    paths_of,
+    refuse_forecasts,
+    selected,
+    settle_dates,
+    timeless,
+    with_constants,
+)
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -34,6 +46,9 @@ def read_files(
     rename: Texts | None = None,
     units: Texts | None = None,
     trajectories: str | None = None,
+    select: Sequence[str] | None = None,
+    static: Collection[str] = (),
+    forecasts: bool = False,
 ) -> xr.Dataset:
     """Return the fields of GRIB and NetCDF files, merged by variable, time and member.
 
@@ -41,6 +56,9 @@ def read_files(
     units: of variables whose file does not say, or says wrongly.
     trajectories: what tells independent trajectories apart, which `number` then counts: `files`, where each file holds
         one, or the name of a dimension; by default `number` counts members of one ensemble.
+    select: variables to read, by our names; the others take part in nothing.
+    static: variables that never change, by our names, whatever time they bear.
+    forecasts: whether forecasts are taken at their valid times, as analyses are.
 
     Returns variables [time, number, cell] float32 with attribute `units` (empty where no file says); coordinates
     `time` (datetime64[s], Gregorian), `number`, `latitude` and `longitude` (0 to 360) of the cells, rows from north to
@@ -49,8 +67,19 @@ def read_files(
     `notices`, a line for each thing that was converted, moved or assumed; title, licence and attribution. A variable
     without time is repeated at every time.
 
-    Raises MeshcastError where a file is missing, damaged or neither format, and where several do not fit together.
+    Raises MeshcastError where a file is missing, damaged or neither format, where several do not fit together, and
+    where a field is a forecast.
     """
+    series = _series_of(paths, rename, units, trajectories)
+    series = series if select is None else selected(series, select)
+    if not forecasts:
+        refuse_forecasts(series)
+    return merge(with_constants(series, static), trajectories)
+
+
+def _series_of(
+    paths: str | Path | Sequence[str | Path], rename: Texts | None, units: Texts | None, trajectories: str | None
+) -> list[Series]:
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     rename, units = dict(rename or {}), dict(units or {})
     series: list[Series] = []
@@ -64,14 +93,35 @@ def read_files(
     _refuse_unused(rename, series, "rename")
     coordinates = {name for one in series for name in one.coordinates}
     _refuse_unused(units, series, "units", coordinates)
-    return merge(series, trajectories)
+    return series
 
 
 def fields_of_files(
-    paths: Sequence[str | Path], rename: Texts, units: Texts, trajectories: str | None = None
+    paths: Sequence[str | Path],
+    rename: Texts,
+    units: Texts,
+    trajectories: str | None = None,
+    names: Collection[str] = (),
+    forecasts: bool = False,
 ) -> ArrayFields:
-    """Return the fields of GRIB and NetCDF files; see `read_files`."""
-    read = read_files(paths, rename, units, trajectories)
+    """Return the fields of GRIB and NetCDF files; see `read_files`.
+
+    names: of the variables that are needed, by any of their names; where all are there, the others are not read.
+    """
+    series = _series_of(paths, rename, units, trajectories)
+    series = needed(series, names) if names else series
+    if not forecasts:
+        refuse_forecasts(series)
+    return _array_fields(merge(series, trajectories), paths, trajectories)
+
+
+def static_fields_of_files(paths: Sequence[str | Path]) -> ArrayFields:
+    """Return fields that never change, with time or without, at one time that says nothing."""
+    series = [replace(timeless(one), times=np.zeros(1, np.int64)) for one in _series_of(paths, None, None, None)]
+    return _array_fields(merge(series), paths, None)
+
+
+def _array_fields(read: xr.Dataset, paths: Sequence[str | Path], trajectories: str | None) -> ArrayFields:
     names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, paths))
     try:
         mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
@@ -108,11 +158,12 @@ def merge(series: Sequence[Series], trajectories: str | None = None) -> xr.Datas
         by_name.setdefault(one.name, []).append(one)
     if all(one.times is None for one in series):
         raise MeshcastError(
-            f"{_paths(series)}: no time. {', '.join(by_name)} {'has' if len(by_name) == 1 else 'have'} neither a time "
-            "dimension nor a time coordinate, so nothing says when the fields are valid. Add one (units like "
-            "`hours since 1970-01-01`)."
+            f"{paths_of(series)}: no time. {', '.join(by_name)} {'has' if len(by_name) == 1 else 'have'} neither a "
+            "time dimension nor a time coordinate, so nothing says when the fields are valid. Add one (units like "
+            "`hours since 1970-01-01`); give what never changes together with the files of what does, or to a training "
+            "as data.statics."
         )
-    blocks = {name: _block(name, pieces, notices) for name, pieces in by_name.items()}
+    blocks = {name: joined(name, pieces, notices) for name, pieces in by_name.items()}
     times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
     if trajectories == FILES:
         _refuse_other_variables({name: block[2] for name, block in blocks.items() if block[1] is not None})
@@ -178,45 +229,6 @@ def _one_grid(series: Sequence[Series]) -> Grid:
     return first.grid
 
 
-def _block(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[Values, Times | None, Index]:
-    """Return one variable's values [time, number, cell], times and members, put together from its pieces."""
-    pieces = [_in_units(piece, pieces[0], notices) for piece in pieces]
-    _refuse_two_meanings(name, pieces)
-    if len(pieces) == 1:
-        return pieces[0].values, pieces[0].times, pieces[0].numbers
-    timeless = [piece for piece in pieces if piece.times is None]
-    if len(timeless) == len(pieces):
-        if all(np.array_equal(piece.values, pieces[0].values, equal_nan=True) for piece in pieces):
-            return pieces[0].values, None, pieces[0].numbers[:1]
-        numbers = np.concatenate([piece.numbers for piece in pieces])
-        if len(np.unique(numbers)) == len(numbers):
-            return np.concatenate([piece.values for piece in pieces], axis=1), None, numbers
-    if timeless:
-        raise MeshcastError(f"{name} stands in {_paths(pieces)}, but in {timeless[0].path} without time.")
-    times = np.unique(np.concatenate([piece.times for piece in pieces if piece.times is not None]))
-    numbers = np.unique(np.concatenate([piece.numbers for piece in pieces]))
-    values = np.full((len(times), len(numbers), pieces[0].values.shape[2]), np.nan, dtype=np.float32)
-    filled: NDArray[np.object_] = np.full((len(times), len(numbers)), None, dtype=object)
-    for piece in pieces:
-        assert piece.times is not None
-        at = np.ix_(np.searchsorted(times, piece.times), np.searchsorted(numbers, piece.numbers))
-        if (twice := filled[at] != None).any():  # noqa: E711 - elementwise
-            moment = to_datetime(piece.times)[np.nonzero(twice)[0][0]]
-            raise MeshcastError(
-                f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time "
-                "once, --rename one of them, or say --trajectories files where each is a trajectory of its own."
-            )
-        values[at] = piece.values
-        filled[at] = piece.path
-    if (absent := filled == None).any():  # noqa: E711
-        row, column = (int(index[0]) for index in np.nonzero(absent))
-        raise MeshcastError(
-            f"{name} has member {numbers[column]} at other times, but not at {to_datetime(times)[row]} "
-            f"({int(absent.sum())} fields lack). Give files that hold every member at every time."
-        )
-    return values, times, numbers
-
-
 def _of_trajectory(one: Series, number: int) -> Series:
     if one.values.shape[1] > 1:
         raise MeshcastError(
@@ -238,31 +250,6 @@ def _refuse_other_variables(numbers: Mapping[str, Index]) -> None:
             )
 
 
-def _in_units(piece: Series, first: Series, notices: list[str]) -> Series:
-    if piece.units == first.units:
-        return piece
-    convert = conversion(piece.units, first.units)
-    if convert is None:
-        raise MeshcastError(
-            f"{piece.name} has units {first.units or 'absent'!r} in {first.path}, but {piece.units or 'absent'!r} in "
-            f"{piece.path}, which cannot be converted. Say --units {piece.name}=... or --rename one of them."
-        )
-    if convert.needed:
-        notices.append(f"{piece.name} in {piece.path} was converted from {piece.units} to {first.units}")
-    return replace(piece, values=convert(piece.values), units=first.units)
-
-
-def _refuse_two_meanings(name: str, pieces: Sequence[Series]) -> None:
-    """Two variables of one file must not become one."""
-    seen: dict[str, str] = {}
-    for piece in pieces:
-        if seen.setdefault(piece.path, piece.raw_name) != piece.raw_name:
-            raise MeshcastError(
-                f"{piece.path} holds {seen[piece.path]} and {piece.raw_name}, both of which mean {name}. Give one of "
-                f"them a name of its own with --rename {piece.raw_name}=..."
-            )
-
-
 def _common_times(times: Mapping[str, Times | None], notices: list[str]) -> Times:
     given = {name: one for name, one in times.items() if one is not None}
     common = next(iter(given.values()))
@@ -270,10 +257,20 @@ def _common_times(times: Mapping[str, Times | None], notices: list[str]) -> Time
         common = np.intersect1d(common, one)
     if len(common) == 0:
         lines = [f"  {name}: {to_datetime(one)[0]} to {to_datetime(one)[-1]}" for name, one in given.items()]
-        raise MeshcastError("The variables have no time in common:\n" + "\n".join(lines))
+        raise MeshcastError(
+            "The variables have no time in common:\n"
+            + "\n".join(lines)
+            + "\nSelect those that do, or say --static NAME "
+            "of one that never changes."
+        )
     for name, one in given.items():
         if len(one) > len(common):
-            notices.append(f"{len(one) - len(common)} times of {name} are left out: other variables lack them")
+            shortest = min(given, key=lambda other: len(given[other]))
+            alone = len(given[shortest]) == 1
+            notices.append(
+                f"{len(one) - len(common)} times of {name} are left out: other variables lack them"
+                + f" ({shortest} has one time; if it never changes, say --static {shortest})" * alone
+            )
     return common
 
 
@@ -300,7 +297,3 @@ def _refuse_unused(wanted: Texts, series: Sequence[Series], option: str, further
                 f"--{option} {key}={value}: no file has a variable {key}{nearest(key, known)}. There are "
                 f"{', '.join(sorted({one.raw_name for one in series}))}."
             )
-
-
-def _paths(series: Sequence[Series]) -> str:
-    return ", ".join(dict.fromkeys(one.path for one in series))

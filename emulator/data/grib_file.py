@@ -48,6 +48,7 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
                 units=given,
                 path=str(path),
                 attributes=first.attributes,
+                lead_time=max(field.valid_time - field.base_time for field in group.values()),
             )
         )
     return series

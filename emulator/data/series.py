@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.data.names import canonical_name, conversion
+from emulator.foundation.configuration_faults import nearest
+from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 from graphs.geometry import Array, Index
 from graphs.meshes.latlon import grid_axes
 
 GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
 DAY = 86_400
+LONGEST_FORECAST = 15 * 365 * 86_400  # [s] decadal ones reach 10 years; what counts further is a climate simulation
+SAME_VALUE = 1e-4  # relative, to which packing may change what never changes
 NUMBER = "number"  # what a dimension of trajectories is renamed to
 
 
@@ -80,6 +84,126 @@ def joined_attributes(given: Iterable[Mapping[str, str]]) -> dict[str, str]:
         for name, value in attributes.items():
             collected.setdefault(name, {})[value] = None
     return {name: "; ".join(values) for name, values in collected.items()}
+
+
+def selected(series: Sequence[Series], names: Sequence[str]) -> list[Series]:
+    """Return the series of these variables, by our names; raise MeshcastError where one is not there."""
+    known = list(dict.fromkeys(one.name for one in series))
+    if absent := [name for name in names if name not in known]:
+        hints = ", ".join(f"{name}{nearest(name, known)}" for name in absent)
+        raise MeshcastError(f"The files have no variable {hints}. They have {', '.join(known)}.")
+    return [one for one in series if one.name in names]
+
+
+def needed(series: Sequence[Series], names: Collection[str]) -> list[Series]:
+    """Return the series of these variables, by any of their names; all series where one of them is not there.
+
+    What nobody needs must not take times from what is needed.
+    """
+    wanted = {canonical_name(name) for name in names}
+    kept = [one for one in series if one.name in names or canonical_name(one.name) in wanted]
+    return kept if wanted <= {canonical_name(one.name) for one in kept} else list(series)
+
+
+def refuse_forecasts(series: Sequence[Series]) -> None:
+    """Raise MeshcastError where a field was computed ahead of its time instead of analysed at it."""
+    ahead = [one for one in series if 0 < one.lead_time <= LONGEST_FORECAST]
+    if not ahead:
+        return
+    names = ", ".join(dict.fromkeys(f"{one.name} of {one.path}" for one in ahead[:5]))
+    raise MeshcastError(
+        f"These are forecasts, up to {max(one.lead_time for one in ahead) / 3600:g} h ahead of their initial time, and "
+        f"no analyses: {names}{' and others' * (len(ahead) > 5)}. Select step 0 first, or say --forecasts-as-analyses "
+        "to take them at their valid times all the same (`meshcast dataset` makes training data of them so)."
+    )
+
+
+def with_constants(series: Sequence[Series], names: Collection[str]) -> list[Series]:
+    """Return the series, those of these names without time: what never changes stands at every time of the others."""
+    if absent := [name for name in names if name not in {one.name for one in series}]:
+        raise MeshcastError(
+            f"--static names {', '.join(absent)}, but the files have "
+            f"{', '.join(dict.fromkeys(one.name for one in series))}."
+        )
+    return [timeless(one) if one.name in names else one for one in series]
+
+
+def timeless(one: Series) -> Series:
+    """Return a series without its time; raise MeshcastError where its values change."""
+    if not np.allclose(one.values, one.values[:1], rtol=SAME_VALUE, equal_nan=True):
+        raise MeshcastError(f"{one.name} of {one.path} changes in time, so it is no static variable.")
+    return replace(one, values=one.values[:1], times=None, lead_time=0)
+
+
+def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDArray[np.float32], Times | None, Index]:
+    """Return one variable's values [time, number, cell], times and members, put together from its pieces."""
+    pieces = [_in_units(piece, pieces[0], notices) for piece in pieces]
+    _refuse_two_meanings(name, pieces)
+    if len(pieces) == 1:
+        return pieces[0].values, pieces[0].times, pieces[0].numbers
+    without = [piece for piece in pieces if piece.times is None]
+    if len(without) == len(pieces):
+        if all(np.array_equal(piece.values, pieces[0].values, equal_nan=True) for piece in pieces):
+            return pieces[0].values, None, pieces[0].numbers[:1]
+        numbers = np.concatenate([piece.numbers for piece in pieces])
+        if len(np.unique(numbers)) == len(numbers):
+            return np.concatenate([piece.values for piece in pieces], axis=1), None, numbers
+    if without:
+        raise MeshcastError(
+            f"{name} stands in {paths_of(pieces)}, but in {without[0].path} without time. Give it once; if it never "
+            f"changes, say --static {name}."
+        )
+    times = np.unique(np.concatenate([piece.times for piece in pieces if piece.times is not None]))
+    numbers = np.unique(np.concatenate([piece.numbers for piece in pieces]))
+    values = np.full((len(times), len(numbers), pieces[0].values.shape[2]), np.nan, dtype=np.float32)
+    filled: NDArray[np.object_] = np.full((len(times), len(numbers)), None, dtype=object)
+    for piece in pieces:
+        assert piece.times is not None
+        at = np.ix_(np.searchsorted(times, piece.times), np.searchsorted(numbers, piece.numbers))
+        if (twice := filled[at] != None).any():  # noqa: E711 - elementwise
+            moment = to_datetime(piece.times)[np.nonzero(twice)[0][0]]
+            raise MeshcastError(
+                f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time "
+                "once, --rename one of them, or say --trajectories files where each is a trajectory of its own."
+            )
+        values[at] = piece.values
+        filled[at] = piece.path
+    if (absent := filled == None).any():  # noqa: E711
+        row, column = (int(index[0]) for index in np.nonzero(absent))
+        raise MeshcastError(
+            f"{name} has member {numbers[column]} at other times, but not at {to_datetime(times)[row]} "
+            f"({int(absent.sum())} fields lack). Give files that hold every member at every time."
+        )
+    return values, times, numbers
+
+
+def _in_units(piece: Series, first: Series, notices: list[str]) -> Series:
+    if piece.units == first.units:
+        return piece
+    convert = conversion(piece.units, first.units)
+    if convert is None:
+        raise MeshcastError(
+            f"{piece.name} has units {first.units or 'absent'!r} in {first.path}, but {piece.units or 'absent'!r} in "
+            f"{piece.path}, which cannot be converted. Say --units {piece.name}=... or --rename one of them."
+        )
+    if convert.needed:
+        notices.append(f"{piece.name} in {piece.path} was converted from {piece.units} to {first.units}")
+    return replace(piece, values=convert(piece.values), units=first.units)
+
+
+def _refuse_two_meanings(name: str, pieces: Sequence[Series]) -> None:
+    """Two variables of one file must not become one."""
+    seen: dict[str, str] = {}
+    for piece in pieces:
+        if seen.setdefault(piece.path, piece.raw_name) != piece.raw_name:
+            raise MeshcastError(
+                f"{piece.path} holds {seen[piece.path]} and {piece.raw_name}, both of which mean {name}. Give one of "
+                f"them a name of its own with --rename {piece.raw_name}=..."
+            )
+
+
+def paths_of(series: Sequence[Series]) -> str:
+    return ", ".join(dict.fromkeys(one.path for one in series))
 
 
 def settled_grid(latitudes: NDArray[np.floating], longitudes: NDArray[np.floating]) -> tuple[Grid, Index | None]:

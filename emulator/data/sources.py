@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emulator.data.arrays import in_memory
 from emulator.data.coordinates import nodes_among
 from emulator.data.dataset_fields import Source, describe, open_dataset_fields
-from emulator.data.files import fields_of_files
+from emulator.data.files import fields_of_files, static_fields_of_files
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of
@@ -33,6 +33,9 @@ def open_fields(
     window: Window | None = None,
     rename: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
+    names: Collection[str] = (),
+    forecasts: bool = False,
+    statics: Sequence[str] = (),
 ) -> Fields:
     """Return the fields of whatever a user names as data.
 
@@ -43,15 +46,25 @@ def open_fields(
         takes for members: `files`, a file each, or the name of a dimension (of a dataset, `number`).
     keep_in_memory: read everything once, where it takes less than a gigabyte.
     window: the part of the sphere to keep, and the boundary around it.
-    rename, units: of the variables of files; see `read_files`.
+    rename, units, forecasts: of the variables of files; see `read_files`.
+    names: of the variables that are needed; where files hold them all, their others are not read.
+    statics: files or datasets of fields that never change, such as orography, to stand beside the source's own.
     """
-    fields = _whole(source, rename or {}, units or {}, trajectories if isinstance(trajectories, str) else None)
+    dimension = trajectories if isinstance(trajectories, str) else None
+    fields = _whole(source, rename or {}, units or {}, dimension, names, forecasts)
+    for static in statics:
+        fields = FieldsWithStatics(fields, open_static_fields(static))
     if isinstance(trajectories, slice):
         _refuse_outside(trajectories, fields.ensemble_size, source)
         fields = FieldsView(fields, rows=range(fields.ensemble_size)[trajectories])
     if window is not None:
         fields = in_window(fields, window)
     return in_memory(fields) if keep_in_memory else fields
+
+
+def open_static_fields(source: str) -> Fields:
+    """Return fields that never change; the first time of a dataset serves all."""
+    return static_fields_of_files([source]) if format_of(source).open_fields is None else open_fields(source)
 
 
 def open_source(path: str | Path) -> Fields | Forecast:
@@ -81,7 +94,14 @@ def rows_or_dimension(text: str | None) -> slice | str | None:
     return slice(begin, end)
 
 
-def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str], trajectories: str | None) -> Fields:
+def _whole(
+    source: Any,
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    trajectories: str | None,
+    names: Collection[str],
+    forecasts: bool,
+) -> Fields:
     listed = list(source) if isinstance(source, (list, tuple)) else [source]
     if not listed:
         raise MeshcastError("No source of data is given. Name a dataset or files.")
@@ -89,7 +109,7 @@ def _whole(source: Any, rename: Mapping[str, str], units: Mapping[str, str], tra
         return _told_apart(open_dataset_fields(source), trajectories)
     formats = [format_of(one) for one in listed]
     if all(one.open_fields is None for one in formats):
-        return fields_of_files(listed, rename, units, trajectories)
+        return fields_of_files(listed, rename, units, trajectories, names, forecasts)
     paths = [str(one) for one in listed]
     if len(paths) == 1 and formats[0].open_fields is not None:
         return _told_apart(formats[0].open_fields(paths[0]), trajectories)
@@ -165,3 +185,32 @@ class FieldsView(Fields):
         names = [self.variables[column] for column in columns]
         values = self.fields.read(times, names, self.rows[rows].tolist())
         return values if self.nodes is None else values[:, :, self.nodes]
+
+
+class FieldsWithStatics(FieldsView):
+    """`Fields` with further variables that never change: the `statics` of a source on the same nodes."""
+
+    def __init__(self, fields: Fields, statics: Fields) -> None:
+        nodes = nodes_among(statics.mesh, fields.mesh)
+        if nodes is None:
+            raise MeshcastError(
+                f"The static fields of {statics.source} lie on a {statics.mesh.describe()}, which lacks nodes of "
+                f"{fields.source}, a {fields.mesh.describe()}. Remap them to the same grid first."
+            )
+        if twice := sorted(set(statics.variables) & set(fields.variables)):
+            raise MeshcastError(f"{', '.join(twice)} stands in {fields.source} and in {statics.source}. Give it once.")
+        super().__init__(fields)
+        self.variables, self.units = fields.variables + statics.variables, fields.units + statics.units
+        first = min(set(range(len(statics.times))) - statics.missing)
+        self.constants = statics.read(np.array([first]), statics.variables, 0)[0, 0, nodes]  # [node, static]
+
+    def _read(self, times: Index, rows: Index, columns: list[int]) -> NDArray[np.floating]:
+        own = len(self.fields.variables)
+        names = [self.fields.variables[column] for column in columns if column < own]
+        changing = iter(np.moveaxis(self.fields.read(times, names, rows.tolist()), -1, 0)) if names else iter(())
+        shape = (len(times), len(rows), self.mesh.num_nodes)
+        values = [
+            next(changing) if column < own else np.broadcast_to(self.constants[:, column - own], shape)
+            for column in columns
+        ]
+        return np.stack(values, axis=-1)

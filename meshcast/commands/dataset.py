@@ -15,6 +15,12 @@ def dataset(
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable's name.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     select: Annotated[list[str] | None, typer.Option(help="A variable to keep; repeat for more.")] = None,
+    static: Annotated[
+        list[str] | None, typer.Option(help="A variable that never changes, whatever time it bears; repeat for more.")
+    ] = None,
+    forecasts: Annotated[
+        bool, typer.Option("--forecasts-as-analyses", help="Take forecasts at their valid times; else refused.")
+    ] = False,
     trajectories: Annotated[
         str | None,
         typer.Option(
@@ -50,6 +56,8 @@ def dataset(
         attributes=pairs(attribute or [], "--attribute"),
         overwrite=overwrite,
         trajectories=trajectories,
+        static=static or [],
+        forecasts=forecasts,
     )
     say(f"Wrote {output}.\n{describe(written)}")
     if as_json:

@@ -39,6 +39,9 @@ def forecast(
     ] = None,
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable of the file.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
+    forecasts: Annotated[
+        bool, typer.Option("--forecasts-as-analyses", help="Start from forecasts too, at their valid times.")
+    ] = False,
     regrid: Annotated[
         Literal["bilinear", "conservative"] | None,
         typer.Option(help="Remap initial conditions that lie on other nodes than the emulator's."),
@@ -94,7 +97,8 @@ def forecast(
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
     names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
     rows = rows_or_dimension(trajectories)
-    fields = open_fields(initial if len(initial) > 1 else initial[0], rows, rename=names, units=given)
+    source = initial if len(initial) > 1 else initial[0]
+    fields = open_fields(source, rows, rename=names, units=given, names=task.prognostic, forecasts=forecasts)
     conditions = initial_conditions(fields, task, mesh, init_times, names, given, trained.valid_by_name(), regrid)
     for notice in conditions.notices:
         say(notice)

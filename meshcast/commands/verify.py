@@ -33,6 +33,9 @@ def verify(
             "FIRST:STOP of its rows, as 0:1 for the first member of an ensemble."
         ),
     ] = None,
+    as_analyses: Annotated[
+        bool, typer.Option("--forecasts-as-analyses", help="Take forecasts in the truth at their valid times.")
+    ] = False,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
@@ -54,7 +57,7 @@ def verify(
     if output is not None:
         context.with_resource(output_lock(output_folder(output), folder=True))
     source, rows = truth[0] if len(truth) == 1 else truth, rows_or_dimension(trajectories)
-    result = verify_files(files, source, train, variable, notice=say, trajectories=rows)
+    result = verify_files(files, source, train, variable, notice=say, trajectories=rows, as_analyses=as_analyses)
     if output is not None:
         import shlex
         import sys

@@ -59,6 +59,7 @@ def verify_files(
     variables: Sequence[str] | None = None,
     notice: Notice = print,
     trajectories: slice | str | None = None,
+    as_analyses: bool = False,
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
@@ -67,8 +68,10 @@ def verify_files(
         cannot be read persistence alone is the reference, and it is said.
     variables: to verify; all that forecasts and truth share by default.
     trajectories: of the truth, see `open_fields`.
+    as_analyses: whether the truth may be of forecasts, taken at their valid times.
     """
-    fields = open_fields(truth, trajectories)
+    names = list(variables or dict.fromkeys(name for forecast in forecasts for name in forecast.variables))
+    fields = open_fields(truth, trajectories, names=names, forecasts=as_analyses)
     notices = list(fields.notices)
     areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
     if areas:  # what covers more is cut to the area, and scored where that is forecast
