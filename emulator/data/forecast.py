@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,13 @@ class Forecast:
         assert nodes == self.mesh.num_nodes
         assert self.initial is None or self.initial.shape == (*self.values.shape[:2], nodes, variables)
         assert variables == len(self.variables) == len(self.units)
+
+    def with_initial(self) -> Forecast:
+        """Return the forecast with its initial values as the lead time 0, for pictures; itself where none are known."""
+        if self.initial is None:
+            return self
+        values = np.concatenate([self.initial[:, :, None], self.values], axis=2)
+        return replace(self, values=values, lead_steps=np.concatenate([[0], self.lead_steps]), initial=None)
 
     @property
     def valid_time(self) -> NDArray[np.int64]:

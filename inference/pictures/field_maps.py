@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -17,6 +17,7 @@ from emulator.fields import Fields
 from graphs.errors import MeshcastError
 from inference.pictures.field_views import ERROR, MovingPicture, View, case_name, colour_bar, date_name, views_of
 from inference.pictures.maps import (
+    draw_contours,
     draw_map,
     draw_wind,
     draw_wind_key,
@@ -30,25 +31,29 @@ from inference.pictures.style import ColourScale, journal, lead_name, new_figure
 from inference.scores.flow import winds
 
 
-def maps(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:
+def maps(
+    forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0, contours: bool = False
+) -> Figure:
     """Return maps at three lead times, one row each: truth, forecast and error; or the forecast alone.
 
     Where a wind is forecast on the whole sphere its arrows lie on the maps, on those of the error the wind's error, all
     to one scale. Coasts are drawn where the data are of the Earth, not where they are simulated.
 
     variable: one that is forecast, or `vorticity` or `divergence` of the wind; the first by default.
+    contours: lines of equal value over the colours, in place of arrows, which would hide them.
     """
     views, usable = views_of(forecast, truth, variable, case)
-    places = three_leads(usable)
-    return _drawn(forecast, views, case, places, places)[0]
+    first = usable[:1].tolist() if len(usable) and forecast.lead_steps[usable[0]] == 0 else []
+    places = first + three_leads(usable[len(first) :]) if len(usable) > len(first) else first
+    return _drawn(forecast, views, case, places, places, contours)[0]
 
 
 def moving_maps(
-    forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0
+    forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0, contours: bool = False
 ) -> MovingPicture:
     """Return the maps of one lead time that can show the others, all in the same colours."""
     views, usable = views_of(forecast, truth, variable, case)
-    figure, panels = _drawn(forecast, views, case, usable[-1:].tolist(), usable)
+    figure, panels = _drawn(forecast, views, case, usable[-1:].tolist(), usable, contours)
 
     def show(place: int) -> None:
         for panel in panels:
@@ -66,14 +71,18 @@ class _Panel:
     view: View
     forecast: Forecast
     case: int
+    contours: ColourScale | None = None
     image: Any = None
     arrows: Any = None
+    lines: Any = None
 
-    def draw(self, place: int, scale: ColourScale, longest: float) -> None:
+    def draw(self, place: int, scale: ColourScale, longest: float, contours: bool) -> None:
         mesh, real = self.forecast.mesh, bool(self.forecast.trajectory[self.case] < 0)
+        self.contours = scale if contours else None
         self.image = draw_map(self.axes, mesh, self.view.field[place], scale, map_box(mesh), real)
         if self.view.wind is not None:
             self.arrows = draw_wind(self.axes, mesh, self.view.wind[place], longest)
+        self._draw_lines(place)
         self._set_title(place)
 
     def show(self, place: int) -> None:
@@ -81,7 +90,16 @@ class _Panel:
         self.image.set_array(raster(mesh, self.view.field[place], map_box(mesh)))
         if self.view.wind is not None:
             self.arrows.set_UVC(*wind_arrows(mesh, self.view.wind[place]))
+        self._draw_lines(place)
         self._set_title(place)
+
+    def _draw_lines(self, place: int) -> None:
+        if self.contours is None:
+            return
+        if self.lines is not None:
+            self.lines.remove()
+        mesh = self.forecast.mesh
+        self.lines = draw_contours(self.axes, mesh, self.view.field[place], self.contours, map_box(mesh))
 
     def _set_title(self, place: int) -> None:
         """Say what is shown: of the truth its date, where there is one; of the forecast its lead time."""
@@ -94,25 +112,33 @@ class _Panel:
 
 
 def _drawn(
-    forecast: Forecast, views: Mapping[str, View], case: int, places: Sequence[int], coloured: Sequence[int] | Any
+    forecast: Forecast,
+    views: Mapping[str, View],
+    case: int,
+    places: Sequence[int],
+    coloured: Sequence[int] | Any,
+    contours: bool,
 ) -> tuple[Figure, list[_Panel]]:
     """Draw the figure and its panels; the lead times `coloured` decide the ends of the colours."""
     if forecast.mesh.domain.kind == "ring":
         raise MeshcastError("A ring has no map; draw its Hovmöller diagram.")
+    if contours:
+        views = {title: replace(view, wind=None) for title, view in views.items()}
     mesh, alone, sphere = forecast.mesh, len(views) == 1, forecast.mesh.domain.kind == "sphere"
     shown = [view for title, view in views.items() if title != ERROR]
     scale = ColourScale.of(*(view.field[coloured] for view in shown))
     error_scale = None if alone else ColourScale.of_error(views[ERROR].field[coloured])
     longest = _longest_arrow([view.wind[coloured] for view in shown if view.wind is not None])
-    rows, columns = (1, len(places)) if alone else (len(places), len(views))
+    columns = (2 if len(places) == 4 else len(places)) if alone else len(views)
+    rows = len(places) * len(views) // columns
     width, height = map_size(mesh, 3.0)
-    height += 0.25 + (0.5 if alone else 0.95 / rows)  # titles, and the colour bars below
+    height += 0.25 + (0.5 if alone else 0.95) / rows  # titles, and the colour bars below
     with journal():
         figure, grid = new_figure(rows, columns, (width, height), sharex=not sphere, sharey=not sphere)
         panels = []
         for axes, (place, (title, view)) in zip(grid.ravel(), product(places, views.items()), strict=True):
             panels.append(_Panel(axes, "" if alone else title, view, forecast, case))
-            panels[-1].draw(place, error_scale if error_scale and title == ERROR else scale, longest)
+            panels[-1].draw(place, error_scale if error_scale and title == ERROR else scale, longest, contours)
         for axes in grid[:, 0] if sphere else []:
             label_parallels(axes)
         if panels[-1].arrows is not None:

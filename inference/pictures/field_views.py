@@ -19,6 +19,7 @@ from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
+from graphs.geometry import Mask, to_xyz
 from graphs.mesh import Mesh
 from inference.pictures.maps import degrees
 from inference.pictures.style import journal, with_unit
@@ -160,12 +161,16 @@ def variable_of(forecast: Forecast, variable: str | None) -> tuple[int, str, str
     return column, name, forecast.units[column]
 
 
-def central_node(mesh: Mesh) -> int:
-    """Return the node nearest the middle of the mesh; 0 where it has none."""
-    if mesh.domain.kind != "limited_area":
+def central_node(mesh: Mesh, known: Mask | None = None) -> int:
+    """Return the node nearest the middle of an area, or 45 N 0 E on the sphere; 0 of a ring.
+
+    known: [node] among which to choose, such as the sea.
+    """
+    if mesh.domain.kind == "ring":
         return 0
-    centre = mesh.positions.mean(0)
-    return int((mesh.positions @ centre).argmax())
+    centre = mesh.positions.mean(0) if mesh.domain.kind == "limited_area" else to_xyz(45.0, 0.0)
+    near = mesh.positions @ centre
+    return int(near.argmax() if known is None or not known.any() else np.where(known, near, -np.inf).argmax())
 
 
 def place_name(mesh: Mesh, node: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.contour import ContourSet
 from matplotlib.patches import Polygon
 from matplotlib.quiver import Quiver
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -34,6 +36,30 @@ def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box,
     if mesh.domain.kind == "sphere":
         return _draw_globe(axes, mesh, field, scale, coasts)
     return _draw_area(axes, mesh, field, scale, box, coasts)
+
+
+def draw_contours(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box) -> ContourSet:
+    """Draw lines of equal value of one field [node] on its map, labelled, those below zero dashed; return them."""
+    if mesh.domain.kind == "sphere":
+        x = HALF_WIDTH * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
+        y = HALF_HEIGHT * ((4 * np.arange(PIXELS // 2) + 2) / PIXELS - 1)
+        return draw_lines(axes, axes.contour, scale, x, y, _globe_pixels(mesh, field, "smooth"))
+    longitude = box[0] + (mesh.longitudes - box[0]) % 360.0
+    if mesh.structured:
+        order = np.argsort(longitude.reshape(mesh.shape)[0])
+        grid = np.ma.masked_invalid(field.reshape(mesh.shape)[:, order])
+        latitude = mesh.latitudes.reshape(mesh.shape)[:, 0]
+        return draw_lines(axes, axes.contour, scale, longitude.reshape(mesh.shape)[0, order], latitude, grid)
+    there = np.isfinite(field)
+    return draw_lines(axes, axes.tricontour, scale, longitude[there], mesh.latitudes[there], field[there])
+
+
+def draw_lines(axes: Axes, contour: Callable[..., ContourSet], scale: ColourScale, *field: Array) -> ContourSet:
+    """Draw labelled lines at round values within the colours' ends by one of matplotlib's `contour` functions."""
+    levels = MaxNLocator(10, steps=[1, 2, 2.5, 4, 5, 10]).tick_values(scale.low, scale.high)
+    lines = contour(*field, levels=levels, colors="black", linewidths=0.5, alpha=0.8)
+    axes.clabel(lines, levels[::2], fontsize=5.5, inline_spacing=2, fmt="%g")
+    return lines
 
 
 def map_box(mesh: Mesh) -> Box:
@@ -164,10 +190,10 @@ def _graticule() -> list[NDArray[np.float64]]:
     return meridians + parallels
 
 
-def _globe_pixels(mesh: Mesh, field: Array) -> np.ma.MaskedArray[Any, Any]:
+def _globe_pixels(mesh: Mesh, field: Array, places: str = "pixels") -> np.ma.MaskedArray[Any, Any]:
     """Return the pixels [row, column] from south to north, masked outside the globe and where the field is NaN."""
     there = np.isfinite(field)
-    weights = _weights(mesh, "pixels")
+    weights = _weights(mesh, places)
     values = weights @ np.where(there, field, 0.0)
     share = np.asarray(weights.sum(axis=1)).ravel() if there.all() else weights @ there.astype(np.float64)
     pixels = np.full((PIXELS // 2, PIXELS), np.nan)
@@ -190,11 +216,14 @@ def _pixel_places() -> tuple[Array, Array]:
 
 @lru_cache(maxsize=8)  # all panels and frames of a figure ask for the same
 def _weights(mesh: Mesh, places: str) -> csr_array:
-    """Return the weights [place, node] of nodes at places: the cell of a grid, else linear within a triangle."""
-    longitude, latitude = _pixel_places() if places == "pixels" else unproject(*_arrow_places())
+    """Return the weights [place, node] of nodes at places: the cell of a grid, else linear within a triangle.
+
+    Of places "smooth", the pixels, linear on a grid, too: lines of equal value have no steps.
+    """
+    longitude, latitude = unproject(*_arrow_places()) if places == "arrows" else _pixel_places()
     longitude, latitude = longitude[np.isfinite(longitude)], latitude[np.isfinite(longitude)]
     count = len(longitude)
-    if mesh.structured:
+    if mesh.structured and places != "smooth":
         node = _nearest_cell(mesh, longitude, latitude)
         return csr_array((np.ones(count), (np.arange(count), node)), shape=(count, mesh.num_nodes))
     whole = mesh if mesh.faces is not None else replace(mesh, faces=delaunay(mesh.positions))

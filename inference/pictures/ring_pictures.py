@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
 from inference.pictures.field_views import ERROR, MovingPicture, case_name, colour_bar, ring_positions, views_of
-from inference.pictures.maps import edges
+from inference.pictures.maps import draw_lines, edges
 from inference.pictures.style import COLOURS, ColourScale, LineStyle, journal, lead_name, new_figure, with_unit
 
 
-def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0) -> Figure:
-    """Return the diagrams of truth, forecast and error, or of the forecast alone."""
+def hovmoeller(
+    forecast: Forecast, truth: Fields | None = None, variable: str | None = None, case: int = 0, contours: bool = False
+) -> Figure:
+    """Return the diagrams of truth, forecast and error, or of the forecast alone; contours: lines of equal value."""
     if forecast.mesh.domain.kind != "ring":
         raise MeshcastError(f"A Hovmöller diagram needs a ring, but the forecast is on a {forecast.mesh.describe()}.")
     views, _ = views_of(forecast, truth, variable, case)
@@ -25,6 +28,8 @@ def hovmoeller(forecast: Forecast, truth: Fields | None = None, variable: str | 
             shade = ColourScale.of_error(view.field) if title == ERROR else scale
             sides = edges(ring_positions(forecast.mesh)), edges(lead)
             image = axes.pcolormesh(*sides, view.field, rasterized=True, **shade.options)
+            if contours and np.isfinite(view.field).sum() > 3:
+                draw_lines(axes, axes.contour, shade, ring_positions(forecast.mesh), lead, view.field)
             axes.set(title=title, xlabel="position")
             axes.grid(False)
             if title == ERROR:

@@ -254,7 +254,9 @@ def three_leads(steps: NDArray[np.int64]) -> list[int]:
 
 
 def lead_name(time_step: TimeStep, step: int) -> str:
-    """Return one lead time for a title: `6 hours`, `1 month`, `lead time 2.5`."""
+    """Return one lead time for a title: `6 hours`, `1 month`, `lead time 2.5`, and `initial value`."""
+    if step == 0:
+        return "initial value"
     (value,), unit = time_step.lead_times(np.array([step]))
     unit = unit[:-1] if value == 1 and unit.endswith("s") and len(unit) > 1 else unit
     return f"{value:g} {unit}" if unit else f"lead time {value:g}"

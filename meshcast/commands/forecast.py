@@ -57,6 +57,10 @@ def forecast(
     accumulate: Annotated[
         str | None, typer.Option(help="'tp, sf': amounts a step, written as sums since the output before.")
     ] = None,
+    place: Annotated[list[str] | None, typer.Option(help="LAT,LON: write series there too; repeat for more.")] = None,
+    series: Annotated[
+        Path | None, typer.Option(help="File of the series, .csv or .nc; the output's name with -series.csv.")
+    ] = None,
     grib: Annotated[
         list[str] | None,
         typer.Option(help="VARIABLE=paramId, or centre=, generating_process=, ensemble_type=, control=; repeat."),
@@ -79,9 +83,10 @@ def forecast(
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
-    from emulator.data.output_choice import OutputChoice
+    from emulator.data.output_choice import OutputChoice, area_of
     from emulator.data.sources import open_fields, open_source, rows_or_dimension
     from graphs.errors import MeshcastError
+    from inference.forecasts.place_series import node_at, parse_place, refuse_series_file, write_series
     from inference.forecasts.write_forecast import (
         EmptyForecastError,
         ForecastOptions,
@@ -121,6 +126,15 @@ def forecast(
         area=box(area, "--area"),
         accumulate=listed(accumulate),
     )
+    if series is not None and not place:
+        raise MeshcastError(f"{series} is to hold series, but of no place. Name one or more: --place LAT,LON.")
+    places = [parse_place(text, mesh) for text in place or []]
+    series = series or output.with_name(f"{output.stem}-series.csv")
+    if places:
+        refuse_series_file(series, overwrite)
+        covered = mesh if choice.area is None else area_of(mesh, choice.area)[0]
+        for one in places:
+            node_at(covered, one)
     options = ForecastOptions(
         members, perturb, seed, guard, overwrite, resume, device, threads, pairs(grib or [], "--grib"), choice
     )
@@ -136,11 +150,15 @@ def forecast(
         say(f"Guard: {stop}")
     if not written:
         say(message)
-    elif plots:
+    elif places or plots:
         from emulator.data.forecast_file import read_forecast
         from inference.pictures.forecast_pictures import write_pictures
 
-        for picture in write_pictures(read_forecast(output), output.with_suffix("")):
+        found = read_forecast(output)
+        if places:
+            say(f"Wrote {write_series(found, places, series)}: {counted(len(places), 'place')}.")
+        node = node_at(found.mesh, places[0]) if places else None
+        for picture in write_pictures(found, output.with_suffix(""), node=node) if plots else []:
             say(f"Wrote {picture}.")
     if as_json:
         told = {"cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]}

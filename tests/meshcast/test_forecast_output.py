@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from emulator.data.forecast_file import read_forecast
@@ -72,3 +73,15 @@ def test_sums_are_not_scored_against_a_truth_of_another_kind(weather_world: Path
     done(*FORECAST, "sums.nc", *sums)
     says = ("holds msl as sums since the output before", "Forecast without --accumulate")
     refused("verify", "sums.nc", "--truth", "weather.nc", says=says)
+
+
+def test_series_at_places_are_written_beside_the_forecast(weather_world: Path) -> None:
+    done(*FORECAST, "new.nc", "--place", "51.2,-0.1", "--place", "56,-8", "--variables", "2t")
+    table = pd.read_csv("new-series.csv")
+    assert len(table) == 2 * 7 and table["latitude"].unique().tolist() == [52, 56]
+    refused(*FORECAST, "other.nc", "--place", "10,10", says=("lies outside", "nearest node"))
+    refused(*FORECAST, "other.nc", "--place", "56,-8", "--area", "53/-8/50/2", says=("56 N, -8 E lies outside",))
+    refused(*FORECAST, "other.nc", "--series", "s.csv", says=("of no place", "--place LAT,LON"))
+    refused(*FORECAST, "other.nc", "--place", "56,-8", "--series", "new-series.csv", says=("new-series.csv exists",))
+    done("plot", "new.nc", "-o", "pictures", "--contours", "--place", "56,-8", "--variables", "2t")
+    refused("plot", "new.nc", "-o", "pictures", "--variables", "t2m", says=("no variable t2m", "2t"))

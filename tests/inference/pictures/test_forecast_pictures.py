@@ -1,11 +1,50 @@
 """A forecast without truth is drawn variable by variable, at one place, and lead by lead."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from inference.pictures.forecast_pictures import write_pictures
+from graphs.mesh import Mesh
+from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
+from inference.pictures.field_maps import maps
+from inference.pictures.forecast_pictures import series, write_pictures
+from inference.pictures.map_projection import unproject
+from inference.pictures.maps import draw_contours, map_box
+from inference.pictures.style import ColourScale
 from tests.inference.synthetic import isles_forecast, isles_truth, ring_forecast, ring_truth
+
+
+def test_pictures_begin_at_the_initial_value_show_every_variable_and_take_contours(tmp_path: Path) -> None:
+    isles = isles_forecast(isles_truth(days=1, rows=5, columns=6), leads=3, every=12)
+    values = np.concatenate([isles.values, 2 * isles.values], axis=-1)
+    pair = replace(isles, values=values, variables=("2t", "2d"), units=("K", "K"), initial=values[:, :, 0] - 1)
+    written = write_pictures(pair, tmp_path / "both", contours=True)
+    assert [path.name for path in written] == ["maps_2t.png", "maps_2d.png", "series.png", "animation.gif"]
+    with Image.open(written[-1]) as image:
+        assert image.n_frames == 4, "the initial value, and a frame a lead time"
+    shown = pair.with_initial()
+    assert [axes.get_title("left").split("\n")[0] for axes in maps(shown, contours=True).axes[:4]] == [
+        "initial value", "1 hour", "2 hours", "3 hours"
+    ]  # fmt: skip
+    panels = series([shown], variables=["2t", "2d"]).axes
+    assert [axes.get_ylabel() for axes in panels] == ["2t [K]", "2d [K]"]
+    assert panels[1].lines[0].get_xdata()[0] == 0
+
+
+@pytest.mark.parametrize("mesh", [latlon(np.linspace(80, -80, 9), np.arange(0.0, 360.0, 20.0)), icosphere(1)])
+def test_contours_lie_at_the_values_they_name(mesh: Mesh) -> None:
+    """On the globe, the line of sin(latitude) = 0.4 is a parallel."""
+    axes = Figure().subplots()
+    lines = draw_contours(axes, mesh, np.sin(np.radians(mesh.latitudes)), ColourScale("viridis", -1, 1), map_box(mesh))
+    path = lines.get_paths()[int(np.abs(lines.levels - 0.4).argmin())]
+    latitude = unproject(*path.vertices.T)[1]  # NaN beyond the rim
+    # linear between rows 20 degrees (grid) or 32 degrees (icosphere) apart
+    assert len(latitude) > 100 and np.nanmax(np.abs(np.sin(np.radians(latitude)) - 0.4)) < 0.06
 
 
 def test_a_ring_and_an_area_have_the_pictures_of_their_kind(tmp_path: Path) -> None:
