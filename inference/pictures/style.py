@@ -202,13 +202,18 @@ def place_panels(
     )
 
 
+def as_image(figure: Figure) -> PIL.Image.Image:
+    """Return a figure drawn."""
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return PIL.Image.fromarray(np.asarray(canvas.buffer_rgba()))
+
+
 def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     """Return PATH.png, and with `vector` also PATH.pdf with TrueType fonts embedded, as journals ask for."""
-    png = path.with_name(f"{path.name}.png")
-    canvas: Any = figure.canvas
-    canvas.draw()  # savefig would draw twice
+    png, image = path.with_name(f"{path.name}.png"), as_image(figure)  # savefig would draw twice
     with atomic_file(png) as temporary:
-        PIL.Image.fromarray(np.asarray(canvas.buffer_rgba())).save(temporary, "PNG", dpi=(DPI, DPI))
+        image.save(temporary, "PNG", dpi=(DPI, DPI))
     if vector:
         figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
         pdf = path.with_name(f"{path.name}.pdf")

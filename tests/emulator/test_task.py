@@ -33,7 +33,7 @@ def test_the_partner_of_a_component_is_predicted_beside_it(partner: str, message
     [
         ((Variable("u", "forcing"),), 1, "at least one prognostic"),
         ((Variable("u", "prognostic"), Variable("u", "forcing")), 1, "different names"),
-        ((Variable("u", "prognostic"),), 0, "history must be at least 1"),
+        ((Variable("u", "prognostic"),), 0, "history must be 1 to 1,000,000"),
     ],
 )
 def test_a_task_without_sense_is_refused(variables: tuple[Variable, ...], history: int, message: str) -> None:

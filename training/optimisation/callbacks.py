@@ -270,7 +270,9 @@ class ForecastPicture(L.Callback):
         for logger in trainer.loggers:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, trainer.global_step)
             if hasattr(logger, "log_image") and np.isfinite(score):
-                logger.log_image("forecast", [draw(module)], trainer.global_step)
+                from inference.pictures.style import as_image
+
+                logger.log_image("forecast", [as_image(draw(module))], trainer.global_step)
 
 
 def draw(module: EmulatorModule) -> Figure:
