@@ -27,6 +27,7 @@ FILE = "closed_forms.json"
 CHEAP = ("persistence", "climatology", "anomaly persistence", "damped anomaly")  # of the references of `verify`
 MOST_VALUES = 100_000_000  # of training data that a closed form is fitted on: a second or so for each pass
 MOST_IN_MEMORY = 20_000_000  # of them for a linear inverse model, which holds its anomalies in memory
+LONG = 500  # times that one row should have before there are several
 MOST_STATES = 2_000  # a linear inverse model decomposes as many rows, or the columns where they are fewer
 
 
@@ -88,14 +89,16 @@ def _scores(prepared: Prepared, starts: Windows, emulator: NeuralEmulator) -> tu
 
 
 def _affordable(prepared: Prepared, config: BaselineConfig) -> TrainingPart:
-    """Return the training part, of a long one as many of the last dates as a closed form is fitted on in seconds."""
-    part, count = prepared.part, len(prepared.task.predicted)
-    rows, columns, times = len(part.rows), part.fields.mesh.num_nodes * count, part.available
-    most = MOST_VALUES // (getattr(config, "max_lead", 1) * rows * columns)
+    """Return the training part; of a large one, the last rows and dates that a closed form is fitted on in seconds."""
+    part, rows, times = prepared.part, prepared.part.rows, prepared.part.available
+    columns = part.fields.mesh.num_nodes * len(prepared.task.predicted)
+    most = MOST_VALUES // (getattr(config, "max_lead", 1) * columns)  # states
     if isinstance(config, LinearInverseConfig):
-        most = MOST_IN_MEMORY // (rows * columns)
-        most = most if columns <= MOST_STATES else min(most, MOST_STATES // rows)
-    return part if len(times) <= most else replace(part, times=times[-max(most, 2) :])
+        most = min(MOST_IN_MEMORY // columns, MOST_STATES if columns > MOST_STATES else MOST_IN_MEMORY)
+    if len(rows) * len(times) <= most:
+        return part
+    kept_rows = min(len(rows), max(1, most // min(len(times), LONG)))
+    return replace(part, ensemble=rows[-kept_rows:], times=times[-max(2, most // kept_rows) :])
 
 
 @torch.no_grad()
