@@ -31,8 +31,8 @@ class LinearInverseConfig(BaselineConfig):
     period: of the climatology the anomaly is taken from.
     modes: empirical orthogonal functions kept; of several, those whose forecasts are best on parts of the training data
         that the model has not seen.
-    penalties: on the squared weights of what a step changes, in units of a pattern's mean variance; none at 0.
-        With one, patterns whose changes the data hardly tell stay as they are. Of several, the best in the same way.
+    penalties: on the squared weights by which patterns are more than damped, all alike, in units of a pattern's mean
+        variance; 0 is none. The larger, the nearer to a damped anomaly. Of several, the best in the same way.
     rest: what becomes of the anomaly that the patterns do not span: `gone`, or `damped` as in the training part.
     rollout_steps: of the forecasts by whose error modes and penalty are chosen.
     """
@@ -70,7 +70,8 @@ class LinearInverse(FromClimatology):
     nodes counted by area. A node that lacks a value anywhere in the training part keeps its climatology; modes that the
     part does not span are zero. The anomalies of the whole training part are held in memory.
 
-    A penalty λ is on the change: G = 1 + (C₁ − C₀) (C₀ + λ m 1)⁻¹, with m the mean of C₀'s diagonal.
+    With a penalty λ the model lies between that and one damping r of all patterns, r = Σ p(t + 1)·p(t) / Σ p(t)·p(t):
+    G = r + (C₁ − r C₀) (C₀ + λ m)⁻¹, with m the mean of C₀'s diagonal.
 
     eofs: [mode, node, prognostic], orthonormal under the areas; scale: [prognostic]; propagator: [mode, mode], G.
     kept: [node, prognostic] the share that a step leaves of what the EOFs do not span, where that is damped.
@@ -179,7 +180,9 @@ def _propagator(earlier: NDArray[np.float64], later: NDArray[np.float64], penalt
     if penalty == 0:
         return (later.T @ earlier) @ np.linalg.pinv(covariance)
     ridge = penalty * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    return np.eye(len(covariance)) + ((later - earlier).T @ earlier) @ np.linalg.pinv(covariance + ridge)
+    damping = _damping(earlier, later)
+    correction = (later - damping * earlier).T @ earlier @ np.linalg.pinv(covariance + ridge)
+    return damping * np.eye(len(covariance)) + correction
 
 
 def _damping(earlier: NDArray[np.float64], later: NDArray[np.float64]) -> float:
