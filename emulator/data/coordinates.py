@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from emulator.foundation.time_step import TimeStep
+from graphs.errors import MeshcastError
 from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.meshes.points import mesh_at
 
@@ -26,6 +27,8 @@ def mesh_from_coordinates(
     description: the JSON that was stored with the mesh, or None. It says whether the nodes are a ring, and the size; on
     the sphere the structure is read off the coordinates, so that a part of a stored grid is a mesh of its own.
     """
+    if lost := int(np.sum(~np.isfinite(latitudes) | ~np.isfinite(longitudes))):
+        raise MeshcastError(f"{lost} of {len(latitudes)} nodes have a latitude or longitude that is no number.")
     stored: dict[str, Any] = json.loads(description) if description else {}
     domain = stored.get("domain", {})
     kind, size = domain.get("kind"), float(domain.get("size", EARTH_RADIUS))

@@ -126,12 +126,21 @@ def forecast_from(
         units=tuple(units[name] for name in variables),
         mesh=_read_places(arrays, "latitude" in dimensions, texts[PREFIX + "mesh"]),
         time_step=coordinates.time_step_from_json(texts[PREFIX + "time_step"]),
-        init_time=np.asarray(arrays["init_time"][:], dtype=np.int64),
-        trajectory=np.asarray(arrays["trajectory"][:], dtype=np.int64),
-        lead_steps=np.asarray(arrays["lead_step"][:], dtype=np.int64),
+        init_time=_integers(arrays, "init_time"),
+        trajectory=_integers(arrays, "trajectory"),
+        lead_steps=_integers(arrays, "lead_step"),
         attributes=attributes,
         initial=np.stack(initial, axis=-1) if any(one is not None for one in starts) else None,
     )
+
+
+def _integers(arrays: Mapping[str, Any], name: str) -> NDArray[np.int64]:
+    found = np.asarray(arrays[name][:])
+    with np.errstate(invalid="ignore"):
+        whole = found.astype(np.int64)
+    if np.any(whole != found):
+        raise ValueError(f"{name} holds {found[whole != found][0]}, which is no whole number")
+    return whole
 
 
 def _write_header(file: Any, forecast: ForecastHeading, with_start: Sequence[str]) -> None:

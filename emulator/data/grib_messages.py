@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
+from functools import cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +47,24 @@ class GribField:
     attributes: dict[str, str]
 
 
-def grib_fields(path: Path) -> Iterator[GribField]:
-    """Yield the messages of a GRIB file, in order; raise MeshcastError where the file is truncated or damaged."""
+@cache
+def eccodes_quietly() -> ModuleType:
+    """Return eccodes, which says nothing of its own: what it refuses, a message of ours explains."""
     import eccodes
 
+    eccodes.codes_context_set_logging(_nowhere())
+    return eccodes
+
+
+@cache
+def _nowhere() -> TextIO:
+    """Return a file that swallows all; eccodes keeps writing to it, so that it is never closed."""
+    return open(os.devnull, "w")
+
+
+def grib_fields(path: Path) -> Iterator[GribField]:
+    """Yield the messages of a GRIB file, in order; raise MeshcastError where the file is truncated or damaged."""
+    eccodes = eccodes_quietly()
     refuse_truncated(path)
     grids: dict[str, tuple[Grid, NDArray[np.int64] | None]] = {}
     count = 0
@@ -97,6 +115,8 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
     def get(key: str, default: Any = None) -> Any:
         return eccodes.codes_get(message, key) if eccodes.codes_is_defined(message, key) else default
 
+    # before eccodes is asked for a date that cannot be, of which it complains where nothing can silence it
+    date(max(1, int(get("year", 2000))), int(get("month", 1)), int(get("day", 1)))
     short_name = str(get("shortName"))
     if short_name in ("unknown", "~"):
         short_name = f"param{get('paramId')}"
@@ -128,10 +148,10 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
     )
 
 
-def _seconds(date: int, time: int) -> int:
+def _seconds(day: int, time: int) -> int:
     """Return seconds since 1970 UTC of GRIB's yyyymmdd and hhmm."""
-    day = np.datetime64(f"{date // 10000:04d}-{date // 100 % 100:02d}-{date % 100:02d}", "s")
-    return int(day.astype(np.int64)) + time // 100 * 3600 + time % 100 * 60
+    midnight = np.datetime64(f"{day // 10000:04d}-{day // 100 % 100:02d}-{day % 100:02d}", "s")
+    return int(midnight.astype(np.int64)) + time // 100 * 3600 + time % 100 * 60
 
 
 def moment(seconds: int) -> str:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import ForecastHeading
-from emulator.data.grib_messages import MISSING
+from emulator.data.grib_messages import MISSING, eccodes_quietly
 from emulator.data.names import Conversion, conversion, split_level
 from emulator.foundation.configuration_faults import nearest
 from graphs.atomic_file import atomic_file, refuse_existing
@@ -72,21 +69,6 @@ class GribSettings:
             ensemble_type=int(numbers.get("ensemble_type", NOT_STATED)),
             control=int(numbers["control"]) if "control" in numbers else None if "control" in given else control,
         )
-
-
-@cache
-def eccodes_quietly() -> ModuleType:
-    """Return eccodes, which says nothing of its own: what it refuses, a message of ours explains."""
-    import eccodes
-
-    eccodes.codes_context_set_logging(_nowhere())
-    return eccodes
-
-
-@cache
-def _nowhere() -> TextIO:
-    """Return a file that swallows all; eccodes keeps writing to it, so that it is never closed."""
-    return open(os.devnull, "w")
 
 
 def write_grib(

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import netCDF4
+import numpy as np
 import pytest
+import xarray as xr
 
 from emulator.data.dataset_fields import open_dataset_fields
 from emulator.data.forecast_file import read_forecast
@@ -60,8 +62,20 @@ def test_a_forecast_without_one_of_its_variables_is_refused(ring_world, name):
         read_forecast("new.nc")
 
 
+@pytest.mark.parametrize("name", ["init_time", "latitude"])
+def test_a_forecast_whose_times_or_places_are_no_numbers_is_refused(ring_world, name):
+    forecast = ("forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "1 steps", "--trajectories", "0:1")
+    assert meshcast(*forecast, "--init-times", "0", "--output", "new.nc").code == 0
+    with xr.open_dataset("new.nc", decode_times=False) as file:
+        lost = file.load()
+    lost[name] = (lost[name].dims, np.full(lost[name].shape, np.nan), lost[name].attrs)
+    lost.to_netcdf("lost.nc")
+    with pytest.raises(MeshcastError, match=r"no whole number|no number"):
+        read_forecast("lost.nc")
+
+
 @pytest.mark.parametrize("command", [("inspect", "new.grib"), ("dataset", "new.grib", "--output", "new.zarr")])
-def test_grib_of_a_month_that_does_not_exist_is_refused(weather_world, command):
+def test_grib_of_a_month_that_does_not_exist_is_refused(weather_world, capfd, command):
     forecast = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "1h", "--output", "new.grib")
     assert meshcast(*forecast).code == 0
     file = bytearray(Path("new.grib").read_bytes())
@@ -70,6 +84,7 @@ def test_grib_of_a_month_that_does_not_exist_is_refused(weather_world, command):
     Path("new.grib").write_bytes(file)
     outcome = meshcast(*command)
     assert outcome.code == 2 and "new.grib is damaged or truncated" in outcome.err, outcome.err
+    assert "ECCODES" not in capfd.readouterr().err
 
 
 def test_what_the_system_refuses_is_no_damage():
