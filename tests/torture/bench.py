@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.torture.commands import COMMANDS
-from tests.torture.fault_cases import fault_cases, kill_cases, measure, run_fault
-from tests.torture.faults import Fault
+from tests.torture.fault_cases import fault_cases, measure, run_fault
+from tests.torture.faults import FAULTS, KILLS
 from tests.torture.input_cases import input_cases, run_input
 from tests.torture.judge import Reference, Verdict
 from tests.torture.line_cases import line_cases, run_line
@@ -107,9 +107,9 @@ class Bench:
         references, seed = self.references, self.seed
         match family:
             case "faults":
-                return (self.fault("faults", *case) for case in fault_cases(references, seed))
+                return (self.fault("faults", *case) for case in fault_cases(references, seed, FAULTS))
             case "kills":
-                return (self.fault("kills", *case) for case in kill_cases(references, seed))
+                return (self.fault("kills", *case) for case in fault_cases(references, seed, KILLS))
             case "inputs":
                 return (self.input(*case) for case in input_cases(seed))
             case "lines":
@@ -118,9 +118,10 @@ class Bench:
                 return (self.pair(*case) for case in pair_cases(references, seed))
         raise ValueError(f"no family {family}")
 
-    def fault(self, family: str, name: str, fault: Fault) -> Run:
-        """Return a command into a fault or a kill."""
-        return lambda folder: run_fault(self.world, folder, family, name, fault, self.references[name])
+    def fault(self, family: str, command: str, fault: str, at: int) -> Run:
+        """Return a command into a fault or a kill at an operation."""
+        reference = self.references[command]
+        return lambda folder: run_fault(self.world, folder, family, command, fault, at, reference)
 
     def input(self, path: str, change: str, line: str, seed: int) -> Run:
         """Return a reader of an altered input."""
@@ -139,8 +140,7 @@ class Bench:
         case = found["case"]
         match found["family"]:
             case "faults" | "kills" as family:
-                fault = {**case["fault"], "kinds": tuple(case["fault"]["kinds"])}
-                return self.fault(family, case["command"], Fault(**fault))
+                return self.fault(family, case["command"], case["fault"], case["at"])
             case "inputs":
                 return self.input(case["input"], case["change"], case["line"], case["seed"])
             case "lines":

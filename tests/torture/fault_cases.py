@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tests.torture.commands import COMMANDS, Command
-from tests.torture.faults import EVERYTHING, FAULTS, WRITING, Fault, new_order, to_plain
+from tests.torture.faults import EVERYTHING, KILLS, Fault, named_fault, new_order
 from tests.torture.judge import (
     FULL,
     Reference,
@@ -24,7 +24,6 @@ from tests.torture.process import Ended, Process
 from tests.torture.whole import contents, is_temporary, listing
 from tests.torture.worlds import copy
 
-KILLS = ("kill_before", "kill_half", "kill_after")
 CODES = {"reproduce": (0, 1, 2, 3)}  # 1: the score fell outside its interval
 
 
@@ -46,48 +45,27 @@ def measure(world: Path, folder: Path, command: Command) -> Reference:
     return Reference(listing(work), contents(work), ended.seconds, order.operations())
 
 
-def fault_cases(references: Mapping[str, Reference], seed: int) -> Iterator[tuple[str, Fault]]:
-    """Return every (command, fault), in an order drawn from the seed in which cheap commands come more often."""
-    return _shuffled(
-        [
-            (name, Fault(mode, kinds, at, error))
-            for name, reference in references.items()
-            for mode, error, kinds in FAULTS.values()
-            for at in range(sum(reference.operations[kind] for kind in kinds))
-        ],
-        references,
-        random.Random(f"{seed}/faults"),
-    )
+def fault_cases(references: Mapping[str, Reference], seed: int, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+    """Return every (command, fault, operation) of `names`, in an order drawn from the seed; cheap commands come sooner.
 
-
-def kill_cases(references: Mapping[str, Reference], seed: int) -> Iterator[tuple[str, Fault]]:
-    """Return every (command, kill) where something is written, in an order drawn from the seed."""
-    kinds = (*WRITING, "remove")
-    return _shuffled(
-        [
-            (name, Fault(mode, kinds, at))
-            for name, reference in references.items()
-            for mode in KILLS
-            for at in range(sum(reference.operations[kind] for kind in kinds))
-        ],
-        references,
-        random.Random(f"{seed}/kills"),
-    )
-
-
-def _shuffled(
-    cases: list[tuple[str, Fault]], references: Mapping[str, Reference], draw: random.Random
-) -> Iterator[tuple[str, Fault]]:
-    """Weighted sampling without replacement (Efraimidis and Spirakis 2006, doi:10.1016/j.ipl.2005.11.003)."""
+    Weighted sampling without replacement (Efraimidis and Spirakis 2006, doi:10.1016/j.ipl.2005.11.003).
+    """
+    draw = random.Random(f"{seed}/{sorted(names)}")
+    cases = [
+        (command, name, at)
+        for command, reference in references.items()
+        for name in names
+        for at in range(sum(reference.operations[kind] for kind in named_fault(name, 0).kinds))
+    ]
     total = {name: sum(reference.operations.values()) for name, reference in references.items()}
     weights = {name: 1 / (reference.seconds + 0.1) / total[name] ** 0.5 for name, reference in references.items()}
     return iter(sorted(cases, key=lambda case: draw.random() ** (1 / weights[case[0]]), reverse=True))
 
 
-def run_fault(world: Path, folder: Path, family: str, name: str, fault: Fault, reference: Reference) -> Verdict:
+def run_fault(world: Path, folder: Path, family: str, name: str, of: str, at: int, reference: Reference) -> Verdict:
     """Run a command into a fault, judge what it left, run it again undisturbed and judge the result."""
-    command = COMMANDS[name]
-    verdict = Verdict(family, {"command": name, "fault": to_plain(fault)})
+    command, fault = COMMANDS[name], named_fault(of, at)
+    verdict = Verdict(family, {"command": name, "fault": of, "at": at})
     work = set_up(world, folder, command.inputs)
     kept = [here for _, _, here in (item.rpartition("=") for item in command.inputs) if not _is_output(here, command)]
     before = digests(work, kept)
@@ -132,7 +110,7 @@ def _again(
         write_findings(notes, found)
 
     def after(code: int, text: str) -> None:
-        if code == 0:
+        if code in (0, 3):
             write_findings(notes, found + judge_result(work, command.outputs, reference))
 
     arguments = command.arguments
@@ -148,6 +126,10 @@ def _again(
         ended = Process(folder, arguments, name="again", after=after).wait()
         _take(verdict, ended, notes)
     judge_end(verdict, ended, (0, 1, 2, 3))
+    if ended.code == 2 and "exists already" in ended.text:  # it was whole when the fault came
+        found.clear()
+        ended = Process(folder, ("--help",), name="judged", after=after).wait()
+        _take(verdict, ended, notes)
     if ended.code not in CODES.get(command.name, (0,)):
         verdict.add("not recovered", f"exit code {ended.code}: {ended.text[-400:]}")
 

@@ -8,7 +8,7 @@ import mmap
 import os
 import shutil
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 LAYER = "MESHCAST_TORTURE_LAYER"  # names the built layer in a process that was started under it
@@ -48,6 +48,16 @@ FAULTS = {
     "short write": ("short", "", ("write",)),
     "short read": ("short", "", ("read",)),
 }
+
+KILLS = ("kill_before", "kill_half", "kill_after")
+
+
+def named_fault(name: str, at: int) -> Fault:
+    """Return a fault of FAULTS or KILLS at an operation; killed is where something is written or removed."""
+    if name in KILLS:
+        return Fault(name, (*WRITING, "remove"), at)
+    mode, error, kinds = FAULTS[name]
+    return Fault(mode, kinds, at, error)
 
 
 class Order(ctypes.Structure):
@@ -97,8 +107,3 @@ def arm(order: Order | None) -> None:
     layer = ctypes.CDLL(os.environ[LAYER])
     layer.torture_arm.argtypes = [ctypes.c_void_p]
     layer.torture_arm(ctypes.addressof(order) if order is not None else None)
-
-
-def to_plain(fault: Fault) -> dict[str, object]:
-    """Return a fault as JSON has it."""
-    return {**asdict(fault), "kinds": list(fault.kinds)}
