@@ -45,9 +45,12 @@ def test_every_command_explains_itself_with_an_example_that_it_takes(command):
     assert all(option in words.replace(example[0], "") for option in options), options
 
 
-def test_the_first_page_lists_every_command():
+def test_the_first_page_lists_every_command_and_exit_code():
     listed = done("--help").out
     assert all(command.split()[0] in listed for command in COMMANDS)
+    codes = re.search(r"Exit codes:(.*)signal N", " ".join(listed.split()))
+    assert codes and all(f" {code} " in codes[1] for code in ("0", "1", "2", "3", "128 + N"))
+    assert "Exit code 0 where every case reached" in " ".join(done("forecast", "--help").out.split())
     assert meshcast("predict").code == 2 and meshcast().code == 2
 
 
