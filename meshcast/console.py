@@ -18,17 +18,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from graphs.errors import printable
+from meshcast.json_log import json_log
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
+def say(text: str, **facts: Any) -> None:
     """A notice, on standard error, so that --json leaves standard output to machines.
 
     Lines after the first are set in, or items of a list: no name with a new line in it reads as a notice of ours.
+
+    facts: what a log in JSON says of it beside the text: its event, the path that was written, an exit code.
     """
     text = printable(text)
+    if log := json_log():
+        log.say(text, **facts)
+        return
     if re.search(r"\n(?! |- |\n|$)", text):
         text = text.replace("\n", "\n  ")  # all of them: a configuration to paste keeps its shape
     err.print(text, markup=False)
@@ -93,6 +99,10 @@ def counted(count: int, noun: str) -> str:
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error; the callable sets how much is done."""
+    if log := json_log():
+        with log.progress(label, total) as show:
+            yield show
+        return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(escape(printable(label)), total=total)

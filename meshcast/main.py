@@ -7,11 +7,13 @@ import errno
 import gc
 import os
 import sys
-from typing import NoReturn, TextIO
+import traceback
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 
 from graphs.errors import MeshcastError
+from meshcast import __version__
 from meshcast.commands.compare import compare
 from meshcast.commands.configs import app as configs_app
 from meshcast.commands.dataset import dataset
@@ -26,6 +28,7 @@ from meshcast.commands.simulate import simulate
 from meshcast.commands.train import train
 from meshcast.commands.verify import verify
 from meshcast.console import say
+from meshcast.json_log import OPTION, json_log, logged
 
 app = typer.Typer(
     name="meshcast",
@@ -41,6 +44,16 @@ for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, c
     app.command()(command)
 app.add_typer(configs_app, name="configs")
 
+
+@app.callback()
+def options(
+    log_json: Annotated[
+        bool, typer.Option(OPTION, help="Write standard error as one JSON object a line; after a command, too.")
+    ] = False,
+) -> None:
+    """Take what every command takes: `run` has seen it by now."""
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOO_MANY = (errno.EMFILE, errno.ENFILE)
 INTERRUPTED = 130  # exit code of typer, by the shell's custom of 128 + signal
@@ -51,6 +64,16 @@ def run() -> None:
     """The console script. A user's mistake ends in one message and exit code 2, without a traceback."""
     # As often as Python looks for cycles by default costs a tenth of a comparison: it holds millions of small objects.
     gc.set_threshold(50_000, 20, 20)
+    ours = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
+    if OPTION not in ours:
+        _finish()
+        return
+    sys.argv = [*(word for word in ours if word != OPTION), *sys.argv[len(ours) :]]
+    with logged(sys.argv[1:], __version__):
+        _finish()
+
+
+def _finish() -> None:
     try:
         _run()
         sys.stdout.flush()
@@ -70,6 +93,27 @@ def run() -> None:
         raise
 
 
+def _command() -> None:
+    """Run the command that is named. Where standard error is a log, a mistake in its options is one line, too."""
+    log = json_log()
+    if log is None:
+        app()
+        return
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except (MeshcastError, OSError, MemoryError):
+        raise
+    except typer.Abort:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # a fault of ours
+            log.event("error", message=f"{type(error).__name__}: {error}", traceback=traceback.format_exc(), code=1)
+            sys.exit(1)
+        code = getattr(error, "exit_code", 2)
+        log.event("error", message=error.format_message(), code=code)
+        sys.exit(code)
+
+
 def _end_quietly() -> NoReturn:
     """End as a process does whose reader has gone, `head` say: without a word, by the signal's exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -85,7 +129,7 @@ def _to_nowhere(stream: TextIO) -> None:
 
 def _run() -> None:
     try:
-        app()
+        _command()
     except MeshcastError as error:
         say(f"Error: {error}")
         sys.exit(2)

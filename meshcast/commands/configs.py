@@ -44,7 +44,7 @@ def copy_config(
     text = config_path(Path(name)).read_text(encoding="utf-8")
     with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    say(f"Wrote {target}.")
+    say(f"Wrote {target}.", path=target)
 
 
 def shipped_configs() -> dict[str, Path]:

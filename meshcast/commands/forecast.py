@@ -145,21 +145,22 @@ def forecast(
         except EmptyForecastError as error:
             message, stops, written = str(error), error.stops, False
     if written:
-        say(f"Wrote {output}: {counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}.")
+        what = f"{counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}"
+        say(f"Wrote {output}: {what}.", path=output, cases=cases, steps=steps)
     for stop in stops:
         say(f"Guard: {stop}")
     if not written:
-        say(message)
+        say(message, event="error", code=STOPPED)
     elif places or plots:
         from emulator.data.forecast_file import read_forecast
         from inference.pictures.forecast_pictures import write_pictures
 
         found = read_forecast(output)
         if places:
-            say(f"Wrote {write_series(found, places, series)}: {counted(len(places), 'place')}.")
+            say(f"Wrote {write_series(found, places, series)}: {counted(len(places), 'place')}.", path=series)
         node = node_at(found.mesh, places[0]) if places else None
         for picture in write_pictures(found, output.with_suffix(""), node=node) if plots else []:
-            say(f"Wrote {picture}.")
+            say(f"Wrote {picture}.", path=picture)
     if as_json:
         told = {"cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]}
         print_json({"output": str(output) if written else None, **told})

@@ -56,12 +56,12 @@ def graph(
         show(describe(graphs, mesh))
     if output is not None:
         save(output, mesh, graphs)
-        say(f"Wrote {output}.")
+        say(f"Wrote {output}.", path=output)
     if picture is not None:
         from inference.pictures.graph_picture import draw_graphs
 
         draw_graphs(graphs, mesh, picture)
-        say(f"Wrote {picture}.")
+        say(f"Wrote {picture}.", path=picture)
 
 
 def _mesh_and_edges(config: Path, overrides: list[str]) -> tuple[Mesh, GraphConfig]:

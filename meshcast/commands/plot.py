@@ -34,6 +34,6 @@ def plot(
     node = None if place is None else node_at(found.mesh, parse_place(place, found.mesh))
     written = write_pictures(found, output, names, contours, node)
     for path in written:
-        say(f"Wrote {path}.")
+        say(f"Wrote {path}.", path=path)
     if as_json:
         print_json([str(path) for path in written])

@@ -67,7 +67,7 @@ def verify(
 
         notes = Notes(command=shlex.join(["meshcast", *sys.argv[1:]]))
         report = write_report(result.verification, output, forecasts=result.forecasts, truth=result.truth, notes=notes)
-        say(f"Wrote {report}.")
+        say(f"Wrote {report}.", path=report)
     if as_json:
         print_json(to_json(result.verification))
     else:
