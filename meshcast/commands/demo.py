@@ -9,6 +9,7 @@ import typer
 
 
 def demo(
+    context: typer.Context,
     domain: Annotated[Literal["sphere", "ring"], typer.Argument(help="What to run on.")] = "sphere",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for everything it makes.")] = Path("runs"),
     updates: Annotated[int | None, typer.Option(min=1, help="Updates of the training; fewer for a quick look.")] = None,
@@ -21,11 +22,13 @@ def demo(
 
     Example: meshcast demo
     """
+    from graphs.output_lock import output_lock
     from meshcast.commands.configs import shipped_configs
     from meshcast.commands.verify import print_scores
     from meshcast.console import print_json, progress, say
     from training.runs.demonstration import run_demonstration
 
+    context.with_resource(output_lock(output / f"demo-{domain}"))
     result = run_demonstration(domain, output, updates, shipped_configs(), say, progress)
     if as_json:
         print_json(result.as_dict())

@@ -204,15 +204,17 @@ def _corrections(task: Task, found: Mapping[str, Any]) -> dict[str, str]:
 
 def _fresh(folder: Path) -> Path:
     """Return an empty folder; one of an earlier demonstration is removed, anything else is left alone."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARK).is_file():
-            raise MeshcastError(f"{folder} holds something else than a demonstration. Choose another --output.")
-        shutil.rmtree(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise MeshcastError(f"{folder} holds something else than a demonstration. Choose another --output.")
     try:
+        if folder.exists():
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / MARK, "Written anew by each `meshcast demo`.\n")
     except OSError as error:
-        raise MeshcastError(f"Cannot write into {folder}: {error.strerror}. Choose another --output.") from None
+        raise MeshcastError(
+            f"Cannot write into {folder}: {error.strerror or error}. Choose another --output."
+        ) from None
     return folder
 
 

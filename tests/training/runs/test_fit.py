@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from dataclasses import replace
 from pathlib import Path
@@ -264,6 +265,14 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, monkeypatc
     assert updates_done(folder_of(config) / "last.ckpt") == 8
     assert not list(folder_of(config).glob("*.part")) and not list(folder_of(config).glob(".*"))
     fit(config, resume="auto", progress=False)
+
+
+def test_a_run_needs_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TMPDIR may be full or absent: its faults were laid on the run's folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    config = experiment(tmp_path, training={"updates": 1})
+    fit(config, progress=False)
+    assert updates_done(folder_of(config) / "last.ckpt") == 1
 
 
 def test_parts_with_different_time_steps_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
