@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -17,9 +18,12 @@ from numpy.typing import NDArray
 
 from emulator.data.names import canonical_name
 from emulator.data.series import Grid, settled_grid
+from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 
 MISSING = 9.999e20  # stands for NaN on the way in and out of eccodes, which takes any number no field holds
+BYTES_PER_POINT = 64  # while it is decoded: value, latitude and longitude in double precision, with copies
+ALWAYS_FEW = 2 * 10**8  # points of a field on a grid of two kilometres, which may be one number packed to no bits
 ERA5 = {
     "title": "ERA5 reanalysis",
     "institution": "European Centre for Medium-Range Weather Forecasts",
@@ -73,14 +77,37 @@ def grib_fields(path: Path) -> Iterator[GribField]:
             while (message := eccodes.codes_grib_new_from_file(file)) is not None:
                 count += 1
                 try:
-                    field = _field(eccodes, message, grids)
+                    with _silent():
+                        _refuse_too_many_points(eccodes, message, f"{path}: message {count}")
+                        field = _field(eccodes, message, grids)
                 finally:
                     eccodes.codes_release(message)
                 yield field
-        except eccodes.CodesInternalError as error:
+        except MeshcastError:
+            raise
+        except (eccodes.CodesInternalError, ValueError, TypeError, OverflowError, MemoryError) as error:
+            reason = str(error) or type(error).__name__
             raise MeshcastError(
-                f"{path} is damaged: message {count + 1} or the one before cannot be decoded ({error}). Fetch it again."
+                f"{path} is damaged: message {count} or the one after cannot be decoded ({reason}). Fetch it again."
             ) from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Send what eccodes, libpng and OpenJPEG write to standard error nowhere: what they refuse we explain."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def refuse_truncated(path: Path) -> None:
@@ -109,6 +136,38 @@ def refuse_truncated(path: Path) -> None:
                 f"{path} is truncated or damaged: {size - start} bytes follow message {count} that are no message. "
                 "Fetch it again."
             )
+
+
+def _refuse_too_many_points(eccodes: Any, message: Any, where: str) -> None:
+    """Raise MeshcastError where a header declares more values than the message or memory can hold, or two sizes.
+
+    Nothing is decoded: a picture's decoder (JPEG 2000, PNG) writes as many values as the picture declares, wherever.
+    """
+    points = max(eccodes.codes_get(message, "numberOfDataPoints"), eccodes.codes_get_size(message, "values"))
+    length = eccodes.codes_get(message, "totalLength")
+    if points > ALWAYS_FEW + 8 * length:
+        raise MeshcastError(f"{where} declares {points:,} values in {length:,} bytes. It is damaged; fetch it again.")
+    if points * BYTES_PER_POINT > 2**28:
+        refuse_too_large(points * BYTES_PER_POINT, f"{where}, {points:,} values,", "Cut an area out of it first.")
+    if str(eccodes.codes_get(message, "packingType")) in ("grid_jpeg", "grid_png"):
+        section = eccodes.codes_get_message(message)[eccodes.codes_get(message, "offsetSection7") + 5 :]
+        declared, coded = _picture_size(section), eccodes.codes_get(message, "numberOfValues")
+        if declared != coded:
+            raise MeshcastError(
+                f"{where} packs {coded:,} values as a picture of {declared:,} points. It is damaged; fetch it again."
+            )
+
+
+def _picture_size(section: bytes) -> int:
+    """Return the points of the JPEG 2000 (ISO 15444-1, A.5.1) or PNG (W3C, 11.2.2) that is packed; 0 for another."""
+    if section.startswith(b"\xff\x4f\xff\x51"):
+        right, bottom, left, top = (int.from_bytes(section[at : at + 4], "big") for at in (8, 12, 16, 20))
+        components, subsampled = int.from_bytes(section[40:42], "big"), section[43:45]
+        return (right - left) * (bottom - top) if components == 1 and subsampled == b"\1\1" else 0
+    if section.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = (int.from_bytes(section[at : at + 4], "big") for at in (16, 20))
+        return width * height
+    return 0
 
 
 def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:
