@@ -16,6 +16,7 @@ from emulator.data import coordinates
 from emulator.data.forecast import Forecast
 from emulator.data.names import cf_units, conversion, split_level, standard_name_of
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
+from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import readable
 from graphs.mesh import Mesh
@@ -92,6 +93,7 @@ def read_netcdf_forecast(path: Path) -> Forecast:
     import netCDF4
 
     with readable(path):
+        refuse_hostile(path)
         with netCDF4.Dataset(path) as file:
             if PREFIX + "mesh" in file.ncattrs():
                 return _read_ours(file)
@@ -116,6 +118,10 @@ def forecast_from(
         if name.startswith(PREFIX) and name not in internal:
             attributes[name.removeprefix(PREFIX)] = value
     fields = [np.asarray(arrays[name][:]) for name in variables]
+    if not fields or any(field.ndim < 4 or not field.size or field.shape != fields[0].shape for field in fields):
+        raise ValueError("its fields have no cases, members or lead times, or several shapes")
+    if any(field.dtype.kind not in "fiu" for field in fields):
+        raise ValueError("its fields are no numbers")
     starts = [np.asarray(arrays[name + INITIAL][:]) if name + INITIAL in arrays else None for name in variables]
     unknown = np.full_like(fields[0][:, :, 0], np.nan)
     initial = [(unknown if one is None else one).reshape(*unknown.shape[:2], -1) for one in starts]

@@ -25,6 +25,7 @@ from emulator.data.netcdf_coordinates import (
 )
 from emulator.data.series import GREGORIAN, NUMBER, Series, gregorian, refuse_disorder
 from emulator.foundation.configuration_faults import nearest
+from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import to_seconds
 from graphs.errors import MeshcastError
 
@@ -58,9 +59,12 @@ def open_netcdf(path: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
+        refuse_hostile(path)
         times = xr.coders.CFDatetimeCoder(time_unit="s")
         return xr.open_dataset(path, engine="netcdf4", decode_times=times, decode_timedelta=False)
-    except (OSError, RuntimeError) as error:
+    except MeshcastError:
+        raise
+    except (OSError, RuntimeError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
     except ValueError as error:
         raise MeshcastError(f"{path} cannot be read, its times least of all: {str(error).splitlines()[0]}") from None

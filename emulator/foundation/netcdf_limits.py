@@ -1,0 +1,73 @@
+"""NetCDF files that lead elsewhere or declare more than they hold, refused before a value is read."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from graphs.available_memory import readable, refuse_too_large
+from graphs.errors import MeshcastError
+
+MOST_INFLATED = 2**14  # bytes of values for one of the file; zlib comes to 1030, other filters to a few thousand
+ALWAYS_FEW = 2**26  # bytes of values
+
+
+def refuse_hostile(path: Path) -> None:
+    """Raise MeshcastError where a NetCDF file names other files, or declares what neither it nor memory can hold."""
+    import netCDF4
+
+    with path.open("rb") as file:
+        is_hdf5 = file.read(4) == b"\x89HDF"
+    if is_hdf5:
+        _refuse_other_files(path)
+    with netCDF4.Dataset(path) as file:
+        size, variables = path.stat().st_size, list(_variables(file))
+        declared = {name: _bytes(variable) for name, variable in variables}
+    total = sum(declared.values())
+    if total > MOST_INFLATED * size + ALWAYS_FEW:
+        raise MeshcastError(
+            f"{path} declares {readable(total)} of values, but the file has {readable(size)}, which cannot hold them. "
+            "It is damaged or was never filled; fetch it again."
+        )
+    largest = max(declared, key=declared.__getitem__, default="")
+    if declared.get(largest, 0) > ALWAYS_FEW:
+        refuse_too_large(declared[largest], f"{largest} of {path}", "Cut a part out of the file first.")
+
+
+def _variables(group: Any) -> Any:
+    yield from group.variables.items()
+    for inner in group.groups.values():
+        yield from _variables(inner)
+
+
+def _bytes(variable: Any) -> int:
+    return math.prod(map(int, variable.shape)) * int(getattr(variable.dtype, "itemsize", 1) or 1)
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Raise MeshcastError where an HDF5 file has links, values or views that lie in other files.
+
+    HDF5 would follow them to whatever this user may read.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        seen: set[int] = set()
+        groups = [file["/"]]
+        while groups:
+            group = groups.pop()
+            for name in group:
+                link = group.get(name, getlink=True)
+                if isinstance(link, h5py.SoftLink):
+                    continue
+                item = None if isinstance(link, h5py.ExternalLink) else group[name]
+                outside = item is None or (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual))
+                if outside:
+                    raise MeshcastError(
+                        f"{path} keeps {name} in another file, which is not opened. Copy all values into one file "
+                        "(nccopy, ncks) first."
+                    )
+                if isinstance(item, h5py.Group) and (address := h5py.h5o.get_info(item.id).addr) not in seen:
+                    seen.add(address)
+                    groups.append(item)
