@@ -46,13 +46,13 @@ def guard_of(trained: TrainedEmulator) -> Guard:
 
 
 def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Sequence[str] = ()) -> Forcings:
-    """Return forcings at future times: given by the user, else of the training or the initial conditions' dataset."""
+    """Return forcings at future times: given by the user, else of the initial conditions' dataset.
+
+    The tables that a checkpoint says it was trained with are not opened: the path of a file in another is no wish.
+    """
     task, mesh = trained.emulator.task, trained.emulator.mesh
-    data = trained.metadata.get("experiment", {}).get("data", {})
     tables = [path for path in given if table_reader(path)]
     datasets = [path for path in given if not table_reader(path)]
-    if not tables:
-        tables = [path for path in data.get("forcing_tables", ()) if Path(path).is_file()]
     if not datasets and task.forcing:
         datasets = [path for path in initial if path.rstrip("/").endswith(".zarr")]
     if len(datasets) > 1:

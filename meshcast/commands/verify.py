@@ -21,7 +21,10 @@ def verify(
         Path | None, typer.Option("--output", "-o", help="Folder for report, tables and pictures.")
     ] = None,
     train: Annotated[
-        str | None, typer.Option(help="Training data to fit the baselines on; by default as the forecast file says.")
+        str | None, typer.Option(help="Training data to fit the baselines on, where they are no part of the truth.")
+    ] = None,
+    forcing: Annotated[
+        list[str] | None, typer.Option(help="CSV table of forcings by date, for baselines of a task that has them.")
     ] = None,
     variable: Annotated[
         list[str] | None, typer.Option(help="A variable to verify; all common ones by default.")
@@ -57,7 +60,16 @@ def verify(
     if output is not None:
         context.with_resource(output_lock(output_folder(output), folder=True))
     source, rows = truth[0] if len(truth) == 1 else truth, rows_or_dimension(trajectories)
-    result = verify_files(files, source, train, variable, notice=say, trajectories=rows, as_analyses=as_analyses)
+    result = verify_files(
+        files,
+        source,
+        train,
+        variable,
+        notice=say,
+        trajectories=rows,
+        as_analyses=as_analyses,
+        forcing_tables=forcing or (),
+    )
     if output is not None:
         import shlex
         import sys

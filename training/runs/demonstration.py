@@ -144,7 +144,7 @@ def run_demonstration(
     solvers = _solver_forecasts(demo, simulation, trained, truth, initial)
     last = "coarse solvers" if solvers else "ridge regression"
     say(f"4/5 Verifying beside persistence, climatology, damped anomaly and {last} ...")
-    verified = verify_files([read_forecast(path), *solvers], str(truth), notice=say)
+    verified = verify_files([read_forecast(path), *solvers], str(truth), experiment.data.train, notice=say)
 
     say("5/5 Writing the report ...")
     from inference.report.page import Notes

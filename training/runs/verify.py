@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator
 from emulator.data.boundary_sources import boundary_forcings
+from emulator.data.dataset_fields import describe
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.sources import forecast_on_area, on_area, open_fields
@@ -36,6 +40,7 @@ from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
 from training.experiment import DataPart, ExperimentConfig, TaskConfig
 
+NARROWING = {"dataset", "start", "end", "frequency"}  # what open_dataset takes to read a part of one
 MOST_DAMPINGS = 200  # leads for which a damping is fitted; an anomaly that lasts longer is kept
 
 
@@ -55,20 +60,23 @@ class VerifiedFiles:
 def verify_files(
     forecasts: Sequence[Forecast],
     truth: str | Sequence[str],
-    train: str | None = None,
+    train: str | DataPart | None = None,
     variables: Sequence[str] | None = None,
     notice: Notice = print,
     trajectories: slice | str | None = None,
     as_analyses: bool = False,
+    forcing_tables: Sequence[str] = (),
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
     truth: a dataset, an array, or files; like forecasts of more, it is cut to the limited area of one forecast.
-    train: training data of the closed forms; by default what the first forecast says it was trained on. Where that
-        cannot be read persistence alone is the reference, and it is said.
+    train: training data of the closed forms; by default what the first forecast says it was trained on, where that is
+        a part of the truth. No other path that a file holds is opened; persistence alone is the reference then, and it
+        is said.
     variables: to verify; all that forecasts and truth share by default.
     trajectories: of the truth, see `open_fields`.
     as_analyses: whether the truth may be of forecasts, taken at their valid times.
+    forcing_tables: of the closed forms, where the task has forcings by date.
     """
     names = list(variables or dict.fromkeys(name for forecast in forecasts for name in forecast.variables))
     fields = open_fields(truth, trajectories, names=names, forecasts=as_analyses)
@@ -84,13 +92,14 @@ def verify_files(
     else:
         refuse_several_truths(forecasts[0], forecasts[0].name, fields)
     first, steps = forecasts[0], int(forecasts[0].lead_steps[-1])
-    references, tables, left_out = _references(first, fields, train, steps)
+    named = _names_in(truth) or set()
+    references, left_out = _references(first, fields, train, steps, named, forcing_tables)
     notices += left_out
     baselines: list[Forecast] = []
     climatology = None
     for reference in references:
         try:
-            baselines += same_starts([reference], fields, first.init_time, first.trajectory, steps, tables)
+            baselines += same_starts([reference], fields, first.init_time, first.trajectory, steps, forcing_tables)
         except MeshcastError as error:
             notices.append(f"{reference.name} is left out: {error}")
             continue
@@ -104,20 +113,23 @@ def verify_files(
 
 
 def _references(
-    forecast: Forecast, truth: Fields, train: str | None, steps: int
-) -> tuple[list[TrainedEmulator], Sequence[str], list[str]]:
-    """Return the closed forms that can be fitted, the tables of their forcings, and a line for each that cannot."""
+    forecast: Forecast,
+    truth: Fields,
+    train: str | DataPart | None,
+    steps: int,
+    named: Collection[str],
+    tables: Sequence[str],
+) -> tuple[list[TrainedEmulator], list[str]]:
+    """Return the closed forms that can be fitted, and a line for each that cannot."""
     try:
         experiment = _experiment_of(forecast)
-        tables = () if experiment is None else experiment.data.forcing_tables
-        references, left_out = fit_references(*_training_part(forecast, truth, experiment, train), steps)
-        return references, tables, left_out
+        return fit_references(*_training_part(forecast, truth, experiment, train, named, tables), steps)
     except MeshcastError as error:
         if train is not None:
             raise
         reason = f"The only reference is persistence, since the training data cannot be read: {error}"
         references, left_out = fit_references(_bare_task(forecast, truth), TrainingPart(truth), steps, ["persistence"])
-        return references, (), [reason, *left_out]
+        return references, [reason, *left_out]
 
 
 def _experiment_of(forecast: Forecast) -> ExperimentConfig | None:
@@ -132,14 +144,23 @@ def _experiment_of(forecast: Forecast) -> ExperimentConfig | None:
 
 
 def _training_part(
-    forecast: Forecast, truth: Fields, experiment: ExperimentConfig | None, train: str | None
+    forecast: Forecast,
+    truth: Fields,
+    experiment: ExperimentConfig | None,
+    train: str | DataPart | None,
+    named: Collection[str],
+    tables: Sequence[str],
 ) -> tuple[Task, TrainingPart]:
     config = TaskConfig(forecast.variables) if experiment is None else experiment.task
-    tables = () if experiment is None else experiment.data.forcing_tables
     if train is not None:
-        source = DataPart(train)
+        source = train if isinstance(train, DataPart) else DataPart(train)
     elif experiment is not None:
         source = experiment.data.train
+        if (found := _names_in(source.source)) is None or not found <= set(named):
+            raise MeshcastError(
+                f"the forecast file says it was trained on {describe(source.source)}, but no path that a file holds is "
+                "opened unless it is named too; name it with --train"
+            )
     else:
         raise MeshcastError("the forecast file does not say what it was trained on; name it with --train")
     fields = on_area(source.open(), truth.mesh)
@@ -149,6 +170,19 @@ def _training_part(
         )
     task = replace(config.build(fields), time_step=forecast.time_step)
     return task, TrainingPart(fields, forcings=forcings_of(task, fields.mesh, fields, tables))
+
+
+def _names_in(source: Any) -> set[str] | None:
+    """Return the paths of a source, made absolute by their text alone; None where more than dates narrows them."""
+    if isinstance(source, str | Path):
+        return {str(source) if "://" in str(source) else os.path.abspath(source)}
+    if isinstance(source, Mapping):
+        plain = all(isinstance(value, str | int | float) for key, value in source.items() if key != "dataset")
+        return _names_in(source.get("dataset")) if plain and set(source) <= NARROWING else None
+    if isinstance(source, Sequence):
+        names = [_names_in(one) for one in source]
+        return None if None in names else set().union(*(name for name in names if name is not None))
+    return None
 
 
 def _bare_task(forecast: Forecast, truth: Fields) -> Task:

@@ -78,9 +78,7 @@ def test_values_in_another_file_are_never_fetched(tmp_path: Path, where: str) ->
             read(path)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "kinds"), [({"case": 0}, {}), ({"member": 0}, {}), ({}, {"u": str})]
-)
+@pytest.mark.parametrize(("sizes", "kinds"), [({"case": 0}, {}), ({"member": 0}, {}), ({}, {"u": str})])
 def test_a_forecast_with_other_shapes_is_refused_as_damaged(
     tmp_path: Path, sizes: dict[str, int], kinds: dict[str, type]
 ) -> None:

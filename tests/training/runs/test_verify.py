@@ -1,7 +1,11 @@
 """Verification of forecasts beside the closed forms, fitted where the emulator was trained."""
 
+import json
+import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +112,39 @@ def test_damaged_metadata_of_training_leave_persistence_and_are_said(truth: str,
     found = verify_files([replace(forecast(), attributes={"training": training})], truth, notice=said.append)
     assert found.verification.baselines == ("persistence",)
     assert said[0].startswith("The only reference is persistence, since the training data cannot be read:")
+
+
+def trained_on(source: Any, tables: Sequence[str] = ()) -> Forecast:
+    """Return a forecast whose file says what it was trained on."""
+    part = {"source": source}
+    data = {"train": part, "validation": part, "forcing_tables": list(tables)}
+    training = {"name": "x", "data": data, "task": {"prognostic": ["u"]}, "emulator": {"kind": "cnn"}}
+    return replace(forecast(), attributes={"training": json.dumps(training)})
+
+
+def test_no_path_or_address_that_a_forecast_file_holds_is_opened(truth: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x.zarr"
+        np.save(tmp_path / "other.npy", moving_waves(4, 12, seed=0))
+        with_date = {"dataset": address, "start": "2000-01-01"}
+        for source in (
+            address,
+            with_date,
+            [truth, address],
+            str(tmp_path / "other.npy"),
+            {"dataset": truth, "cutout": address},
+        ):
+            said: list[str] = []
+            found = verify_files([trained_on(source)], truth, notice=said.append)
+            assert found.verification.baselines == ("persistence",) and "name it with --train" in said[0]
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_training_data_that_are_part_of_the_truth_are_taken_at_the_files_word(
+    truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = verify_files([trained_on(Path(truth).name)], truth, notice=lambda text: None)
+    assert "ridge" in found.verification.baselines
