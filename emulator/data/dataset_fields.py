@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ def _opened(source: Source) -> Any:
     from anemoi.datasets import open_dataset
 
     report_from_a_thread()
+    _refuse_cut_pieces()
     try:
         return open_dataset(source)
     except Exception as error:  # whatever its layers raise, the source is what the user wrote
@@ -68,6 +71,26 @@ def report_from_a_thread() -> None:
         analytics._executor = ThreadPoolExecutor(max_workers=1)  # type: ignore[assignment]
 
 
+@cache
+def _refuse_cut_pieces() -> None:
+    """Have pieces of arrays that were cut short refused: Blosc itself reads on beyond their end."""
+    from numcodecs import Blosc
+    from numcodecs.registry import register_codec
+
+    class WholeBlosc(Blosc):
+        """Blosc that compares a piece with the length in its header (C-Blosc's chunk format, bytes 12 to 15)."""
+
+        codec_id = "blosc"
+
+        def decode(self, buf: Any, out: Any = None) -> Any:
+            content = memoryview(buf).cast("B")
+            if len(content) < 16 or int.from_bytes(content[12:16], "little") != len(content):
+                raise ValueError(f"a piece of an array has {len(content)} bytes, not those that it begins with")
+            return super().decode(buf, out)
+
+    register_codec(WholeBlosc)
+
+
 def _paths_in(source: Any) -> list[str]:
     if isinstance(source, str):
         return [source] if source.endswith(".zarr") and "://" not in source else []
@@ -88,6 +111,8 @@ class DatasetFields(Fields):
         self.source = describe(source)
         self.ensemble_size = dataset.shape[2]
         self.stores = list({id(store): store for store in _stores(dataset)}.values())
+        for store in self.stores:
+            _refuse_absent_chunks(store, self.source)
         self.ensemble_axis = "trajectory" if self._attribute("ensemble_axis") == "trajectory" else "member"
         numbers = json.loads(self._attribute("trajectories") or "[]")
         self.trajectories = numbers if len(numbers) == self.ensemble_size else range(self.ensemble_size)
@@ -122,6 +147,41 @@ class DatasetFields(Fields):
         else:
             return TimeStep(seconds)
         return step.times(max(1, round(seconds / self.stores[0].frequency.total_seconds())))
+
+
+def _refuse_absent_chunks(store: Any, source: str) -> None:
+    """Raise MeshcastError where a piece of an array on this machine is not there: zarr reads its fill value instead.
+
+    The pieces that hold missing dates alone may be absent.
+    """
+    from zarr.storage import DirectoryStore, ZipStore
+
+    missing = {int(date) for date in store.missing}
+    for name in ("dates", "latitudes", "longitudes", "data"):
+        array = store.store[name]
+        if not isinstance(array.chunk_store, DirectoryStore | ZipStore) or array.nchunks_initialized == array.nchunks:
+            continue
+        lost = (
+            array._chunk_key(place)
+            for place in _places(array.cdata_shape)
+            if array._chunk_key(place) not in array.chunk_store
+            and not (name == "data" and missing.issuperset(_dates_of(place[0], array)))
+        )
+        if (first := next(lost, None)) is not None:
+            raise MeshcastError(
+                f"{source} is damaged: of the {array.nchunks:,} pieces of its {name} only {array.nchunks_initialized:,}"
+                f" are there; {first} is the first that is not. Copy it again, or make it anew."
+            )
+
+
+def _places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the places of a grid of any size, none of it in memory."""
+    for first in range(shape[0]):
+        yield from ((first, *rest) for rest in product(*map(range, shape[1:])))
+
+
+def _dates_of(chunk: int, array: Any) -> range:
+    return range(chunk * array.chunks[0], min((chunk + 1) * array.chunks[0], array.shape[0]))
 
 
 def _travels(name: str, value: Any) -> bool:

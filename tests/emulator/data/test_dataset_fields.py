@@ -1,5 +1,7 @@
 """Fields of anemoi datasets are what `open_dataset` gives, with mesh, step and attributes found again."""
 
+import json
+
 import numpy as np
 import pytest
 from anemoi.datasets import open_dataset
@@ -125,3 +127,30 @@ def test_a_dataset_that_is_not_there_is_named_wherever_it_stands_in_the_source(w
     source = {"join": [str(tmp_path / "a.zarr"), {"dataset": "data/nowhere.zarr"}], "start": "2000-01-02"}
     with pytest.raises(MeshcastError, match=r"There is no file or dataset data/nowhere\.zarr\. Name one that"):
         open_fields(source)
+
+
+@pytest.mark.parametrize("piece", ["data/0.0.0.0", "dates/0", "latitudes/0", "longitudes/0"])
+def test_a_dataset_that_has_lost_a_piece_is_refused_and_none_is_made_up(write_store, tmp_path, piece):
+    write_store("a.zarr", **GRID)
+    (tmp_path / "a.zarr" / piece).unlink()
+    with pytest.raises(MeshcastError, match=rf"pieces of its {piece.split('/')[0]} only .*{piece} is the first"):
+        open_fields(str(tmp_path / "a.zarr"))
+
+
+def test_a_dataset_that_declares_more_pieces_than_it_has_is_refused_at_once(write_store, tmp_path):
+    write_store("a.zarr", **GRID)
+    header = json.loads((tmp_path / "a.zarr/data/.zarray").read_text())
+    header["shape"][0] = 10**12
+    (tmp_path / "a.zarr/data/.zarray").write_text(json.dumps(header))
+    with pytest.raises(MeshcastError):
+        open_fields(str(tmp_path / "a.zarr"))
+
+
+@pytest.mark.parametrize("change", [lambda old: old[: len(old) // 2], lambda old: b"", lambda old: bytes(len(old))])
+@pytest.mark.parametrize("piece", ["data/0.0.0.0", "dates/0", "latitudes/0"])
+def test_a_dataset_with_a_damaged_piece_is_refused_in_our_words(write_store, tmp_path, piece, change):
+    write_store("a.zarr", **GRID)
+    path = tmp_path / "a.zarr" / piece
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(MeshcastError, match=r"a\.zarr"):
+        open_fields(str(tmp_path / "a.zarr")).read(slice(None), ["u"])
