@@ -76,8 +76,9 @@ TARGETS = (
     Target("forecast.grib", (*BYTES, *[mutators.grib] * 6), (
         _reader(["inspect", "forecast.grib"], "forecast.grib"),
         _reader(["verify", "forecast.grib", "--truth", "weather.nc", "--json"], f"{WEATHER} forecast.grib"),
-        _reader(["dataset", "forecast.grib", "--output", "new.zarr"], "forecast.grib", "new.zarr"),
-        _reader(_forecast("forecast.grib"), f"{WEATHER} forecast.grib", "new.nc"),
+        _reader(["dataset", "forecast.grib", "--output", "new.zarr", "--forecasts-as-analyses"], "forecast.grib",
+                "new.zarr"),
+        _reader([*_forecast("forecast.grib"), "--forecasts-as-analyses"], f"{WEATHER} forecast.grib", "new.nc"),
     ), 2.0),
     Target("weather.zarr", (mutators.dataset,), (
         _reader(["inspect", "weather.zarr"], WEATHER),
