@@ -42,6 +42,8 @@ class Graph:
             raise MeshcastError(
                 f"edge_features must be [{self.num_edges}, feature], but are {list(self.edge_features.shape)}."
             )
+        if not all(isinstance(name, str) for name in self.feature_names):
+            raise MeshcastError(f"Names of edge features are texts, but these are {self.feature_names}.")
         if self.feature_names and len(self.feature_names) != self.edge_features.shape[1]:
             raise MeshcastError(f"{self.edge_features.shape[1]} edge features but names {self.feature_names}.")
         if self.num_edges == 0 or self.edge_index.is_meta:  # a graph without content, to count memory by

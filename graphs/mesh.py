@@ -74,7 +74,7 @@ class Mesh:
             raise MeshcastError(f"Mesh areas must be positive and sum to one, but sum to {self.areas.sum():.6g}.")
         if len(self.shape) not in (1, 2) or min(self.shape) < 1 or math.prod(self.shape) != self.num_nodes:
             raise MeshcastError(f"A mesh of shape {self.shape} cannot have {self.num_nodes} nodes.")
-        if not all(0 < level <= self.num_nodes for level in self.levels):
+        if not all(0 <= level <= self.num_nodes for level in self.levels):
             raise MeshcastError(f"Levels of a mesh of {self.num_nodes} nodes cannot have {self.levels} nodes.")
         if (
             self.faces is not None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emulator.data.coordinates import mesh_from_coordinates
+from emulator.data.coordinates import mesh_from_coordinates, remarks_on
 from emulator.data.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, time_step_of
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
@@ -50,6 +50,7 @@ def convert(
     for name in fields.data_vars:
         fields[name].attrs["units"] = fields[name].attrs["units"] or "unknown"
     mesh = mesh_from_coordinates(fields["latitude"].values, fields["longitude"].values)
+    notices += remarks_on(mesh)
     carried = {name: value for name, value in fields.attrs.items() if name not in NOT_CARRIED and value}
     create_dataset(
         Path(output),

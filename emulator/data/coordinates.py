@@ -13,9 +13,11 @@ from scipy.spatial import cKDTree
 
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
+from graphs.interpolation.weights import uncovered
 from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.meshes.points import mesh_at
 
+HOLE_WORTH_SAYING = 0.02  # share of the globe; grids that leave out both poles lack less
 SAME_PLACE = 1e-4  # [radians], 600 m on Earth: coarser than float32 degrees, finer than any grid here
 
 
@@ -45,6 +47,27 @@ def nodes_among(mesh: Mesh, area: Mesh) -> NDArray[np.int64] | None:
         return np.arange(mesh.num_nodes)
     distance, nodes = cKDTree(mesh.positions).query(area.positions)
     return nodes.astype(np.int64) if distance.max() < SAME_PLACE and len(np.unique(nodes)) == len(nodes) else None
+
+
+def remarks_on(mesh: Mesh) -> tuple[str, ...]:
+    """Return a line for what is suspicious of where nodes lie: holes around the globe, or radians read as degrees."""
+    if mesh.domain.kind == "ring":
+        return ()
+    remarks = []
+    east = (mesh.longitudes + 180.0) % 360.0 - 180.0
+    east = east if np.abs(east).max() < np.pi + 0.01 else mesh.longitudes
+    spans = float(np.ptp(mesh.latitudes)), float(np.ptp(east))
+    if np.abs(mesh.latitudes).max() < np.pi / 2 + 0.01 and spans[0] > 2.0 and 4.0 < spans[1] < 2 * np.pi + 0.01:
+        remarks.append(
+            f"all {mesh.num_nodes} nodes lie within {spans[0]:.2f} degrees of latitude and {spans[1]:.2f} of "
+            "longitude: are these radians of the globe? Give the coordinates their unit, and make the dataset anew"
+        )
+    if mesh.domain.kind == "sphere" and (share := uncovered(mesh)) > HOLE_WORTH_SAYING:
+        remarks.append(
+            f"the nodes go around the globe but leave {share:.0%} of it without any (the {mesh.describe()}): what is "
+            "called global lacks that, and nothing is interpolated there"
+        )
+    return tuple(remarks)
 
 
 def mesh_to_json(mesh: Mesh) -> str:

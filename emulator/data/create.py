@@ -64,6 +64,7 @@ def create_dataset(
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
+    _refuse_infinite(fields)
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
     with output_lock(output), _written_beside(output, overwrite) as temporary, _quiet():
         source = temporary.parent / "fields.nc"
@@ -178,6 +179,21 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in levels.items():
             logger.setLevel(level)
+
+
+def _refuse_infinite(fields: xr.Dataset) -> None:
+    """Raise MeshcastError where a value is infinite, or becomes so as float32, which would spoil all statistics."""
+    for name, array in fields.data_vars.items():
+        values = array.transpose("time", "number", "cell").values
+        with np.errstate(over="ignore"):
+            infinite = np.isinf(values.astype(np.float32, copy=False))
+        if infinite.any():
+            time, number, cell = np.argwhere(infinite)[0]
+            moment = to_datetime(to_seconds(fields["time"].values))[time]
+            raise MeshcastError(
+                f"{name} has {int(infinite.sum())} infinite values; the first is {values[time, number, cell]:g} at "
+                f"{moment}, cell {cell}. Correct them, or make them NaN where there is no value."
+            )
 
 
 def _as_netcdf(fields: xr.Dataset, mesh: Mesh, timeline: Timeline, path: Path) -> None:

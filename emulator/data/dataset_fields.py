@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json
+from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
@@ -120,6 +120,7 @@ class DatasetFields(Fields):
         metadata = dataset.variables_metadata
         self.units = tuple(str(metadata.get(name, {}).get("units") or "1") for name in self.variables)
         self.mesh = mesh_from_coordinates(dataset.latitudes, dataset.longitudes, self._attribute("mesh"))
+        self.notices = tuple(f"{self.source}: {remark}" for remark in remarks_on(self.mesh))
         self.attributes = joined_attributes(
             {name: value for name, value in store.store.attrs.items() if _travels(name, value)} for store in self.stores
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.arrays import ArrayFields
-from emulator.data.coordinates import mesh_from_coordinates, time_step_from_json, time_step_to_json
+from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json, time_step_to_json
 from emulator.data.formats import file_format, format_of
 from emulator.data.series import (
     NUMBER,
@@ -140,7 +140,10 @@ def _array_fields(read: xr.Dataset, paths: Sequence[str | Path], trajectories: s
         attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
         source=source,
         # what a file lacks in units is a fault of the variables a task needs, reported with them
-        notices=tuple(line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line),
+        notices=(
+            *(line for line in read.attrs["notices"].split("\n") if line and " has no units " not in line),
+            *remarks_on(mesh),
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -28,7 +29,7 @@ from graphs.graph import Graph, ModelGraphs
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GridConfig
-from graphs.meshes.icosphere import IcosphereMesh, check_level, icosphere, memory_estimate, num_nodes, trim
+from graphs.meshes.icosphere import SIDE, IcosphereMesh, check_level, icosphere, memory_estimate, num_nodes, trim
 from graphs.meshes.stretched import StretchedMesh, stretched
 
 
@@ -81,12 +82,15 @@ class TriangleEdges:
     kind: Literal["triangle"] = "triangle"
 
 
+log = logging.getLogger(__name__)
+
 EdgeConfig = Annotated[HopEdges | StencilEdges | NearestEdges | RadiusEdges | MultiMeshEdges, ByKind]
 LinkConfig = Annotated[TriangleEdges | NearestEdges | RadiusEdges, ByKind]
 MeshConfig = Annotated[IcosphereMesh | StretchedMesh, ByKind]
 
 DEGREE = 6  # edges a node where only the mesh knows better: the sides of its triangles
 STRETCHED = 1.5  # longest side over shortest beyond which a mesh is; an icosphere's are below 1.2
+FEWEST = 12  # nodes, those of an icosahedron, below which messages have hardly anywhere to go
 ENCODER_REACH = 0.6  # of the longest side of a triangle; its corners are at most 0.58 sides from any point inside
 
 
@@ -155,10 +159,25 @@ def message_mesh(config: MeshConfig, edges: EdgeConfig, grid: Mesh) -> tuple[Mes
     keep[containing_triangle(whole, grid)[0][0].numpy()] = True
     keep[_within_reach(grid, whole)[1].numpy()] = True
     trimmed = trim(whole, keep)
+    if trimmed.num_nodes < min(FEWEST, grid.num_nodes):
+        _warn_of_few_nodes(grid, trimmed)
     if isinstance(edges, MultiMeshEdges):
         edge_index, number = multi_mesh(whole, edges.levels), torch.from_numpy(np.cumsum(keep) - 1)
         return trimmed, number[edge_index[:, torch.from_numpy(keep)[edge_index].all(dim=0)]]
     return trimmed, connect(edges, trimmed)
+
+
+def _warn_of_few_nodes(grid: Mesh, hidden: Mesh) -> None:
+    spacing = float(np.median(cKDTree(grid.positions).query(grid.positions, k=2)[0][:, 1]))
+    level = int(np.ceil(np.log2(SIDE / (2.0 * spacing)))) if spacing > 0 else 0
+    log.warning(
+        "Messages pass on %d nodes only: the %s spans %.1f degrees of latitude. Choose a higher level (%d has nodes "
+        "about twice as far apart as the data's), or look whether latitudes and longitudes are in degrees.",
+        hidden.num_nodes,
+        grid.describe(),
+        np.ptp(grid.latitudes),
+        min(max(level, 0), 12),
+    )
 
 
 def _within_reach(grid: Mesh, hidden: Mesh) -> Tensor:

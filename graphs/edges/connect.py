@@ -23,6 +23,7 @@ from graphs.meshes.icosphere import faces_by_level, is_icosphere, sides_by_level
 
 ON_A_SIDE = 1e-9  # barycentric weight below which a point counts as on a face's side
 BYTES_PER_EDGE = 250  # while features are computed, measured with five million edges
+BYTES_PER_CELL = 16  # of a neighbour table: its senders, and how many there are
 POSITIONS = (("offset_north", "offset_east"), ("displacement",), ("displacement_east", "displacement_north"))
 MOST_CANDIDATES = 20_000_000  # pairs of a point and a face looked at in one go
 
@@ -216,6 +217,11 @@ def relative_positions(graph: Graph, decimals: int = 6) -> tuple[Tensor, Tensor]
 
 def neighbour_table(graph: Graph, classes: Tensor, num_classes: int) -> Tensor:
     """Return the one sender [receiver, class] at each relative position, `num_senders` where there is none."""
+    refuse_too_large(
+        BYTES_PER_CELL * graph.num_receivers * num_classes,
+        f"A table of {graph.num_receivers:,} receivers by {num_classes:,} relative positions",
+        "Round less, or connect by hops or a stencil, whose edges repeat few positions.",
+    )
     cells = graph.receivers * num_classes + classes.to(graph.receivers)
     counts = torch.bincount(cells, minlength=graph.num_receivers * num_classes)
     if bool((counts > 1).any()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from training.experiment import DataConfig, DataPart, ExperimentConfig
 from training.preparation.windows import Windows
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class PreparedData:
@@ -123,6 +125,8 @@ def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepa
             f"Training data with a time step of {train.time_step} but validation data with one of "
             f"{validation.time_step}. Select every n-th date of one with `frequency`."
         )
+    for notice in dict.fromkeys((*train.notices, *validation.notices)):
+        log.warning("%s", notice)
     task = config.task.build(train)
     for name in task.static:
         if name not in train.variables and name not in STATIC_FEATURES:

@@ -255,3 +255,14 @@ def test_dates_of_a_timeline_are_counted_by_its_own_calendar() -> None:
     assert timeline.present.tolist() == [0, 1, 3] and len(np.unique(np.diff(timeline.nominal))) == 1
     whole = create.Timeline.of(timeline.true, TimeStep.parse("1 month"))
     assert whole.present.tolist() == [0, 1, 2, 3] and np.all(np.diff(whole.nominal) == 730 * 3600)
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e39])
+def test_infinite_values_are_refused_by_name_place_and_time(tmp_path: Path, value: float) -> None:
+    fields = series(TimeStep(3600), count=3)
+    name = str(next(iter(fields)))
+    fields[name] = fields[name].astype(np.float64)
+    fields[name][dict(time=1, number=0, cell=2)] = value
+    with pytest.raises(MeshcastError, match=rf"{name} has 1 infinite values; the first is .* at .*01:00:00, cell 2"):
+        write(tmp_path / "a.zarr", fields, TimeStep(3600))
+    assert left_over(tmp_path) == []

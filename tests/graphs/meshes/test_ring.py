@@ -10,6 +10,7 @@ from graphs.edges.build import GraphConfig, HopEdges, build_graphs
 from graphs.edges.connect import neighbour_table, relative_positions, ring_hops, within
 from graphs.edges.edge_features import edge_features
 from graphs.errors import MeshcastError
+from graphs.graph import Graph
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 
@@ -104,3 +105,16 @@ def test_impossible_hops_are_refused(hops, message) -> None:
 def test_hops_need_a_ring() -> None:
     with pytest.raises(MeshcastError, match=r"ring.* global mesh of 3 x 4"):
         ring_hops(latlon([-60, 0, 60], [0, 90, 180, 270]), (1,))
+
+
+def test_a_ring_or_a_table_that_no_memory_holds_is_refused_before_it_is_built() -> None:
+    with pytest.raises(MeshcastError, match=r"A ring of 1,000,000,000,000 nodes needs .* Choose fewer"):
+        ring(10**12)
+    graph = Graph(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, 1), 10**7, 10**7)
+    with pytest.raises(MeshcastError, match=r"A table of 10,000,000 receivers by 5,000,000 relative positions needs"):
+        neighbour_table(graph, torch.zeros(0, dtype=torch.int64), 5 * 10**6)
+
+
+def test_names_of_edge_features_are_texts() -> None:
+    with pytest.raises(MeshcastError, match=r"Names of edge features are texts, but these are \(1,\)"):
+        Graph(torch.zeros(2, 1, dtype=torch.int64), torch.zeros(1, 1), 1, 1, (1,))
