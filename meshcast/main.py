@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import traceback
+import warnings
 from typing import Annotated, NoReturn, TextIO
 
 import typer
@@ -75,7 +76,10 @@ def run() -> None:
 
 def _finish() -> None:
     try:
-        _run()
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # what libraries warn of is for developers; what a user must know, a message says
+                warnings.simplefilter("ignore")
+            _run()
         sys.stdout.flush()
     except BrokenPipeError:
         _end_quietly()

@@ -123,7 +123,7 @@ def forecast_from(
     if any(field.dtype.kind not in "fiu" for field in fields):
         raise ValueError("its fields are no numbers")
     starts = [np.asarray(arrays[name + INITIAL][:]) if name + INITIAL in arrays else None for name in variables]
-    unknown = np.full_like(fields[0][:, :, 0], np.nan)
+    unknown = np.full(fields[0][:, :, 0].shape, np.nan, np.float32)
     initial = [(unknown if one is None else one).reshape(*unknown.shape[:2], -1) for one in starts]
     return Forecast(
         name=texts[PREFIX + "emulator"],

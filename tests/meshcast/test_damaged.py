@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,13 @@ def test_a_disk_that_fails_once_under_a_library_is_told_as_such(ring_world, monk
     outcome = meshcast("simulate", "simulation.yaml", "output=new.zarr")
     assert outcome.code == 2 and "KeyError" in outcome.err and "full or failing" in outcome.err
     assert not Path("new.zarr").exists() and not list(Path().glob(".new*"))
+
+
+def test_no_library_warns_beside_a_message(ring_world, monkeypatch, recwarn):
+    def warning(*_: object, **__: object) -> None:
+        warnings.warn("invalid value encountered in cast", RuntimeWarning, stacklevel=1)
+        raise MeshcastError("refused")
+
+    monkeypatch.setattr("meshcast.main.app", warning)
+    monkeypatch.setattr("sys.warnoptions", [])
+    assert meshcast("inspect", "gone").code == 2 and not recwarn.list
