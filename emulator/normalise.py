@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 
@@ -57,12 +57,14 @@ class Statistics:
         ensemble: slice | Sequence[int] = slice(None),
         chunk: int = 24,
         stride: int = 1,
+        also: Callable[[NDArray[np.int64], NDArray[np.float64]], None] | None = None,
     ) -> Statistics:
         """Return statistics of named variables, read `chunk` times at a go.
 
         partners: of each vector component, the other one.
         times: indices of the training part; missing dates among them are skipped, NaN (masked nodes) is not counted.
         stride: frames from one time step to the next.
+        also: takes the indices and values of all times on the way, once each.
         A variable that never varies gets std 1, and a warning.
         Raises MeshcastError where a variable has no value, or an infinite one.
         """
@@ -72,6 +74,8 @@ class Statistics:
         chosen_times = np.arange(len(fields.times))[times]
         middle = chosen_times.sum() / max(1, len(chosen_times))
         for index, values, follows in read_in_chunks(fields, names, times, ensemble, chunk, stride=stride):
+            if also is not None:
+                also(index[follows:], values[follows:])
             if len(infinite := np.asarray(names)[np.isinf(values).any(axis=(0, 1, 2))]):
                 raise MeshcastError(
                     f"{fields.source} holds infinite values of {', '.join(infinite)} in its training part."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,42 @@ from emulator.task import Task, Variable, names_of
 from graphs.errors import MeshcastError
 
 
+class Survey:
+    """What the pass for the statistics finds beside them: where values are missing now and then, and a digest of all.
+
+    first_hole: [node, variable] index of the first time without a value in some row, -1 where there always is one.
+    first_empty: [variable] index of the first time without any value in some row, -1 where there is none.
+    """
+
+    def __init__(self, num_nodes: int, num_variables: int) -> None:
+        self._ever = np.zeros((num_nodes, num_variables), dtype=bool)
+        self.first_hole = np.full((num_nodes, num_variables), -1)
+        self.first_empty = np.full(num_variables, -1)
+        self._digest = hashlib.sha256()
+
+    def take(self, index: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Take values [time, ensemble, node, variable] at further times."""
+        self._digest.update(np.ascontiguousarray(values, dtype=np.float32).data)
+        missing = np.isnan(values)
+        if not missing.any():
+            self._ever[:] = True
+            return
+        self._ever |= (~missing).any(axis=(0, 1))
+        for first, found in ((self.first_hole, missing.any(axis=1)), (self.first_empty, missing.all(axis=2).any(1))):
+            fresh = found.any(axis=0) & (first < 0)
+            first[fresh] = index[found.argmax(axis=0)[fresh]]
+
+    @property
+    def holes(self) -> NDArray[np.bool_]:
+        """Return where [node, variable] there is a value at some times and none at others."""
+        return self._ever & (self.first_hole >= 0)
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of all values, in the order of the pass."""
+        return self._digest.hexdigest()[:16]
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingPart:
     """Fields, and which of their times and ensemble rows are for training.
@@ -32,7 +69,7 @@ class TrainingPart:
     times: slice | NDArray[np.int64] = field(default_factory=lambda: slice(None))
     ensemble: slice | Sequence[int] = field(default_factory=lambda: slice(None))
     forcings: Forcings | None = None
-    _statistics: dict[Any, Statistics] = field(default_factory=dict, init=False, repr=False)
+    _statistics: dict[Any, tuple[Statistics, Survey]] = field(default_factory=dict, init=False, repr=False)
 
     def frames(self, task: Task) -> int:
         """Return how many frames of the fields lie from one step of the task to the next."""
@@ -40,11 +77,20 @@ class TrainingPart:
 
     def statistics(self, task: Task) -> Statistics:
         """Return the statistics of the predicted variables, from one pass however often they are asked for."""
+        return self._surveyed(task)[0]
+
+    def survey(self, task: Task) -> Survey:
+        """Return what the same pass finds beside the statistics."""
+        return self._surveyed(task)[1]
+
+    def _surveyed(self, task: Task) -> tuple[Statistics, Survey]:
         key = (names_of(task.predicted), tuple(partners_of(task).items()), self.frames(task))
         if key not in self._statistics:
-            self._statistics[key] = Statistics.of(
-                self.fields, key[0], partners_of(task), self.available, self.rows, stride=key[2]
+            survey = Survey(self.fields.mesh.num_nodes, len(key[0]))
+            statistics = Statistics.of(
+                self.fields, key[0], partners_of(task), self.available, self.rows, stride=key[2], also=survey.take
             )
+            self._statistics[key] = statistics, survey
         return self._statistics[key]
 
     def chunks(

@@ -25,6 +25,7 @@ from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from training.experiment import DataConfig, DataPart, ExperimentConfig
+from training.preparation.data_checks import description_of, refuse_holes, refuse_holes_of_starts, refuse_overlap
 from training.preparation.windows import Windows
 
 T = TypeVar("T")
@@ -93,6 +94,16 @@ class Prepared:
     def train(self) -> Fields:
         return self.part.fields
 
+    def description(self, data: PreparedData) -> dict[str, dict[str, Any]]:
+        """Return what the data are that a run learns from, by part: every value of training, samples of the others."""
+        kept, values = self.config.data, self.part.survey(self.task).digest
+        tables = {key: value for key, value in data.fingerprints(kept).items() if key not in ("train", "validation")}
+        return {
+            "training": description_of(self.train, values, self.fingerprint),
+            "validation": description_of(self.validation, "", data.fingerprint(kept.validation)),
+            "forcing": tables,
+        }
+
     def trained(self, emulator: Emulator, config: EmulatorConfig, **outcome: Any) -> TrainedEmulator:
         """Return an emulator as a checkpoint holds it, with its training: where from, on what, how split.
 
@@ -150,6 +161,15 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     train = Windows(prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise)
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts
+
+
+def refuse_unfit_data(prepared: Prepared, starts: Windows) -> None:
+    """Raise MeshcastError where values are missing that a network needs, or validation would score what is learned."""
+    part, task, fields = prepared.part, prepared.task, prepared.validation
+    refuse_holes(part, task)
+    refuse_holes_of_starts(fields, task, starts.pairs, starts.window, prepared.valid)
+    targets = np.unique(starts.pairs[:, 1:] + starts.window[task.history :])
+    refuse_overlap("validation", fields, targets, part.fields, part.frames(task))
 
 
 def fingerprint(fields: Fields) -> str:

@@ -24,9 +24,11 @@ from emulator.plugins import PluginConfig
 from graphs.output_lock import output_lock
 from training.early_end import Stopped, StopRequest, stop_requests
 from training.experiment import ExperimentConfig
+from training.preparation.data_checks import keep_data
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
-from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
+from training.preparation.prepared import Prepared, PreparedData, prepare, refuse_unfit_data, windows_of
 from training.preparation.windows import Windows
+from training.resumable import checkpoints_of
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
 from training.runs.budget import add_to_budget, keep_budget, read_budget, say_what_never_comes, within_budget
 from training.runs.closed_forms import score_closed_forms
@@ -84,6 +86,8 @@ def _trained(
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
     if not is_closed_form(config.emulator):
         with untrained_on_threads(prepared, folder, notice) as untrained:
+            if is_first_process():
+                keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
             loop_of(config).train(prepared, with_budget(untrained, folder, notice), folder, progress, request)
         trained = load_emulator(path)
         if is_first_process() and isinstance(trained.emulator, NeuralEmulator):
@@ -115,6 +119,7 @@ def untrained_on_threads(
     """
     with torch.random.fork_rng(devices=[]):
         windows, starts = windows_of(prepared)
+        refuse_unfit_data(prepared, starts)
         with num_threads(threads_of(prepared, windows, folder, notice)):
             emulator, section = initial_network(prepared, windows)
             yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts)
