@@ -24,6 +24,7 @@ test-slow: $(STAMPS)/slow ## the slow tests
 
 torture: $(STAMPS)/test ## kills, failing disks, damaged inputs and pairs of commands for MINUTES=30, from SEED=0
 	$(VENV)/bin/python -m tests.torture --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.torture.training_kills --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
 
 lint: $(STAMPS)/lint ## style and types
 	$(VENV)/bin/ruff check .

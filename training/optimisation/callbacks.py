@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -210,7 +211,11 @@ class KeepCheckpoints(L.Callback):
             raise Stopped(number, trainer.global_step)
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        if not self.request.number or trainer.global_step == 0 or trainer.world_size > 1:
+        if trainer.world_size > 1:
+            if isinstance(exception, Stopped) and exception.update is None and trainer.strategy.launcher is not None:
+                trainer.strategy.launcher.kill(signal.SIGTERM)  # the others would wait for this process
+            return
+        if not self.request.number or trainer.global_step == 0:
             return
         loop = trainer.fit_loop.epoch_loop
         broken_off = isinstance(exception, Stopped) and exception.update is None and trainer.validating
