@@ -30,7 +30,14 @@ from training.comparison.forecast_files import at_starts, common_starts, read_ro
 from training.comparison.remaining_time import RemainingTime, Timings, remaining_time
 from training.comparison.rows import rows_of
 from training.comparison.runs import equally_large, expanded, experiments, runs_of
-from training.comparison.starts import SharedForcings, Starts, forecast_from, refuse_long_history, spread
+from training.comparison.starts import (
+    SharedForcings,
+    Starts,
+    forecast_from,
+    refuse_long_history,
+    refuse_scores_of_learned,
+    spread,
+)
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
 from training.optimisation.machine import keep_freed_memory
@@ -153,6 +160,8 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     notices += [*left_out, *(text for _, changes in files for text in changes)]
     for forecast, _ in files:
         given[forecast.name] = Seed(forecast.name, "loaded", forecast=at_starts(forecast, starts, task.time_step))
+    if planned:
+        refuse_scores_of_learned(starts, task, test, plain.data, data)
     planned = equally_large(plain, planned, data)
     tried = candidates(plain.tuning, planned)
     for text in notices:

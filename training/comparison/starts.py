@@ -19,6 +19,7 @@ from inference.comparison.record import Seed
 from training.comparison.configuration import StartsConfig
 from training.experiment import DataConfig, ExperimentConfig
 from training.optimisation.machine import working_seconds
+from training.preparation.data_checks import refuse_overlap
 from training.preparation.prepared import PreparedData
 from training.runs.verify import same_starts
 
@@ -74,6 +75,16 @@ def refuse_long_history(data: DataConfig, experiments: Mapping[str, ExperimentCo
                 f"apart, but the data have: {lengths}. The {' and '.join(short)} data are too short: "
                 "set task.history (or that of the row) lower, or give longer series."
             )
+
+
+def refuse_scores_of_learned(
+    starts: Starts, task: Task, test: Fields, data: DataConfig, prepared: PreparedData
+) -> None:
+    """Raise MeshcastError where forecasts would be scored at times that are learned from, or that select."""
+    frames = task.time_step.frames(test.time_step)
+    targets = np.searchsorted(test.times, starts.init_time)[:, None] + frames * starts.lead_steps
+    for name, split in (("training", data.train), ("validation", data.validation)):
+        refuse_overlap("test", test, np.unique(targets), prepared.fields(split), frames, name)
 
 
 def forecast_from(

@@ -251,6 +251,7 @@ def test_real_data_start_every_so_many_steps(
     mesh = latlon(np.linspace(55, 50, 3), np.linspace(0, 6, 4))
     weather = 280 + np.cos(2 * np.pi * hours[:, None, None, None] / 24 + mesh.longitudes[:, None] / 9)
     fields = ArrayFields(weather.astype(np.float32), ("2t",), ("K",), mesh, TimeStep(3600), 3600 * hours, "member")
+    monkeypatch.setattr(comparing, "refuse_scores_of_learned", lambda *given: None)  # one series is every part here
     monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: fields)
     rows = "rows={hourly: {emulator: {kind: climatology, period: hour}}, ridge: {emulator: {kind: ridge, radii: [0]}}}"
     overrides = [rows, "task.prognostic=[2t]", "validation.score=rmse", "task.history=3"]
@@ -294,6 +295,7 @@ def test_a_window_is_cut_out_of_every_part_of_a_comparison(
     source: Path, tmp_path: Path, without_pictures: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = globe(times=8, rows=2)
+    monkeypatch.setattr(comparing, "refuse_scores_of_learned", lambda *given: None)  # one series is every part here
     monkeypatch.setattr("training.experiment.open_fields", lambda *given, window, **options: in_window(fields, window))
     rows = "rows={climatology: {emulator: {kind: climatology, period: none}}}"
     window = f"data.window={{kind: cap, centre: {list(WINDOW.centre)}, radius_km: {WINDOW.radius_km}, " + (
@@ -544,3 +546,14 @@ def test_a_row_without_its_extra_is_named_and_marked_and_the_others_run(
     texts = {name: (comparison.folder / name).read_text() for name in ("report.html", "rows.csv", "table.tex")}
     assert all("unavailable" in text for text in texts.values())
     assert "Keras CNN unavailable: kind: keras_cnn needs TensorFlow" in texts["report.html"]
+
+
+def test_a_test_on_what_is_learned_or_selects_is_refused_before_anything_is_fitted(
+    source: Path, tmp_path: Path
+) -> None:
+    for part, name in (("train", "training"), ("validation", "validation")):
+        config = config_in(tmp_path, source, "seeds=[0]")
+        config = replace(config, data=replace(config.data, test=getattr(config.data, part)))
+        with pytest.raises(MeshcastError, match=rf"test data .* but the {name} data .* stand in both"):
+            compare(config, progress=False)
+    assert not (tmp_path / "results").exists()
