@@ -30,6 +30,7 @@ from training.experiment import ExperimentConfig, TrainingConfig, ValidationConf
 from training.metrics_log import read_log
 from training.optimisation import keras_training
 from training.optimisation.keras_training import KerasFit, example_of, refuse_what_torch_alone_does
+from training.optimisation.long_rollout import LongRollout
 from training.optimisation.module import EmulatorModule
 from training.preparation.windows import Windows
 from training.runs.fit import dry_run, fit
@@ -210,6 +211,18 @@ def test_minutes_become_updates_and_a_dry_run_tells_them(tmp_path: Path) -> None
     budget = json.loads((folder_of(config) / "budget.json").read_text())
     assert budget["updates"] == int(0.6 / budget["seconds_per_update"]) == log(config)[-1]["update"]
     assert dry_run(experiment(tmp_path, "dry", SMALL))["seconds per update"] > 0
+
+
+@marked
+def test_how_long_forecasts_last_takes_part_in_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lives = iter([16.0, 16.0, 3.0, 3.0])
+    monkeypatch.setattr(LongRollout, "lived", lambda self, emulator: next(lives))
+    config = experiment(tmp_path, "long", SMALL, validation={"long_rollout": 0.5})
+    trained = fit(config, progress=False)
+    rows = read_log(folder_of(config) / "metrics.csv")
+    assert [row["rollout_steps"] for row in rows] == [16.0, 16.0, 3.0, 3.0]
+    assert rows[2]["validation_score"] < rows[1]["validation_score"] < 5 * rows[2]["validation_score"]
+    assert trained.metadata["update"] == 8 and trained.metadata["long_rollout"] == {"steps": 16, "lived": 16.0}
 
 
 @marked
