@@ -19,6 +19,7 @@ from inference.pictures.field_views import MovingPicture, case_name, central_nod
 from inference.pictures.ring_pictures import hovmoeller, moving_ring
 from inference.pictures.style import COLOURS, TRUTH, LineStyle, journal, new_figure
 
+FEWEST_OF_A_MAP = 4  # nodes
 PANELS = 12  # of a figure of series, in three columns
 
 
@@ -100,7 +101,7 @@ def write_pictures(
 ) -> list[Path]:
     """Draw the first case of a forecast into `folder`, from its initial value on, and return the files written.
 
-    A ring gets a space-time diagram, the sphere maps, a variable each.
+    A ring gets a space-time diagram, the sphere maps, a variable each; of single places there are series alone.
 
     variables: all by default, animated the first alone; every one that is named is animated.
     contours: lines of equal value over the colours. node: of the series, the middle of the mesh by default.
@@ -112,6 +113,10 @@ def write_pictures(
 def _write(forecast: Forecast, folder: Path, variables: Sequence[str], contours: bool, node: int | None) -> list[Path]:
     name, draw = ("hovmoeller", hovmoeller) if forecast.mesh.domain.kind == "ring" else ("maps", maps)
     names = list(variables or forecast.variables)
+    if _at_places(forecast):
+        nodes = range(forecast.mesh.num_nodes)
+        alone = {f"series_{one + 1}": series([forecast], variables=names[:PANELS], node=one) for one in nodes}
+        return [style.save(figure, folder / stem) for stem, figure in alone.items()]
     figures = {f"{name}_{one}": draw(forecast, None, one, contours=contours) for one in names}
     for first in range(0, len(names), PANELS):
         stem = "series" if first == 0 else f"series_{first // PANELS + 1}"
@@ -121,3 +126,8 @@ def _write(forecast: Forecast, folder: Path, variables: Sequence[str], contours:
         path = folder / ("animation.gif" if one == names[0] else f"animation_{one}.gif")
         written.append(moving_picture(forecast, None, one, contours=contours).write_gif(path))
     return written
+
+
+def _at_places(forecast: Forecast) -> bool:
+    """Return whether a forecast is of single places, as series are, of which no map can be drawn."""
+    return forecast.mesh.domain.kind == "limited_area" and forecast.mesh.num_nodes < FEWEST_OF_A_MAP

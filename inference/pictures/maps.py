@@ -38,7 +38,7 @@ def draw_map(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box,
     return _draw_area(axes, mesh, field, scale, box, coasts)
 
 
-def draw_contours(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box) -> ContourSet:
+def draw_contours(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box: Box) -> ContourSet | None:
     """Draw lines of equal value of one field [node] on its map, labelled, those below zero dashed; return them."""
     if mesh.domain.kind == "sphere":
         x = HALF_WIDTH * ((2 * np.arange(PIXELS) + 1) / PIXELS - 1)
@@ -54,11 +54,21 @@ def draw_contours(axes: Axes, mesh: Mesh, field: Array, scale: ColourScale, box:
     return draw_lines(axes, axes.tricontour, scale, longitude[there], mesh.latitudes[there], field[there])
 
 
-def draw_lines(axes: Axes, contour: Callable[..., ContourSet], scale: ColourScale, *field: Array) -> ContourSet:
-    """Draw labelled lines at round values within the colours' ends by one of matplotlib's `contour` functions."""
+def draw_lines(
+    axes: Axes, contour: Callable[..., ContourSet], scale: ColourScale, x: Array, y: Array, field: Array
+) -> ContourSet | None:
+    """Draw labelled lines at round values within the colours' ends by one of matplotlib's `contour` functions.
+
+    Return them, None where the field is too even or too small to have any.
+    """
     levels = MaxNLocator(10, steps=[1, 2, 2.5, 4, 5, 10]).tick_values(scale.low, scale.high)
-    lines = contour(*field, levels=levels, colors="black", linewidths=0.5, alpha=0.8)
-    axes.clabel(lines, levels[::2], fontsize=5.5, inline_spacing=2, fmt="%g")
+    found = np.ma.masked_invalid(field).compressed()
+    levels = levels[(levels > found.min(initial=np.inf)) & (levels < found.max(initial=-np.inf))]
+    even = scale.high - scale.low <= 1e-9 * max(abs(scale.low), abs(scale.high))  # but for rounding
+    if even or len(levels) == 0 or found.size < 4 or min(len(x), len(y)) < 2:
+        return None
+    lines = contour(x, y, field, levels=levels, colors="black", linewidths=0.5, alpha=0.8)
+    axes.clabel(lines, levels[len(levels) % 2 :: 2] if len(levels) > 2 else levels, fontsize=5.5, fmt="%g")
     return lines
 
 

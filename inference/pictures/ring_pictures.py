@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
@@ -28,7 +27,7 @@ def hovmoeller(
             shade = ColourScale.of_error(view.field) if title == ERROR else scale
             sides = edges(ring_positions(forecast.mesh)), edges(lead)
             image = axes.pcolormesh(*sides, view.field, rasterized=True, **shade.options)
-            if contours and np.isfinite(view.field).sum() > 3:
+            if contours:
                 draw_lines(axes, axes.contour, shade, ring_positions(forecast.mesh), lead, view.field)
             axes.set(title=title, xlabel="position")
             axes.grid(False)

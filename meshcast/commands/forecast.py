@@ -80,6 +80,8 @@ def forecast(
 
     Example: meshcast forecast runs/era5-uk --initial new.grib --init-times latest --lead-time 24h -o forecast.nc
     """
+    import numpy as np
+
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
@@ -158,8 +160,11 @@ def forecast(
         found = read_forecast(output)
         if places:
             say(f"Wrote {write_series(found, places, series)}: {counted(len(places), 'place')}.", path=series)
-        node = node_at(found.mesh, places[0]) if places else None
-        for picture in write_pictures(found, output.with_suffix(""), node=node) if plots else []:
+        nodes = [node_at(found.mesh, one) for one in places]
+        for text, node in zip(place or [], nodes, strict=True):
+            if np.isnan(found.values[:, :, :, node]).all():
+                say(f"Warning: the node nearest to {text} has no values, as land has none of the sea.")
+        for picture in write_pictures(found, output.with_suffix(""), node=next(iter(nodes), None)) if plots else []:
             say(f"Wrote {picture}.", path=picture)
     if as_json:
         told = {"cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]}

@@ -12,7 +12,8 @@ from emulator.data.forecast_file import read_forecast
 from tests.meshcast.command_line import contents, done, meshcast, refused
 from tests.meshcast.conftest import weather
 
-FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "6h", "--output")
+START = ("forecast", "runs/weather", "--forcing", "co2.csv", "--lead-time", "6h", "--initial")
+FORECAST = (*START, "weather.nc", "--output")
 
 
 def test_a_forecast_that_never_begins_is_not_written_and_ends_as_one_that_stops(weather_world: Path) -> None:
@@ -22,7 +23,7 @@ def test_a_forecast_that_never_begins_is_not_written_and_ends_as_one_that_stops(
     Path("new.nc").write_text("the forecast of yesterday")
     before = contents()
     for ending in (".nc", ".zarr", ".grib"):
-        command = ("forecast", "runs/weather", "--initial", "hot.nc", "--lead-time", "6h", "--output", f"new{ending}")
+        command = (*START, "hot.nc", "--output", f"new{ending}")
         outcome = meshcast(*command, "--overwrite", "--json", "--plots")
         assert outcome.code == 3 and "Wrote" not in outcome.err
         assert "stopped at step 1" in outcome.err and f"so that new{ending} was not written" in outcome.err

@@ -13,7 +13,7 @@ from meshcast.json_log import JsonLog
 from tests.meshcast.command_line import meshcast
 from tests.meshcast.conftest import weather
 
-FORECAST = ("forecast", "runs/weather", "--lead-time", "3h", "--output", "new.nc", "--initial")
+FORECAST = ("forecast", "runs/weather", "--forcing", "co2.csv", "--lead-time", "3h", "--output", "new.nc", "--initial")
 
 
 def events(outcome: Any) -> list[dict[str, Any]]:

@@ -37,7 +37,8 @@ def test_a_night_writes_a_forecast_a_log_and_a_link_and_removes_what_is_old(weat
     old.write_text("")
     os.utime(old, (time.time() - 40 * 86400,) * 2)
     path = f"{Path('bin').resolve()}:{os.environ['PATH']}"
-    environment = {**os.environ, "FORECAST_HOME": str(weather_world), "LEAD": "3h", "THREADS": "1", "PATH": path}
+    script = {"FORECAST_HOME": str(weather_world), "LEAD": "3h", "THREADS": "1", "OPTIONS": "--forcing co2.csv"}
+    environment = {**os.environ, **script, "PATH": path}
 
     def night() -> subprocess.CompletedProcess[str]:
         return subprocess.run(["bash", "-c", SCRIPT], env=environment, text=True, capture_output=True)

@@ -128,6 +128,21 @@ def test_resuming_asks_for_the_same_forecast(tmp_path):
         ForecastWriter.start_or_resume(path, same)
 
 
+def test_a_partial_file_of_an_earlier_version_goes_on(tmp_path):
+    """Its header knows neither an output choice nor steps between outputs."""
+    writer = start(tmp_path / "f.nc")
+    heading, values = writer.heading, values_of(GRID)
+    writer.append(values[:, :, 0])
+    writer.close()
+    content = partial_file(tmp_path / "f.nc").read_bytes()
+    assert b', "every": 1' in content
+    partial_file(tmp_path / "f.nc").write_bytes(content.replace(b', "every": 1', b""))
+    writer = ForecastWriter.start_or_resume(tmp_path / "f.nc", heading)
+    assert writer.leads_done == 1
+    writer.append(values[:, :, 1])
+    assert np.array_equal(read_forecast(writer.finish()).values, values[:, :, :2])
+
+
 def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):
     write(tmp_path / "f.nc", values_of(GRID))
     with pytest.raises(MeshcastError, match="exists"):

@@ -8,9 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from emulator.data.forecast_file import read_forecast
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
+from inference.forecasts.place_series import write_series
 from inference.pictures.field_maps import maps
 from inference.pictures.forecast_pictures import series, write_pictures
 from inference.pictures.map_projection import unproject
@@ -45,6 +47,22 @@ def test_contours_lie_at_the_values_they_name(mesh: Mesh) -> None:
     latitude = unproject(*path.vertices.T)[1]  # NaN beyond the rim
     # linear between rows 20 degrees (grid) or 32 degrees (icosphere) apart
     assert len(latitude) > 100 and np.nanmax(np.abs(np.sin(np.radians(latitude)) - 0.4)) < 0.06
+
+
+def test_an_even_field_has_no_lines_and_says_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    for mesh in (icosphere(1), latlon(np.linspace(60, 50, 3), [0.0, 1.0, 2.0])):
+        figure = Figure()
+        field = np.full(mesh.num_nodes, 280.0)
+        assert draw_contours(figure.subplots(), mesh, field, ColourScale.of(field), map_box(mesh)) is None
+    assert not recwarn.list
+
+
+def test_series_at_places_that_were_written_are_drawn_without_a_map(tmp_path: Path) -> None:
+    isles = isles_forecast(isles_truth(days=1, rows=5, columns=6), leads=3, every=12)
+    alone = read_forecast(write_series(isles, [(54, -4), (58, 2)], tmp_path / "s.nc"))
+    assert [path.name for path in write_pictures(alone, tmp_path / "pictures")] == ["series_1.png", "series_2.png"]
+    one = read_forecast(write_series(isles, [(54, -4)], tmp_path / "one.nc"))
+    assert np.array_equal(one.values[0, 0, :, 0], alone.values[0, 0, :, 0])
 
 
 def test_a_ring_and_an_area_have_the_pictures_of_their_kind(tmp_path: Path) -> None:
