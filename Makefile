@@ -22,7 +22,7 @@ test: $(STAMPS)/test ## the tests, but for the slow ones
 test-slow: $(STAMPS)/slow ## the slow tests
 	$(PYTEST) -m slow
 
-torture: $(STAMPS)/test ## kills, failing disks, damaged inputs and pairs of commands for MINUTES=30, from SEED=0
+torture: $(STAMPS)/slow ## kills, failing disks, damaged inputs and pairs of commands for MINUTES=30, from SEED=0
 	$(VENV)/bin/python -m tests.torture --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.torture.training_kills --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
 
