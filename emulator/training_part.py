@@ -98,7 +98,8 @@ class TrainingPart:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], int]]:
         """Yield what `read_in_chunks` does of the part, a step of the task from time to time."""
         stride = self.frames(task)
-        return read_in_chunks(self.fields, names, self.available, self.rows, overlap=overlap, stride=stride)
+        chunk = max(24, overlap)  # else a long overlap is read many times over
+        return read_in_chunks(self.fields, names, self.available, self.rows, chunk, overlap, stride)
 
     def steps(self, task: Task) -> Iterator[tuple[State, Tensor]]:
         """Yield states [time, member, history, node, prognostic], and what followed [time, member, node, predicted]."""

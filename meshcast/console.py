@@ -7,6 +7,7 @@ import math
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ from rich.table import Table
 
 from graphs.errors import printable
 from meshcast.json_log import json_log
+
+SECONDS_BETWEEN_LINES = 10.0  # of progress, where standard error is no terminal
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -98,15 +101,34 @@ def counted(count: int, noun: str) -> str:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; the callable sets how much is done."""
+    """A progress bar on standard error; the callable sets how much is done.
+
+    Where standard error is no terminal, a line now and then: what runs at night leaves a log.
+    """
     if log := json_log():
         with log.progress(label, total) as show:
             yield show
+        return
+    if not err.is_terminal:
+        yield _lines(label, total)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task(escape(printable(label)), total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def _lines(label: str, total: int) -> Callable[[int], None]:
+    start = said = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal said
+        if (now := time.monotonic()) - said >= SECONDS_BETWEEN_LINES and done < total:
+            said = now
+            left = f", about {(now - start) / done * (total - done):.0f} s to go" if done else ""
+            say(f"{label}: {done} of {total}{left}")
+
+    return show
 
 
 def pairs(texts: list[str], option: str) -> dict[str, str]:

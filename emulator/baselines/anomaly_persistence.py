@@ -16,6 +16,7 @@ from emulator.state import State
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
+from graphs.geometry import Array
 from graphs.mesh import Mesh
 
 LEAST = 1e-3  # no anomaly is damped further, so that the next damping never divides by zero
@@ -87,22 +88,43 @@ class DampedAnomaly(FromClimatology):
         """Return it fitted; a lead with no pair in the training part takes the damping of that before it."""
         super().fit(part)
         leads = self.config.max_lead
-        product = np.zeros((leads + 1, self.mesh.num_nodes, len(self.task.prognostic)))
+        nodes = self.mesh.num_nodes if self.config.per_node else 1
+        product = np.zeros((leads + 1, nodes, len(self.task.prognostic)))
         square = np.zeros_like(product)
         for anomaly, known in self.anomalies(part, overlap=leads):
-            for lead in range(1, leads + 1):
-                first = max(known, lead)  # pairs whose later time is new
-                if first >= len(anomaly):
-                    continue
-                later, earlier = anomaly[first:], anomaly[first - lead : len(anomaly) - lead]
-                there = ~np.isnan(later * earlier)
-                product[lead] += np.where(there, later * earlier, 0.0).sum(axis=(0, 1))
-                square[lead] += np.where(there, earlier**2, 0.0).sum(axis=(0, 1))
-        if not self.config.per_node:
-            product, square = (np.einsum("lnv,n->lv", a, self.mesh.areas)[:, None] for a in (product, square))
+            if self.config.per_node:
+                _add_at_nodes(product, square, anomaly, known)
+            else:
+                _add_by_area(product, square, anomaly, known, self.mesh.areas)
         damping = np.ones_like(product)
         for lead in range(1, leads + 1):
             fitted = product[lead] / np.where(square[lead] > 0, square[lead], 1.0)
             damping[lead] = np.where(square[lead] > 0, fitted.clip(LEAST, 1.0), damping[lead - 1])
         self.damping.copy_(torch.from_numpy(damping))
         return self
+
+
+def _add_at_nodes(product: Array, square: Array, anomaly: Array, known: int) -> None:
+    """Add Σ a(t + n) a(t) and Σ a(t)² [n, node, variable] of pairs whose later time is new: no `known` one."""
+    for lead in range(1, len(product)):
+        first = max(known, lead)
+        if first < len(anomaly):
+            later, earlier = anomaly[first:], anomaly[first - lead : len(anomaly) - lead]
+            there = ~np.isnan(later * earlier)
+            product[lead] += np.where(there, later * earlier, 0.0).sum(axis=(0, 1))
+            square[lead] += np.where(there, earlier**2, 0.0).sum(axis=(0, 1))
+
+
+def _add_by_area(product: Array, square: Array, anomaly: Array, known: int, areas: Array) -> None:
+    """Add the same sums over the area [n, 1, variable]: all pairs of times in one matrix product, whose diagonals they
+    are."""
+    there = ~np.isnan(anomaly)
+    filled, weights = np.where(there, anomaly, 0.0), np.tile(areas, anomaly.shape[1])
+    for column in range(anomaly.shape[-1]):
+        values = filled[..., column].reshape(len(anomaly), -1)
+        counted = there[known:, ..., column].reshape(len(anomaly) - known, -1) * weights
+        products = (values[known:] * weights) @ values.T  # [new time, time]
+        squares = counted @ np.square(values).T
+        for lead in range(1, len(product)):
+            product[lead, 0, column] += np.diagonal(products, known - lead).sum()
+            square[lead, 0, column] += np.diagonal(squares, known - lead).sum()

@@ -52,7 +52,8 @@ class NeighbourhoodMap(nn.Module):
         batch, node, _ = features.shape
         fields, own = features.split([self.num_fields, self.num_own], dim=-1)
         around = fields.index_select(1, self.neighbours.T.reshape(-1))
-        return torch.cat([around.reshape(batch, node, -1), own], dim=-1)
+        around = around.reshape(batch, node, -1)
+        return torch.cat([around, own], dim=-1) if own.shape[-1] else around
 
     def columns_within(self, radius: int) -> Tensor:
         """Return the indices of the regressors that a smaller radius has, in its order."""

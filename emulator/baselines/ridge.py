@@ -22,6 +22,7 @@ from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 BLOCK_BYTES = 64e6  # of regressors at a time
+MOST_VALUES = 7e5  # of the states from which a radius and a penalty are chosen: more takes time and chooses the same
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[
     """Return up to `most` initial states of the part, and what followed each [step, row, 1, node, prognostic]."""
     stride = part.frames(task)
     first, steps = _unbroken(part.available, task.history, steps, stride)
-    most = max(4, min(most, int(2e6 // (part.fields.mesh.num_nodes * len(task.prognostic)))))  # of memory
+    most = max(4, min(most, int(MOST_VALUES // (part.fields.mesh.num_nodes * len(task.prognostic)))))
     rows = part.rows[: max(1, most)]
     chosen = first[np.unique(np.linspace(0, len(first) - 1, max(1, most // len(rows))).round().astype(int))]
     window = stride * np.arange(task.history + steps)

@@ -135,9 +135,12 @@ class WindProjection:
 
     def coefficients(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
         """Return vorticity and divergence [order, offset, ...] of a wind [..., node] on the sphere of radius one."""
-        shape, size = east.shape[:-1], self.truncation + 1
         wind = torch.cat([east, north], dim=-1).reshape(-1, 2 * east.shape[-1])
-        fitted = self.matrix.to(wind) @ wind.T  # [unknown, column]
+        return self.arranged(self.matrix.to(wind) @ wind.T, east.shape[:-1])
+
+    def arranged(self, fitted: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Return vorticity and divergence [order, offset, ...] of the fit's unknowns [unknown, column]."""
+        size, wind = self.truncation + 1, fitted
         unit = self._unit.to(wind.device)
         values = unit.to(torch.complex(wind[:1], wind[:1]).dtype).repeat(2)[:, None] * fitted
         place = torch.as_tensor(self._order * size + self._offset, device=wind.device)

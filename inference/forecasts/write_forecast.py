@@ -32,6 +32,7 @@ from graphs.atomic_file import refuse_existing, refuse_other
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
 from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members, with_starts
+from inference.forecasts.spread import SpreadWatch
 
 log = logging.getLogger(__name__)
 
@@ -148,8 +149,11 @@ def _written(
             start = _state_after(writer, done, state, emulator.task).to(options.device)
             rolled = GuardedRollout(emulator, start, forcings, guard, done, generator)
             rolled.stops += [] if guard is None else _stored_stops(writer, state, options.device, rolled)
+            watch = SpreadWatch(state.now.numpy(), names_of(emulator.task.predicted)[: state.now.shape[-1]])
             for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
                 writer.append(values)
+                for line in watch.look(values, step):
+                    notice(line)
                 if on_step is not None:
                     on_step(step)
     except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -24,6 +24,7 @@ def first_emulator(verification: Verification) -> ForecastScores:
     return (others or [*verification.emulators])[0]
 
 
+@lru_cache(maxsize=4)  # asked for by the answer, its pictures and the tables
 def hardest_baseline(verification: Verification) -> str | None:
     """Return the baseline with the least error beside the first emulator, None where there is none."""
     first = first_emulator(verification).label
@@ -32,6 +33,7 @@ def hardest_baseline(verification: Verification) -> str | None:
     return max(known, key=known.__getitem__) if known else None
 
 
+@lru_cache(maxsize=16)  # which resamples
 def error_ratio(verification: Verification, label: str, other: str) -> tuple[float, float, float]:
     """Return the RMSE of one emulator over another's, and the bounds of its interval, both on the same cases.
 
@@ -60,7 +62,8 @@ def answer(verification: Verification) -> str:
     cases = f"{first.num_cases} start{'' if first.num_cases == 1 else 's'}"
     reach = lead_name(verification.time_step, int(verified[-1]))
     ahead = "" if reach.startswith("lead time") else " ahead"  # of an equation's own time
-    what = sentence(f"{first.label} forecasts {names} up to {reach}{ahead} from {cases}")
+    within = f" within {verification.region}" if verification.region else ""
+    what = sentence(f"{first.label} forecasts {names}{within} up to {reach}{ahead} from {cases}")
     best, level = hardest_baseline(verification), f"{100 * verification.level:g} %"
     if best is None:
         return f"{what}, with {_errors(verification, first, int(verified[-1]))} at its end."

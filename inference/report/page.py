@@ -21,6 +21,7 @@ from inference.pictures import style
 from inference.report.answer import answer, better_leads
 from inference.report.score_tables import equivalent_table, lead_tables, summary_table
 from inference.scores.scorecard import Verification
+from inference.scores.spread import collapsed
 
 TEMPLATES = Path(__file__).parent / "templates"
 PACKAGES = ("meshcast", "torch", "torch-geometric", "lightning", "numpy", "anemoi-datasets", "matplotlib")
@@ -105,7 +106,7 @@ def page(verification: Verification, notes: Notes, pictures: Sequence[Image | Sl
     return render(
         TEMPLATES / "report.html",
         notes=notes,
-        answer=answer(verification),
+        answer=" ".join([answer(verification), *collapsed(verification)]),
         opening=[picture for picture in pictures if picture.section == "opening"],
         better=better_leads(verification),
         level=f"{100 * verification.level:g} %",
@@ -140,6 +141,7 @@ def data_facts(verification: Verification) -> list[tuple[str, str]]:
     """Return name and value of what is known of the truth, the mesh and the time step."""
     rows = [("truth", verification.truth.get("source", ""))]
     rows += [(name, value) for name, value in verification.truth.items() if name != "source" and len(str(value)) < 500]
+    rows += [("region", verification.region)] if verification.region else []
     return [*rows, ("mesh", verification.mesh.describe()), ("time step", str(verification.time_step))]
 
 

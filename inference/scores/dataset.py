@@ -12,6 +12,7 @@ from emulator.foundation.time_step import TimeStep, to_datetime
 from inference.scores.equivalent_truncation import equivalents
 from inference.scores.metrics import METRICS
 from inference.scores.scorecard import ForecastScores, Verification
+from inference.scores.spread import collapsed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -169,6 +170,8 @@ def _facts(verification: Verification) -> dict[str, Any]:
             "seed": verification.bootstrap_seed,
         },
         "left_out": list(verification.left_out),
+        **({"region": verification.region} if verification.region else {}),
+        **({"collapsed": sentences} if (sentences := collapsed(verification)) else {}),
         "emulators": {
             emulator.label: {
                 "attributes": dict(emulator.attributes),

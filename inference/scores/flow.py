@@ -20,6 +20,7 @@ from emulator.foundation.constants import GRAVITY
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import power_by_degree
 from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
+from graphs.harmonics.rows import RowWaves
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Domain, Mesh
 
@@ -92,7 +93,14 @@ class HarmonicView:
         """Return the horizontal divergence [..., node] [s-1] of winds [..., node]."""
         return self._nodes.field(self._turning(east, north)[1]).numpy() / self.mesh.domain.size
 
+    @cached_property
+    def _waves(self) -> RowWaves | None:
+        return RowWaves.of(self.winds.matrix.numpy(), self.mesh.shape)
+
     def _turning(self, east: Array, north: Array) -> tuple[Tensor, Tensor]:
+        if self._waves is not None:
+            wind = np.concatenate([east, north], axis=-1).reshape(-1, 2 * east.shape[-1])
+            return self.winds.arranged(torch.from_numpy(self._waves @ wind), torch.Size(east.shape[:-1]))
         components = (torch.from_numpy(np.ascontiguousarray(field, np.float64)) for field in (east, north))
         return self.winds.coefficients(*components)
 

@@ -159,6 +159,7 @@ class Verification:
     left_out: what was not verified, and why, one sentence each.
     truth: title, source, licence and attribution of the truth.
     level: of the intervals.
+    region: that scores are confined to, with its bounds; empty for the whole mesh.
     """
 
     emulators: tuple[ForecastScores, ...]
@@ -176,6 +177,7 @@ class Verification:
     num_resamples: int = 4000
     block_cases: int | None = None
     bootstrap_seed: int = 0
+    region: str = ""
     _intervals: dict[tuple[str, str], Interval] = field(default_factory=dict, init=False, repr=False)
     _contrasts: dict[tuple[str, str, str], dict[str, Difference]] = field(default_factory=dict, init=False, repr=False)
     _draws: dict[tuple[str, ...], bootstrap.Resamples] = field(default_factory=dict, init=False, repr=False)

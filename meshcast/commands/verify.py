@@ -39,6 +39,19 @@ def verify(
     as_analyses: Annotated[
         bool, typer.Option("--forecasts-as-analyses", help="Take forecasts in the truth at their valid times.")
     ] = False,
+    region: Annotated[
+        str | None, typer.Option(help="Score within a region: tropics, northern-extratropics, europe ...")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(help="Score within N,W,S,E in degrees, as 70,-10,25,28, eastward from W to E.")
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One more closed form to measure against: its kind, as linear_inverse, or '{kind: ..., ...}' with its "
+            "keys; repeat for more."
+        ),
+    ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
@@ -51,8 +64,9 @@ def verify(
     from emulator.plugins import load_plugins
     from graphs.atomic_file import output_folder
     from graphs.output_lock import output_lock
+    from inference.scores.region import region_of
     from inference.scores.tables import to_json
-    from meshcast.console import print_json, say
+    from meshcast.console import print_json, progress, say
     from training.runs.verify import verify_files
 
     load_plugins(plugin or [])
@@ -69,6 +83,9 @@ def verify(
         trajectories=rows,
         as_analyses=as_analyses,
         forcing_tables=forcing or (),
+        region=region_of(region, box),
+        against=against or (),
+        progress=progress,
     )
     if output is not None:
         import shlex
@@ -92,10 +109,12 @@ def print_scores(verification: Verification, metric: str = "rmse") -> None:
 
     from inference.report.score_tables import sentence, table_leads
     from inference.scores.metrics import METRICS
+    from inference.scores.spread import collapsed
     from meshcast.console import counted, print_table, say
 
     emulators = [emulator for emulator in verification.emulators if metric in emulator.metrics]
     first = emulators[0]
+    within = f" within {verification.region}" if verification.region else ""
     there = np.isfinite(first.mean(metric)) | (first.failed > 0)  # scored, or stopped before; [lead, variable]
     leads = table_leads(first.lead_steps[there.any(axis=1)], verification.time_step)
     axis, label = verification.time_step.lead_axis(leads)
@@ -105,9 +124,9 @@ def print_scores(verification: Verification, metric: str = "rmse") -> None:
             cells = _cells(emulator, metric, column)
             rows.append([emulator.label, *(cells.get(lead, "") for lead in leads.tolist())])
         name = sentence(METRICS[metric].with_unit(unit, variable))
-        title = f"{name}, {counted(first.num_cases, 'case')}, by {label}"
+        title = f"{name}{within}, {counted(first.num_cases, 'case')}, by {label}"
         print_table(title, ["emulator", *(f"{time:g}" for time in axis)], rows)
-    for reason in verification.left_out:
+    for reason in (*verification.left_out, *collapsed(verification)):
         say(reason)
 
 

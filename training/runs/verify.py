@@ -10,45 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig, DampedAnomalyConfig
 from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
-from emulator.build import TrainedEmulator
-from emulator.data.boundary_sources import boundary_forcings
+from emulator.build import TrainedEmulator, fit_closed_form
 from emulator.data.dataset_fields import describe
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.sources import forecast_on_area, on_area, open_fields
-from emulator.data.starts import states_at
-from emulator.features.periodic_mean import Period
 from emulator.fields import Fields
-from emulator.forcings import Forcings, ForcingWindows
 from emulator.foundation.configuration import load
+from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep
+from emulator.plugins import PluginConfig
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-from inference.forecasts.forecast import forecast
 from inference.scores.matching import refuse_several_truths
+from inference.scores.region import Region
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
 from training.experiment import DataPart, ExperimentConfig, TaskConfig
+from training.runs.against import MOST_DAMPINGS, closed_form, period_of, suited
+from training.runs.reference_forecasts import ReferenceForecastError, first_case, when_asked
+from training.runs.reference_forecasts import same_starts as same_starts
 
 NARROWING = {"dataset", "start", "end", "frequency"}  # what open_dataset takes to read a part of one
-MOST_DAMPINGS = 200  # leads for which a damping is fitted; an anomaly that lasts longer is kept
 
 
 @dataclass(frozen=True, eq=False)
 class VerifiedFiles:
     """A verification with what its report shows.
 
-    forecasts: those asked for, then the references.
+    forecasts: those asked for, then the references with their first case alone, which pictures show.
     """
 
     verification: Verification
@@ -66,6 +65,9 @@ def verify_files(
     trajectories: slice | str | None = None,
     as_analyses: bool = False,
     forcing_tables: Sequence[str] = (),
+    region: Region | None = None,
+    against: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
@@ -77,9 +79,13 @@ def verify_files(
     trajectories: of the truth, see `open_fields`.
     as_analyses: whether the truth may be of forecasts, taken at their valid times.
     forcing_tables: of the closed forms, where the task has forcings by date.
+    region: to score within, the references fitted and forecast everywhere.
+    against: more closed forms, each the kind of one, or a section of YAML with its kind.
     """
-    names = list(variables or dict.fromkeys(name for forecast in forecasts for name in forecast.variables))
-    fields = open_fields(truth, trajectories, names=names, forecasts=as_analyses)
+    for text in against:
+        closed_form(text)
+    wanted = list(variables or dict.fromkeys(name for forecast in forecasts for name in forecast.variables))
+    fields = open_fields(truth, trajectories, names=wanted, forecasts=as_analyses)
     notices = list(fields.notices)
     areas = [forecast.mesh for forecast in forecasts if forecast.mesh.boundary is not None]
     if areas:  # what covers more is cut to the area, and scored where that is forecast
@@ -93,23 +99,29 @@ def verify_files(
         refuse_several_truths(forecasts[0], forecasts[0].name, fields)
     first, steps = forecasts[0], int(forecasts[0].lead_steps[-1])
     named = _names_in(truth) or set()
-    references, left_out = _references(first, fields, train, steps, named, forcing_tables)
+    references, left_out = _references(first, fields, train, steps, named, forcing_tables, against, progress)
     notices += left_out
-    baselines: list[Forecast] = []
-    climatology = None
-    for reference in references:
-        try:
-            baselines += same_starts([reference], fields, first.init_time, first.trajectory, steps, forcing_tables)
-        except MeshcastError as error:
-            notices.append(f"{reference.name} is left out: {error}")
-            continue
-        if reference.name == "climatology":
-            climatology = reference.emulator
     for text in notices:
         notice(text)
-    every = [*forecasts, *baselines]
-    verification = verify(every, fields, climatology=climatology, baselines=[forecast.name for forecast in baselines])
-    return VerifiedFiles(verification, every, fields, notices)
+    while True:
+        baselines = [when_asked(reference, fields, first, steps, forcing_tables) for reference in references]
+        climatology = next((one.emulator for one in references if one.name == "climatology"), None)
+        names = [forecast.name for forecast in baselines]
+        try:
+            verification = verify(
+                [*forecasts, *baselines],
+                fields,
+                climatology=climatology,
+                baselines=names,
+                region=region,
+                progress=progress,
+            )
+        except ReferenceForecastError as error:
+            references = [reference for reference in references if reference.name != error.name]
+            notices.append(f"{error.name} is left out: {error}")
+            notice(notices[-1])
+            continue
+        return VerifiedFiles(verification, [*forecasts, *map(first_case, baselines)], fields, notices)
 
 
 def _references(
@@ -119,14 +131,20 @@ def _references(
     steps: int,
     named: Collection[str],
     tables: Sequence[str],
+    against: Sequence[str],
+    progress: Progress,
 ) -> tuple[list[TrainedEmulator], list[str]]:
     """Return the closed forms that can be fitted, and a line for each that cannot."""
     try:
-        experiment = _experiment_of(forecast)
-        return fit_references(*_training_part(forecast, truth, experiment, train, named, tables), steps)
+        part = _training_part(forecast, truth, _experiment_of(forecast), train, named, tables)
+        return fit_references(*part, steps, against=against, progress=progress)
     except MeshcastError as error:
         if train is not None:
             raise
+        if against:
+            raise MeshcastError(
+                f"--against {', '.join(against)} needs the training data, which cannot be read: {error}"
+            ) from None
         reason = f"The only reference is persistence, since the training data cannot be read: {error}"
         references, left_out = fit_references(_bare_task(forecast, truth), TrainingPart(truth), steps, ["persistence"])
         return references, [reason, *left_out]
@@ -210,16 +228,6 @@ def _only(forecast: Forecast, variables: Sequence[str]) -> Forecast:
     )
 
 
-def period_of(time_step: TimeStep) -> Period:
-    """Return what a climatology can depend on: the hour for steps below a day, the month above, nothing in nominal
-    time."""
-    if time_step.true_length is not None:
-        return "none"
-    if time_step.unit == "month":
-        return "month" if time_step.count < 12 else "none"
-    return "hour" if time_step.count < 86_400 else "month"
-
-
 def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, BaselineConfig]:
     """Return the closed forms by label, with fair settings for this mesh, time step and length of the forecasts."""
     period = period_of(time_step)
@@ -238,47 +246,34 @@ def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, 
 
 
 def fit_references(
-    task: Task, part: TrainingPart, steps: int, labels: Sequence[str] | None = None
+    task: Task,
+    part: TrainingPart,
+    steps: int,
+    labels: Sequence[str] | None = None,
+    against: Sequence[str] = (),
+    progress: Progress = no_progress,
 ) -> tuple[list[TrainedEmulator], list[str]]:
     """Return the closed forms of these labels, all by default, fitted on training data for forecasts of `steps`.
 
+    against: more of them, see `closed_form`.
     Also returns a line for each that these data cannot fit.
     """
     statistics = part.statistics(task)
     fitted, left_out = [], []
-    for label, config in reference_configs(part.fields.mesh, task.time_step, steps).items():
-        if labels is None or label in labels:
+    configs = reference_configs(part.fields.mesh, task.time_step, steps)
+    chosen: dict[str, Any] = {label: config for label, config in configs.items() if labels is None or label in labels}
+    for text in against:
+        config = closed_form(text)
+        label = config.name if isinstance(config, PluginConfig) else config.kind.replace("_", " ")
+        if text != config.kind:
+            chosen[label] = config
+        elif label not in chosen:
+            chosen[label] = suited(config, task.time_step, steps)
+    with progress("fitting closed forms", len(chosen)) as done:
+        for number, (label, config) in enumerate(chosen.items(), 1):
             try:
-                fitted.append(TrainedEmulator(label, config.fit(task, part), config, statistics))
+                fitted.append(TrainedEmulator(label, fit_closed_form(config, task, part), config, statistics))
             except MeshcastError as error:
                 left_out.append(f"{label} is left out: {error}")
+            done(number)
     return fitted, left_out
-
-
-def same_starts(
-    references: Sequence[TrainedEmulator],
-    truth: Fields,
-    init_time: NDArray[np.int64],
-    trajectory: NDArray[np.int64],
-    steps: int,
-    forcing_tables: Sequence[str] = (),
-    given: Forcings | None = None,
-) -> list[Forecast]:
-    """Return forecasts of the references from the truth at the same starts, with its boundary on a limited area.
-
-    No guard: a baseline that blows up shows it.
-
-    given: forcings of the references' task and mesh, in place of those of the truth and the tables.
-    """
-    forecasts = []
-    for reference in references:
-        emulator = reference.emulator
-        initial = states_at(truth, emulator.task, init_time, trajectory)
-        forcings: ForcingWindows = given or forcings_of(emulator.task, emulator.mesh, truth, forcing_tables)
-        if emulator.task.boundary:
-            forcings, _ = boundary_forcings(
-                forcings, truth, emulator.task, emulator.mesh, initial.state, initial.trajectory, steps
-            )
-        values, _ = forecast(reference, initial, forcings, steps)
-        forecasts.append(values)
-    return forecasts

@@ -10,7 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from emulator.baselines.anomaly_persistence import AnomalyPersistenceConfig, DampedAnomaly, DampedAnomalyConfig
+from emulator.baselines.anomaly_persistence import (
+    AnomalyPersistenceConfig,
+    DampedAnomaly,
+    DampedAnomalyConfig,
+    _add_at_nodes,
+    _add_by_area,
+)
 from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
@@ -412,3 +418,15 @@ def test_impossible_settings_are_refused() -> None:
             make()
     with pytest.raises(MeshcastError, match="no date that can be read"):
         ClimatologyConfig().fit(TASK, TrainingPart(fields_of(daily_round(1)), slice(0, 0)))
+
+
+def test_damping_by_area_is_the_sum_of_pairs_with_gaps_and_trajectories() -> None:
+    anomaly = np.random.default_rng(3).normal(size=(9, 2, 4, 3))
+    anomaly[2, 1, 3, 0] = anomaly[5, 0, 0, 1] = np.nan
+    areas = np.array([0.1, 0.2, 0.3, 0.4])
+    for known in (0, 4):
+        at_nodes = np.zeros((2, 6, 4, 3))
+        _add_at_nodes(*at_nodes, anomaly, known)
+        by_area = np.zeros((2, 6, 1, 3))
+        _add_by_area(*by_area, anomaly, known, areas)
+        np.testing.assert_allclose(by_area[:, :, 0], np.einsum("slnv,n->slv", at_nodes, areas), rtol=1e-12)

@@ -148,3 +148,44 @@ def test_training_data_that_are_part_of_the_truth_are_taken_at_the_files_word(
     monkeypatch.chdir(tmp_path)
     found = verify_files([trained_on(Path(truth).name)], truth, notice=lambda text: None)
     assert "ridge" in found.verification.baselines
+
+
+def test_any_closed_form_may_be_measured_against(truth: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", moving_waves(4, 12, seed=0))
+    found = verify_files(
+        [forecast()],
+        truth,
+        str(tmp_path / "train.npy"),
+        notice=lambda text: None,
+        against=["linear_inverse", "{kind: recent_mean, period: none, steps: 1}", "persistence"],
+    )
+    usual = ("persistence", "climatology", "damped anomaly", "ridge")
+    assert found.verification.baselines == (*usual, "linear inverse", "recent mean")
+    linear, still = (found.verification[name].mean("rmse") for name in ("linear inverse", "persistence"))
+    assert np.all(linear < 0.5 * still), "waves that move are linear but for their mean in training"
+    np.testing.assert_allclose(found.verification["recent mean"].mean("rmse"), still, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("against", "message"),
+    [
+        ("linear_inverted", r"(?s)names no closed form.*did you mean linear_inverse"),
+        ("{kind: linear_inverse, mods: 3}", r"mods"),
+        ("{kind: linear_inverse", r"names no closed form"),
+        ("gnn", r"is a network, which is trained, not fitted"),
+        ("linear_inverse", r"needs the training data, which cannot be read: .*--train"),
+    ],
+)
+def test_what_is_no_closed_form_is_refused(truth: str, against: str, message: str) -> None:
+    with pytest.raises(MeshcastError, match=message):
+        verify_files([forecast()], truth, notice=lambda text: None, against=[against])
+
+
+def test_a_reference_that_cannot_start_is_left_out_and_said(truth: str, tmp_path: Path) -> None:
+    """Three steps of history are not there at the first time of the truth."""
+    np.save(tmp_path / "train.npy", moving_waves(4, 12, seed=0))
+    said: list[str] = []
+    against = ["{kind: recent_mean, period: none, steps: 3}"]
+    found = verify_files([forecast()], truth, str(tmp_path / "train.npy"), notice=said.append, against=against)
+    assert "recent mean" not in found.verification.baselines and "ridge" in found.verification.baselines
+    assert any(line.startswith("recent mean is left out") and "3 times of history" in line for line in said)
