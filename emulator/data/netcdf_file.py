@@ -221,9 +221,10 @@ def _numbered(file: xr.Dataset, dimension: str, path: Path) -> xr.Dataset:
     if dimension not in file.sizes:
         if dimension == NUMBER and others:
             return file
+        hint = nearest(dimension, map(str, file.sizes)) or "."
         raise MeshcastError(
-            f"{path} has no dimension {dimension!r}{nearest(dimension, map(str, file.sizes))} of trajectories; its "
-            f"dimensions are {', '.join(map(str, file.sizes))}. --trajectories takes one, `files`, or FIRST:STOP."
+            f"{path} has no dimension {dimension!r} of trajectories{hint} Its dimensions are "
+            f"{', '.join(map(str, file.sizes))}. --trajectories takes one, `files`, or FIRST:STOP."
         )
     if several := [name for name in others if file.sizes[name] > 1]:
         raise MeshcastError(

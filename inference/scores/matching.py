@@ -16,17 +16,18 @@ from graphs.errors import MeshcastError
 
 
 class LatestRead(FieldsView):
-    """The truth, whose latest fields are kept for the other forecasts that are scored side by side."""
+    """The truth, whose latest fields, and initial ones, are kept for the forecasts that are scored side by side."""
 
-    _key: tuple[bytes, bytes, tuple[int, ...]] | None = None
-    _values: NDArray[np.floating]
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(fields)
+        self._kept: dict[tuple[bytes, bytes, tuple[int, ...]], NDArray[np.floating]] = {}
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
-        if len(times) == 1:  # of initial times, between longer reads
-            return super()._read(times, rows, columns)
-        if (key := (times.tobytes(), rows.tobytes(), tuple(columns))) != self._key:
-            self._key, self._values = key, super()._read(times, rows, columns)
-        return self._values
+        key = times.tobytes(), rows.tobytes(), tuple(columns)
+        if key not in self._kept:
+            self._kept = dict(list(self._kept.items())[-1:])  # room for one beside the latest
+            self._kept[key] = super()._read(times, rows, columns)
+        return self._kept[key]
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,8 +76,8 @@ def region_of(name: str | None, box: str | None) -> Region | None:
     if name is not None:
         if name not in REGIONS:
             raise MeshcastError(
-                f"There is no region {name}{nearest(name, REGIONS)}. There are {', '.join(REGIONS)}; any other is a "
-                "--box N,W,S,E."
+                f"There is no region {name}{nearest(name, REGIONS) or '.'} There are {', '.join(REGIONS)}; any other "
+                "is a --box N,W,S,E."
             )
         return REGIONS[name]
     return None if box is None else _box(box)

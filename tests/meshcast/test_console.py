@@ -55,3 +55,18 @@ def test_a_name_with_a_new_line_is_no_message_of_its_own(capsys: pytest.CaptureF
 def test_a_message_is_safe_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger("meshcast").warning("%s", MeshcastError(HOSTILE))
     assert "\x1b" not in caplog.text and r"\x1b" in caplog.text
+
+
+def test_progress_is_a_line_now_and_then_where_no_terminal_shows_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 0.0)
+    with console.progress("scoring fields", 3) as done:
+        for count in (1, 2, 3):
+            done(count)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["scoring fields: 1 of 3", "scoring fields: 2 of 3"]
+    monkeypatch.setattr(console, "SECONDS_BETWEEN_LINES", 60.0)
+    with console.progress("scoring fields", 3) as done:
+        done(1)
+    assert not capsys.readouterr().err, "short work says nothing"

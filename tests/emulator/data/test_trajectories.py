@@ -11,8 +11,10 @@ from emulator.data.files import read_files
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.initial import initial_conditions
 from emulator.data.sources import open_fields, rows_or_dimension
+from emulator.foundation.configuration import load
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
+from training.experiment import DataPart
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_trajectories_that_do_not_fit_together_are_refused(write_netcdf, runs):
         read_files([one, several], trajectories="files")
     with pytest.raises(MeshcastError, match=r"2t is not in file number 1, from 0"):
         read_files([one, write_netcdf("two.nc", variable="u10", units="m s-1")], trajectories="files")
-    with pytest.raises(MeshcastError, match=r"no dimension 'rnu'; did you mean run"):
+    with pytest.raises(MeshcastError, match=r"no dimension 'rnu' of trajectories; did you mean run"):
         read_files(runs("run", "other.nc")[0], trajectories="rnu")
     dims, values = ("time", "run", "member", "latitude", "longitude"), np.zeros((4, 2, 2, 3, 6), np.float32)
     both = write_netcdf("both.nc", dims=dims, values=values, coordinates={"run": [0, 1], "member": [0, 1]})
@@ -109,6 +111,18 @@ def test_grib_tells_trajectories_by_number_alone(data_folder):
     assert read_files(path, trajectories="number").attrs["ensemble_axis"] == "trajectory"
     with pytest.raises(MeshcastError, match=r"is GRIB, where only `number`"):
         read_files(path, trajectories="run")
+
+
+@pytest.mark.parametrize(("trajectories", "axis", "size"), [("run", "trajectory", 3), ((0, 2), "member", 2)])
+def test_a_configuration_names_the_trajectories_of_its_files(runs, trajectories, axis, size):
+    path, _ = runs("run")
+    part = load(DataPart, {"source": str(path), "trajectories": trajectories if size == 3 else list(trajectories)})
+    if axis == "member":
+        with pytest.raises(MeshcastError, match="the dimensions run of t2m are neither time, member nor level"):
+            part.open()
+        return
+    fields = part.open()
+    assert (fields.ensemble_axis, fields.ensemble_size) == (axis, size) and part.mesh.same_nodes(fields.mesh)
 
 
 def test_numbers_of_trajectories_are_kept(runs, tmp_path):

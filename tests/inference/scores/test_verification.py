@@ -1,13 +1,15 @@
 """Verification: the right truth for every forecast, and scores with a known answer."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
+from emulator.data.arrays import ArrayFields
 from graphs.errors import MeshcastError
 from graphs.meshes.ring import ring
+from inference.scores import verification
 from inference.scores.metrics import case_scores
 from inference.scores.scorecard import common_cases
 from inference.scores.verification import verify
@@ -242,3 +244,33 @@ def test_means_over_cases_agree_with_the_scores_library() -> None:
     np.testing.assert_allclose(found.mean("rmse")[:, 0], rmse(x.mean("member"), y, **options), atol=1e-6)
     np.testing.assert_allclose(found.mean("mae")[:, 0], mae(x.mean("member"), y, **options), atol=1e-6)
     np.testing.assert_allclose(found.mean("crps")[:, 0], crps_for_ensemble(x, y, "member", **options), atol=1e-6)
+
+
+def test_blocks_and_neighbours_in_a_verification_change_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is read once for all, with gaps, in blocks of any size."""
+    truth = isles_truth(days=1)
+    truth.values[5, 0, :7] = np.nan
+    forecasts = [isles_forecast(truth, "one", leads=6), isles_forecast(truth, "other", seed=1, leads=4, every=5)]
+    together = verify(forecasts, truth, climatology=np.zeros(1))
+    monkeypatch.setattr(verification, "BLOCK_VALUES", 1)
+    for forecast, found in zip(forecasts, together.emulators, strict=True):
+        alone = verify([forecast], truth, climatology=np.zeros(1))[forecast.name]
+        for metric, values in found.values.items():
+            np.testing.assert_allclose(values, alone.values[metric], rtol=1e-10, atol=1e-9, err_msg=metric)
+        np.testing.assert_array_equal(found.verified, alone.verified)
+
+
+def test_the_truth_is_read_once_for_forecasts_of_the_same_starts() -> None:
+    truth, reads = isles_truth(days=1), []
+    forecast = isles_forecast(truth, leads=6)
+
+    class Counted(ArrayFields):
+        def _read(self, times, rows, columns):  # type: ignore[no-untyped-def]
+            reads.append(len(times))
+            return super()._read(times, rows, columns)
+
+    counted = Counted(**{item.name: getattr(truth, item.name) for item in fields(ArrayFields)})
+    verify([replace(forecast, name=name) for name in "abc"], counted)
+    first = len(reads)
+    verify([forecast], counted)
+    assert first <= 2 * (len(reads) - first), "initial times come on top"
