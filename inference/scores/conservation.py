@@ -19,8 +19,9 @@ def area_mean(fields: Tensor, areas: Tensor, known: Tensor | None = None) -> Ten
     known: [node, variable] leaves masked nodes out.
     """
     fields = fields.double()
-    everywhere = known is None or bool(known.all())  # which saves the masked sums
-    return weighted_mean(fields, areas, None if everywhere else known.expand(fields.shape))
+    if known is None or bool(known.all()):  # which saves the masked sums
+        return weighted_mean(fields, areas)
+    return weighted_mean(fields, areas, known.expand(fields.shape))
 
 
 def mean_drift(ensemble: Tensor, initial: Tensor, areas: Tensor, known: Tensor) -> Tensor:
