@@ -133,6 +133,11 @@ def forecast(
     places = [parse_place(text, mesh) for text in place or []]
     series = series or output.with_name(f"{output.stem}-series.csv")
     if places:
+        taken = {Path(source).resolve() for source in [*initial, *(forcing or []), str(emulator), str(output)]}
+        if series.resolve() in taken:
+            raise MeshcastError(
+                f"The series cannot go into {series}, which is the forecast's own. Choose another name."
+            )
         refuse_series_file(series, overwrite)
         covered = mesh if choice.area is None else area_of(mesh, choice.area)[0]
         for one in places:

@@ -84,5 +84,8 @@ def test_series_at_places_are_written_beside_the_forecast(weather_world: Path) -
     refused(*FORECAST, "other.nc", "--place", "56,-8", "--area", "53/-8/50/2", says=("56 N, -8 E lies outside",))
     refused(*FORECAST, "other.nc", "--series", "s.csv", says=("of no place", "--place LAT,LON"))
     refused(*FORECAST, "other.nc", "--place", "56,-8", "--series", "new-series.csv", says=("new-series.csv exists",))
+    for name in ("./other.nc", "weather.nc"):
+        given = ("--place", "56,-8", "--series", name, "--overwrite")
+        refused(*FORECAST, "other.nc", *given, says=(f"series cannot go into {Path(name)}",))
     done("plot", "new.nc", "-o", "pictures", "--contours", "--place", "56,-8", "--variables", "2t")
     refused("plot", "new.nc", "-o", "pictures", "--variables", "t2m", says=("no variable t2m", "2t"))
