@@ -41,7 +41,8 @@ class Survey:
             self._ever[:] = True
             return
         self._ever |= (~missing).any(axis=(0, 1))
-        for first, found in ((self.first_hole, missing.any(axis=1)), (self.first_empty, missing.all(axis=2).any(1))):
+        empty = np.any(np.all(missing, axis=2), axis=1)
+        for first, found in ((self.first_hole, missing.any(axis=1)), (self.first_empty, empty)):
             fresh = found.any(axis=0) & (first < 0)
             first[fresh] = index[found.argmax(axis=0)[fresh]]
 

@@ -224,7 +224,7 @@ class KeepCheckpoints(L.Callback):
         if not broken_off and not unread:
             return
         self.request.waits = True
-        progress = loop.val_loop.batch_progress
+        progress: Any = loop.val_loop.batch_progress
         for counts in (progress.total, progress.current) if broken_off else ():
             # As Lightning knows a validation whose first batch failed.
             counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0

@@ -177,4 +177,4 @@ def _place(fields: Fields, node: int) -> str:
 
 
 def _date(fields: Fields, index: int | np.int64) -> str:
-    return str(to_datetime(fields.times[[index]])[0])
+    return str(to_datetime(fields.times[np.array([index])])[0])

@@ -133,6 +133,8 @@ def test_a_forecast_file_is_a_row_among_the_others(
     """Theirs is a degree too warm at every lead, persistence too cold by a quarter of a degree a step."""
     monkeypatch.setattr("training.experiment.open_fields", lambda *arguments, **options: test_split)
     monkeypatch.setattr("training.comparison.compare.write_comparison", lambda *given, **options: None)
+    # One series is every part here.
+    monkeypatch.setattr("training.comparison.compare.refuse_scores_of_learned", lambda *given: None)
     path = weatherbench(tmp_path / "theirs.nc", 24 * HOUR * np.arange(1, 8), 6 * HOUR * np.arange(1, 5))
     rows = f"rows={{theirs: {{forecast_file: {path}}}}}"
     overrides = [rows, "task.prognostic=[2t]", "validation.score=rmse"]
