@@ -16,11 +16,12 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.names import canonical_name
+from emulator.data.names import WINDS, canonical_name
 from emulator.data.series import Grid, settled_grid
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 
+STRAIGHT = ("regular_ll", "reduced_ll", "regular_gg", "reduced_gg", "healpix")  # whose own axes are east and north
 MISSING = 9.999e20  # stands for NaN on the way in and out of eccodes, which takes any number no field holds
 BYTES_PER_POINT = 64  # while it is decoded: value, latitude and longitude in double precision, with copies
 ALWAYS_FEW = 2 * 10**8  # points of a field on a grid of two kilometres, which may be one number packed to no bits
@@ -79,6 +80,7 @@ def grib_fields(path: Path) -> Iterator[GribField]:
                 try:
                     with _silent():
                         _refuse_too_many_points(eccodes, message, f"{path}: message {count}")
+                        _refuse_grid_winds(eccodes, message, f"{path}: message {count}")
                         field = _field(eccodes, message, grids)
                 finally:
                     eccodes.codes_release(message)
@@ -168,6 +170,18 @@ def _picture_size(section: bytes) -> int:
         width, height = (int.from_bytes(section[at : at + 4], "big") for at in (16, 20))
         return width * height
     return 0
+
+
+def _refuse_grid_winds(eccodes: Any, message: Any, which: str) -> None:
+    """Raise MeshcastError where a wind follows the axes of a rotated or projected grid."""
+    if not eccodes.codes_is_defined(message, "uvRelativeToGrid") or not eccodes.codes_get(message, "uvRelativeToGrid"):
+        return
+    name, grid = (str(eccodes.codes_get(message, key)) for key in ("shortName", "gridType"))
+    if name in {*WINDS, *WINDS.values()} and grid not in STRAIGHT:
+        raise MeshcastError(
+            f"{which} holds {name} along the axes of a {grid} grid, not eastward or northward. Turn the winds first "
+            "(cdo rotuvb, or wgrib2 -new_grid_winds earth)."
+        )
 
 
 def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:

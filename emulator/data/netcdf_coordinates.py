@@ -124,7 +124,8 @@ def horizontal(file: xr.Dataset, path: Path, units: Mapping[str, str] | None = N
     inverse = _inverse(file, axes, path) if all(axes) else None
     if inverse is not None and not (latitudes and longitudes):
         latitude, longitude = inverse(*np.meshgrid(*(file[axis].values for axis in axes), indexing="ij"))
-        dims, names = (axes[0], axes[1]), ()
+        dims: tuple[str, ...] = (axes[0], axes[1])
+        names: tuple[str, ...] = ()
     else:
         latitude, longitude, dims, names = _places(file, path, latitudes, longitudes, units or {})
     grid, order = settled_grid(latitude, longitude)

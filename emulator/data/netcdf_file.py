@@ -98,7 +98,9 @@ def levels_of(file: xr.Dataset, array: xr.DataArray, dim: str | None) -> list[tu
 
 def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     cells = horizontal(file, path, units)
-    series, along_grid, left_out = [], [], []
+    series: list[Series] = []
+    along_grid: list[int] = []
+    left_out: list[str] = []
     bounds = {str(file[name].attrs.get("bounds")) for name in file.variables}
     attributes = travelling_attributes(file.attrs) | ({"grid_mapping": cells.mapping} if cells.mapping else {})
     for raw_name in map(str, file.data_vars):

@@ -99,9 +99,9 @@ def test_an_analysis_is_no_forecast_and_a_gap_is_named(data_folder, tmp_path):
 
 
 def test_one_forecast_run_in_grib_starts_another(tmp_path):
-    """The fields of a forecast are fields at their valid times."""
+    """The fields of a forecast are fields at their valid times, where they are asked for as such."""
     made = forecast(init=INIT[:1])
-    fields = read_files(write_grib(made, tmp_path / "f.grib"))
+    fields = read_files(write_grib(made, tmp_path / "f.grib"), forecasts=True)
     assert np.abs(fields["2t"].values[:, 0] - made.values[0, 0, :, :, 0]).max() < PACKING
     assert np.array_equal(to_seconds(fields.time.values), made.valid_time[0])
     with pytest.raises(MeshcastError, match=r"twice from forecasts of different initial times"):

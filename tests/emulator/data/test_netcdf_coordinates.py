@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
@@ -206,3 +207,34 @@ def test_forecasts_of_other_centres_are_read_in_radians_too(tmp_path):
         leads = file.rename(time="step").assign_coords(step=("step", [6.0, 12.0], {"units": "hours"}))
         leads.assign_coords(forecast_reference_time=TIMES[0]).to_netcdf(path)
     assert read_netcdf_forecast(path).mesh.latitudes == pytest.approx(LATITUDES)
+
+
+def test_winds_along_a_rotated_grid_of_grib_are_refused(tmp_path):
+    import eccodes  # after pyproj, see emulator/data/__init__.py
+
+    def write(relative: int, name: str) -> Path:
+        message = eccodes.codes_grib_new_from_samples("rotated_ll_pl_grib2")
+        for key, value in {"shortName": name, "uvRelativeToGrid": relative, "level": 500}.items():
+            eccodes.codes_set(message, key, value)
+        path = tmp_path / f"{name}{relative}.grib"
+        with path.open("wb") as file:
+            eccodes.codes_write(message, file)
+        eccodes.codes_release(message)
+        return path
+
+    with pytest.raises(MeshcastError, match="holds u along the axes of a rotated_ll grid"):
+        read_files(write(1, "u"))
+    assert list(read_files(write(0, "u"))) == ["u_500"] and list(read_files(write(1, "t"))) == ["t_500"]
+
+
+@pytest.mark.parametrize("damage", ["coordinates", "rows"])
+def test_what_xarray_cannot_open_or_read_is_refused(write_netcdf, damage):
+    path = write_netcdf()
+    with netCDF4.Dataset(path, "a") as file:
+        if damage == "coordinates":
+            file["t2m"].setncattr("coordinates", 3.0)
+        else:
+            rows = file.createVLType(np.int32, "rows")
+            file.createVariable("ragged", rows, ("time", "latitude", "longitude"))
+    with pytest.raises(MeshcastError, match=r"file\.nc is damaged or truncated"):
+        read_files(path)
