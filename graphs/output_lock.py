@@ -87,7 +87,7 @@ def _acquired(lock: Path, output: Path) -> int | None:
     if fcntl is None:
         return None
     while True:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+        descriptor = _opened(lock)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _same(descriptor, lock):
@@ -110,6 +110,16 @@ def _acquired(lock: Path, output: Path) -> int | None:
             raise InUseError(
                 f"{output} is being written by {holder}. Wait until it is done, end it, or choose another name."
             ) from None
+
+
+def _opened(lock: Path) -> int:
+    """Return the descriptor of a lock file; one that another user left can be read, which is enough to lock it."""
+    try:
+        return os.open(lock, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+    except PermissionError:
+        if not lock.is_file():
+            raise
+        return os.open(lock, os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def _same(descriptor: int, lock: Path) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -100,6 +103,25 @@ def test_a_file_system_without_locks_is_named_and_work_goes_on(
     with output_lock(tmp_path / "a.nc"):
         pass
     assert "file system without locks" in caplog.text and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_what_another_user_left_locked_is_no_hindrance(tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # which others may reach
+    try:
+        folder.chmod(0o777)
+        (folder / ".a.nc.lock").write_text("")
+        child = os.fork()
+        if child == 0:
+            code = 1
+            with contextlib.suppress(BaseException):
+                os.setuid(65534)
+                with output_lock(folder / "a.nc"):
+                    code = 0
+            os._exit(code)
+        assert os.waitpid(child, 0)[1] == 0 and list(folder.iterdir()) == []
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_full_disk_locks_too(tmp_path: Path) -> None:
