@@ -79,7 +79,8 @@ def run_fault(world: Path, folder: Path, family: str, name: str, of: str, at: in
     verdict.case["struck"] = place if order.fired else ""
     verdict.outcome = _outcome(ended, bool(order.fired), killed)
     judge_end(verdict, ended, CODES.get(name, (0, 2, 3)), killed)
-    _judge_reason(verdict, ended, fault)
+    if not any(f"/{name}" in place for name in kept):  # no disk is full for a file that is read
+        _judge_reason(verdict, ended, fault)
     if not killed and (rest := list((folder / "tmp").iterdir())):
         verdict.add("left over", f"in TMPDIR: {', '.join(path.name for path in rest[:3])}")
     if ended.hung:
