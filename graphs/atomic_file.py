@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,8 +69,17 @@ def atomic_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda ol
         discard(temporary)
 
 
+def refuse_address(path: str | Path) -> None:
+    """Raise MeshcastError where an output is an address, such as https:// or s3://, rather than a file here."""
+    if re.match(r"[a-z][a-z0-9+.-]+:/", str(path)):
+        raise MeshcastError(
+            f"Outputs are written on this machine, but {path} is an address. Write a file here and copy it there."
+        )
+
+
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
     """Raise MeshcastError where the output is there already, is a folder, or is a link that leads nowhere."""
+    refuse_address(path)
     if path.is_symlink() and not path.exists():
         raise MeshcastError(explain(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))))
     if path.is_dir():
@@ -90,6 +100,7 @@ def refuse_other(path: Path, replaces: Callable[[Path], bool]) -> None:
 def refuse_unwritable(path: str | Path) -> None:
     """Raise MeshcastError where nothing can be written beside `path`, before long work; missing folders are made."""
     final = Path(path)
+    refuse_address(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         discard(new_file(final))
@@ -100,6 +111,7 @@ def refuse_unwritable(path: str | Path) -> None:
 def output_folder(path: str | Path) -> Path:
     """Return a folder for several files, made where it is missing; raise MeshcastError where it cannot be."""
     folder = Path(path)
+    refuse_address(folder)
     if folder.exists() and not folder.is_dir():
         raise MeshcastError(f"Cannot write into {folder}: it is a file, not a folder. Choose another name.")
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from graphs.atomic_file import explain
+from graphs.atomic_file import explain, refuse_address
 from graphs.errors import MeshcastError
 from graphs.temporary_files import remove_orphans, short_name
 
@@ -48,6 +48,7 @@ def output_lock(output: str | Path, *, folder: bool = False, remedy: str = "") -
     path = Path(output)
     if "\0" in str(path):
         raise MeshcastError(f"No file system takes the name {str(path)!r}: it holds the character NUL.")
+    refuse_address(path)
     place = path if folder else path.parent
     lock = place / (".lock" if folder else f".{short_name(path.name)}.lock")
     key = (os.path.realpath(lock), threading.get_ident())

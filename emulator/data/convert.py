@@ -11,6 +11,7 @@ import numpy as np
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on
 from emulator.data.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, time_step_of
+from emulator.foundation.fetched_files import named_source
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 
@@ -51,6 +52,7 @@ def convert(
         fields[name].attrs["units"] = fields[name].attrs["units"] or "unknown"
     mesh = mesh_from_coordinates(fields["latitude"].values, fields["longitude"].values)
     notices += remarks_on(mesh)
+    names = ", ".join(Path(named_source(source)).name for source in sources)
     carried = {name: value for name, value in fields.attrs.items() if name not in NOT_CARRIED and value}
     create_dataset(
         Path(output),
@@ -58,7 +60,7 @@ def convert(
         mesh=mesh,
         time_step=time_step,
         ensemble_axis=fields.attrs["ensemble_axis"],
-        attributes={**carried, "files": ", ".join(Path(source).name for source in sources), **(attributes or {})},
+        attributes={**carried, "files": names, **(attributes or {})},
         overwrite=overwrite,
     )
     first, last = map(str, fields["time"].values[[0, -1]].astype("datetime64[s]"))

@@ -29,6 +29,7 @@ from emulator.data.series import (
     with_constants,
 )
 from emulator.foundation.configuration_faults import nearest
+from emulator.foundation.fetched_files import local_files, named_source
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
@@ -52,6 +53,8 @@ def read_files(
 ) -> xr.Dataset:
     """Return the fields of GRIB and NetCDF files, merged by variable, time and member.
 
+    paths: one or several files, or what else `local_files` brings onto this machine: standard input (`-`), addresses,
+        patterns, requests in YAML, earthkit FieldLists and xarray Datasets.
     rename: from a file's name of a variable (or ours) to the name wanted, before the table of names is asked.
     units: of variables whose file does not say, or says wrongly.
     trajectories: what tells independent trajectories apart, which `number` then counts: `files`, where each file holds
@@ -80,10 +83,13 @@ def read_files(
 def _series_of(
     paths: str | Path | Sequence[str | Path], rename: Texts | None, units: Texts | None, trajectories: str | None
 ) -> list[Series]:
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    rename, units = dict(rename or {}), dict(units or {})
+    with local_files(paths) as files:
+        return _series_of_files(files, dict(rename or {}), dict(units or {}), trajectories)
+
+
+def _series_of_files(files: Sequence[Path], rename: Texts, units: Texts, trajectories: str | None) -> list[Series]:
     series: list[Series] = []
-    for place, path in enumerate(map(Path, paths)):
+    for place, path in enumerate(files):
         read = format_of(path).read_series or file_format(path).read_series
         if read is None:
             raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
@@ -122,7 +128,7 @@ def static_fields_of_files(paths: Sequence[str | Path]) -> ArrayFields:
 
 
 def _array_fields(read: xr.Dataset, paths: Sequence[str | Path], trajectories: str | None) -> ArrayFields:
-    names, source = tuple(map(str, read.data_vars)), ", ".join(map(str, paths))
+    names, source = tuple(map(str, read.data_vars)), ", ".join(map(named_source, paths))
     try:
         mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
     except MeshcastError as error:

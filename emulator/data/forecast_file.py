@@ -19,6 +19,7 @@ from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
+from emulator.foundation.fetched_files import is_plain_path, local_files
 from graphs.atomic_file import put, refuse_existing, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
@@ -226,6 +227,9 @@ def partial_file(path: str | Path) -> Path:
 
 def read_forecast(path: str | Path) -> Forecast:
     """Return the forecast of a file, ours, CF NetCDF or GRIB; raise MeshcastError where it is damaged or none."""
+    if not is_plain_path(path):
+        with local_files(path) as files:
+            return read_forecast(files[0])
     path = Path(path)
     if not path.exists() and partial_file(path).exists():
         raise MeshcastError(f"{path} is not complete: {partial_file(path)} is. Resume its forecast to finish it.")

@@ -18,6 +18,7 @@ from emulator.data.series import Series
 from emulator.fields import Fields
 from emulator.forcings import TabulatedForcings
 from emulator.foundation.configuration_faults import nearest
+from emulator.foundation.fetched_files import is_plain_path
 from graphs.errors import MeshcastError, readable
 
 
@@ -54,6 +55,7 @@ def _refusing_damaged(read: Callable[..., Any]) -> Callable[..., Any]:
 ANEMOI = DataFormat(
     endings=(".zarr", ".zip"), open_fields=open_dataset_fields, read_forecast=_refusing_damaged(read_zarr_forecast)
 )
+FETCHED = DataFormat()  # known once it is on this machine
 # by name, the package's and those of plug-in files, which are asked first
 FORMATS = {
     "anemoi dataset": ANEMOI,
@@ -82,6 +84,8 @@ def format_of(source: str | Path) -> DataFormat:
     """Return the format of a path by its ending or the first bytes of the file; raise MeshcastError where none fits."""
     if named := named_format(source):
         return named
+    if not is_plain_path(source):
+        return FETCHED
     path = Path(source)
     if "://" in str(source) or not (path.suffix or path.exists()):  # anemoi-datasets has registered names of its own
         return ANEMOI

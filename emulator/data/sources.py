@@ -17,9 +17,10 @@ from emulator.data.dataset_fields import Source, describe, open_dataset_fields
 from emulator.data.files import fields_of_files, static_fields_of_files
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import partial_file, read_forecast
-from emulator.data.formats import format_of
+from emulator.data.formats import format_of, named_format
 from emulator.data.series import NUMBER
 from emulator.fields import Fields
+from emulator.foundation.fetched_files import is_plain_path, local_files, restored_address
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
 from graphs.mesh import Mesh
@@ -40,8 +41,9 @@ def open_fields(
     """Return the fields of whatever a user names as data.
 
     source: an anemoi dataset (a path, or a list or dict as `anemoi.datasets.open_dataset` takes: join, select, cutout,
-        dates ...), an array (.npy) of a benchmark protocol, one or several GRIB or NetCDF files, or whatever is of a
-        registered format (`emulator.data.formats`).
+        dates ...), an array (.npy) of a benchmark protocol, one or several GRIB or NetCDF files, whatever brings such
+        (standard input `-`, an address, a pattern, a request in YAML, an earthkit FieldList, an xarray Dataset; see
+        `emulator.foundation.fetched_files`), or whatever is of a registered format (`emulator.data.formats`).
     trajectories: some rows of the ensemble axis; or what tells independent trajectories apart that the source itself
         takes for members: `files`, a file each, or the name of a dimension (of a dataset, `number`).
     keep_in_memory: read everything once, where it takes less than a gigabyte.
@@ -69,6 +71,10 @@ def open_static_fields(source: str) -> Fields:
 
 def open_source(path: str | Path) -> Fields | Forecast:
     """Return the forecast that a file holds, or the fields of any other source; refuse one that is not complete."""
+    path = restored_address(path)
+    if not is_plain_path(path) and named_format(path) is None:
+        with local_files(path) as files:
+            return open_source(files[0])
     unfinished = partial_file(path).exists() and not Path(path).exists()
     if unfinished or format_of(path).read_forecast is not None:
         try:
@@ -105,6 +111,8 @@ def _whole(
     listed = list(source) if isinstance(source, (list, tuple)) else [source]
     if not listed:
         raise MeshcastError("No source of data is given. Name a dataset or files.")
+    if any(hasattr(one, "data_vars") or hasattr(one, "to_target") for one in listed):
+        return fields_of_files(listed, rename, units, trajectories, names, forecasts)
     if not all(isinstance(one, (str, Path)) for one in listed):
         return _told_apart(open_dataset_fields(source), trajectories)
     formats = [format_of(one) for one in listed]

@@ -10,7 +10,13 @@ import typer
 
 def dataset(
     context: typer.Context,
-    sources: Annotated[list[Path], typer.Argument(help="GRIB or NetCDF files, merged by variable and time.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="GRIB or NetCDF files, merged by variable and time; or a quoted pattern, - for standard input, an "
+            "address, a request (.yaml; docs/data.md)."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The dataset to write, ending in .zarr.")],
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable's name.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,

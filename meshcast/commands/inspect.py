@@ -27,12 +27,13 @@ def inspect(
     """
     from emulator.data.forecast import Forecast
     from emulator.data.sources import open_source
+    from emulator.foundation.fetched_files import is_plain_path, restored_address
     from emulator.plugins import load_plugins
     from graphs.errors import MeshcastError, on_one_line
     from meshcast.console import print_json, show
 
     load_plugins(plugin or [])
-    if not path.exists():
+    if is_plain_path(restored_address(path)) and not path.exists():
         raise MeshcastError(f"There is no {path}. Give a dataset, a run folder, an emulator or a forecast.")
     emulator = path / "emulator.safetensors" if path.is_dir() and not path.suffix else path
     if emulator.suffix == ".safetensors":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def verify(
     context: typer.Context,
-    forecasts: Annotated[list[Path], typer.Argument(help="Forecast files, ours or another centre's (NetCDF, GRIB).")],
+    forecasts: Annotated[list[str], typer.Argument(help="Forecast files, ours or another centre's (NetCDF, GRIB).")],
     truth: Annotated[
         list[str], typer.Option(help="Dataset (.zarr, .npy) or file that holds what happened; repeat for more files.")
     ],
