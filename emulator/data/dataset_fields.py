@@ -52,8 +52,9 @@ def _opened(source: Source) -> Any:
                 f"There is no file or dataset {', '.join(absent)}. Name one that exists, or make a dataset first, with "
                 "`meshcast simulate` or `meshcast dataset`."
             ) from error
+        reason = str(error).split("\n", 1)[0][:300].rstrip(".")  # those of object stores go on for pages
         raise MeshcastError(
-            f"Cannot open the dataset {describe(source)}: {type(error).__name__}: {error}. Give the path of an anemoi "
+            f"Cannot open the dataset {describe(source)}: {type(error).__name__}: {reason}. Give the path of an anemoi "
             "dataset (.zarr), or what anemoi.datasets.open_dataset takes."
         ) from error
 

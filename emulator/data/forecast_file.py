@@ -25,6 +25,7 @@ from graphs.errors import MeshcastError
 from graphs.mesh import Domain, Mesh
 from graphs.temporary_files import discard, new_file
 
+MOST_MEMBERS = 1_000_000  # more than any ensemble
 MAGIC = b"meshcast partial forecast 1\n"
 
 
@@ -69,7 +70,8 @@ class ForecastWriter:
         try:
             writer._file = _opened(partial)
             writer._read_header()
-        except (OSError, KeyError, ValueError, TypeError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            writer.close() if hasattr(writer, "_file") else None
             raise MeshcastError(
                 f"The partial forecast {partial} cannot be read: {error}. Delete it and start anew."
             ) from None
@@ -180,6 +182,9 @@ class ForecastWriter:
             raise ValueError("it is no partial forecast of this version")
         content = json.loads(self._file.readline())
         nodes, dimension = content.pop("positions")
+        left = os.fstat(self._file.fileno()).st_size - self._file.tell()
+        if not (nodes > 0 and dimension in (2, 3) and 8 * nodes * (dimension + 1) <= left):
+            raise ValueError(f"its {nodes} nodes of {dimension} coordinates are not there")
         places = np.frombuffer(self._file.read(8 * nodes * (dimension + 1)))
         described = json.loads(content["mesh"])
         mesh = Mesh(
@@ -194,6 +199,7 @@ class ForecastWriter:
         content |= {name: np.array(content[name], dtype=np.int64) for name in ("init_time", "trajectory")}
         content |= {"mesh": mesh, "time_step": time_step_from_json(content["time_step"])}
         self.heading = ForecastHeading(**content)
+        _refuse_strange(self.heading)
         self._start = self._file.tell()
 
     @contextlib.contextmanager
@@ -218,6 +224,19 @@ class ForecastWriter:
 def _opened(partial: Path) -> BinaryIO:
     """Return a partial forecast to read and to write; a symbolic link is not followed."""
     return os.fdopen(os.open(partial, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)), "r+b")
+
+
+def _refuse_strange(heading: ForecastHeading) -> None:
+    """Raise ValueError where what a partial file says of its forecast cannot be."""
+    cases, texts = len(heading.init_time), (heading.name, *heading.variables, *heading.units)
+    if type(heading.num_members) is not int or not 1 <= heading.num_members <= MOST_MEMBERS:
+        raise ValueError(f"it says that it has {heading.num_members!r} members")
+    if heading.init_time.shape != heading.trajectory.shape or heading.init_time.ndim != 1 or not cases:
+        raise ValueError("its cases have no initial time and trajectory each")
+    if not heading.variables or len(heading.variables) != len(heading.units):
+        raise ValueError("its variables have no name and units each")
+    if not all(isinstance(text, str) for text in texts) or not isinstance(heading.attributes, dict):
+        raise ValueError("its names and attributes are no texts")
 
 
 def partial_file(path: str | Path) -> Path:

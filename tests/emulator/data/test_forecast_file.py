@@ -1,7 +1,9 @@
 """Forecast files: whole or resumable, bit for bit, ours and other centres'."""
 
+import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,8 @@ MESHES = {
     "ring": (ring(16, 10.0), TimeStep(1, "second", 0.1, "")),
     "points": (points(RNG.uniform(-60, 60, 12), RNG.uniform(0, 360, 12)), TimeStep(1, "month")),
 }
+
+OLD_PARTIAL = Path(__file__).parents[2] / "fixtures/version_0_1/partial.nc.part"
 
 
 def values_of(mesh: Mesh, leads: int = 4, members: int = 3) -> np.ndarray:
@@ -239,3 +243,21 @@ def test_what_is_no_forecast_is_refused(tmp_path):
     (tmp_path / "cut.nc").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MeshcastError, match="damaged or truncated"):
         read_forecast(tmp_path / "cut.nc")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_members": 0}, {"num_members": -1}, {"num_members": 10**12}, {"num_members": "x"}, {"num_members": 1.5},
+        {"variables": []}, {"variables": [1, 2]}, {"units": []}, {"init_time": 0}, {"init_time": []},
+        {"trajectory": [1]}, {"positions": [10**9, 3]}, {"positions": [-1, -3]}, {"attributes": 3}, {"name": None}, {"mesh": "[]"},
+    ],
+)  # fmt: skip
+def test_a_partial_file_whose_header_cannot_be_is_refused_and_left_as_it_is(tmp_path, change):
+    magic, header, rest = OLD_PARTIAL.read_bytes().split(b"\n", 2)
+    content = json.dumps({**json.loads(header), **change}).encode()
+    hostile = b"\n".join([magic, content, rest])
+    (tmp_path / "f.nc.part").write_bytes(hostile)
+    with pytest.raises(MeshcastError, match=r"The partial forecast .*f\.nc\.part cannot be read"):
+        ForecastWriter.resume(tmp_path / "f.nc")
+    assert (tmp_path / "f.nc.part").read_bytes() == hostile
