@@ -71,7 +71,7 @@ def grib_fields(path: Path) -> Iterator[GribField]:
     """Yield the messages of a GRIB file, in order; raise MeshcastError where the file is truncated or damaged."""
     eccodes = eccodes_quietly()
     refuse_truncated(path)
-    grids: dict[str, tuple[Grid, NDArray[np.int64] | None]] = {}
+    grids: dict[str, tuple[Grid, NDArray[np.int64] | None, int]] = {}
     count = 0
     with path.open("rb") as file:
         try:
@@ -85,8 +85,8 @@ def grib_fields(path: Path) -> Iterator[GribField]:
                 finally:
                     eccodes.codes_release(message)
                 yield field
-        except MeshcastError:
-            raise
+        except MeshcastError as error:
+            raise error if str(path) in str(error) else MeshcastError(f"{path}: message {count}: {error}.") from None
         except (eccodes.CodesInternalError, ValueError, TypeError, OverflowError, MemoryError) as error:
             reason = str(error) or type(error).__name__
             raise MeshcastError(
@@ -184,7 +184,7 @@ def _refuse_grid_winds(eccodes: Any, message: Any, which: str) -> None:
         )
 
 
-def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None]]) -> GribField:
+def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None, int]]) -> GribField:
     def get(key: str, default: Any = None) -> Any:
         return eccodes.codes_get(message, key) if eccodes.codes_is_defined(message, key) else default
 
@@ -199,12 +199,14 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
     key = str(get("md5GridSection"))
     if key not in grids:
         places = [eccodes.codes_get_array(message, axis) for axis in ("latitudes", "longitudes")]
-        grids[key] = settled_grid(*places)
-    grid, order = grids[key]
+        grids[key] = (*settled_grid(*places), len(places[0]))
+    grid, order, points = grids[key]
     eccodes.codes_set(message, "missingValue", MISSING)
     values = eccodes.codes_get_values(message)
     if get("bitmapPresent", 0):
         values = np.where(values == MISSING, np.nan, values)
+    if len(values) != points:
+        raise MeshcastError(f"its grid has {points:,} points, but it holds {len(values):,} values")
     values = values.astype(np.float32)
     centre = str(get("centre", ""))
     institution = {} if centre in ("", "255", "missing", "unknown") else {"institution": centre}

@@ -78,3 +78,9 @@ def test_damage_is_reported_in_our_words_alone(tmp_path: Path, capfd: pytest.Cap
     content = message()
     content[sections(content)[1] + 14] = 77  # the month
     assert "is damaged" in refused(tmp_path, content, capfd)
+
+
+def test_more_values_than_points_of_the_grid_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = message("grid_ccsds")
+    put(content, sections(content)[5] + 5, 2040)  # values that are packed; the grid has 2,048 points
+    assert "its grid has 2,048 points, but it holds 2,040 values" in refused(tmp_path, content, capfd)
