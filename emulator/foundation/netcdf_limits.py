@@ -17,13 +17,13 @@ def refuse_hostile(path: Path) -> None:
     """Raise MeshcastError where a NetCDF file names other files, or declares what neither it nor memory can hold."""
     import netCDF4
 
-    with path.open("rb") as file:
-        is_hdf5 = file.read(4) == b"\x89HDF"
-    if is_hdf5:
-        _refuse_other_files(path)
-    with netCDF4.Dataset(path) as file:
+    with netCDF4.Dataset(path) as file:  # first, since it refuses damage that ends a process in h5py
         size, variables = path.stat().st_size, list(_variables(file))
         declared = {name: _bytes(variable) for name, variable in variables}
+    with path.open("rb") as content:
+        is_hdf5 = content.read(4) == b"\x89HDF"
+    if is_hdf5:
+        _refuse_other_files(path)
     total = sum(declared.values())
     if total > MOST_INFLATED * size + ALWAYS_FEW:
         raise MeshcastError(
