@@ -17,7 +17,7 @@ import torch
 from emulator.build import TrainedEmulator, package_versions
 from emulator.checkpoint import read
 from emulator.foundation.configuration import load, read_yaml
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, readable
 from graphs.temporary_files import discard, new_folder
 from inference.comparison.record import Seed
 from inference.comparison.row_scores import ranking_score
@@ -184,17 +184,19 @@ def _score(config: CompareConfig, published: Mapping[str, Any], trained: Trained
     """Return the score of forecasts from the published starts, over the published lead times and variables."""
     assert config.data.test is not None
     test = config.data.test.open()
-    init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))
-    starts = Starts(init_time, trajectory, np.array(published["lead_steps"]))
+    with readable(f"The comparison.json of {config.name}"):
+        init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))
+        starts = Starts(init_time, trajectory, np.array(published["lead_steps"]))
+        names = tuple(published["variables"])
+        scales = {name: float(published["scale"][name]) for name in names}
     seed = Seed("again", "done", emulator=trained)
     forecast = forecast_from(seed, test, starts, config.data.forcing_tables, shared={}).forecast
     assert forecast is not None
-    names = tuple(published["variables"])
     columns = [forecast.variables.index(name) for name in names]
     units = tuple(forecast.units[column] for column in columns)
     scored = replace(forecast, values=forecast.values[..., columns], variables=names, units=units)
     verification = verify([scored], test, spectra=False)
-    scale = np.array([published["scale"][name] for name in verification.variables])
+    scale = np.array([scales[name] for name in verification.variables])
     return float(ranking_score(verification.emulators[0], scale, config.validation.score))
 
 
