@@ -25,10 +25,11 @@ WEATHER_TASK = TaskConfig(("2t", "sst"), diagnostic=("tp",), forcing=("insolatio
 
 
 class Weather(PreparedData):
-    """Hourly weather in place of every split, the sea masked on land."""
+    """Hourly weather in place of every split, that of validation ten days later, the sea masked on land."""
 
     def fields(self, split: DataPart) -> ArrayFields:
-        return weather_fields(seed=int(split.source.endswith("valid.npy")))
+        fields = weather_fields()
+        return replace(fields, times=fields.times + 10 * 86_400) if split.source.endswith("valid.npy") else fields
 
 
 def folder_of(config: ExperimentConfig) -> Path:
