@@ -144,7 +144,9 @@ def _run() -> None:
             raise
         say(f"Error: {_of_system(error)}")
         sys.exit(2)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # which is PyTorch's
+            raise
         what = f" ({error})" if str(error) else ""
         say(f"Error: The memory that this process may take is used up{what}. Ask for less at once, or more memory.")
         sys.exit(2)

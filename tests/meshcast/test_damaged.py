@@ -102,6 +102,7 @@ def test_what_the_system_refuses_is_no_damage():
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
         (OSError(errno.ENOSPC, "No space left on device"), "Free some space"),
         (OSError(errno.ENOENT, "No such file or directory", "gone"), "No such file or directory at gone"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "used up (DefaultCPUAllocator"),
         (MemoryError("Unable to allocate 8 GiB"), "used up (Unable to allocate 8 GiB)"),
     ],
 )
