@@ -52,8 +52,8 @@ def _reader(line: list[str], inputs: str, outputs: str = "", same_as: str = "") 
 
 
 def _forecast(initial: str, *more: str) -> list[str]:
-    return ["forecast", "runs/weather", "--initial", initial, "--lead-time", "4h", "--init-times", TIMES,
-            "--output", "new.nc", *more]  # fmt: skip
+    line = ["forecast", "runs/weather", "--initial", initial, "--forcing", "co2.csv", "--lead-time", "4h"]
+    return [*line, "--init-times", TIMES, "--output", "new.nc", *more]
 
 
 FROM_RUN = (
@@ -115,7 +115,7 @@ TARGETS = (
         _reader(["reproduce", "runs/table", "--row", "network"], "ring.zarr runs/table results"),
     ), 0.3),
     Target("co2.csv", (mutators.table, *BYTES), (
-        _reader(_forecast("weather.nc", "--forcing", "co2.csv"), f"{WEATHER}", "new.nc"),
+        _reader(_forecast("weather.nc"), f"{WEATHER}", "new.nc"),
         _reader(["train", "weather.yaml", "name=new", "--dry-run"], f"{WEATHER} weather.yaml"),
     ), 0.5),
     Target("simulation.yaml", (mutators.yaml_file,), (

@@ -27,7 +27,18 @@ validation: {every: 4, steps: 3, cases: 2}
 forecast: {steps: 4}
 """
 TIMES = "2019-03-01T12, 2019-03-02T00"
-FORECAST = ["forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "4h", "--init-times", TIMES]
+FORECAST = [
+    "forecast",
+    "runs/weather",
+    "--initial",
+    "weather.nc",
+    "--forcing",
+    "co2.csv",
+    "--lead-time",
+    "4h",
+    "--init-times",
+    TIMES,
+]
 RING_FORECAST = ["forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "4 steps", "--trajectories", "6:8",
                  "--init-times", "0"]  # fmt: skip
 
