@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emulator.scores import ROUNDING
 from inference.scores.scorecard import Verification
@@ -18,7 +19,7 @@ def collapsed(verification: Verification) -> list[str]:
             continue
         spread, error = emulator.mean("spread"), emulator.mean("rmse")  # [lead, variable]
         with np.errstate(invalid="ignore"):
-            narrow = (spread < LEAST_SPREAD * error) & (error > ROUNDING * verification.magnitude)
+            narrow: NDArray[np.bool_] = (spread < LEAST_SPREAD * error) & (error > ROUNDING * verification.magnitude)
         if narrow.any():
             names = [
                 name for name, there in zip(verification.variables, narrow.any(axis=0).tolist(), strict=True) if there

@@ -26,7 +26,7 @@ from tests.time_limits import HUNG
 COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "forecast", "verify", "plot", "compare", "reproduce",
             "export", "inspect", "configs list", "configs copy")  # fmt: skip
 RING = ("forecast", "runs/ring", "--initial", "ring.zarr", "--trajectories", "6:8", "--lead-time", "0.2", "--output")
-WEATHER = ("forecast", "runs/weather", "--initial", "weather.nc", "--output")
+WEATHER = ("forecast", "runs/weather", "--forcing", "co2.csv", "--initial", "weather.nc", "--output")
 
 
 def days(moments: Any) -> list[str]:
@@ -146,12 +146,22 @@ def test_a_comparison_ranks_and_is_taken_up_again(ring_world):
 
 def test_forecasts_start_from_datasets_arrays_netcdf_and_grib_alike(weather_world, _ring):
     done(*WEATHER, "nc.nc", "--lead-time", "5h")
-    done("forecast", "runs/weather", "--initial", "weather.zarr", "--output", "zarr.nc", "--lead-time", "5h")
+    done(
+        "forecast",
+        "runs/weather",
+        "--forcing",
+        "co2.csv",
+        "--initial",
+        "weather.zarr",
+        "--output",
+        "zarr.nc",
+        "--lead-time",
+        "5h",
+    )
     with xr.open_dataset("nc.nc") as first, xr.open_dataset("zarr.nc") as second:
         assert np.array_equal(first["2t"], second["2t"]) and np.array_equal(first["msl"], second["msl"])
     done(*WEATHER, "start.grib", "--lead-time", "5h", "--init-times", "2019-03-02T12")
-    from_grib = done("forecast", "runs/weather", "--initial", "start.grib", "--output", "grib.nc", "--lead-time", "2h",
-                     "--forecasts-as-analyses")  # fmt: skip
+    from_grib = done(*WEATHER[:-2], "start.grib", "--output", "grib.nc", "--lead-time", "2h", "--forecasts-as-analyses")
     assert "1 case, 2 steps of 1h" in from_grib.err
     with xr.open_dataset("grib.nc") as file:
         assert str(file.init_time.values[0]) == "2019-03-02T17:00:00.000000000"
@@ -183,12 +193,24 @@ def test_an_ensemble_in_a_file_stays_an_ensemble(weather_world):
     done("dataset", "ensemble.nc", "--output", "ensemble.zarr")
     assert done("inspect", "ensemble.zarr", "--json").json["ensemble axis"] == "3 member(s)"
     for source in ("ensemble.nc", "ensemble.zarr"):
-        done("forecast", "runs/weather", "--initial", source, "--output", "new.nc", "--lead-time", "2h", "--overwrite")
+        done(
+            "forecast",
+            "runs/weather",
+            "--forcing",
+            "co2.csv",
+            "--initial",
+            source,
+            "--output",
+            "new.nc",
+            "--lead-time",
+            "2h",
+            "--overwrite",
+        )
         with xr.open_dataset("new.nc") as file:
             warmth = file["2t"].mean(["case", "lead_time", "latitude", "longitude"]).values
             assert np.allclose(np.diff(warmth), 1.0, atol=0.2)
-    refused = meshcast("forecast", "runs/weather", "--initial", "ensemble.nc", "--output", "more.nc",
-                       "--lead-time", "2h", "--members", "4", "--perturb", "0.1")  # fmt: skip
+    refused = meshcast("forecast", "runs/weather", "--forcing", "co2.csv", "--initial", "ensemble.nc", "--output",
+                       "more.nc", "--lead-time", "2h", "--members", "4", "--perturb", "0.1")  # fmt: skip
     assert refused.code == 2 and "hold 3 members already" in refused.err
 
 
@@ -196,13 +218,13 @@ def test_forcings_come_from_the_table_a_user_names(weather_world):
     Path("scenario.csv").write_text("date,co2\n2019-01-01,402\n2020-01-01,412\n")
     needs = done("inspect", "runs/weather", "--requirements").out
     assert "cos_local_time (computed)" in needs and "co2 (give with --forcing)" in needs
-    done(*WEATHER, "table.nc", "--lead-time", "3h", "--forcing", "scenario.csv")
     done(*WEATHER, "other.nc", "--lead-time", "3h")
-    Path("co2.csv").unlink()  # the one the training used
-    assert "No source for the forcing co2" in meshcast(*WEATHER, "new.nc", "--lead-time", "3h").err
-    done(*WEATHER, "new.nc", "--lead-time", "3h", "--forcing", "scenario.csv")
-    table, new, other = (xr.load_dataset(f"{name}.nc")["2t"] for name in ("table", "new", "other"))
-    assert np.array_equal(table, new) and not np.array_equal(table, other)
+    command = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "3h", "--output")
+    refused = meshcast(*command, "new.nc")  # the table of the training is there, and named in the checkpoint alone
+    assert refused.code == 2 and "No source for the forcing co2" in refused.err
+    done(*command, "table.nc", "--forcing", "scenario.csv")
+    table, other = (xr.load_dataset(f"{name}.nc")["2t"] for name in ("table", "other"))
+    assert not np.array_equal(table, other)
 
 
 def test_a_grid_sends_to_a_mesh_of_its_own(weather_world):
@@ -215,7 +237,18 @@ def test_a_grid_sends_to_a_mesh_of_its_own(weather_world):
     about = "\n".join(said["graphs"])
     assert "hidden mesh: limited area of" in about
     assert all(f"{name}: " in about for name in ("encoder", "processor", "decoder"))
-    done("forecast", "runs/meshed", "--initial", "weather.nc", "--output", "meshed.nc", "--lead-time", "2h")
+    done(
+        "forecast",
+        "runs/meshed",
+        "--forcing",
+        "co2.csv",
+        "--initial",
+        "weather.nc",
+        "--output",
+        "meshed.nc",
+        "--lead-time",
+        "2h",
+    )
     with xr.open_dataset("meshed.nc") as file:
         assert file["2t"].notnull().all()
 
@@ -262,7 +295,7 @@ def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatc
     file = xr.where(hot, mean + 3 * (file - mean) + 40 * file.map(np.sign), file, keep_attrs=True)
     file = file.transpose("time", "latitude", "longitude")
     file.to_netcdf("hot.nc")
-    command = ("forecast", "runs/weather", "--initial", "hot.nc", "--lead-time", "6h", "--init-times",
+    command = ("forecast", "runs/weather", "--forcing", "co2.csv", "--initial", "hot.nc", "--lead-time", "6h", "--init-times",
                "2019-03-02T06, 2019-03-02T12", "--output")  # fmt: skip
     stopped = meshcast(*command, "new.nc", "--json")
     assert stopped.code == 3
@@ -471,7 +504,17 @@ def test_a_start_on_another_grid_is_refused_with_an_offer_and_remapped_when_aske
         last = file.isel(time=slice(-2, None))
         wide = {"latitude": np.linspace(57, 49, 9), "longitude": np.linspace(-9, 3, 13)}
         last.interp(wide, kwargs={"fill_value": "extrapolate"}).to_netcdf("wide.nc")
-    start = ("forecast", "runs/weather", "--initial", "wide.nc", "--lead-time", "2h", "--output")
+    start = (
+        "forecast",
+        "runs/weather",
+        "--forcing",
+        "co2.csv",
+        "--initial",
+        "wide.nc",
+        "--lead-time",
+        "2h",
+        "--output",
+    )
     assert "--regrid bilinear" in meshcast(*start, "new.nc").err
     done(*WEATHER, "own.nc", "--lead-time", "2h")
     for method, tolerance in (("bilinear", 0.5), ("conservative", 1.0)):
