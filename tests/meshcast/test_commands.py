@@ -295,8 +295,7 @@ def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatc
     file = xr.where(hot, mean + 3 * (file - mean) + 40 * file.map(np.sign), file, keep_attrs=True)
     file = file.transpose("time", "latitude", "longitude")
     file.to_netcdf("hot.nc")
-    command = ("forecast", "runs/weather", "--forcing", "co2.csv", "--initial", "hot.nc", "--lead-time", "6h", "--init-times",
-               "2019-03-02T06, 2019-03-02T12", "--output")  # fmt: skip
+    command = (*WEATHER[:-2], "hot.nc", "--lead-time", "6h", "--init-times", "2019-03-02T06, 2019-03-02T12", "--output")
     stopped = meshcast(*command, "new.nc", "--json")
     assert stopped.code == 3
     (stop,) = stopped.json["stops"]
