@@ -17,8 +17,9 @@ from tests.meshcast.command_line import contents, done, interrupting, meshcast, 
 from tests.time_limits import HUNG
 from training.optimisation.module import EmulatorModule
 
-FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--forcing", "co2.csv", "--lead-time", "8h", "--members",
-            "3", "--perturb", "0.1", "--init-times", "2019-03-01T12, 2019-03-02T00", "--output")  # fmt: skip
+FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--forcing", "co2.csv", "--lead-time", "8h",
+            "--members", "3", "--perturb", "0.1",
+            "--init-times", "2019-03-01T12, 2019-03-02T00", "--output")  # fmt: skip
 AT_CALL = """
 import os, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs inherit as ignored
