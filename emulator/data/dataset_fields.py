@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json
+from emulator.data.forecast_zarr import is_zarr_forecast
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
@@ -41,6 +42,11 @@ def _opened(source: Source) -> Any:
 
     report_from_a_thread()
     _refuse_cut_pieces()
+    if forecasts := [path for path in _paths_in(source) if is_zarr_forecast(Path(path))]:
+        raise MeshcastError(
+            f"{forecasts[0]} holds forecasts, by initial time and lead time, so one valid time may stand there several "
+            "times. `meshcast verify` reads it as a forecast; for initial states, a truth or a dataset give analyses."
+        )
     try:
         return open_dataset(source)
     except Exception as error:  # whatever its layers raise, the source is what the user wrote
@@ -94,7 +100,7 @@ def _refuse_cut_pieces() -> None:
 
 def _paths_in(source: Any) -> list[str]:
     if isinstance(source, str):
-        return [source] if source.endswith(".zarr") and "://" not in source else []
+        return [source] if source.rstrip("/").endswith(".zarr") and "://" not in source else []
     inner = source.values() if isinstance(source, dict) else source if isinstance(source, list | tuple) else ()
     return [path for one in inner for path in _paths_in(one)]
 

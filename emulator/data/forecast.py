@@ -9,7 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+
+
+class NoForecastError(MeshcastError):
+    """A file is sound and holds no forecast: fields, perhaps."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_step_from_json, time_step_to_json
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
@@ -254,7 +254,7 @@ def read_forecast(path: str | Path) -> Forecast:
         raise MeshcastError(f"{path} is not complete: {partial_file(path)} is. Resume its forecast to finish it.")
     read = format_of(path).read_forecast or file_format(path).read_forecast
     if read is None:
-        raise MeshcastError(f"{path} is no forecast; expected a forecast file in GRIB or NetCDF.")
+        raise NoForecastError(f"{path} is no forecast; expected a forecast file in GRIB or NetCDF.")
     return read(path)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_netcdf import PREFIX, forecast_from
 from graphs.atomic_file import atomic_folder
-from graphs.errors import MeshcastError
+from graphs.errors import readable
 
 DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's name for what zarr 2 has not
 
@@ -52,26 +53,23 @@ def read_zarr_forecast(path: Path) -> Forecast:
     import zarr
 
     if not is_zarr_forecast(path):
-        raise MeshcastError(
+        raise NoForecastError(
             f"{path} is no forecast; expected a forecast in GRIB, NetCDF or zarr, as `forecast` writes."
         )
-    try:
+    with readable(path):
         store = zarr.open_group(str(path), mode="r")
         arrays = dict(store.arrays())
         dimensions = {name for array in arrays.values() for name in array.attrs[DIMENSIONS]}
         texts = {name: str(value) for name, value in store.attrs.items()}
         units = {name: str(array.attrs.get("units", "1")) for name, array in arrays.items()}
         return forecast_from(texts, arrays, units, dimensions)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
-        raise MeshcastError(f"{path} is damaged: {type(error).__name__}: {error}. Fetch it again.") from None
 
 
 def _attributes(path: Path) -> dict[str, Any]:
-    try:
+    with readable(path), contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         content = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def _plain(value: Any) -> Any:

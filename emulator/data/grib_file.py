@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from emulator.data.coordinates import mesh_from_coordinates
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.grib_messages import GribField, grib_fields, moment
 from emulator.data.series import NUMBER, Series
 from emulator.foundation.time_step import TimeStep
@@ -62,7 +62,7 @@ def read_grib_forecast(path: Path) -> Forecast:
         if field.valid_time > field.base_time
     }
     if not fields:
-        raise MeshcastError(f"{path} holds analyses only (no step above 0), so it is no forecast.")
+        raise NoForecastError(f"{path} holds analyses only (no step above 0), so it is no forecast.")
     names = list(dict.fromkeys(key[0] for key in fields))
     cases, members = sorted({key[1] for key in fields}), sorted({key[2] for key in fields})
     leads = sorted({key[3] for key in fields})

@@ -112,8 +112,8 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
             continue
         kinds = {str(dim): role(file, str(dim)) for dim in array.dims if dim not in cells.dims}
         strange = [dim for dim, kind in kinds.items() if kind is None and file.sizes[dim] > 1]
-        _refuse_forecast_dimensions(file, raw_name, strange, path)
         if strange or len(set(kinds.values())) < len(kinds):
+            _refuse_forecast_dimensions(file, raw_name, list(kinds), path)
             raise MeshcastError(
                 f"{path}: the dimensions {', '.join(strange or kinds)} of {raw_name} are neither time, member nor "
                 "level. Select one of each first, or name them so."
@@ -190,8 +190,9 @@ def _refuse_forecast_dimensions(file: xr.Dataset, variable: str, dims: list[str]
         for dim in dims:
             attributes = file[dim].attrs if dim in file.variables else {}
             if attributes.get("standard_name") == standard_name or dim.lower() in names:
+                count = f"{file.sizes[dim]} {what} time{'s' * (file.sizes[dim] > 1)}"
                 raise MeshcastError(
-                    f"{path} holds forecasts: {variable} has {file.sizes[dim]} {what} times along {dim}, so one valid "
+                    f"{path} holds forecasts: {variable} has {count} along {dim}, so one valid "
                     "time may stand there several times. `meshcast verify` reads it as a forecast; for a dataset or a "
                     "truth select one of them first."
                 )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.names import canonical_name, conversion
 from emulator.data.netcdf_coordinates import INIT_NAMES, LEAD_NAMES, Cells, find, grid_winds, horizontal, named, role
 from emulator.data.netcdf_file import levels_of, open_netcdf, travelling_attributes
@@ -63,7 +63,7 @@ def _valid_to_lead(file: xr.Dataset, path: Path, init: str | None) -> tuple[xr.D
     """Return one forecast stored over valid time: lead times from its one reference time."""
     times = [name for name in find(file, "time") if name in file.sizes and name != init]
     if init is None or not times or file[init].size != 1:
-        raise MeshcastError(
+        raise NoForecastError(
             f"{path} does not say which times are initial and which lead times: expected a coordinate with "
             f"standard_name forecast_period or a name like {', '.join(LEAD_NAMES[:3])}; it has "
             f"{', '.join(map(str, file.variables))}."
@@ -88,7 +88,9 @@ def _lead_steps(file: xr.Dataset, lead: str, path: Path) -> tuple[NDArray[np.int
         if to_second is None:
             raise MeshcastError(f"{path}: the lead times {lead} have units {units or 'absent'!r}, not hours or days.")
         amounts, unit = np.round(values.astype(np.float64) * to_second.factor).astype(np.int64), "second"
-    if np.any(amounts < 0) or len(np.unique(amounts)) < len(amounts) or not np.any(amounts > 0):
+    if not np.any(amounts):
+        raise NoForecastError(f"{path} holds analyses only (no {lead} above 0), so it is no forecast.")
+    if np.any(amounts < 0) or len(np.unique(amounts)) < len(amounts):
         raise MeshcastError(f"{path}: the lead times {lead} must be positive and different, but are {values.tolist()}.")
     step = int(np.gcd.reduce(amounts))
     return amounts // step, TimeStep(step, "month" if unit == "month" else "second")

@@ -15,7 +15,7 @@ from emulator.data.arrays import in_memory
 from emulator.data.coordinates import nodes_among
 from emulator.data.dataset_fields import Source, describe, open_dataset_fields
 from emulator.data.files import fields_of_files, static_fields_of_files
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of, named_format
 from emulator.data.series import NUMBER
@@ -76,13 +76,20 @@ def open_source(path: str | Path) -> Fields | Forecast:
         with local_files(path) as files:
             return open_source(files[0])
     unfinished = partial_file(path).exists() and not Path(path).exists()
+    refused: MeshcastError | None = None
     if unfinished or format_of(path).read_forecast is not None:
         try:
             return read_forecast(path)
-        except MeshcastError:
+        except NoForecastError:
+            pass
+        except MeshcastError as error:  # of a forecast, or of fields that a reader of forecasts does not understand
+            refused = error
             if unfinished:
                 raise
-    return open_fields(str(path))
+    try:
+        return open_fields(str(path))
+    except MeshcastError as error:
+        raise refused or error from error
 
 
 def rows_or_dimension(text: str | None) -> slice | str | None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from emulator.data.forecast import Forecast
+from emulator.data.forecast_file import ForecastWriter
+from emulator.data.forecast_netcdf import ForecastHeading
+from emulator.data.forecast_zarr import write_zarr
 from emulator.data.formats import FORMATS, format_of
 from emulator.data.grib_output import write_grib
 from emulator.data.sources import open_fields, open_source
@@ -26,6 +30,51 @@ def small_forecast() -> Forecast:
     values = np.full((1, 1, 2, mesh.num_nodes, 1), 280.0, dtype=np.float32)
     none = np.array([-1])
     return Forecast("gnn", values, ("2t",), ("K",), mesh, TimeStep(3600), np.array([0]), none, np.array([1, 2]))
+
+
+def written(path: Path, leads: int) -> Path:
+    of = small_forecast()
+    writer = ForecastWriter(
+        path, ForecastHeading("gnn", of.mesh, of.time_step, ("2t",), ("K",), of.init_time, of.trajectory, 1, {})
+    )
+    for _ in range(leads):
+        writer.append(of.values[:, :, 0])
+    return writer.finish()
+
+
+@pytest.mark.parametrize("leads", [1, 3])
+def test_a_forecast_of_ours_is_no_series_of_fields_in_whatever_format(tmp_path, leads):
+    netcdf = written(tmp_path / "f.nc", leads)
+    store = write_zarr(netcdf, tmp_path / "f.zarr")
+    for source in (str(netcdf), str(store), f"{store}/", [str(store), str(store)], {"dataset": str(store)}):
+        with pytest.raises(MeshcastError, match=r"holds forecasts.*one valid time may stand there several times"):
+            open_fields(source)
+    assert isinstance(open_source(netcdf), Forecast) and isinstance(open_source(store), Forecast)
+
+
+def test_a_forecast_that_cannot_be_read_is_refused_for_the_reason_of_its_own_format(tmp_path, monkeypatch):
+    store, netcdf = write_zarr(written(tmp_path / "f.nc", 1), tmp_path / "f.zarr"), tmp_path / "f.nc"
+    write_grib(small_forecast(), tmp_path / "f.grib")
+    (store / "2t/.zarray").unlink()
+    (store / ".zmetadata").unlink()
+    with pytest.raises(MeshcastError, match=r"f\.zarr is damaged or truncated: KeyError: '2t'"):
+        open_source(store)
+    netcdf.write_bytes(netcdf.read_bytes()[:3000])
+    with pytest.raises(MeshcastError, match=r"f\.nc"):
+        open_source(netcdf)
+    opened, left = Path.open, {"f.grib": 0}
+
+    def fail_once(path: Path, *options: object, **more: object):
+        left[path.name] = left.get(path.name, 0) - 1
+        if left[path.name] == 0:
+            raise OSError(errno.EIO, "Input/output error")
+        return opened(path, *options, **more)
+
+    monkeypatch.setattr(Path, "open", fail_once)
+    for number in (1, 2, 3):
+        left["f.grib"] = number
+        with pytest.raises(MeshcastError, match=r"Cannot read .*f.grib: Input/output error"):
+            open_source(tmp_path / "f.grib")
 
 
 def test_every_source_is_opened_by_its_format(write_store, write_netcdf, tmp_path):
