@@ -22,7 +22,7 @@ def test_a_longer_step_goes_through_training_forecast_and_verification(weather_w
     hours = (verified.forecasts[0].valid_time - forecast.init_time[:, None]) // 3600
     assert hours.tolist() == [[3, 6], [3, 6]]
     persistence = next(made for made in verified.forecasts if made.name == "persistence")
-    np.testing.assert_array_equal(persistence.valid_time, forecast.valid_time)
+    np.testing.assert_array_equal(persistence.valid_time, forecast.valid_time[:1])  # kept for pictures
 
 
 def test_a_step_that_the_data_do_not_divide_is_refused_with_the_nearest(weather_world: Path) -> None:
