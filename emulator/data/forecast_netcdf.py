@@ -100,6 +100,30 @@ def read_netcdf_forecast(path: Path) -> Forecast:
         return read_other_netcdf_forecast(path)
 
 
+def differences(path: Path, heading: ForecastHeading, steps: int) -> list[str]:
+    """Return what tells a file from the whole forecast of a heading over so many steps, by name; no value is read."""
+    import netCDF4
+
+    with readable(path):
+        refuse_hostile(path)
+        with netCDF4.Dataset(path) as file:
+            file.set_auto_mask(False)
+            wanted, found = _texts(heading), set(file.ncattrs())
+            names = [name for name in wanted if name not in found or str(file.getncattr(name)) != wanted[name]]
+            names += [PREFIX + "output_choice"] * (PREFIX + "output_choice" in found - set(wanted))
+            if PREFIX + "mesh" not in found:
+                return ["kind"]
+            mesh = _read_places(file.variables, "latitude" in file.dimensions, str(file.getncattr(PREFIX + "mesh")))
+            of, leads = heading, np.arange(heading.every, steps + 1, heading.every)
+            arrays = {"init_time": of.init_time, "trajectory": of.trajectory, "lead_step": leads}
+            names += [name for name, values in arrays.items() if not np.array_equal(file[name][:], values)]
+            names += ["member"] * (len(file.dimensions["member"]) != of.num_members)
+            names += ["nodes"] * (not mesh.same_nodes(of.mesh))
+            units = tuple(str(file[name].units) for name in of.variables if name in file.variables)
+            names += ["units"] * (units != tuple(map(cf_units, of.units)))
+    return [name.removeprefix(PREFIX) for name in names if name != "history"]
+
+
 def _read_ours(file: Any) -> Forecast:
     file.set_auto_mask(False)
     texts = {name: str(file.getncattr(name)) for name in file.ncattrs()}
@@ -172,6 +196,11 @@ def _write_header(file: Any, forecast: ForecastHeading, with_start: Sequence[str
             start = {"coordinates": f"init_time trajectory{where}"}
             dims = ("case", "member", *cell_dims)
             _field(file, name, units, dims, (*chunk, *mesh.shape), start, INITIAL)
+    file.setncatts(_texts(forecast))
+
+
+def _texts(forecast: ForecastHeading) -> dict[str, str]:
+    """Return the attributes of the whole file."""
     given = forecast.attributes
     texts = {
         **conventions(),
@@ -180,11 +209,11 @@ def _write_header(file: Any, forecast: ForecastHeading, with_start: Sequence[str
         "source": f"emulator {forecast.name}, run by meshcast",
         **{name if name in CF_ATTRIBUTES else PREFIX + name: value for name, value in given.items()},
         PREFIX + "emulator": forecast.name,
-        PREFIX + "mesh": coordinates.mesh_to_json(mesh),
+        PREFIX + "mesh": coordinates.mesh_to_json(forecast.mesh),
         PREFIX + "time_step": coordinates.time_step_to_json(forecast.time_step),
         PREFIX + "variables": json.dumps(forecast.variables),
     }
-    file.setncatts({name: str(value) for name, value in texts.items()})
+    return {name: str(value) for name, value in texts.items()}
 
 
 def _field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,7 @@ from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.task import Task, names_of
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 BATCH_VALUES = 4_000_000  # of the state that pass through the emulator at a time; activations take some hundredfold
@@ -157,6 +159,17 @@ class Stop:
         what = f"{self.variable} {self.reason}{f' at {self.place}' if self.place else ''}"
         case = f"case {self.case}{f' ({self.start})' if self.start else ''}"
         return f"{case}, member {self.member} stopped at step {self.step}: {what}"
+
+    @classmethod
+    def read(cls, text: str) -> Stop:
+        """Return the stop of a line, which it says again; its place stands with its reason."""
+        found = re.fullmatch(
+            r"case (\d+)(?: \((.*)\))?, member (\d+) stopped at step (\d+): (\S+) (.*)", text, re.DOTALL
+        )
+        if found is None:
+            raise MeshcastError(f"{text!r} does not say where a forecast was stopped.")
+        number, start, member, step, variable, reason = found.groups()
+        return cls(int(number), int(member), int(step), variable, reason, "", start or "")
 
 
 def with_starts(stops: Sequence[Stop], initial: InitialConditions, task: Task) -> list[Stop]:

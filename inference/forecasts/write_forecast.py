@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from emulator.baselines.coarse_solver import solver_attributes
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import forcings_of, table_reader
-from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
+from emulator.data.forecast_file import ForecastWriter, partial_file
 from emulator.data.forecast_netcdf import ForecastHeading
-from emulator.data.forecast_zarr import is_zarr_forecast, write_zarr
-from emulator.data.grib_output import GribSettings, refuse_ungribbable, write_grib
+from emulator.data.forecast_zarr import is_zarr_forecast
+from emulator.data.grib_output import GribSettings, refuse_ungribbable
 from emulator.data.output_choice import OutputChoice, chosen_output
 from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions
@@ -31,6 +31,7 @@ from emulator.task import Task, names_of
 from graphs.atomic_file import refuse_existing, refuse_other
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
+from inference.forecasts.converted import convert, whole_before
 from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members, with_starts
 from inference.forecasts.spread import SpreadWatch
 
@@ -138,6 +139,28 @@ def _written(
         _refuse_zarr(output, options.overwrite)
     # GRIB and zarr are made of a NetCDF file when that is whole
     target = output if ending in NETCDF_ENDINGS else output.with_name(output.name + ".nc")
+    stops = whole_before(target, output, heading, steps, options.resume, options.overwrite)
+    if stops is None:
+        stops = _rolled_out(trained, initial, forcings, steps, target, output, state, heading, options, on_step, notice)
+    if target != output:
+        convert(target, output, options.overwrite, grib if as_grib else None)
+    return stops
+
+
+def _rolled_out(
+    trained: TrainedEmulator,
+    initial: InitialConditions,
+    forcings: ForcingWindows,
+    steps: int,
+    target: Path,
+    output: Path,
+    state: State,
+    heading: ForecastHeading,
+    options: ForecastOptions,
+    on_step: Callable[[int], None] | None,
+    notice: Notice,
+) -> list[Stop]:
+    """Write the forecast from `state` as NetCDF, and return the guard's stops."""
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
@@ -168,15 +191,6 @@ def _written(
     for line in [] if guard is None else guard.damped(writer.leads(steps - 1, steps)[:, :, 0]):
         notice(line)
     writer.finish({"stops": json.dumps([str(stop) for stop in stops])}, _initial_values(state, emulator.task))
-    if target != output:
-        try:
-            if as_grib:
-                write_grib(read_forecast(target), output, options.overwrite, grib)
-            else:
-                write_zarr(target, output)
-        except MeshcastError as error:
-            raise MeshcastError(f"{error} The forecast itself is whole, as NetCDF, in {target}.") from error
-        target.unlink()
     return stops
 
 

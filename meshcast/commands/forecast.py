@@ -70,7 +70,7 @@ def forecast(
         list[Path] | None, typer.Option(help="A plug-in file the emulator or the data need; it is run.")
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the file where it exists.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted forecast.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted forecast, or convert it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
     """Forecast from new initial conditions, many at once, with a guard on every step.

@@ -49,6 +49,28 @@ def test_a_part_of_the_forecast_is_that_part_of_the_whole_in_every_format(weathe
         assert np.array_equal(read_forecast("whole.nc").initial[0, 0, :, 1], start)
 
 
+def test_a_whole_forecast_that_was_not_converted_yet_is_taken_up(weather_world: Path) -> None:
+    choice, output, left = ("--every", "3h", "--variables", "2t"), "f.grib", "f.grib.nc"
+    done(*FORECAST, left, *choice)
+    done(*FORECAST, "whole.grib", *choice)
+    before = contents()
+    refused(*FORECAST, output, *choice, says=(f"{left} exists", "--resume"))
+    for other, differs in (
+        (("--every", "3h"), "output_choice, variables"),
+        (("--every", "2h", "--variables", "2t"), "output_choice, lead_step"),
+        ((*choice, "--seed", "3"), "its seed differ"),
+        ((*choice, "--init-times", "2019-03-03T06"), "init_time"),
+        ((*choice, "--lead-time", "3h"), "lead_step"),
+    ):
+        refused(*FORECAST, output, *other, "--resume", says=("of another forecast", differs))
+    assert contents() == before
+    Path(f"{left}.part").write_bytes(b"of a process that died before it could remove it")
+    outcome = done(*FORECAST, output, *choice, "--resume")
+    assert f"Wrote {output}" in outcome.err and not Path(left).exists() and not Path(f"{left}.part").exists()
+    first, second = read_forecast(output), read_forecast("whole.grib")
+    np.testing.assert_array_equal(first.values, second.values)
+
+
 def test_a_part_in_zarr_is_verified_and_drawn(weather_world: Path) -> None:
     done(*FORECAST, "part.zarr", "--every", "3h", "--init-times", "2019-03-03T06", "--variables", "2t")
     found = done("verify", "part.zarr", "--truth", "weather.nc", "--json").json

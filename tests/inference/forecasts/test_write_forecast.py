@@ -83,6 +83,14 @@ def test_a_forecast_taken_up_again_is_the_whole_one_members_stops_and_device_inc
     assert not partial_file(tmp_path / "broken.nc").exists()
 
 
+def test_the_stops_of_a_whole_forecast_are_those_of_the_one_that_is_converted(tmp_path: Path) -> None:
+    trained, initial = growing_waves()
+    stops = write_forecast(trained, initial, Forcings(), 6, tmp_path / "f.zarr.nc")
+    again = write_forecast(trained, initial, Forcings(), 6, tmp_path / "f.zarr", ForecastOptions(resume=True))
+    assert stops and list(map(str, again)) == list(map(str, stops)) and [one.step for one in again]
+    assert [one.name for one in tmp_path.iterdir()] == ["f.zarr"]
+
+
 def test_an_output_that_another_process_writes_is_refused_before_the_rollout(tmp_path: Path) -> None:
     trained, initial = growing_waves()
     with held_by_another(tmp_path / "f.nc"), pytest.raises(MeshcastError, match="is being written by process"):
