@@ -245,9 +245,9 @@ class ValidationConfig:
     steps: lead times forecast, from at most `cases` starts spread over the validation part.
     score: `nrmse`, error norm over truth norm (for fields without an offset), or `rmse`, in units of the training
         std; averaged over cases and, geometrically, over lead times and variables, so that every lead time counts.
-    long_rollout: share of the computing between two validations that goes into a rollout of up to four of these starts
-        and 1,000 steps, without truth; 0 for none. A checkpoint whose forecasts the guard stops on the way counts as if
-        its score were 2 · steps / steps survived times as large.
+    long_rollout: share of the computing between two validations that goes into rollouts without truth, of two of these
+        starts and up to 1,000 steps, of four where it reaches that far; 0 for none. A checkpoint whose forecasts the
+        guard stops on the way counts as if its score were 2 · steps / steps survived times as large.
     """
 
     every: int = 500

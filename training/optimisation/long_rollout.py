@@ -22,6 +22,7 @@ from training.preparation.prepared import Prepared
 from training.preparation.windows import Windows
 
 MOST_STEPS, MOST_CASES = 1_000, 4
+FEWEST_CASES = 2  # one alone takes nearly as long
 GRADIENT = 3  # evaluations of a network that a step of the loss with its gradient takes
 NEIGHBOURS = 2  # of each node, whose differences are its shortest waves
 MOST_ROUGH = 3.0  # times the roughest training field
@@ -60,14 +61,14 @@ def long_rollout(prepared: Prepared, starts: Windows, config: ExperimentConfig) 
     training, validation, task = config.training, config.validation, prepared.task
     unroll = sum(share * steps for share, steps in training.stages)
     evaluations = validation.every * training.batch_size * (GRADIENT * unroll + training.pushforward)
-    cases = min(MOST_CASES, len(starts))
-    steps = min(MOST_STEPS, int(validation.long_rollout * evaluations / cases))
+    allowed = int(validation.long_rollout * evaluations)  # steps of one case
+    steps = min(MOST_STEPS, allowed // FEWEST_CASES)
     if steps <= validation.steps:
         return None
     try:
-        places = np.unique(np.linspace(0, len(starts) - 1, cases).round().astype(int)).tolist()
+        places = np.linspace(0, len(starts) - 1, _cases(allowed, steps, starts)).round().astype(int).tolist()
         if task.boundary:
-            starts, places, steps = _earliest(prepared, starts, cases, steps)
+            starts, places, steps = _earliest(prepared, starts, allowed)
         items = [starts[place] for place in places]
         batch = {name: torch.stack([item[name] for item in items]) for name in items[0]}
         state, _ = starts.start_of(batch)
@@ -86,14 +87,21 @@ def long_rollout(prepared: Prepared, starts: Windows, config: ExperimentConfig) 
     return LongRollout(state, forcings, RoughnessGuard.of(prepared.part, task, prepared.valid), steps)
 
 
-def _earliest(prepared: Prepared, starts: Windows, cases: int, steps: int) -> tuple[Windows, list[int], int]:
+def _cases(allowed: int, steps: int, starts: Windows) -> int:
+    """Return for how many cases there is computing. Long comes before many: what fails at random fails as often in two
+    rollouts as in four of half their length, and what grows slowly is seen in the long ones alone."""
+    return min(MOST_CASES, len(starts), allowed // max(1, steps))
+
+
+def _earliest(prepared: Prepared, starts: Windows, allowed: int) -> tuple[Windows, list[int], int]:
     """Return the windows that begin first, and the steps until the data, which hold the boundary, end."""
-    history = prepared.task.history
     windows = Windows(starts.fields, prepared.task, starts.steps, prepared.validation_forcings)
-    first = np.argsort(windows.pairs[:, 1], kind="stable")[:cases]
+    first = np.argsort(windows.pairs[:, 1], kind="stable")
     stride = int(windows.window[1] - windows.window[0])
-    frames = len(windows.fields.times) - 1 - (windows.pairs[first, 1].max() + stride * (history - 1))
-    return windows, first.tolist(), min(steps, int(frames // stride))
+    frames = len(windows.fields.times) - 1 - (windows.pairs[first, 1] + stride * (prepared.task.history - 1))
+    steps = min(MOST_STEPS, allowed // FEWEST_CASES, int(frames[0] // stride))
+    cases = _cases(allowed, steps, starts)
+    return windows, first[:cases].tolist(), min(steps, int(frames[cases - 1] // stride))
 
 
 def _forced(forcings: ForcingWindows, task: Task, state: State, steps: int) -> int:

@@ -215,14 +215,14 @@ def test_minutes_become_updates_and_a_dry_run_tells_them(tmp_path: Path) -> None
 
 @marked
 def test_how_long_forecasts_last_takes_part_in_the_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lives = iter([16.0, 16.0, 3.0, 3.0])
+    lives = iter([24.0, 24.0, 3.0, 3.0])
     monkeypatch.setattr(LongRollout, "lived", lambda self, emulator: next(lives))
     config = experiment(tmp_path, "long", SMALL, validation={"long_rollout": 0.5})
     trained = fit(config, progress=False)
     rows = read_log(folder_of(config) / "metrics.csv")
-    assert [row["rollout_steps"] for row in rows] == [16.0, 16.0, 3.0, 3.0]
+    assert [row["rollout_steps"] for row in rows] == [24.0, 24.0, 3.0, 3.0]
     assert rows[2]["validation_score"] < rows[1]["validation_score"] < 5 * rows[2]["validation_score"]
-    assert trained.metadata["update"] == 8 and trained.metadata["long_rollout"] == {"steps": 16, "lived": 16.0}
+    assert trained.metadata["update"] == 8 and trained.metadata["long_rollout"] == {"steps": 24, "lived": 24.0}
 
 
 @marked

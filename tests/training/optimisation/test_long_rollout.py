@@ -86,10 +86,10 @@ def prepared_waves(folder: Path, share: float = 0.5) -> tuple[Prepared, Experime
 def test_a_rollout_ends_where_waves_leave_their_range_or_neighbours_differ_too_much(tmp_path: Path) -> None:
     prepared, config = prepared_waves(tmp_path)
     rollout = long_rollout(prepared, windows_of(prepared)[1], config)
-    assert rollout is not None and rollout.steps == 16  # half of 8 updates' 4 samples, thrice, for 3 cases
+    assert rollout is not None and rollout.steps == 24  # half of 8 updates' 4 samples, thrice, for 2 cases
     emulator = fitted(WAVES, prepared.train)
     statistics = prepared.part.statistics(prepared.task)
-    assert rollout.lived(Growing(emulator)) == 16.0
+    assert rollout.lived(Growing(emulator)) == 24.0
     assert 1 < rollout.lived(Growing(emulator, 1.5)) < 8
     zigzag = 0.15 * float(statistics.std[0])  # after sixteen steps the values are still within their range
     lived = rollout.lived(Growing(emulator, zigzag=zigzag))
@@ -99,22 +99,35 @@ def test_a_rollout_ends_where_waves_leave_their_range_or_neighbours_differ_too_m
     assert rollout.lived(Growing(emulator, math.nan)) == 0.0
 
 
+def test_computing_goes_into_longer_rollouts_before_more_of_them(tmp_path: Path) -> None:
+    prepared, config = prepared_waves(tmp_path)
+    starts = windows_of(prepared)[1]
+    rollout = long_rollout(prepared, starts, config)
+    assert rollout is not None and len(rollout.state.valid_time) == 2
+    slowly = Growing(fitted(WAVES, prepared.train), 1.05)
+    assert 16 < rollout.lived(slowly) < rollout.steps  # three cases would have ended before it leaves its range
+    for every, cases in ((200, 2), (400, 3)):  # of three starts
+        longer = replace(config, validation=replace(config.validation, every=every, long_rollout=1.0))
+        full = long_rollout(prepared, starts, longer)
+        assert full is not None and (full.steps, len(full.state.valid_time)) == (1_000, cases)
+
+
 def test_a_training_whose_checkpoints_live_keeps_the_same_weights_and_logs_their_life(tmp_path: Path) -> None:
     configs = [experiment(tmp_path, str(share), validation={"long_rollout": share}) for share in (0.0, 0.5)]
     without, with_it = (fit(config, progress=False) for config in configs)
     assert {"long_rollout"} == set(with_it.metadata) - set(without.metadata)
-    assert with_it.metadata["long_rollout"] == {"steps": 16, "lived": 16.0}
+    assert with_it.metadata["long_rollout"] == {"steps": 24, "lived": 24.0}
     kept = [load_emulator(Path(config.output) / config.name).emulator.state_dict() for config in configs]
     assert all(torch.equal(kept[0][name], kept[1][name]) for name in kept[0])
     rows = [read_log(Path(config.output) / config.name / "metrics.csv") for config in configs]
-    assert [row["rollout_steps"] for row in rows[1]] == [16.0] * 4
+    assert [row["rollout_steps"] for row in rows[1]] == [24.0] * 4
     assert all(math.isnan(row["rollout_steps"]) for row in rows[0])
 
 
 def test_a_training_keeps_what_lives_in_place_of_what_scores_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lives = iter([16.0, 16.0, 3.0, 3.0])
+    lives = iter([24.0, 24.0, 3.0, 3.0])
     monkeypatch.setattr(LongRollout, "lived", lambda self, emulator: next(lives))
     config = experiment(tmp_path, validation={"long_rollout": 0.5})
     trained = fit(config, progress=False)
@@ -148,7 +161,7 @@ def test_a_rollout_reaches_as_far_as_the_table_of_its_forcing(tmp_path: Path) ->
         rollout = long_rollout(prepared, starts, config)
         reached.append(rollout and rollout.steps)
     last = int(starts.fields.times[starts.pairs[:, 1]].max())  # [s], a frame each
-    assert reached == [32, 29 - last, 19 - last, None]
+    assert reached == [48, 29 - last, 19 - last, None]
 
 
 def test_a_limited_area_is_rolled_out_until_the_data_of_its_boundary_end(tmp_path: Path) -> None:
