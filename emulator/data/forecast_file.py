@@ -6,6 +6,8 @@ import contextlib
 import errno
 import json
 import os
+import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -20,21 +22,25 @@ from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
-from graphs.atomic_file import put, refuse_existing, system_errors
-from graphs.errors import MeshcastError
+from graphs.atomic_file import put, refuse_existing, sync, system_errors
+from graphs.errors import MeshcastError, readable
 from graphs.mesh import Domain, Mesh
 from graphs.temporary_files import discard, new_file
 
 MOST_MEMBERS = 1_000_000  # more than any ensemble
 MAGIC = b"meshcast partial forecast 1\n"
+CHECKED = "leads_checked"  # in the header of a file with a checksum behind every lead; those of version 0.1 have none
+CHECK_BYTES = 4
+SYNC_SECONDS = 5.0  # at least from one wait for the disk to the next
 
 
 class ForecastWriter:
     """A forecast that grows by one lead time a call, and becomes a CF NetCDF file when complete.
 
     While it grows it is `PATH.part`: a line of JSON, the nodes, then the fields as plain float32, one lead after the
-    other. Appending to such a file cannot harm what it holds, as appending to NetCDF can; whatever breaks off a run,
-    `resume` finds every whole lead.
+    other, each with its CRC-32. Appending to such a file cannot harm what it holds, as appending to NetCDF can.
+    Whatever breaks off a run, `resume` finds every whole lead, and takes none that a power cut left as zeros. Such a
+    cut costs the leads of the last `SYNC_SECONDS`.
 
     heading: all but the values; of its attributes licence, attribution, title and the like become CF's own, everything
         else `meshcast_*`.
@@ -47,6 +53,7 @@ class ForecastWriter:
         self.path, self.partial, self.heading = Path(path), partial_file(path), heading
         self.leads_done = 0
         refuse_existing(self.path, overwrite)
+        self._check_bytes, self._synced = CHECK_BYTES, time.monotonic()
         header, temporary = self._header(), None
         try:
             with self._explained():
@@ -75,9 +82,10 @@ class ForecastWriter:
             raise MeshcastError(
                 f"The partial forecast {partial} cannot be read: {error}. Delete it and start anew."
             ) from None
-        size = partial.stat().st_size - writer._start
-        writer.leads_done = size // writer._lead_bytes
-        writer._file.truncate(writer._start + writer.leads_done * writer._lead_bytes)  # a lead that was cut short
+        whole = (partial.stat().st_size - writer._start) // writer._stride
+        with readable(partial):
+            writer.leads_done = next((lead for lead in range(whole) if not writer._is_sound(lead)), whole)
+        writer._file.truncate(writer._start + writer.leads_done * writer._stride)  # what was cut short, or never came
         return writer
 
     @classmethod
@@ -103,10 +111,15 @@ class ForecastWriter:
         """Add the next lead time: values [case, member, node, variable]."""
         assert values.shape == self.lead_shape, f"a lead is {self.lead_shape}, not {values.shape}"
         with self._explained():
-            self._file.seek(self._start + self.leads_done * self._lead_bytes)
-            self._file.write(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+            content = np.ascontiguousarray(values, dtype=np.float32).tobytes()
+            self._file.seek(self._start + self.leads_done * self._stride)
+            self._file.write(content)
+            self._file.write(_checksum(content, self.leads_done)[: self._check_bytes])
             self._file.flush()
-        self.leads_done += 1
+            self.leads_done += 1
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                sync(self.partial)
+                self._synced = time.monotonic()
 
     def leads(self, first: int, stop: int) -> NDArray[np.float32]:
         """Return leads `first` to `stop` - 1, from 0, [case, member, lead, node, variable], bit for bit as appended."""
@@ -161,8 +174,18 @@ class ForecastWriter:
     def _lead_bytes(self) -> int:
         return 4 * int(np.prod(self.lead_shape))
 
+    @property
+    def _stride(self) -> int:
+        return self._lead_bytes + self._check_bytes
+
+    def _is_sound(self, lead: int) -> bool:
+        """Return whether a lead is on the disk as it was appended; of an earlier version, whether it is there."""
+        self._file.seek(self._start + lead * self._stride)
+        content = self._file.read(self._lead_bytes)
+        return self._file.read(self._check_bytes) == _checksum(content, lead)[: self._check_bytes]
+
     def _lead(self, lead: int) -> NDArray[np.float32]:
-        self._file.seek(self._start + lead * self._lead_bytes)
+        self._file.seek(self._start + lead * self._stride)
         return np.frombuffer(self._file.read(self._lead_bytes), dtype=np.float32).reshape(self.lead_shape)
 
     def _header(self) -> bytes:
@@ -174,6 +197,7 @@ class ForecastWriter:
             "trajectory": of.trajectory.tolist(),
             "attributes": dict(of.attributes),
             "positions": list(of.mesh.positions.shape),
+            CHECKED: True,
         }
         return MAGIC + json.dumps(content).encode() + b"\n" + of.mesh.positions.tobytes() + of.mesh.areas.tobytes()
 
@@ -181,6 +205,7 @@ class ForecastWriter:
         if self._file.readline() != MAGIC:
             raise ValueError("it is no partial forecast of this version")
         content = json.loads(self._file.readline())
+        self._check_bytes, self._synced = CHECK_BYTES if content.pop(CHECKED, False) else 0, time.monotonic()
         nodes, dimension = content.pop("positions")
         left = os.fstat(self._file.fileno()).st_size - self._file.tell()
         if not (nodes > 0 and dimension in (2, 3) and 8 * nodes * (dimension + 1) <= left):
@@ -219,6 +244,10 @@ class ForecastWriter:
                 with contextlib.suppress(OSError):
                     self.partial.unlink(missing_ok=True)
             raise MeshcastError(f"Cannot write {self.path}: {reason}. {advice}.") from None
+
+
+def _checksum(content: bytes, lead: int) -> bytes:
+    return zlib.crc32(content, lead).to_bytes(CHECK_BYTES, "little")
 
 
 def _opened(partial: Path) -> BinaryIO:

@@ -113,6 +113,45 @@ def test_a_broken_off_forecast_goes_on_bit_for_bit(tmp_path):
     assert not partial_file(tmp_path / "f.nc").exists()
 
 
+@pytest.mark.parametrize("damage", ["zeros", "cut short", "flipped bit", "moved"])
+def test_a_lead_that_a_power_cut_left_unwritten_is_computed_again(tmp_path, damage):
+    """The system may have given the file its length before the disk had its values."""
+    values = values_of(GRID)
+    writer = start(tmp_path / "f.nc")
+    for lead in range(4):
+        writer.append(values[:, :, lead])
+    writer.close()
+    partial = partial_file(tmp_path / "f.nc")
+    content, size = bytearray(partial.read_bytes()), values[:, :, 0].nbytes + 4
+    third = len(content) - 2 * size
+    if damage == "zeros":
+        content[third:] = bytes(2 * size)
+    elif damage == "cut short":
+        del content[third + size - 1 :]
+    elif damage == "flipped bit":
+        content[third + 5] ^= 1
+    else:
+        content[third : third + size] = content[third - size : third]
+    partial.write_bytes(content)
+    writer = ForecastWriter.resume(tmp_path / "f.nc")
+    assert writer.leads_done == 2 and np.array_equal(writer.leads(0, 2), values[:, :, :2])
+    for lead in (2, 3):
+        writer.append(values[:, :, lead])
+    assert np.array_equal(read_forecast(writer.finish()).values, values)
+
+
+def test_what_was_appended_is_on_the_disk_after_some_seconds(tmp_path, monkeypatch):
+    now, synced = [0.0], []
+    monkeypatch.setattr("emulator.data.forecast_file.time.monotonic", lambda: now[0])
+    writer, values = start(tmp_path / "f.nc"), values_of(GRID)
+    monkeypatch.setattr("emulator.data.forecast_file.sync", lambda path: synced.append((path, writer.leads_done)))
+    for lead, moment in enumerate((0.0, 4.0, 6.0, 7.0)):
+        now[0] = moment
+        writer.append(values[:, :, lead])
+    writer.close()
+    assert synced == [(partial_file(tmp_path / "f.nc"), 3)]
+
+
 def test_resuming_asks_for_the_same_forecast(tmp_path):
     path, values = tmp_path / "f.nc", values_of(GRID)
     same = ForecastHeading(
