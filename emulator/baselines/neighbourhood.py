@@ -11,6 +11,8 @@ from graphs.errors import MeshcastError
 from graphs.graph import Graph
 from graphs.mesh import Mesh
 
+BLOCK_VALUES = 250_000  # received at once: what stays in a processor's cache
+
 
 class NeighbourhoodMap(nn.Module):
     """y_i = b + Σ_p W_p f_(i + p) + U g_i over the relative positions p within `radius` of node i.
@@ -46,6 +48,22 @@ class NeighbourhoodMap(nn.Module):
             rows = slice(position * self.num_fields, (position + 1) * self.num_fields)
             received = received + fields.index_select(0, senders) @ weights[rows]
         return out + received.transpose(0, 1)
+
+    def combine_blocks(self, fields: Tensor, own: Tensor) -> Tensor:
+        """Return what `combine` does but for rounding, in a third of its time on a processor in float64.
+
+        Some nodes at a time, from all positions at once.
+        """
+        weights = self.weights.to(fields.dtype)
+        batch, node, count = fields.shape
+        split = len(self.neighbours) * count
+        rows = fields.permute(1, 2, 0).reshape(node, count * batch)
+        around, some = weights[:split].T, max(1, BLOCK_VALUES // (split * batch))
+        received = [
+            around @ rows.index_select(0, senders.T.reshape(-1)).reshape(senders.shape[1], split, batch)
+            for senders in self.neighbours.split(some, dim=1)
+        ]  # [node, output, batch]
+        return self.intercept.to(fields.dtype) + own @ weights[split:] + torch.cat(received).permute(2, 0, 1)
 
     def regressors(self, features: Tensor) -> Tensor:
         """Return what the map multiplies by its weights, [batch, node, position · field + own]."""

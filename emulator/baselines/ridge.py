@@ -93,7 +93,7 @@ class Ridge(Baseline):
 
     def advance(self, state: State, own: Tensor) -> Step:
         """Return the next state, with forcings and statics as features of the nodes, see `Inputs.own`."""
-        return self.inputs.advance(state, self.map.combine(self.inputs.fields(state), own))
+        return self.inputs.advance(state, self.map.combine_blocks(self.inputs.fields(state), own))
 
     def equations(self, part: TrainingPart) -> NormalEquations:
         """Return the sums over every step of a training part, read in blocks."""

@@ -40,8 +40,9 @@ class PeriodicMean(nn.Module):
         count = np.zeros(self.mean.shape)
         for index, values, _ in read_in_chunks(part.fields, self.names, part.available, part.rows, overlap=0):
             bins = bin_of(part.fields.times[index], self.period)
-            np.add.at(total, bins, np.nansum(values, axis=1))
-            np.add.at(count, bins, (~np.isnan(values)).sum(axis=1))
+            for bin_, fields in zip(bins, values, strict=True):  # in half the time of np.add.at
+                total[bin_] += np.nansum(fields, axis=0)
+                count[bin_] += (~np.isnan(fields)).sum(axis=0)
             self.seen[np.unique(bins)] = True
         with np.errstate(invalid="ignore"):
             self.mean.copy_(torch.from_numpy(total / count))

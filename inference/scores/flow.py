@@ -184,14 +184,14 @@ class FlowScorer:
 
         share: computes the energy of the truth, or knows it from another forecast.
         """
-        error = values.mean(1)[..., self.wind] - truth[..., self.wind]
-        self.vector_mse[cases, leads] = self._mean((error**2).sum(-1))
+        errors = [values[..., column].mean(1) - truth[..., column] for column in self.wind]
+        self.vector_mse[cases, leads] = self._mean(errors[0] ** 2 + errors[1] ** 2)
         whole = np.isfinite(self.vector_mse[cases, leads])[..., None]
         later = slice(leads.start + 1, leads.stop + 1)
         for place, fields in enumerate((values, truth[:, None])):
-            wind = fields[..., self.wind]
-            self.kinetic[place, cases, leads] = self._mean(0.5 * (wind**2).sum(-1)).mean(1)
-            of_member = partial(self.view.kinetic_energy, wind[..., 0], wind[..., 1])
+            east, north = (fields[..., column] for column in self.wind)
+            self.kinetic[place, cases, leads] = self._mean(0.5 * (east**2 + north**2)).mean(1)
+            of_member = partial(self.view.kinetic_energy, east, north)
             energy = (of_member() if place == 0 else share("energy", of_member)).mean(1)
             self.spectrum[place, leads] += np.where(whole, energy, 0.0).sum(0)
             if self.depth is not None:

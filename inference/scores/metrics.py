@@ -134,7 +134,7 @@ def case_scores(
     The others are as in `ARGUMENTS`.
     """
     forecast, truth = forecast.double(), truth.double()
-    mean = forecast.mean(1)
+    mean = forecast.mean(1) if forecast.shape[1] > 1 else forecast[:, 0]
     given: dict[str, Any] = {
         "forecast": mean,
         "ensemble": forecast.transpose(1, 2),
@@ -144,9 +144,12 @@ def case_scores(
         "initial": initial,
         "known": known,
         "mesh": mesh,
-        "wind": None if wind is None else mean[..., list(wind)],
-        "true_wind": None if wind is None else truth[..., list(wind)],
+        "wind": None,
+        "true_wind": None,
     }
+    asked = {argument for m in METRICS.values() if isinstance(m, Metric) for argument in m.arguments}
+    if wind is not None and asked & {"wind", "true_wind"}:  # copies, which take as long as a score
+        given |= {"wind": mean[..., list(wind)], "true_wind": truth[..., list(wind)]}
     whole = mesh is not None and mesh.domain.kind == "sphere"
     found = {}
     for name, metric in METRICS.items():

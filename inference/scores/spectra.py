@@ -96,7 +96,8 @@ def power_spectrum(values: NDArray[np.floating], mesh: Mesh) -> NDArray[np.float
 def _fourier_power(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return power [..., wavenumber] of periodic rows [..., point]: both signs of a wavenumber together."""
     num = x.shape[-1]
-    power = np.abs(np.fft.rfft(x, axis=-1) / num) ** 2
+    waves = np.fft.rfft(x, axis=-1)
+    power = (waves.real**2 + waves.imag**2) / num**2
     power[..., 1 : (num + 1) // 2] *= 2.0  # the mean and, for an even number, the Nyquist wave stand alone
     return power
 

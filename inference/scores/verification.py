@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 Climatology = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 CHUNK_VALUES = 4_000_000  # forecast values read at once: 32 MB in float64
 BLOCK_VALUES = 250_000  # of these scored at once: what stays in a processor's cache is scored several times as fast
+SPECTRA_VALUES = 1_000_000  # and transformed at once
 
 
 def verify(
@@ -124,17 +125,18 @@ class _Scorer:
         nodes: Index | None = None,
     ) -> None:
         self.forecast, self.label, self.found, self.climatology = forecast, label, found, climatology
-        self.columns = [forecast.variables.index(name) for name in found.variables]
+        columns = [forecast.variables.index(name) for name in found.variables]
+        self.columns = slice(None) if columns == list(range(len(forecast.variables))) else columns
         self.nodes = slice(None) if nodes is None else nodes
         self.mesh = forecast.mesh if nodes is None else cut_mesh(forecast.mesh, nodes)
         self.areas = torch.from_numpy(self.mesh.weights)
         cases, self.members, leads = forecast.values.shape[:3]
-        self.num_fields, self.shape = cases * leads, (cases, leads, len(self.columns))
+        self.num_fields, self.shape = cases * leads, (cases, leads, len(columns))
         self.values: dict[str, Array] = {}
         self.verified = np.zeros(self.shape, dtype=bool)
         self.member_mse = np.full((cases, self.members, *self.shape[1:]), np.nan) if self.members > 1 else None
-        self.moments = np.zeros((3, len(self.columns)))  # fields seen, sum of area means, sum of mean squares
-        units = [forecast.units[column] for column in self.columns]
+        self.moments = np.zeros((3, len(columns)))  # fields seen, sum of area means, sum of mean squares
+        units = [forecast.units[column] for column in columns]
         self.wind = next(iter(winds(found.variables, units)), None)
         self.shared = shared
         self.mesh_key = hash((self.mesh.positions.tobytes(), self.mesh.areas.tobytes()))
@@ -143,8 +145,8 @@ class _Scorer:
         if shared is not None and self.wind is not None and resolved_degree(self.mesh) is not None:
             self.flow = FlowScorer(forecast, found.variables, units, self.wind)
         if self.axis is not None:
-            self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(self.columns)))
-            self.num_power = np.zeros((leads, 1, len(self.columns)))
+            self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(columns)))
+            self.num_power = np.zeros((leads, 1, len(columns)))
 
     def walk(self) -> Iterator[int]:
         """Score chunk after chunk; yield how many fields [node, variable] each held."""
@@ -174,31 +176,29 @@ class _Scorer:
         return scored, self.moments
 
     def _score(self, cases: slice, leads: slice) -> int:
-        values = self.forecast.values[cases, :, leads][..., self.nodes, :][..., self.columns].astype(np.float64)
-        observed = self.found.read(cases, leads)[..., self.nodes, :].astype(np.float64)
-        initial = self.found.initial(cases)[..., self.nodes, :].astype(np.float64)
+        values = _node_by_node(self.forecast.values[cases, :, leads], self.nodes, self.columns)
+        observed = _node_by_node(self.found.read(cases, leads), self.nodes)
+        initial = _node_by_node(self.found.initial(cases), self.nodes)
         seen = ~np.isnan(observed)
         self.verified[cases, leads] = seen.any(2)
         known = torch.from_numpy(seen.any((0, 1)) | ~seen.any())
         climatology = self._climatology(self.forecast.valid_time[cases, leads])
         for few, some in _chunks(values.shape, BLOCK_VALUES):
-            here = (
-                slice(cases.start + few.start, cases.start + few.stop),
-                slice(leads.start + some.start, leads.start + some.stop),
-            )
             self._score_block(
-                here,
+                (_within(cases, few), _within(leads, some)),
                 torch.from_numpy(values[few, :, some]),
                 torch.from_numpy(observed[few, some]),
                 torch.from_numpy(initial[few]),
                 known,
                 None if climatology is None else climatology[few, some],
             )
-        if self.axis is not None:
-            self._spectra(values, observed, cases, leads)
-        if self.flow is not None:
-            share = partial(self._share, cases, leads)
-            self.flow.add(values, observed, initial, cases, leads, share)
+        for few, some in _chunks(values.shape, SPECTRA_VALUES):
+            here = _within(cases, few), _within(leads, some)
+            if self.axis is not None:
+                self._spectra(values[few, :, some], observed[few, some], *here)
+            if self.flow is not None:
+                share = partial(self._share, *here)
+                self.flow.add(values[few, :, some], observed[few, some], initial[few], *here, share)
         return observed.shape[0] * observed.shape[1]
 
     def _score_block(
@@ -256,8 +256,20 @@ class _Scorer:
             return None
         times, place = np.unique(valid_time, return_inverse=True)
         given = self.climatology(times)
-        fields = np.broadcast_to(given, (len(times), self.forecast.mesh.num_nodes, len(self.columns)))
-        return torch.from_numpy(fields[:, self.nodes][place.reshape(valid_time.shape)])
+        fields = np.broadcast_to(given, (len(times), self.forecast.mesh.num_nodes, self.shape[2]))
+        return torch.from_numpy(_node_by_node(fields, self.nodes)[place.reshape(valid_time.shape)])
+
+
+def _node_by_node(
+    fields: NDArray[np.floating], nodes: Index | slice, columns: Sequence[int] | slice = slice(None)
+) -> Array:
+    """Return fields [..., node, variable] in float64, a variable's nodes side by side, where sums run fast."""
+    wanted = np.swapaxes(fields[..., nodes, :][..., columns], -1, -2)
+    return np.swapaxes(np.ascontiguousarray(wanted, dtype=np.float64), -1, -2)
+
+
+def _within(chunk: slice, part: slice) -> slice:
+    return slice(chunk.start + part.start, chunk.start + part.stop)
 
 
 def _chunks(shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, slice]]:

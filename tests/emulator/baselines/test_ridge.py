@@ -34,6 +34,20 @@ def fields_on(mesh: Mesh, values: NDArray[np.floating]) -> ArrayFields:
     return ArrayFields(values.astype(np.float32), names, ("1",) * len(names), mesh, STEP, times)
 
 
+@pytest.mark.parametrize("own", [0, 3])
+def test_blocks_of_nodes_are_combined_as_all_at_once(own: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random, mesh = torch.Generator().manual_seed(0), latlon(np.linspace(-75, 75, 6), np.arange(0, 360, 30))
+    linear = NeighbourhoodMap(mesh, 1, 2, own, 2)
+    for buffer in (linear.weights, linear.intercept):
+        buffer.copy_(torch.randn(buffer.shape, generator=random, dtype=torch.float64))
+    sizes = [(5, mesh.num_nodes, count) for count in (2, own)]
+    features = [torch.randn(size, generator=random, dtype=torch.float64) for size in sizes]
+    expected = linear.combine(*features)
+    for values in (250_000, 700, 1):
+        monkeypatch.setattr("emulator.baselines.neighbourhood.BLOCK_VALUES", values)
+        torch.testing.assert_close(linear.combine_blocks(*features), expected, rtol=1e-12, atol=1e-12)
+
+
 def moving_waves(num: int, frames: int, nodes: int = 40, shift: int = 3, seed: int = 0) -> NDArray[np.float64]:
     """[time, trajectory, node, 1] random waves that move `shift` nodes to the right each step."""
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import torch
 
 from emulator.data.arrays import ArrayFields
 from graphs.errors import MeshcastError
+from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 from inference.scores import verification
 from inference.scores.metrics import case_scores
@@ -149,10 +150,24 @@ def test_chunks_do_not_change_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     truth, forecast = ring_truth(), ring_forecast(ring_truth(), members=2)
     whole = verify([forecast], truth, climatology=np.zeros(1))["GNN"]
     monkeypatch.setattr("inference.scores.verification.CHUNK_VALUES", 64 * 2 * 7)
+    monkeypatch.setattr("inference.scores.verification.SPECTRA_VALUES", 64 * 2 * 3)
     parts = verify([forecast], truth, climatology=np.zeros(1))["GNN"]
     for name, values in whole.values.items():
         np.testing.assert_array_equal(values, parts.values[name])
     np.testing.assert_allclose(whole.power, parts.power)
+
+
+def test_the_order_of_fields_in_memory_changes_no_score() -> None:
+    random, mesh = torch.Generator().manual_seed(0), latlon(np.linspace(-75, 75, 6), np.arange(0, 360, 30))
+    shapes = (2, 1, 3, mesh.num_nodes, 2), (2, 3, mesh.num_nodes, 2), (2, mesh.num_nodes, 2)
+    fields = [280.0 + torch.randn(shape, generator=random, dtype=torch.float64) for shape in shapes]
+    areas, known = torch.from_numpy(mesh.areas), torch.ones(mesh.num_nodes, 2, dtype=torch.bool)
+    usual, by_variable = (
+        case_scores(values, truth, areas, climatology=truth + 1.0, initial=initial, known=known, wind=(0, 1))
+        for values, truth, initial in (fields, [x.mT.contiguous().mT for x in fields])
+    )
+    for name, score in usual.items():
+        torch.testing.assert_close(by_variable[name], score, rtol=1e-9, atol=1e-12, msg=name)
 
 
 def test_case_scores_take_tensors_as_verify_takes_forecasts() -> None:
