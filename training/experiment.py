@@ -40,9 +40,9 @@ class DataPart:
     window: WindowConfig | None = None
     statics: tuple[str, ...] = ()
 
-    def open(self) -> Fields:
-        """Return the fields, kept in memory where they take less than a gigabyte."""
-        return open_fields(self.source, self._rows, keep_in_memory=True, window=self.window, statics=self.statics)
+    def open(self, keep_in_memory: bool = True) -> Fields:
+        """Return the fields, kept in memory, unless nobody wants that, where they take less than a gigabyte."""
+        return open_fields(self.source, self._rows, keep_in_memory, window=self.window, statics=self.statics)
 
     @property
     def mesh(self) -> Mesh:

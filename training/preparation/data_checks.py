@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,30 @@ def refuse_overlap(
         f"would be of what was learned. Give separate periods (start, end), or separate trajectories; independent "
         "simulations on the same dates are told apart by `meshcast dataset --trajectories`."
     )
+
+
+def refuse_learned_test(test: Fields, task: Task, others: Mapping[str, Fields], frames: int) -> list[str]:
+    """Raise MeshcastError where forecasts of the test data would be scored on times that the `others` cover.
+
+    Test data may begin within the others and go on beyond them, since what a forecast starts from may have been
+    learned; a line is returned where more than the task's own history of them was.
+
+    frames: of the data from one step to the next.
+    """
+    targets = np.arange(min(task.history * frames, len(test.times) - 1), len(test.times))
+    notices = []
+    for name, fields in others.items():
+        try:
+            refuse_overlap("test", test, targets, fields, frames, name)
+        except MeshcastError:
+            if not fields.times[0] <= test.times[0] <= fields.times[-1] < test.times[-1]:
+                raise
+            first, last = to_datetime(np.array([test.times[0], fields.times[-1]]))
+            notices.append(
+                f"The test data {test.source} begin at {first}, and the {name} data end at {last}: what lies between "
+                "may serve as history alone, since a forecast of it would be scored on what was learned."
+            )
+    return notices
 
 
 def keep_data(folder: Path, begun: bool, now: dict[str, dict[str, Any]]) -> None:

@@ -25,7 +25,13 @@ from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from training.experiment import DataConfig, DataPart, ExperimentConfig
-from training.preparation.data_checks import description_of, refuse_holes, refuse_holes_of_starts, refuse_overlap
+from training.preparation.data_checks import (
+    description_of,
+    refuse_holes,
+    refuse_holes_of_starts,
+    refuse_learned_test,
+    refuse_overlap,
+)
 from training.preparation.windows import Windows
 
 T = TypeVar("T")
@@ -170,6 +176,23 @@ def refuse_unfit_data(prepared: Prepared, starts: Windows) -> None:
     refuse_holes_of_starts(fields, task, starts.pairs, starts.window, prepared.valid)
     targets = np.unique(starts.pairs[:, 1:] + starts.window[task.history :])
     refuse_overlap("validation", fields, targets, part.fields, part.frames(task))
+
+
+def look_at_test_data(prepared: Prepared) -> list[str]:
+    """Return what is to be said of the test data, looked at once; raise MeshcastError where they were learned from."""
+    split, task = prepared.config.data.test, prepared.task
+    if split is None:
+        return []
+    others = {"training": prepared.train, "validation": prepared.validation}
+
+    def look() -> list[str]:
+        try:
+            test = split.open(keep_in_memory=False)
+        except MeshcastError as error:
+            return [f"The test data cannot be looked at, so nobody knows whether they were learned from: {error}"]
+        return refuse_learned_test(test, task, others, prepared.part.frames(task))
+
+    return prepared.once(["test", split, prepared.config.data.validation], look)
 
 
 def fingerprint(fields: Fields) -> str:

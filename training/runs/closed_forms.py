@@ -24,6 +24,15 @@ from training.preparation.windows import Batch, Windows
 from training.runs.verify import period_of, reference_configs
 
 FILE = "closed_forms.json"
+INVERSE = "linear_inverse"
+ADVICE = (
+    "Forecast with the closed form, or let the network correct one, as the configuration enso does by "
+    "emulator.first_guess={kind: linear_inverse}; or train longer, on more data."
+)
+ADVICE_OF_CORRECTION = (
+    "It corrects a linear inverse model already: forecast with the best closed form itself (emulator={kind: ...}), or "
+    "train on more data."
+)
 CHEAP = ("persistence", "climatology", "anomaly persistence", "damped anomaly")  # of the references of `verify`
 MOST_VALUES = 100_000_000  # of training data that a closed form is fitted on: a second or so for each pass
 MOST_IN_MEMORY = 20_000_000  # of them for a linear inverse model, which holds its anomalies in memory
@@ -41,7 +50,9 @@ def score_closed_forms(prepared: Prepared, starts: Windows, emulator: NeuralEmul
     scale = emulator.inputs.std.tolist()  # with departures it differs from that of other networks on these data
     key = ["closed forms", validation.steps, validation.cases, validation.score, scale]
     scores, left_out = prepared.once(key, lambda: _scores(prepared, starts, emulator))
-    write_json(folder / FILE, {"score": validation.score, "closed_forms": scores, "left_out": left_out})
+    guess = getattr(getattr(prepared.config.emulator, "first_guess", None), "kind", None)
+    content = {"score": validation.score, "closed_forms": scores, "left_out": left_out, "first_guess": guess}
+    write_json(folder / FILE, content)
 
 
 def beside_closed_forms(folder: Path, score: float | None) -> tuple[dict[str, Any], str]:
@@ -63,8 +74,7 @@ def beside_closed_forms(folder: Path, score: float | None) -> tuple[dict[str, An
     own = "no finite score" if score is None else f"{score:.4g}"
     return content, (
         f"THE NETWORK DOES NOT BEAT {', '.join(better)}: on the same starts, lead times and score it has {own}, and "
-        f"{listed}. Forecast with the closed form, or let the network correct one, as the configuration enso does by "
-        "emulator.first_guess={kind: linear_inverse}; or train longer, on more data."
+        f"{listed}. {ADVICE_OF_CORRECTION if content.get('first_guess') == INVERSE else ADVICE}"
     )
 
 

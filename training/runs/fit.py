@@ -26,7 +26,14 @@ from training.early_end import Stopped, StopRequest, stop_requests
 from training.experiment import ExperimentConfig
 from training.preparation.data_checks import keep_data
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
-from training.preparation.prepared import Prepared, PreparedData, prepare, refuse_unfit_data, windows_of
+from training.preparation.prepared import (
+    Prepared,
+    PreparedData,
+    look_at_test_data,
+    prepare,
+    refuse_unfit_data,
+    windows_of,
+)
 from training.preparation.windows import Windows
 from training.resumable import checkpoints_of
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
@@ -84,6 +91,8 @@ def _trained(
     config: ExperimentConfig, folder: Path, data: PreparedData, progress: bool, notice: Notice, request: StopRequest
 ) -> TrainedEmulator:
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
+    for line in look_at_test_data(prepared):
+        notice(line) if is_first_process() else None
     if not is_closed_form(config.emulator):
         with untrained_on_threads(prepared, folder, notice) as untrained:
             if is_first_process():
@@ -216,6 +225,8 @@ def loop_of(config: ExperimentConfig) -> ModuleType:
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:
     """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
     prepared = prepare(config)
+    for line in look_at_test_data(prepared):
+        log.warning("%s", line)
     fields = prepared.train
     found: dict[str, Any] = {
         "data": f"{len(fields.times)} times, {fields.ensemble_size} ensemble rows, {len(fields.variables)} variables",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import pytest
 
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
-from tests.emulator.worlds import moving_waves
+from tests.emulator.worlds import WAVES, moving_waves
 from tests.training.worlds import experiment
 from training.early_end import Stopped
 from training.experiment import DataConfig, DataPart, ExperimentConfig
-from training.preparation.data_checks import refuse_overlap
+from training.preparation.data_checks import refuse_learned_test, refuse_overlap
 from training.preparation.prepared import prepare, refuse_unfit_data, windows_of
-from training.runs.fit import fit
+from training.runs.fit import dry_run, fit
 
 
 def with_waves(config: ExperimentConfig, part: str, change: Callable[[np.ndarray], Any]) -> ExperimentConfig:
@@ -92,6 +93,32 @@ def test_validation_on_trajectories_that_were_learned_is_refused_whatever_their_
 def check(config: ExperimentConfig) -> None:
     prepared = prepare(config)
     refuse_unfit_data(prepared, windows_of(prepared)[1])
+
+
+def test_test_data_that_were_learned_from_are_refused_by_train_itself(tmp_path: Path) -> None:
+    config = experiment(tmp_path, training={"updates": 1}, validation={"every": 1})
+    for part in ("train", "validation"):
+        learned = replace(config, data=replace(config.data, test=getattr(config.data, part)))
+        name = {"train": "training"}.get(part, part)
+        for look in (dry_run, partial(fit, progress=False)):
+            with pytest.raises(MeshcastError, match=rf"The test data .* the {name} data .*stand in both, and overlap"):
+                look(learned)
+    absent, said = replace(config.data, test=DataPart(str(tmp_path / "elsewhere.npy"))), []
+    fit(replace(config, data=absent), progress=False, notice=said.append)  # trained where the test data are not
+    assert any("The test data cannot be looked at" in line for line in said)
+
+
+def test_test_data_may_begin_earlier_for_their_history_and_that_is_said() -> None:
+    training, validation = dated(0, 100), dated(98, 50)
+    others, task = {"training": training, "validation": validation}, replace(WAVES, history=2)
+    assert refuse_learned_test(dated(146, 50), task, others, 1) == []
+    (line,) = refuse_learned_test(dated(120, 60), task, others, 1)
+    assert "validation data end at 1970-01-07T03" in line and "as history alone" in line
+    for first, count in ((0, 100), (50, 20), (110, 38)):  # the same, within, and to the end of what was learned
+        with pytest.raises(MeshcastError, match="overlap, so that the score"):
+            refuse_learned_test(dated(first, count), task, others, 1)
+    with pytest.raises(MeshcastError, match=r"training data .*overlap"):
+        refuse_learned_test(dated(-10, 200), task, others, 1)
 
 
 def dated(first: int, count: int, missing: tuple[int, ...] = (), every: int = 1, source: str = "era5.zarr") -> Fields:

@@ -14,6 +14,7 @@ from emulator.networks.gnn import GNNConfig
 from tests.emulator.worlds import weather_fields
 from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import DataPart, ExperimentConfig, TaskConfig
+from training.json_file import read_json, write_json
 from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
 from training.runs import closed_forms
@@ -61,6 +62,11 @@ def test_a_network_that_loses_to_a_closed_form_is_said_to_with_what_to_do(tmp_pa
     assert min(found["closed_forms"], key=found["closed_forms"].get) == "linear inverse model"
     assert verdict.startswith("THE NETWORK DOES NOT BEAT linear inverse model")
     assert "emulator.first_guess={kind: linear_inverse}" in verdict
+    content = read_json(folder_of(config) / FILE, "")
+    assert content["first_guess"] == "persistence"
+    write_json(folder_of(config) / FILE, {**content, "first_guess": "linear_inverse"})
+    again = beside_closed_forms(folder_of(config), trained.metadata["validation_score"])[1]
+    assert "emulator.first_guess" not in again and "forecast with the best closed form itself" in again
     best = found["closed_forms"]["linear inverse model"]
     assert "has no finite score" in beside_closed_forms(folder_of(config), None)[1]
     assert "NOT" in beside_closed_forms(folder_of(config), best)[1]  # no better than it is not better
