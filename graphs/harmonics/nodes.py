@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from graphs.errors import MeshcastError
@@ -15,6 +16,9 @@ from graphs.geometry import Array
 from graphs.harmonics.basis import Degrees, real_basis
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
+
+PseudoInverse = Callable[[Array], Array]
+ORTHOGONAL = 1e-12  # cosine of the angle between columns: rounding
 
 
 class Evaluation:
@@ -110,9 +114,10 @@ class WindProjection:
     """Area-weighted least-squares fit of vorticity and divergence up to degree T to a wind at any nodes.
 
     transform: of the truncation T. mesh: the nodes, none of them on a pole; twice their number must exceed 2 T (T + 2).
+    pseudo_inverse: of the wind's matrix, such as `pseudo_inverse_by_blocks`.
     """
 
-    def __init__(self, mesh: Mesh, transform: SphericalTransform) -> None:
+    def __init__(self, mesh: Mesh, transform: SphericalTransform, pseudo_inverse: PseudoInverse | None = None) -> None:
         self.truncation = truncation = transform.truncation
         if mesh.domain.kind != "sphere" or truncation * (truncation + 2) > mesh.num_nodes:
             raise MeshcastError(
@@ -131,7 +136,7 @@ class WindProjection:
         east, north = Evaluation(mesh, truncation, cached=False).wind(turning, opening, transform)
         root = np.sqrt(mesh.areas)
         matrix = torch.cat([east, north], dim=1).T.numpy() * np.tile(root, 2)[:, None]  # [node * 2, unknown]
-        self.matrix = torch.from_numpy(_pseudo_inverse(matrix) * np.tile(root, 2))
+        self.matrix = torch.from_numpy((pseudo_inverse or _pseudo_inverse)(matrix) * np.tile(root, 2))
 
     def coefficients(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor]:
         """Return vorticity and divergence [order, offset, ...] of a wind [..., node] on the sphere of radius one."""
@@ -149,6 +154,19 @@ class WindProjection:
             for half in values.tensor_split(2)
         )
         return turning, opening
+
+
+def pseudo_inverse_by_blocks(matrix: Array) -> Array:
+    """Return the pseudo-inverse [column, row], solved apart where columns are orthogonal, as waves on a grid."""
+    gram = matrix.T @ matrix
+    length = np.sqrt(np.diag(gram))
+    count, block = connected_components(np.abs(gram) > ORTHOGONAL * np.outer(length, length), directed=False)
+    if count == 1:
+        return _pseudo_inverse(matrix)
+    inverse = np.empty(matrix.T.shape)
+    for columns in (np.flatnonzero(block == number) for number in range(count)):
+        inverse[columns] = _pseudo_inverse(matrix[:, columns])
+    return inverse
 
 
 def _pseudo_inverse(matrix: Array) -> Array:

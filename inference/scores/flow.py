@@ -19,7 +19,7 @@ from emulator.data.forecast import Forecast
 from emulator.foundation.constants import GRAVITY
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import power_by_degree
-from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
+from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection, pseudo_inverse_by_blocks
 from graphs.harmonics.rows import RowWaves
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Domain, Mesh
@@ -64,7 +64,7 @@ class HarmonicView:
     @cached_property
     def winds(self) -> WindProjection:
         """Return the fit of a wind, built when first asked for: data without a wind need none."""
-        return WindProjection(self.mesh, SphericalTransform(self.truncation))
+        return WindProjection(self.mesh, SphericalTransform(self.truncation), pseudo_inverse_by_blocks)
 
     def power(self, values: Array) -> Array:
         """Return power [..., degree, variable] of fields [..., node, variable]; its sum is the area mean square."""

@@ -192,8 +192,11 @@ class _Scorer:
                 known,
                 None if climatology is None else climatology[few, some],
             )
+        kind = f"moments {hash(known.numpy().tobytes())}"
         for few, some in _chunks(values.shape, SPECTRA_VALUES):
             here = _within(cases, few), _within(leads, some)
+            moments = partial(self._moments, torch.from_numpy(observed[few, some]), known)
+            self.moments += moments() if self.shared is None else self._share(*here, kind, moments)
             if self.axis is not None:
                 self._spectra(values[few, :, some], observed[few, some], *here)
             if self.flow is not None:
@@ -226,7 +229,6 @@ class _Scorer:
         if self.member_mse is not None:
             member = scores.mse(values, truth[:, None].expand_as(values), self.areas)
             self.member_mse[here[0], :, here[1]] = member.numpy()
-        self._add_moments(truth, known)
 
     def _share(self, cases: slice, leads: slice, kind: str, compute: Callable[[], Array]) -> Array:
         """Return what is computed of the truth in a chunk, or what another forecast has computed of it."""
@@ -235,11 +237,11 @@ class _Scorer:
         key = (kind, self.mesh_key, times.shape, times.tobytes(), self.found.row[cases].tobytes())
         return self.shared.get(key, compute)
 
-    def _add_moments(self, truth: Tensor, known: Tensor) -> None:
-        """Add the area mean and the mean square of the truth, on the nodes it ever has."""
+    def _moments(self, truth: Tensor, known: Tensor) -> Array:
+        """Return count, sum of area means and of mean squares [3, variable] of the truth, on the nodes it ever has."""
         mean, square = area_mean(truth, self.areas, known), area_mean(truth.square(), self.areas, known)
         there = torch.isfinite(square)
-        self.moments += torch.stack([x.where(there, 0.0).sum((0, 1)) for x in (there.double(), mean, square)]).numpy()
+        return torch.stack([x.where(there, 0.0).sum((0, 1)) for x in (there.double(), mean, square)]).numpy()
 
     def _spectra(self, values: Array, truth: Array, cases: slice, leads: slice) -> None:
         # [case, lead, variable]

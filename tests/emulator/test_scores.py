@@ -43,6 +43,14 @@ def test_a_masked_node_counts_neither_in_the_sum_nor_in_the_weights() -> None:
         assert score(ensemble, masked, AREAS).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_one_nan_among_infinite_values_masks_its_node_alone(broken: float) -> None:
+    truth, forecast = torch.ones(4, 3, dtype=torch.float64), torch.full((4, 3), 3.0, dtype=torch.float64)
+    truth[0, 1], truth[1, 1], truth[2, 2] = torch.inf, -torch.inf, broken
+    error = scores.mse(forecast, truth, AREAS)
+    assert error[0] == 4.0 and torch.isinf(error[1]) and (error[2] == 4.0) == (broken != torch.inf)
+
+
 def test_a_masked_node_sends_no_nan_into_the_gradient() -> None:
     masked = TRUTH.clone()
     masked[2] = torch.nan

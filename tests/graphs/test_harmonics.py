@@ -9,10 +9,10 @@ import torch
 from graphs import available_memory
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import Degrees, legendre, power_by_degree, truncated
-from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
+from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection, pseudo_inverse_by_blocks
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
-from graphs.meshes.gaussian import gaussian_latitudes
+from graphs.meshes.gaussian import gaussian, gaussian_latitudes
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
@@ -125,6 +125,12 @@ def test_coefficients_are_found_from_nodes() -> None:
     wind = Evaluation(mesh, 10).wind(vorticity, divergence, transform)
     turning, opening = WindProjection(mesh, transform).coefficients(*wind)
     assert (turning - vorticity).abs().max() < 1e-10 and (opening - divergence).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("mesh", [gaussian(6), icosphere(2)], ids=["grid", "icosphere"])
+def test_a_wind_fitted_in_blocks_is_that_fitted_at_once(mesh: Mesh) -> None:
+    fits = [WindProjection(mesh, SphericalTransform(7), *by).matrix for by in ((), (pseudo_inverse_by_blocks,))]
+    torch.testing.assert_close(fits[1], fits[0], rtol=1e-10, atol=1e-12 * float(fits[0].abs().max()))
 
 
 def test_gradients_flow_through_the_transforms() -> None:
