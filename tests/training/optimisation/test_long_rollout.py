@@ -47,6 +47,7 @@ def test_a_checkpoint_whose_forecasts_die_gives_way_to_one_whose_forecasts_live(
     assert chosen((1.2, STEPS), (0.185, 224), (0.19, STEPS)) == 2
     assert chosen((1.2, STEPS), (0.19, STEPS), (0.185, 224)) == 1
     assert chosen((1.2, STEPS), (0.19, 500), (0.185, 224), (0.2, 900)) == 3  # none lives: who lives longer
+    assert chosen((1.2, STEPS), (0.34, STEPS), (0.2, 0.99 * STEPS)) == 1  # that it dies counts, soon or late
 
 
 def test_among_checkpoints_that_live_the_score_decides_alone() -> None:
