@@ -21,9 +21,7 @@ def collapsed(verification: Verification) -> list[str]:
         with np.errstate(invalid="ignore"):
             narrow: NDArray[np.bool_] = (spread < LEAST_SPREAD * error) & (error > ROUNDING * verification.magnitude)
         if narrow.any():
-            names = [
-                name for name, there in zip(verification.variables, narrow.any(axis=0).tolist(), strict=True) if there
-            ]
+            names = [verification.variables[column] for column in np.flatnonzero(narrow.any(axis=0))]
             leads = emulator.lead_steps[narrow.any(axis=1)]
             (first,), unit = verification.time_step.lead_times(leads[:1])
             sentences.append(
