@@ -146,6 +146,11 @@ def forecast_from(
         raise ValueError("its fields have no cases, members or lead times, or several shapes")
     if any(field.dtype.kind not in "fiu" for field in fields):
         raise ValueError("its fields are no numbers")
+    init_time, trajectory, lead_steps = (_integers(arrays, name) for name in ("init_time", "trajectory", "lead_step"))
+    if (np.diff(lead_steps, prepend=0) < 1).any():
+        raise ValueError(f"its lead_step must rise from 1 on, but is {lead_steps.tolist()[:9]}")
+    if len(np.unique([init_time, trajectory], axis=1).T) < len(init_time):
+        raise ValueError("two of its cases have the same init_time and trajectory")
     starts = [np.asarray(arrays[name + INITIAL][:]) if name + INITIAL in arrays else None for name in variables]
     unknown = np.full(fields[0][:, :, 0].shape, np.nan, np.float32)
     initial = [(unknown if one is None else one).reshape(*unknown.shape[:2], -1) for one in starts]
@@ -156,9 +161,9 @@ def forecast_from(
         units=tuple(units[name] for name in variables),
         mesh=_read_places(arrays, "latitude" in dimensions, texts[PREFIX + "mesh"]),
         time_step=coordinates.time_step_from_json(texts[PREFIX + "time_step"]),
-        init_time=_integers(arrays, "init_time"),
-        trajectory=_integers(arrays, "trajectory"),
-        lead_steps=_integers(arrays, "lead_step"),
+        init_time=init_time,
+        trajectory=trajectory,
+        lead_steps=lead_steps,
         attributes=attributes,
         initial=np.stack(initial, axis=-1) if any(one is not None for one in starts) else None,
     )

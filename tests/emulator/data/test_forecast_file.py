@@ -301,3 +301,22 @@ def test_a_partial_file_whose_header_cannot_be_is_refused_and_left_as_it_is(tmp_
     with pytest.raises(MeshcastError, match=r"The partial forecast .*f\.nc\.part cannot be read"):
         ForecastWriter.resume(tmp_path / "f.nc")
     assert (tmp_path / "f.nc.part").read_bytes() == hostile
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("lead_step", [1, 2, 2, 4], "must rise from 1 on"),
+        ("lead_step", [0, 1, 2, 3], "must rise from 1 on"),
+        ("lead_step", [4, 3, 2, 1], "must rise from 1 on"),
+        ("init_time", [INIT[0], INIT[0]], "two of its cases"),
+    ],
+)
+def test_lead_times_and_cases_that_stand_twice_or_backwards_are_refused(tmp_path, name, values, words):
+    path = write(tmp_path / "f.nc", values_of(GRID))
+    with xr.open_dataset(path, decode_times=False) as file:
+        file = file.load()
+    file[name].values[:] = values
+    file.to_netcdf(tmp_path / "changed.nc")
+    with pytest.raises(MeshcastError, match=words):
+        read_forecast(tmp_path / "changed.nc")
