@@ -55,21 +55,24 @@ class NeighbourhoodMap(nn.Module):
         Some nodes at a time, from all positions at once.
         """
         weights = self.weights.to(fields.dtype)
-        batch, node, count = fields.shape
-        split = len(self.neighbours) * count
-        rows = fields.permute(1, 2, 0).reshape(node, count * batch)
-        around, some = weights[:split].T, max(1, BLOCK_VALUES // (split * batch))
+        split = len(self.neighbours) * self.num_fields
+        blocks = [
+            senders.T.reshape(-1) for senders in self.neighbours.split(max(1, BLOCK_VALUES // max(split, 1)), dim=1)
+        ]
         received = [
-            around @ rows.index_select(0, senders.T.reshape(-1)).reshape(senders.shape[1], split, batch)
-            for senders in self.neighbours.split(some, dim=1)
-        ]  # [node, output, batch]
-        return self.intercept.to(fields.dtype) + own @ weights[split:] + torch.cat(received).permute(2, 0, 1)
+            row.index_select(0, senders).reshape(-1, split) @ weights[:split] for row in fields for senders in blocks
+        ]
+        around = torch.cat(received).reshape(*fields.shape[:2], -1)
+        return self.intercept.to(fields.dtype) + own @ weights[split:] + around
 
-    def regressors(self, features: Tensor) -> Tensor:
-        """Return what the map multiplies by its weights, [batch, node, position · field + own]."""
+    def regressors(self, features: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Return what the map multiplies by its weights, [batch, node, position · field + own].
+
+        memory: [batch, position · node, field] to write the fields to; fresh memory takes as long to get as to fill.
+        """
         batch, node, _ = features.shape
         fields, own = features.split([self.num_fields, self.num_own], dim=-1)
-        around = fields.index_select(1, self.neighbours.T.reshape(-1))
+        around = torch.index_select(fields, 1, self.neighbours.T.reshape(-1), out=memory)
         around = around.reshape(batch, node, -1)
         return torch.cat([around, own], dim=-1) if own.shape[-1] else around
 

@@ -98,12 +98,15 @@ class Ridge(Baseline):
     def equations(self, part: TrainingPart) -> NormalEquations:
         """Return the sums over every step of a training part, read in blocks."""
         equations = NormalEquations.zero(*self.map.weights.shape)
+        size = self.mesh.num_nodes * len(self.map.weights) * 8
+        most = max(1, int(BLOCK_BYTES // size))
+        memory = self.map.weights.new_empty(most, self.map.neighbours.numel(), self.inputs.num_fields)
         for state, following in part.steps(self.task):
             features = self.inputs.features(state, part.provider.window(state, self.task, 0))
             targets = self.inputs.targets(state, following.flatten(0, 1))
-            size = self.mesh.num_nodes * len(self.map.weights) * 8
-            for rows in torch.arange(len(features)).split(max(1, int(BLOCK_BYTES // size))):
-                equations = equations.with_rows(self.map.regressors(features[rows]), targets[rows])
+            for rows in torch.arange(len(features)).split(most):
+                regressors = self.map.regressors(features[rows], memory[: len(rows)])
+                equations = equations.with_rows(regressors, targets[rows])
         return equations
 
     @torch.no_grad()
