@@ -11,7 +11,7 @@ from graphs.errors import MeshcastError
 from inference.comparison.family_panels import MOST_STANDARD_DEVIATIONS, family_marks, family_of, panels_of, plain_log_x
 from inference.comparison.record import Comparison, Row
 from inference.pictures.direct_labels import label_points
-from inference.pictures.style import journal, new_figure, plain_decades
+from inference.pictures.style import journal, new_figure, plain_decades, shown
 from inference.scores.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def cost_plot(comparison: Comparison) -> Figure:
 
 def _family_legend(axes: Axes, marks: Mapping[str, tuple[str, str]], size: float) -> None:
     for family, (colour, marker) in marks.items():
-        axes.plot([], [], marker, color=colour, markersize=size, linestyle="none", label=family)
+        axes.plot([], [], marker, color=colour, markersize=size, linestyle="none", label=shown(family))
     axes.get_figure(root=True).legend(loc="outside lower center", ncols=3)  # type: ignore[union-attr]
 
 

@@ -154,7 +154,7 @@ def _draw_variable(comparison: Comparison, variable: str, draw: Draw) -> None:
 
 def _end(verification: Verification, variable: str) -> str:
     """Return the end of a picture's name, which tells variables apart where there are several."""
-    return "" if len(verification.variables) == 1 else f"_{variable}"
+    return "" if len(verification.variables) == 1 else f"_{style.file_name(variable)}"
 
 
 def _lead_tables(comparison: Comparison) -> list[tuple[str, tuple[list[str], list[list[str]]]]]:

@@ -28,7 +28,7 @@ def wind_error_curves(verification: Verification) -> Figure:
         figure, ((error, ratio),) = new_figure(1, 2)
         for emulator, flow in shown:
             leads, _ = verification.time_step.lead_times(emulator.lead_steps)
-            error.plot(leads, flow.vector_rmse, label=emulator.label, **vars(styles[emulator.label]))
+            error.plot(leads, flow.vector_rmse, label=style.shown(emulator.label), **vars(styles[emulator.label]))
             ratio.plot(leads, flow.energy_ratio, **vars(styles[emulator.label]))
         error.set(title="wind", ylabel=f"vector RMSE [{style.pretty_unit(shown[0][1].units)}]", ylim=(0.0, None))
         ratio.axhline(1.0, color="black", linewidth=0.8)
@@ -57,7 +57,9 @@ def energy_spectrum_curves(verification: Verification) -> Figure:
                 degree = np.arange(1, flow.spectrum.shape[1])
                 if emulator is first:
                     axes.plot(degree, flow.truth_spectrum[place, 1:], label="truth", **vars(TRUTH))
-                axes.plot(degree, flow.spectrum[place, 1:], label=emulator.label, **vars(styles[emulator.label]))
+                axes.plot(
+                    degree, flow.spectrum[place, 1:], label=style.shown(emulator.label), **vars(styles[emulator.label])
+                )
             _plain_degrees(axes, int(degree[-1]))
         panels[0].set_ylabel(f"kinetic energy [{style.pretty_unit('m2 s-2')}]")
         powers = np.concatenate([flow.truth_spectrum[:, 1:].ravel() for _, flow in shown])
@@ -87,7 +89,7 @@ def conservation_curves(verification: Verification) -> Figure:
                 energy.plot(leads, 100 * truth, **vars(TRUTH))
             look = vars(styles[emulator.label])
             drift = np.concatenate([[0.0], emulator.mean("mean_drift")[:, column]])
-            mass.plot(leads, drift, label=emulator.label, **look)
+            mass.plot(leads, drift, label=style.shown(emulator.label), **look)
             energy.plot(leads, 100 * forecast, **look)
         mass.set(title="mass: mean depth", ylabel="change [m]")
         energy.set(title="available energy", ylabel="change [%]")

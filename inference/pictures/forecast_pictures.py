@@ -87,7 +87,7 @@ def _series_panel(
         values = forecast.values[case, :, :, node, column]
         for member in values if len(values) > 1 else []:
             axes.plot(lead, member, color=look.color, linewidth=0.5, alpha=0.5)
-        axes.plot(lead, values.mean(0), label=forecast.name, **vars(look))
+        axes.plot(lead, values.mean(0), label=style.shown(forecast.name), **vars(look))
     style.lead_axis(axes, first.time_step, first.lead_steps)
     axes.set(ylabel=style.with_unit(name, unit))
 
@@ -117,13 +117,13 @@ def _write(forecast: Forecast, folder: Path, variables: Sequence[str], contours:
         nodes = range(forecast.mesh.num_nodes)
         alone = {f"series_{one + 1}": series([forecast], variables=names[:PANELS], node=one) for one in nodes}
         return [style.save(figure, folder / stem) for stem, figure in alone.items()]
-    figures = {f"{name}_{one}": draw(forecast, None, one, contours=contours) for one in names}
+    figures = {f"{name}_{style.file_name(one)}": draw(forecast, None, one, contours=contours) for one in names}
     for first in range(0, len(names), PANELS):
         stem = "series" if first == 0 else f"series_{first // PANELS + 1}"
         figures[stem] = series([forecast], variables=names[first : first + PANELS], node=node)
     written = [style.save(figure, folder / stem) for stem, figure in figures.items()]
     for one in names if variables else names[:1]:
-        path = folder / ("animation.gif" if one == names[0] else f"animation_{one}.gif")
+        path = folder / ("animation.gif" if one == names[0] else f"animation_{style.file_name(one)}.gif")
         written.append(moving_picture(forecast, None, one, contours=contours).write_gif(path))
     return written
 

@@ -138,7 +138,7 @@ def spectrum_curves(verification: Verification, variables: Sequence[str] | None 
                     for place in np.flatnonzero(emulator.lead_steps == lead):
                         if not axes.lines:
                             axes.plot(x, truth[place], label="truth", **vars(TRUTH))
-                        axes.plot(x, power[place], label=emulator.label, **vars(styles[emulator.label]))
+                        axes.plot(x, power[place], label=style.shown(emulator.label), **vars(styles[emulator.label]))
             square = f"({pretty_unit(unit)})²" if " " in unit else f"{unit}²"
             row[0].set_ylabel("power" if unit == "1" else f"power [{square}]")
             every = np.concatenate([np.ravel(both) for _, *both in curves])
@@ -203,7 +203,7 @@ def _readable(column: str) -> str:
 
 def _curve(axes: Axes, leads: Array, values: Array, label: str, look: LineStyle, bounds: Sequence[Array] = ()) -> None:
     marker = "o" if np.isfinite(values).sum() == 1 else None
-    axes.plot(leads, values, label=label, marker=marker, markersize=3, **vars(look))
+    axes.plot(leads, values, label=style.shown(label), marker=marker, markersize=3, **vars(look))
     if bounds and np.isfinite(bounds[0]).any():
         axes.fill_between(leads, bounds[0], bounds[1], color=look.color, alpha=0.15, linewidth=0)
 

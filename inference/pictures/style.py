@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
 from graphs.atomic_file import atomic_file
+from graphs.temporary_files import short_name
 from inference.scores.equivalent_truncation import solver_truncations
 from inference.scores.scorecard import Verification
 
@@ -33,6 +35,7 @@ DASHES: tuple[Any, ...] = ((0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8
 SEQUENTIAL, DIVERGING, ERROR = "viridis", "RdBu_r", "PuOr_r"
 MISSING_COLOUR = "#d9d9d9"
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+HAIR_SPACE = "\u200a"
 PANEL = (3.8, 2.9)  # width and height of one panel [inch]
 DPI = 150
 MOST_LINEAR = 100.0  # largest over smallest error that a linear axis can still show
@@ -220,6 +223,22 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
         with atomic_file(pdf) as temporary, rc_context({"pdf.fonttype": 42}), _glyphs_alone():
             figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
     return png
+
+
+def file_name(text: str) -> str:
+    """Return a name of a variable as one of a file in any folder; two that differ stay different.
+
+    A name in a file may be a path, control characters, or longer than a file system takes.
+    """
+    plain = re.sub(r"[^\w.+=-]", "_", text)
+    if plain != text:
+        plain += "-" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return short_name(plain)
+
+
+def shown(label: str) -> str:
+    """Return a label that a legend shows as it is; matplotlib leaves out what begins with an underscore."""
+    return f"{HAIR_SPACE}{label}" if label.startswith("_") else label
 
 
 @contextmanager

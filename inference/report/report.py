@@ -19,7 +19,7 @@ from inference.pictures.coastlines import ATTRIBUTION
 from inference.pictures.field_maps import maps
 from inference.pictures.forecast_pictures import moving_picture, series
 from inference.pictures.ring_pictures import hovmoeller
-from inference.pictures.style import DPI, lead_name, save, styles_of
+from inference.pictures.style import DPI, file_name, lead_name, save, styles_of
 from inference.report.answer import hardest_baseline
 from inference.report.page import Image, Notes, Slider, page, page_width, webp_address
 from inference.report.score_tables import sentence
@@ -176,7 +176,7 @@ def _draw_fields(album: _Album, forecasts: Sequence[Forecast], truth: Fields | N
     chosen = _pictured(main, verification)
     animation = moving_picture(main, truth, verification.variables[0], case)
     for number, variable in enumerate(chosen):
-        suffix = "" if len(verification.variables) == 1 else f"_{variable}"
+        suffix = "" if len(verification.variables) == 1 else f"_{file_name(variable)}"
         section = "opening" if number == 0 else "fields"
         if on_ring:
             caption = f"Hovmöller diagram of {variable}: position along the ring against lead time."

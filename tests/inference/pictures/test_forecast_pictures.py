@@ -17,7 +17,7 @@ from inference.pictures.field_maps import maps
 from inference.pictures.forecast_pictures import series, write_pictures
 from inference.pictures.map_projection import unproject
 from inference.pictures.maps import draw_contours, map_box
-from inference.pictures.style import ColourScale
+from inference.pictures.style import ColourScale, file_name
 from tests.inference.synthetic import isles_forecast, isles_truth, ring_forecast, ring_truth
 
 
@@ -36,6 +36,28 @@ def test_pictures_begin_at_the_initial_value_show_every_variable_and_take_contou
     panels = series([shown], variables=["2t", "2d"]).axes
     assert [axes.get_ylabel() for axes in panels] == ["2t [K]", "2d [K]"]
     assert panels[1].lines[0].get_xdata()[0] == 0
+
+
+def test_pictures_of_any_name_stay_in_their_folder_and_apart(tmp_path: Path) -> None:
+    isles = isles_forecast(isles_truth(days=1, rows=5, columns=6), leads=1, every=12)
+    names = ("a/b", "a_b", "/../../x", "..")
+    values = np.concatenate([isles.values] * len(names), axis=-1)
+    several = replace(isles, values=values, variables=names, units=("K",) * len(names))
+    written = write_pictures(several, tmp_path / "inner/pictures", variables=names)
+    assert {path.parent for path in written} == {tmp_path / "inner/pictures"}
+    assert len({path for path in written if path.is_file()}) == 2 * len(names) + 1, "two each, and the series"
+    assert {"maps_a_b.png", "maps_...png"} <= {path.name for path in written}
+    assert [path.name for path in tmp_path.rglob("*") if path.is_dir()] == ["inner", "pictures"]
+    strange = ["t\x1b[31m", "t\x1b[31n", "\0", "v" * 300, "v" * 301, "\ud800", "日" * 99, "a\\b", "C:x"]
+    safe = [file_name(name) for name in strange]
+    assert len(set(safe)) == len(strange) and all(len(name.encode()) < 200 and name.isprintable() for name in safe)
+    assert file_name("température_850") == "température_850"
+
+
+def test_a_legend_shows_labels_that_begin_with_an_underscore() -> None:
+    isles = isles_forecast(isles_truth(days=1, rows=5, columns=6), leads=2, every=12)
+    figure = series([replace(isles, name=name) for name in ("_mine", "yours")])
+    assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["_mine", "yours"]
 
 
 @pytest.mark.parametrize("mesh", [latlon(np.linspace(80, -80, 9), np.arange(0.0, 360.0, 20.0)), icosphere(1)])

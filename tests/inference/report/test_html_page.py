@@ -50,3 +50,10 @@ def test_tables_have_a_head_only_where_there_is_one(tmp_path: Path) -> None:
     page = a_page(tmp_path, main, head=["a", "b"], rows=[["<1>", Markup("<b>2</b>")]])
     assert "<th>a</th>" in page and "<td>&lt;1&gt;</td><td><b>2</b></td>" in page and 'class="scores"' in page
     assert "<thead>" not in a_page(tmp_path, main, head=[], rows=[["x"]])
+
+
+def test_a_wide_picture_shrinks_to_a_small_screen(tmp_path: Path) -> None:
+    (style,) = re.findall("<style>(.*?)</style>", a_page(tmp_path, ""), re.S)
+    rules = re.findall(r"([^{}]*\bimg\b[^{}]*)\{([^}]*)\}", style)
+    assert "max-width: 100%; height: auto" in rules[0][1] and rules[0][0].split() == ["figure", "img"]
+    assert len(rules) == 1, "no other rule gives a picture a width"
