@@ -8,7 +8,7 @@ import json
 import os
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -53,6 +53,7 @@ class ForecastWriter:
         self.path, self.partial, self.heading = Path(path), partial_file(path), heading
         self.leads_done = 0
         refuse_existing(self.path, overwrite)
+        _refuse_unnameable(chosen_output(heading, ())[0].variables)
         self._check_bytes, self._synced = CHECK_BYTES, time.monotonic()
         header, temporary = self._header(), None
         try:
@@ -253,6 +254,17 @@ def _checksum(content: bytes, lead: int) -> bytes:
 def _opened(partial: Path) -> BinaryIO:
     """Return a partial forecast to read and to write; a symbolic link is not followed."""
     return os.fdopen(os.open(partial, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)), "r+b")
+
+
+def _refuse_unnameable(variables: Sequence[str]) -> None:
+    """Raise MeshcastError where NetCDF would refuse the name of a variable, or take it for a group's."""
+    for name in variables:
+        if "/" in name or name.strip() != name or not name.isprintable() or name in ("", ".", ".."):
+            raise MeshcastError(
+                f"No variable of a forecast file can be called {name!r}: NetCDF takes no slash, no control character "
+                "and no blank at either end. Give it another name where training data are made (--rename), and train "
+                "so."
+            )
 
 
 def _refuse_strange(heading: ForecastHeading) -> None:

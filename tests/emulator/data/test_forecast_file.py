@@ -199,6 +199,13 @@ def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):
         start(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a/b", "/x", "..", " 2t", "t\x1b[31m", ""])
+def test_a_name_that_netcdf_cannot_hold_is_refused_before_the_first_step(tmp_path, name):
+    with pytest.raises(MeshcastError, match="NetCDF takes no slash"):
+        start(tmp_path / "f.nc", variables=(name, "z_500"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_link_planted_at_the_partial_file_is_not_followed(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("untouched")
