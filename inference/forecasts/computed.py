@@ -30,7 +30,7 @@ class ComputedValues:
         wanted = np.arange(self.shape[0])[cases]
         if wanted.ndim == 0:
             return self._of(int(wanted))[tuple(others)]
-        return np.stack([self._of(case) for case in wanted.tolist()])[(slice(None), *others)]
+        return np.stack([self._of(case)[tuple(others)] for case in wanted.tolist()])
 
     def _of(self, case: int) -> NDArray[np.float32]:
         """Return the values of a case [member, lead, node, variable]."""
