@@ -78,8 +78,8 @@ def mark_done(folder: Path, trained: TrainedEmulator) -> None:
     """Say that nothing is left to do, so that resuming returns what is there."""
     if not is_first_process():
         return
+    forget_earlier(folder)  # first: nobody looks for them in a run that is done
     write_json(folder / "done.json", {"validation_score": trained.metadata.get("validation_score")})
-    forget_earlier(folder)
 
 
 def is_first_process() -> bool:

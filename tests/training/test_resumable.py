@@ -16,6 +16,7 @@ from emulator.build import load_emulator
 from graphs.errors import MeshcastError
 from tests.training.worlds import experiment
 from training.experiment import ExperimentConfig
+from training.json_file import write_json
 from training.optimisation.callbacks import KeepCheckpoints
 from training.resumable import DIGEST, checkpoint_path, checkpoints_of, digest_of, new_checkpoint, read_checkpoint
 from training.runs.fit import fit
@@ -88,6 +89,23 @@ def test_where_every_checkpoint_is_damaged_the_run_says_what_to_do(
     emulator.write_bytes(flipped(emulator, -3))
     with pytest.raises(MeshcastError, match=r"altered since.*The run cannot go on without its best emulator"):
         fit(config, resume="auto", progress=False)
+
+
+def test_a_run_killed_at_its_last_word_leaves_no_earlier_checkpoint_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = experiment(tmp_path)
+
+    def die(*given: Any) -> None:
+        write_json(*given)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("training.run_folder.write_json", die)
+        fit(config, progress=False)
+    fit(config, resume="auto", progress=False)
+    folder = Path(config.output) / config.name
+    assert [path.name for path in checkpoints_of(folder)] == ["last.ckpt"] and (folder / "done.json").is_file()
 
 
 def test_as_many_checkpoints_are_kept_as_asked_for_and_a_last_one_is_always_there(tmp_path: Path) -> None:
