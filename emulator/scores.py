@@ -23,8 +23,6 @@ def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tens
     """
     weights = areas.to(dtype=x.dtype, device=x.device)
     weights = weights[:, None] if weights.ndim == 1 else weights
-    if valid is None and areas.ndim == 1 and x.stride(-2) == 1 < x.shape[-1]:  # a variable's nodes side by side
-        return x.mT @ weights[:, 0] / weights.sum(-2)
     if valid is None:
         return (x * weights).sum(-2) / weights.sum(-2)
     # `where` before the product: NaN times a weight of zero would still be NaN, and so would its gradient.
