@@ -132,6 +132,11 @@ class DatasetFields(Fields):
             {name: value for name, value in store.store.attrs.items() if _travels(name, value)} for store in self.stores
         )
         self.times = to_seconds(dataset.dates)
+        if self.times.shape != dataset.shape[:1]:
+            raise MeshcastError(
+                f"{self.source} is damaged: its data hold {dataset.shape[0]} times, but its dates have shape "
+                f"{list(self.times.shape)}. Fetch it again, or make it anew."
+            )
         self.missing = frozenset(int(index) for index in dataset.missing)
         self.time_step = self._time_step()
 

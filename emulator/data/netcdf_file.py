@@ -37,6 +37,8 @@ TRAVELLING = {  # what is kept of a file's global attributes, and under which na
     "license": "licence", "licence": "licence", "attribution": "attribution", "citation": "attribution",
 }  # fmt: skip
 
+NEVER_WRITTEN = np.float32(9.9692099683868690e36)  # NC_FILL_FLOAT and NC_FILL_DOUBLE of netcdf.h
+
 
 def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     """Return every variable of a NetCDF file on a grid, levels folded into the names; refuse unknown dimensions."""
@@ -301,10 +303,17 @@ def _lies_along(file: xr.Dataset, name: str, dim: str | None) -> bool:
     return dims == ([] if dim is None else [dim])
 
 
+def numbers_of(array: xr.DataArray) -> NDArray[np.float32]:
+    """Return the values of a variable, NaN where nothing was ever written, which xarray knows where it is declared."""
+    values = array.values.astype(np.float32)
+    values[values == NEVER_WRITTEN] = np.nan
+    return values
+
+
 def _ordered(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> NDArray[np.float32]:
     """Return values [time, number, cell], dimensions of length one put in where the variable lacks them."""
     array = array.transpose(*(dim for dim in leading if dim is not None), *cells.dims)
-    values = array.values.astype(np.float32)
+    values = numbers_of(array)
     shape = [1 if dim is None else array.sizes[dim] for dim in leading]
     values = values.reshape(*shape, -1)
     return values if cells.order is None else values[..., cells.order]

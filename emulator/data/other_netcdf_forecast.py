@@ -13,7 +13,7 @@ from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.names import canonical_name, conversion
 from emulator.data.netcdf_coordinates import INIT_NAMES, LEAD_NAMES, Cells, find, grid_winds, horizontal, named, role
-from emulator.data.netcdf_file import levels_of, open_netcdf, travelling_attributes
+from emulator.data.netcdf_file import levels_of, numbers_of, open_netcdf, travelling_attributes
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 
@@ -122,7 +122,7 @@ def _fields(
         for level, field in levels_of(file, array, level_dim):
             for dim, present in (("_case", init_dim), ("_member", member_dim), ("_lead", lead_dim)):
                 field = field.expand_dims(dim) if present not in field.dims else field.rename({present: dim})
-            values = field.transpose("_case", "_member", "_lead", *cells.dims).values.astype(np.float32)
+            values = numbers_of(field.transpose("_case", "_member", "_lead", *cells.dims))
             name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
             if grid_winds(array, name, cells, path):
                 raise MeshcastError(

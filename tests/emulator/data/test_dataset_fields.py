@@ -154,3 +154,13 @@ def test_a_dataset_with_a_damaged_piece_is_refused_in_our_words(write_store, tmp
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(MeshcastError, match=r"a\.zarr"):
         open_fields(str(tmp_path / "a.zarr")).read(slice(None), ["u"])
+
+
+def test_a_dataset_whose_dates_are_not_as_many_as_its_fields_is_refused(write_store, tmp_path):
+    write_store("a.zarr", **GRID)
+    header = tmp_path / "a.zarr/dates/.zarray"
+    content = json.loads(header.read_text())
+    header.write_text(json.dumps({**content, "shape": [], "chunks": []}))
+    (header.parent / "0").write_bytes((header.parent / "0").read_bytes())
+    with pytest.raises(MeshcastError, match=r"a\.zarr"):
+        open_fields(str(tmp_path / "a.zarr"))

@@ -243,3 +243,18 @@ def test_grib_through_eccodes_alone_gives_the_same_values(data_folder):
             assert eccodes.codes_get(message, "validityTime") == 100 * index
             assert np.array_equal(fields["2t"].values[index, 0], values)
             eccodes.codes_release(message)
+
+
+def test_what_was_never_written_is_missing(write_netcdf, tmp_path):
+    import netCDF4
+
+    path = write_netcdf("unwritten.nc")
+    with netCDF4.Dataset(path) as whole, netCDF4.Dataset(tmp_path / "half.nc", "w") as half:
+        for name, size in whole.dimensions.items():
+            half.createDimension(name, len(size))
+        for name, variable in whole.variables.items():
+            made = half.createVariable(name, variable.dtype, variable.dimensions)
+            made.setncatts({key: variable.getncattr(key) for key in variable.ncattrs() if key != "_FillValue"})
+            made[: len(variable) if variable.ndim == 1 else 2] = variable[: len(variable) if variable.ndim == 1 else 2]
+    values = read_files(tmp_path / "half.nc")["2t"].values
+    assert np.isfinite(values[:2]).all() and np.isnan(values[2:]).all()
