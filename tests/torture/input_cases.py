@@ -108,7 +108,7 @@ TARGETS = (
     )),
     Target("results", (mutators.json_file, mutators.json_file, *BYTES), (
         _reader(["compare", "table.yaml", "--dry-run"], "table.yaml ring.zarr runs/table results"),
-        _reader(["compare", "table.yaml"], "table.yaml ring.zarr runs/table results"),
+        _reader(["compare", "table.yaml"], "table.yaml ring.zarr runs/table results", "runs/table"),
         _reader(["reproduce", "runs/table", "--row", "network"], "ring.zarr runs/table results"),
     ), 0.3),
     Target("runs/table/comparison.json", (mutators.json_file, *BYTES), (

@@ -82,7 +82,8 @@ def run_pair(
             return
         found = [("wrong success", f"{name} is not what one of them writes") for name in one.outputs
                  if says.get(name, "") != reference.says.get(name, "")]  # fmt: skip
-        if ended.code == quick.code == 0 and (more := set(listing(work)) - set(reference.files)):
+        expected = {*reference.files, *(references[second].files if second in references else ())}
+        if ended.code == quick.code == 0 and (more := set(listing(work)) - expected):
             found.append(("left over", ", ".join(sorted(more)[:5])))
         write_findings(notes, found)
 
