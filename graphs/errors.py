@@ -40,7 +40,7 @@ class MeshcastError(ValueError):
 
 
 @contextmanager
-def readable(source: object) -> Iterator[None]:
+def refuse_damaged(source: object) -> Iterator[None]:
     """Raise MeshcastError where `source` cannot be read, whatever a library makes of a file that is damaged."""
     try:
         yield

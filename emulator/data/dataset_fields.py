@@ -18,7 +18,7 @@ from emulator.data.forecast_zarr import is_zarr_forecast
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
-from graphs.errors import MeshcastError, readable
+from graphs.errors import MeshcastError, refuse_damaged
 
 Source = str | list[Any] | dict[str, Any]
 
@@ -33,7 +33,7 @@ NOT_CARRIED = frozenset(
 def open_dataset_fields(source: Source) -> DatasetFields:
     """Return the fields of an anemoi dataset: a path, or what `anemoi.datasets.open_dataset` takes as it stands."""
     dataset = _opened(source)
-    with readable(describe(source)):
+    with refuse_damaged(describe(source)):
         return DatasetFields(dataset, source)
 
 
@@ -141,7 +141,7 @@ class DatasetFields(Fields):
         self.time_step = self._time_step()
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
-        with readable(self.source):
+        with refuse_damaged(self.source):
             blocks = [np.asarray(self.dataset[run])[:, columns][:, :, rows] for run in _runs(times)]
         if not blocks:
             return np.empty((0, len(rows), self.mesh.num_nodes, len(columns)), dtype=np.float32)

@@ -23,7 +23,7 @@ from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
 from graphs.atomic_file import put, refuse_existing, sync, system_errors
-from graphs.errors import MeshcastError, readable
+from graphs.errors import MeshcastError, refuse_damaged
 from graphs.mesh import Domain, Mesh
 from graphs.temporary_files import discard, new_file
 
@@ -84,7 +84,7 @@ class ForecastWriter:
                 f"The partial forecast {partial} cannot be read: {error}. Delete it and start anew."
             ) from None
         whole = (partial.stat().st_size - writer._start) // writer._stride
-        with readable(partial):
+        with refuse_damaged(partial):
             writer.leads_done = next((lead for lead in range(whole) if not writer._is_sound(lead)), whole)
         writer._file.truncate(writer._start + writer.leads_done * writer._stride)  # what was cut short, or never came
         return writer

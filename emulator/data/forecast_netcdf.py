@@ -18,7 +18,7 @@ from emulator.data.names import cf_units, conversion, split_level, standard_name
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
 from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import TimeStep
-from graphs.errors import readable
+from graphs.errors import refuse_damaged
 from graphs.mesh import Mesh
 
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
@@ -92,7 +92,7 @@ def read_netcdf_forecast(path: Path) -> Forecast:
     """Return a forecast in NetCDF, ours or another centre's; raise MeshcastError where it is damaged or none."""
     import netCDF4
 
-    with readable(path):
+    with refuse_damaged(path):
         refuse_hostile(path)
         with netCDF4.Dataset(path) as file:
             if PREFIX + "mesh" in file.ncattrs():
@@ -104,7 +104,7 @@ def differences(path: Path, heading: ForecastHeading, steps: int) -> list[str]:
     """Return what tells a file from the whole forecast of a heading over so many steps, by name; no value is read."""
     import netCDF4
 
-    with readable(path):
+    with refuse_damaged(path):
         refuse_hostile(path)
         with netCDF4.Dataset(path) as file:
             file.set_auto_mask(False)

@@ -12,7 +12,7 @@ import numpy as np
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_netcdf import PREFIX, forecast_from
 from graphs.atomic_file import atomic_folder
-from graphs.errors import readable
+from graphs.errors import refuse_damaged
 
 DIMENSIONS = "_ARRAY_DIMENSIONS"  # xarray's name for what zarr 2 has not
 
@@ -56,7 +56,7 @@ def read_zarr_forecast(path: Path) -> Forecast:
         raise NoForecastError(
             f"{path} is no forecast; expected a forecast in GRIB, NetCDF or zarr, as `forecast` writes."
         )
-    with readable(path):
+    with refuse_damaged(path):
         store = zarr.open_group(str(path), mode="r")
         arrays = dict(store.arrays())
         dimensions = {name for array in arrays.values() for name in array.attrs[DIMENSIONS]}
@@ -66,7 +66,7 @@ def read_zarr_forecast(path: Path) -> Forecast:
 
 
 def _attributes(path: Path) -> dict[str, Any]:
-    with readable(path), contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+    with refuse_damaged(path), contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         content = json.loads((path / ".zattrs").read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}

@@ -19,7 +19,7 @@ from emulator.fields import Fields
 from emulator.forcings import TabulatedForcings
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.fetched_files import is_plain_path
-from graphs.errors import MeshcastError, readable
+from graphs.errors import MeshcastError, refuse_damaged
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _refusing_damaged(read: Callable[..., Any]) -> Callable[..., Any]:
     """Return a reader that raises MeshcastError where a file is damaged, whatever its library raises."""
 
     def reader(path: Any, *options: Any) -> Any:
-        with readable(path):
+        with refuse_damaged(path):
             return read(path, *options)
 
     return reader

@@ -10,7 +10,7 @@ from emulator.data.forecast_netcdf import PREFIX, ForecastHeading, differences
 from emulator.data.forecast_zarr import write_zarr
 from emulator.data.grib_output import GribSettings, write_grib
 from emulator.data.output_choice import chosen_output
-from graphs.errors import MeshcastError, readable
+from graphs.errors import MeshcastError, refuse_damaged
 from inference.forecasts.forecast import Stop
 
 
@@ -35,7 +35,7 @@ def whole_before(
             f"{whole}, of which {output} would be made, is of another forecast: its {', '.join(different)} differ. "
             "Convert that one with the same options, move it away, or choose another output."
         )
-    with readable(whole), netCDF4.Dataset(whole) as file:
+    with refuse_damaged(whole), netCDF4.Dataset(whole) as file:
         return [Stop.read(text) for text in json.loads(file.getncattr(PREFIX + "stops"))]
 
 

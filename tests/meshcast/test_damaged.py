@@ -101,7 +101,7 @@ def test_grib_of_a_month_that_does_not_exist_is_refused(weather_world, capfd, co
 
 def test_what_the_system_refuses_is_no_damage():
     said = r"Cannot read a\.nc: Input/output error"
-    with pytest.raises(MeshcastError, match=said) as refused, errors.readable("a.nc"):
+    with pytest.raises(MeshcastError, match=said) as refused, errors.refuse_damaged("a.nc"):
         raise OSError(errno.EIO, "Input/output error")
     assert "damaged" not in str(refused.value)
 

@@ -17,7 +17,7 @@ import torch
 from emulator.build import TrainedEmulator, package_versions
 from emulator.checkpoint import read
 from emulator.foundation.configuration import load, read_yaml
-from graphs.errors import MeshcastError, readable
+from graphs.errors import MeshcastError, refuse_damaged
 from graphs.temporary_files import discard, new_folder
 from inference.comparison.record import Seed
 from inference.comparison.row_scores import ranking_score
@@ -184,7 +184,7 @@ def _score(config: CompareConfig, published: Mapping[str, Any], trained: Trained
     """Return the score of forecasts from the published starts, over the published lead times and variables."""
     assert config.data.test is not None
     test = config.data.test.open()
-    with readable(f"The comparison.json of {config.name}"):
+    with refuse_damaged(f"The comparison.json of {config.name}"):
         init_time, trajectory = (np.array(published["starts"][name]) for name in ("init_time", "trajectory"))
         starts = Starts(init_time, trajectory, np.array(published["lead_steps"]))
         names = tuple(published["variables"])
