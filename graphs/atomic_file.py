@@ -34,7 +34,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         discard(temporary)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write a file of text, whole or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
+from graphs.atomic_file import FULL
 from graphs.errors import MeshcastError
 from meshcast import __version__
 from meshcast.commands.compare import compare
@@ -55,7 +56,6 @@ def options(
     """Take what every command takes: `run` has seen it by now."""
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TOO_MANY = (errno.EMFILE, errno.ENFILE)
 INTERRUPTED = 130  # exit code of typer, by the shell's custom of 128 + signal
 READER_GONE = 141  # 128 + SIGPIPE, as git and grep end

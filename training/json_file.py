@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.errors import MeshcastError
 
 DIGEST = "digest"
@@ -16,9 +16,7 @@ DIGEST = "digest"
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a mapping with the digest of it, whole or not at all."""
-    with atomic_file(path) as temporary:
-        text = json.dumps({**content, DIGEST: _digest_of(content)}, indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(path, json.dumps({**content, DIGEST: _digest_of(content)}, indent=1) + "\n")
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import time
@@ -22,7 +21,7 @@ from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
-from graphs.atomic_file import put, refuse_existing, sync, system_errors
+from graphs.atomic_file import FULL, put, refuse_existing, sync, system_errors
 from graphs.errors import MeshcastError, refuse_damaged
 from graphs.mesh import Domain, Mesh
 from graphs.temporary_files import discard, new_file
@@ -236,7 +235,7 @@ class ForecastWriter:
         except (OSError, RuntimeError) as error:  # RuntimeError is netCDF4's
             if hasattr(self, "_file"):
                 self.close()
-            full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            full = getattr(error, "errno", None) in FULL
             reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
             advice = "Free some space" if full else "Choose a folder that exists and that you may write to"
             if self.leads_done:

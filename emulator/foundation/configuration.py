@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import yaml
 
 from emulator.foundation.configuration_faults import Location, describe, dotted, locate, nearest, show
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.available_memory import readable
 from graphs.errors import MeshcastError
 from graphs.kinds import kinds_of
@@ -88,8 +88,7 @@ def resolve(config: Any) -> Any:
 def dump(config: Any, path: str | Path) -> None:
     """Write the complete configuration as YAML that `load` reads back to an equal one; whole or not at all."""
     text = yaml.dump(resolve(config), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def one_line(value: Any) -> str:

@@ -35,15 +35,14 @@ def copy_config(
 
     Example: meshcast configs copy ring-advection mine.yaml
     """
-    from graphs.atomic_file import atomic_file
+    from graphs.atomic_file import write_text
     from meshcast.console import say
 
     target = output or Path(f"{name}.yaml")
     if target.exists():
         raise MeshcastError(f"{target} exists already. Name another file: meshcast configs copy {name} OTHER.yaml")
     text = config_path(Path(name)).read_text(encoding="utf-8")
-    with atomic_file(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(target, text)
     say(f"Wrote {target}.", path=target)
 
 

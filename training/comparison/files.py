@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.foundation.configuration import dump, load, read_yaml, resolve
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import atomic_file, write_text
 from graphs.errors import MeshcastError
 from inference.comparison.findings import answer
 from inference.comparison.record import Comparison, Row, Seed
@@ -51,8 +51,7 @@ def write_files(config: CompareConfig, comparison: Comparison) -> None:
     """Write comparison.json, rows.csv with a line a row and a line a seed, and tuning.csv, beside the report."""
     folder = comparison.folder
     dump(config, folder / "compare.yaml")
-    with atomic_file(folder / "comparison.json") as temporary:
-        temporary.write_text(json.dumps(to_plain(config, comparison), indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "comparison.json", json.dumps(to_plain(config, comparison), indent=1) + "\n")
     _write_csv(folder / "rows.csv", tidy_rows(comparison))
     if comparison.trials:
         trials = [{**asdict(trial), **trial.settings} for trial in comparison.trials]

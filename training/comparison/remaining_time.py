@@ -11,7 +11,7 @@ from typing import Any
 
 from emulator.build import is_closed_form
 from emulator.foundation.configuration import resolve
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig
 from training.preparation.prepared import Prepared, PreparedData
@@ -70,9 +70,8 @@ class Timings:
         except (OSError, ValueError, TypeError, KeyError):  # not timed yet, or the file is damaged
             self.say(f"timing {run.label} ...")
             update, validation = measure(self.data.prepare(run.config), updates)
-            with atomic_file(path) as temporary:
-                content = {"label": run.label, "update": update, "validation": validation}
-                temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            content = {"label": run.label, "update": update, "validation": validation}
+            write_text(path, json.dumps(content) + "\n")
         return update, validation
 
 
