@@ -41,19 +41,22 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def atomic_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda old: False) -> Iterator[Path]:
+def atomic_folder(
+    path: str | Path, replaces: Callable[[Path], bool] = lambda old: False, overwrite: bool = True
+) -> Iterator[Path]:
     """Yield the name of a folder to make, which takes the place of `path` once a block ends well.
 
     What stood there before stays until then.
 
     replaces: whether the folder that stands there is ours to replace; nothing else ever is.
-    Raises MeshcastError where it is not, and where the new one cannot be written.
+    overwrite: whether anything may be replaced at all.
+    Raises MeshcastError where it may not, and where the new one cannot be written.
     """
     final, temporary = Path(path), None
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         recover(final)
-        refuse_other(final, replaces)
+        refuse_other(final, replaces, overwrite)
         temporary = new_folder(final)
         new = temporary / final.name
         yield new
@@ -61,7 +64,7 @@ def atomic_folder(path: str | Path, replaces: Callable[[Path], bool] = lambda ol
             for name in files:
                 sync(Path(folder, name))
             sync(Path(folder))
-        refuse_other(final, replaces)  # again: the block may have taken hours
+        refuse_other(final, replaces, overwrite)  # again: the block may have taken hours
         _put_folder(new, final)
     except OSError as error:
         raise MeshcastError(explain(final, error)) from error
@@ -79,22 +82,31 @@ def refuse_address(path: str | Path) -> None:
 
 def refuse_existing(path: Path, overwrite: bool = False) -> None:
     """Raise MeshcastError where the output is there already, is a folder, or is a link that leads nowhere."""
-    refuse_address(path)
-    if path.is_symlink() and not path.exists():
-        raise MeshcastError(explain(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))))
+    _refuse_astray(path)
     if path.is_dir():
         raise MeshcastError(f"Cannot write the file {path}: a folder of that name is there. Choose another name.")
-    if path.exists() and not overwrite:
-        raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
+    _refuse_present(path, overwrite)
 
 
-def refuse_other(path: Path, replaces: Callable[[Path], bool]) -> None:
+def refuse_other(path: Path, replaces: Callable[[Path], bool], overwrite: bool = True) -> None:
     """Raise MeshcastError where something stands in place of a folder to write that is not ours to replace."""
-    refuse_existing(path, overwrite=True) if path.is_symlink() and not path.exists() else None
+    _refuse_astray(path)
+    _refuse_present(path, overwrite)
     if path.exists() and not replaces(path):
         raise MeshcastError(
             f"Cannot overwrite {path}: it is nothing that Meshcast wrote. Choose another name, or remove it yourself."
         )
+
+
+def _refuse_astray(path: Path) -> None:
+    refuse_address(path)
+    if path.is_symlink() and not path.exists():
+        raise MeshcastError(explain(path, OSError(errno.ELOOP, os.strerror(errno.ELOOP))))
+
+
+def _refuse_present(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise MeshcastError(f"The output {path} exists. Choose another name, or overwrite it with --overwrite.")
 
 
 def refuse_unwritable(path: str | Path) -> None:

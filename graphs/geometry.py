@@ -9,6 +9,7 @@ from scipy.spatial import ConvexHull
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+EDGE = 1e-4  # [degrees]: coordinates stored in float32 must not push a row on the edge of a box outside
 
 
 def to_xyz(latitudes: ArrayLike, longitudes: ArrayLike) -> Array:
@@ -26,6 +27,11 @@ def to_latlon(xyz: Array) -> tuple[Array, Array]:
     x, y, z = np.moveaxis(np.asarray(xyz, dtype=np.float64), -1, 0)
     longitude = np.degrees(np.arctan2(y, x)) % 360.0
     return np.degrees(np.arctan2(z, np.hypot(x, y))), np.where(longitude >= 360.0, 0.0, longitude)
+
+
+def between_meridians(longitudes: Array, west: float, width: float) -> Mask:
+    """Return which longitudes lie from a meridian to `width` degrees east of it, the edges within `EDGE` included."""
+    return (longitudes - west + EDGE) % 360.0 <= width + 2.0 * EDGE
 
 
 def great_circle_distance(a: Array, b: Array) -> Array:

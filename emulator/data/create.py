@@ -66,7 +66,8 @@ def create_dataset(
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
     _refuse_infinite(fields)
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
-    with output_lock(output), _written_beside(output, overwrite) as temporary, _quiet():
+    check_output(output, overwrite)
+    with output_lock(output), atomic_folder(output, _is_dataset, overwrite) as temporary, _quiet():
         source = temporary.parent / "fields.nc"
         _as_netcdf(fields, mesh, timeline, source)
         _load(source, temporary, fields, timeline, attributes)
@@ -100,9 +101,7 @@ def check_output(output: Path, overwrite: bool = False) -> None:
         raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
     with output_lock(output):
         recover(output)
-        if output.exists() and not overwrite:
-            raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
-        refuse_other(output, _is_dataset)
+        refuse_other(output, _is_dataset, overwrite)
         refuse_unwritable(output)
 
 
@@ -151,14 +150,6 @@ class Timeline:
         if len(times) < length and (true[-1] - true[0]) // nominal + 1 != length:
             nominal = int((true[-1] - true[0]) // (length - 1))
         return cls(true, times[0] + nominal * steps, present, f"{nominal}s")
-
-
-@contextlib.contextmanager
-def _written_beside(output: Path, overwrite: bool) -> Iterator[Path]:
-    """A path beside `output` under the same name, renamed to it at the end, removed where anything fails."""
-    check_output(output, overwrite)
-    with atomic_folder(output, _is_dataset if overwrite else lambda old: False) as new:
-        yield new
 
 
 @contextlib.contextmanager

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.foundation.configuration_faults import nearest
 from graphs.errors import MeshcastError
-from graphs.geometry import Index
+from graphs.geometry import EDGE, Index, between_meridians
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import refuse_bad_place
 from graphs.meshes.points import mesh_at
 
-EDGE = 1e-4  # [degrees]: coordinates stored in float32 must not push a row on the edge outside
 FEWEST_NODES = 3
 
 
@@ -164,9 +163,8 @@ def area_of(mesh: Mesh, area: tuple[float, float, float, float]) -> tuple[Mesh, 
             f"An area's north, {north:g}, must lie north of its south, {south:g}: NORTH/WEST/SOUTH/EAST."
         )
     width = 360.0 if east - west >= 360.0 else (east - west) % 360.0
-    eastward = (mesh.longitudes - west + EDGE) % 360.0
     beside = np.maximum(mesh.latitudes - north, south - mesh.latitudes)
-    nodes = np.flatnonzero((beside <= EDGE) & (eastward <= width + 2 * EDGE))
+    nodes = np.flatnonzero((beside <= EDGE) & between_meridians(mesh.longitudes, west, width))
     if len(nodes) < FEWEST_NODES:
         raise MeshcastError(
             f"The area {south:g} to {north:g} N, {west:g} to {east:g} E holds {len(nodes)} nodes of this "
@@ -174,7 +172,8 @@ def area_of(mesh: Mesh, area: tuple[float, float, float, float]) -> tuple[Mesh, 
         )
     if mesh.structured:  # whole rows, each from west to east
         row = nodes // mesh.shape[1]
-        nodes = nodes[np.lexsort((np.round(eastward[nodes], 6), row))]
+        eastward = (mesh.longitudes[nodes] - west + EDGE) % 360.0
+        nodes = nodes[np.lexsort((np.round(eastward, 6), row))]
     if len(nodes) == mesh.num_nodes:
         return mesh, np.arange(mesh.num_nodes)
     latitudes, longitudes = mesh.latitudes[nodes], mesh.longitudes[nodes]

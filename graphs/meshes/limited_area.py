@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from graphs.errors import MeshcastError
-from graphs.geometry import Array, Index, Mask, great_circle_distance, to_xyz
+from graphs.geometry import EDGE, Array, Index, Mask, between_meridians, great_circle_distance, to_xyz
 from graphs.mesh import Domain, Mesh
 from graphs.meshes.icosphere import trim
 
@@ -101,10 +101,8 @@ def distance_beyond(window: Window, mesh: Mesh) -> Array:
     latitude = np.degrees(np.arctan2(positions[:, 2], np.hypot(positions[:, 0], positions[:, 1])))
     longitude = np.degrees(np.arctan2(positions[:, 1], positions[:, 0]))
     width = (window.east - window.west) % 360.0
-    # Coordinates stored in float32 must not push a row on the edge outside.
-    slack = 1e-4
-    among = (longitude - window.west + slack) % 360.0 <= width + 2.0 * slack
-    beside = np.maximum(np.maximum(latitude - window.north, window.south - latitude) - slack, 0.0)
+    among = between_meridians(longitude, window.west, width)
+    beside = np.maximum(np.maximum(latitude - window.north, window.south - latitude) - EDGE, 0.0)
     edges = [_to_meridian(positions, side, window.south, window.north) for side in (window.west, window.east)]
     return np.where(among, np.radians(beside), np.minimum(*edges)) * radius
 

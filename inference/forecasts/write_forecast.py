@@ -136,7 +136,7 @@ def _written(
         refuse_existing(output, options.overwrite)
         refuse_ungribbable(chosen_output(heading, ())[0], grib)
     elif ending == ZARR_ENDING:
-        _refuse_zarr(output, options.overwrite)
+        refuse_other(output, is_zarr_forecast, options.overwrite)
     # GRIB and zarr are made of a NetCDF file when that is whole
     target = output if ending in NETCDF_ENDINGS else output.with_name(output.name + ".nc")
     stops = whole_before(target, output, heading, steps, options.resume, options.overwrite)
@@ -247,13 +247,6 @@ def _ending(output: Path) -> str:
             "Let its name end so."
         )
     return ending
-
-
-def _refuse_zarr(output: Path, overwrite: bool) -> None:
-    """Raise MeshcastError where something stands under the name of a store that may not be replaced."""
-    if output.exists() and not overwrite:
-        raise MeshcastError(f"The output {output} exists. Choose another name, or overwrite it with --overwrite.")
-    refuse_other(output, is_zarr_forecast)
 
 
 def _grib_settings(trained: TrainedEmulator, options: ForecastOptions) -> GribSettings:

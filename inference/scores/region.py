@@ -8,7 +8,7 @@ import numpy as np
 
 from emulator.foundation.configuration_faults import nearest
 from graphs.errors import MeshcastError
-from graphs.geometry import Index
+from graphs.geometry import EDGE, Index, between_meridians
 from graphs.mesh import Domain, Mesh
 
 
@@ -36,11 +36,9 @@ class Region:
         """Return the nodes of a mesh within; raise MeshcastError where none that is scored is."""
         if mesh.domain.kind == "ring":
             raise MeshcastError(f"The region {self} is of the sphere, but the truth lies on a {mesh.describe()}.")
-        latitude, east = mesh.latitudes, (mesh.longitudes - self.west) % 360.0
-        width = self.east - self.west
-        rounding = 1e-6
-        across = (east <= width + rounding) | (east >= 360.0 - rounding)
-        within = across & (latitude <= self.north + rounding) & (latitude >= self.south - rounding)
+        latitude, width = mesh.latitudes, self.east - self.west
+        beside = np.maximum(latitude - self.north, self.south - latitude)
+        within = (beside <= EDGE) & between_meridians(mesh.longitudes, self.west, width)
         nodes = np.flatnonzero(within & (mesh.weights > 0))
         if not len(nodes):
             raise MeshcastError(
@@ -85,7 +83,7 @@ def region_of(name: str | None, box: str | None) -> Region | None:
 
 def _box(text: str) -> Region:
     try:
-        north, west, south, east = (float(number) for number in text.split(","))
+        north, west, south, east = (float(number) for number in text.replace("/", ",").split(","))
     except ValueError:
         raise MeshcastError(f"--box takes N,W,S,E in degrees, as 70,-10,25,28, but got {text!r}.") from None
     if not (-90.0 <= south < north <= 90.0 and abs(west) <= 360.0 and abs(east) <= 360.0):
