@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -90,14 +89,14 @@ class Bench:
         say(f"{len(COMMANDS)} commands with {operations} operations on files")
 
     def cases(self) -> Iterator[Run]:
-        """Return the corpus, then cases of all families in turn, by their quotas, in an order the seed fixes."""
+        """Return the corpus, then cases of all families in turn, each at every time near its share by the quotas."""
         if len(self.families) > 1:
             yield from map(self.of_plain, corpus())
-        draw = random.Random(self.seed)
-        sources = {family: self._family(family) for family in self.families}
+        sources, taken = {family: self._family(family) for family in self.families}, Counter[str]()
         while sources:
-            family = draw.choices(list(sources), [QUOTAS[name] for name in sources])[0]
+            family = min(sources, key=lambda name: (taken[name] + 0.5) / QUOTAS[name])
             run = next(sources[family], None)
+            taken[family] += 1
             if run is None:
                 del sources[family]
             else:
