@@ -153,10 +153,18 @@ FILE *fopen64(const char *path, const char *how) { NEXT(fopen64); STREAM(path, h
 ssize_t read(int file, void *to, size_t size) { NEXT(read); READING(file, size, next(file, to, size)); }
 ssize_t pread(int file, void *to, size_t size, off_t at) { NEXT(pread); READING(file, size, next(file, to, size, at)); }
 ssize_t pread64(int file, void *to, size_t size, off64_t at) { NEXT(pread64); READING(file, size, next(file, to, size, at)); }
+/* As the C library does where the system fails a stream: who asks ferror() is told, and who does not loops for ever. */
+static size_t failed(FILE *stream) {
+#ifdef __GLIBC__
+    stream->_flags |= 0x20; /* _IO_ERR_SEEN */
+#endif
+    return 0;
+}
+
 size_t fread(void *to, size_t size, size_t count, FILE *stream) {
     NEXT(fread);
     int act = is_tracked(fileno(stream)) ? strike(READ, "fread", NULL, fileno(stream)) : GO_ON;
-    if (act == FAIL_NOW) return 0;
+    if (act == FAIL_NOW) return failed(stream);
     size_t result = next(to, size, count, stream);
     if (act >= KILL_LATER) die();
     return result;
@@ -182,7 +190,7 @@ ssize_t copy_file_range(int from, off64_t *start, int to, off64_t *at, size_t si
 size_t fwrite(const void *from, size_t size, size_t count, FILE *stream) {
     NEXT(fwrite);
     int act = is_tracked(fileno(stream)) ? strike(WRITE, "fwrite", NULL, fileno(stream)) : GO_ON;
-    if (act == FAIL_NOW) return 0;
+    if (act == FAIL_NOW) return failed(stream);
     if (act == HALF_THEN_KILL) count = (count + 1) / 2;
     size_t result = next(from, size, count, stream);
     if (act >= KILL_LATER) { fflush(stream); die(); }
