@@ -21,6 +21,7 @@ from rich.table import Table
 from graphs.errors import printable
 from meshcast.json_log import json_log
 
+PARTIAL = 3  # exit code where the work is done but for a part: a forecast that the guard stopped, a row that failed
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where standard error is no terminal
 
 out = Console(highlight=False, soft_wrap=True)

@@ -36,7 +36,8 @@ app = typer.Typer(
     name="meshcast",
     help="Emulate physics with graph neural networks: simulate, train, forecast, verify.",
     epilog="Exit codes: 0 done; 1 demo or reproduce did not find what it looked for; 2 wrong input, said in one "
-    "message; 3 the guard stopped a forecast, whose file is missing from there on; 128 + N ended by signal N.",
+    "message; 3 done but for a part: the guard stopped a forecast, whose file is missing from there on, or a row of "
+    "a comparison failed; 128 + N ended by signal N.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

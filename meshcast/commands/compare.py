@@ -27,7 +27,8 @@ def compare(
 ) -> None:
     """Train or load several emulators, forecast the same starts of the test split, rank them in one report.
 
-    Started again, it skips the runs that are finished and continues the one that was interrupted.
+    Started again, it skips the runs that are finished and continues the one that was interrupted. Exit code 0 where
+    every row could be run, 3 where one failed: the report then says why, and leaves it out of the scores.
 
     Example: meshcast compare mine.yaml training.updates=500 --plugin mine.py
     """
@@ -40,7 +41,7 @@ def compare(
     from emulator.plugins import load_plugins
     from inference.comparison.findings import answer
     from meshcast.commands.configs import config_path
-    from meshcast.console import print_json, print_table, say
+    from meshcast.console import PARTIAL, print_json, print_table, say
     from training.comparison.compare import CompareConfig, expect, to_plain
     from training.comparison.compare import compare as run_comparison
 
@@ -72,6 +73,14 @@ def compare(
     for sentence in comparison.verification.left_out:
         say(f"Not verified: {sentence}.")
     say(f"Wrote {comparison.folder / 'report.html'}.")
+    if failed := [row.label for row in comparison.rows if row.status == "failed"]:
+        say(
+            f"{len(failed)} of {len(comparison.rows)} rows failed: {', '.join(failed)}. Start the comparison again to "
+            "repeat their runs alone.",
+            event="error",
+            code=PARTIAL,
+        )
+        raise typer.Exit(PARTIAL)
 
 
 def _cells(place: int, row: Row) -> list[str]:

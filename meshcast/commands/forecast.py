@@ -12,8 +12,6 @@ import typer
 if TYPE_CHECKING:
     from emulator.forcings import ForcingWindows
 
-STOPPED = 3  # exit code where the guard stopped a case
-
 
 def forecast(
     emulator: Annotated[Path, typer.Argument(help="An emulator.safetensors, or the run folder that holds it.")],
@@ -95,7 +93,7 @@ def forecast(
         future_forcings,
         write_forecast,
     )
-    from meshcast.console import box, counted, listed, pairs, print_json, progress, say
+    from meshcast.console import PARTIAL, box, counted, listed, pairs, print_json, progress, say
 
     trained = load_emulator(emulator, plugin or [])
     task, mesh = trained.emulator.task, trained.emulator.mesh
@@ -157,7 +155,7 @@ def forecast(
     for stop in stops:
         say(f"Guard: {stop}")
     if not written:
-        say(message, event="error", code=STOPPED)
+        say(message, event="error", code=PARTIAL)
     elif places or plots:
         from emulator.data.forecast_file import read_forecast
         from inference.pictures.forecast_pictures import write_pictures
@@ -175,4 +173,4 @@ def forecast(
         told = {"cases": cases, "steps": steps, "stops": [str(stop) for stop in stops]}
         print_json({"output": str(output) if written else None, **told})
     if stops or not written:
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(PARTIAL)

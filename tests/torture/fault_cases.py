@@ -86,7 +86,7 @@ def run_fault(world: Path, folder: Path, family: str, name: str, of: str, at: in
     if ended.hung:
         return verdict
     notes = folder / "found"
-    if ended.code in (0, 3):
+    if ended.code == 0:
         judge = Process(folder, ("--help",), name="judged", after=lambda *_: write_findings(
             notes, judge_result(work, command.outputs, reference)))  # fmt: skip
         _take(verdict, judge.wait(), notes)
