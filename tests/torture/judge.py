@@ -37,9 +37,9 @@ NOISE = re.compile(
     r"ECCODES (ERROR|WARNING)|HDF5-DIAG|\w*Warning:|panicked at|Exception ignored|terminate called|^\s*File \"", re.M
 )
 OURS = re.compile(r'File ".*?/((?:graphs|emulator|inference|training|meshcast)/[^"]*)", line (\d+)')
-# HDF5 ends the process where a file that was open fails to be read or closed: netCDF-C 4.9 frees what it has freed.
+# HDF5 ends the process where a file that was open fails to be read or closed: netCDF-C 4.10 frees what it has freed.
 KNOWN_CRASH = re.compile(
-    r"Segmentation fault.*?most recent call first\):\n(  File .*\n)?.*?(xarray/backends|netCDF4)", re.S
+    r"(?:Segmentation fault|Aborted).*?most recent call first\):\n(  File .*\n)?.*?(xarray/backends|netCDF4)", re.S
 )
 FULL = re.compile(r"full|space|room|quota", re.I)
 
