@@ -112,7 +112,7 @@ def _is_dataset(folder: Path) -> bool:
     try:
         attributes = json.loads((folder / ".zattrs").read_text(encoding="utf-8"))
         return (folder / ".zgroup").is_file() and "ensemble_axis" in attributes and "mesh" in attributes
-    except (OSError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return False
 
 

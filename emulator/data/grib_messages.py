@@ -127,7 +127,7 @@ def refuse_truncated(path: Path) -> None:
                 return  # edition 1 beyond 8 MB counts otherwise: left to eccodes
             length = int.from_bytes(head[4:7] if len(head) > 7 and head[7] == 1 else head[8:16], "big")
             end = found + length
-            if len(head) < 16 or end > size or content[end - 4 : end] != b"7777":
+            if len(head) < 16 or length < len(head) or end > size or content[end - 4 : end] != b"7777":
                 raise MeshcastError(
                     f"{path} is truncated or damaged: message {count} begins at byte {found} and should be {length} "
                     f"bytes long, ending in 7777, but the file has {size} bytes. Fetch it again."

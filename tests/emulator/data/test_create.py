@@ -201,6 +201,19 @@ def test_a_folder_that_is_no_dataset_of_ours_is_never_overwritten(tmp_path: Path
     assert left_over(tmp_path / "a.zarr") == ["thesis.tex"] and left_over(tmp_path) == ["a.zarr"]
 
 
+def test_a_dataset_that_cannot_be_read_is_not_said_to_be_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60))
+
+    def failing(path: Path, **how: Any) -> str:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        create.check_output(tmp_path / "a.zarr", overwrite=True)
+
+
 def test_an_output_that_another_process_writes_is_refused(tmp_path: Path) -> None:
     with held_by_another(tmp_path / "a.zarr"), pytest.raises(MeshcastError, match="is being written by process"):
         write(tmp_path / "a.zarr", series(TimeStep(60)), TimeStep(60), overwrite=True)

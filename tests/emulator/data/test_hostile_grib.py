@@ -84,3 +84,9 @@ def test_more_values_than_points_of_the_grid_are_refused(tmp_path: Path, capfd: 
     content = message("grid_ccsds")
     put(content, sections(content)[5] + 5, 2040)  # values that are packed; the grid has 2,048 points
     assert "its grid has 2,048 points, but it holds 2,040 values" in refused(tmp_path, content, capfd)
+
+
+def test_a_message_that_says_it_has_no_length_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    second = message()
+    second[8:16] = bytes(8)  # the four bytes before it, which then would be its last, are the first one's 7777
+    assert "message 2 begins at byte" in refused(tmp_path, message() + second, capfd)
