@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 from meshcast.main import run
+from tests.time_limits import HUNG
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "from meshcast.main import run; run()"
@@ -91,9 +92,18 @@ def contents(but: tuple[str, ...] = ()) -> dict[str, str]:
 
 def start(*arguments: object, before: str = "") -> subprocess.Popen[str]:
     """The command in a process of its own; `before` is Python to run first."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", f"{before}\n{PROGRAM}", *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def in_a_process(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m meshcast` to its end in a process of its own."""
+    command = [sys.executable, "-m", "meshcast", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HUNG, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def interrupting(function: Callable[..., Any], call: int) -> Callable[..., Any]:

@@ -46,6 +46,7 @@ emulator:
 training: {updates: 4, batch_size: 4, warm_up: 2, accelerator: cpu}
 validation: {every: 4, steps: 3, cases: 2}
 """
+CO2 = "date,co2\n2019-01-01,400\n2020-01-01,410\n"
 
 
 def weather(hours: int = 72, start: str = "2019-03-01") -> xr.Dataset:
@@ -61,6 +62,24 @@ def weather(hours: int = 72, start: str = "2019-03-01") -> xr.Dataset:
         where,
         {"license": "CC-BY-4.0"},
     )
+
+
+def hot_weather() -> xr.Dataset:
+    """weather(), so hot that every forecast from it is stopped at its first step."""
+    hot = weather()
+    hot["t2m"] += 200.0
+    return hot
+
+
+def weather_forecast(lead_time: str, initial: str = "weather.nc", run: str = "runs/weather") -> tuple[str, ...]:
+    """Return a forecast's command line in the world of weather, which lacks its --output."""
+    return ("forecast", run, "--initial", initial, "--forcing", "co2.csv", "--lead-time", lead_time)
+
+
+def comparison(name: str, rows: str) -> str:
+    """Return the configuration of a comparison whose rows train on the data of RING, as its run does."""
+    head, run = RING.replace("name: ring", f"name: {name}").split("emulator:")
+    return f"{head}rows:\n{rows}training:{run.split('training:')[1]}forecast: {{steps: 4}}\n"
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +98,7 @@ def _weather(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weather")
     with contextlib.chdir(folder):
         Path("weather.yaml").write_text(WEATHER)
-        Path("co2.csv").write_text("date,co2\n2019-01-01,400\n2020-01-01,410\n")
+        Path("co2.csv").write_text(CO2)
         weather().to_netcdf("weather.nc")
         done("dataset", "weather.nc", "--output", "weather.zarr")
         done("train", "weather.yaml")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,12 @@ import pytest
 import xarray as xr
 from safetensors.numpy import save_file
 
-from tests.meshcast.command_line import ROOT, done, no_file_beyond, refused
-from tests.meshcast.conftest import weather
-from tests.time_limits import HUNG
+from tests.meshcast.command_line import done, in_a_process, no_file_beyond, refused
+from tests.meshcast.conftest import weather, weather_forecast
 
-FORECAST = ("forecast", "runs/weather", "--forcing", "co2.csv", "--lead-time", "2h", "--output", "new.nc", "--initial")
+
+def forecast_from(initial: str) -> tuple[str, ...]:
+    return (*weather_forecast("2h", initial), "--output", "new.nc")
 
 
 # Configurations -------------------------------------------------------------------------------------------------------
@@ -120,7 +119,7 @@ def uneven_times(file: xr.Dataset) -> xr.Dataset:
 def test_a_netcdf_file_whose_coordinates_are_at_fault_is_refused_wherever_it_is_read(weather_world, change, words):
     change(weather(3)).to_netcdf("faulty.nc")
     refused("dataset", "faulty.nc", "--output", "new.zarr", says=("faulty.nc", *words))
-    refused(*FORECAST, "faulty.nc", says=("faulty.nc", *words))
+    refused(*forecast_from("faulty.nc"), says=("faulty.nc", *words))
 
 
 def test_uneven_times_are_told_with_the_place(weather_world):
@@ -134,9 +133,9 @@ def test_uneven_times_are_told_with_the_place(weather_world):
     "command",
     [
         ("dataset", "gone.nc", "--output", "new.zarr"),
-        (*FORECAST, "gone.nc"),
-        (*FORECAST, "gone.zarr"),
-        (*FORECAST, "weather.nc", "--forcing", "gone.csv"),
+        forecast_from("gone.nc"),
+        forecast_from("gone.zarr"),
+        (*forecast_from("weather.nc"), "--forcing", "gone.csv"),
         ("forecast", "gone", "--lead-time", "2h", "--output", "new.nc", "--initial", "weather.nc"),
         ("inspect", "gone.nc"),
         ("export", "gone", "--output", "new"),
@@ -157,26 +156,15 @@ def test_an_emulator_that_is_not_in_tensorflow_is_not_exported(weather_world):
 
 
 def test_truncated_and_foreign_files_are_told_apart(weather_world):
-    done(
-        "forecast",
-        "runs/weather",
-        "--forcing",
-        "co2.csv",
-        "--initial",
-        "weather.nc",
-        "--lead-time",
-        "3h",
-        "--output",
-        "whole.grib",
-    )
+    done(*weather_forecast("3h"), "--output", "whole.grib")
     for name in ("whole.grib", "weather.nc"):
         content = Path(name).read_bytes()
         Path(f"short_{name}").write_bytes(content[: 2 * len(content) // 3 - 9])
         Path(f"shorter_{name}").write_bytes(content[:60])
     for name in ("short_whole.grib", "shorter_whole.grib", "short_weather.nc", "shorter_weather.nc"):
-        for command in (("dataset", name, "--output", "new.zarr"), (*FORECAST, name), ("plot", name, "-o", "plots")):
+        for command in (("dataset", name, "--output", "new.zarr"), forecast_from(name), ("plot", name, "-o", "plots")):
             refused(*command, says=(name, "truncated", "Fetch it again"))
-    for command in (("dataset", "co2.csv", "--output", "new.zarr"), (*FORECAST, "co2.csv"), ("plot", "co2.csv")):
+    for command in (("dataset", "co2.csv", "--output", "new.zarr"), forecast_from("co2.csv"), ("plot", "co2.csv")):
         refused(*command, says=("co2.csv begins with", "neither GRIB nor NetCDF"))
 
 
@@ -186,7 +174,7 @@ def test_all_faults_of_an_initial_condition_stand_in_one_report(weather_world):
     file["t2m"].attrs["units"] = "m"
     file.to_netcdf("faulty.nc")
     message = refused(
-        *FORECAST, "faulty.nc", "--init-times", "2019-04-01",
+        *forecast_from("faulty.nc"), "--init-times", "2019-04-01",
         says=("5 reason(s)", "lacks the variable msl", "It has 2t", "--rename",
               "units m, which cannot be converted to K", "limited area of 4 x 5 nodes",
               "4 of 24 nodes are not there", "Remap it", "initial time 2019-04-01T00:00:00 is not there",
@@ -209,7 +197,7 @@ def test_all_faults_of_an_initial_condition_stand_in_one_report(weather_world):
 )
 def test_each_fault_of_an_initial_condition_is_told(weather_world, change, words):
     change(weather(3)).to_netcdf("faulty.nc")
-    refused(*FORECAST, "faulty.nc", says=words)
+    refused(*forecast_from("faulty.nc"), says=words)
 
 
 @pytest.mark.parametrize(
@@ -234,8 +222,9 @@ def test_each_fault_of_an_initial_condition_is_told(weather_world, change, words
     ],
 )
 def test_options_of_a_forecast_are_checked_before_the_rollout(weather_world, option, value, words):
-    command = [word for word in FORECAST if option != "--forcing" or word not in ("--forcing", "co2.csv")]
-    refused(*command, "weather.nc", option, value, says=words)
+    absent = ("--forcing", "co2.csv") if option == "--forcing" else ()
+    command = [word for word in forecast_from("weather.nc") if word not in absent]
+    refused(*command, option, value, says=words)
 
 
 def test_times_of_an_equation_are_its_own(ring_world):
@@ -314,15 +303,15 @@ def test_a_bad_checkpoint_to_resume_from_is_refused_and_executes_nothing(ring_wo
 def test_an_emulator_of_other_variables_or_another_mesh_says_what_it_needs(weather_world, _ring):
     weather(4).rename(t2m="sst").drop_vars("msl").to_netcdf("sea.nc")
     done("dataset", "sea.nc", "--output", "sea.zarr")
-    refused(*FORECAST, "sea.zarr", says=("lacks the variable 2t, msl", "It has sst"))
+    refused(*forecast_from("sea.zarr"), says=("lacks the variable 2t, msl", "It has sst"))
     shutil.copytree(_ring / "ring.zarr", "ring.zarr")
-    refused(*FORECAST, "ring.zarr", says=("ring of 24 nodes", "limited area of 4 x 6", "lacks the variable"))
+    refused(*forecast_from("ring.zarr"), says=("ring of 24 nodes", "limited area of 4 x 6", "lacks the variable"))
     config = Path("weather.yaml").read_text().replace("  forcing", "  test: {source: sea.zarr}\n  forcing", 1)
     config = config.replace("[2t, msl], forcing: [cos_local_time, co2]", "[sst]")
     head, tail = config.split("emulator:")[0], "rows: {old: {checkpoint: runs/weather}}\n"
     Path("compare.yaml").write_text(head.replace("weather.zarr", "sea.zarr") + tail)
     refused("compare", "compare.yaml", says=("old cannot forecast sea.zarr", "no 2t", "no 2t, but sst"))
-    done(*FORECAST, "weather.nc")
+    done(*forecast_from("weather.nc"))
     refused("verify", "new.nc", "--truth", "sea.zarr", says=("2t, msl", "the truth sst", "nothing in common"))
     refused("verify", "new.nc", "--truth", "ring.zarr", says=("2t, msl", "the truth u", "nothing in common"))
 
@@ -363,7 +352,7 @@ def test_what_cannot_be_written_is_told_with_its_path(ring_world, ending, folder
 
 def test_a_forecast_does_not_replace_what_it_starts_from(weather_world):
     refused(
-        *FORECAST, "weather.nc", "--output", "./weather.nc", "--overwrite", says=("is what the forecast starts from",)
+        *weather_forecast("2h"), "--output", "./weather.nc", "--overwrite", says=("is what the forecast starts from",)
     )
 
 
@@ -373,8 +362,8 @@ def test_datasets_runs_and_grib_are_not_overwritten_either(weather_world):
     refused("train", "weather.yaml", says=("already holds a run", "resume=auto", "name=NAME"))
     refused("train", "weather.yaml", "output=co2.csv", says=("co2.csv", "output=FOLDER"))
     Path("there.grib").write_text("precious")
-    refused(*FORECAST[:-2], "there.grib", "--initial", "weather.nc", says=("there.grib exists",))
-    done(*FORECAST, "weather.nc", "--init-times", "2019-03-03T00")
+    refused(*weather_forecast("2h"), "--output", "there.grib", says=("there.grib exists",))
+    done(*forecast_from("weather.nc"), "--init-times", "2019-03-03T00")
     for place in ("co2.csv", "co2.csv/new"):
         refused("plot", "new.nc", "--output", place, says=(place,))
         refused("verify", "new.nc", "--truth", "weather.zarr", "--output", place, says=(place,))
@@ -399,17 +388,7 @@ def test_a_disk_that_fills_up_while_a_run_is_trained_leaves_whole_files(ring_wor
 
 
 def test_a_disk_that_fills_up_while_a_forecast_is_written_keeps_what_was_made(weather_world):
-    command = (
-        "forecast",
-        "runs/weather",
-        "--forcing",
-        "co2.csv",
-        "--initial",
-        "weather.zarr",
-        "--lead-time",
-        "30h",
-        "--output",
-    )
+    command = (*weather_forecast("30h", "weather.zarr"), "--output")
     done(*command, "whole.nc")
     with no_file_beyond(500):
         refused(*command, "new.nc", says=("new.nc", "disk is full"))
@@ -428,18 +407,7 @@ def test_a_disk_that_fills_up_while_grib_is_written_keeps_the_forecast(weather_w
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    command = (
-        "forecast",
-        "runs/weather",
-        "--forcing",
-        "co2.csv",
-        "--initial",
-        "weather.zarr",
-        "--lead-time",
-        "3h",
-        "--output",
-        "new.grib",
-    )
+    command = (*weather_forecast("3h", "weather.zarr"), "--output", "new.grib")
     with monkeypatch.context() as patch:
         patch.setattr(eccodes, "codes_write", full)
         refused(
@@ -460,9 +428,6 @@ def test_a_disk_that_fills_up_while_a_report_is_written_is_told(ring_world):
 
 
 def test_a_mistake_ends_in_code_2_in_a_process_of_its_own(ring_world):
-    command = [sys.executable, "-m", "meshcast", "train", "ring.yaml", "training.udpates=1"]
-    ended = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False, timeout=HUNG
-    )
+    ended = in_a_process("train", "ring.yaml", "training.udpates=1")
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith("Error: ring.yaml has 1 fault:") and "Traceback" not in ended.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,12 @@ from emulator.data.formats import FORMATS
 from emulator.data.sources import open_fields
 from graphs.storage import load as load_graphs
 from inference.scores.metrics import METRICS
-from tests.meshcast.command_line import ROOT, done, interrupting, meshcast
-from tests.meshcast.conftest import weather
-from tests.time_limits import HUNG
+from tests.meshcast.command_line import ROOT, done, in_a_process, interrupting, meshcast
+from tests.meshcast.conftest import comparison, weather, weather_forecast
 
 COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "forecast", "verify", "plot", "compare", "reproduce",
             "export", "inspect", "configs list", "configs copy")  # fmt: skip
 RING = ("forecast", "runs/ring", "--initial", "ring.zarr", "--trajectories", "6:8", "--lead-time", "0.2", "--output")
-WEATHER = ("forecast", "runs/weather", "--forcing", "co2.csv", "--initial", "weather.nc", "--output")
 
 
 def days(moments: Any) -> list[str]:
@@ -89,16 +85,10 @@ def test_every_result_is_also_for_machines(ring_world):
 
 
 def test_standard_output_of_a_training_process_is_json_alone(ring_world):
-    command = [sys.executable, "-m", "meshcast", "train", "ring.yaml", "name=other", "--json"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HUNG, env=_environment())
+    ended = in_a_process("train", "ring.yaml", "name=other", "--json")
+    ended.check_returncode()
     assert json.loads(ended.stdout)["run"] == "runs/other"
     assert "updates" in ended.stderr
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def test_people_get_tables_and_pages(ring_world):
@@ -124,15 +114,13 @@ def test_graphs_are_drawn_for_data_in_a_format_of_a_plug_in(ring_world):
 
 
 def test_a_comparison_ranks_and_is_taken_up_again(ring_world):
-    lines = Path("ring.yaml").read_text().split("emulator:")
     small = "{kind: gnn, processor: {num_layers: 1, latent_size: 8, hidden_size: 8}}"
-    tail = (
-        f"rows:\n  network: {{emulator: {small}}}\n"
+    rows = (
+        f"  network: {{emulator: {small}}}\n"
         "  line: {emulator: {kind: ridge, radii: [1, 2], penalties: [1.0e-8], rollout_steps: 4}}\n"
         "  old: {checkpoint: runs/ring}\n"
-        "training:" + lines[1].split("training:")[1] + "forecast: {steps: 4}\n"
     )
-    Path("compare.yaml").write_text(lines[0].replace("name: ring", "name: ranking") + tail)
+    Path("compare.yaml").write_text(comparison("ranking", rows))
     found = done("compare", "compare.yaml", "--json")
     labels = [row["label"] for row in found.json["rows"]]
     assert labels[0] == "line" and set(labels) == {"network", "line", "old", "persistence"}
@@ -145,23 +133,12 @@ def test_a_comparison_ranks_and_is_taken_up_again(ring_world):
 
 
 def test_forecasts_start_from_datasets_arrays_netcdf_and_grib_alike(weather_world, _ring):
-    done(*WEATHER, "nc.nc", "--lead-time", "5h")
-    done(
-        "forecast",
-        "runs/weather",
-        "--forcing",
-        "co2.csv",
-        "--initial",
-        "weather.zarr",
-        "--output",
-        "zarr.nc",
-        "--lead-time",
-        "5h",
-    )
+    done(*weather_forecast("5h"), "--output", "nc.nc")
+    done(*weather_forecast("5h", "weather.zarr"), "--output", "zarr.nc")
     with xr.open_dataset("nc.nc") as first, xr.open_dataset("zarr.nc") as second:
         assert np.array_equal(first["2t"], second["2t"]) and np.array_equal(first["msl"], second["msl"])
-    done(*WEATHER, "start.grib", "--lead-time", "5h", "--init-times", "2019-03-02T12")
-    from_grib = done(*WEATHER[:-2], "start.grib", "--output", "grib.nc", "--lead-time", "2h", "--forecasts-as-analyses")
+    done(*weather_forecast("5h"), "--output", "start.grib", "--init-times", "2019-03-02T12")
+    from_grib = done(*weather_forecast("2h", "start.grib"), "--output", "grib.nc", "--forecasts-as-analyses")
     assert "1 case, 2 steps of 1h" in from_grib.err
     with xr.open_dataset("grib.nc") as file:
         assert str(file.init_time.values[0]) == "2019-03-02T17:00:00.000000000"
@@ -174,7 +151,7 @@ def test_forecasts_start_from_datasets_arrays_netcdf_and_grib_alike(weather_worl
 
 
 def test_many_initial_times_and_a_perturbed_ensemble(weather_world):
-    made = done(*WEATHER, "new.nc", "--lead-time", "4h", "--init-times", "2019-03-01T06/2019-03-02T06/12h",
+    made = done(*weather_forecast("4h"), "--output", "new.nc", "--init-times", "2019-03-01T06/2019-03-02T06/12h",
                 "--members", "3", "--perturb", "0.05", "--seed", "4")  # fmt: skip
     assert "3 cases, 4 steps of 1h" in made.err
     with xr.open_dataset("new.nc") as file:
@@ -193,24 +170,13 @@ def test_an_ensemble_in_a_file_stays_an_ensemble(weather_world):
     done("dataset", "ensemble.nc", "--output", "ensemble.zarr")
     assert done("inspect", "ensemble.zarr", "--json").json["ensemble axis"] == "3 member(s)"
     for source in ("ensemble.nc", "ensemble.zarr"):
-        done(
-            "forecast",
-            "runs/weather",
-            "--forcing",
-            "co2.csv",
-            "--initial",
-            source,
-            "--output",
-            "new.nc",
-            "--lead-time",
-            "2h",
-            "--overwrite",
-        )
+        done(*weather_forecast("2h", source), "--output", "new.nc", "--overwrite")
         with xr.open_dataset("new.nc") as file:
             warmth = file["2t"].mean(["case", "lead_time", "latitude", "longitude"]).values
             assert np.allclose(np.diff(warmth), 1.0, atol=0.2)
-    refused = meshcast("forecast", "runs/weather", "--forcing", "co2.csv", "--initial", "ensemble.nc", "--output",
-                       "more.nc", "--lead-time", "2h", "--members", "4", "--perturb", "0.1")  # fmt: skip
+    refused = meshcast(
+        *weather_forecast("2h", "ensemble.nc"), "--output", "more.nc", "--members", "4", "--perturb", "0.1"
+    )
     assert refused.code == 2 and "hold 3 members already" in refused.err
 
 
@@ -218,7 +184,7 @@ def test_forcings_come_from_the_table_a_user_names(weather_world):
     Path("scenario.csv").write_text("date,co2\n2019-01-01,402\n2020-01-01,412\n")
     needs = done("inspect", "runs/weather", "--requirements").out
     assert "cos_local_time (computed)" in needs and "co2 (give with --forcing)" in needs
-    done(*WEATHER, "other.nc", "--lead-time", "3h")
+    done(*weather_forecast("3h"), "--output", "other.nc")
     command = ("forecast", "runs/weather", "--initial", "weather.nc", "--lead-time", "3h", "--output")
     refused = meshcast(*command, "new.nc")  # the table of the training is there, and named in the checkpoint alone
     assert refused.code == 2 and "No source for the forcing co2" in refused.err
@@ -237,18 +203,7 @@ def test_a_grid_sends_to_a_mesh_of_its_own(weather_world):
     about = "\n".join(said["graphs"])
     assert "hidden mesh: limited area of" in about
     assert all(f"{name}: " in about for name in ("encoder", "processor", "decoder"))
-    done(
-        "forecast",
-        "runs/meshed",
-        "--forcing",
-        "co2.csv",
-        "--initial",
-        "weather.nc",
-        "--output",
-        "meshed.nc",
-        "--lead-time",
-        "2h",
-    )
+    done(*weather_forecast("2h", run="runs/meshed"), "--output", "meshed.nc")
     with xr.open_dataset("meshed.nc") as file:
         assert file["2t"].notnull().all()
 
@@ -256,18 +211,9 @@ def test_a_grid_sends_to_a_mesh_of_its_own(weather_world):
 def test_grib_is_read_back_by_eccodes_with_its_dates_steps_and_values(weather_world):
     import eccodes
 
-    options = (
-        "--lead-time",
-        "4h",
-        "--init-times",
-        "2019-03-02T18, 2019-03-02T23",
-        "--members",
-        "2",
-        "--perturb",
-        "0.1",
-    )
-    done(*WEATHER, "new.grib", *options)
-    done(*WEATHER, "new.nc", *options)
+    options = ("--init-times", "2019-03-02T18, 2019-03-02T23", "--members", "2", "--perturb", "0.1", "--output")
+    done(*weather_forecast("4h"), *options, "new.grib")
+    done(*weather_forecast("4h"), *options, "new.nc")
     with xr.open_dataset("new.nc") as file:
         expected = {name: file[name].values for name in ("2t", "msl")}
     seen = set()
@@ -295,7 +241,7 @@ def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatc
     file = xr.where(hot, mean + 3 * (file - mean) + 40 * file.map(np.sign), file, keep_attrs=True)
     file = file.transpose("time", "latitude", "longitude")
     file.to_netcdf("hot.nc")
-    command = (*WEATHER[:-2], "hot.nc", "--lead-time", "6h", "--init-times", "2019-03-02T06, 2019-03-02T12", "--output")
+    command = (*weather_forecast("6h", "hot.nc"), "--init-times", "2019-03-02T06, 2019-03-02T12", "--output")
     stopped = meshcast(*command, "new.nc", "--json")
     assert stopped.code == 3
     (stop,) = stopped.json["stops"]
@@ -324,7 +270,7 @@ def test_the_guard_stops_one_case_and_keeps_the_others(weather_world, monkeypatc
 
 
 def test_a_forecast_goes_on_beyond_any_truth_and_verification_says_what_lacks_it(weather_world):
-    made = meshcast(*WEATHER, "long.nc", "--lead-time", "3d", "--init-times", "2019-03-03T12", "--no-guard")
+    made = meshcast(*weather_forecast("3d"), "--output", "long.nc", "--init-times", "2019-03-03T12", "--no-guard")
     assert made.code == 0, made.err
     verified = done("verify", "long.nc", "--truth", "weather.nc")
     assert "no truth at steps 12 to 72 of 2019-03-03T12:00:00" in verified.err
@@ -335,7 +281,7 @@ def test_a_forecast_goes_on_beyond_any_truth_and_verification_says_what_lacks_it
 
 
 def test_pictures_come_with_a_forecast(weather_world):
-    done(*WEATHER, "new.nc", "--lead-time", "3h", "--plots")
+    done(*weather_forecast("3h"), "--output", "new.nc", "--plots")
     assert sorted(path.name for path in Path("new").iterdir()) == [
         "animation.gif", "maps_2t.png", "maps_msl.png", "series.png"
     ]  # fmt: skip
@@ -503,19 +449,9 @@ def test_a_start_on_another_grid_is_refused_with_an_offer_and_remapped_when_aske
         last = file.isel(time=slice(-2, None))
         wide = {"latitude": np.linspace(57, 49, 9), "longitude": np.linspace(-9, 3, 13)}
         last.interp(wide, kwargs={"fill_value": "extrapolate"}).to_netcdf("wide.nc")
-    start = (
-        "forecast",
-        "runs/weather",
-        "--forcing",
-        "co2.csv",
-        "--initial",
-        "wide.nc",
-        "--lead-time",
-        "2h",
-        "--output",
-    )
+    start = (*weather_forecast("2h", "wide.nc"), "--output")
     assert "--regrid bilinear" in meshcast(*start, "new.nc").err
-    done(*WEATHER, "own.nc", "--lead-time", "2h")
+    done(*weather_forecast("2h"), "--output", "own.nc")
     for method, tolerance in (("bilinear", 0.5), ("conservative", 1.0)):
         said = done(*start, f"{method}.nc", "--regrid", method)
         assert f"{method} from a limited area of 9 x 13 nodes" in said.err

@@ -19,7 +19,11 @@ from emulator.data.forecast_file import read_forecast
 from graphs import errors
 from graphs.atomic_file import system_errors
 from graphs.errors import MeshcastError
-from tests.meshcast.command_line import meshcast
+from tests.meshcast.command_line import done, meshcast
+from tests.meshcast.conftest import weather_forecast
+
+FORECAST = ("forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "1 steps", "--trajectories", "0:1",
+            "--init-times", "0", "--output", "new.nc")  # fmt: skip
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -55,8 +59,7 @@ def test_a_dataset_whose_values_are_damaged_is_refused(ring_world):
 
 @pytest.mark.parametrize("name", ["longitude", "u", "lead_step", "area"])
 def test_a_forecast_without_one_of_its_variables_is_refused(ring_world, name):
-    forecast = ("forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "1 steps", "--trajectories", "0:1")
-    assert meshcast(*forecast, "--init-times", "0", "--output", "new.nc").code == 0
+    done(*FORECAST)
     with netCDF4.Dataset("new.nc", "a") as file:
         file.renameVariable(name, "other")
     with pytest.raises(MeshcastError, match=rf"new\.nc is damaged or truncated: .*{name}"):
@@ -65,8 +68,7 @@ def test_a_forecast_without_one_of_its_variables_is_refused(ring_world, name):
 
 @pytest.mark.parametrize("name", ["init_time", "latitude"])
 def test_a_forecast_whose_times_or_places_are_no_numbers_is_refused(ring_world, name):
-    forecast = ("forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "1 steps", "--trajectories", "0:1")
-    assert meshcast(*forecast, "--init-times", "0", "--output", "new.nc").code == 0
+    done(*FORECAST)
     with xr.open_dataset("new.nc", decode_times=False) as file:
         lost = file.load()
     lost[name] = (lost[name].dims, np.full(lost[name].shape, np.nan), lost[name].attrs)
@@ -77,19 +79,7 @@ def test_a_forecast_whose_times_or_places_are_no_numbers_is_refused(ring_world, 
 
 @pytest.mark.parametrize("command", [("inspect", "new.grib"), ("dataset", "new.grib", "--output", "new.zarr")])
 def test_grib_of_a_month_that_does_not_exist_is_refused(weather_world, capfd, command):
-    forecast = (
-        "forecast",
-        "runs/weather",
-        "--initial",
-        "weather.nc",
-        "--forcing",
-        "co2.csv",
-        "--lead-time",
-        "1h",
-        "--output",
-        "new.grib",
-    )
-    assert meshcast(*forecast).code == 0
+    done(*weather_forecast("1h"), "--output", "new.grib")
     file = bytearray(Path("new.grib").read_bytes())
     assert file[28:31] == bytes((7, 227, 3))  # 2019-03, after section 0 of 16 bytes
     file[30] = 35

@@ -10,20 +10,17 @@ import xarray as xr
 
 from emulator.data.forecast_file import read_forecast
 from tests.meshcast.command_line import contents, done, meshcast, refused
-from tests.meshcast.conftest import weather
+from tests.meshcast.conftest import hot_weather, weather_forecast
 
-START = ("forecast", "runs/weather", "--forcing", "co2.csv", "--lead-time", "6h", "--initial")
-FORECAST = (*START, "weather.nc", "--output")
+FORECAST = (*weather_forecast("6h"), "--output")
 
 
 def test_a_forecast_that_never_begins_is_not_written_and_ends_as_one_that_stops(weather_world: Path) -> None:
-    hot = weather()
-    hot["t2m"] += 200.0
-    hot.to_netcdf("hot.nc")
+    hot_weather().to_netcdf("hot.nc")
     Path("new.nc").write_text("the forecast of yesterday")
     before = contents()
     for ending in (".nc", ".zarr", ".grib"):
-        command = (*START, "hot.nc", "--output", f"new{ending}")
+        command = (*weather_forecast("6h", "hot.nc"), "--output", f"new{ending}")
         outcome = meshcast(*command, "--overwrite", "--json", "--plots")
         assert outcome.code == 3 and "Wrote" not in outcome.err
         assert "stopped at step 1" in outcome.err and f"so that new{ending} was not written" in outcome.err

@@ -14,11 +14,11 @@ from emulator.checkpoint import read
 from emulator.data import create
 from emulator.data.forecast_file import ForecastWriter
 from tests.meshcast.command_line import contents, done, interrupting, meshcast, start
+from tests.meshcast.conftest import comparison, weather_forecast
 from tests.time_limits import HUNG
 from training.optimisation.module import EmulatorModule
 
-FORECAST = ("forecast", "runs/weather", "--initial", "weather.nc", "--forcing", "co2.csv", "--lead-time", "8h",
-            "--members", "3", "--perturb", "0.1",
+FORECAST = (*weather_forecast("8h"), "--members", "3", "--perturb", "0.1",
             "--init-times", "2019-03-01T12, 2019-03-02T00", "--output")  # fmt: skip
 AT_CALL = """
 import os, signal
@@ -142,12 +142,9 @@ def test_a_killed_training_continues_to_the_same_weights(ring_world, whole_run):
 @pytest.mark.slow
 def test_a_killed_comparison_ends_with_the_same_table(ring_world):
     """Killed in a trial, and again in a run: scores, choices and trials are those of one that ran through."""
-    head, training = Path("ring.yaml").read_text().replace("name: ring", "name: table").split("emulator:")
     network = "{kind: gnn, processor: {kind: kernel, num_layers: 1, latent_size: 8, hidden_size: 8}}"
-    Path("compare.yaml").write_text(
-        f"{head}rows: {{network: {{emulator: {network}}}}}\ntuning: {{learning_rate: [1.0e-3, 1.0e-2], updates: 4}}\n"
-        f"training:{training.split('training:')[1]}seeds: [0, 1]\nforecast: {{steps: 4}}\n"
-    )
+    more = "tuning: {learning_rate: [1.0e-3, 1.0e-2], updates: 4}\nseeds: [0, 1]\n"
+    Path("compare.yaml").write_text(comparison("table", f"  network: {{emulator: {network}}}\n") + more)
     whole = done("compare", "compare.yaml", "--json").json
     again = ("compare", "compare.yaml", "output=again", "results=results-again")
     for call in (6, 5):  # the second trial's second update, and the first run's after a trial's last two

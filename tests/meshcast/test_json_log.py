@@ -11,9 +11,11 @@ import pytest
 
 from meshcast.json_log import JsonLog
 from tests.meshcast.command_line import meshcast
-from tests.meshcast.conftest import weather
+from tests.meshcast.conftest import hot_weather, weather_forecast
 
-FORECAST = ("forecast", "runs/weather", "--forcing", "co2.csv", "--lead-time", "3h", "--output", "new.nc", "--initial")
+
+def forecast_from(initial: str) -> tuple[str, ...]:
+    return (*weather_forecast("3h", initial), "--output", "new.nc")
 
 
 def events(outcome: Any) -> list[dict[str, Any]]:
@@ -26,8 +28,8 @@ def events(outcome: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("before", [True, False])
 def test_a_forecast_says_when_it_starts_how_far_it_is_and_what_it_wrote(weather_world: Path, before: bool) -> None:
-    words = ("--log-json", *FORECAST, "weather.nc") if before else (*FORECAST, "weather.nc", "--json", "--log-json")
-    outcome = meshcast(*words)
+    words = forecast_from("weather.nc")
+    outcome = meshcast("--log-json", *words) if before else meshcast(*words, "--json", "--log-json")
     found = events(outcome)
     assert outcome.code == 0 and found[0]["command"] == "forecast" and found[0]["arguments"][1] == "runs/weather"
     assert [line["done"] for line in found if line["event"] == "progress"] == [0, 3]
@@ -37,14 +39,12 @@ def test_a_forecast_says_when_it_starts_how_far_it_is_and_what_it_wrote(weather_
 
 
 def test_what_goes_wrong_is_an_event_with_its_exit_code(weather_world: Path) -> None:
-    hot = weather()
-    hot["t2m"] += 200.0
-    hot.to_netcdf("hot.nc")
+    hot_weather().to_netcdf("hot.nc")
     for words, code, message in (
-        ((*FORECAST, "gone.nc"), 2, "There is no file"),
-        ((*FORECAST, "weather.nc", "--nonsense"), 2, "No such option"),
+        (forecast_from("gone.nc"), 2, "There is no file"),
+        ((*forecast_from("weather.nc"), "--nonsense"), 2, "No such option"),
         (("nonsense",), 2, "No such command"),
-        ((*FORECAST, "hot.nc"), 3, "was not written"),
+        (forecast_from("hot.nc"), 3, "was not written"),
     ):
         outcome = meshcast(*words, "--log-json")
         (error,) = [line for line in events(outcome) if line["event"] == "error"]

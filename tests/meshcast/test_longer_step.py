@@ -8,13 +8,14 @@ import numpy as np
 
 from emulator.data.forecast_file import read_forecast
 from tests.meshcast.command_line import done, refused
+from tests.meshcast.conftest import weather_forecast
 from training.runs.verify import verify_files
 
 
 def test_a_longer_step_goes_through_training_forecast_and_verification(weather_world: Path) -> None:
     done("train", "weather.yaml", "name=three", "task.time_step=3h")
-    done("forecast", "runs/three", "--initial", "weather.zarr", "--forcing", "co2.csv", "--init-times",
-         "2019-03-03T01,2019-03-03T05", "--lead-time", "6h", "-o", "three.nc")  # fmt: skip
+    start = weather_forecast("6h", "weather.zarr", run="runs/three")
+    done(*start, "--init-times", "2019-03-03T01,2019-03-03T05", "-o", "three.nc")
     forecast = read_forecast("three.nc")
     assert str(forecast.time_step) == "3h" and forecast.lead_steps.tolist() == [1, 2]
     verified = verify_files([forecast], "weather.zarr")

@@ -15,7 +15,7 @@ import pytest
 import xarray as xr
 
 from tests.meshcast.command_line import PROGRAM, ROOT
-from tests.meshcast.conftest import weather
+from tests.meshcast.conftest import hot_weather
 
 PAGE = ROOT / "docs/operations.md"
 SCRIPT = PAGE.read_text(encoding="utf-8").split("```bash\n")[1].split("```")[0]
@@ -54,9 +54,7 @@ def test_a_night_writes_a_forecast_a_log_and_a_link_and_removes_what_is_old(weat
 
     latest.resolve().unlink()
     latest.unlink()
-    hot = weather()
-    hot["t2m"] += 200.0
-    hot.to_netcdf("incoming/latest.nc")
+    hot_weather().to_netcdf("incoming/latest.nc")
     stopped = night()
     assert stopped.returncode == 3 and "ended with code 3" in stopped.stdout and not latest.exists()
 

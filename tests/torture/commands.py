@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.torture.worlds import FORECAST, RING_FORECAST
+from tests.torture.worlds import FORECAST, RING_FORECAST, forecast_from
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ COMMANDS = {command.name: command for command in (
     _command("train on", ["train", "ring.yaml", "output=half", "resume=auto"], "ring.yaml ring.zarr half/ring",
              "half/ring"),
     _command("forecast", [*FORECAST, "--output", "new.nc"], WEATHER_RUN, "new.nc", "--overwrite"),
-    _command("forecast from a dataset", [*FORECAST[:3], "weather.zarr", *FORECAST[4:], "--output", "new.nc"],
+    _command("forecast from a dataset", [*forecast_from("weather.zarr"), "--output", "new.nc"],
              WEATHER_RUN, "new.nc", "--overwrite"),
     _command("forecast over another", [*FORECAST, "--output", "new.nc", "--overwrite"],
              f"{WEATHER_RUN} earlier-forecast.nc=new.nc", "new.nc"),

@@ -16,7 +16,7 @@ from tests.torture.judge import Reference, Verdict, digests, judge_end, read_fin
 from tests.torture.mutators import BYTES, Mutator
 from tests.torture.process import Process
 from tests.torture.whole import NotWholeError, content, contents, is_temporary
-from tests.torture.worlds import FORECAST, RING_FORECAST, TIMES
+from tests.torture.worlds import FORECAST, RING_FORECAST, forecast_from
 
 SAID = r"nan|not finite|no number|masked|missing|guard|gap"
 WEATHER = "weather.nc weather.zarr runs/weather co2.csv"
@@ -52,8 +52,7 @@ def _reader(line: list[str], inputs: str, outputs: str = "", same_as: str = "") 
 
 
 def _forecast(initial: str, *more: str) -> list[str]:
-    line = ["forecast", "runs/weather", "--initial", initial, "--forcing", "co2.csv", "--lead-time", "4h"]
-    return [*line, "--init-times", TIMES, "--output", "new.nc", *more]
+    return [*forecast_from(initial), "--output", "new.nc", *more]
 
 
 FROM_RUN = (

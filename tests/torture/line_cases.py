@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.meshcast.conftest import weather_forecast
 from tests.torture.fault_cases import set_up
 from tests.torture.judge import Verdict, digests, judge_end, read_findings, write_findings
 from tests.torture.mutators import NASTY
@@ -35,18 +36,7 @@ FLAGS = ("--overwrite", "--json", "--no-guard", "--resume", "--requirements", "-
 SOUND = {
     "simulate": ["simulate", "simulation.yaml"],
     "dataset": ["dataset", "weather.nc", "--output", "new.zarr"],
-    "forecast": [
-        "forecast",
-        "runs/weather",
-        "--initial",
-        "weather.nc",
-        "--forcing",
-        "co2.csv",
-        "--lead-time",
-        "4h",
-        "--output",
-        "new.nc",
-    ],
+    "forecast": [*weather_forecast("4h"), "--output", "new.nc"],
     "verify": ["verify", "forecast.nc", "--truth", "weather.zarr"],
     "inspect": ["inspect", "weather.zarr"],
     "graph": ["graph", "ring.yaml"],

@@ -10,35 +10,20 @@ from pathlib import Path
 from unittest import mock
 
 from tests.meshcast.command_line import done, interrupting, meshcast
-from tests.meshcast.conftest import RING, SIMULATION, WEATHER, weather
+from tests.meshcast.conftest import CO2, RING, SIMULATION, WEATHER, comparison, weather, weather_forecast
 
-COMPARISON = """\
-name: table
-data:
-  train: {source: ring.zarr, trajectories: [0, 4]}
-  validation: {source: ring.zarr, trajectories: [4, 6]}
-  test: {source: ring.zarr, trajectories: [6, 8]}
-task: {prognostic: [u]}
-rows:
+ROWS = """\
   still: {emulator: {kind: persistence}}
   network: {emulator: {kind: gnn, processor: {kind: kernel, num_layers: 1, latent_size: 8, hidden_size: 8}}}
-training: {updates: 8, batch_size: 4, warm_up: 2, accelerator: cpu}
-validation: {every: 4, steps: 3, cases: 2}
-forecast: {steps: 4}
 """
-TIMES = "2019-03-01T12, 2019-03-02T00"
-FORECAST = [
-    "forecast",
-    "runs/weather",
-    "--initial",
-    "weather.nc",
-    "--forcing",
-    "co2.csv",
-    "--lead-time",
-    "4h",
-    "--init-times",
-    TIMES,
-]
+
+
+def forecast_from(initial: str) -> list[str]:
+    """Return a forecast's command line of two cases, which lacks its --output."""
+    return [*weather_forecast("4h", initial), "--init-times", "2019-03-01T12, 2019-03-02T00"]
+
+
+FORECAST = forecast_from("weather.nc")
 RING_FORECAST = ["forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "4 steps", "--trajectories", "6:8",
                  "--init-times", "0"]  # fmt: skip
 
@@ -51,9 +36,10 @@ def make_world(folder: Path) -> None:
     provenance._module_versions = functools.cache(provenance._module_versions)
     folder.mkdir(parents=True)
     with contextlib.chdir(folder):
-        for name, text in (("simulation", SIMULATION), ("ring", RING), ("weather", WEATHER), ("table", COMPARISON)):
+        for name, text in (("simulation", SIMULATION), ("ring", RING), ("weather", WEATHER)):
             Path(f"{name}.yaml").write_text(text)
-        Path("co2.csv").write_text("date,co2\n2019-01-01,400\n2020-01-01,410\n")
+        Path("table.yaml").write_text(comparison("table", ROWS))
+        Path("co2.csv").write_text(CO2)
         weather().to_netcdf("weather.nc")
         done("simulate", "simulation.yaml")
         done("dataset", "weather.nc", "--output", "weather.zarr")
