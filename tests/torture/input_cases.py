@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.torture import mutators
+from tests.torture.commands import RING_RUN, WEATHER_RUN
 from tests.torture.fault_cases import set_up
 from tests.torture.judge import Reference, Verdict, digests, judge_end, read_findings, write_findings
 from tests.torture.mutators import BYTES, Mutator
@@ -19,8 +20,6 @@ from tests.torture.whole import NotWholeError, content, contents, is_temporary
 from tests.torture.worlds import FORECAST, RING_FORECAST, forecast_from
 
 SAID = r"nan|not finite|no number|masked|missing|guard|gap"
-WEATHER = "weather.nc weather.zarr runs/weather co2.csv"
-RING = "ring.zarr runs/ring"
 
 
 @dataclass(frozen=True)
@@ -56,53 +55,48 @@ def _forecast(initial: str, *more: str) -> list[str]:
 
 
 FROM_RUN = (
-    _reader(["inspect", "runs/ring/emulator.safetensors"], RING),
-    _reader(["inspect", "runs/ring", "--requirements"], RING),
-    _reader([*RING_FORECAST, "--output", "new.nc"], RING, "new.nc", "forecast on a ring"),
+    _reader(["inspect", "runs/ring/emulator.safetensors"], RING_RUN),
+    _reader(["inspect", "runs/ring", "--requirements"], RING_RUN),
+    _reader([*RING_FORECAST, "--output", "new.nc"], RING_RUN, "new.nc", "forecast on a ring"),
 )
+TRAIN_ON = _reader(["train", "ring.yaml", "output=half", "resume=auto"], "ring.yaml ring.zarr half/ring", "half/ring",
+                   "train on")  # fmt: skip
 TARGETS = (
     Target("weather.nc", (*BYTES, *[mutators.netcdf] * 8), (
-        _reader(["dataset", "weather.nc", "--output", "new.zarr"], WEATHER, "new.zarr"),
-        _reader(_forecast("weather.nc"), WEATHER, "new.nc"),
-        _reader(_forecast("weather.nc"), WEATHER, "new.nc"),
-        _reader(_forecast("weather.nc", "--regrid", "bilinear"), WEATHER, "new.nc"),
-        _reader(["verify", "forecast.nc", "--truth", "weather.nc", "--json"], f"{WEATHER} forecast.nc"),
+        _reader(["dataset", "weather.nc", "--output", "new.zarr"], WEATHER_RUN, "new.zarr"),
+        _reader(_forecast("weather.nc"), WEATHER_RUN, "new.nc"),
+        _reader(_forecast("weather.nc"), WEATHER_RUN, "new.nc"),
+        _reader(_forecast("weather.nc", "--regrid", "bilinear"), WEATHER_RUN, "new.nc"),
+        _reader(["verify", "forecast.nc", "--truth", "weather.nc", "--json"], f"{WEATHER_RUN} forecast.nc"),
     ), 3.0),
     Target("forecast.nc", (*BYTES, *[mutators.netcdf] * 8), (
         _reader(["inspect", "forecast.nc"], "forecast.nc"),
-        _reader(["verify", "forecast.nc", "--truth", "weather.zarr", "--json"], f"{WEATHER} forecast.nc"),
+        _reader(["verify", "forecast.nc", "--truth", "weather.zarr", "--json"], f"{WEATHER_RUN} forecast.nc"),
     ), 2.0),
     Target("forecast.grib", (*BYTES, *[mutators.grib] * 6), (
         _reader(["inspect", "forecast.grib"], "forecast.grib"),
-        _reader(["verify", "forecast.grib", "--truth", "weather.nc", "--json"], f"{WEATHER} forecast.grib"),
+        _reader(["verify", "forecast.grib", "--truth", "weather.nc", "--json"], f"{WEATHER_RUN} forecast.grib"),
         _reader(["dataset", "forecast.grib", "--output", "new.zarr", "--forecasts-as-analyses"], "forecast.grib",
                 "new.zarr"),
-        _reader([*_forecast("forecast.grib"), "--forecasts-as-analyses"], f"{WEATHER} forecast.grib", "new.nc"),
+        _reader([*_forecast("forecast.grib"), "--forecasts-as-analyses"], f"{WEATHER_RUN} forecast.grib", "new.nc"),
     ), 2.0),
     Target("weather.zarr", (mutators.dataset,), (
-        _reader(["inspect", "weather.zarr"], WEATHER),
-        _reader(_forecast("weather.zarr"), WEATHER, "new.nc"),
-        _reader(["verify", "forecast.nc", "--truth", "weather.zarr", "--json"], f"{WEATHER} forecast.nc"),
-        _reader(["train", "weather.yaml", "name=new", "--dry-run"], f"{WEATHER} weather.yaml"),
+        _reader(["inspect", "weather.zarr"], WEATHER_RUN),
+        _reader(_forecast("weather.zarr"), WEATHER_RUN, "new.nc"),
+        _reader(["verify", "forecast.nc", "--truth", "weather.zarr", "--json"], f"{WEATHER_RUN} forecast.nc"),
+        _reader(["train", "weather.yaml", "name=new", "--dry-run"], f"{WEATHER_RUN} weather.yaml"),
     ), 2.0),
     Target("ring.zarr", (mutators.dataset,), (
-        _reader(["train", "ring.yaml", "name=new"], f"{RING} ring.yaml", "runs/new"),
-        _reader([*RING_FORECAST, "--output", "new.nc"], RING, "new.nc"),
-        _reader(["graph", "ring.yaml"], f"{RING} ring.yaml"),
+        _reader(["train", "ring.yaml", "name=new"], f"{RING_RUN} ring.yaml", "runs/new"),
+        _reader([*RING_FORECAST, "--output", "new.nc"], RING_RUN, "new.nc"),
+        _reader(["graph", "ring.yaml"], f"{RING_RUN} ring.yaml"),
     )),
     Target("runs/ring/emulator.safetensors", (*BYTES, *[mutators.tensors] * 8), FROM_RUN, 2.0, digest=True),
-    Target("half/ring/last.ckpt", BYTES, (
-        _reader(["train", "ring.yaml", "output=half", "resume=auto"], "ring.yaml ring.zarr half/ring", "half/ring",
-                "train on"),
-    ), digest=True),
-    Target("half/ring/metrics.csv", (mutators.table, *BYTES), (
-        _reader(["train", "ring.yaml", "output=half", "resume=auto"], "ring.yaml ring.zarr half/ring", "half/ring"),
-    ), 0.3),
-    Target("half/ring/config.yaml", (mutators.yaml_file,), (
-        _reader(["train", "ring.yaml", "output=half", "resume=auto"], "ring.yaml ring.zarr half/ring", "half/ring"),
-    ), 0.3),
+    Target("half/ring/last.ckpt", BYTES, (TRAIN_ON,), digest=True),
+    Target("half/ring/metrics.csv", (mutators.table, *BYTES), (TRAIN_ON,), 0.3),
+    Target("half/ring/config.yaml", (mutators.yaml_file,), (TRAIN_ON,), 0.3),
     Target("broken.nc.part", (*BYTES, *[mutators.partial] * 5), (
-        _reader([*FORECAST, "--output", "broken.nc", "--resume"], f"{WEATHER} broken.nc.part", "broken.nc"),
+        _reader([*FORECAST, "--output", "broken.nc", "--resume"], f"{WEATHER_RUN} broken.nc.part", "broken.nc"),
         _reader(["inspect", "broken.nc.part"], "broken.nc.part"),
     )),
     Target("results", (mutators.json_file, mutators.json_file, *BYTES), (
@@ -114,22 +108,22 @@ TARGETS = (
         _reader(["reproduce", "runs/table", "--row", "network"], "ring.zarr runs/table results"),
     ), 0.3),
     Target("co2.csv", (mutators.table, *BYTES), (
-        _reader(_forecast("weather.nc"), f"{WEATHER}", "new.nc"),
-        _reader(["train", "weather.yaml", "name=new", "--dry-run"], f"{WEATHER} weather.yaml"),
+        _reader(_forecast("weather.nc"), WEATHER_RUN, "new.nc"),
+        _reader(["train", "weather.yaml", "name=new", "--dry-run"], f"{WEATHER_RUN} weather.yaml"),
     ), 0.5),
     Target("simulation.yaml", (mutators.yaml_file,), (
         _reader(["simulate", "simulation.yaml"], "simulation.yaml"),
     ), 1.5),
     Target("ring.yaml", (mutators.yaml_file,), (
-        _reader(["train", "ring.yaml", "--dry-run"], f"ring.yaml {RING}"),
-        _reader(["train", "ring.yaml", "training.updates=4", "output=new"], f"ring.yaml {RING}", "new"),
-        _reader(["graph", "ring.yaml", "--output", "new.safetensors"], f"ring.yaml {RING}"),
+        _reader(["train", "ring.yaml", "--dry-run"], f"ring.yaml {RING_RUN}"),
+        _reader(["train", "ring.yaml", "training.updates=4", "output=new"], f"ring.yaml {RING_RUN}", "new"),
+        _reader(["graph", "ring.yaml", "--output", "new.safetensors"], f"ring.yaml {RING_RUN}"),
     ), 2.5),
     Target("weather.yaml", (mutators.yaml_file,), (
-        _reader(["train", "weather.yaml", "--dry-run"], f"weather.yaml {WEATHER}"),
+        _reader(["train", "weather.yaml", "--dry-run"], f"weather.yaml {WEATHER_RUN}"),
     ), 1.5),
     Target("table.yaml", (mutators.yaml_file,), (
-        _reader(["compare", "table.yaml", "--dry-run"], f"table.yaml {RING}"),
+        _reader(["compare", "table.yaml", "--dry-run"], f"table.yaml {RING_RUN}"),
     )),
 )  # fmt: skip
 
