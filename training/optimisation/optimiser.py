@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from emulator.foundation.low_precision import fast_in_bfloat16
+
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 BETAS = (0.9, 0.95)
 MOMENTUM = 0.95
+QUINTIC = (3.4445, -4.7750, 2.0315)  # of Newton-Schulz, Jordan et al. (2024)
+GRAM_FROM = 2  # rows a column, from where iterating on the Gram matrix takes fewer operations
+PRECISE_ITERATIONS = 2  # what bfloat16 rounds of the smallest singular values grows 3.4-fold in each that follows
 THINNEST = 8  # a matrix with fewer rows or columns joins a few variables or edge features to the network: AdamW's
 
 
@@ -73,19 +77,29 @@ class Muon(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             rate, decay = group["lr"], 1 - group["lr"] * group["weight_decay"]
-            last_row = group["last_row"]
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    step = self._adam if last_row is None else partial(self._muon, last_row=last_row)
-                    weight.mul_(decay).sub_(rate * step(self.state[weight], weight.grad))
+            weights, last_row = [weight for weight in group["params"] if weight.grad is not None], group["last_row"]
+            if last_row is None:
+                steps = [self._adam(self.state[weight], weight.grad) for weight in weights]
+            else:
+                steps = self._muon(weights, last_row)
+            for weight, step in zip(weights, steps, strict=True):
+                weight.mul_(decay).sub_(rate * step)
         return loss
 
-    def _muon(self, state: dict[str, Any], gradient: Tensor, last_row: int) -> Tensor:
-        if not state:
-            state["momentum"] = torch.zeros_like(gradient)
-        state["momentum"].mul_(MOMENTUM).add_(gradient)
-        matrix = _matrix(gradient + MOMENTUM * state["momentum"], last_row)
-        return 0.2 * max(matrix.shape) ** 0.5 * orthogonal(matrix).view_as(gradient)
+    def _muon(self, weights: Sequence[Tensor], last_row: int) -> list[Tensor]:
+        """Return the steps of weights that are matrices with rows up to the dimension `last_row`."""
+        matrices = []
+        for weight in weights:
+            state, gradient = self.state[weight], weight.grad
+            assert gradient is not None
+            if not state:
+                state["momentum"] = torch.zeros_like(gradient)
+            state["momentum"].mul_(MOMENTUM).add_(gradient)
+            matrices.append(_matrix(gradient + MOMENTUM * state["momentum"], last_row))
+        return [
+            0.2 * max(matrix.shape) ** 0.5 * matrix.view_as(weight)
+            for matrix, weight in zip(orthogonal(matrices), weights, strict=True)
+        ]
 
     def _adam(self, state: dict[str, Any], gradient: Tensor) -> Tensor:
         if not state:
@@ -97,17 +111,67 @@ class Muon(torch.optim.Optimizer):
         return mean / (square.sqrt() + 1e-8)
 
 
-def orthogonal(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """Return U Vᵀ of the matrix U S Vᵀ, roughly: singular values come out between 0.7 and 1.2.
+def orthogonal(
+    matrices: Sequence[Tensor], iterations: int = 5, large_products: torch.dtype | None = None
+) -> list[Tensor]:
+    """Return U Vᵀ of each matrix U S Vᵀ, roughly: singular values come out between 0.7 and 1.2.
 
-    Newton-Schulz with the quintic of Jordan et al. (2024), which rises fastest from zero.
+    Newton-Schulz with the quintic of Jordan et al. (2024), which rises fastest from zero. Matrices of one shape, turned
+    or not, are stacked, so that a product serves all of them.
+
+    large_products: dtype of the products with the matrices themselves; by default bfloat16 where the matrices are no
+        more precise than float32 and their device is fast in it, else the matrices' own.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    x = wide / (wide.norm() + 1e-7)
-    for _ in range(iterations):
-        square = x @ x.T
-        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
-    return x if wide is matrix else x.T
+    stacks: dict[tuple[int, int, torch.dtype, torch.device], list[int]] = {}
+    for index, matrix in enumerate(matrices):
+        columns, rows = sorted(matrix.shape)
+        stacks.setdefault((rows, columns, matrix.dtype, matrix.device), []).append(index)
+    found: list[Tensor] = list(matrices)
+    for (rows, columns, dtype, device), members in stacks.items():
+        tall = torch.stack([_tall(matrices[index]) for index in members])  # [matrix, row, column]
+        tall = tall.to(torch.promote_types(dtype, torch.float32))
+        tall /= torch.linalg.matrix_norm(tall, keepdim=True) + 1e-7
+        products = large_products
+        if products is None:
+            in_bfloat16 = tall.dtype == torch.float32 and fast_in_bfloat16(device)
+            products = torch.bfloat16 if in_bfloat16 else tall.dtype
+        iterated = _by_gram_matrices if rows >= GRAM_FROM * columns else _by_matrices
+        for index, result in zip(members, iterated(tall, iterations, products).to(dtype), strict=True):
+            found[index] = result if matrices[index].shape[0] == rows else result.mT
+    return found
+
+
+def _by_matrices(tall: Tensor, iterations: int, products: torch.dtype) -> Tensor:
+    """Return p(... p(X)) of the stacked matrices X, p(X) = a X + b X XᵀX + c X (XᵀX)²."""
+    linear, cubic, quintic = QUINTIC
+    x = tall
+    for iteration in range(iterations):
+        if iteration == PRECISE_ITERATIONS:
+            x = x.to(products)
+        square = x.mT @ x
+        x = torch.baddbmm(x, x, torch.baddbmm(square, square, square, beta=cubic, alpha=quintic), beta=linear)
+    return x
+
+
+def _by_gram_matrices(tall: Tensor, iterations: int, products: torch.dtype) -> Tensor:
+    """Return the same with two products by X in place of ten: iterated are the Gram matrix XᵀX and what multiplies X.
+
+    These are as precise as `tall`: the smallest singular values, squared, would drown in bfloat16.
+    """
+    linear, cubic, quintic = QUINTIC
+    square = tall.mT @ tall
+    identity = torch.eye(square.shape[-1], dtype=square.dtype, device=square.device)
+    factor = identity.expand_as(square)
+    for iteration in range(iterations):
+        power = torch.baddbmm(square, square, square, beta=cubic, alpha=quintic) + linear * identity
+        factor = factor @ power if iteration else power
+        if iteration < iterations - 1:
+            square = power @ square @ power
+    return tall.to(products) @ factor.to(products)
+
+
+def _tall(matrix: Tensor) -> Tensor:
+    return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.mT
 
 
 def _matrix(weight: Tensor, last_row: int) -> Tensor:

@@ -29,16 +29,59 @@ def updates(optimiser: torch.optim.Optimizer, module: nn.Module, count: int, see
     return losses
 
 
-@pytest.mark.parametrize("shape", [(12, 30), (30, 12), (16, 16)])
+def plainly_orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """One matrix, five times the quintic of Jordan et al. (2024), as their page has it."""
+    x = matrix / matrix.norm()
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x
+
+
+def matrices_of(*shapes: tuple[int, int], seed: int = 0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12), (16, 16), (16, 20)])
 def test_all_directions_of_an_orthogonal_matrix_have_about_size_one(shape: tuple[int, int]) -> None:
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    found = orthogonal(matrix)
+    (matrix,) = matrices_of(shape)
+    (found,) = orthogonal([matrix])
     assert found.shape == matrix.shape
     sizes = torch.linalg.svdvals(found)
     assert sizes.min() > 0.5 and sizes.max() < 1.3
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     turned = left.T @ found @ right.T
-    torch.testing.assert_close(turned, torch.diag(turned.diag()), atol=1e-4, rtol=0)  # along the matrix's own axes
+    torch.testing.assert_close(turned, torch.diag(turned.diag()), atol=1e-10, rtol=0)  # along the matrix's own axes
+
+
+@pytest.mark.parametrize(
+    ("dtype", "large_products", "most"),
+    [
+        (torch.float64, None, 1e-6),  # 1e-7 is added to the size of a matrix
+        (torch.float32, torch.float32, 1e-4),
+        (torch.float32, torch.bfloat16, 0.03),
+        (torch.float32, None, 0.03),
+        (torch.bfloat16, None, 0.03),
+    ],
+)
+def test_stacked_matrices_become_what_each_becomes_alone(
+    dtype: torch.dtype, large_products: torch.dtype | None, most: float
+) -> None:
+    """Of many shapes, turned ones among them, one alone of its shape, two with singular values down to 1e-6."""
+    matrices = matrices_of((80, 16), (16, 16), (16, 80), (12, 16), (80, 16), (16, 16), (9, 70))
+    for matrix in matrices[4:6]:
+        matrix *= torch.logspace(0, -6, 16, dtype=torch.float64)
+    matrices = [matrix.to(dtype) for matrix in matrices]
+    found = orthogonal(matrices, large_products=large_products)
+    for matrix, one in zip(matrices, found, strict=True):
+        wanted = plainly_orthogonal(matrix.double())
+        assert (one.dtype, one.shape) == (dtype, matrix.shape)
+        assert float((one.double() - wanted).norm() / wanted.norm()) < most
+
+
+def test_a_gradient_of_zeros_gives_a_step_of_zeros() -> None:
+    assert all(torch.equal(one, torch.zeros_like(one)) for one in orthogonal([torch.zeros(16, 16), torch.zeros(40, 9)]))
 
 
 def test_muon_moves_matrices_by_steps_of_adams_size() -> None:
@@ -95,3 +138,68 @@ def test_a_restored_muon_goes_on_bit_for_bit() -> None:
     resumed.load_state_dict(optimiser.state_dict())
     updates(resumed, second, 3)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
+
+
+def plain_muon(module: nn.Module, count: int, rate: float, weight_decay: float) -> None:
+    """Updates of the matrices of `updates` alone, one matrix after the other, in the module's own precision."""
+    weights = [weight for weight in module.parameters() if weight.ndim == 2 and min(weight.shape) >= 8]
+    momenta = [torch.zeros_like(weight) for weight in weights]
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(64, 3, generator=generator)
+    y = torch.stack([x[:, 0] * x[:, 1], x[:, 2].sin()], dim=-1)
+    for _ in range(count):
+        module.zero_grad()
+        (module(x.double()) - y.double()).square().mean().backward()
+        with torch.no_grad():
+            for weight, momentum in zip(weights, momenta, strict=True):
+                momentum.mul_(0.95).add_(weight.grad)
+                step = plainly_orthogonal(weight.grad + 0.95 * momentum)
+                weight.mul_(1 - rate * weight_decay).sub_(rate * 0.2 * max(weight.shape) ** 0.5 * step)
+
+
+def frozen_but_matrices(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers = [nn.Linear(3, 16), nn.SiLU(), nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 2)]
+    module = nn.Sequential(*layers)
+    for weight in module.parameters():
+        weight.requires_grad_(min(weight.shape) >= 8 and weight.ndim == 2)
+    return module
+
+
+def test_updates_are_those_of_one_matrix_after_the_other() -> None:
+    ours, plain = frozen_but_matrices(), frozen_but_matrices().double()
+    updates(Muon(ours, 0.01, 0.1), ours, 5)
+    plain_muon(plain, 5, 0.01, 0.1)
+    begun = frozen_but_matrices()
+    for found, wanted, start in zip(ours.parameters(), plain.parameters(), begun.parameters(), strict=True):
+        moved = float((wanted - start).detach().norm())
+        assert float((found - wanted).detach().norm()) <= 0.03 * moved
+
+
+def test_a_state_of_an_earlier_version_loads() -> None:
+    """Version 0.1 stored a momentum for each matrix, and count, mean and square for each other weight."""
+    module = network()
+    optimiser = Muon(module, 0.01, 0.1)
+    earlier = {
+        "state": {
+            0: {"momentum": torch.full((12, 16), 0.5)},
+            **{
+                index: {"count": 7, "mean": torch.zeros_like(weight), "square": torch.ones_like(weight)}
+                for index, weight in enumerate(
+                    (weight for weight in module.parameters() if weight.shape != (12, 16)), 1
+                )
+            },
+        },
+        "param_groups": [
+            {"lr": 0.02, "weight_decay": 0.0, "last_row": -2, "params": [0]},
+            {"lr": 0.02, "weight_decay": 0.0, "last_row": None, "params": [1, 2, 3, 4, 5]},
+        ],
+    }
+    optimiser.load_state_dict(earlier)
+    before = module[2].weight.detach().clone()
+    for weight in module.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimiser.step()
+    wanted = 0.02 * 0.2 * 4 * plainly_orthogonal(torch.full((12, 16), 0.5, dtype=torch.float64))
+    torch.testing.assert_close((before - module[2].weight.detach()).double(), wanted, atol=1e-4, rtol=0.02)
+    assert optimiser.state_dict()["state"][1]["count"] == 8

@@ -1,0 +1,23 @@
+"""bfloat16: where its products are fast."""
+
+from __future__ import annotations
+
+import platform
+
+import torch
+
+
+def fast_in_bfloat16(device: torch.device | str = "cpu") -> bool:
+    """Return whether a device has instructions for products in bfloat16, so that they are faster than in float32.
+
+    Without them (AVX-512 BF16 or AMX on x86, BF16 on ARM, compute capability 8.0 on CUDA) PyTorch computes the same by
+    conversion, and takes longer.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu":
+        return False
+    if platform.machine() in ("aarch64", "arm64"):
+        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
