@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from copy import copy
+from typing import get_args
+
 import torch
 from torch import Tensor, nn
 
 from emulator.baselines.first_guess import SolverStep
 from emulator.boundary import overwritten
 from emulator.features.inputs import Inputs
+from emulator.foundation.low_precision import Precision
+from emulator.networks.keras_networks.keras_network import KerasNetwork
+from emulator.protocol import Emulator
 from emulator.state import State, Step
 from emulator.task import Task
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 
@@ -27,6 +34,7 @@ class NeuralEmulator(nn.Module):
         `SolverStep` gives features for the network as well.
     correction_std: [predicted], s above.
     node_weights: [node, predicted] what each node counts for in a loss and in validation: its area, none at a boundary.
+    precision: of the network's products; see `in_precision`.
     """
 
     def __init__(
@@ -37,6 +45,7 @@ class NeuralEmulator(nn.Module):
         self.inputs = inputs.float()
         self.network = network
         self.first_guess = first_guess
+        self.precision: Precision = "float32"
         self.correction_std = nn.Buffer(torch.ones(len(task.predicted)))
         weights = torch.from_numpy(mesh.weights).float()[:, None].repeat(1, len(task.predicted))
         self.node_weights = nn.Buffer(weights, persistent=False)
@@ -56,11 +65,45 @@ class NeuralEmulator(nn.Module):
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
         return nn.functional.pad(now, (0, len(self.task.diagnostic))), features  # a diagnostic variable is its mean
 
+    def correction(self, features: Tensor) -> Tensor:
+        """Return what the network makes of features [batch · member, node, input], in its precision."""
+        if self.precision == "float32":
+            return self.network(features)
+        with torch.autocast(features.device.type, dtype=torch.bfloat16):
+            return self.network(features).float()
+
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         """Return the state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
         guess, features = self.guess(self.inputs.features(state, forcing))
-        normalised = guess + self.correction_std * self.network(features)
+        normalised = guess + self.correction_std * self.correction(features)
         following, diagnostic = self.inputs.advance(state, normalised)
         if self.task.boundary:
             following = overwritten(following, forcing, self.task, self.inputs.boundary)
         return following, diagnostic
+
+
+def in_precision(emulator: Emulator, precision: Precision) -> Emulator:
+    """Return an emulator of the same weights whose network runs in float32 or bfloat16, for forecasts.
+
+    The network alone runs in bfloat16, by autocast; normalisation, first guess and the state stay in float32.
+    Raises MeshcastError where the emulator is no network of PyTorch's.
+    """
+    if precision not in get_args(Precision):
+        raise MeshcastError(f"The precision of a forecast is {' or '.join(get_args(Precision))}, but is {precision!r}.")
+    network = getattr(emulator, "network", None)
+    if precision == "float32" and getattr(emulator, "precision", precision) == precision:
+        return emulator
+    if not isinstance(emulator, NeuralEmulator) or isinstance(network, KerasNetwork):
+        what = "its network is Keras's" if isinstance(network, KerasNetwork) else "it has no network"
+        raise MeshcastError(
+            f"Only networks in PyTorch forecast in {precision}, but of this emulator {what}. Leave --precision away, "
+            "or set it to float32."
+        )
+    other = copy(emulator)
+    other.precision = precision
+    return other
+
+
+def precision_of(emulator: Emulator) -> dict[str, str]:
+    """Return what a forecast's attributes say of the precision of a network; nothing of an emulator without one."""
+    return {"precision": emulator.precision} if isinstance(emulator, NeuralEmulator) else {}

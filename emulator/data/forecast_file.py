@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.forecast import Forecast, NoForecastError
-from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
+from emulator.data.forecast_netcdf import UNSTATED, ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
@@ -98,7 +98,8 @@ class ForecastWriter:
         found, names = writer.heading, {field.name for field in fields(heading)} - {"attributes", "threads"}
         different = [name for name in sorted(names) if not _equal(getattr(found, name), getattr(heading, name))]
         compared = dict.fromkeys([*heading.attributes, "output_choice"])
-        different += [name for name in compared if found.attributes.get(name) != heading.attributes.get(name)]
+        stated = {**UNSTATED, **found.attributes}
+        different += [name for name in compared if stated.get(name) != heading.attributes.get(name)]
         if different:
             writer.close()
             raise MeshcastError(

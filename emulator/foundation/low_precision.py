@@ -1,10 +1,13 @@
-"""bfloat16: where its products are fast."""
+"""bfloat16: what a network may be computed in, and where its products are fast."""
 
 from __future__ import annotations
 
 import platform
+from typing import Literal
 
 import torch
+
+Precision = Literal["float32", "bfloat16"]
 
 
 def fast_in_bfloat16(device: torch.device | str = "cpu") -> bool:

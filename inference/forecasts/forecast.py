@@ -16,6 +16,8 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast import Forecast
 from emulator.data.starts import InitialConditions
 from emulator.forcings import ForcingWindows
+from emulator.foundation.low_precision import Precision
+from emulator.neural import in_precision, precision_of
 from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
@@ -116,9 +118,13 @@ def forecast(
     forcings: ForcingWindows,
     steps: int,
     guard: Guard | None = None,
+    precision: Precision = "float32",
 ) -> tuple[Forecast, list[Stop]]:
-    """Return a forecast kept in memory; see `write_forecast` for one kept in a file."""
-    emulator, state = trained.emulator, initial.state
+    """Return a forecast kept in memory; see `write_forecast` for one kept in a file.
+
+    precision: of the network; see `in_precision`. Raises MeshcastError where the emulator cannot run in it.
+    """
+    emulator, state = in_precision(trained.emulator, precision), initial.state
     predicted = emulator.task.predicted
     shape = (*state.values.shape[:2], steps, emulator.mesh.num_nodes, len(predicted))
     values = np.full(shape, np.nan, dtype=np.float32)
@@ -135,7 +141,7 @@ def forecast(
         init_time=state.valid_time,
         trajectory=initial.trajectory,
         lead_steps=np.arange(1, steps + 1),
-        attributes={**initial.attributes, **solver_attributes(trained.config)},
+        attributes={**initial.attributes, **solver_attributes(trained.config), **precision_of(emulator)},
     )
     return result, with_starts(rolled.stops, initial, emulator.task)
 

@@ -23,8 +23,10 @@ from emulator.data.output_choice import OutputChoice, chosen_output
 from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings, ForcingWindows
+from emulator.foundation.low_precision import Precision, fast_in_bfloat16
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_network import KerasNetwork
+from emulator.neural import in_precision, precision_of
 from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, names_of
@@ -73,6 +75,7 @@ class ForecastOptions:
     resume: continue the partial file of the same forecast, on as many threads, bit for bit.
     device: where the emulator runs, as torch names it: cpu, cuda, cuda:1 ...
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
+    precision: of the network, see `in_precision`; a forecast is resumed in the precision it had.
     grib: what GRIB says beyond the fields, see `GribSettings.of`, beside what the emulator's configuration says.
     choice: what of the forecast is written; the partial file holds all of it.
     """
@@ -87,6 +90,7 @@ class ForecastOptions:
     threads: int | None = None
     grib: Mapping[str, str | int] = field(default_factory=dict)
     choice: OutputChoice = field(default_factory=OutputChoice)
+    precision: Precision = "float32"
 
 
 def write_forecast(
@@ -121,6 +125,7 @@ def _written(
     on_step: Callable[[int], None] | None,
     notice: Notice,
 ) -> list[Stop]:
+    trained = replace(trained, emulator=in_precision(trained.emulator, options.precision))
     state = _ensemble(trained, initial.state, options)
     heading = options.choice.carried_by(_heading(trained, initial, state, options))
     if steps % options.choice.every:
@@ -165,6 +170,10 @@ def _rolled_out(
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
     emulator = _on_device(trained.emulator, options.device)
+    if options.precision == "bfloat16" and not fast_in_bfloat16(options.device):
+        if options.device != "cpu":
+            raise MeshcastError(f"Device {options.device} has no instructions for bfloat16. Use --precision float32.")
+        notice("This processor has no instructions for bfloat16: --precision float32 is faster here.")
     writer = _writer(target, heading, options, lambda: _threads(options, emulator, state, forcings, notice))
     try:
         with num_threads(options.threads or writer.heading.threads or torch.get_num_threads()):
@@ -274,6 +283,7 @@ def _heading(
     attributes = {
         **initial.attributes,
         **solver_attributes(trained.config),
+        **precision_of(trained.emulator),
         "seed": str(options.seed),
         "perturb": str(options.perturb),
         "validation_score": str(trained.metadata.get("validation_score")),

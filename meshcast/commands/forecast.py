@@ -46,6 +46,9 @@ def forecast(
     ] = None,
     guard: Annotated[bool, typer.Option(help="Stop a case that leaves twice the training range.")] = True,
     device: Annotated[str, typer.Option(help="Where the emulator runs: cpu, cuda, cuda:1 ...")] = "cpu",
+    precision: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Of the network; the state stays in float32.")
+    ] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
     every: Annotated[
         str | None, typer.Option(help="Write every so often: 6h, '3 steps'; each step by default.")
@@ -141,7 +144,17 @@ def forecast(
         for one in places:
             node_at(covered, one)
     options = ForecastOptions(
-        members, perturb, seed, guard, overwrite, resume, device, threads, pairs(grib or [], "--grib"), choice
+        members,
+        perturb,
+        seed,
+        guard,
+        overwrite,
+        resume,
+        device,
+        threads,
+        pairs(grib or [], "--grib"),
+        choice,
+        precision,
     )
     cases, written = len(conditions.trajectory), True
     with progress("forecasting", steps) as done:

@@ -1,4 +1,4 @@
-"""The neural emulator: its guess, its masks, and rollouts that do not depend on how they are cut."""
+"""The neural emulator: its guess, its masks, its precision, and rollouts that do not depend on how they are cut."""
 
 from __future__ import annotations
 
@@ -9,10 +9,23 @@ import torch
 from emulator.baselines.anomaly_persistence import DampedAnomalyConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.forcings import ComputedForcings, Forcings
+from emulator.networks.cnn import CNNConfig
+from emulator.networks.ffnn import FFNNConfig
+from emulator.networks.fno import FNOConfig
 from emulator.networks.gnn import GNNConfig
+from emulator.networks.graph_convolution import GraphConvolutionConfig
+from emulator.networks.interaction_network import InteractionNetworkConfig
+from emulator.networks.lstm import LSTMConfig
+from emulator.networks.resnet import ResNetConfig
+from emulator.networks.transformer import TransformerConfig
+from emulator.networks.unet import UNetConfig
+from emulator.neural import in_precision, precision_of
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.training_part import TrainingPart
+from graphs.errors import MeshcastError
+from graphs.meshes.grids import GaussianGrid
+from tests.emulator.networks.questions import MESHES, emulator_of
 from tests.emulator.worlds import (
     WAVES,
     WEATHER,
@@ -52,6 +65,69 @@ def test_the_first_guess_stays_exact_in_mixed_precision() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = run(emulator, state, 1)[0]
     assert torch.equal(mixed.now, exact.now)
+
+
+NETWORKS = {
+    "gnn": GNNConfig(),
+    "graph convolution": GraphConvolutionConfig(),
+    "interaction network": InteractionNetworkConfig(),
+    "ffnn": FFNNConfig(),
+    "lstm": LSTMConfig(),
+    "transformer": TransformerConfig(num_heads=2, num_layers=2),
+    "cnn": CNNConfig(width=12),
+    "resnet": ResNetConfig(width=12),
+    "unet": UNetConfig(width=8, num_levels=1),
+    "fno": FNOConfig(width=8, modes=3, grid=GaussianGrid(number=4)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_in_bfloat16_is_nearly_the_one_in_float32(name: str) -> None:
+    mesh = MESHES["globe"]()
+    emulator = emulator_of(NETWORKS[name], mesh).eval().requires_grad_(False)
+    task, generator = emulator.task, torch.Generator().manual_seed(0)
+    state = State(torch.randn(2, 3, task.history, mesh.num_nodes, 3, generator=generator), np.zeros(2, dtype=np.int64))
+    forcing = torch.randn(2, task.history + 1, mesh.num_nodes, 1, generator=generator)
+    low = in_precision(emulator, "bfloat16")
+    weights = [weight.clone() for weight in emulator.parameters()]
+    found, exact = low.step(state, forcing)[0], emulator.step(state, forcing)[0]
+    assert found.values.dtype == torch.float32 and not torch.equal(found.now, exact.now)
+    assert torch.equal(found.values[:, :, :-1], exact.values[:, :, :-1])  # of the history, not a bit is lost
+    change = exact.now - state.now
+    assert float((found.now - exact.now).square().mean().sqrt()) < 0.02 * float(change.square().mean().sqrt())
+    assert all(torch.equal(one, other) for one, other in zip(weights, low.parameters(), strict=True))
+    assert all(weight.dtype == torch.float32 for weight in low.parameters())
+
+
+def test_the_network_alone_runs_in_bfloat16() -> None:
+    """A network that says nothing leaves the first guess as it is, to the bit; one that speaks is rounded."""
+    fields = wave_fields()
+    emulator = fitted(WAVES, fields, with_ridge(), zero=True)
+    state, low = starting_from(fields, WAVES, [0, 3]), in_precision(emulator, "bfloat16")
+    assert torch.equal(run(low, state, 3)[-1].values, run(emulator, state, 3)[-1].values)
+    emulator.network.decoder[-1].bias.fill_(1.01)
+    emulator.correction_std.fill_(1.0)
+    moved = run(low, state, 1)[0].now - run(emulator, state, 1)[0].now
+    rounded = float(torch.tensor(1.01).bfloat16()) - float(torch.tensor(1.01))
+    torch.testing.assert_close(moved, torch.full_like(moved, rounded) * emulator.inputs.std, rtol=1e-3, atol=1e-6)
+
+
+def test_an_emulator_in_another_precision_leaves_the_first_as_it_is() -> None:
+    emulator = fitted(WAVES, wave_fields())
+    low = in_precision(emulator, "bfloat16")
+    assert (precision_of(emulator), precision_of(low)) == ({"precision": "float32"}, {"precision": "bfloat16"})
+    assert in_precision(emulator, "float32") is emulator
+    assert precision_of(in_precision(low, "float32")) == {"precision": "float32"}
+    assert low.state_dict().keys() == emulator.state_dict().keys()
+
+
+def test_only_networks_of_pytorch_run_in_bfloat16() -> None:
+    ridge = RidgeConfig(radii=(2,), penalties=(1e-6,)).fit(WAVES, TrainingPart(wave_fields()))
+    assert in_precision(ridge, "float32") is ridge and precision_of(ridge) == {}
+    with pytest.raises(MeshcastError, match=r"Only networks in PyTorch .* bfloat16, but .* has no network"):
+        in_precision(ridge, "bfloat16")
+    with pytest.raises(MeshcastError, match="float32 or bfloat16, but is 'half'"):
+        in_precision(fitted(WAVES, wave_fields()), "half")  # type: ignore[arg-type]
 
 
 def test_masked_nodes_stay_masked_and_do_not_spread() -> None:

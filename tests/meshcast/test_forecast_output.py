@@ -68,6 +68,20 @@ def test_a_whole_forecast_that_was_not_converted_yet_is_taken_up(weather_world: 
     np.testing.assert_array_equal(first.values, second.values)
 
 
+def test_the_precision_is_in_the_forecast_and_in_what_is_said_of_it(weather_world: Path) -> None:
+    done(*FORECAST, "exact.nc", "--init-times", "2019-03-03T06")
+    done(*FORECAST, "low.nc", "--init-times", "2019-03-03T06", "--precision", "bfloat16")
+    exact, low = read_forecast("exact.nc"), read_forecast("low.nc")
+    assert (exact.attributes["precision"], low.attributes["precision"]) == ("float32", "bfloat16")
+    assert not np.array_equal(low.values, exact.values)
+    spread = exact.values.std(axis=3, keepdims=True)
+    assert np.abs((low.values - exact.values) / spread).max() < 0.05
+    assert done("inspect", "low.nc", "--lineage", "--json").json["precision"] == "bfloat16"
+    done("verify", "low.nc", "--truth", "weather.nc", "--output", "report")
+    assert "precision: bfloat16" in Path("report/report.html").read_text()
+    refused(*FORECAST, "half.nc", "--precision", "half", says=("--precision", "half", "bfloat16"))
+
+
 def test_a_part_in_zarr_is_verified_and_drawn(weather_world: Path) -> None:
     done(*FORECAST, "part.zarr", "--every", "3h", "--init-times", "2019-03-03T06", "--variables", "2t")
     found = done("verify", "part.zarr", "--truth", "weather.nc", "--json").json

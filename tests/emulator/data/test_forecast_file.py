@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
-from emulator.data.forecast_netcdf import ForecastHeading
+from emulator.data.forecast_netcdf import ForecastHeading, differences
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -184,6 +184,26 @@ def test_a_partial_file_of_an_earlier_version_goes_on(tmp_path):
     assert writer.leads_done == 1
     writer.append(values[:, :, 1])
     assert np.array_equal(read_forecast(writer.finish()).values, values[:, :, :2])
+
+
+def test_a_partial_file_that_does_not_state_its_precision_is_in_float32(tmp_path):
+    path = tmp_path / "f.nc"
+    writer = start(path)
+    heading = writer.heading
+    writer.append(values_of(GRID)[:, :, 0])
+    writer.close()
+
+    def stating(precision):
+        return replace(heading, attributes={**heading.attributes, "precision": precision})
+
+    with pytest.raises(MeshcastError, match="another forecast: its precision differ"):
+        ForecastWriter.start_or_resume(path, stating("bfloat16"))
+    writer = ForecastWriter.start_or_resume(path, stating("float32"))
+    assert writer.leads_done == 1
+    writer.append(values_of(GRID)[:, :, 1])
+    writer.finish()
+    assert differences(path, stating("float32"), 2) == []
+    assert differences(path, stating("bfloat16"), 2) == ["precision"]
 
 
 def test_output_that_exists_or_cannot_be_written_is_refused(tmp_path):

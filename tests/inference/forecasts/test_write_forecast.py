@@ -14,6 +14,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings
+from emulator.foundation.low_precision import Precision
 from emulator.foundation.threads import num_threads
 from emulator.networks.gnn import GNNConfig
 from emulator.normalise import Statistics
@@ -21,8 +22,9 @@ from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+from inference.forecasts.forecast import forecast as forecast_in_memory
 from inference.forecasts.write_forecast import ForecastOptions, write_forecast
-from tests.emulator.worlds import WAVES, starting_from, wave_fields
+from tests.emulator.worlds import WAVES, fitted, starting_from, wave_fields
 from tests.locks import held_by_another
 from tests.threads import assert_threads_given_or_measured
 
@@ -89,6 +91,54 @@ def test_the_stops_of_a_whole_forecast_are_those_of_the_one_that_is_converted(tm
     again = write_forecast(trained, initial, Forcings(), 6, tmp_path / "f.zarr", ForecastOptions(resume=True))
     assert stops and list(map(str, again)) == list(map(str, stops)) and [one.step for one in again]
     assert [one.name for one in tmp_path.iterdir()] == ["f.zarr"]
+
+
+def test_a_forecast_states_its_precision_and_goes_on_in_no_other(tmp_path: Path) -> None:
+    fields = wave_fields()
+    network = fitted(WAVES, fields)
+    network.correction_std.fill_(0.1)
+    trained = TrainedEmulator("network", network, GNNConfig(), Statistics.of(fields, ("u",)))
+    initial = InitialConditions(starting_from(fields, WAVES, [0, 3]), np.full(2, -1), {})
+
+    def forecast(name: str, precision: Precision, resume: bool = False, until: int = 99) -> Path:
+        def interrupt(step: int) -> None:
+            if step == until:
+                raise KeyboardInterrupt
+
+        options = ForecastOptions(guarded=False, resume=resume, precision=precision)
+        write_forecast(trained, initial, Forcings(()), 5, tmp_path / name, options, interrupt)
+        return tmp_path / name
+
+    whole = read_forecast(forecast("whole.nc", "bfloat16"))
+    exact = read_forecast(forecast("exact.zarr", "float32"))
+    assert (whole.attributes["precision"], exact.attributes["precision"]) == ("bfloat16", "float32")
+    assert read_forecast(forecast("whole.zarr", "bfloat16")).attributes["precision"] == "bfloat16"
+    assert not np.array_equal(whole.values, exact.values)
+    np.testing.assert_allclose(whole.values, exact.values, atol=0.02, rtol=0)
+    np.testing.assert_array_equal(whole.initial, exact.initial)
+    in_memory, _ = forecast_in_memory(trained, initial, Forcings(()), 5, precision="bfloat16")
+    np.testing.assert_array_equal(in_memory.values, whole.values)
+    assert in_memory.attributes["precision"] == "bfloat16"
+
+    for name, broken, other in (("low.nc", "bfloat16", "float32"), ("exact.nc", "float32", "bfloat16")):
+        with pytest.raises(KeyboardInterrupt):
+            forecast(name, broken, until=2)
+        with pytest.raises(MeshcastError, match="of another forecast: its precision differ"):
+            forecast(name, other, resume=True)
+        again = read_forecast(forecast(name, broken, resume=True))
+        np.testing.assert_array_equal(again.values, (whole if broken == "bfloat16" else exact).values)
+    forecast("left.grib.nc", "bfloat16").rename(tmp_path / "f.zarr.nc")
+    with pytest.raises(MeshcastError, match="of another forecast: its precision differ"):
+        forecast("f.zarr", "float32", resume=True)
+
+
+def test_an_emulator_without_a_network_states_no_precision_and_takes_no_other(tmp_path: Path) -> None:
+    trained, initial = growing_waves()
+    with pytest.raises(MeshcastError, match="it has no network"):
+        write_forecast(trained, initial, Forcings(()), 2, tmp_path / "f.nc", ForecastOptions(precision="bfloat16"))
+    assert list(tmp_path.iterdir()) == []
+    write_forecast(trained, initial, Forcings(()), 2, tmp_path / "f.nc")
+    assert "precision" not in read_forecast(tmp_path / "f.nc").attributes
 
 
 def test_an_output_that_another_process_writes_is_refused_before_the_rollout(tmp_path: Path) -> None:

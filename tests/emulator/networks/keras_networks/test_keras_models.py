@@ -17,9 +17,11 @@ from emulator.networks.keras_networks.keras_models import (
     torch_twin,
 )
 from emulator.networks.layers.feature_layout import FeatureLayout
+from emulator.neural import in_precision, precision_of
+from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.grids import GaussianGrid
-from tests.emulator.networks.questions import MESHES, drawn, task_on
+from tests.emulator.networks.questions import MESHES, drawn, emulator_of, task_on
 
 SMALL_CNN = KerasCNNConfig(width=6, num_layers=3, kernel_size=3, dilations=(1, 2))
 SMALL_LSTMS = [
@@ -59,6 +61,13 @@ def test_the_twins_of_one_set_of_weights_say_the_same(config: KerasConfig, where
     expected = twin(features)
     assert expected.std() > 0.01
     torch.testing.assert_close(network(features), expected, rtol=0, atol=1e-5)
+
+
+def test_a_forecast_in_bfloat16_is_refused() -> None:
+    emulator = emulator_of(SMALL_CNN, MESHES["ring"]())
+    assert precision_of(in_precision(emulator, "float32")) == {"precision": "float32"}
+    with pytest.raises(MeshcastError, match="but of this emulator its network is Keras's"):
+        in_precision(emulator, "bfloat16")
 
 
 def test_one_seed_begins_both_twins_at_one_point_and_the_last_layer_at_zero() -> None:
