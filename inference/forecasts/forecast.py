@@ -16,6 +16,7 @@ from emulator.build import TrainedEmulator
 from emulator.data.forecast import Forecast
 from emulator.data.starts import InitialConditions
 from emulator.forcings import ForcingWindows
+from emulator.foundation.freed_memory import keep_freed_memory
 from emulator.foundation.low_precision import Precision
 from emulator.neural import in_precision, precision_of
 from emulator.normalise import Statistics
@@ -124,6 +125,7 @@ def forecast(
 
     precision: of the network; see `in_precision`. Raises MeshcastError where the emulator cannot run in it.
     """
+    keep_freed_memory()
     emulator, state = in_precision(trained.emulator, precision), initial.state
     predicted = emulator.task.predicted
     shape = (*state.values.shape[:2], steps, emulator.mesh.num_nodes, len(predicted))

@@ -23,6 +23,7 @@ from emulator.data.output_choice import OutputChoice, chosen_output
 from emulator.data.sources import on_area, open_fields
 from emulator.data.starts import InitialConditions
 from emulator.forcings import Forcings, ForcingWindows
+from emulator.foundation.freed_memory import keep_freed_memory
 from emulator.foundation.low_precision import Precision, fast_in_bfloat16
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.networks.keras_networks.keras_network import KerasNetwork
@@ -166,6 +167,7 @@ def _rolled_out(
     notice: Notice,
 ) -> list[Stop]:
     """Write the forecast from `state` as NetCDF, and return the guard's stops."""
+    keep_freed_memory()
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here

@@ -11,6 +11,7 @@ from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.build import TrainedEmulator, load_emulator
 from emulator.fields import Fields
+from emulator.foundation.freed_memory import keep_freed_memory
 from emulator.foundation.threads import num_threads
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.keras_networks.keras_models import KerasConfig
@@ -40,7 +41,6 @@ from training.comparison.starts import (
 )
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
-from training.optimisation.machine import keep_freed_memory
 from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
 from training.run_folder import folder_named

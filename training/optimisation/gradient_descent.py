@@ -20,6 +20,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
 
+from emulator.foundation.freed_memory import keep_freed_memory
 from graphs.errors import MeshcastError
 from training.early_end import StopRequest
 from training.experiment import ExperimentConfig, TrainingConfig
@@ -33,7 +34,6 @@ from training.optimisation.callbacks import (
     progress_callback,
 )
 from training.optimisation.long_rollout import long_rollout
-from training.optimisation.machine import keep_freed_memory
 from training.optimisation.module import EmulatorModule
 from training.optimisation.tracking import tracking
 from training.optimisation.validation import save_best
