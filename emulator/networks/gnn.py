@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -148,6 +148,7 @@ class EncodeProcessDecode(nn.Module):
             self.processor_kernels = _kernels(config, graph, num_vectors)
             layers = [_layer(config, graph, self.processor_kernels, num_vectors) for _ in range(config.num_layers)]
         self.processor = nn.ModuleList(layers)
+        self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
         if graphs.encoder is not None:
             assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
             self.encoder_graph = GraphBuffers(graphs.encoder)
@@ -167,20 +168,33 @@ class EncodeProcessDecode(nn.Module):
             self.fluxes = FluxDecoder(latent, config.hidden_size, len(conserved), graph, grid)
 
     def forward(self, features: Tensor) -> Tensor:
-        on_grid = latent = self.encoder(features)  # [batch, grid node, latent]
-        if self.mesh is not None:
-            on_mesh = self.mesh_embedding(self.mesh_features.to(features.dtype)).expand(len(features), -1, -1)
-            latent = self.to_mesh(self.encoder_kernels or self.encoder_graph.graph, on_grid, on_mesh)
-        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
-        for layer in self.processor:
-            latent = layer(edges, latent, latent)  # [batch, mesh node, latent]
-        if self.mesh is not None:
-            latent = self.to_grid(self.decoder_kernels or self.decoder_graph.graph, latent, on_grid)
-        output = self.decoder(latent)  # [batch, grid node, output]
+        if self.nodewise:
+            features = features.transpose(0, 1).contiguous()  # [grid node, batch, input], so that a node's rows touch
+        latent = self._processed(self.encoder(features))
+        output = self.decoder(latent)
+        if self.nodewise:
+            latent, output = latent.transpose(0, 1), output.transpose(0, 1)  # [batch, grid node, latent or output]
         if self.fluxes is None:
             return output
         columns = torch.tensor(self.conserved, device=output.device)
         return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
+
+    def _processed(self, on_grid: Tensor) -> Tensor:
+        """Return the grid nodes' latent features after all messages: [batch, node, latent], or [node, batch, latent]."""
+        latent = on_grid
+        if self.mesh is not None:
+            on_mesh = self.mesh_embedding(self.mesh_features.to(on_grid.dtype))  # [mesh node, latent]
+            on_mesh = on_mesh[:, None].expand(-1, on_grid.shape[1], -1) if self.nodewise else on_mesh.expand(len(on_grid), -1, -1)
+            latent = self._passed(self.to_mesh, self.encoder_kernels or self.encoder_graph.graph, on_grid, on_mesh)
+        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
+        for layer in self.processor:
+            latent = self._passed(layer, edges, latent, latent)
+        if self.mesh is not None:
+            latent = self._passed(self.to_grid, self.decoder_kernels or self.decoder_graph.graph, latent, on_grid)
+        return latent
+
+    def _passed(self, layer: Any, edges: Any, senders: Tensor, receivers: Tensor) -> Tensor:
+        return (layer.nodewise if self.nodewise else layer)(edges, senders, receivers)
 
     @property
     def graphs(self) -> ModelGraphs:

@@ -3,23 +3,20 @@
 A graph's edges are sorted into octaves of their length: on a multi-mesh these are its levels. In each octave the
 neighbours' features are summed with the weights 1, r cos kθ, r sin kθ of the direction θ and relative length r in which
 they stand, which is all that the six neighbours of an icosphere's node can tell for k <= 2 but one number. A learned
-matrix for each weight then mixes the channels. The sums are products with constant sparse matrices, many times faster
-than gathering edges, and a layer without learned edge weights has nothing else to differentiate.
+matrix for each weight then mixes the channels. A layer without learned edge weights has nothing else to differentiate.
 """
 
 from __future__ import annotations
 
-import warnings
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import WEIGHT
-from emulator.networks.layers.constants import constant, without_autocast
+from emulator.networks.layers.sparse_products import Octave
+from emulator.networks.message_kernel.edge_lists import OctaveEdges, edge_lists
+from emulator.networks.message_kernel.operator import is_fused, kernel_messages
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 
@@ -44,19 +41,21 @@ class AngularKernels(nn.Module):
         super().__init__()
         self.num_vectors, self.num_kernels = num_vectors, 2 * num_harmonics + 1
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
-        octaves = _octaves(graph, num_harmonics, num_vectors, most_octaves)
-        self.octaves = nn.ModuleList(_Octave(*matrices) for matrices in octaves)
+        octaves = _octaves(graph, num_harmonics, most_octaves)
+        self.octaves = nn.ModuleList(Octave(edges, graph.num_senders) for edges in octaves)
+        lists = edge_lists(octaves, graph.num_senders, graph.num_receivers)
+        self.places, self.edge_weights, self.table = (nn.Buffer(each, persistent=False) for each in lists)
 
-    def received(self, octave: _Octave, senders: Tensor) -> Tensor:
+    def received(self, octave: Octave, senders: Tensor) -> Tensor:
         """Return sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch, channel]."""
         num_receivers, batch, count = len(octave.receivers), senders.shape[1], self.num_vectors
         still = senders[..., 2 * count :]
-        received = _times(octave.scalars, still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
-        if octave.vectors is None:
+        received = octave.scalar_sums(still.flatten(1)).view(self.num_kernels, num_receivers * batch, -1)
+        if count == 0:
             return received
         # East and north of one node are rows 2 i and 2 i + 1 of a matrix that turns as it sums.
         winds = senders[..., : 2 * count].unflatten(2, (2, count)).transpose(1, 2)  # [node, 2, batch, vector]
-        turned = _times(octave.vectors, winds.reshape(2 * self.num_senders, -1))
+        turned = octave.vector_sums(winds.reshape(2 * self.num_senders, -1))
         turned = turned.view(self.num_kernels, num_receivers, 2, batch, count).transpose(2, 3)
         return torch.cat([turned.reshape(self.num_kernels, num_receivers * batch, 2 * count), received], dim=-1)
 
@@ -67,7 +66,8 @@ class AngularKernelLayer(nn.Module):
         h_i <- h_i + V σ(U h_i + Σ_o Σ_k W_ok Σ_{e: j -> i in octave o} φ_k(e) T_e h_j + b)
 
     φ: the angular kernels; T: parallel transport of vectors into the receiver's frame. Linear in the senders, as
-    transport is linear in the field.
+    transport is linear in the field. In one pass by the fused operator of `emulator.networks.message_kernel` where it
+    is available, else by sparse products, which give the same to rounding.
     """
 
     def __init__(self, latent_size: int, kernels: AngularKernels, hidden_size: int) -> None:
@@ -78,103 +78,34 @@ class AngularKernelLayer(nn.Module):
         self.out = nn.Linear(hidden_size, latent_size)
 
     def forward(self, kernels: AngularKernels, senders: Tensor, receivers: Tensor) -> Tensor:
-        """Return [batch, receiver, latent] from senders [batch, sender, latent] and receivers alike.
+        """Return [batch, receiver, latent] from senders [batch, sender, latent] and receivers alike."""
+        sent = senders.transpose(0, 1)
+        return self.nodewise(kernels, sent, sent if receivers is senders else receivers.transpose(0, 1)).transpose(0, 1)
 
-        Works node by node, batch inside, as the sparse products want it; from the second layer on transposes are views.
-        """
-        sent, own = senders.transpose(0, 1).contiguous(), receivers.transpose(0, 1).contiguous()
+    def nodewise(self, kernels: AngularKernels, senders: Tensor, receivers: Tensor) -> Tensor:
+        """Return [receiver, batch, latent] from senders [sender, batch, latent] and receivers alike."""
+        device = senders.device.type
+        lowered = device != "meta" and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if lowered else senders.dtype
+        if not is_fused(dtype, kernels.edge_weights, self.neighbours):
+            return self._by_sparse_products(kernels, senders.contiguous(), receivers.contiguous())
+        sent = senders.to(dtype).contiguous()
+        own = sent if receivers is senders else receivers.to(dtype).contiguous()
+        weights = self.neighbours, self.own.weight, self.own.bias, self.out.weight, self.out.bias
+        return kernel_messages(sent, own, weights, kernels.places, kernels.edge_weights, kernels.table, kernels.num_vectors)
+
+    def _by_sparse_products(self, kernels: AngularKernels, sent: Tensor, own: Tensor) -> Tensor:
         total = self.own(own)  # [receiver, batch, hidden]
         for octave, weights in zip(kernels.octaves, self.neighbours, strict=True):
-            assert isinstance(octave, _Octave)
+            assert isinstance(octave, Octave)
             mine = octave.take(total).flatten(0, 1)
             mixed = torch.addbmm(mine, kernels.received(octave, sent).to(mine.dtype), weights.to(mine.dtype))
             total = octave.put(total, mixed.unflatten(0, (-1, own.shape[1])))
-        return (own + self.out(nn.functional.silu(total))).transpose(0, 1)
+        return own + self.out(nn.functional.silu(total))
 
 
-class _Octave(nn.Module):
-    """The sparse matrices of one octave, and which receivers it reaches."""
-
-    def __init__(self, receivers: Places, scalars: csr_matrix, vectors: csr_matrix | None) -> None:
-        super().__init__()
-        self.receivers = constant(receivers)
-        self.leading = bool(np.array_equal(receivers, np.arange(len(receivers))))  # a slice will do
-        self.scalars = _Sparse(scalars)
-        self.vectors = None if vectors is None else _Sparse(vectors)
-
-    def take(self, values: Tensor) -> Tensor:
-        """Return the rows of this octave's receivers."""
-        return values[: len(self.receivers)] if self.leading else values.index_select(0, self.receivers)
-
-    def put(self, values: Tensor, rows: Tensor) -> Tensor:
-        """Return `values` with those rows in place of its own."""
-        if not self.leading:
-            return values.index_copy(0, self.receivers, rows)
-        return rows if len(rows) == len(values) else torch.cat([rows, values[len(rows) :]])
-
-
-class _Sparse(nn.Module):
-    """A constant sparse matrix and its transpose, moved and cast with the module; not part of its state."""
-
-    def __init__(self, matrix: csr_matrix) -> None:
-        super().__init__()
-        self.shape = matrix.shape
-        for name, part in (("forward", matrix), ("backward", matrix.T.tocsr())):
-            part.sort_indices()
-            self.register_buffer(f"{name}_rows", torch.from_numpy(part.indptr.astype(np.int64)), persistent=False)
-            self.register_buffer(f"{name}_columns", torch.from_numpy(part.indices.astype(np.int64)), persistent=False)
-            self.register_buffer(f"{name}_values", torch.from_numpy(part.data), persistent=False)
-        self._tensors: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
-
-    def pair(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return the matrix and its transpose as torch's CSR tensors."""
-        if dtype not in self._tensors:
-            shape = self.shape
-            self._tensors[dtype] = self._csr("forward", shape, dtype), self._csr("backward", shape[::-1], dtype)
-        return self._tensors[dtype]
-
-    def _csr(self, name: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-        rows, columns, values = (getattr(self, f"{name}_{part}") for part in ("rows", "columns", "values"))
-        with warnings.catch_warnings():  # torch calls its CSR support beta, once a process
-            warnings.filterwarnings("ignore", "Sparse", UserWarning)
-            return torch.sparse_csr_tensor(rows, columns, values.to(dtype), shape, check_invariants=False)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._tensors = {}  # stale: the buffers move
-        return super()._apply(fn, recurse)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tensors": {}}  # sparse tensors cannot be copied
-
-
-class _Product(torch.autograd.Function):
-    """matrix @ dense for a constant sparse matrix; its gradient is the transpose's product."""
-
-    @staticmethod
-    def forward(ctx: Any, dense: Tensor, matrix: Tensor, transpose: Tensor) -> Tensor:
-        ctx.transpose = transpose
-        if dense.is_meta:  # where memory is counted, and torch has no sparse product
-            return dense.new_empty(matrix.shape[0], dense.shape[1])
-        return matrix @ dense
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.transpose @ gradient.contiguous(), None, None
-
-
-def _times(matrix: _Sparse, dense: Tensor) -> Tensor:
-    dense = dense.float() if dense.dtype in (torch.bfloat16, torch.float16) else dense
-    with without_autocast(dense):
-        return _Product.apply(dense.contiguous(), *matrix.pair(dense.dtype))
-
-
-def _octaves(
-    graph: Graph, num_harmonics: int, num_vectors: int, most_octaves: int | None
-) -> list[tuple[Places, csr_matrix, csr_matrix | None]]:
-    """Return, for each octave of edge length, its receivers, and the matrices that sum scalars and, if any, vectors.
-
-    Rows are [kernel, receiver], columns senders.
-    """
+def _octaves(graph: Graph, num_harmonics: int, most_octaves: int | None) -> list[OctaveEdges]:
+    """Return the edges of each octave of length, with the weight of each kernel."""
     east, north = (_column(graph, f"displacement_{name}") for name in ("east", "north"))
     length, angle = np.hypot(east, north), np.arctan2(north, east)
     octave = _octave_numbers(length)
@@ -193,17 +124,9 @@ def _octaves(
             kernels += [relative * np.cos(k * angle[chosen]), relative * np.sin(k * angle[chosen])]
         kernels = [share[chosen] * kernel for kernel in kernels]
         kernels = [kernel * np.sqrt(len(reached) / max(np.sum(kernel**2), 1e-300)) for kernel in kernels]
-        rows = np.concatenate([k * len(reached) + row for k in range(len(kernels))])
-        columns, values = np.tile(senders[chosen], len(kernels)), np.concatenate(kernels)
-        shape = len(kernels) * len(reached), graph.num_senders
-        scalars = csr_matrix((values, (rows, columns)), shape)
-        vectors = None
-        if num_vectors:
-            c, s = (np.tile(part[chosen], len(kernels)) * values for part in (cosine, sine))
-            rows = np.concatenate([2 * rows, 2 * rows, 2 * rows + 1, 2 * rows + 1])
-            columns = np.concatenate([2 * columns, 2 * columns + 1] * 2)
-            vectors = csr_matrix((np.concatenate([c, -s, s, c]), (rows, columns)), (2 * shape[0], 2 * shape[1]))
-        parts.append((reached.astype(np.int64), scalars, vectors))
+        parts.append(
+            OctaveEdges(reached, row, senders[chosen], np.stack(kernels, axis=1), cosine[chosen], sine[chosen])
+        )
     return parts
 
 

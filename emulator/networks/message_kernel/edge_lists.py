@@ -1,0 +1,75 @@
+"""The edges of kernel messages, octave by octave, and as the lists that message_kernel.cpp reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class OctaveEdges:
+    """The edges of one octave of length, sorted by receiver.
+
+    receivers: [reached] int64, the nodes that it reaches, in order.
+    places: [edge] int64, where among these an edge's receiver stands.
+    senders: [edge] int64.
+    kernels: [edge, K] float64, what each kernel weighs an edge with.
+    cosine, sine: [edge] float64, of the turn from the sender's frame to the receiver's.
+    """
+
+    receivers: NDArray[np.int64]
+    places: NDArray[np.int64]
+    senders: NDArray[np.int64]
+    kernels: NDArray[np.float64]
+    cosine: NDArray[np.float64]
+    sine: NDArray[np.float64]
+
+
+def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return all integers [..] int32, all weights [..] float32, and the table [octave, 8] int64 that finds them.
+
+    A row of the table is the number of receivers that an octave reaches, then where its lists begin, in bytes: `place`,
+    `start`, `sender` of the integers, `weights`, `back_start` and `back_place` of the integers, `back_weights`, as
+    message_kernel.cpp explains them.
+    """
+    integers: list[NDArray[np.int32]] = []
+    floats: list[NDArray[np.float32]] = []
+    table = np.zeros((len(octaves), 8), dtype=np.int64)
+    used = {"integers": 0, "floats": 0}
+
+    def kept(values: NDArray[np.int64] | NDArray[np.float64]) -> int:
+        kind = "integers" if values.dtype.kind == "i" else "floats"
+        at, _ = used[kind], (integers if kind == "integers" else floats).append(values.ravel().astype(f"{values.dtype.kind}4"))
+        used[kind] += 4 * values.size
+        return at
+
+    for row, octave in zip(table, octaves, strict=True):
+        place = np.full(num_receivers, -1)
+        place[octave.receivers] = np.arange(len(octave.receivers))
+        weights = np.column_stack([octave.kernels, octave.cosine, octave.sine])
+        back = np.argsort(octave.senders, kind="stable")
+        row[:] = (
+            len(octave.receivers),
+            kept(place),
+            kept(_starts(octave.places, len(octave.receivers))),
+            kept(octave.senders),
+            kept(weights),
+            kept(_starts(octave.senders[back], num_senders)),
+            kept(octave.places[back]),
+            kept(weights[back]),
+        )
+    return (
+        torch.from_numpy(np.concatenate(integers or [np.zeros(0, np.int32)])),
+        torch.from_numpy(np.concatenate(floats or [np.zeros(0, np.float32)])),
+        torch.from_numpy(table),
+    )
+
+
+def _starts(sorted_numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return where each of `count` numbers begins in a sorted list [count + 1]."""
+    return np.searchsorted(sorted_numbers, np.arange(count + 1))
