@@ -31,15 +31,15 @@ class OctaveEdges:
 
 
 def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all integers [..] int32, all weights [..] float32, and the table [octave, 8] int64 that finds them.
+    """Return all integers [..] int32, all weights [..] float32, and the table [octave, 9] int64 that finds them.
 
     A row of the table is the number of receivers that an octave reaches, then where its lists begin, in bytes: `place`,
-    `start`, `sender` of the integers, `weights`, `back_start` and `back_place` of the integers, `back_weights`, as
-    message_kernel.cpp explains them.
+    `start`, `sender` of the integers, `weights`, `back_start`, `back_receiver` and `back_place` of the integers, and
+    `back_weights`, as message_kernel.cpp explains them.
     """
     integers: list[NDArray[np.int32]] = []
     floats: list[NDArray[np.float32]] = []
-    table = np.zeros((len(octaves), 8), dtype=np.int64)
+    table = np.zeros((len(octaves), 9), dtype=np.int64)
     used = {"integers": 0, "floats": 0}
 
     def kept(values: NDArray[np.int64] | NDArray[np.float64]) -> int:
@@ -51,15 +51,17 @@ def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: 
     for row, octave in zip(table, octaves, strict=True):
         place = np.full(num_receivers, -1)
         place[octave.receivers] = np.arange(len(octave.receivers))
+        receivers = octave.receivers[octave.places]
         weights = np.column_stack([octave.kernels, octave.cosine, octave.sine])
         back = np.argsort(octave.senders, kind="stable")
         row[:] = (
             len(octave.receivers),
             kept(place),
-            kept(_starts(octave.places, len(octave.receivers))),
+            kept(_starts(receivers, num_receivers)),
             kept(octave.senders),
             kept(weights),
             kept(_starts(octave.senders[back], num_senders)),
+            kept(receivers[back]),
             kept(octave.places[back]),
             kept(weights[back]),
         )

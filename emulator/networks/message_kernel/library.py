@@ -35,7 +35,7 @@ class Call(ctypes.Structure):
             (name, c_void_p)
             for name in (
                 *("octaves", "senders", "receivers", "weights", "own_bias", "out_bias", "out", "total", "gradient"),
-                *("own_gradient", "sender_gradient", "sent_back", "sums_of_chunks"),
+                *("own_gradient", "sender_gradient", "hidden_gradient", "vectors_back", "sums_of_chunks"),
             )
         ),
         ("gradients", c_void_p * 5),
@@ -46,15 +46,16 @@ class Call(ctypes.Structure):
 class Library:
     """The functions of the compiled kernel for one instruction set.
 
-    Calls release Python's lock. per_unit: numbers in bfloat16 that stand in 32 bits of packed weights.
+    Calls release Python's lock.
     """
 
     def __init__(self, loaded: ctypes.CDLL, isa: int) -> None:
-        self.name, self.per_unit = NAMES[isa], 2 if isa == 2 else 1
+        self.name = NAMES[isa]
         self._forward, self._backward, self._pack = (
             getattr(loaded, f"meshcast_{name}_{isa}") for name in ("forward", "backward", "pack")
         )
         self._pack.argtypes = [c_void_p, c_int64, c_void_p, c_void_p, c_void_p, c_int64, c_void_p]
+        self._pack.restype = c_int64
 
     def forward(self, call: Call) -> None:
         _check(self._forward(ctypes.byref(call)))
@@ -62,8 +63,9 @@ class Library:
     def backward(self, call: Call) -> None:
         _check(self._backward(ctypes.byref(call)))
 
-    def pack(self, sizes: Sizes, half: bool, weights: tuple[int, int, int], back: bool, to: int) -> None:
-        _check(self._pack(ctypes.addressof(sizes), half, *weights, back, to))
+    def pack(self, sizes: Sizes, half: bool, weights: tuple[int, int, int], back: bool, to: int | None) -> int:
+        """Pack weights for a pass, and return the units of 32 bits that they take; `to` None asks for that alone."""
+        return self._pack(ctypes.addressof(sizes), half, *weights, back, to)
 
 
 def _check(code: int) -> None:

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <type_traits>
 
 #ifndef ISA
 #define ISA 0
@@ -199,7 +200,7 @@ inline void block(int64_t units, const uint32_t* a, int64_t a_step, const uint32
 }
 
 template <class U, int N, bool ACROSS, bool ADD, class T>
-inline void columns(int64_t rows, int64_t units, const uint32_t* a, int64_t a_step, const uint32_t* b, int64_t b_step,
+void columns(int64_t rows, int64_t units, const uint32_t* a, int64_t a_step, const uint32_t* b, int64_t b_step,
                     T* out, int64_t out_step) {
     const int64_t a_row = ACROSS ? 1 : a_step;
     int64_t m = 0;
@@ -239,25 +240,23 @@ void product(int64_t rows, int64_t width, int64_t units, const uint32_t* a, int6
     }
 }
 
-// Weights as panels of a product's right side: element (p, n) of the matrix stands at from[p * p_step + n * n_step].
-template <class U>
-uint32_t* packed(const float* from, int64_t length, int64_t width, int64_t p_step, int64_t n_step, uint32_t* to) {
+// A matrix as panels of a product's right side; at(p, n) is its element.
+template <class U, class At>
+inline uint32_t* packed(int64_t length, int64_t width, At at, uint32_t* to) {
     const int64_t units = length / U::PER_UNIT;
     for (int64_t n = 0; n < width; n += WIDE * LANES) {
         const int64_t wide = std::min<int64_t>(WIDE * LANES, width - n);
         for (int64_t p = 0; p < units; ++p)
             for (int64_t i = 0; i < wide; ++i) {
-                const float* x = from + p * U::PER_UNIT * p_step + (n + i) * n_step;
                 uint32_t unit;
-                if constexpr (U::PER_UNIT == 1) {
-                    memcpy(&unit, x, 4);
-                } else {
-                    uint32_t low, high;
-                    memcpy(&low, x, 4);
-                    memcpy(&high, x + p_step, 4);
-                    low = (low + 0x7fffu + ((low >> 16) & 1u)) >> 16;
-                    high = (high + 0x7fffu + ((high >> 16) & 1u)) & 0xffff0000u;
-                    unit = low | high;
+                const float first = at(p * U::PER_UNIT, n + i);
+                memcpy(&unit, &first, 4);
+                if constexpr (U::PER_UNIT == 2) {
+                    uint32_t high;
+                    const float second = at(p * 2 + 1, n + i);
+                    memcpy(&high, &second, 4);
+                    unit = (unit + 0x7fffu + ((unit >> 16) & 1u)) >> 16;
+                    unit |= (high + 0x7fffu + ((high >> 16) & 1u)) & 0xffff0000u;
                 }
                 to[p * wide + i] = unit;
             }
@@ -269,115 +268,101 @@ uint32_t* packed(const float* from, int64_t length, int64_t width, int64_t p_ste
 // Sums over edges ----------------------------------------------------------------------------------------------------
 
 struct Octave {  // as Python hands it over, each field 8 bytes
-    int64_t count;               // receivers that it reaches
-    const int32_t* place;        // [receiver] which of these a receiver is, -1 where it is none
-    const int32_t* start;        // [count + 1] each one's first edge
-    const int32_t* sender;       // [edge]
-    const float* weights;        // [edge, K + 2] kernels, cosine and sine of the turn
-    const int32_t* back_start;   // [sender + 1] each sender's first edge in the lists below
-    const int32_t* back_place;   // [edge] which of the octave's receivers it leads to
-    const float* back_weights;   // [edge, K + 2]
+    int64_t count;                 // receivers that it reaches
+    const int32_t* place;          // [receiver] which of these a receiver is, -1 where it is none
+    const int32_t* start;          // [receiver + 1] each one's first edge
+    const int32_t* sender;         // [edge]
+    const float* weights;          // [edge, K + 2] kernels, cosine and sine of the turn
+    const int32_t* back_start;     // [sender + 1] each sender's first edge in the lists below
+    const int32_t* back_receiver;  // [edge]
+    const int32_t* back_place;     // [edge] which of the octave's receivers that is
+    const float* back_weights;     // [edge, K + 2]
 };
 
 struct Sizes {  // as Python hands it over
     int64_t senders, receivers, batch, channels, hidden, vectors, octaves, kernels;
+
+    // Channels from `turned` on are none of a vector's; both bounds are multiples of any vector's length.
+    int64_t turned() const { return (2 * vectors + 15) / 16 * 16; }
+    int64_t still() const { return 2 * vectors / 16 * 16; }
 };
 
-template <class T, int K, int N, class Emit>
-inline void sums(const Octave& octave, int64_t place, const T* values, int64_t batch, int64_t b, int64_t channels,
-                 int64_t c, int64_t vectors, Emit emit) {
-    Floats sum[K][N];
-    UNROLL for (int k = 0; k < K; ++k) UNROLL for (int j = 0; j < N; ++j) sum[k][j] = splat(0.0f);
-    const int32_t end = octave.start[place + 1];
-    for (int32_t e = octave.start[place]; e < end; ++e) {
-        const T* row = values + (int64_t(octave.sender[e]) * batch + b) * channels;
-        const float* weights = octave.weights + int64_t(e) * (K + 2);
-        Floats x[N];
-        UNROLL for (int j = 0; j < N; ++j) {
-            x[j] = load(row + c + j * LANES);
-            if (c + j * LANES < 2 * vectors)
-                x[j] = x[j] * cosine_or_one(weights[K], c + j * LANES, vectors) +
-                       quarter_turn(row, c + j * LANES, vectors) * splat(weights[K + 1]);
-        }
-        UNROLL for (int k = 0; k < K; ++k) {
-            const Floats weight = splat(weights[k]);
-            UNROLL for (int j = 0; j < N; ++j) sum[k][j] += weight * x[j];
-        }
-    }
-    UNROLL for (int k = 0; k < K; ++k) UNROLL for (int j = 0; j < N; ++j) emit(k * channels + c + j * LANES, sum[k][j]);
-}
+struct Row {
+    int32_t at, node, place, batch;  // at: in the tile; place: among an octave's receivers
+};
 
-// All of one row's sums: emit(k * channels + c, vector) for all k and c.
-template <class T, int K, class Emit>
-inline void row_of_sums(const Octave& octave, int64_t place, const T* values, const Sizes& s, int64_t b, Emit emit) {
-    int64_t c = 0;
-    for (; c + WIDE * LANES <= s.channels; c += WIDE * LANES)
-        sums<T, K, WIDE>(octave, place, values, s.batch, b, s.channels, c, s.vectors, emit);
-    for (; c < s.channels; c += LANES) sums<T, K, 1>(octave, place, values, s.batch, b, s.channels, c, s.vectors, emit);
-}
-
-// What flows back to a sender: + sum_e T_e' sum_k phi_k(e) y_k of its receivers, y [place, batch, K, channel].
-template <class T, int K, int N>
-inline void back_sums(const Octave* octaves, const Sizes& s, int64_t sender, int64_t b, int64_t c, const T* sent_back,
-                      Floats* sum, Floats* turned) {
-    const bool turning = c < 2 * s.vectors;
-    for (int64_t o = 0; o < s.octaves; ++o) {
-        const Octave& octave = octaves[o];
-        const int32_t end = octave.back_start[sender + 1];
-        for (int32_t e = octave.back_start[sender]; e < end; ++e) {
-            const T* y = sent_back + (int64_t(octave.back_place[e]) * s.batch + b) * K * s.channels + c;
-            const float* weights = octave.back_weights + int64_t(e) * (K + 2);
-            if (!turning) {
-                UNROLL for (int k = 0; k < K; ++k) {
-                    const Floats weight = splat(weights[k]);
-                    UNROLL for (int j = 0; j < N; ++j) sum[j] += weight * load(y + k * s.channels + j * LANES);
-                }
-                continue;
+// Sums of N vectors of channels from c on over the edges of some rows, out [row, K, channel].
+template <bool TURN, class T, class V, int K, int N>
+inline void sums(const int32_t* start, const int32_t* other, const float* edge_weights, const Row* rows, int64_t count,
+                 const T* values, int64_t batch, int64_t channels, int64_t c, int64_t vectors, V* out) {
+    for (int64_t n = 0; n < count; ++n, out += K * channels) {
+        const T* mine = values + int64_t(rows[n].batch) * channels + c;
+        const int32_t end = start[rows[n].node + 1];
+        Floats sum[K][N];
+        UNROLL for (int k = 0; k < K; ++k) UNROLL for (int j = 0; j < N; ++j) sum[k][j] = splat(0.0f);
+        for (int32_t e = start[rows[n].node]; e < end; ++e) {
+            const T* row = mine + int64_t(other[e]) * batch * channels;
+            const float* weights = edge_weights + int64_t(e) * (K + 2);
+            Floats x[N];
+            UNROLL for (int j = 0; j < N; ++j) {
+                x[j] = load(row + j * LANES);
+                if (TURN && c + j * LANES < 2 * vectors)
+                    x[j] = x[j] * cosine_or_one(weights[K], c + j * LANES, vectors) +
+                           quarter_turn(row - c, c + j * LANES, vectors) * splat(weights[K + 1]);
             }
-            Floats t[N];
-            UNROLL for (int j = 0; j < N; ++j) t[j] = splat(0.0f);
             UNROLL for (int k = 0; k < K; ++k) {
                 const Floats weight = splat(weights[k]);
-                UNROLL for (int j = 0; j < N; ++j) t[j] += weight * load(y + k * s.channels + j * LANES);
-            }
-            UNROLL for (int j = 0; j < N; ++j) {
-                sum[j] += t[j] * cosine_or_one(weights[K], c + j * LANES, s.vectors);
-                turned[j] += t[j] * splat(weights[K + 1]);
+                UNROLL for (int j = 0; j < N; ++j) sum[k][j] += weight * x[j];
             }
         }
-        sent_back += octave.count * s.batch * K * s.channels;
+        UNROLL for (int k = 0; k < K; ++k)
+            UNROLL for (int j = 0; j < N; ++j) store(out + k * channels + c + j * LANES, sum[k][j]);
     }
 }
 
+// The same for all channels, of which the first 2 `vectors` are turned on each edge.
+template <int K, class T, class V>
+void all_sums(const int32_t* start, const int32_t* other, const float* weights, const Row* rows, int64_t count,
+              const T* values, int64_t batch, int64_t channels, int64_t vectors, V* out) {
+    int64_t c = 0;
+    while (c < channels) {
+        const bool wide = c + WIDE * LANES <= channels, turn = c < 2 * vectors;
+        const auto some = [&](auto turns, auto width) {
+            sums<decltype(turns)::value, T, V, K, decltype(width)::value>(start, other, weights, rows, count, values, batch,
+                                                                         channels, c, vectors, out);
+        };
+        const std::integral_constant<int, WIDE> several;
+        const std::integral_constant<int, 1> one;
+        if (turn && wide) some(std::true_type(), several);
+        else if (turn) some(std::true_type(), one);
+        else if (wide) some(std::false_type(), several);
+        else some(std::false_type(), one);
+        c += wide ? WIDE * LANES : LANES;
+    }
+}
+
+// Add what flows back to a sender's vectors: sum_e T_e' sum_k phi_k(e) y_k of its receivers, y [place, batch, K, width].
 template <class T, int K>
-inline void row_sent_back(const Octave* octaves, const Sizes& s, int64_t sender, int64_t b, const T* sent_back, bool add,
-                          T* gradient, float* straight, float* across) {
-    const auto some = [&](auto width, int64_t c) {
-        constexpr int N = decltype(width)::value;
-        Floats sum[N], turned[N];
-        UNROLL for (int j = 0; j < N; ++j) {
-            sum[j] = add ? load(gradient + c + j * LANES) : splat(0.0f);
-            turned[j] = splat(0.0f);
-        }
-        back_sums<T, K, N>(octaves, s, sender, b, c, sent_back, sum, turned);
-        UNROLL for (int j = 0; j < N; ++j) {
-            if (c < 2 * s.vectors) {
-                store(straight + c + j * LANES, sum[j]);
-                store(across + c + j * LANES, turned[j]);
-            } else {
-                store(gradient + c + j * LANES, sum[j]);
+inline void add_vectors_back(const Octave* octaves, const Sizes& s, int64_t sender, int64_t b, const T* y, float* out,
+                             float* across) {
+    const int64_t width = s.turned();
+    memset(across, 0, width * sizeof(float));
+    for (int64_t o = 0; o < s.octaves; ++o) {
+        const Octave& octave = octaves[o];
+        for (int32_t e = octave.back_start[sender]; e < octave.back_start[sender + 1]; ++e) {
+            const T* row = y + (int64_t(octave.back_place[e]) * s.batch + b) * K * width;
+            const float* weights = octave.back_weights + int64_t(e) * (K + 2);
+            for (int64_t c = 0; c < width; c += LANES) {
+                Floats sum = splat(0.0f);
+                UNROLL for (int k = 0; k < K; ++k) sum += splat(weights[k]) * load(row + k * width + c);
+                store(out + c, load(out + c) + sum * splat(weights[K]));
+                store(across + c, load(across + c) + sum * splat(weights[K + 1]));
             }
         }
-    };
-    int64_t c = 0;
-    for (; c + WIDE * LANES <= s.channels; c += WIDE * LANES) some(std::integral_constant<int, WIDE>{}, c);
-    for (; c < s.channels; c += LANES) some(std::integral_constant<int, 1>{}, c);
-    const int64_t wide = WIDE * LANES, whole = s.channels / wide * wide;
-    int64_t turning = std::min(s.channels, (2 * s.vectors + LANES - 1) / LANES * LANES);  // blocks that went aside
-    turning = std::min(whole, (turning + wide - 1) / wide * wide) + std::max<int64_t>(0, turning - whole);
-    if (s.vectors == 0) turning = 0;
-    for (c = 0; c < turning; c += LANES)  // T' turns the other way: J' = -J
-        store(gradient + c, load(straight + c) - quarter_turn(across, c, s.vectors));
+        y += octave.count * s.batch * K * width;
+    }
+    for (int64_t c = 0; c < width; c += LANES)  // T' turns the other way: J' = -J
+        store(out + c, load(out + c) - quarter_turn(across, c, s.vectors));
 }
 
 // Tiles --------------------------------------------------------------------------------------------------------------
@@ -408,67 +393,43 @@ struct Carved {  // pieces of the workspace, each from the start of a cache line
     }
 };
 
-// The rows of a tile that an octave reaches, by their place in the tile; returns how many.
-inline int64_t reached(const Octave& octave, const Sizes& s, int64_t first, int64_t rows, int32_t* which) {
+// A tile's rows whose node has edges; returns how many.
+inline int64_t rows_with_edges(const int32_t* start, const int32_t* place, const Sizes& s, int64_t first, int64_t rows,
+                               Row* which) {
     int64_t count = 0, node = first / s.batch, b = first % s.batch;
-    for (int64_t r = 0; r < rows; ++r) {
-        which[count] = int32_t(r);
-        count += octave.place[node] >= 0;
-        if (++b == s.batch) b = 0, ++node;
+    for (int64_t r = 0; r < rows;) {
+        const int64_t until = std::min(rows, r + s.batch - b);
+        if (start[node + 1] > start[node]) {
+            for (; r < until; ++r, ++b) which[count++] = Row{int32_t(r), int32_t(node), place ? place[node] : 0, int32_t(b)};
+        }
+        r = until, b = 0, ++node;
     }
     return count;
 }
 
-// Rows [row][channel] as units along the rows, [row / PER_UNIT][channel]; a row that lacks its partner stands with zeros.
+inline bool together(const Row* which, int64_t count) { return which[count - 1].at - which[0].at + 1 == count; }
+
+// Rows [row][column] as units along the rows, [row / PER_UNIT][column]; a row that lacks its partner stands with zeros.
 template <class U, class T>
-inline void units_along_rows(const T* from, int64_t rows, int64_t width, uint32_t* to) {
-    for (int64_t r = 0; r < rows; ++r) {
-        uint32_t* unit = to + r / U::PER_UNIT * width;
+inline const uint32_t* along_rows(const T* from, int64_t rows, int64_t width, uint32_t* to) {
+    if constexpr (U::PER_UNIT == 1) {
+        if constexpr (sizeof(T) == 4) return (const uint32_t*)from;
+        for (int64_t i = 0; i < rows * width; i += LANES) store((float*)to + i, load(from + i));
+        return to;
+    }
+#if ISA == 2
+    for (int64_t r = 0; r < rows; r += 2)
         for (int64_t c = 0; c < width; c += LANES) {
-            if constexpr (U::PER_UNIT == 1) {
-                store((float*)unit + c, load(from + r * width + c));
-            } else {
-                Bits bits = (Bits)load(from + r * width + c);
-                if constexpr (sizeof(T) == 4) bits = __builtin_convertvector(rounded((Floats)bits), Bits) << 16;
-                if (r % 2 == 0) {
-                    bits >>= 16;
-                } else {
-                    Bits low;
-                    memcpy(&low, unit + c, sizeof low);
-                    bits |= low;
-                }
-                memcpy(unit + c, &bits, sizeof bits);
+            const __m256i* at = (const __m256i*)(from + r * width + c);
+            __m512i unit = _mm512_cvtepu16_epi32(_mm256_loadu_si256(at));
+            if (r + 1 < rows) {
+                const __m256i* next = (const __m256i*)(from + (r + 1) * width + c);
+                unit = _mm512_or_si512(unit, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(next)), 16));
             }
+            _mm512_storeu_si512(to + r / 2 * width + c, unit);
         }
-    }
-}
-
-template <class U>
-struct Weights {  // packed by `meshcast_pack`, for the forward pass or, transposed, for the backward one
-    const uint32_t *neighbours, *own, *out;
-    int64_t octave_units;
-
-    Weights(const uint32_t* at, const Sizes& s) {
-        const int64_t each = s.channels * s.hidden / U::PER_UNIT;
-        octave_units = s.kernels * each;
-        neighbours = at;
-        own = neighbours + s.octaves * octave_units;
-        out = own + each;
-    }
-};
-
-template <class U>
-void pack(const Sizes& s, const float* neighbours, const float* own, const float* out, bool back, uint32_t* to) {
-    const int64_t C = s.channels, H = s.hidden, KC = s.kernels * C;
-    if (!back) {
-        for (int64_t o = 0; o < s.octaves; ++o) to = packed<U>(neighbours + o * KC * H, KC, H, H, 1, to);
-        to = packed<U>(own, C, H, 1, C, to);
-        packed<U>(out, H, C, 1, H, to);
-        return;
-    }
-    for (int64_t o = 0; o < s.octaves; ++o) to = packed<U>(neighbours + o * KC * H, H, KC, 1, H, to);
-    to = packed<U>(own, H, C, C, 1, to);
-    packed<U>(out, C, H, H, 1, to);
+#endif
+    return to;
 }
 
 // Rows as a product's left side: themselves where they are in the product's precision already.
@@ -479,183 +440,253 @@ inline const uint32_t* left_side(const T* rows, int64_t count, uint32_t* room) {
     return room;
 }
 
+struct Matrices {  // where `pack` puts them, in units
+    int64_t neighbours, each, vectors, each_vectors, own, out, end;
+
+    Matrices(const Sizes& s, bool back, int64_t per_unit) {
+        const int64_t square = s.channels * s.hidden / per_unit, rows = s.kernels * s.hidden / per_unit;
+        each = back ? rows * (s.channels - s.still()) : s.kernels * square;
+        each_vectors = back ? rows * s.turned() : 0;
+        neighbours = 0;
+        vectors = s.octaves * each;
+        own = vectors + s.octaves * each_vectors;
+        out = own + square;
+        end = out + square;
+    }
+};
+
+template <class U>
+void pack(const Sizes& s, const float* neighbours, const float* own, const float* out, bool back, uint32_t* to) {
+    const int64_t C = s.channels, H = s.hidden, K = s.kernels, still = s.still(), turned = s.turned(), both = 2 * s.vectors;
+    const Matrices at(s, back, U::PER_UNIT);
+    for (int64_t o = 0; o < s.octaves; ++o) {
+        const float* W = neighbours + o * K * C * H;  // [k, channel, hidden]
+        if (!back) {
+            packed<U>(K * C, H, [=](int64_t p, int64_t n) { return W[p * H + n]; }, to + at.neighbours + o * at.each);
+            continue;
+        }
+        const auto scalar = [=](int64_t p, int64_t n) {
+            return n + still < both ? 0.0f : W[(p / H * C + n + still) * H + p % H];
+        };
+        packed<U>(K * H, C - still, scalar, to + at.neighbours + o * at.each);
+        if (both == 0) continue;
+        const auto vector = [=](int64_t p, int64_t n) {
+            return n % turned < both ? W[(n / turned * C + n % turned) * H + p] : 0.0f;
+        };
+        packed<U>(H, K * turned, vector, to + at.vectors + o * at.each_vectors);
+    }
+    if (back) {
+        packed<U>(H, C, [=](int64_t p, int64_t n) { return own[p * C + n]; }, to + at.own);
+        packed<U>(C, H, [=](int64_t p, int64_t n) { return out[p * H + n]; }, to + at.out);
+    } else {
+        packed<U>(C, H, [=](int64_t p, int64_t n) { return own[n * C + p]; }, to + at.own);
+        packed<U>(H, C, [=](int64_t p, int64_t n) { return out[n * H + p]; }, to + at.out);
+    }
+}
+
+// One layer's pass. T: of the values in memory; U: of the products.
 template <class U, class T, int K>
 struct Layer {
     typedef typename U::Value Value;
+    static constexpr int64_t P = U::PER_UNIT;
     Sizes s;
     const Octave* octaves;
     const T *senders, *receivers;
-    Weights<U> weights;
+    const uint32_t* weights;
+    Matrices matrix;
     const float *own_bias, *out_bias;
-
-    // Forward.
-    T *out, *total_kept;
     int64_t tile;
+    T *out, *total;
+
+    // Backward.
+    const T* gradient;
+    T *own_gradient, *sender_gradient;
+    T *hidden_gradient, *vectors_back;  // [receiver, batch, hidden]; [octave's receiver, batch, K, turned]
+    float* sums_of_chunks;              // [chunk, weight]
+    uint8_t* touched;                   // [chunk, octave]
+    int64_t chunk_weights, tiles_each;
+    bool same;
+
+    int64_t tiles(int64_t nodes) const { return (nodes * s.batch + tile - 1) / tile; }
+
+    // total[at of each row] += sums over an octave's edges times weights [K * columns, width]
+    template <class Sent>
+    void mix(const int32_t* start, const int32_t* other, const float* edge_weights, const Row* which, int64_t count,
+             const Sent* values, int64_t columns, int64_t vectors, const uint32_t* mixing, int64_t width, Value* received,
+             float* some, float* to, int64_t to_step) const {
+        all_sums<K>(start, other, edge_weights, which, count, values, s.batch, columns, vectors, received);
+        const bool whole = together(which, count);
+        float* into = whole ? to + which[0].at * to_step : some;
+        const int64_t step = whole ? to_step : width, units = K * columns / P;
+        if (!whole) memset(some, 0, count * width * sizeof(float));
+        product<U, false, true, true>(count, width, units, (uint32_t*)received, units, mixing, into, step);
+        if (whole) return;
+        for (int64_t n = 0; n < count; ++n)
+            for (int64_t i = 0; i < width; i += LANES) {
+                float* here = to + which[n].at * to_step + i;
+                store(here, load(here) + load(some + n * width + i));
+            }
+    }
 
     void forward(int64_t number) const {
-        const int64_t C = s.channels, H = s.hidden, KC = K * C;
+        const int64_t C = s.channels, H = s.hidden;
         const int64_t first = number * tile, rows = std::min(tile, s.receivers * s.batch - first);
-        Carved room{workspace(tile * (KC + 2 * H + 2 * C + H + 1) * 4 + 1024)};
-        Value* received = room.piece<Value>(tile * KC);
-        float* total = room.piece<float>(tile * H);
+        Carved room{workspace(tile * (K * C + 3 * H + 2 * C + 4) * 4 + 1024)};
+        Value* received = room.piece<Value>(tile * K * C);
+        float* sum = room.piece<float>(tile * H);
         float* some = room.piece<float>(tile * H);
         float* change = room.piece<float>(tile * C);
         Value* active = room.piece<Value>(tile * H);
         uint32_t* left = room.piece<uint32_t>(tile * C);
-        int32_t* which = room.piece<int32_t>(tile);
+        Row* which = room.piece<Row>(tile);
 
         const T* mine = receivers + first * C;
         for (int64_t r = 0; r < rows; ++r)
-            for (int64_t h = 0; h < H; h += LANES) store(total + r * H + h, load(own_bias + h));
-        product<U, false, true, true>(rows, H, C / U::PER_UNIT, left_side<U>(mine, rows * C, left), C / U::PER_UNIT,
-                                      weights.own, total, H);
+            for (int64_t h = 0; h < H; h += LANES) store(sum + r * H + h, load(own_bias + h));
+        product<U, false, true, true>(rows, H, C / P, left_side<U>(mine, rows * C, left), C / P, weights + matrix.own, sum, H);
         for (int64_t o = 0; o < s.octaves; ++o) {
             const Octave& octave = octaves[o];
-            const int64_t count = reached(octave, s, first, rows, which);
-            if (count == 0) continue;
-            for (int64_t n = 0; n < count; ++n) {
-                const int64_t row = first + which[n], node = row / s.batch;
-                Value* to = received + n * KC;
-                row_of_sums<T, K>(octave, octave.place[node], senders, s, row % s.batch,
-                                  [to](int64_t at, Floats sum) { store(to + at, sum); });
-            }
-            const bool together = which[count - 1] - which[0] + 1 == count;
-            float* into = together ? total + which[0] * H : some;
-            const uint32_t* mixing = weights.neighbours + o * weights.octave_units;
-            if (!together) memset(some, 0, count * H * 4);
-            product<U, false, true, true>(count, H, KC / U::PER_UNIT, (uint32_t*)received, KC / U::PER_UNIT, mixing, into, H);
-            if (!together)
-                for (int64_t n = 0; n < count; ++n)
-                    for (int64_t h = 0; h < H; h += LANES)
-                        store(total + which[n] * H + h, load(total + which[n] * H + h) + load(some + n * H + h));
+            const int64_t count = rows_with_edges(octave.start, octave.place, s, first, rows, which);
+            if (count)
+                mix(octave.start, octave.sender, octave.weights, which, count, senders, C, s.vectors,
+                    weights + matrix.neighbours + o * matrix.each, H, received, some, sum, H);
         }
         for (int64_t i = 0; i < rows * H; i += LANES) {
-            const Floats x = load(total + i);
+            const Floats x = load(sum + i);
             store(active + i, x * sigmoid(x));
-            if (total_kept) store(total_kept + first * H + i, x);
+            if (total) store(total + first * H + i, x);
         }
         for (int64_t r = 0; r < rows; ++r)
             for (int64_t c = 0; c < C; c += LANES) store(change + r * C + c, load(out_bias + c));
-        product<U, false, true, true>(rows, C, H / U::PER_UNIT, (uint32_t*)active, H / U::PER_UNIT, weights.out, change, C);
+        product<U, false, true, true>(rows, C, H / P, (uint32_t*)active, H / P, weights + matrix.out, change, C);
         for (int64_t i = 0; i < rows * C; i += LANES) store(out + first * C + i, load(mine + i) + load(change + i));
     }
 
-    // Backward.
-    const T *total, *gradient;
-    T *own_gradient, *sender_gradient, *sent_back;
-    float* sums_of_chunks;  // [chunk, weight]
-    int64_t chunk_weights, tiles_each, nodes_each;
-    bool same;
-
     void chunk(int64_t number) const {
         float* sum = sums_of_chunks + number * chunk_weights;
-        memset(sum, 0, chunk_weights * sizeof(float));
-        const int64_t tiles = (s.receivers * s.batch + tile - 1) / tile;
-        for (int64_t t = number * tiles_each; t < std::min(tiles, (number + 1) * tiles_each); ++t) back_tile(t, sum);
+        const int64_t octave_weights = K * s.channels * s.hidden;
+        memset(sum + s.octaves * octave_weights, 0, (chunk_weights - s.octaves * octave_weights) * sizeof(float));
+        for (int64_t t = number * tiles_each; t < std::min(tiles(s.receivers), (number + 1) * tiles_each); ++t)
+            receiver_tile(t, sum, touched + number * s.octaves);
     }
 
-    void back_tile(int64_t number, float* sum) const {
-        const int64_t C = s.channels, H = s.hidden, KC = K * C, P = U::PER_UNIT;
-        float* d_neighbours = sum;
-        float* d_own = d_neighbours + s.octaves * KC * H;
+    // The gradients of the weights, of the sums before silu, and what vectors send back.
+    void receiver_tile(int64_t number, float* sum, uint8_t* mine) const {
+        const int64_t C = s.channels, H = s.hidden, KC = K * C, turned = s.turned();
+        float* d_own = sum + s.octaves * KC * H;
         float* d_own_bias = d_own + H * C;
         float* d_out = d_own_bias + H;
         float* d_out_bias = d_out + C * H;
         const int64_t first = number * tile, rows = std::min(tile, s.receivers * s.batch - first);
-        Carved room{workspace(tile * (KC + 7 * H + 5 * C + 2) * 4 + 4096)};
-        uint32_t* received = room.piece<uint32_t>((tile / P + 1) * KC);
-        float* hidden = room.piece<float>(tile * H);  // gradients of silu(total), then of total
-        float* change = room.piece<float>(tile * C);
+        Carved room{workspace(tile * (2 * KC + 7 * H + 3 * C + 4) * 4 + 4096)};
+        Value* received = room.piece<Value>(tile * KC);
+        uint32_t* received_units = room.piece<uint32_t>((tile / P + 1) * KC);
+        float* hidden = room.piece<float>(tile * H);  // gradient of silu(total), then of total
+        Value* active = room.piece<Value>(tile * H);
         Value* g_rows = room.piece<Value>(tile * H);
-        uint32_t* g_units = room.piece<uint32_t>((tile / P + 1) * H);
+        uint32_t* g_room = room.piece<uint32_t>((tile / P + 1) * H);
         Value* some_rows = room.piece<Value>(tile * H);
         uint32_t* some_units = room.piece<uint32_t>((tile / P + 1) * H);
-        float* active = room.piece<float>(tile * H);
         uint32_t* active_units = room.piece<uint32_t>((tile / P + 1) * H);
         uint32_t* units = room.piece<uint32_t>((tile / P + 1) * C);
         uint32_t* left = room.piece<uint32_t>(tile * C);
-        int32_t* which = room.piece<int32_t>(tile);
+        Row* which = room.piece<Row>(tile);
         const int64_t row_units = (rows + P - 1) / P;
 
         const T* g = gradient + first * C;
-        memset(hidden, 0, rows * H * 4);
-        product<U, false, true, true>(rows, H, C / P, left_side<U>(g, rows * C, left), C / P, weights.out, hidden, H);
+        memset(hidden, 0, rows * H * sizeof(float));
+        product<U, false, true, true>(rows, H, C / P, left_side<U>(g, rows * C, left), C / P, weights + matrix.out, hidden, H);
         for (int64_t i = 0; i < rows * H; i += LANES) {
             const Floats x = load(total + first * H + i), gate = sigmoid(x);
             store(active + i, x * gate);
             const Floats d = load(hidden + i) * gate * (splat(1.0f) + x * (splat(1.0f) - gate));
             store(hidden + i, d);
             store(g_rows + i, d);
+            store(hidden_gradient + first * H + i, d);
         }
-        units_along_rows<U>(g, rows, C, units);
-        units_along_rows<U>(active, rows, H, active_units);
-        product<U, true, false, true>(C, H, row_units, units, C, active_units, d_out, H);
-        for (int64_t r = 0; r < rows; ++r) {
-            for (int64_t c = 0; c < C; c += LANES) store(d_out_bias + c, load(d_out_bias + c) + load(g + r * C + c));
-            for (int64_t h = 0; h < H; h += LANES) store(d_own_bias + h, load(d_own_bias + h) + load(hidden + r * H + h));
+        product<U, true, false, true>(C, H, row_units, along_rows<U>(g, rows, C, units), C,
+                                      along_rows<U>(active, rows, H, active_units), d_out, H);
+        for (int64_t c = 0; c < C; c += LANES) {
+            Floats bias = splat(0.0f);
+            for (int64_t r = 0; r < rows; ++r) bias += load(g + r * C + c);
+            store(d_out_bias + c, load(d_out_bias + c) + bias);
         }
-        units_along_rows<U>(g_rows, rows, H, g_units);
-        units_along_rows<U>(receivers + first * C, rows, C, units);
-        product<U, true, false, true>(H, C, row_units, g_units, H, units, d_own, C);
-        for (int64_t i = 0; i < rows * C; i += LANES) store(change + i, load(g + i));
-        product<U, false, true, true>(rows, C, H / P, (uint32_t*)g_rows, H / P, weights.own, change, C);
-        for (int64_t i = 0; i < rows * C; i += LANES) store(own_gradient + first * C + i, load(change + i));
+        for (int64_t h = 0; h < H; h += LANES) {
+            Floats bias = splat(0.0f);
+            for (int64_t r = 0; r < rows; ++r) bias += load(hidden + r * H + h);
+            store(d_own_bias + h, load(d_own_bias + h) + bias);
+        }
+        const uint32_t* g_units = along_rows<U>(g_rows, rows, H, g_room);
+        product<U, true, false, true>(H, C, row_units, g_units, H, along_rows<U>(receivers + first * C, rows, C, units), d_own, C);
 
-        T* back = sent_back;
-        for (int64_t o = 0; o < s.octaves; ++o) {
+        T* back = vectors_back;
+        for (int64_t o = 0; o < s.octaves; back += octaves[o++].count * s.batch * K * turned) {
             const Octave& octave = octaves[o];
-            const int64_t count = reached(octave, s, first, rows, which);
-            const uint32_t *g_left = (uint32_t*)g_rows, *g_right = g_units;
-            if (count && count < rows) {
-                for (int64_t n = 0; n < count; ++n) memcpy(some_rows + n * H, g_rows + which[n] * H, H * sizeof(Value));
-                units_along_rows<U>(some_rows, count, H, some_units);
-                g_left = (uint32_t*)some_rows, g_right = some_units;
+            const int64_t count = rows_with_edges(octave.start, octave.place, s, first, rows, which);
+            if (count == 0) continue;
+            const Value* some = g_rows;
+            const uint32_t* right = g_units;
+            if (count < rows) {
+                for (int64_t n = 0; n < count; ++n) memcpy(some_rows + n * H, g_rows + which[n].at * H, H * sizeof(Value));
+                some = some_rows, right = along_rows<U>(some_rows, count, H, some_units);
             }
-            for (int64_t n = 0; n < count; ++n) {
-                const int64_t row = first + which[n], node = row / s.batch;
-                uint32_t* to = received + n / P * KC;
-                row_of_sums<T, K>(octave, octave.place[node], senders, s, row % s.batch, [to, n](int64_t at, Floats v) {
-                    if constexpr (P == 1) {
-                        store((float*)to + at, v);
-                    } else {
-                        Bits bits = __builtin_convertvector(rounded(v), Bits);
-                        if (n % 2) {
-                            Bits low;
-                            memcpy(&low, to + at, sizeof low);
-                            bits = low | bits << 16;
-                        }
-                        memcpy(to + at, &bits, sizeof bits);
-                    }
-                });
+            all_sums<K>(octave.start, octave.sender, octave.weights, which, count, senders, s.batch, C, s.vectors, received);
+            float* d_neighbours = sum + o * KC * H;
+            if (!mine[o]) memset(d_neighbours, 0, KC * H * sizeof(float));
+            mine[o] = 1;
+            product<U, true, false, true>(KC, H, (count + P - 1) / P, along_rows<U>(received, count, KC, received_units), KC,
+                                          right, d_neighbours, H);
+            if (s.vectors == 0) continue;
+            for (int64_t n = 0, m; n < count; n = m) {  // runs of rows whose places follow each other
+                const auto to = [&](int64_t i) { return int64_t(which[i].place) * s.batch + which[i].batch; };
+                for (m = n + 1; m < count && to(m) == to(n) + m - n;) ++m;
+                product<U, false, true, false>(m - n, K * turned, H / P, (const uint32_t*)some + n * (H / P), H / P,
+                                               weights + matrix.vectors + o * matrix.each_vectors, back + to(n) * K * turned,
+                                               K * turned);
             }
-            if (count) {
-                product<U, true, false, true>(KC, H, (count + P - 1) / P, received, KC, g_right, d_neighbours + o * KC * H, H);
-                // Consecutive rows of a tile have consecutive places, or places of their own.
-                for (int64_t n = 0; n < count;) {
-                    const int64_t row = first + which[n], at = octave.place[row / s.batch] * s.batch + row % s.batch;
-                    int64_t m = n + 1;
-                    for (; m < count; ++m) {
-                        const int64_t next = first + which[m];
-                        if (octave.place[next / s.batch] * s.batch + next % s.batch != at + m - n) break;
-                    }
-                    product<U, false, true, false>(m - n, KC, H / P, g_left + n * (H / P), H / P,
-                                                   weights.neighbours + o * weights.octave_units, back + at * KC, KC);
-                    n = m;
-                }
-            }
-            back += octave.count * s.batch * KC;
         }
     }
 
-    void spread(int64_t number) const {  // from receivers to senders
-        Carved room{workspace((s.channels + 2 * LANES) * 8 + 1024)};
-        float* straight = room.piece<float>(s.channels);
-        float* across = room.piece<float>(s.channels);
-        const int64_t first = number * nodes_each;
-        for (int64_t node = first; node < std::min(s.senders, first + nodes_each); ++node)
-            for (int64_t b = 0; b < s.batch; ++b)
-                row_sent_back<T, K>(octaves, s, node, b, sent_back, same,
-                                    sender_gradient + (node * s.batch + b) * s.channels, straight, across);
+    // gradient + U' (gradient of total), of a tile of receivers.
+    void own_back(int64_t first, int64_t rows, uint32_t* left, float* sum) const {
+        const int64_t C = s.channels, H = s.hidden;
+        for (int64_t i = 0; i < rows * C; i += LANES) store(sum + i, load(gradient + first * C + i));
+        product<U, false, true, true>(rows, C, H / P, left_side<U>(hidden_gradient + first * H, rows * H, left), H / P,
+                                      weights + matrix.own, sum, C);
+    }
+
+    void own_tile(int64_t number) const {
+        const int64_t first = number * tile, rows = std::min(tile, s.receivers * s.batch - first);
+        Carved room{workspace(tile * (s.hidden + s.channels) * 4 + 1024)};
+        float* sum = room.piece<float>(tile * s.channels);
+        own_back(first, rows, room.piece<uint32_t>(tile * s.hidden), sum);
+        for (int64_t i = 0; i < rows * s.channels; i += LANES) store(own_gradient + first * s.channels + i, load(sum + i));
+    }
+
+    // What a tile of senders gets back from its receivers, and where it is these itself, its own.
+    void sender_tile(int64_t number) const {
+        const int64_t C = s.channels, H = s.hidden, still = s.still();
+        const int64_t first = number * tile, rows = std::min(tile, s.senders * s.batch - first);
+        Carved room{workspace((tile * (K * H + H + 2 * C + 4) + s.turned()) * 4 + 1024)};
+        Value* received = room.piece<Value>(tile * K * H);
+        float* sum = room.piece<float>(tile * C);
+        float* some = room.piece<float>(tile * C);
+        uint32_t* left = room.piece<uint32_t>(tile * H);
+        float* across = room.piece<float>(s.turned());
+        Row* which = room.piece<Row>(tile);
+        if (same) own_back(first, rows, left, sum);
+        else memset(sum, 0, rows * C * sizeof(float));
+        for (int64_t o = 0; o < s.octaves; ++o) {
+            const Octave& octave = octaves[o];
+            const int64_t count = rows_with_edges(octave.back_start, nullptr, s, first, rows, which);
+            if (count)
+                mix(octave.back_start, octave.back_receiver, octave.back_weights, which, count, hidden_gradient, H, 0,
+                    weights + matrix.neighbours + o * matrix.each, C - still, received, some, sum + still, C);
+        }
+        if (s.vectors)
+            for (int64_t r = 0; r < rows; ++r)
+                add_vectors_back<T, K>(octaves, s, (first + r) / s.batch, (first + r) % s.batch, vectors_back, sum + r * C, across);
+        for (int64_t i = 0; i < rows * C; i += LANES) store(sender_gradient + first * C + i, load(sum + i));
     }
 };
 
@@ -669,41 +700,49 @@ struct Call {  // as Python hands it over
     const float *own_bias, *out_bias;
     void *out, *total;
     const void* gradient;
-    void *own_gradient, *sender_gradient, *sent_back;
+    void *own_gradient, *sender_gradient, *hidden_gradient, *vectors_back;
     float *sums_of_chunks, *gradients[5];  // of the weights, in the order in which a chunk holds them
     int64_t chunks, tile, threads, half;
 };
 
 template <class U, class T, int K>
 int run(const Call& call, bool back) {
-    const Sizes& s = call.s;
-    Layer<U, T, K> layer{s, call.octaves, (const T*)call.senders, (const T*)call.receivers, Weights<U>(call.weights, s),
-                         call.own_bias, call.out_bias, (T*)call.out, (T*)call.total, call.tile,
-                         (const T*)call.total, (const T*)call.gradient, (T*)call.own_gradient,
-                         (T*)call.sender_gradient, (T*)call.sent_back, call.sums_of_chunks, 0, 0, 0,
-                         call.own_gradient == call.sender_gradient};
     typedef Layer<U, T, K> L;
-    const int64_t tiles = (s.receivers * s.batch + call.tile - 1) / call.tile;
-    if (!back) {
-        meshcast_run(tiles, call.threads, [](void* at, int64_t n) { ((const L*)at)->forward(n); }, &layer);
-        return 0;
-    }
-    const int64_t count = s.octaves * s.kernels * s.channels * s.hidden + 2 * s.channels * s.hidden + s.channels + s.hidden;
-    layer.chunk_weights = count;
-    layer.tiles_each = (tiles + call.chunks - 1) / call.chunks;
-    layer.nodes_each = std::max<int64_t>(1, 256 / s.batch);
-    meshcast_run(call.chunks, call.threads, [](void* at, int64_t n) { ((const L*)at)->chunk(n); }, &layer);
-    const int64_t spreads = (s.senders + layer.nodes_each - 1) / layer.nodes_each;
-    meshcast_run(spreads, call.threads, [](void* at, int64_t n) { ((const L*)at)->spread(n); }, &layer);
+    const Sizes& s = call.s;
     const int64_t each[5] = {s.octaves * s.kernels * s.channels * s.hidden, s.channels * s.hidden, s.hidden,
                              s.channels * s.hidden, s.channels};
+    const int64_t weights = each[0] + each[1] + each[2] + each[3] + each[4];
+    const std::unique_ptr<uint8_t[]> touched(new uint8_t[call.chunks * s.octaves + 1]());
+    L layer{s, call.octaves, (const T*)call.senders, (const T*)call.receivers, call.weights,
+            Matrices(s, back, U::PER_UNIT), call.own_bias, call.out_bias, call.tile, (T*)call.out, (T*)call.total,
+            (const T*)call.gradient, (T*)call.own_gradient, (T*)call.sender_gradient, (T*)call.hidden_gradient,
+            (T*)call.vectors_back, call.sums_of_chunks, touched.get(), weights, 0,
+            call.own_gradient == call.sender_gradient};
+    const auto run = [&](int64_t tasks, Task task) { meshcast_run(tasks, call.threads, task, &layer); };
+    const int64_t tiles = layer.tiles(s.receivers);
+    if (!back) {
+        run(tiles, [](void* at, int64_t n) { ((const L*)at)->forward(n); });
+        return 0;
+    }
+    layer.tiles_each = (tiles + call.chunks - 1) / call.chunks;
+    run(call.chunks, [](void* at, int64_t n) { ((const L*)at)->chunk(n); });
+    if (!layer.same) run(tiles, [](void* at, int64_t n) { ((const L*)at)->own_tile(n); });
+    run(layer.tiles(s.senders), [](void* at, int64_t n) { ((const L*)at)->sender_tile(n); });
     const float* from = call.sums_of_chunks;
-    for (int64_t which = 0; which < 5; from += each[which++])
-        for (int64_t i = 0; i < each[which]; ++i) {
-            float sum = from[i];
-            for (int64_t n = 1; n < call.chunks; ++n) sum += from[n * count + i];
-            call.gradients[which][i] = sum;
+    for (int64_t o = 0; o < s.octaves + 4; ++o) {  // an octave's weights, or one of the other arrays
+        const int64_t size = o < s.octaves ? each[0] / s.octaves : each[o - s.octaves + 1];
+        float* to = o < s.octaves ? call.gradients[0] + o * size : call.gradients[o - s.octaves + 1];
+        bool some = false;
+        for (int64_t n = 0; n < call.chunks; ++n) {
+            if (o < s.octaves && !touched[n * s.octaves + o]) continue;
+            const float* of = from + n * weights;
+            if (some) for (int64_t i = 0; i < size; ++i) to[i] += of[i];
+            else memcpy(to, of, size * sizeof(float));
+            some = true;
         }
+        if (!some) memset(to, 0, size * sizeof(float));
+        from += size;
+    }
     return 0;
 }
 
@@ -731,14 +770,15 @@ int entry(const Call& call, bool back) {
 EXPORT int NAMED(meshcast_forward_, ISA)(const Call* call) { return entry(*call, false); }
 EXPORT int NAMED(meshcast_backward_, ISA)(const Call* call) { return entry(*call, true); }
 
-EXPORT int NAMED(meshcast_pack_, ISA)(const Sizes* s, int64_t half, const float* neighbours, const float* own,
-                                      const float* out, int64_t back, uint32_t* to) {
+// Pack the weights at `to`; return how many units of 32 bits they take, and where `to` is null do no more.
+EXPORT int64_t NAMED(meshcast_pack_, ISA)(const Sizes* s, int64_t half, const float* neighbours, const float* own,
+                                          const float* out, int64_t back, uint32_t* to) {
 #if ISA == 2
     if (half) {
-        pack<Pairs>(*s, neighbours, own, out, back, to);
-        return 0;
+        if (to) pack<Pairs>(*s, neighbours, own, out, back, to);
+        return Matrices(*s, back, 2).end;
     }
 #endif
-    pack<Single>(*s, neighbours, own, out, back, to);
-    return 0;
+    if (to) pack<Single>(*s, neighbours, own, out, back, to);
+    return Matrices(*s, back, 1).end;
 }

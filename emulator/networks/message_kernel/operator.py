@@ -14,7 +14,6 @@ FORWARD_ROWS, BACKWARD_ROWS = 96, 192  # of a tile; a tile's sums stay in the ca
 CHUNK_TILES, MOST_CHUNKS = 6, 16  # gradients of weights are summed chunk by chunk, whatever the number of threads
 KERNELS = (3, 5, 7)  # the numbers of kernels that message_kernel.cpp is compiled for
 MULTIPLE = 16  # channels and hidden features come in multiples of it
-FIELDS = 7  # of an octave in the table, after its number of receivers
 
 torch.library.define(
     "meshcast::kernel_messages",
@@ -86,13 +85,11 @@ class _Prepared:
             len(senders), len(receivers), senders.shape[1], senders.shape[2], len(own), num_vectors, *neighbours.shape[:2]
         )
         octaves = table.clone()
-        addresses = torch.tensor([places.data_ptr()] * 3 + [edge_weights.data_ptr()] + [places.data_ptr()] * 2
-                                 + [edge_weights.data_ptr()])  # fmt: skip
-        octaves[:, 1:] += addresses
-        per_unit = library.per_unit if half else 1
-        numbers = neighbours.numel() + own.numel() + out.numel()
-        packed = torch.empty(numbers // per_unit, dtype=torch.int32)
-        library.pack(sizes, half, (neighbours.data_ptr(), own.data_ptr(), out.data_ptr()), back, packed.data_ptr())
+        integers, floats = places.data_ptr(), edge_weights.data_ptr()
+        octaves[:, 1:] += torch.tensor([integers] * 3 + [floats] + [integers] * 3 + [floats])
+        given = neighbours.data_ptr(), own.data_ptr(), out.data_ptr()
+        packed = torch.empty(library.pack(sizes, half, given, back, None), dtype=torch.int32)
+        library.pack(sizes, half, given, back, packed.data_ptr())
         self.kept = octaves, packed
         self.call = Call(
             sizes=sizes, octaves=octaves.data_ptr(), senders=senders.data_ptr(), receivers=receivers.data_ptr(),
@@ -132,8 +129,10 @@ def _backward(
     to_senders = to_receivers if same else torch.empty_like(senders)
     call.total, call.gradient = total.data_ptr(), gradient.data_ptr()
     call.own_gradient, call.sender_gradient = to_receivers.data_ptr(), to_senders.data_ptr()
-    sent_back = senders.new_empty(int(table[:, 0].sum()) * senders.shape[1] * neighbours.shape[1] * senders.shape[2])
-    call.sent_back = sent_back.data_ptr()
+    hidden = torch.empty_like(total)
+    turned = -(-2 * num_vectors // MULTIPLE) * MULTIPLE
+    vectors = senders.new_empty(int(table[:, 0].sum()) * senders.shape[1] * neighbours.shape[1] * turned)
+    call.hidden_gradient, call.vectors_back = hidden.data_ptr(), vectors.data_ptr()
     tiles = -(-receivers.shape[0] * receivers.shape[1] // BACKWARD_ROWS)
     call.chunks = max(1, min(MOST_CHUNKS, tiles // CHUNK_TILES))
     gradients = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
