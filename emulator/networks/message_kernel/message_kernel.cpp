@@ -40,6 +40,7 @@ namespace {
 constexpr int LANES = ISA == 2 ? 16 : ISA == 1 ? 8 : 4;
 constexpr int WIDE = ISA == 2 ? 4 : 2;  // vectors of columns that a product or a sum holds in registers
 constexpr int TALL = 6;                 // and rows of a product
+constexpr int AHEAD = 2;                // rows ahead of which a sum asks for what it will read
 constexpr int STEP = 128;               // units along the sum of a product, so that a panel of them stays in the cache
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
@@ -65,9 +66,13 @@ inline Floats load(const float* from) {
 }
 
 inline Floats load(const bfloat16* from) {
+#if ISA == 2  // what GCC makes of the general form takes several instructions
+    return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16);
+#else
     Halves h;
     memcpy(&h, from, sizeof h);
     return (Floats)(__builtin_convertvector(h, Bits) << 16);
+#endif
 }
 
 inline Halves rounded(Floats v) {  // to the nearest, ties to even
@@ -296,6 +301,13 @@ template <bool TURN, class T, class V, int K, int N>
 inline void sums(const int32_t* start, const int32_t* other, const float* edge_weights, const Row* rows, int64_t count,
                  const T* values, int64_t batch, int64_t channels, int64_t c, int64_t vectors, V* out) {
     for (int64_t n = 0; n < count; ++n, out += K * channels) {
+        if (n + AHEAD < count) {
+            const Row& later = rows[n + AHEAD];
+            const T* soon = values + int64_t(later.batch) * channels + c;
+            for (int32_t e = start[later.node]; e < start[later.node + 1]; ++e)
+                for (size_t line = 0; line < N * LANES * sizeof(T); line += 64)
+                    __builtin_prefetch((const char*)(soon + int64_t(other[e]) * batch * channels) + line);
+        }
         const T* mine = values + int64_t(rows[n].batch) * channels + c;
         const int32_t end = start[rows[n].node + 1];
         Floats sum[K][N];
@@ -346,20 +358,24 @@ template <class T, int K>
 inline void add_vectors_back(const Octave* octaves, const Sizes& s, int64_t sender, int64_t b, const T* y, float* out,
                              float* across) {
     const int64_t width = s.turned();
-    memset(across, 0, width * sizeof(float));
-    for (int64_t o = 0; o < s.octaves; ++o) {
-        const Octave& octave = octaves[o];
-        for (int32_t e = octave.back_start[sender]; e < octave.back_start[sender + 1]; ++e) {
-            const T* row = y + (int64_t(octave.back_place[e]) * s.batch + b) * K * width;
-            const float* weights = octave.back_weights + int64_t(e) * (K + 2);
-            for (int64_t c = 0; c < width; c += LANES) {
+    for (int64_t c = 0; c < width; c += LANES) {
+        Floats straight = load(out + c), turned = splat(0.0f);
+        const T* column = y + c;
+        for (int64_t o = 0; o < s.octaves; ++o) {
+            const Octave& octave = octaves[o];
+            const int32_t end = octave.back_start[sender + 1];
+            for (int32_t e = octave.back_start[sender]; e < end; ++e) {
+                const T* row = column + (int64_t(octave.back_place[e]) * s.batch + b) * K * width;
+                const float* weights = octave.back_weights + int64_t(e) * (K + 2);
                 Floats sum = splat(0.0f);
-                UNROLL for (int k = 0; k < K; ++k) sum += splat(weights[k]) * load(row + k * width + c);
-                store(out + c, load(out + c) + sum * splat(weights[K]));
-                store(across + c, load(across + c) + sum * splat(weights[K + 1]));
+                UNROLL for (int k = 0; k < K; ++k) sum += splat(weights[k]) * load(row + k * width);
+                straight += sum * splat(weights[K]);
+                turned += sum * splat(weights[K + 1]);
             }
+            column += octave.count * s.batch * K * width;
         }
-        y += octave.count * s.batch * K * width;
+        store(out + c, straight);
+        store(across + c, turned);
     }
     for (int64_t c = 0; c < width; c += LANES)  // T' turns the other way: J' = -J
         store(out + c, load(out + c) - quarter_turn(across, c, s.vectors));
