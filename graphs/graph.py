@@ -94,6 +94,16 @@ class Graph:
         """Return the number of edges [num_receivers] that reach each receiver."""
         return self.receiver_offsets.diff()
 
+    def renumbered(self, senders: Tensor | None, receivers: Tensor | None) -> Graph:
+        """Return the same graph of nodes in another order: node i becomes senders[i] or receivers[i]; None keeps it."""
+        ends = [
+            row if numbers is None else numbers[row]
+            for row, numbers in zip(self.edge_index, (senders, receivers), strict=True)
+        ]
+        return Graph.sorted(
+            torch.stack(ends), self.edge_features, self.num_senders, self.num_receivers, self.feature_names
+        )
+
     def to(self, device: torch.device | str) -> Graph:
         """Return the same graph on another device."""
         return replace(self, edge_index=self.edge_index.to(device), edge_features=self.edge_features.to(device))

@@ -106,4 +106,6 @@ say "installing meshcast${extras:+ with $extras}"
 install hatchling setuptools wheel # torch-harmonics builds from source, with what is installed
 install --no-build-isolation -e ".${extras:+[$extras]}"
 pip check
+say "compiling the message kernel, some seconds, once"
+"$venv/bin/python" -m emulator.networks.message_kernel.compilation || true # without it, sparse products
 say "done"

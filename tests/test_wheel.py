@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from emulator.networks.message_kernel.compilation import library_name
 from meshcast.commands.configs import shipped_configs
 from tests.time_limits import HUNG
 
@@ -90,8 +92,11 @@ def test_wheel_carries_the_packages_and_the_experiments_and_nothing_else(wheel: 
     packages = ("graphs", "emulator", "inference", "training", "meshcast")
     sources = {path.relative_to(ROOT).as_posix() for package in packages for path in (ROOT / package).rglob("*.py")}
     templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "inference").glob("*/templates/*")}
+    kernel = {path.relative_to(ROOT).as_posix() for path in (ROOT / "emulator").rglob("*.cpp")}
+    if shutil.which("c++"):
+        kernel.add(f"emulator/networks/message_kernel/{library_name()}")
     experiments = {f"meshcast/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {name for name in names if ".dist-info/" not in name} == sources | templates | experiments
+    assert {name for name in names if ".dist-info/" not in name} == sources | templates | experiments | kernel
 
 
 def test_shipped_experiments_are_found_in_the_checkout_and_in_the_wheel(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emulator.baselines.first_guess import PersistenceGuess
 from emulator.networks.config import NetworkConfig, refuse_endless
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
-from emulator.networks.layers.constants import GraphBuffers
+from emulator.networks.layers.constants import GraphBuffers, constant
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.flux_decoder import FluxDecoder
 from emulator.networks.layers.message_passing import graphs_on
@@ -24,8 +24,10 @@ from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
+from graphs.space_filling import hilbert_order
 
 MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
+MANY_NODES = 30_000  # from about here on the order of nodes in memory decides what a processor's cache can keep
 LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
 
 
@@ -134,6 +136,9 @@ class EncodeProcessDecode(nn.Module):
         self.processor_graph = GraphBuffers(graph)
         positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
         self.on_positions = positions is not None
+        self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
+        self.order, self.place = _order_in_memory(self.mesh or grid) if self.nodewise else (None, None)
+        links = _renumbered(graphs, self.place)
         turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring
         num_vectors = latent // 8 if winds and turned else 0
         self.encoder = (
@@ -145,21 +150,21 @@ class EncodeProcessDecode(nn.Module):
             sizes = latent, positions.shape[1], config.hidden_size
             layers: list[nn.Module] = [PositionKernelLayer(*sizes) for _ in range(config.num_layers)]
         else:
-            self.processor_kernels = _kernels(config, graph, num_vectors)
+            self.processor_kernels = _kernels(config, links.processor, num_vectors)
             layers = [_layer(config, graph, self.processor_kernels, num_vectors) for _ in range(config.num_layers)]
         self.processor = nn.ModuleList(layers)
-        self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
         if graphs.encoder is not None:
             assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
             self.encoder_graph = GraphBuffers(graphs.encoder)
             self.decoder_graph = GraphBuffers(graphs.decoder)
-            self.encoder_kernels = _kernels(config, graphs.encoder, num_vectors, most_octaves=1)
-            self.decoder_kernels = _kernels(config, graphs.decoder, num_vectors, most_octaves=1)
+            assert links.encoder is not None and links.decoder is not None
+            self.encoder_kernels = _kernels(config, links.encoder, num_vectors, most_octaves=1)
+            self.decoder_kernels = _kernels(config, links.decoder, num_vectors, most_octaves=1)
             self.to_mesh = _layer(config, graphs.encoder, self.encoder_kernels, num_vectors)
             self.to_grid = _layer(config, graphs.decoder, self.decoder_kernels, num_vectors)
             latitude = np.radians(graphs.mesh.latitudes)
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
-            self.mesh_features = nn.Buffer(features, persistent=False)
+            self.mesh_features = nn.Buffer(features if self.order is None else features[self.order], persistent=False)
             self.mesh_embedding = nn.Linear(features.shape[1], latent)
         self.fluxes: FluxDecoder | None = None
         self.conserved = list(conserved)
@@ -169,22 +174,36 @@ class EncodeProcessDecode(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if self.nodewise:
-            features = features.transpose(0, 1).contiguous()  # [grid node, batch, input], so that a node's rows touch
+            features = self._in_memory(features)
         latent = self._processed(self.encoder(features))
         output = self.decoder(latent)
         if self.nodewise:
-            latent, output = latent.transpose(0, 1), output.transpose(0, 1)  # [batch, grid node, latent or output]
+            output = self._as_given(output)
         if self.fluxes is None:
             return output
         columns = torch.tensor(self.conserved, device=output.device)
+        latent = self._as_given(latent) if self.nodewise else latent
         return output.index_copy(-1, columns, self.fluxes(latent).to(output.dtype))
 
+    def _in_memory(self, features: Tensor) -> Tensor:
+        """Return [node, batch, feature] in the order in memory from [batch, node, feature] in the grid's order."""
+        features = features.transpose(0, 1)
+        if self.order is None or self.mesh is not None:
+            return features.contiguous()
+        return features.index_select(0, self.order)
+
+    def _as_given(self, values: Tensor) -> Tensor:
+        if self.place is not None and self.mesh is None:
+            values = values.index_select(0, self.place)
+        return values.transpose(0, 1)
+
     def _processed(self, on_grid: Tensor) -> Tensor:
-        """Return the grid nodes' latent features after all messages: [batch, node, latent], or [node, batch, latent]."""
+        """Return the grid nodes' latent features after all messages, [batch, node, latent] or [node, batch, latent]."""
         latent = on_grid
         if self.mesh is not None:
             on_mesh = self.mesh_embedding(self.mesh_features.to(on_grid.dtype))  # [mesh node, latent]
-            on_mesh = on_mesh[:, None].expand(-1, on_grid.shape[1], -1) if self.nodewise else on_mesh.expand(len(on_grid), -1, -1)
+            batch = on_grid.shape[1 if self.nodewise else 0]
+            on_mesh = on_mesh[:, None].expand(-1, batch, -1) if self.nodewise else on_mesh.expand(batch, -1, -1)
             latent = self._passed(self.to_mesh, self.encoder_kernels or self.encoder_graph.graph, on_grid, on_mesh)
         edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
         for layer in self.processor:
@@ -212,6 +231,24 @@ def _kernels(
     if config.kind == "interaction":
         return None
     return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
+
+
+def _order_in_memory(mesh: Mesh | None) -> tuple[nn.Buffer, nn.Buffer] | tuple[None, None]:
+    """Return the nodes in their order in memory, and where each one stands, [node]; None to keep it."""
+    if mesh is None or mesh.num_nodes < MANY_NODES:
+        return None, None
+    order = hilbert_order(mesh.positions)
+    return constant(order), constant(np.argsort(order))
+
+
+def _renumbered(graphs: ModelGraphs, place: Tensor | None) -> ModelGraphs:
+    """Return the graphs of nodes as they stand in memory: those that pass messages, on the grid or on a mesh."""
+    if place is None:
+        return graphs
+    if graphs.encoder is None or graphs.decoder is None:
+        return ModelGraphs(graphs.processor.renumbered(place, place))
+    encoder, decoder = graphs.encoder.renumbered(None, place), graphs.decoder.renumbered(place, None)
+    return ModelGraphs(graphs.processor.renumbered(place, place), encoder, decoder, graphs.mesh)
 
 
 def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None, num_vectors: int) -> nn.Module:

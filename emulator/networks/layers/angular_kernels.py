@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import WEIGHT
 from emulator.networks.layers.sparse_products import Octave
-from emulator.networks.message_kernel.edge_lists import OctaveEdges, edge_lists
-from emulator.networks.message_kernel.operator import is_fused, kernel_messages
+from emulator.networks.message_kernel.edge_lists import EdgeLists, OctaveEdges, edge_lists
+from emulator.networks.message_kernel.operator import Weights, is_fused, kernel_messages
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
 
@@ -44,7 +44,7 @@ class AngularKernels(nn.Module):
         octaves = _octaves(graph, num_harmonics, most_octaves)
         self.octaves = nn.ModuleList(Octave(edges, graph.num_senders) for edges in octaves)
         lists = edge_lists(octaves, graph.num_senders, graph.num_receivers)
-        self.places, self.edge_weights, self.table = (nn.Buffer(each, persistent=False) for each in lists)
+        self.integers, self.floats, self.table = (nn.Buffer(each, persistent=False) for each in lists)
 
     def received(self, octave: Octave, senders: Tensor) -> Tensor:
         """Return sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch, channel]."""
@@ -87,12 +87,14 @@ class AngularKernelLayer(nn.Module):
         device = senders.device.type
         lowered = device != "meta" and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if lowered else senders.dtype
-        if not is_fused(dtype, kernels.edge_weights, self.neighbours):
-            return self._by_sparse_products(kernels, senders.contiguous(), receivers.contiguous())
+        weights = Weights(self.neighbours, self.own.weight, self.own.bias, self.out.weight, self.out.bias)
+        edges = EdgeLists(kernels.integers, kernels.floats, kernels.table)
+        if not is_fused(dtype, weights, edges):
+            sent = senders.contiguous()
+            return self._by_sparse_products(kernels, sent, sent if receivers is senders else receivers.contiguous())
         sent = senders.to(dtype).contiguous()
         own = sent if receivers is senders else receivers.to(dtype).contiguous()
-        weights = self.neighbours, self.own.weight, self.own.bias, self.out.weight, self.out.bias
-        return kernel_messages(sent, own, weights, kernels.places, kernels.edge_weights, kernels.table, kernels.num_vectors)
+        return kernel_messages(sent, own, weights, edges, kernels.num_vectors)
 
     def _by_sparse_products(self, kernels: AngularKernels, sent: Tensor, own: Tensor) -> Tensor:
         total = self.own(own)  # [receiver, batch, hidden]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,23 +31,32 @@ class OctaveEdges:
     sine: NDArray[np.float64]
 
 
-def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return all integers [..] int32, all weights [..] float32, and the table [octave, 9] int64 that finds them.
+class EdgeLists(NamedTuple):
+    """The edges of all octaves as message_kernel.cpp reads them.
 
-    A row of the table is the number of receivers that an octave reaches, then where its lists begin, in bytes: `place`,
-    `start`, `sender` of the integers, `weights`, `back_start`, `back_receiver` and `back_place` of the integers, and
-    `back_weights`, as message_kernel.cpp explains them.
+    integers: all lists of nodes and edges, int32. floats: all weights, float32. table: [octave, 9] int64; the number of
+    receivers that an octave reaches, then where its lists begin, in bytes: `place`, `start` and `sender` among the
+    integers, `weights`, `back_start`, `back_receiver` and `back_place` among the integers, and `back_weights`.
     """
-    integers: list[NDArray[np.int32]] = []
-    floats: list[NDArray[np.float32]] = []
-    table = np.zeros((len(octaves), 9), dtype=np.int64)
-    used = {"integers": 0, "floats": 0}
 
-    def kept(values: NDArray[np.int64] | NDArray[np.float64]) -> int:
-        kind = "integers" if values.dtype.kind == "i" else "floats"
-        at, _ = used[kind], (integers if kind == "integers" else floats).append(values.ravel().astype(f"{values.dtype.kind}4"))
-        used[kind] += 4 * values.size
-        return at
+    integers: Tensor
+    floats: Tensor
+    table: Tensor
+
+
+def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: int) -> EdgeLists:
+    """Return the lists of a graph's octaves."""
+    integers: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    floats: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+    table = np.zeros((len(octaves), 9), dtype=np.int64)
+
+    def kept(values: NDArray[np.int64]) -> int:
+        integers.append(values.astype(np.int32))
+        return 4 * sum(part.size for part in integers[:-1])
+
+    def kept_weights(values: NDArray[np.float64]) -> int:
+        floats.append(values.ravel().astype(np.float32))
+        return 4 * sum(part.size for part in floats[:-1])
 
     for row, octave in zip(table, octaves, strict=True):
         place = np.full(num_receivers, -1)
@@ -59,17 +69,13 @@ def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: 
             kept(place),
             kept(_starts(receivers, num_receivers)),
             kept(octave.senders),
-            kept(weights),
+            kept_weights(weights),
             kept(_starts(octave.senders[back], num_senders)),
             kept(receivers[back]),
             kept(octave.places[back]),
-            kept(weights[back]),
+            kept_weights(weights[back]),
         )
-    return (
-        torch.from_numpy(np.concatenate(integers or [np.zeros(0, np.int32)])),
-        torch.from_numpy(np.concatenate(floats or [np.zeros(0, np.float32)])),
-        torch.from_numpy(table),
-    )
+    return EdgeLists(*(torch.from_numpy(each) for each in (np.concatenate(integers), np.concatenate(floats), table)))
 
 
 def _starts(sorted_numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import c_int64, c_void_p
 from functools import cache
 
@@ -104,8 +104,11 @@ def _library(name: str) -> Library | None:
 
 @cache
 def _loaded() -> ctypes.CDLL | None:
+    with suppress(OSError, RuntimeError):  # none yet, or one from a machine with other system libraries
+        if (library := find_library()) is not None:
+            return ctypes.CDLL(str(library))
     try:
-        return ctypes.CDLL(str(find_library() or compile_library(cache_folder())))
-    except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
+        return ctypes.CDLL(str(compile_library(cache_folder())))
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home folder
         log.warning("The fused message kernel is not available: %s. Sparse products take its place.", error)
         return None

@@ -1,154 +1,183 @@
-"""The layer of kernel messages as an operator of PyTorch, `torch.ops.meshcast.kernel_messages`, with its gradient."""
+"""The layer of kernel messages as an operator of PyTorch, `torch.ops.meshcast.kernel_messages`, with its gradient.
+
+    out_i = x_i + V σ(U x_i + Σ_o Σ_k W_ok Σ_{e: j -> i in octave o} φ_k(e) T_e x_j + b) + c
+
+Rows are [node, batch, channel] in single precision or bfloat16, weights in single precision. A forward pass keeps what
+is under σ, from which, with the rows, the gradient computes all the rest again: the sums over edges are cheap beside
+their products with weights.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from emulator.networks.message_kernel.edge_lists import EdgeLists
 from emulator.networks.message_kernel.library import Call, Library, Sizes, message_library
 
 FORWARD_ROWS, BACKWARD_ROWS = 96, 192  # of a tile; a tile's sums stay in the cache of a core
 CHUNK_TILES, MOST_CHUNKS = 6, 16  # gradients of weights are summed chunk by chunk, whatever the number of threads
 KERNELS = (3, 5, 7)  # the numbers of kernels that message_kernel.cpp is compiled for
-MULTIPLE = 16  # channels and hidden features come in multiples of it
+MULTIPLE = 16  # latent and hidden features come in multiples of it
 
+WEIGHTS = "Tensor neighbours, Tensor own, Tensor own_bias, Tensor out, Tensor out_bias"
+EDGES = "Tensor integers, Tensor floats, Tensor table, int num_vectors"
 torch.library.define(
     "meshcast::kernel_messages",
-    "(Tensor senders, Tensor receivers, Tensor neighbours, Tensor own_weight, Tensor own_bias, Tensor out_weight, "
-    "Tensor out_bias, Tensor places, Tensor edge_weights, Tensor table, int num_vectors, bool keep) "
-    "-> (Tensor, Tensor)",
+    f"(Tensor senders, Tensor receivers, {WEIGHTS}, {EDGES}, bool keep) -> (Tensor, Tensor)",
 )
 torch.library.define(
     "meshcast::kernel_messages_backward",
-    "(Tensor gradient, Tensor total, Tensor senders, Tensor receivers, Tensor neighbours, Tensor own_weight, "
-    "Tensor own_bias, Tensor out_weight, Tensor out_bias, Tensor places, Tensor edge_weights, Tensor table, "
-    "int num_vectors) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    f"(Tensor gradient, Tensor total, Tensor senders, Tensor receivers, {WEIGHTS}, {EDGES}) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 
 
-def is_fused(dtype: torch.dtype, edge_weights: Tensor, neighbours: Tensor) -> bool:
-    """Return whether kernel messages of this precision run in one pass.
+class Weights(NamedTuple):
+    """The weights of a layer.
 
-    edge_weights: in single precision unless their module was cast. neighbours: [octave, kernel, latent, hidden].
+    neighbours: [octave, kernel, latent, hidden], W. own, own_bias: [hidden, latent] and [hidden], U and b. out,
+    out_bias: [latent, hidden] and [latent], V and c.
     """
-    if edge_weights.dtype != torch.float32 or neighbours.dtype != torch.float32 or len(neighbours) == 0:
+
+    neighbours: Tensor
+    own: Tensor
+    own_bias: Tensor
+    out: Tensor
+    out_bias: Tensor
+
+    def padded(self, latent: int, hidden: int) -> Weights:
+        """Return them with so many more latent and hidden features, which have no weight."""
+        return Weights(
+            pad(self.neighbours, (0, hidden, 0, latent)),
+            pad(self.own, (0, latent, 0, hidden)),
+            pad(self.own_bias, (0, hidden)),
+            pad(self.out, (0, hidden, 0, latent)),
+            pad(self.out_bias, (0, latent)),
+        )
+
+
+def is_fused(dtype: torch.dtype, weights: Weights, edges: EdgeLists) -> bool:
+    """Return whether a layer runs as one operator for rows of this precision."""
+    neighbours = weights.neighbours
+    if any(each.dtype != torch.float32 for each in (*weights, edges.floats)) or len(neighbours) == 0:
         return False
     if neighbours.device.type not in ("cpu", "meta") or neighbours.shape[1] not in KERNELS:
         return False
     return dtype in (torch.float32, torch.bfloat16) and (neighbours.is_meta or message_library() is not None)
 
 
-def kernel_messages(
-    senders: Tensor, receivers: Tensor, weights: tuple[Tensor, ...], places: Tensor, edge_weights: Tensor, table: Tensor,
-    num_vectors: int,
-) -> Tensor:  # fmt: skip
+def kernel_messages(senders: Tensor, receivers: Tensor, weights: Weights, edges: EdgeLists, num_vectors: int) -> Tensor:
     """Return a layer's output [receiver, batch, latent] from senders [sender, batch, latent] and receivers alike.
 
-    weights: neighbours [octave, kernel, latent, hidden], then weight and bias of the two linear maps.
-    places, edge_weights, table: as `edge_lists` returns them.
+    Where senders are receivers, pass one tensor twice. num_vectors: the first channels of a latent are eastward
+    components, the next northward ones, which turn on each edge.
     """
     keep = torch.is_grad_enabled() and any(each.requires_grad for each in (senders, receivers, *weights))
-    latent, hidden = senders.shape[-1], weights[0].shape[-1]
-    to_latent, to_hidden = -latent % MULTIPLE, -hidden % MULTIPLE
-    if to_latent or to_hidden:
+    latent, hidden = senders.shape[-1], weights.own.shape[0]
+    more = -latent % MULTIPLE, -hidden % MULTIPLE
+    if any(more):
         same = receivers is senders
-        senders = pad(senders, (0, to_latent))
-        receivers = senders if same else pad(receivers, (0, to_latent))
-        neighbours, own, own_bias, out, out_bias = weights
-        weights = (
-            pad(neighbours, (0, to_hidden, 0, to_latent)),
-            pad(own, (0, to_latent, 0, to_hidden)),
-            pad(own_bias, (0, to_hidden)),
-            pad(out, (0, to_hidden, 0, to_latent)),
-            pad(out_bias, (0, to_latent)),
-        )
-    result, _ = torch.ops.meshcast.kernel_messages(
-        senders, receivers, *(each.contiguous() for each in weights), places, edge_weights, table, num_vectors, keep
-    )
-    return result[..., :latent] if to_latent else result
+        senders = pad(senders, (0, more[0]))
+        receivers = senders if same else pad(receivers, (0, more[0]))
+        weights = weights.padded(*more)
+    given = (each.contiguous() for each in weights)
+    result, _ = torch.ops.meshcast.kernel_messages(senders, receivers, *given, *edges, num_vectors, keep)
+    return result[..., :latent] if more[0] else result
 
 
 class _Prepared:
     """A call of the library, and what must live as long as it."""
 
     def __init__(
-        self, library: Library, senders: Tensor, receivers: Tensor, weights: tuple[Tensor, ...], edges: tuple[Any, ...],
+        self,
+        library: Library,
+        rows: tuple[Tensor, Tensor],
+        weights: Weights,
+        edges: EdgeLists,
+        vectors: int,
         back: bool,
-    ) -> None:  # fmt: skip
-        neighbours, own, own_bias, out, out_bias = weights
-        places, edge_weights, table, num_vectors = edges
-        half = senders.dtype == torch.bfloat16
+    ) -> None:
+        senders, receivers = rows
         sizes = Sizes(
-            len(senders), len(receivers), senders.shape[1], senders.shape[2], len(own), num_vectors, *neighbours.shape[:2]
+            len(senders), len(receivers), *senders.shape[1:], len(weights.own), vectors, *weights.neighbours.shape[:2]
         )
-        octaves = table.clone()
-        integers, floats = places.data_ptr(), edge_weights.data_ptr()
+        half = senders.dtype == torch.bfloat16
+        integers, floats = edges.integers.data_ptr(), edges.floats.data_ptr()
+        octaves = edges.table.clone()
         octaves[:, 1:] += torch.tensor([integers] * 3 + [floats] + [integers] * 3 + [floats])
-        given = neighbours.data_ptr(), own.data_ptr(), out.data_ptr()
-        packed = torch.empty(library.pack(sizes, half, given, back, None), dtype=torch.int32)
-        library.pack(sizes, half, given, back, packed.data_ptr())
+        matrices = weights.neighbours.data_ptr(), weights.own.data_ptr(), weights.out.data_ptr()
+        packed = torch.empty(library.pack(sizes, half, matrices, back, None), dtype=torch.int32)
+        library.pack(sizes, half, matrices, back, packed.data_ptr())
         self.kept = octaves, packed
         self.call = Call(
-            sizes=sizes, octaves=octaves.data_ptr(), senders=senders.data_ptr(), receivers=receivers.data_ptr(),
-            weights=packed.data_ptr(), own_bias=own_bias.data_ptr(), out_bias=out_bias.data_ptr(),
-            tile=BACKWARD_ROWS if back else FORWARD_ROWS, threads=torch.get_num_threads(), half=half,
-        )  # fmt: skip
+            sizes=sizes,
+            octaves=octaves.data_ptr(),
+            senders=senders.data_ptr(),
+            receivers=receivers.data_ptr(),
+            weights=packed.data_ptr(),
+            own_bias=weights.own_bias.data_ptr(),
+            out_bias=weights.out_bias.data_ptr(),
+            tile=BACKWARD_ROWS if back else FORWARD_ROWS,
+            threads=torch.get_num_threads(),
+            half=half,
+        )
 
 
-def _forward(
-    senders: Tensor, receivers: Tensor, neighbours: Tensor, own: Tensor, own_bias: Tensor, out: Tensor, out_bias: Tensor,
-    places: Tensor, edge_weights: Tensor, table: Tensor, num_vectors: int, keep: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+def _forward(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    *tensors, num_vectors, keep = others
+    weights, edges = Weights(*tensors[:5]), EdgeLists(*tensors[5:])
     library = message_library()
-    assert library is not None, "the caller asks whether there is a library"
-    weights = neighbours, own, own_bias, out, out_bias
-    prepared = _Prepared(library, senders, receivers, weights, (places, edge_weights, table, num_vectors), False)
-    result = torch.empty_like(receivers)
-    total = receivers.new_empty((*receivers.shape[:2], len(own)) if keep else (0,))
-    prepared.call.out, prepared.call.total = result.data_ptr(), total.data_ptr() if keep else 0
+    assert library is not None, "is_fused asks whether there is a library"
+    prepared = _Prepared(library, (senders, receivers), weights, edges, num_vectors, back=False)
+    result, total = _empty_results(receivers, weights, keep)
+    prepared.call.out, prepared.call.total = result.data_ptr(), total.data_ptr() if keep else None
     library.forward(prepared.call)
     return result, total
 
 
-def _backward(
-    gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, neighbours: Tensor, own: Tensor,
-    own_bias: Tensor, out: Tensor, out_bias: Tensor, places: Tensor, edge_weights: Tensor, table: Tensor,
-    num_vectors: int,
-) -> tuple[Tensor, ...]:  # fmt: skip
+def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    *tensors, num_vectors = others
+    weights, edges = Weights(*tensors[:5]), EdgeLists(*tensors[5:])
     library = message_library()
-    assert library is not None, "the caller asks whether there is a library"
-    weights = neighbours, own, own_bias, out, out_bias
-    prepared = _Prepared(library, senders, receivers, weights, (places, edge_weights, table, num_vectors), True)
-    call = prepared.call
-    gradient = gradient.contiguous()
+    assert library is not None, "the forward pass had a library"
+    prepared = _Prepared(library, (senders, receivers), weights, edges, num_vectors, back=True)
+    call, gradient = prepared.call, gradient.contiguous()
     same = senders.data_ptr() == receivers.data_ptr()
     to_receivers = torch.empty_like(receivers)
     to_senders = to_receivers if same else torch.empty_like(senders)
-    call.total, call.gradient = total.data_ptr(), gradient.data_ptr()
-    call.own_gradient, call.sender_gradient = to_receivers.data_ptr(), to_senders.data_ptr()
-    hidden = torch.empty_like(total)
-    turned = -(-2 * num_vectors // MULTIPLE) * MULTIPLE
-    vectors = senders.new_empty(int(table[:, 0].sum()) * senders.shape[1] * neighbours.shape[1] * turned)
-    call.hidden_gradient, call.vectors_back = hidden.data_ptr(), vectors.data_ptr()
+    hidden_gradient = torch.empty_like(total)
+    width = -(-2 * num_vectors // MULTIPLE) * MULTIPLE
+    vectors_back = senders.new_empty(int(edges.table[:, 0].sum()), senders.shape[1], weights.neighbours.shape[1], width)
     tiles = -(-receivers.shape[0] * receivers.shape[1] // BACKWARD_ROWS)
     call.chunks = max(1, min(MOST_CHUNKS, tiles // CHUNK_TILES))
-    gradients = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
     chunks = torch.empty(call.chunks, sum(weight.numel() for weight in weights))
+    gradients = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
+    call.total, call.gradient = total.data_ptr(), gradient.data_ptr()
+    call.own_gradient, call.sender_gradient = to_receivers.data_ptr(), to_senders.data_ptr()
+    call.hidden_gradient, call.vectors_back = hidden_gradient.data_ptr(), vectors_back.data_ptr()
     call.sums_of_chunks = chunks.data_ptr()
     call.gradients[:] = [each.data_ptr() for each in gradients]
     library.backward(call)
     return to_senders, receivers.new_empty(0) if same else to_receivers, *gradients
 
 
-def _fake_forward(senders: Tensor, receivers: Tensor, neighbours: Tensor, own: Tensor, *others: Any) -> Any:
-    keep = others[-1]
-    return torch.empty_like(receivers), receivers.new_empty((*receivers.shape[:2], len(own)) if keep else (0,))
+def _empty_results(receivers: Tensor, weights: Weights, keep: bool) -> tuple[Tensor, Tensor]:
+    """Return room for the output, and for what a gradient needs of it."""
+    shape = (*receivers.shape[:2], len(weights.own)) if keep else (0,)
+    return torch.empty_like(receivers), receivers.new_empty(shape)
 
 
-def _fake_backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any) -> Any:
+def _forward_of_shapes(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    return _empty_results(receivers, Weights(*others[:5]), others[-1])
+
+
+def _backward_of_shapes(
+    gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any
+) -> tuple[Tensor, ...]:
     return torch.empty_like(senders), torch.empty_like(receivers), *(torch.empty_like(each) for each in others[:5])
 
 
@@ -159,15 +188,15 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> N
 
 
 def _gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    total, *tensors = ctx.saved_tensors
-    to_senders, to_receivers, *weights = torch.ops.meshcast.kernel_messages_backward(
-        gradient, total, *tensors, ctx.num_vectors
-    )
+    found = torch.ops.meshcast.kernel_messages_backward(gradient, *ctx.saved_tensors, ctx.num_vectors)
+    to_senders, to_receivers, *weights = found
     return to_senders, to_receivers if to_receivers.numel() else None, *weights, None, None, None, None, None
 
 
-torch.library.impl("meshcast::kernel_messages", "cpu", _forward)
-torch.library.impl("meshcast::kernel_messages_backward", "cpu", _backward)
-torch.library.register_fake("meshcast::kernel_messages", _fake_forward)
-torch.library.register_fake("meshcast::kernel_messages_backward", _fake_backward)
+for _name, _run, _shapes in (
+    ("meshcast::kernel_messages", _forward, _forward_of_shapes),
+    ("meshcast::kernel_messages_backward", _backward, _backward_of_shapes),
+):
+    torch.library.impl(_name, "cpu", _run)
+    torch.library.register_fake(_name, _shapes)
 torch.library.register_autograd("meshcast::kernel_messages", _gradients, setup_context=_save)
