@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -29,8 +30,10 @@ CASES = {  # level, batch, width, layers
     "level3": (3, 8, 64, 6),
     "level5": (5, 2, 64, 6),
     "level5-wide": (5, 1, 128, 6),
+    "level5-one": (5, 1, 64, 6),
     "level6": (6, 1, 64, 6),
     "level7": (7, 1, 64, 6),
+    "level7-wide": (7, 1, 128, 8),
     "level3-one": (3, 1, 64, 6),
     "level3-members": (3, 50, 64, 6),
     "level4-one": (4, 1, 64, 6),
@@ -57,16 +60,20 @@ def main() -> None:
         for case in options.cases
         for row in measured(case, options.precision, engines, options.rounds, options.forward_only)
     ]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__, "threads": 1}
-    print(json.dumps({"machine": machine, "engines": engines, "rows": rows}, indent=1))
+    print(
+        json.dumps({"machine": machine, "engines": engines, "peak_gigabytes": round(peak, 2), "rows": rows}, indent=1)
+    )
 
 
 def measured(case: str, precisions: list[str], engines: dict[str, str], rounds: int, forward_only: bool) -> list[Any]:
     level, batch, width, layers = CASES[case]
     torch.manual_seed(0)
-    graphs = build_graphs(GraphConfig(MultiMeshEdges()), icosphere(level))
+    mesh = icosphere(level)
+    graphs = build_graphs(GraphConfig(MultiMeshEdges()), mesh)
     config = ProcessorConfig(num_layers=layers, latent_size=width, hidden_size=width)
-    network = EncodeProcessDecode(8, 3, graphs, config, winds=WINDS)
+    network = EncodeProcessDecode(8, 3, graphs, config, winds=WINDS, grid=mesh)
     torch.nn.init.normal_(network.decoder[-1].weight, std=0.1)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-5, fused=True)
     features = torch.randn(batch, graphs.processor.num_receivers, 8)

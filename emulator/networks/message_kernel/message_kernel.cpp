@@ -353,32 +353,35 @@ void all_sums(const int32_t* start, const int32_t* other, const float* weights, 
     }
 }
 
-// Add what flows back to a sender's vectors: sum_e T_e' sum_k phi_k(e) y_k of its receivers, y [place, batch, K, width].
+// Add what flows back to the vectors of an octave's senders, cos and sin of T' apart: sum_e cos(e) sum_k phi_k(e) y_k and
+// sum_e sin(e) sum_k phi_k(e) y_k of its receivers, y [place, batch, K, width].
 template <class T, int K>
-inline void add_vectors_back(const Octave* octaves, const Sizes& s, int64_t sender, int64_t b, const T* y, float* out,
-                             float* across) {
-    const int64_t width = s.turned();
-    for (int64_t c = 0; c < width; c += LANES) {
-        Floats straight = load(out + c), turned = splat(0.0f);
-        const T* column = y + c;
-        for (int64_t o = 0; o < s.octaves; ++o) {
-            const Octave& octave = octaves[o];
-            const int32_t end = octave.back_start[sender + 1];
-            for (int32_t e = octave.back_start[sender]; e < end; ++e) {
-                const T* row = column + (int64_t(octave.back_place[e]) * s.batch + b) * K * width;
+void add_vectors_back(const Octave& octave, const Row* rows, int64_t count, const T* y, int64_t batch, int64_t width,
+                      float* straight, int64_t step, float* across) {
+    const int64_t each = batch * K * width;
+    const auto ask = [&](const Row& row) {
+        for (int32_t e = octave.back_start[row.node]; e < octave.back_start[row.node + 1]; ++e)
+            for (int64_t byte = 0; byte < int64_t(K * width * sizeof(T)); byte += 64)
+                __builtin_prefetch((const char*)(y + octave.back_place[e] * each + row.batch * K * width) + byte);
+    };
+    for (int64_t n = 0; n < count; ++n) {
+        if (n + AHEAD < count) ask(rows[n + AHEAD]);
+        const int32_t begin = octave.back_start[rows[n].node], end = octave.back_start[rows[n].node + 1];
+        for (int64_t c = 0; c < width; c += LANES) {
+            const T* column = y + rows[n].batch * K * width + c;
+            Floats whole = load(straight + rows[n].at * step + c), part = load(across + rows[n].at * width + c);
+            for (int32_t e = begin; e < end; ++e) {
+                const T* row = column + octave.back_place[e] * each;
                 const float* weights = octave.back_weights + int64_t(e) * (K + 2);
                 Floats sum = splat(0.0f);
                 UNROLL for (int k = 0; k < K; ++k) sum += splat(weights[k]) * load(row + k * width);
-                straight += sum * splat(weights[K]);
-                turned += sum * splat(weights[K + 1]);
+                whole += sum * splat(weights[K]);
+                part += sum * splat(weights[K + 1]);
             }
-            column += octave.count * s.batch * K * width;
+            store(straight + rows[n].at * step + c, whole);
+            store(across + rows[n].at * width + c, part);
         }
-        store(out + c, straight);
-        store(across + c, turned);
     }
-    for (int64_t c = 0; c < width; c += LANES)  // T' turns the other way: J' = -J
-        store(out + c, load(out + c) - quarter_turn(across, c, s.vectors));
 }
 
 // Tiles --------------------------------------------------------------------------------------------------------------
@@ -683,25 +686,29 @@ struct Layer {
     void sender_tile(int64_t number) const {
         const int64_t C = s.channels, H = s.hidden, still = s.still();
         const int64_t first = number * tile, rows = std::min(tile, s.senders * s.batch - first);
-        Carved room{workspace((tile * (K * H + H + 2 * C + 4) + s.turned()) * 4 + 1024)};
+        const int64_t turned = s.turned();
+        Carved room{workspace(tile * (K * H + H + 2 * C + turned + 4) * 4 + 1024)};
         Value* received = room.piece<Value>(tile * K * H);
         float* sum = room.piece<float>(tile * C);
         float* some = room.piece<float>(tile * C);
         uint32_t* left = room.piece<uint32_t>(tile * H);
-        float* across = room.piece<float>(s.turned());
+        float* across = room.piece<float>(tile * turned);
         Row* which = room.piece<Row>(tile);
         if (same) own_back(first, rows, left, sum);
         else memset(sum, 0, rows * C * sizeof(float));
-        for (int64_t o = 0; o < s.octaves; ++o) {
+        memset(across, 0, rows * turned * sizeof(float));
+        const T* back = vectors_back;
+        for (int64_t o = 0; o < s.octaves; back += octaves[o++].count * s.batch * K * turned) {
             const Octave& octave = octaves[o];
             const int64_t count = rows_with_edges(octave.back_start, nullptr, s, first, rows, which);
-            if (count)
-                mix(octave.back_start, octave.back_receiver, octave.back_weights, which, count, hidden_gradient, H, 0,
-                    weights + matrix.neighbours + o * matrix.each, C - still, received, some, sum + still, C);
+            if (count == 0) continue;
+            mix(octave.back_start, octave.back_receiver, octave.back_weights, which, count, hidden_gradient, H, 0,
+                weights + matrix.neighbours + o * matrix.each, C - still, received, some, sum + still, C);
+            if (turned) add_vectors_back<T, K>(octave, which, count, back, s.batch, turned, sum, C, across);
         }
-        if (s.vectors)
-            for (int64_t r = 0; r < rows; ++r)
-                add_vectors_back<T, K>(octaves, s, (first + r) / s.batch, (first + r) % s.batch, vectors_back, sum + r * C, across);
+        for (int64_t r = 0; r < rows; ++r)
+            for (int64_t c = 0; c < turned; c += LANES)  // T' turns the other way than T: J' = -J
+                store(sum + r * C + c, load(sum + r * C + c) - quarter_turn(across + r * turned, c, s.vectors));
         for (int64_t i = 0; i < rows * C; i += LANES) store(sender_gradient + first * C + i, load(sum + i));
     }
 };

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from emulator.networks import gnn
 from emulator.networks.gnn import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.layers.angular_kernels import AngularKernelLayer
 from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer
@@ -22,7 +23,7 @@ from graphs.edges.build import (
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
 from graphs.mesh import Mesh
-from graphs.meshes.icosphere import IcosphereMesh
+from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon
 from graphs.meshes.points import points
 from graphs.meshes.ring import ring
@@ -194,6 +195,33 @@ def test_a_relabelled_grid_over_the_mesh_gives_relabelled_output(kind: str) -> N
     )
     torch.testing.assert_close(out_relabelled, out[:, order], rtol=1e-4, atol=1e-4)
     assert not torch.allclose(out_relabelled, out, atol=1e-1)
+
+
+@pytest.mark.parametrize("where", ["on the mesh of the data", "in flux form", "over a mesh of its own"])
+def test_the_order_of_nodes_in_memory_is_nobodys_business(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many nodes are renumbered; outputs, gradients, weights and the graphs that are kept stay as they were."""
+    grid, conserved = (GRID, ()) if where == "over a mesh of its own" else (icosphere(2), (0,))
+    graphs = build_graphs(ON_MESH if grid is GRID else GraphConfig(MultiMeshEdges()), grid)
+    features = torch.randn(2, grid.num_nodes, 3)
+    outputs, gradients, networks = [], [], []
+    for least in (1, 10**9):
+        monkeypatch.setattr(gnn, "MANY_NODES", least)
+        torch.manual_seed(0)
+        config = ProcessorConfig(num_layers=2, latent_size=16, hidden_size=16)
+        network = EncodeProcessDecode(3, 2, graphs, config, WINDS, conserved if where == "in flux form" else (), grid)
+        torch.nn.init.normal_(network.decoder[-1].weight)
+        if network.fluxes is not None:
+            torch.nn.init.normal_(network.fluxes.out.weight)
+        outputs.append(network(features))
+        outputs[-1].square().sum().backward()
+        gradients.append([weight.grad for weight in network.parameters()])
+        networks.append(network)
+    assert (networks[0].order is not None, networks[1].order is None) == (True, True)
+    assert networks[0].state_dict().keys() == networks[1].state_dict().keys()
+    assert torch.equal(networks[0].graphs.processor.edge_index, graphs.processor.edge_index)
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
+    for one, other in zip(*gradients, strict=True):
+        assert (one - other).abs().max() <= 1e-4 * other.abs().max()
 
 
 @pytest.mark.parametrize("kind", ["kernel", "interaction"])
