@@ -137,6 +137,8 @@ class EncodeProcessDecode(nn.Module):
         positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
         self.on_positions = positions is not None
         self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
+        self.order: Tensor | None
+        self.place: Tensor | None
         self.order, self.place = _order_in_memory(self.mesh or grid) if self.nodewise else (None, None)
         links = _renumbered(graphs, self.place)
         turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring

@@ -28,8 +28,10 @@ class Octave(nn.Module):
         self.num_senders = num_senders
         self.receivers = constant(edges.receivers)
         self.leading = bool(np.array_equal(edges.receivers, np.arange(len(edges.receivers))))  # a slice will do
-        for name in ("places", "senders", "kernels", "cosine", "sine"):
-            self.register_buffer(name, torch.from_numpy(getattr(edges, name)), persistent=False)
+        self.places, self.senders, self.kernels, self.cosine, self.sine = (
+            nn.Buffer(torch.from_numpy(getattr(edges, name)), persistent=False)
+            for name in ("places", "senders", "kernels", "cosine", "sine")
+        )
         self._matrices: dict[tuple[str, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def take(self, values: Tensor) -> Tensor:

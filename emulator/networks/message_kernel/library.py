@@ -11,6 +11,7 @@ from ctypes import c_int64, c_void_p
 from functools import cache
 
 from emulator.networks.message_kernel.compilation import cache_folder, compile_library, find_library
+from graphs.errors import MeshcastError
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +87,13 @@ def using(name: str) -> Iterator[None]:
 
 
 def message_library() -> Library | None:
-    """Return the library for the best instruction set of this processor, or for the one asked for; else None."""
+    """Return the library for the best instruction set of this processor, or for the one asked for; else None.
+
+    Raises MeshcastError where the environment asks for one that is not known.
+    """
     name = _chosen[-1] if _chosen else os.environ.get(SWITCH, "")
+    if name not in ("", FALLBACK, *NAMES):
+        raise MeshcastError(f"{SWITCH} must be one of {', '.join((FALLBACK, *NAMES))}, or unset, but is {name}.")
     return None if name == FALLBACK else _library(name)
 
 

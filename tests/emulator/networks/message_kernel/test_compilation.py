@@ -94,3 +94,10 @@ def test_a_machine_without_compiler_gives_the_same_output_and_says_why(tmp_path:
 def test_the_switch_chooses_sparse_products() -> None:
     finished = run(LAYER, MESHCAST_MESSAGE_KERNEL="sparse")
     assert finished.stdout.split()[0] == "None", finished.stderr
+
+
+def test_a_switch_to_what_is_not_known_is_refused() -> None:
+    finished = run(LAYER, MESHCAST_MESSAGE_KERNEL="sse9")
+    assert (
+        "MESHCAST_MESSAGE_KERNEL must be one of sparse, plain, avx2, avx512, or unset, but is sse9" in finished.stderr
+    )
