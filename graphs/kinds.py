@@ -20,7 +20,25 @@ class ByKind:
         from pydantic_core import core_schema
 
         choices = {tag: handler.generate_schema(member) for tag, member in kinds_in(source).items()}
-        return core_schema.tagged_union_schema(choices, discriminator="kind")
+        return core_schema.tagged_union_schema(choices, discriminator=cls._discriminator(source))
+
+    @classmethod
+    def _discriminator(cls, source: Any) -> Any:
+        return "kind"
+
+
+class ByKindOrFirst(ByKind):
+    """As `ByKind`, and a section that names no `kind` is the first member's, of that one's default kind."""
+
+    @classmethod
+    def _discriminator(cls, source: Any) -> Any:
+        first = members_of(source)[0]
+
+        def tag(section: Any) -> Any:
+            kind = section.get("kind", first.kind) if isinstance(section, dict) else getattr(section, "kind", None)
+            return kind if isinstance(kind, str) else repr(kind)
+
+        return tag
 
 
 def kinds_in(annotation: Any) -> dict[str, type]:

@@ -10,18 +10,11 @@ from torch import nn
 from emulator.baselines.first_guess import FirstGuess, PersistenceGuess, of_departures
 from emulator.emulator_config import EmulatorConfig
 from emulator.features.departures import DeparturesConfig
+from emulator.networks.layers.depth import refuse_endless
 from emulator.networks.layers.feature_layout import FeatureLayout
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.mesh import Mesh
-
-MOST_LAYERS = 1_000
-
-
-def refuse_endless(num_layers: int, section: str) -> None:
-    """Raise MeshcastError for more layers than can be built in a minute."""
-    if num_layers > MOST_LAYERS:
-        raise MeshcastError(f"{section}.num_layers must be at most {MOST_LAYERS:,}, but is {num_layers:,}.")
 
 
 @dataclass(frozen=True, kw_only=True)
