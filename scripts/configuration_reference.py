@@ -61,7 +61,8 @@ def sections(cls: type, path: str, seen: set[type]) -> list[str]:
     kinds = kinds_of(cls)
     parts = []
     if path:
-        parts.append(f"### `{path}`" + (f" of kind `{kinds[0]}`" if len(kinds) == 1 else "") + "\n")
+        of_kind = " of kind " + " or ".join(f"`{kind}`" for kind in kinds) if kinds else ""
+        parts.append(f"### `{path}`{of_kind}\n")
     doc, names = (cls.__doc__ or "").strip(), [field.name for field in dataclasses.fields(cls)]
     meanings = {  # a field that a base has is explained there
         name: text for base in reversed(cls.__mro__) for name, text in meanings_in(base.__doc__ or "", names).items()

@@ -1,4 +1,4 @@
-"""The house holds: each package imports only those before it, and what is heavy or fragile enters through one door."""
+"""The house holds: each package imports only those before it, and what is heavy or fragile enters by few doors."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("graphs", "emulator", "inference", "training", "meshcast")
-ONLY_DOOR = {
-    "torch_scatter": "emulator/networks/layers/aggregate.py",
-    "torch_geometric": "graphs/storage.py",
-    "yaml": "emulator/foundation/configuration.py",
-    "tensorflow": "emulator/networks/keras_networks/tensorflow_library.py",
-    "keras": "emulator/networks/keras_networks/tensorflow_library.py",
+DOORS = {
+    "torch_scatter": ("emulator/networks/layers/aggregate.py",),
+    "torch_geometric": ("graphs/storage.py", "emulator/networks/processors/pyg.py"),
+    "yaml": ("emulator/foundation/configuration.py",),
+    "tensorflow": ("emulator/networks/keras_networks/tensorflow_library.py",),
+    "keras": ("emulator/networks/keras_networks/tensorflow_library.py",),
 }
 HEAVY = ("lightning", "pytorch_lightning", "wandb", "matplotlib", "anemoi", "earthkit")
 OPTIONAL = ("tensorflow", "keras")
@@ -125,12 +125,12 @@ def upward_imports(root: Path) -> list[str]:
 
 
 def strays(root: Path) -> list[str]:
-    """Each import of a package that has one door, in another file."""
+    """Each import of a package that has its doors, in another file."""
     return [
         f"{relative} imports {name}"
         for path in modules(root)
-        for name in imported_packages(path) & set(ONLY_DOOR)
-        if (relative := path.relative_to(root).as_posix()) != ONLY_DOOR[name]
+        for name in imported_packages(path) & set(DOORS)
+        if (relative := path.relative_to(root).as_posix()) not in DOORS[name]
     ]
 
 
@@ -181,7 +181,7 @@ def test_planted_faults_of_rooms_are_found(tmp_path: Path) -> None:
     assert set(circle(tmp_path, known)) == {"graphs.low.one", "graphs.two"}
 
 
-def test_each_fragile_library_has_one_door() -> None:
+def test_each_fragile_library_enters_by_its_doors() -> None:
     assert strays(ROOT) == []
 
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from emulator.baselines.first_guess import PersistenceGuess
-from emulator.networks.config import NetworkConfig, refuse_endless
+from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
 from emulator.networks.layers.constants import GraphBuffers, constant
+from emulator.networks.layers.depth import refuse_endless
+from emulator.networks.layers.edge_blocks import EdgeBlocks
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.flux_decoder import FluxDecoder
 from emulator.networks.layers.message_passing import graphs_on
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer
+from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig
+from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig
+from emulator.networks.processors.pyg import PyGConfig
+from emulator.networks.processors.rounds import RoundsConfig
 from graphs.edges.build import GraphConfig
 from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
+from graphs.kinds import ByKindOrFirst
 from graphs.mesh import Mesh
 from graphs.space_filling import hilbert_order
 
@@ -55,13 +62,19 @@ class ProcessorConfig:
         refuse_endless(self.num_layers, "processor")
 
 
+AnyProcessorConfig = Annotated[
+    ProcessorConfig | GraphCastConfig | AnemoiGraphConvolutionConfig | AnemoiGraphTransformerConfig | PyGConfig,
+    ByKindOrFirst,
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class GNNConfig(NetworkConfig):
     """An encode-process-decode graph network, on the mesh of its data or on one of its own.
 
     graph: the edges messages pass along; by default several scales on a ring or an icosphere, the eight neighbours
         elsewhere.
-    processor: the message passing.
+    processor: the message passing, ours or that of other models.
     conserving: how the network keeps the variables of task.conserved. `fixer`: the predicted change less its area mean;
         `flux`: by fluxes along the finest edges, so that every region changes by what flows across its rim alone.
     """
@@ -70,7 +83,7 @@ class GNNConfig(NetworkConfig):
     width_key = "processor.latent_size"
     kind: Literal["gnn"] = "gnn"
     graph: GraphConfig | None = None
-    processor: ProcessorConfig = field(default_factory=ProcessorConfig)
+    processor: AnyProcessorConfig = field(default_factory=ProcessorConfig)
     conserving: Literal["fixer", "flux"] = "fixer"
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> EncodeProcessDecode:
@@ -102,6 +115,11 @@ class GNNConfig(NetworkConfig):
         """Return the number of features of a node between layers."""
         return self.processor.latent_size
 
+    @property
+    def width_unit(self) -> int:
+        """Return what `latent_size` must be a multiple of: attention's heads."""
+        return self.processor.width_unit if isinstance(self.processor, RoundsConfig) else 1
+
     def with_width(self, width: int) -> Self:
         """Return the configuration with another `latent_size`, and `hidden_size` at the ratio they had."""
         hidden = max(1, round(width * self.processor.hidden_size / self.processor.latent_size))
@@ -125,7 +143,7 @@ class EncodeProcessDecode(nn.Module):
         num_inputs: int,
         num_outputs: int,
         graphs: ModelGraphs,
-        config: ProcessorConfig,
+        config: ProcessorConfig | RoundsConfig,
         winds: Sequence[tuple[int, int]] = (),
         conserved: Sequence[int] = (),
         grid: Mesh | None = None,
@@ -142,7 +160,7 @@ class EncodeProcessDecode(nn.Module):
         self.order, self.place = _order_in_memory(self.mesh or grid) if self.nodewise else (None, None)
         links = _renumbered(graphs, self.place)
         turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring
-        num_vectors = latent // 8 if winds and turned else 0
+        num_vectors = latent // 8 if winds and turned and isinstance(config, ProcessorConfig) else 0
         self.encoder = (
             NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
         )
@@ -153,7 +171,7 @@ class EncodeProcessDecode(nn.Module):
             layers: list[nn.Module] = [PositionKernelLayer(*sizes) for _ in range(config.num_layers)]
         else:
             self.processor_kernels = _kernels(config, links.processor, num_vectors)
-            layers = [_layer(config, graph, self.processor_kernels, num_vectors) for _ in range(config.num_layers)]
+            layers = _rounds(config, graph, self.processor_kernels, num_vectors)
         self.processor = nn.ModuleList(layers)
         if graphs.encoder is not None:
             assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
@@ -228,8 +246,11 @@ class EncodeProcessDecode(nn.Module):
 
 
 def _kernels(
-    config: ProcessorConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
-) -> AngularKernels | None:
+    config: ProcessorConfig | RoundsConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
+) -> AngularKernels | EdgeBlocks | None:
+    """Return what the layers on a graph share of it, where they need more than the graph itself."""
+    if isinstance(config, RoundsConfig):
+        return EdgeBlocks(graph)
     if config.kind == "interaction":
         return None
     return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
@@ -253,8 +274,22 @@ def _renumbered(graphs: ModelGraphs, place: Tensor | None) -> ModelGraphs:
     return ModelGraphs(graphs.processor.renumbered(place, place), encoder, decoder, graphs.mesh)
 
 
-def _layer(config: ProcessorConfig, graph: Graph, kernels: AngularKernels | None, num_vectors: int) -> nn.Module:
-    if kernels is not None:
+def _rounds(
+    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: AngularKernels | EdgeBlocks | None, num_vectors: int
+) -> list[nn.Module]:
+    if isinstance(config, RoundsConfig):
+        assert isinstance(kernels, EdgeBlocks)
+        return [config.processor(kernels)]  # one module, whose rounds share more than nodes
+    return [_layer(config, graph, kernels, num_vectors) for _ in range(config.num_layers)]
+
+
+def _layer(
+    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: AngularKernels | EdgeBlocks | None, num_vectors: int
+) -> nn.Module:
+    if isinstance(config, RoundsConfig):
+        assert isinstance(kernels, EdgeBlocks)
+        return config.link(kernels)
+    if isinstance(kernels, AngularKernels):
         return AngularKernelLayer(config.latent_size, kernels, config.hidden_size)
     return InteractionLayer(config.latent_size, graph.edge_features.shape[1], config.hidden_size, num_vectors)
 

@@ -18,6 +18,9 @@ from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.lstm import LSTMConfig
+from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig
+from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig
+from emulator.networks.processors.pyg import PyGConfig
 from emulator.networks.structured import StructuredConfig
 from emulator.networks.transformer import TransformerConfig
 from emulator.networks.unet import UNetConfig
@@ -80,6 +83,10 @@ NETWORKS = {
     "interaction network": InteractionNetworkConfig(width=8, num_layers=2),
     "gnn": GNNConfig(processor=ProcessorConfig(**SIZES)),
     "gnn of interactions": GNNConfig(processor=ProcessorConfig(kind="interaction", **SIZES)),
+    "gnn of graphcast": GNNConfig(processor=GraphCastConfig(**SIZES)),
+    "gnn of anemoi's convolution": GNNConfig(processor=AnemoiGraphConvolutionConfig(**SIZES)),
+    "gnn of anemoi's transformer": GNNConfig(processor=AnemoiGraphTransformerConfig(**SIZES)),
+    "gnn of a library's layer": GNNConfig(processor=PyGConfig(layer="TransformerConv", **SIZES)),
     "gnn on a mesh": network(1),
     "cnn": CNNConfig(width=8, num_layers=2),
     "unet": UNetConfig(width=8, num_levels=1),
