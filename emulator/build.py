@@ -24,6 +24,7 @@ from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
+from emulator.between import Between, BetweenConfig
 from emulator.checkpoint import arrays_under, read, save
 from emulator.data.coordinates import time_step_from_json, time_step_to_json
 from emulator.emulator_config import EmulatorConfig, register
@@ -86,6 +87,7 @@ class EmulatorSection:
     """One emulator's configuration, as a checkpoint holds it."""
 
     emulator: Annotated[EmulatorConfig, ByKind]
+    between: BetweenConfig | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +99,7 @@ class TrainedEmulator:
     statistics: of the predicted variables over the training part; the guard's ranges.
     metadata: training source, validation score, package versions and what else the checkpoint says.
     valid: [node, predicted] where the training data had values; None where everywhere.
+    between: what gives states between its steps, where that was trained.
     """
 
     name: str
@@ -105,6 +108,7 @@ class TrainedEmulator:
     statistics: Statistics
     metadata: Mapping[str, Any] = field(default_factory=dict)
     valid: NDArray[np.bool_] | None = None
+    between: Between | None = None
 
     def valid_by_name(self) -> dict[str, NDArray[np.bool_]] | None:
         """Return `valid` by variable, each [node]; None where every node is."""
@@ -148,8 +152,11 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     arrays = {f"emulator.{name}": value for name, value in weights.items()} | mesh_arrays | trained.statistics.arrays()
     if trained.valid is not None:
         arrays["valid"] = trained.valid
-    metadata = {
-        **trained.metadata,
+    metadata = dict(trained.metadata)
+    if trained.between is not None:
+        arrays |= {f"between.{name}": value for name, value in trained.between.state_dict().items()}
+        metadata["between"] = resolve(trained.between.config)
+    metadata |= {
         "name": trained.name,
         "emulator": resolve(getattr(emulator, "config", trained.config)),
         "task": _task_to_plain(emulator.task),
@@ -173,22 +180,25 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         _refuse_other_variables(statistics, task)
-        section, weights = {"emulator": metadata["emulator"]}, arrays_under(arrays, "emulator.")
+        section = {"emulator": metadata["emulator"], "between": metadata.get("between")}
+        weights, weights_between = (arrays_under(arrays, f"{name}.") for name in ("emulator", "between"))
         _refuse_other_types(metadata)
     except MeshcastError as error:
         raise MeshcastError(f"{path} cannot be used: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MeshcastError(f"{path} is a Meshcast file, but not a whole emulator's: {error!r}.") from None
-    config = load_configuration(EmulatorSection, section).emulator
+    sections = load_configuration(EmulatorSection, section)
+    config = sections.emulator
     try:
         emulator = _rebuild(config, task, stored, weights)
+        between = None if sections.between is None else _rebuild_between(sections.between, emulator, weights_between)
     except (RuntimeError, KeyError, IndexError, MeshcastError, MemoryError) as error:
         reason = error if str(error) else type(error).__name__
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {reason}") from None
     valid = arrays["valid"].numpy() if "valid" in arrays else None
     if valid is not None and (valid.shape != (stored.mesh.num_nodes, len(statistics.names)) or valid.dtype != bool):
         raise MeshcastError(f"{path} cannot be used: valid is no true or false for each node and variable.")
-    return TrainedEmulator(name, emulator, config, statistics, metadata, valid)
+    return TrainedEmulator(name, emulator, config, statistics, metadata, valid, between)
 
 
 def _refuse_other_types(metadata: Mapping[str, Any]) -> None:
@@ -225,6 +235,18 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
         _refuse_other_indices(module, weights)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)  # type: ignore[return-value]
+
+
+def _rebuild_between(config: BetweenConfig, emulator: Emulator, weights: dict[str, Tensor]) -> Between:
+    if not isinstance(emulator, NeuralEmulator):
+        raise MeshcastError("it has a network for states between the steps of an emulator that is none.")
+    size = sum(weight.numel() for weight in weights.values())
+    in_file = limited_weights(2 * size + 1000, f"the file, which holds {size:,} numbers between steps")
+    with torch.random.fork_rng(devices=[]), in_file:
+        module = Between(config, emulator, len(weights["correction_std"]), graphs_of(emulator))
+    _refuse_other_indices(module, weights)
+    module.load_state_dict(weights)
+    return module.eval().requires_grad_(False)
 
 
 def _refuse_other_indices(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
+from emulator.between import BetweenConfig
 from emulator.data.grib_output import GribSettings
 from emulator.data.sources import open_fields, rows_or_dimension
 from emulator.emulator_config import EmulatorConfig
@@ -283,6 +284,7 @@ class ExperimentConfig:
     grib: what forecasts in GRIB say: the number in ECMWF's parameter database of a variable that GRIB does not know by
         its name, `{tcco2: 210064}`; and `centre`, `generating_process`, `ensemble_type` (of perturbed members, WMO code
         table 4.6) and `control` (the unperturbed member, or none). Not stated by default.
+    between: a network for states between steps, trained once the emulator's own is; none by default.
     """
 
     name: str
@@ -294,6 +296,7 @@ class ExperimentConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     output: str = "runs"
     grib: dict[str, int | str] = field(default_factory=dict)
+    between: BetweenConfig | None = None
 
     def __post_init__(self) -> None:
         GribSettings.of(self.grib, (*self.task.prognostic, *self.task.diagnostic))

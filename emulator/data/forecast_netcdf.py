@@ -24,6 +24,7 @@ from graphs.mesh import Mesh
 CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "comment", "licence", "attribution")
 PREFIX = "meshcast_"
 UNSTATED = {"precision": "float32"}  # attributes of forecasts by versions that did not write them
+PARTS = "parts_of_a_step"  # attribute: lead times in a step of the emulator, where states between them are among those
 INITIAL = "_initial"  # ending of the name of a variable at the initial time
 CHUNK_BYTES = 2**20  # of a field over cases and members: one case can be read without unpacking thousands
 # Smallest level: 40 % off a smooth field at 13 ms a MB; level 4 takes 2 % more off in a third more time.
@@ -79,6 +80,8 @@ def write_netcdf(
             if "lead_time_bounds" in file.variables:
                 file["lead_time_bounds"][lead] = _lead_axis(time_step, np.array([step - forecast.every, step]))[0]
             file["valid_time"][:, lead] = time_step.advance(forecast.init_time, step)
+            if "interpolated" in file.variables:
+                file["interpolated"][lead] = step % int(forecast.attributes[PARTS]) != 0
         for column, name in enumerate(forecast.variables):
             if f"{name}{INITIAL}" in file.variables and initial is not None:
                 file[f"{name}{INITIAL}"][:] = initial[..., column].reshape(*initial.shape[:2], *mesh.shape)
@@ -266,6 +269,10 @@ def _write_times(file: Any, forecast: ForecastHeading, bounded: bool) -> None:
     _coordinate(file, "lead_time", "f8", ("lead_time",), None, units=lead_units,
                 long_name="time since the initial time", **period)  # fmt: skip
     _coordinate(file, "lead_step", "i4", ("lead_time",), None, units="1", long_name="time steps since the initial time")
+    if PARTS in forecast.attributes:
+        _coordinate(file, "interpolated", "i1", ("lead_time",), None, flag_values=np.array([0, 1], np.int8),
+                    flag_meanings="step_of_the_emulator between_its_steps",
+                    long_name="whether a second network gave this lead time, from the steps around it")  # fmt: skip
     _coordinate(file, "valid_time", "i8", ("case", "lead_time"), None, standard_name="time",
                 long_name="initial time + lead time", **clock)  # fmt: skip
 
@@ -301,7 +308,7 @@ def _read_places(arrays: Mapping[str, Any], structured: bool, description: str) 
     )
 
 
-def _coordinate(file: Any, name: str, kind: str, dims: tuple[str, ...], values: Any, **attributes: str) -> None:
+def _coordinate(file: Any, name: str, kind: str, dims: tuple[str, ...], values: Any, **attributes: Any) -> None:
     variable = file.createVariable(name, kind, dims)
     variable.setncatts(attributes)
     if values is not None:

@@ -109,15 +109,7 @@ class TimeStep:
 
         Raises MeshcastError where the duration, which `what` names, is no multiple of the step, with the nearest.
         """
-        if match := re.fullmatch(r"\s*(\d+)\s*steps?\s*", duration):
-            steps = float(match[1])
-        elif self.true_length is not None and re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", duration):
-            steps = float(duration) / self.true_length
-        else:
-            asked = TimeStep.parse(duration)
-            if asked.unit != self.unit or self.true_length is not None:
-                raise MeshcastError(f"A {what} of {duration} cannot be counted in steps of {self}; try `10 steps`.")
-            steps = asked.count / self.count
+        steps = self._steps(duration, what)
         if steps > MOST_STEPS:
             raise MeshcastError(f"The {what} {duration} is more than {MOST_STEPS:,} steps of {self}.")
         whole = round(steps)
@@ -129,6 +121,37 @@ class TimeStep:
                 f"Nearest: {below}`{above} step{'s' * (above > 1)}`."
             )
         return whole
+
+    def _steps(self, duration: str, what: str) -> float:
+        """Return the steps, whole or not, in a duration."""
+        if match := re.fullmatch(r"\s*(\d+)\s*steps?\s*", duration):
+            return float(match[1])
+        if self.true_length is not None and re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", duration):
+            return float(duration) / self.true_length
+        asked = TimeStep.parse(duration)
+        if asked.unit != self.unit or self.true_length is not None:
+            raise MeshcastError(f"A {what} of {duration} cannot be counted in steps of {self}; try `10 steps`.")
+        return asked.count / self.count
+
+    def part(self, parts: int) -> TimeStep:
+        """Return the step that goes so many times into this one. Raises MeshcastError where it has no whole count."""
+        if self.count % parts:
+            raise MeshcastError(f"A time step of {self} is not {parts} times a whole number of {self.unit}s.")
+        true_length = None if self.true_length is None else self.true_length / parts
+        return replace(self, count=self.count // parts, true_length=true_length)
+
+    def parts_of(self, duration: str, what: str) -> int:
+        """Return how many times a shorter duration goes into this step; 1 for one that is not shorter.
+
+        Raises MeshcastError where the duration, which `what` names, is shorter and no whole fraction of the step.
+        """
+        steps = self._steps(duration, what)
+        if steps >= 1 - 1e-6:
+            return 1
+        parts = round(1 / steps) if steps > 0 else 0
+        if not parts or abs(parts * steps - 1) > 1e-6 or self.count % parts:
+            raise MeshcastError(f"The {what} {duration} is no whole fraction of the time step {self}.")
+        return parts
 
     def moment(self, valid_time: int | np.integer) -> str:
         """Return a time for a person: a date, or the equation's own time."""

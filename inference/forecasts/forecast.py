@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.baselines.coarse_solver import solver_attributes
+from emulator.between import Between
 from emulator.build import TrainedEmulator
 from emulator.data.forecast import Forecast
+from emulator.data.forecast_netcdf import PARTS
 from emulator.data.starts import InitialConditions
 from emulator.forcings import ForcingWindows
 from emulator.foundation.freed_memory import keep_freed_memory
@@ -43,7 +46,8 @@ class GuardedRollout:
 
     state: the initial states, [case, member, history, node, prognostic].
     guard: None leaves every member alone, as a comparison of baselines does.
-    start: steps already done, where a forecast is taken up again.
+    between, parts: what gives states between steps, and in how many parts they divide each; every part is a lead time.
+    start: lead times already done, where a forecast is taken up again; `state` is then that of the last whole step.
     alive: [case, member] which have not been stopped; stops: why the others were.
     """
 
@@ -53,6 +57,8 @@ class GuardedRollout:
     guard: Guard | None = None
     start: int = 0
     generator: torch.Generator | None = None
+    between: Between | None = None
+    parts: int = 1
     alive: NDArray[np.bool_] = field(init=False)
     stops: list[Stop] = field(default_factory=list)
 
@@ -61,7 +67,7 @@ class GuardedRollout:
 
     @torch.no_grad()
     def steps(self, count: int) -> Iterator[NDArray[np.float32]]:
-        """Yield `count` more steps [case, member, node, predicted], fewer where every member has been stopped."""
+        """Yield `count` more leads [case, member, node, predicted], fewer where every member has been stopped."""
         shape = (*self.alive.shape, self.emulator.mesh.num_nodes, len(self.emulator.task.predicted))
         size = max(1, BATCH_VALUES // self.state.values[0].numel())
         cases = np.arange(len(self.alive))
@@ -83,13 +89,17 @@ class GuardedRollout:
             yield values
 
     def _batch(self, cases: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Yield the `cases` that go on and their fields [case, member, node, predicted], step after step."""
-        state, done = self.state.rows(cases), self.start
+        """Yield the `cases` that go on and their fields [case, member, node, predicted], lead after lead."""
+        state, (done, before) = self.state.rows(cases), divmod(self.start, self.parts)
         while (going_on := self.alive[cases].any(axis=1)).any():
             cases, state = cases[going_on], state.rows(np.flatnonzero(going_on))
-            steps = rollout(self.emulator, state, self.forcings.rows(cases), None, done, self.generator)
-            for state, diagnostic in steps:
-                done += 1
+            forcings = self.forcings.rows(cases)
+            for following, diagnostic in rollout(self.emulator, state, forcings, None, done, self.generator):
+                if self.between is not None and self.parts > 1:
+                    within = self.between.states(state, (following, diagnostic), forcings, done, self.parts)
+                    for fields in islice(within, before, None):
+                        yield cases, fields
+                state, done, before = following, done + 1, 0
                 yield cases, state.now if diagnostic is None else torch.cat([state.now, diagnostic], dim=-1)
                 if not self.alive[cases].any(axis=1).all():
                     break
@@ -120,32 +130,55 @@ def forecast(
     steps: int,
     guard: Guard | None = None,
     precision: Precision = "float32",
+    parts: int = 1,
 ) -> tuple[Forecast, list[Stop]]:
     """Return a forecast kept in memory; see `write_forecast` for one kept in a file.
 
     precision: of the network; see `in_precision`. Raises MeshcastError where the emulator cannot run in it.
+    parts: of each step, every part a lead time; see `between_of`.
     """
     keep_freed_memory()
-    emulator, state = in_precision(trained.emulator, precision), initial.state
+    trained = replace(trained, emulator=in_precision(trained.emulator, precision))
+    emulator, state, leads = trained.emulator, initial.state, steps * parts
     predicted = emulator.task.predicted
-    shape = (*state.values.shape[:2], steps, emulator.mesh.num_nodes, len(predicted))
+    shape = (*state.values.shape[:2], leads, emulator.mesh.num_nodes, len(predicted))
     values = np.full(shape, np.nan, dtype=np.float32)
-    rolled = GuardedRollout(emulator, state, forcings, guard)
-    for step, fields in enumerate(rolled.steps(steps)):
-        values[:, :, step] = fields
+    rolled = GuardedRollout(emulator, state, forcings, guard, between=between_of(trained, parts), parts=parts)
+    for lead, fields in enumerate(rolled.steps(leads)):
+        values[:, :, lead] = fields
     result = Forecast(
         name=trained.name,
         values=values,
         variables=names_of(predicted),
         units=tuple(variable.units for variable in predicted),
         mesh=emulator.mesh,
-        time_step=emulator.task.time_step,
+        time_step=emulator.task.time_step.part(parts),
         init_time=state.valid_time,
         trajectory=initial.trajectory,
-        lead_steps=np.arange(1, steps + 1),
-        attributes={**initial.attributes, **solver_attributes(trained.config), **precision_of(emulator)},
+        lead_steps=np.arange(1, leads + 1),
+        attributes={
+            **initial.attributes,
+            **solver_attributes(trained.config),
+            **precision_of(emulator),
+            **parts_attribute(parts),
+        },
     )
     return result, with_starts(rolled.stops, initial, emulator.task)
+
+
+def between_of(trained: TrainedEmulator, parts: int) -> Between | None:
+    """Return what gives states between steps, where these are divided. Raises MeshcastError where there is nothing."""
+    if parts > 1 and trained.between is None:
+        raise MeshcastError(
+            f"{trained.name} has no network for states between its steps of {trained.emulator.task.time_step}. Train "
+            "it with a section `between` in its configuration, or forecast whole steps."
+        )
+    return None if parts == 1 or trained.between is None else trained.between.beside(trained.emulator)
+
+
+def parts_attribute(parts: int) -> dict[str, str]:
+    """Return what a forecast's attributes say of the parts that its lead times divide a step in; nothing of one."""
+    return {PARTS: str(parts)} if parts > 1 else {}
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,16 @@ from graphs.atomic_file import refuse_existing, refuse_other
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
 from inference.forecasts.converted import convert, whole_before
-from inference.forecasts.forecast import Guard, GuardedRollout, Stop, with_members, with_starts
+from inference.forecasts.forecast import (
+    Guard,
+    GuardedRollout,
+    Stop,
+    between_of,
+    parts_attribute,
+    with_members,
+    with_starts,
+)
+from inference.forecasts.resumed import going_on, state_after, stored_stops
 from inference.forecasts.spread import SpreadWatch
 
 log = logging.getLogger(__name__)
@@ -79,6 +88,7 @@ class ForecastOptions:
     precision: of the network, see `in_precision`; a forecast is resumed in the precision it had.
     grib: what GRIB says beyond the fields, see `GribSettings.of`, beside what the emulator's configuration says.
     choice: what of the forecast is written; the partial file holds all of it.
+    parts: of a step, each a lead time, given by the emulator's network for states between its steps.
     """
 
     members: int = 1
@@ -92,6 +102,7 @@ class ForecastOptions:
     grib: Mapping[str, str | int] = field(default_factory=dict)
     choice: OutputChoice = field(default_factory=OutputChoice)
     precision: Precision = "float32"
+    parts: int = 1
 
 
 def write_forecast(
@@ -127,9 +138,15 @@ def _written(
     notice: Notice,
 ) -> list[Stop]:
     trained = replace(trained, emulator=in_precision(trained.emulator, options.precision))
+    between_of(trained, options.parts)
+    if options.parts > 1 and options.choice.accumulate:
+        raise MeshcastError(
+            f"{', '.join(options.choice.accumulate)} cannot be accumulated between steps: amounts are those of a whole "
+            f"step of {trained.emulator.task.time_step}. Leave --accumulate away, or choose a longer --every."
+        )
     state = _ensemble(trained, initial.state, options)
     heading = options.choice.carried_by(_heading(trained, initial, state, options))
-    if steps % options.choice.every:
+    if steps * options.parts % options.choice.every:
         raise MeshcastError(
             f"A forecast of {steps} steps has no output at its end when written every {options.choice.every} steps. "
             "Choose a lead time that is a multiple of --every."
@@ -145,7 +162,7 @@ def _written(
         refuse_other(output, is_zarr_forecast, options.overwrite)
     # GRIB and zarr are made of a NetCDF file when that is whole
     target = output if ending in NETCDF_ENDINGS else output.with_name(output.name + ".nc")
-    stops = whole_before(target, output, heading, steps, options.resume, options.overwrite)
+    stops = whole_before(target, output, heading, steps * options.parts, options.resume, options.overwrite)
     if stops is None:
         stops = _rolled_out(trained, initial, forcings, steps, target, output, state, heading, options, on_step, notice)
     if target != output:
@@ -171,7 +188,9 @@ def _rolled_out(
     guard = guard_of(trained) if options.guarded else None
     last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
-    emulator = _on_device(trained.emulator, options.device)
+    emulator, between = _on_device(trained.emulator, options.device), between_of(trained, options.parts)
+    between = None if between is None else between.to(options.device)
+    parts, leads = options.parts, steps * options.parts
     if options.precision == "bfloat16" and not fast_in_bfloat16(options.device):
         if options.device != "cpu":
             raise MeshcastError(f"Device {options.device} has no instructions for bfloat16. Use --precision float32.")
@@ -180,11 +199,12 @@ def _rolled_out(
     try:
         with num_threads(options.threads or writer.heading.threads or torch.get_num_threads()):
             done, generator = writer.leads_done, torch.Generator(options.device).manual_seed(options.seed)
-            start = _state_after(writer, done, state, emulator.task).to(options.device)
-            rolled = GuardedRollout(emulator, start, forcings, guard, done, generator)
-            rolled.stops += [] if guard is None else _stored_stops(writer, state, options.device, rolled)
+            start = state_after(writer, done, state, emulator.task, parts).to(options.device)
+            rolled = GuardedRollout(emulator, start, forcings, guard, done, generator, between, parts)
+            rolled.alive &= going_on(writer, done)
+            rolled.stops += [] if guard is None else stored_stops(writer, state, options.device, rolled)
             watch = SpreadWatch(state.now.numpy(), names_of(emulator.task.predicted)[: state.now.shape[-1]])
-            for step, values in enumerate(rolled.steps(steps - done), start=done + 1):
+            for step, values in enumerate(rolled.steps(leads - done), start=done + 1):
                 writer.append(values)
                 for line in watch.look(values, step):
                     notice(line)
@@ -193,13 +213,13 @@ def _rolled_out(
     except BaseException:
         writer.close()
         raise
-    while writer.leads_done < steps:  # every member was stopped
+    while writer.leads_done < leads:  # every member was stopped
         writer.append(np.full(writer.lead_shape, np.nan, dtype=np.float32))
     stops = with_starts(rolled.stops, initial, emulator.task)
     if writer.is_empty():
         writer.discard()
         raise EmptyForecastError(output, stops)
-    for line in [] if guard is None else guard.damped(writer.leads(steps - 1, steps)[:, :, 0]):
+    for line in [] if guard is None else guard.damped(writer.leads(leads - 1, leads)[:, :, 0]):
         notice(line)
     writer.finish({"stops": json.dumps([str(stop) for stop in stops])}, _initial_values(state, emulator.task))
     return stops
@@ -286,6 +306,7 @@ def _heading(
         **initial.attributes,
         **solver_attributes(trained.config),
         **precision_of(trained.emulator),
+        **parts_attribute(options.parts),
         "seed": str(options.seed),
         "perturb": str(options.perturb),
         "validation_score": str(trained.metadata.get("validation_score")),
@@ -295,7 +316,7 @@ def _heading(
     return ForecastHeading(
         name=trained.name,
         mesh=trained.emulator.mesh,
-        time_step=task.time_step,
+        time_step=task.time_step.part(options.parts),
         variables=names_of(task.predicted),
         units=tuple(variable.units for variable in task.predicted),
         init_time=state.valid_time,
@@ -318,28 +339,3 @@ def _writer(
         )
     refuse_existing(target, options.overwrite)
     return ForecastWriter(target, replace(heading, threads=threads()), options.overwrite)
-
-
-def _state_after(writer: ForecastWriter, done: int, initial: State, task: Task) -> State:
-    """Return the state after `done` leads of a partial file, its history reaching back into the initial state."""
-    count = min(task.history, done)
-    if count == 0:
-        return initial
-    written = torch.from_numpy(writer.leads(done - count, done)[..., : len(task.prognostic)])
-    values = torch.cat([initial.values[:, :, count:], written], dim=2)
-    return State(values, task.time_step.advance(initial.valid_time, done))
-
-
-def _stored_stops(writer: ForecastWriter, initial: State, device: str, rolled: GuardedRollout) -> list[Stop]:
-    """Return why members had been stopped before: each step that stopped some is taken again."""
-    stops: list[Stop] = []
-    before = 0
-    for step in range(1, writer.leads_done + 1):
-        gone = int((~np.isfinite(writer.leads(step - 1, step)).any(axis=(2, 3, 4))).sum())
-        if gone > before:
-            state = _state_after(writer, step - 1, initial, rolled.emulator.task).to(device)
-            again = replace(rolled, state=state, start=step - 1, generator=None, stops=[])
-            list(again.steps(1))
-            stops += again.stops
-        before = gone
-    return stops

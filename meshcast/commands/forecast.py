@@ -51,7 +51,8 @@ def forecast(
     ] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
     every: Annotated[
-        str | None, typer.Option(help="Write every so often: 6h, '3 steps'; each step by default.")
+        str | None,
+        typer.Option(help="Write every so often: 6h, '3 steps', or part of a step; each step by default."),
     ] = None,
     variables: Annotated[str | None, typer.Option(help="'2t, msl': write these alone.")] = None,
     area: Annotated[str | None, typer.Option(help="NORTH/WEST/SOUTH/EAST [degrees]: write this part alone.")] = None,
@@ -83,6 +84,7 @@ def forecast(
     """
     import numpy as np
 
+    from emulator.between import parts_of_a_step
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
@@ -101,6 +103,7 @@ def forecast(
     trained = load_emulator(emulator, plugin or [])
     task, mesh = trained.emulator.task, trained.emulator.mesh
     steps = task.time_step.steps_in(lead_time)
+    parts, interval = (1, 1) if every is None else parts_of_a_step(task.time_step, every, trained.between)
     if realpath(output) in [realpath(source) for source in [*initial, *(forcing or []), str(emulator)]]:
         raise MeshcastError(f"The output {output} is what the forecast starts from. Choose another name.")
     names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
@@ -112,8 +115,9 @@ def forecast(
         say(notice)
     forcings: ForcingWindows = future_forcings(trained, forcing or [], initial)
     if boundary is not None:
+        finer = replace(task, time_step=task.time_step.part(parts))  # known at every lead time
         forcings, notices = boundary_forcings(
-            forcings, open_source(boundary), task, mesh, conditions.state, conditions.trajectory, steps
+            forcings, open_source(boundary), finer, mesh, conditions.state, conditions.trajectory, steps * parts
         )
         conditions = replace(conditions, attributes={**conditions.attributes, "boundary": boundary})
         for notice in notices:
@@ -124,7 +128,7 @@ def forecast(
             "the forecast that surrounds it: --boundary SOURCE."
         )
     choice = OutputChoice(
-        every=1 if every is None else task.time_step.steps_in(every, "interval --every"),
+        every=interval,
         variables=listed(variables),
         area=box(area, "--area"),
         accumulate=listed(accumulate),
@@ -155,9 +159,10 @@ def forecast(
         pairs(grib or [], "--grib"),
         choice,
         precision,
+        parts,
     )
     cases, written = len(conditions.trajectory), True
-    with progress("forecasting", steps) as done:
+    with progress("forecasting", steps * parts) as done:
         try:
             stops = write_forecast(trained, conditions, forcings, steps, output, options, done, say)
         except EmptyForecastError as error:

@@ -90,6 +90,9 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
         "updates": metadata.get("update"),
         "trained on": data.get("source", "unknown"),
     }
+    if trained.between is not None:
+        config = trained.between.config
+        said["between steps"] = f"any whole fraction of {task.time_step}, kind {config.network.kind}"
     if (graphs := graphs_of(trained.emulator)) is not None:
         said["graphs"] = describe(graphs, trained.emulator.mesh).splitlines()[1:]
     if data:

@@ -83,6 +83,19 @@ def test_a_window_is_trained_forecast_and_verified_in_its_interior() -> None:
     assert f"{rmse[0, 0]:.4g}"[:4] in str(scores), (rmse, scores)
 
 
+@pytest.mark.slow
+def test_between_steps_the_boundary_is_the_one_given_at_that_time() -> None:
+    done("train", "area.yaml", "name=between", "task.time_step=6h", "validation.steps=1", "between={share: 0.5}")
+    done("forecast", "runs/between", "--initial", "globe.zarr", *STARTS, "--lead-time", "12h", "--every", "3h",
+         "--boundary", "globe.zarr", "-o", "between.nc")  # fmt: skip
+    forecast, truth = read_forecast("between.nc"), globe(times=10, rows=3)
+    mesh = forecast.mesh
+    assert mesh.boundary is not None and forecast.lead_steps.tolist() == [1, 2, 3, 4]
+    nodes = np.array([np.argmin(np.linalg.norm(truth.mesh.positions - place, axis=1)) for place in mesh.positions])
+    expected = truth.values[2:6, 2][:, nodes]
+    np.testing.assert_array_equal(forecast.values[0, 0][:, mesh.boundary], expected[:, mesh.boundary])
+
+
 def test_a_coarser_boundary_is_said_to_be_interpolated() -> None:
     outcome = done("forecast", "runs/area", "--initial", "globe.zarr", *STARTS, "--lead-time", "9h", "--boundary",
                    "coarse.zarr", "-o", "coarse.nc", "--overwrite")  # fmt: skip

@@ -124,6 +124,38 @@ class Windows(Dataset[Batch]):
         return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(forcing)
 
 
+class WindowsWithin(Windows):
+    """Windows of one step that hold the times within it too.
+
+    within: [time, node, predicted] of an item, physical units; the boundary of a limited area is taken from it.
+    fractions: [time] of the step, in (0, 1).
+    Raises MeshcastError where the data have no time within a step.
+    """
+
+    def __init__(self, fields: Fields, task: Task, forcings: Forcings, most: int | None = None) -> None:
+        frames = task.time_step.frames(fields.time_step)
+        if frames < 2:
+            raise MeshcastError(
+                f"States between steps are learnt from times within a step, but {fields.source} comes every "
+                f"{fields.time_step}, as the emulator steps. Set a longer task.time_step, or leave `between` away."
+            )
+        super().__init__(fields, task, 1, forcings)
+        self.within = self.window[-2] + np.arange(1, frames)  # frames from the first of the window
+        self.fractions = np.arange(1, frames) / frames
+        touched = np.isin(self.pairs[:, 1:] + self.within, sorted(fields.missing)).any(axis=1)
+        self.pairs = self.pairs[~touched]
+        if len(self.pairs) == 0:
+            raise MeshcastError(f"{fields.source} has no step without a missing date within it. Leave `between` away.")
+        if most is not None and len(self.pairs) > most:
+            self.pairs = self.pairs[np.linspace(0, len(self.pairs) - 1, most).round().astype(int)]
+
+    def __getitem__(self, index: int | tuple[int, int]) -> Batch:
+        item, sample = super().__getitem__(index), index[1] if isinstance(index, tuple) else index
+        ensemble, start = (int(number) for number in self.pairs[sample])
+        values = self.fields.read(start + self.within, self.names, ensemble)[:, 0]
+        return item | {"within": torch.from_numpy(np.ascontiguousarray(values))}
+
+
 def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
     """Return a batch's initial state with the noise of its windows, `size` times each variable's standard deviation."""
     if "noise" not in batch:

@@ -27,7 +27,8 @@ def keep_budget(folder: Path, config: ExperimentConfig, update: float, validatio
     """
     assert config.training.minutes is not None
     if "updates" not in read_budget(folder):
-        seconds, every = config.training.minutes * 60, config.validation.every
+        taken = 0.0 if config.between is None else config.between.share
+        seconds, every = config.training.minutes * 60 * (1 - taken), config.validation.every
         per_update = update + validation / every
         updates = max(1, int(seconds / per_update))
         more: dict[str, float] = {}

@@ -37,6 +37,7 @@ from training.preparation.prepared import (
 from training.preparation.windows import Windows
 from training.resumable import checkpoints_of
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
+from training.runs.between import refuse_nothing_between, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget, say_what_never_comes, within_budget
 from training.runs.closed_forms import score_closed_forms
 
@@ -91,6 +92,7 @@ def _trained(
     config: ExperimentConfig, folder: Path, data: PreparedData, progress: bool, notice: Notice, request: StopRequest
 ) -> TrainedEmulator:
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
+    refuse_nothing_between(prepared)
     for line in look_at_test_data(prepared):
         notice(line) if is_first_process() else None
     if not is_closed_form(config.emulator):
@@ -99,6 +101,9 @@ def _trained(
                 keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
             loop_of(config).train(prepared, with_budget(untrained, folder, notice), folder, progress, request)
         trained = load_emulator(path)
+        if config.between is not None and is_first_process():
+            trained = with_between(prepared, trained, folder, notice)
+            save_emulator(path, trained)
         if is_first_process() and isinstance(trained.emulator, NeuralEmulator):
             score_closed_forms(prepared, windows_of(prepared)[1], trained.emulator, folder)
         return trained
@@ -225,6 +230,7 @@ def loop_of(config: ExperimentConfig) -> ModuleType:
 def dry_run(config: ExperimentConfig) -> dict[str, Any]:
     """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
     prepared = prepare(config)
+    refuse_nothing_between(prepared)
     for line in look_at_test_data(prepared):
         log.warning("%s", line)
     fields = prepared.train

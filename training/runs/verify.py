@@ -91,6 +91,7 @@ def verify_files(
     if areas:  # what covers more is cut to the area, and scored where that is forecast
         fields = on_area(fields, areas[0])
         forecasts = [forecast_on_area(forecast, areas[0]) for forecast in forecasts]
+    forecasts = [_as_often_as(fields, forecast, notices) for forecast in forecasts]
     if variables is not None:
         forecasts = [_only(forecast, variables) for forecast in forecasts]
     if fields.ensemble_axis == "trajectory":
@@ -211,6 +212,22 @@ def _bare_task(forecast: Forecast, truth: Fields) -> Task:
             "common to verify."
         )
     return replace(TaskConfig(prognostic=shared).build(truth), time_step=forecast.time_step)
+
+
+def _as_often_as(truth: Fields, forecast: Forecast, notices: list[str]) -> Forecast:
+    """Return the leads at the truth's time step of a forecast that comes more often, and say so; others as they are."""
+    try:
+        every = truth.time_step.frames(forecast.time_step)
+    except MeshcastError:
+        return forecast
+    kept = forecast.lead_steps % every == 0
+    if every == 1 or not kept.any():
+        return forecast
+    notices.append(
+        f"{forecast.name} comes every {forecast.time_step} and is verified every {truth.time_step}, as the truth comes."
+    )
+    lead_steps = forecast.lead_steps[kept] // every
+    return replace(forecast, values=forecast.values[:, :, kept], lead_steps=lead_steps, time_step=truth.time_step)
 
 
 def _only(forecast: Forecast, variables: Sequence[str]) -> Forecast:

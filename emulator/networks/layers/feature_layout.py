@@ -114,7 +114,7 @@ class CartesianWinds(nn.Module):
         self.output_winds = layout.output_winds if on_sphere else ()
         self.inside = replace(
             layout,
-            num_prognostic=layout.num_prognostic + len(self.output_winds),
+            num_prognostic=layout.num_prognostic + sum(max(wind) < layout.num_prognostic for wind in self.winds),
             num_inputs=layout.num_inputs + len(self.winds),
             num_outputs=layout.num_outputs + len(self.output_winds),
             winds=(),
