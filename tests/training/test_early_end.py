@@ -60,7 +60,11 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], 
 
         monkeypatch.setattr(EmulatorModule, "training_step", training_step)
 
+    ignored = (signal.SIGHUP, signal.SIGUSR1, signal.SIGTERM)  # by nohup, say, under which tests are run too
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ignored}
     yield plan
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
