@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from emulator.foundation.freed_memory import keep_freed_memory
 from emulator.networks.gnn import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.message_kernel.library import FALLBACK, message_library, using
 from graphs.edges.build import GraphConfig, MultiMeshEdges, build_graphs
@@ -51,6 +52,7 @@ def main() -> None:
     parser.add_argument("--forward-only", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training and forecasts do
     library = message_library()
     engines = {"fused": library.name if library else FALLBACK}
     if not options.only_fused:

@@ -93,6 +93,21 @@ inline void store(bfloat16* to, Floats v) {
     memcpy(to, &h, sizeof h);
 }
 
+template <int N>  // registers one after another
+inline void store_all(float* to, const Floats* v) {
+    UNROLL for (int j = 0; j < N; ++j) store(to + j * LANES, v[j]);
+}
+
+template <int N>
+inline void store_all(bfloat16* to, const Floats* v) {
+    int j = 0;
+#if ISA == 2
+    UNROLL for (; j + 1 < N; j += 2)
+        _mm512_storeu_si512(to + j * LANES, (__m512i)_mm512_cvtne2ps_pbh((__m512)v[j + 1], (__m512)v[j]));
+#endif
+    UNROLL for (; j < N; ++j) store(to + j * LANES, v[j]);
+}
+
 inline float number(float x) { return x; }
 inline float number(bfloat16 x) {
     uint32_t u = uint32_t(x.bits) << 16;
@@ -327,8 +342,7 @@ inline void sums(const int32_t* start, const int32_t* other, const float* edge_w
                 UNROLL for (int j = 0; j < N; ++j) sum[k][j] += weight * x[j];
             }
         }
-        UNROLL for (int k = 0; k < K; ++k)
-            UNROLL for (int j = 0; j < N; ++j) store(out + k * channels + c + j * LANES, sum[k][j]);
+        UNROLL for (int k = 0; k < K; ++k) store_all<N>(out + k * channels + c, sum[k]);
     }
 }
 
