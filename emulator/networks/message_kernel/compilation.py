@@ -21,9 +21,10 @@ KERNEL, THREADS = "message_kernel.cpp", "threads.cpp"
 X86 = {  # flags of each instruction set that the kernel is written for, by its number in the source
     0: (),
     1: ("-mavx2", "-mfma"),
-    2: ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx512bf16", "-mavx2", "-mfma"),
+    2: ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"),
+    3: ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma", "-mavx512bf16"),
 }
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-w")
+FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-w")
 
 
 def instruction_sets() -> dict[int, tuple[str, ...]]:

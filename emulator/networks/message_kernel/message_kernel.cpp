@@ -8,9 +8,9 @@
 // Each row is computed by one thread, in an order that depends neither on its tile nor on the number of threads, and
 // gradients of weights are summed over chunks of rows whose number depends on the sizes alone: results repeat to the bit.
 //
-// The file is compiled once for each instruction set (ISA: 0 plain, 1 AVX2, 2 AVX-512 with bfloat16), for whose vectors
-// the GNU extensions of GCC and Clang stand. Matrix products take their operands in units of 32 bits: one number in
-// single precision, two neighbours along the sum in bfloat16 (only where the processor multiplies such pairs).
+// The file is compiled once for each instruction set (ISA: 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with bfloat16), for
+// whose vectors the GNU extensions of GCC and Clang stand. Matrix products take their operands in units of 32 bits: one
+// number in single precision, two neighbours along the sum in bfloat16, where the processor multiplies such pairs.
 
 #include <algorithm>
 #include <atomic>
@@ -23,7 +23,7 @@
 #ifndef ISA
 #define ISA 0
 #endif
-#if ISA == 2
+#if ISA >= 2
 #include <immintrin.h>
 #endif
 
@@ -37,8 +37,8 @@ extern "C" void meshcast_run(int64_t tasks, int64_t threads, Task task, void* co
 
 namespace {
 
-constexpr int LANES = ISA == 2 ? 16 : ISA == 1 ? 8 : 4;
-constexpr int WIDE = ISA == 2 ? 4 : 2;  // vectors of columns that a product or a sum holds in registers
+constexpr int LANES = ISA >= 2 ? 16 : ISA == 1 ? 8 : 4;
+constexpr int WIDE = ISA >= 2 ? 4 : 2;  // vectors of columns that a product or a sum holds in registers
 constexpr int TALL = 6;                 // and rows of a product
 constexpr int AHEAD = 2;                // rows ahead of which a sum asks for what it will read
 constexpr int STEP = 128;               // units along the sum of a product, so that a panel of them stays in the cache
@@ -66,7 +66,7 @@ inline Floats load(const float* from) {
 }
 
 inline Floats load(const bfloat16* from) {
-#if ISA == 2  // what GCC makes of the general form takes several instructions
+#if ISA >= 2  // what GCC makes of the general form takes several instructions
     return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16);
 #else
     Halves h;
@@ -76,7 +76,7 @@ inline Floats load(const bfloat16* from) {
 }
 
 inline Halves rounded(Floats v) {  // to the nearest, ties to even
-#if ISA == 2
+#if ISA == 3
     return (Halves)_mm512_cvtneps_pbh((__m512)v);
 #else
     Bits u = (Bits)v;
@@ -101,7 +101,7 @@ inline void store_all(float* to, const Floats* v) {
 template <int N>
 inline void store_all(bfloat16* to, const Floats* v) {
     int j = 0;
-#if ISA == 2
+#if ISA == 3
     UNROLL for (; j + 1 < N; j += 2)
         _mm512_storeu_si512(to + j * LANES, (__m512i)_mm512_cvtne2ps_pbh((__m512)v[j + 1], (__m512)v[j]));
 #endif
@@ -146,7 +146,7 @@ inline Ints lane() {
 // the channels from c on of a row; nothing beyond 2 n.
 template <class T>
 inline Floats quarter_turn(const T* row, int64_t c, int64_t n) {
-#if ISA == 2
+#if ISA >= 2
     int64_t east = std::min<int64_t>(std::max<int64_t>(n - c, 0), LANES);
     int64_t both = std::min<int64_t>(std::max<int64_t>(2 * n - c, 0), LANES);
     __mmask16 first = (__mmask16)((1u << east) - 1), second = (__mmask16)(((1u << both) - 1) & ~first);
@@ -187,7 +187,7 @@ struct Single {
     static inline Floats add(Floats sum, uint32_t a, Floats b) { return sum + (Floats)(Bits{} + a) * b; }
 };
 
-#if ISA == 2
+#if ISA == 3
 struct Pairs {
     typedef bfloat16 Value;
     static constexpr int PER_UNIT = 2;
@@ -251,7 +251,7 @@ void product(int64_t rows, int64_t width, int64_t units, const uint32_t* a, int6
             switch (wide / LANES) {
                 case 1: columns<U, 1, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
                 case 2: columns<U, 2, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
-#if ISA == 2
+#if ISA >= 2
                 case 3: columns<U, 3, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
                 case 4: columns<U, 4, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
 #endif
@@ -450,7 +450,7 @@ inline const uint32_t* along_rows(const T* from, int64_t rows, int64_t width, ui
         for (int64_t i = 0; i < rows * width; i += LANES) store((float*)to + i, load(from + i));
         return to;
     }
-#if ISA == 2
+#if ISA == 3
     for (int64_t r = 0; r < rows; r += 2)
         for (int64_t c = 0; c < width; c += LANES) {
             const __m256i* at = (const __m256i*)(from + r * width + c);
@@ -795,7 +795,7 @@ int with_kernels(const Call& call, bool back) {
 
 int entry(const Call& call, bool back) {
     if (!call.half) return with_kernels<Single, float>(call, back);
-#if ISA == 2
+#if ISA == 3
     return with_kernels<Pairs, bfloat16>(call, back);
 #else
     return with_kernels<Single, bfloat16>(call, back);
@@ -810,7 +810,7 @@ EXPORT int NAMED(meshcast_backward_, ISA)(const Call* call) { return entry(*call
 // Pack the weights at `to`; return how many units of 32 bits they take, and where `to` is null do no more.
 EXPORT int64_t NAMED(meshcast_pack_, ISA)(const Sizes* s, int64_t half, const float* neighbours, const float* own,
                                           const float* out, int64_t back, uint32_t* to) {
-#if ISA == 2
+#if ISA == 3
     if (half) {
         if (to) pack<Pairs>(*s, neighbours, own, out, back, to);
         return Matrices(*s, back, 2).end;
