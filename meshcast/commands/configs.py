@@ -41,8 +41,7 @@ def copy_config(
     target = output or Path(f"{name}.yaml")
     if target.exists():
         raise MeshcastError(f"{target} exists already. Name another file: meshcast configs copy {name} OTHER.yaml")
-    text = config_path(Path(name)).read_text(encoding="utf-8")
-    write_text(target, text)
+    write_text(target, shipped_config(name).read_text(encoding="utf-8"))
     say(f"Wrote {target}.", path=target)
 
 
@@ -63,11 +62,14 @@ def config_path(given: Path) -> Path:
 
     Raises MeshcastError where it is neither, with the nearest shipped name.
     """
-    if given.is_file():
-        return given
+    return given if given.is_file() else shipped_config(str(given))
+
+
+def shipped_config(name: str) -> Path:
+    """Return the shipped experiment of a name; raise MeshcastError, with the nearest name, where there is none."""
     shipped = shipped_configs()
-    if str(given) in shipped:
-        return shipped[str(given)]
-    close = difflib.get_close_matches(given.stem, shipped, n=1, cutoff=0.4)
+    if name in shipped:
+        return shipped[name]
+    close = difflib.get_close_matches(Path(name).stem, shipped, n=1, cutoff=0.4)
     hint = f" Did you mean the shipped {close[0]}?" if close else ""
-    raise MeshcastError(f"There is no configuration {given}.{hint} `meshcast configs list` shows the shipped ones.")
+    raise MeshcastError(f"There is no configuration {name}.{hint} `meshcast configs list` shows the shipped ones.")

@@ -56,6 +56,11 @@ def test_shipped_configurations_are_listed_and_copied(tmp_path, monkeypatch):
     done("configs", "copy", "ring-advection")
     done("configs", "copy", "ring-advection", "folder/mine.yaml")
     assert Path("ring-advection.yaml").read_text() == Path("folder/mine.yaml").read_text()
+    Path("co2.csv").write_text("time,co2\n")
+    refused = meshcast("configs", "copy", "co2.csv")  # a file of the user's is none that is shipped
+    assert (
+        refused.code == 2 and "There is no configuration co2.csv" in refused.err and not Path("co2.csv.yaml").exists()
+    )
 
 
 def test_every_result_is_also_for_machines(ring_world):

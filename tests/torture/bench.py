@@ -39,6 +39,7 @@ class Counts:
     defects: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     peak: int = 0
+    largest: str = ""  # the case that took the most memory
     found: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, verdict: dict[str, Any]) -> None:
@@ -47,7 +48,8 @@ class Counts:
         self.cases[family] += 1
         self.seconds[family] += verdict["seconds"]
         self.outcomes.setdefault(family, Counter())[verdict["outcome"]] += 1
-        self.peak = max(self.peak, verdict["peak"])
+        if verdict["peak"] > self.peak:
+            self.peak, self.largest = verdict["peak"], f"{family} {json.dumps(verdict['case'])}"
         self.defects.update({category for category, _ in verdict["defects"]})
         if verdict["defects"]:
             self.found.append(verdict)
@@ -59,7 +61,9 @@ class Counts:
             rate = count / max(self.seconds[family], 1e-9)
             outcomes = ", ".join(f"{name} {number}" for name, number in self.outcomes[family].most_common())
             lines.append(f"{family:8} {count:6} {rate:8.2f}  {outcomes}")
-        lines.append(f"memory: at most {self.peak / 2**30:.2f} GiB, that of the preloaded process included")
+        lines.append(
+            f"memory: at most {self.peak / 2**30:.2f} GiB, that of the preloaded process included, by {self.largest}"
+        )
         defects = ", ".join(f"{name} {count}" for name, count in self.defects.most_common())
         return "\n".join([*lines, f"defects: {len(self.found)} cases" + (f" ({defects})" if defects else "")])
 
