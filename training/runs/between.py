@@ -34,7 +34,6 @@ MOST_MEASURED = 500  # windows that scales are measured on
 MOST_VALIDATED = 100  # windows
 MOST_AT_ONCE = 4  # times within a step that an update learns from
 TIMED_UPDATES, FIRST_UPDATES = 8, 3  # the first are slow
-OWN_STEPS = 0.5  # share of an update's samples that end in the emulator's own step, not in the truth
 
 
 def refuse_nothing_between(prepared: Prepared) -> None:
@@ -111,9 +110,8 @@ def _descent(
     generator = np.random.default_rng(training.seed)
     for update, batch in enumerate(loader):
         chosen = generator.permutation(len(windows.fractions))[:MOST_AT_ONCE]
-        own = torch.from_numpy(generator.random(len(batch["values"])) < OWN_STEPS)
         with _precision(training.precision, device):
-            loss = _loss(between, windows, _on(batch, device), chosen, own.to(device), training.loss)
+            loss = _loss(between, windows, _on(batch, device), chosen, training.loss)
         if not torch.isfinite(loss):
             fault = not_finite(update, loss.detach(), batch["valid_time"])
             raise DivergedError(f"The training between steps has diverged. {fault} Lower training.learning_rate.")
@@ -125,9 +123,9 @@ def _descent(
         yield float(loss.detach())
 
 
-def _loss(between: Between, windows: WindowsWithin, batch: Batch, chosen: np.ndarray, own: Tensor, loss: str) -> Tensor:
+def _loss(between: Between, windows: WindowsWithin, batch: Batch, chosen: np.ndarray, loss: str) -> Tensor:
     """Return the mean loss at the chosen times within a step, in units of what linear interpolation leaves."""
-    state, forcing, step = _ends(between, windows, batch, own)
+    state, forcing, step = _ends(between, windows, batch)
     coefficients = between.coefficients(state, forcing, step)
     emulator = between.emulator
     scale = emulator.inputs.std * between.correction_std[0]
@@ -140,19 +138,12 @@ def _loss(between: Between, windows: WindowsWithin, batch: Batch, chosen: np.nda
     return torch.stack(terms).mean()
 
 
-def _ends(
-    between: Between, windows: WindowsWithin, batch: Batch, own: Tensor | None = None
-) -> tuple[State, Tensor, Step]:
-    """Return the state before a step, its forcing, and the truth after it or, for samples in `own`, the emulator's."""
+def _ends(between: Between, windows: WindowsWithin, batch: Batch) -> tuple[State, Tensor, Step]:
+    """Return the state before a step, its forcing, and the truth after it."""
     task, count = between.task, len(between.task.prognostic)
     state, forcings = windows.start_of(batch)
     forcing = forcings.window(state, task, 0)
     after = batch["values"][:, None, task.history]
-    if own is not None and own.any():
-        with torch.no_grad():
-            following, diagnostic = between.emulator.step(state, forcing)
-        made = following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)
-        after = torch.where(own[:, None, None, None], made, after)
     following = state.followed_by(after[..., :count], task.time_step.advance(state.valid_time))
     return state, forcing, (following, after[..., count:] if task.diagnostic else None)
 
