@@ -97,9 +97,9 @@ def read_netcdf_forecast(path: Path) -> Forecast:
     import netCDF4
 
     with refuse_damaged(path):
+        refuse_hostile(path)
         with netCDF4.Dataset(path) as file:
             if PREFIX + "mesh" in file.ncattrs():
-                refuse_hostile(path)
                 return _read_ours(file)
         return read_other_netcdf_forecast(path)
 

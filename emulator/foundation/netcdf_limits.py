@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from emulator.foundation.trial import tried
 from graphs.available_memory import readable, refuse_too_large
 from graphs.errors import MeshcastError
 
@@ -14,12 +15,25 @@ ALWAYS_FEW = 2**26  # bytes of values
 
 
 def refuse_hostile(path: Path) -> None:
-    """Raise MeshcastError where a NetCDF file names other files, or declares what neither it nor memory can hold."""
+    """Raise MeshcastError where a NetCDF file names other files, or declares what neither it nor memory can hold.
+
+    Tried in a process of its own: HDF5 goes round for ever in some damaged files, and crashes where a disk fails.
+    """
+    import h5py  # noqa: F401  here, so that no fork has to
+    import netCDF4  # noqa: F401
+
+    tried(_refuse_hostile, path)
+
+
+def _refuse_hostile(path: Path) -> None:
     import netCDF4
 
     with netCDF4.Dataset(path) as file:  # first, since it refuses damage that ends a process in h5py
         size, variables = path.stat().st_size, list(_variables(file))
         declared = {name: _bytes(variable) for name, variable in variables}
+        for holder in (file, *(variable for _, variable in variables)):
+            for name in holder.ncattrs():
+                holder.getncattr(name)
     with path.open("rb") as content:
         is_hdf5 = content.read(4) == b"\x89HDF"
     if is_hdf5:

@@ -82,7 +82,10 @@ static int strike(long kind, const char *name, const char *path, int file) {
     case KILL_BEFORE: die(); return GO_ON;
     case KILL_HALF: return kind == WRITE ? HALF_THEN_KILL : KILL_LATER;
     case KILL_AFTER: return KILL_LATER;
-    case STOP: raise(SIGSTOP); return GO_ON;
+    case STOP:
+        if (getpgrp() != getpid()) kill(getpgrp(), SIGSTOP); /* a fork of the command: with it */
+        raise(SIGSTOP);
+        return GO_ON;
     }
     return GO_ON;
 }

@@ -100,7 +100,7 @@ class Process:
 
     def go_on(self) -> None:
         """Continue it where it was stopped."""
-        os.kill(self.pid, signal.SIGCONT)
+        os.killpg(self.pid, signal.SIGCONT)
 
     def _end_group(self) -> None:
         with contextlib.suppress(ProcessLookupError):
