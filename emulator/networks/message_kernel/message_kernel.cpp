@@ -185,6 +185,7 @@ struct Single {
     static constexpr int PER_UNIT = 1;
     static inline Floats operand(const uint32_t* b) { return load((const float*)b); }
     static inline Floats add(Floats sum, uint32_t a, Floats b) { return sum + (Floats)(Bits{} + a) * b; }
+    static inline Bits unit(Floats first, Floats) { return (Bits)first; }
 };
 
 #if ISA == 3
@@ -194,6 +195,10 @@ struct Pairs {
     static inline __m512i operand(const uint32_t* b) { return _mm512_loadu_si512(b); }
     static inline Floats add(Floats sum, uint32_t a, __m512i b) {
         return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(int(a)), (__m512bh)b);
+    }
+    static inline Bits unit(Floats first, Floats second) {
+        const Bits low = __builtin_convertvector(rounded(first), Bits);
+        return low | __builtin_convertvector(rounded(second), Bits) << 16;
     }
 };
 #endif
@@ -260,29 +265,42 @@ void product(int64_t rows, int64_t width, int64_t units, const uint32_t* a, int6
     }
 }
 
-// A matrix as panels of a product's right side; at(p, n) is its element.
-template <class U, class At>
-inline uint32_t* packed(int64_t length, int64_t width, At at, uint32_t* to) {
-    const int64_t units = length / U::PER_UNIT;
+// A matrix [length, width] as panels of a product's right side. row(p): where a row's numbers stand, one after another.
+template <class U, class Row>
+void pack_rows(int64_t length, int64_t width, Row row, uint32_t* to) {
     for (int64_t n = 0; n < width; n += WIDE * LANES) {
         const int64_t wide = std::min<int64_t>(WIDE * LANES, width - n);
-        for (int64_t p = 0; p < units; ++p)
-            for (int64_t i = 0; i < wide; ++i) {
-                uint32_t unit;
-                const float first = at(p * U::PER_UNIT, n + i);
-                memcpy(&unit, &first, 4);
-                if constexpr (U::PER_UNIT == 2) {
-                    uint32_t high;
-                    const float second = at(p * 2 + 1, n + i);
-                    memcpy(&high, &second, 4);
-                    unit = (unit + 0x7fffu + ((unit >> 16) & 1u)) >> 16;
-                    unit |= (high + 0x7fffu + ((high >> 16) & 1u)) & 0xffff0000u;
-                }
-                to[p * wide + i] = unit;
+        for (int64_t p = 0; p < length; p += U::PER_UNIT)
+            for (int64_t i = 0; i < wide; i += LANES, to += LANES) {
+                const Bits unit = U::unit(load(row(p) + n + i), load(row(p + U::PER_UNIT - 1) + n + i));
+                memcpy(to, &unit, sizeof unit);
             }
-        to += units * wide;
     }
-    return to;
+}
+
+// Rows `first` to first + length of a matrix whose columns' numbers stand one after another, from column(n) on. units:
+// of all the matrix's rows.
+template <class U, class Column>
+void pack_columns(int64_t first, int64_t length, int64_t units, int64_t width, Column column, uint32_t* to) {
+    constexpr int G = LANES / U::PER_UNIT;  // units of a register along a column
+    typename U::Value numbers[LANES][LANES];
+    uint32_t square[LANES][G];
+    for (int64_t n = 0; n < width; n += LANES) {
+        const int64_t panel = n / (WIDE * LANES) * (WIDE * LANES), wide = std::min<int64_t>(WIDE * LANES, width - panel);
+        for (int64_t p = 0; p < length; p += LANES) {
+            for (int i = 0; i < LANES; ++i) store(numbers[i], load(column(n + i) + p));
+            memcpy(square, numbers, sizeof square);
+            uint32_t* corner = to + panel * units + (first + p) / U::PER_UNIT * wide + n - panel;
+            for (int u = 0; u < G; ++u) {
+#if ISA >= 2
+                const __m512i places = _mm512_mullo_epi32((__m512i)lane(), _mm512_set1_epi32(G));
+                _mm512_storeu_si512(corner + u * wide, _mm512_i32gather_epi32(places, &square[0][u], 4));
+#else
+                for (int i = 0; i < LANES; ++i) corner[u * wide + i] = square[i][u];
+#endif
+            }
+        }
+    }
 }
 
 // Sums over edges ----------------------------------------------------------------------------------------------------
@@ -492,29 +510,28 @@ template <class U>
 void pack(const Sizes& s, const float* neighbours, const float* own, const float* out, bool back, uint32_t* to) {
     const int64_t C = s.channels, H = s.hidden, K = s.kernels, still = s.still(), turned = s.turned(), both = 2 * s.vectors;
     const Matrices at(s, back, U::PER_UNIT);
-    for (int64_t o = 0; o < s.octaves; ++o) {
-        const float* W = neighbours + o * K * C * H;  // [k, channel, hidden]
-        if (!back) {
-            packed<U>(K * C, H, [=](int64_t p, int64_t n) { return W[p * H + n]; }, to + at.neighbours + o * at.each);
-            continue;
+    if (!back) {
+        for (int64_t o = 0; o < s.octaves; ++o) {
+            const float* W = neighbours + o * K * C * H;  // [k, channel, hidden]
+            pack_rows<U>(K * C, H, [=](int64_t p) { return W + p * H; }, to + at.neighbours + o * at.each);
         }
-        const auto scalar = [=](int64_t p, int64_t n) {
-            return n + still < both ? 0.0f : W[(p / H * C + n + still) * H + p % H];
-        };
-        packed<U>(K * H, C - still, scalar, to + at.neighbours + o * at.each);
-        if (both == 0) continue;
-        const auto vector = [=](int64_t p, int64_t n) {
-            return n % turned < both ? W[(n / turned * C + n % turned) * H + p] : 0.0f;
-        };
-        packed<U>(H, K * turned, vector, to + at.vectors + o * at.each_vectors);
+        pack_columns<U>(0, C, C / U::PER_UNIT, H, [=](int64_t n) { return own + n * C; }, to + at.own);
+        pack_columns<U>(0, H, H / U::PER_UNIT, C, [=](int64_t n) { return out + n * H; }, to + at.out);
+        return;
     }
-    if (back) {
-        packed<U>(H, C, [=](int64_t p, int64_t n) { return own[p * C + n]; }, to + at.own);
-        packed<U>(C, H, [=](int64_t p, int64_t n) { return out[p * H + n]; }, to + at.out);
-    } else {
-        packed<U>(C, H, [=](int64_t p, int64_t n) { return own[n * C + p]; }, to + at.own);
-        packed<U>(H, C, [=](int64_t p, int64_t n) { return out[n * H + p]; }, to + at.out);
+    const std::unique_ptr<float[]> none(new float[H]());
+    const float* zeros = none.get();
+    for (int64_t o = 0; o < s.octaves; ++o) {
+        const float* W = neighbours + o * K * C * H;
+        for (int64_t k = 0; k < K; ++k) {
+            const auto scalar = [=](int64_t n) { return n + still < both ? zeros : W + (k * C + n + still) * H; };
+            pack_columns<U>(k * H, H, K * H / U::PER_UNIT, C - still, scalar, to + at.neighbours + o * at.each);
+        }
+        const auto vector = [=](int64_t n) { return n % turned < both ? W + (n / turned * C + n % turned) * H : zeros; };
+        if (both) pack_columns<U>(0, H, H / U::PER_UNIT, K * turned, vector, to + at.vectors + o * at.each_vectors);
     }
+    pack_rows<U>(H, C, [=](int64_t p) { return own + p * C; }, to + at.own);
+    pack_rows<U>(C, H, [=](int64_t p) { return out + p * H; }, to + at.out);
 }
 
 // One layer's pass. T: of the values in memory; U: of the products.
