@@ -34,7 +34,7 @@ from graphs.mesh import Mesh
 from graphs.space_filling import hilbert_order
 
 MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
-MANY_NODES = 30_000  # from about here on the order of nodes in memory decides what a processor's cache can keep
+MANY_NUMBERS = 1_000_000  # of nodes times features: from here on their order decides what a core's cache can keep
 LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
 
 
@@ -157,7 +157,7 @@ class EncodeProcessDecode(nn.Module):
         self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
         self.order: Tensor | None
         self.place: Tensor | None
-        self.order, self.place = _order_in_memory(self.mesh or grid) if self.nodewise else (None, None)
+        self.order, self.place = _order_in_memory(self.mesh or grid, latent) if self.nodewise else (None, None)
         links = _renumbered(graphs, self.place)
         turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring
         num_vectors = latent // 8 if winds and turned and isinstance(config, ProcessorConfig) else 0
@@ -256,9 +256,9 @@ def _kernels(
     return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
 
 
-def _order_in_memory(mesh: Mesh | None) -> tuple[nn.Buffer, nn.Buffer] | tuple[None, None]:
+def _order_in_memory(mesh: Mesh | None, latent: int) -> tuple[nn.Buffer, nn.Buffer] | tuple[None, None]:
     """Return the nodes in their order in memory, and where each one stands, [node]; None to keep it."""
-    if mesh is None or mesh.num_nodes < MANY_NODES:
+    if mesh is None or mesh.num_nodes * latent < MANY_NUMBERS:
         return None, None
     order = hilbert_order(mesh.positions)
     return constant(order), constant(np.argsort(order))

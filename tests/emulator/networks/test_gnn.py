@@ -205,7 +205,7 @@ def test_the_order_of_nodes_in_memory_is_nobodys_business(where: str, monkeypatc
     features = torch.randn(2, grid.num_nodes, 3)
     outputs, gradients, networks = [], [], []
     for least in (1, 10**9):
-        monkeypatch.setattr(gnn, "MANY_NODES", least)
+        monkeypatch.setattr(gnn, "MANY_NUMBERS", least)
         torch.manual_seed(0)
         config = ProcessorConfig(num_layers=2, latent_size=16, hidden_size=16)
         network = EncodeProcessDecode(3, 2, graphs, config, WINDS, conserved if where == "in flux form" else (), grid)
