@@ -247,8 +247,9 @@ class ValidationConfig:
     score: `nrmse`, error norm over truth norm (for fields without an offset), or `rmse`, in units of the training
         std; averaged over cases and, geometrically, over lead times and variables, so that every lead time counts.
     long_rollout: share of the computing between two validations that goes into rollouts without truth, of two of these
-        starts and up to 1,000 steps, of four where it reaches that far; 0 for none. A checkpoint whose forecasts the
-        guard stops on the way counts as if its score were 2 · steps / steps survived times as large.
+        starts and up to 1,000 steps or ten times as long as a training series, of four where it reaches that far; 0
+        for none. A checkpoint whose forecasts the guard stops on the way counts as if its score were 2 · steps / steps
+        survived times as large.
     """
 
     every: int = 500

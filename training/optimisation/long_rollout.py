@@ -22,6 +22,7 @@ from training.preparation.prepared import Prepared
 from training.preparation.windows import Windows
 
 MOST_STEPS, MOST_CASES = 1_000, 4
+MOST_TIMES = 10  # the length of a training series; how what it shows goes on beyond, a decay say, nobody knows
 FEWEST_CASES = 2  # one alone takes nearly as long
 GRADIENT = 3  # evaluations of a network that a step of the loss with its gradient takes
 NEIGHBOURS = 2  # of each node, whose differences are its shortest waves
@@ -62,7 +63,8 @@ def long_rollout(prepared: Prepared, starts: Windows, config: ExperimentConfig) 
     unroll = sum(share * steps for share, steps in training.stages)
     evaluations = validation.every * training.batch_size * (GRADIENT * unroll + training.pushforward)
     allowed = int(validation.long_rollout * evaluations)  # steps of one case
-    steps = min(MOST_STEPS, allowed // FEWEST_CASES)
+    series = len(prepared.train.times) // task.time_step.frames(prepared.train.time_step)
+    steps = min(MOST_STEPS, allowed // FEWEST_CASES, MOST_TIMES * series)
     if steps <= validation.steps:
         return None
     try:

@@ -100,7 +100,10 @@ def test_a_rollout_ends_where_waves_leave_their_range_or_neighbours_differ_too_m
     assert rollout.lived(Growing(emulator, math.nan)) == 0.0
 
 
-def test_computing_goes_into_longer_rollouts_before_more_of_them(tmp_path: Path) -> None:
+def test_computing_goes_into_longer_rollouts_before_more_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.optimisation.long_rollout.MOST_TIMES", 1000)
     prepared, config = prepared_waves(tmp_path)
     starts = windows_of(prepared)[1]
     rollout = long_rollout(prepared, starts, config)
@@ -137,10 +140,13 @@ def test_a_training_keeps_what_lives_in_place_of_what_scores_better(
     assert trained.metadata["update"] == 8 and trained.metadata["validation_score"] < rows[0]["validation_score"]
 
 
-def test_no_rollout_is_longer_than_its_share_of_the_computing(tmp_path: Path) -> None:
+def test_no_rollout_is_longer_than_its_share_of_the_computing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared, config = prepared_waves(tmp_path, 0.05)
     assert long_rollout(prepared, windows_of(prepared)[1], config) is None  # no longer than validation's three steps
     long = replace(config, validation=replace(config.validation, every=10_000))
+    rollout = long_rollout(prepared, windows_of(prepared)[1], long)
+    assert rollout is not None and rollout.steps == 10 * len(prepared.train.times)  # than what was learned from
+    monkeypatch.setattr("training.optimisation.long_rollout.MOST_TIMES", 1000)
     rollout = long_rollout(prepared, windows_of(prepared)[1], long)
     assert rollout is not None and rollout.steps == 1000
     with pytest.raises(MeshcastError, match=r"long_rollout must be a share from 0 to 1, but is nan"):
