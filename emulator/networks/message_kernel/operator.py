@@ -19,7 +19,8 @@ from emulator.networks.message_kernel.edge_lists import EdgeLists
 from emulator.networks.message_kernel.library import Call, Library, Sizes, message_library
 
 FORWARD_ROWS, BACKWARD_ROWS = 96, 192  # of a tile; a tile's sums stay in the cache of a core
-CHUNK_TILES, MOST_CHUNKS = 6, 16  # gradients of weights are summed chunk by chunk, whatever the number of threads
+LARGE_TILE, MANY_ROWS = 384, 10_000  # rows of a tile where there are many, which use each octave's weights for longer
+CHUNK_TILES, MOST_CHUNKS = 4, 16  # gradients of weights are summed chunk by chunk, whatever the number of threads
 KERNELS = (3, 5, 7)  # the numbers of kernels that message_kernel.cpp is compiled for
 MULTIPLE = 16  # latent and hidden features come in multiples of it
 
@@ -121,7 +122,7 @@ class _Prepared:
             weights=packed.data_ptr(),
             own_bias=weights.own_bias.data_ptr(),
             out_bias=weights.out_bias.data_ptr(),
-            tile=BACKWARD_ROWS if back else FORWARD_ROWS,
+            tile=_rows_of_tile(receivers, BACKWARD_ROWS if back else FORWARD_ROWS),
             threads=torch.get_num_threads(),
             half=half,
         )
@@ -152,7 +153,7 @@ def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tenso
     hidden_gradient = torch.empty_like(total)
     width = -(-2 * num_vectors // MULTIPLE) * MULTIPLE
     vectors_back = senders.new_empty(int(edges.table[:, 0].sum()), senders.shape[1], weights.neighbours.shape[1], width)
-    tiles = -(-receivers.shape[0] * receivers.shape[1] // BACKWARD_ROWS)
+    tiles = -(-receivers.shape[0] * receivers.shape[1] // call.tile)
     call.chunks = max(1, min(MOST_CHUNKS, tiles // CHUNK_TILES))
     chunks = torch.empty(call.chunks, sum(weight.numel() for weight in weights))
     gradients = [torch.empty_like(weight, memory_format=torch.contiguous_format) for weight in weights]
@@ -163,6 +164,11 @@ def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tenso
     call.gradients[:] = [each.data_ptr() for each in gradients]
     library.backward(call)
     return to_senders, receivers.new_empty(0) if same else to_receivers, *gradients
+
+
+def _rows_of_tile(receivers: Tensor, usual: int) -> int:
+    """Return it from the sizes alone: sums of gradients must not depend on the number of threads."""
+    return usual if receivers.shape[0] * receivers.shape[1] < MANY_ROWS else LARGE_TILE
 
 
 def _empty_results(receivers: Tensor, weights: Weights, keep: bool) -> tuple[Tensor, Tensor]:

@@ -153,7 +153,7 @@ def test_equal_tensors_for_senders_and_receivers_are_two_inputs(library: str) ->
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_results_repeat_to_the_bit_on_any_number_of_threads(library: str, dtype: torch.dtype) -> None:
-    one = case(multi_mesh(4), 32, 32, 4, 2, 3)  # enough rows for several chunks
+    one = case(multi_mesh(4), 32, 32, 4, 2, 5)  # enough rows for several chunks of the largest tiles
     with num_threads(1):
         expected = one.run(library, dtype)
     for threads in (1, 2, 3, 7):
