@@ -20,7 +20,7 @@ from emulator.networks.message_kernel.library import Call, Library, Sizes, messa
 
 FORWARD_ROWS, BACKWARD_ROWS = 96, 192  # of a tile; a tile's sums stay in the cache of a core
 LARGE_TILE, MANY_ROWS = 384, 10_000  # rows of a tile where there are many, which use each octave's weights for longer
-CHUNK_TILES, MOST_CHUNKS = 4, 16  # gradients of weights are summed chunk by chunk, whatever the number of threads
+CHUNK_TILES, MOST_CHUNKS = 6, 16  # gradients of weights are summed chunk by chunk, whatever the number of threads
 KERNELS = (3, 5, 7)  # the numbers of kernels that message_kernel.cpp is compiled for
 MULTIPLE = 16  # latent and hidden features come in multiples of it
 
