@@ -7,7 +7,7 @@ PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 export VENV PYTHON MESHCAST_SKIP_SCATTER
 
-.PHONY: help demo test test-slow torture lint format setup constraints clean clean-stamps
+.PHONY: help demo test test-slow torture bench lint format setup constraints clean clean-stamps
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -25,6 +25,10 @@ test-slow: $(STAMPS)/slow ## the slow tests
 torture: $(STAMPS)/slow ## kills, failing disks, damaged inputs and pairs of commands for MINUTES=30, from SEED=0
 	$(VENV)/bin/python -m tests.torture --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.torture.training_kills --minutes $(or $(MINUTES),30) --seed $(or $(SEED),0)
+
+bench: $(STAMPS)/core ## what layers, networks, graphs and reading cost, into docs/performance.md; DEVICE=cpu or cuda
+	$(VENV)/bin/python benchmarks/performance.py --device $(or $(DEVICE),cpu) \
+		--output results/performance/$(or $(DEVICE),cpu).json --page docs/performance.md
 
 lint: $(STAMPS)/lint ## style and types
 	$(VENV)/bin/ruff check .
