@@ -39,22 +39,26 @@ class MeshcastError(ValueError):
         return printable(super().__str__())
 
 
+class UnreadableError(MeshcastError):
+    """A file or a disk fails: no reason to go on without what it holds."""
+
+
 @contextmanager
 def refuse_damaged(source: object) -> Iterator[None]:
-    """Raise MeshcastError where `source` cannot be read, whatever a library makes of a file that is damaged."""
+    """Raise UnreadableError where `source` cannot be read, whatever a library makes of a file that is damaged."""
     try:
         yield
     except (MeshcastError, MemoryError):
         raise
     except OSError as error:
         if (error.errno or 0) > 0:  # the system's; libraries have numbers of their own, below zero
-            raise MeshcastError(
+            raise UnreadableError(
                 f"Cannot read {source}: {error.strerror}. Look after the disk or the limit that this names, then start "
                 "again."
             ) from error
-        raise MeshcastError(f"{source} is damaged or truncated: {error}. Fetch it again, or make it anew.") from error
+        raise UnreadableError(f"{source} is damaged or truncated: {error}. Fetch it again, or make it anew.") from error
     except Exception as error:
-        raise MeshcastError(
+        raise UnreadableError(
             f"{source} is damaged or truncated: {type(error).__name__}: {error}. Fetch it again, or make it anew."
         ) from error
 

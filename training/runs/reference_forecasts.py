@@ -17,7 +17,7 @@ from emulator.data.starts import states_at
 from emulator.fields import Fields
 from emulator.forcings import Forcings, ForcingWindows
 from emulator.task import names_of
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, UnreadableError
 from inference.forecasts.computed import ComputedValues
 from inference.forecasts.forecast import forecast
 
@@ -41,6 +41,8 @@ def when_asked(
         try:
             starts = beside.init_time[cases], beside.trajectory[cases]
             return same_starts([reference], truth, *starts, steps, tables)[0].values
+        except UnreadableError:
+            raise
         except MeshcastError as error:
             raise ReferenceForecastError(reference.name, error) from None
 

@@ -29,7 +29,7 @@ from emulator.foundation.time_step import TimeStep
 from emulator.plugins import PluginConfig
 from emulator.task import Task
 from emulator.training_part import TrainingPart
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, UnreadableError
 from graphs.mesh import Mesh
 from inference.scores.matching import refuse_several_truths
 from inference.scores.region import Region
@@ -139,6 +139,8 @@ def _references(
     try:
         part = _training_part(forecast, truth, _experiment_of(forecast), train, named, tables)
         return fit_references(*part, steps, against=against, progress=progress)
+    except UnreadableError:
+        raise
     except MeshcastError as error:
         if train is not None:
             raise
@@ -290,6 +292,8 @@ def fit_references(
         for number, (label, config) in enumerate(chosen.items(), 1):
             try:
                 fitted.append(TrainedEmulator(label, fit_closed_form(config, task, part), config, statistics))
+            except UnreadableError:
+                raise
             except MeshcastError as error:
                 left_out.append(f"{label} is left out: {error}")
             done(number)

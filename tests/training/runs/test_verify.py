@@ -15,7 +15,7 @@ from emulator.data.create import create_dataset
 from emulator.data.forecast import Forecast
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import to_datetime
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, UnreadableError
 from inference.scores.verification import verify
 from tests.emulator.worlds import moving_waves, wave_fields
 from training.runs.verify import verify_files
@@ -189,3 +189,16 @@ def test_a_reference_that_cannot_start_is_left_out_and_said(truth: str, tmp_path
     found = verify_files([forecast()], truth, str(tmp_path / "train.npy"), notice=said.append, against=against)
     assert "recent mean" not in found.verification.baselines and "ridge" in found.verification.baselines
     assert any(line.startswith("recent mean is left out") and "3 times of history" in line for line in said)
+
+
+def test_no_reference_is_left_out_because_a_disk_failed(
+    truth: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "train.npy", moving_waves(4, 12, seed=0))
+
+    def failing(*given: Any) -> None:
+        raise UnreadableError("Cannot read train.npy: Input/output error.")
+
+    monkeypatch.setattr("training.runs.verify.fit_closed_form", failing)
+    with pytest.raises(UnreadableError, match="Input/output error"):
+        verify_files([forecast()], truth, str(tmp_path / "train.npy"), notice=lambda text: None)
