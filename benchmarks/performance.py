@@ -90,7 +90,8 @@ class Rival:
     config: by level of the icosphere, width and number of layers.
     work: in units of the default's for as many nodes and features; what takes more is timed at fewer sizes.
     layer: whether one layer of messages is timed alone as well.
-    equal_weights: of a width at which it has most nearly the default's number of weights, in place of the width given.
+    equal_weights: of a width at which it has most nearly the weights that the default has at level 3, in
+        place of the width given; the default has more at each next level, whose edges are of one more length.
     """
 
     name: str
@@ -119,7 +120,7 @@ RIVALS = (  # the first is the default; a network of any other kind is one more 
     Rival("Anemoi's graph convolution", _graph_network(AnemoiGraphConvolutionConfig)),
     Rival("Anemoi's graph transformer", _graph_network(AnemoiGraphTransformerConfig)),
     Rival("GATv2Conv of PyTorch Geometric", _graph_network(PyGConfig, layer="GATv2Conv"), work=32.0),
-    Rival("U-Net of equal weights", _unet, work=4.0, layer=False, equal_weights=True),
+    Rival("U-Net", _unet, work=4.0, layer=False, equal_weights=True),
 )
 
 
@@ -330,7 +331,7 @@ class Bench:
         torch.manual_seed(0)
         config = rival.config(level, width, num_layers)
         if rival.equal_weights:
-            config = equal_weights(config, RIVALS[0].config(level, width, num_layers), level)
+            config = equal_weights(config, RIVALS[0].config(level, width, num_layers))
         emulator = build_network(config, FLOW, mesh, len(FLOW.static))
         for weight in emulator.parameters():  # a layer of zeros is no work
             if not weight.any():
@@ -494,9 +495,9 @@ def handed(network: Any, run: Run) -> Layer:
     return found[0]
 
 
-def equal_weights(config: NetworkConfig, like: NetworkConfig, level: int) -> NetworkConfig:
-    """Return a configuration of the width at which its network has most nearly the weights of another's."""
-    mesh = icosphere(min(level, 3))  # the weights do not depend on it
+def equal_weights(config: NetworkConfig, like: NetworkConfig) -> NetworkConfig:
+    """Return a configuration of the width at which its network has most nearly the weights of another's at level 3."""
+    mesh = icosphere(3)
 
     def count(one: NetworkConfig) -> int:
         if isinstance(one, UNetConfig):

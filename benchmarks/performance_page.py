@@ -23,7 +23,8 @@ TEXTS = {
     "layers": "Milliseconds of a layer alone: forward, and forward with backward, gradients of weights and inputs "
     "included. *Kept* is what it keeps for its gradient in float32 and bfloat16.",
     "models": "Milliseconds of a step of an emulator, normalisation included, and of an update: forward, backward, "
-    "Muon. *Memory* is the peak of an update beyond what weights and graphs hold, in float32 and bfloat16.",
+    "Muon. The U-Net has nearly the weights that the default has at level 3. *Memory* is the peak of an update beyond "
+    "what weights and graphs hold, in float32 and bfloat16.",
     "nodes": "The default network, width 64, batch 1, all levels taking turns. The slope is that of the logarithms, so "
     "that 1 is proportional.",
     "members": "Milliseconds of a step a member, width 64: what is in one batch must not cost more than alone.",

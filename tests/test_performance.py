@@ -14,6 +14,7 @@ import pytest
 from emulator.networks.gnn import GNNConfig
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs/performance.md"
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def page(performance: ModuleType) -> ModuleType:
 
 def test_a_quick_run_gives_a_row_for_every_rival_and_a_page(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/performance.py"), "--quick", "--seconds", "0.1"]
-    command += ["--sections", "layers", "members", "--names", "kernel messages", "U-Net of equal weights"]
+    command += ["--sections", "layers", "members", "--names", "kernel messages", "U-Net"]
     command += ["--output", str(tmp_path / "cpu.json"), "--page", str(tmp_path / "page.md")]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     result = json.loads((tmp_path / "cpu.json").read_text())
@@ -45,7 +46,7 @@ def test_a_quick_run_gives_a_row_for_every_rival_and_a_page(tmp_path: Path) -> N
         for what in ("forward", "training")
     }
     assert {(row["name"], row["members"]) for row in result["members"]} == {
-        (name, count) for name in ("kernel messages", "U-Net of equal weights") for count in (1, 16, 50)
+        (name, count) for name in ("kernel messages", "U-Net") for count in (1, 16, 50)
     }
     for row in result["layers"] + result["members"]:
         assert 0 < row["low"] <= row["ms"] <= row["high"] and row["rounds"] >= 3
@@ -118,3 +119,10 @@ def test_both_devices_stand_on_the_page_where_both_have_run(page: ModuleType, tm
     assert "| machine | a chip, 1 of 2 cores, with bfloat16 | a chip, 1 of 2 cores, with bfloat16 |" in text
     assert "| members of one forecast | run | run |" in text
     assert text.count("| 3 | one | 5 | float32 | 1,234 (1,200-0.0123) |") == 2
+
+
+def test_the_page_is_that_of_the_results(page: ModuleType, tmp_path: Path) -> None:
+    results = {path.stem: json.loads(path.read_text()) for path in (ROOT / "results/performance").glob("*.json")}
+    assert "cpu" in results
+    page.write_page(tmp_path / "page.md", results)
+    assert (tmp_path / "page.md").read_text() == PAGE.read_text()
