@@ -67,8 +67,8 @@ def tried(check: Callable[[Path], None], path: Path) -> None:
 def _fork() -> int:
     if sys.platform != "linux":
         raise OSError("only Linux forks safely beside threads")
-    with warnings.catch_warnings():  # of Python 3.12: threads do not live on in a fork; this one needs none
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with warnings.catch_warnings():  # of Python 3.12 and of JAX: threads do not live on in a fork; this one needs none
+        warnings.simplefilter("ignore")
         return os.fork()
 
 
