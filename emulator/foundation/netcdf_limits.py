@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ ALWAYS_FEW = 2**26  # bytes of values
 def refuse_hostile(path: Path) -> None:
     """Raise MeshcastError where a NetCDF file names other files, or declares what neither it nor memory can hold.
 
-    Tried in a process of its own: HDF5 goes round for ever in some damaged files, and crashes where a disk fails.
+    Tried in a process of its own: HDF5 goes round for ever in some damaged files, and crashes where a disk fails. What
+    passed is not tried again while it stays as it is, since several readers may look at one file in turn.
     """
+    found = path.stat()
+    _refuse_as_it_is(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _refuse_as_it_is(path: Path, *identity: int) -> None:
     import h5py  # noqa: F401  here, so that no fork has to
     import netCDF4  # noqa: F401
 

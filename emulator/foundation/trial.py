@@ -78,10 +78,11 @@ def _try(check: Callable[[Path], None], path: Path, writing: int) -> NoReturn:
 
     try:
         faulthandler.disable()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGXCPU):
             signal.signal(number, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library says before it crashes
-        resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
+        most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, most) if most < 0 else (min(PATIENCE, most), most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         raised = None
         try:

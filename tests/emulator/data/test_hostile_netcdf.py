@@ -10,6 +10,7 @@ import pytest
 
 from emulator.data.files import read_files
 from emulator.data.forecast_file import read_forecast
+from emulator.foundation import netcdf_limits
 from graphs.errors import MeshcastError
 
 SPHERE = Path(__file__).parents[2] / "fixtures/version_0_1/sphere.nc"
@@ -85,3 +86,14 @@ def test_a_forecast_with_other_shapes_is_refused_as_damaged(
     path = changed(tmp_path / "strange.nc", sizes, kinds)
     with pytest.raises(MeshcastError, match=r"strange\.nc"):
         read_forecast(path)
+
+
+def test_a_file_is_tried_once_while_it_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[Path] = []
+    monkeypatch.setattr(netcdf_limits, "tried", lambda check, path: tries.append(path))
+    path = tmp_path / "a.nc"
+    for content in (b"first", b"first", b"changed"):
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+        netcdf_limits.refuse_hostile(path)
+    assert tries == [path, path]
