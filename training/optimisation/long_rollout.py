@@ -70,7 +70,7 @@ def long_rollout(prepared: Prepared, starts: Windows, config: ExperimentConfig) 
     try:
         places = np.linspace(0, len(starts) - 1, _cases(allowed, steps, starts)).round().astype(int).tolist()
         if task.boundary:
-            starts, places, steps = _earliest(prepared, starts, allowed)
+            starts, places, steps = _earliest(prepared, starts, allowed, steps)
         items = [starts[place] for place in places]
         batch = {name: torch.stack([item[name] for item in items]) for name in items[0]}
         state, _ = starts.start_of(batch)
@@ -95,13 +95,13 @@ def _cases(allowed: int, steps: int, starts: Windows) -> int:
     return min(MOST_CASES, len(starts), allowed // max(1, steps))
 
 
-def _earliest(prepared: Prepared, starts: Windows, allowed: int) -> tuple[Windows, list[int], int]:
-    """Return the windows that begin first, and the steps until the data, which hold the boundary, end."""
+def _earliest(prepared: Prepared, starts: Windows, allowed: int, most: int) -> tuple[Windows, list[int], int]:
+    """Return the windows that begin first, and the steps, `most` at most, until the data, with the boundary, end."""
     windows = Windows(starts.fields, prepared.task, starts.steps, prepared.validation_forcings)
     first = np.argsort(windows.pairs[:, 1], kind="stable")
     stride = int(windows.window[1] - windows.window[0])
     frames = len(windows.fields.times) - 1 - (windows.pairs[first, 1] + stride * (prepared.task.history - 1))
-    steps = min(MOST_STEPS, allowed // FEWEST_CASES, int(frames[0] // stride))
+    steps = min(most, int(frames[0] // stride))
     cases = _cases(allowed, steps, starts)
     return windows, first[:cases].tolist(), min(steps, int(frames[cases - 1] // stride))
 
