@@ -29,9 +29,14 @@ def to_latlon(xyz: Array) -> tuple[Array, Array]:
     return np.degrees(np.arctan2(z, np.hypot(x, y))), np.where(longitude >= 360.0, 0.0, longitude)
 
 
+def east_of(longitudes: Array, west: float) -> Array:
+    """Return how far longitudes lie east of a meridian [degrees], where zero is `EDGE` west of it."""
+    return (longitudes - west + EDGE) % 360.0
+
+
 def between_meridians(longitudes: Array, west: float, width: float) -> Mask:
     """Return which longitudes lie from a meridian to `width` degrees east of it, the edges within `EDGE` included."""
-    return (longitudes - west + EDGE) % 360.0 <= width + 2.0 * EDGE
+    return east_of(longitudes, west) <= width + 2.0 * EDGE
 
 
 def great_circle_distance(a: Array, b: Array) -> Array:

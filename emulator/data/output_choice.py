@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.foundation.configuration_faults import nearest
 from graphs.errors import MeshcastError
-from graphs.geometry import EDGE, Index, between_meridians
+from graphs.geometry import EDGE, Index, between_meridians, east_of
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import refuse_bad_place
 from graphs.meshes.points import mesh_at
@@ -172,8 +172,7 @@ def area_of(mesh: Mesh, area: tuple[float, float, float, float]) -> tuple[Mesh, 
         )
     if mesh.structured:  # whole rows, each from west to east
         row = nodes // mesh.shape[1]
-        eastward = (mesh.longitudes[nodes] - west + EDGE) % 360.0
-        nodes = nodes[np.lexsort((np.round(eastward, 6), row))]
+        nodes = nodes[np.lexsort((np.round(east_of(mesh.longitudes[nodes], west), 6), row))]
     if len(nodes) == mesh.num_nodes:
         return mesh, np.arange(mesh.num_nodes)
     latitudes, longitudes = mesh.latitudes[nodes], mesh.longitudes[nodes]
