@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -16,7 +15,7 @@ from emulator.emulator_config import EmulatorConfig
 from emulator.features.conservation import Conservation
 from emulator.features.inputs import Inputs
 from emulator.forcings import ForcingWindows
-from emulator.foundation.low_precision import Precision
+from emulator.foundation.low_precision import Precision, products_in
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.config import NetworkConfig
 from emulator.networks.gnn import GNNConfig, ProcessorConfig
@@ -125,7 +124,7 @@ class Between(nn.Module):
         if diagnostic is not None:
             after = torch.cat([following.now, diagnostic], dim=-1).flatten(0, 1)
             parts.append(torch.nan_to_num(inputs.targets(state, after)[..., count:]))
-        with nullcontext() if self.precision == "float32" else torch.autocast(change.device.type, torch.bfloat16):
+        with products_in(self.precision, change.device.type):
             output = self.network(torch.cat(parts, dim=-1)).to(change.dtype)  # [batch · member, node, term · predicted]
         terms = output.unflatten(-1, self.correction_std.shape).movedim(-2, 1)
         scaled = terms * (self.correction_std * inputs.std)[:, None]

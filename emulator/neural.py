@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from emulator.baselines.first_guess import SolverStep
 from emulator.boundary import overwritten
 from emulator.features.inputs import Inputs
-from emulator.foundation.low_precision import Precision
+from emulator.foundation.low_precision import Precision, products_in
 from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.protocol import Emulator
 from emulator.state import State, Step
@@ -67,10 +67,8 @@ class NeuralEmulator(nn.Module):
 
     def correction(self, features: Tensor) -> Tensor:
         """Return what the network makes of features [batch · member, node, input], in its precision."""
-        if self.precision == "float32":
-            return self.network(features)
-        with torch.autocast(features.device.type, dtype=torch.bfloat16):
-            return self.network(features).float()
+        with products_in(self.precision, features.device.type):
+            return self.network(features).to(features.dtype)
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         """Return the state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
 
 Precision = Literal["float32", "bfloat16"]
+
+
+def products_in(precision: Precision, device: str) -> AbstractContextManager[object]:
+    """Return a context in which a network's products are taken in a precision, on a kind of device; by autocast."""
+    return nullcontext() if precision == "float32" else torch.autocast(device, torch.bfloat16)
 
 
 def fast_in_bfloat16(device: torch.device | str = "cpu") -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from emulator.between import Between
 from emulator.build import TrainedEmulator, graphs_of, is_closed_form
+from emulator.foundation.low_precision import products_in
 from emulator.foundation.threads import Notice
 from emulator.neural import NeuralEmulator
 from emulator.scores import mean_of_error, mse
@@ -110,7 +110,7 @@ def _descent(
     generator = np.random.default_rng(training.seed)
     for update, batch in enumerate(loader):
         chosen = generator.permutation(len(windows.fractions))[:MOST_AT_ONCE]
-        with _precision(training.precision, device):
+        with products_in("bfloat16" if training.precision.startswith("bf16") else "float32", device):
             loss = _loss(between, windows, _on(batch, device), chosen, training.loss)
         if not torch.isfinite(loss):
             fault = not_finite(update, loss.detach(), batch["valid_time"])
@@ -202,7 +202,3 @@ def _some(windows: WindowsWithin, most: int, device: str) -> Iterator[Batch]:
 
 def _on(batch: Batch, device: str) -> Batch:
     return {name: value.to(device) for name, value in batch.items()}
-
-
-def _precision(precision: str, device: str) -> AbstractContextManager[object]:
-    return torch.autocast(device, torch.bfloat16) if precision.startswith("bf16") else nullcontext()
