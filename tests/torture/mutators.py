@@ -291,7 +291,7 @@ def _shape(file: Any, draw: random.Random) -> Any:
         return file
     name = draw.choice(names)
     kind = draw.randrange(3)
-    if kind == 0:
+    if kind == 0 and "height" not in file[name].coords:
         return file.assign({name: file[name].expand_dims({"height": [2.0]})})
     if kind == 1 and file[name].ndim:
         return file.assign({name: file[name].transpose()})
