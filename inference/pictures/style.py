@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -220,8 +221,11 @@ def save(figure: Figure, path: Path, *, vector: bool = False) -> Path:
     if vector:
         figure.set_layout_engine("none")  # it stands; to seek it again costs as much as to draw
         pdf = path.with_name(f"{path.name}.pdf")
-        with atomic_file(pdf) as temporary, rc_context({"pdf.fonttype": 42}), _glyphs_alone():
-            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None})
+        written = io.BytesIO()  # on a full disk matplotlib's writer of PDF fails with an AttributeError of its own
+        with rc_context({"pdf.fonttype": 42}), _glyphs_alone():
+            figure.savefig(written, format="pdf", metadata={"CreationDate": None})
+        with atomic_file(pdf) as temporary:
+            temporary.write_bytes(written.getvalue())
     return png
 
 

@@ -1,12 +1,16 @@
 """One style for all pictures: units as they are printed, lead times in words, lines that are told apart."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib import rcParams
 from matplotlib.text import Text
 
 from emulator.foundation.time_step import TimeStep
-from inference.pictures.style import journal, lead_axis, lead_name, legend, line_styles, new_figure, plain_decades
+from graphs.errors import MeshcastError
+from inference.pictures.style import journal, lead_axis, lead_name, legend, line_styles, new_figure, plain_decades, save
 from inference.pictures.style import pretty_unit as pretty
 
 
@@ -70,3 +74,20 @@ def test_the_users_own_settings_come_back_and_legends_stand_below() -> None:
         legend(figure, axes)
     assert rcParams["font.size"] == pytest.approx(before)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["GNN"] and axes.get_legend() is None
+
+
+@pytest.mark.parametrize("limit", [0, 100_000])
+def test_a_figure_that_finds_no_room_is_refused_and_leaves_no_part(tmp_path: Path, limit: int) -> None:
+    """The PNG takes some 60,000 bytes, the PDF 300,000; matplotlib's writer of PDF would end in an AttributeError."""
+    figure, ((axes,),) = new_figure(1, 1)
+    for _ in range(20):
+        axes.plot(np.random.default_rng(0).standard_normal(2000), linewidth=0.01)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limits[1]))
+    try:
+        with pytest.raises(MeshcastError, match="No room left"):
+            save(figure, tmp_path / "figure", vector=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert kept == (["figure.png"] if limit else [])
