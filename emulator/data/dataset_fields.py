@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -174,12 +173,13 @@ def _refuse_absent_chunks(store: Any, source: str) -> None:
         array = store.store[name]
         if not isinstance(array.chunk_store, DirectoryStore | ZipStore) or array.nchunks_initialized == array.nchunks:
             continue
-        lost = (
-            array._chunk_key(place)
-            for place in _places(array.cdata_shape)
-            if array._chunk_key(place) not in array.chunk_store
-            and not (name == "data" and missing.issuperset(_dates_of(place[0], array)))
+        wanted = (
+            array._chunk_key((first, *rest))
+            for first in range(array.cdata_shape[0])
+            if name != "data" or not missing.issuperset(_dates_of(first, array))
+            for rest in _places(array.cdata_shape[1:])
         )
+        lost = (key for key in wanted if key not in array.chunk_store)
         if (first := next(lost, None)) is not None:
             raise MeshcastError(
                 f"{source} is damaged: of the {array.nchunks:,} pieces of its {name} only {array.nchunks_initialized:,}"
@@ -188,9 +188,13 @@ def _refuse_absent_chunks(store: Any, source: str) -> None:
 
 
 def _places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield the places of a grid of any size, none of it in memory."""
+    """Yield the places of a grid of any size, none of them in memory, where `product` keeps every index of a side."""
+    if not shape:
+        yield ()
+        return
     for first in range(shape[0]):
-        yield from ((first, *rest) for rest in product(*map(range, shape[1:])))
+        for rest in _places(shape[1:]):
+            yield (first, *rest)
 
 
 def _dates_of(chunk: int, array: Any) -> range:
