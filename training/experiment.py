@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
+import emulator.build  # noqa: F401  which registers the kinds of emulators that a configuration may name
 from emulator.between import BetweenConfig
 from emulator.data.grib_output import GribSettings
 from emulator.data.sources import open_fields, rows_or_dimension
