@@ -46,11 +46,9 @@ class AnemoiGraphTransformerConfig(RoundsConfig):
     def width_unit(self) -> int:
         return self.num_heads
 
-    def processor(self, edges: EdgeBlocks) -> nn.Module:
-        return TransformerRounds(TransformerRound(self, edges.features.shape[1]) for _ in range(self.num_layers))
-
-    def link(self, edges: EdgeBlocks) -> nn.Module:
-        return TransformerRounds([TransformerRound(self, edges.features.shape[1], two_meshes=True)])
+    def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> nn.Module:
+        features = edges.features.shape[1]
+        return TransformerRounds(TransformerRound(self, features, two_meshes) for _ in range(num_layers))
 
 
 class TransformerRounds(nn.ModuleList):

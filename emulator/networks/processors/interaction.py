@@ -33,13 +33,7 @@ class GraphCastConfig(RoundsConfig):
 
     kind: Literal["graphcast"] = "graphcast"
 
-    def processor(self, edges: EdgeBlocks) -> nn.Module:
-        return self._rounds(edges, self.num_layers)
-
-    def link(self, edges: EdgeBlocks) -> nn.Module:
-        return self._rounds(edges, 1)
-
-    def _rounds(self, edges: EdgeBlocks, num_layers: int) -> InteractionRounds:
+    def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> InteractionRounds:
         hidden = [self.hidden_size]
         return InteractionRounds(edges, num_layers, self.latent_size, hidden, hidden, nn.functional.silu)
 
@@ -56,13 +50,7 @@ class AnemoiGraphConvolutionConfig(RoundsConfig):
 
     kind: Literal["anemoi_graph_convolution"] = "anemoi_graph_convolution"
 
-    def processor(self, edges: EdgeBlocks) -> nn.Module:
-        return self._rounds(edges, self.num_layers)
-
-    def link(self, edges: EdgeBlocks) -> nn.Module:
-        return self._rounds(edges, 1)
-
-    def _rounds(self, edges: EdgeBlocks, num_layers: int) -> InteractionRounds:
+    def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> InteractionRounds:
         of_edges, of_nodes = [self.latent_size] * 2, [self.hidden_size] * 2
         gelu = nn.functional.gelu
         return InteractionRounds(edges, num_layers, self.latent_size, of_edges, of_nodes, gelu, sums_states=True)

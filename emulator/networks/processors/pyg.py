@@ -153,11 +153,8 @@ class PyGConfig(RoundsConfig):
         """Return the layer's options, those left out at their defaults."""
         return {name: self.options.get(name, option.default) for name, option in LAYERS[self.layer].options.items()}
 
-    def processor(self, edges: EdgeBlocks) -> nn.Module:
-        return ConvolutionRounds(ConvolutionRound(self, edges, False) for _ in range(self.num_layers))
-
-    def link(self, edges: EdgeBlocks) -> nn.Module:
-        return ConvolutionRounds([ConvolutionRound(self, edges, True)])
+    def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> nn.Module:
+        return ConvolutionRounds(ConvolutionRound(self, edges, two_meshes) for _ in range(num_layers))
 
 
 def _nearest(name: str, known: Mapping[str, Any]) -> str:

@@ -49,10 +49,14 @@ class RoundsConfig:
 
     def processor(self, edges: EdgeBlocks) -> nn.Module:
         """Return `num_layers` rounds on one mesh, a module of (edges, latent, latent), [batch, node, latent] all."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it builds.")
+        return self.rounds(edges, self.num_layers, two_meshes=False)
 
     def link(self, edges: EdgeBlocks) -> nn.Module:
         """Return one round from one mesh to another, a module of (edges, senders, receivers) to receivers."""
+        return self.rounds(edges, 1, two_meshes=True)
+
+    def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> nn.Module:
+        """Return rounds on one mesh, or from the nodes of one to those of another."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it builds.")
 
 
