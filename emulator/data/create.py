@@ -64,7 +64,7 @@ def create_dataset(
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
-    _refuse_infinite(fields)
+    _refuse_no_numbers(fields)
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
     check_output(output, overwrite)
     with output_lock(output), atomic_folder(output, _is_dataset, overwrite) as temporary, _quiet():
@@ -172,10 +172,16 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _refuse_infinite(fields: xr.Dataset) -> None:
-    """Raise MeshcastError where a value is infinite, or becomes so as float32, which would spoil all statistics."""
+def _refuse_no_numbers(fields: xr.Dataset) -> None:
+    """Raise MeshcastError where a value is infinite, or becomes so as float32, which would spoil all statistics, and
+    where a variable has no value at all."""
     for name, array in fields.data_vars.items():
         values = array.transpose("time", "number", "cell").values
+        if np.isnan(values).all():
+            raise MeshcastError(
+                f"{name} has no value: all {values.size:,} are missing. Leave it out, by naming the others with "
+                "--select, or correct its source."
+            )
         with np.errstate(over="ignore"):
             infinite = np.isinf(values.astype(np.float32, copy=False))
         if infinite.any():

@@ -279,3 +279,14 @@ def test_infinite_values_are_refused_by_name_place_and_time(tmp_path: Path, valu
     with pytest.raises(MeshcastError, match=rf"{name} has 1 infinite values; the first is .* at .*01:00:00, cell 2"):
         write(tmp_path / "a.zarr", fields, TimeStep(3600))
     assert left_over(tmp_path) == []
+
+
+def test_a_variable_without_a_value_is_refused_and_one_with_a_single_value_is_not(tmp_path: Path) -> None:
+    fields = series(TimeStep(3600), count=3)
+    fields["sst"][:] = np.nan
+    with pytest.raises(MeshcastError, match=r"sst has no value: all 72 are missing\. Leave it out"):
+        write(tmp_path / "a.zarr", fields, TimeStep(3600))
+    assert left_over(tmp_path) == []
+    fields["sst"][dict(time=1, number=0, cell=2)] = 1.0
+    write(tmp_path / "a.zarr", fields, TimeStep(3600))
+    assert np.isfinite(opened(tmp_path / "a.zarr")[1]).sum() == CELLS * 2 + 1
