@@ -7,7 +7,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,29 @@ class Reproduction:
         return f"{self.label}, seed {self.seed}: {score}, {where}. {weights}{packages}"
 
 
+@dataclass(frozen=True)
+class PublishedRow:
+    """What is read of a row of comparison.json."""
+
+    label: str
+    status: str
+    score: float | None
+    interval: tuple[float, float] | None
+    result: Result | None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is read of comparison.json beside its rows."""
+
+    name: str
+    reference: str
+    starts: dict[str, list[int]]
+    lead_steps: list[int]
+    variables: dict[str, str]
+    scale: dict[str, float]
+
+
 def reproduce(
     place: Path,
     row: str | None = None,
@@ -144,18 +167,22 @@ def _published(place: Path, folder: Path) -> dict[str, Any]:
             "its runs. Give OUTPUT/NAME of `meshcast compare`."
         )
     try:
-        published = dict(json.loads(path.read_text(encoding="utf-8")))
-        for row in published["rows"]:
-            if row["result"] is not None:
-                Result(**row["result"])
-        for name in ("name", "reference", "starts", "lead_steps", "variables", "scale"):
-            published[name]
-    except (ValueError, TypeError, KeyError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for row in content["rows"]:
+            load(PublishedRow, {name: row[name] for name in _names(PublishedRow)})
+        load(Published, {name: content[name] for name in _names(Published)})
+    except (ValueError, TypeError, KeyError, RecursionError, MeshcastError) as error:
+        faults = [line.strip() for line in str(error).splitlines()[1:]] if isinstance(error, MeshcastError) else []
+        reason = "; ".join(faults) or f"{type(error).__name__}: {error}"
         raise MeshcastError(
-            f"{path} is not as `meshcast compare` wrote it: {type(error).__name__}: {error}. Start the comparison "
+            f"{path} is not as `meshcast compare` wrote it: {reason.rstrip('.')}. Start the comparison "
             "again: finished runs are kept, and the file is written anew."
         ) from None
-    return published
+    return dict(content)
+
+
+def _names(cls: type) -> list[str]:
+    return [item.name for item in fields(cls)]
 
 
 def _chosen(published: Mapping[str, Any], row: str | None, seed: int | None, run: Path | None) -> dict[str, Any]:

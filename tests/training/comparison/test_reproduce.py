@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -94,3 +96,25 @@ def test_a_damaged_comparison_is_told_and_nothing_is_trained(published: Path, tm
     with pytest.raises(MeshcastError, match=r"comparison.json is not as `meshcast compare` wrote it.*again"):
         reproduce(moved, progress=False)
     assert {path.name for path in moved.iterdir()} == {"compare.yaml", "comparison.json"}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda content: [row.update(interval=7) for row in content["rows"]], "interval"),
+        (lambda content: [row.update(score="1.2") for row in content["rows"]], "score"),
+        (lambda content: content.update(starts={"init_time": 0, "trajectory": [0]}), r"starts\.init_time"),
+        (lambda content: content.update(scale={"u": None}), r"scale\.u"),
+    ],
+)
+def test_an_entry_of_another_type_is_told_before_anything_is_trained(
+    published: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object], what: str
+) -> None:
+    moved, content = tmp_path / "moved", cast(dict[str, Any], written(published))
+    shutil.copytree(published, moved)
+    change(content)
+    (moved / "comparison.json").write_text(json.dumps(content))
+    before = sorted(moved.iterdir())
+    with pytest.raises(MeshcastError, match=rf"comparison.json is not as `meshcast compare` wrote it.*{what}"):
+        reproduce(moved, "ridge", progress=False)
+    assert sorted(moved.iterdir()) == before
