@@ -41,6 +41,7 @@ from inference.scores.verification import verify
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
 from training.runs.study import Result, Run, run_study
 
+NUM_NODES = 160
 ARRAYS = {"train": (0, 50, 51), "test": (773, 30, 201)}  # seed, trajectories, frames
 TRAINING, VALIDATION = (0, 40), (40, 50)
 WARM_UP = {"diff_ks": 500, "diff_ks_cons": 500}  # steps thrown away, until the turbulence has developed
@@ -101,7 +102,7 @@ def make_arrays(folder: Path, task: str) -> None:
         simulation = SimulationConfig(
             equation=APEBENCH[task],
             time_step=1.0,
-            mesh=RingConfig(num_nodes=160),
+            mesh=RingConfig(num_nodes=NUM_NODES),
             num_trajectories=trajectories,
             num_frames=frames,
             warm_up=WARM_UP.get(task, 0),
@@ -175,7 +176,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     labels = dict.fromkeys(row["label"] for row in rows)
     scores = {label: [row.get("score") for row in rows if row["label"] == label] for label in labels}
     return {
-        "protocol": "APEBench: 160 nodes, 50 x 51 training frames, 30 x 201 test frames",
+        "protocol": f"APEBench: {NUM_NODES} nodes, 50 x 51 training frames, 30 x 201 test frames",
         "median_score": {
             label: number(np.median([np.inf if score is None else score for score in found]))
             for label, found in scores.items()

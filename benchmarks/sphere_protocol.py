@@ -34,6 +34,7 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts, states_at
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
+from emulator.foundation.low_precision import Precision
 from emulator.physics.shallow_water import ShallowWaterConfig
 from graphs.atomic_file import atomic_file
 from inference.forecasts.forecast import forecast
@@ -114,7 +115,7 @@ def measured(trained: TrainedEmulator, train: Fields, test: Fields, days: Sequen
 
 
 def forecast_and_truth(
-    trained: TrainedEmulator, test: Fields, days: Sequence[int]
+    trained: TrainedEmulator, test: Fields, days: Sequence[int], precision: Precision = "float32"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """[case, day, node, 3] depth and wind of both, from the first frame of every trajectory."""
     emulator = trained.emulator
@@ -122,7 +123,7 @@ def forecast_and_truth(
     steps = max(days) * day
     init_time, trajectory = spread_starts(test, emulator.task, steps)
     initial = states_at(test, emulator.task, init_time, trajectory)
-    free, _ = forecast(trained, initial, forcings_of(emulator.task, emulator.mesh, test), steps)
+    free, _ = forecast(trained, initial, forcings_of(emulator.task, emulator.mesh, test), steps, precision=precision)
     columns = [emulator.task.prognostic.index(name) for name in NAMES]
     places = [number * day - 1 for number in days]
     found = free.values[:, 0, places][..., columns].astype(np.float64)
