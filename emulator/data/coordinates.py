@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from emulator.foundation.time_step import TimeStep
+from emulator.foundation.typed_json import typed_json
 from graphs.errors import MeshcastError
 from graphs.interpolation.weights import uncovered
-from graphs.mesh import EARTH_RADIUS, Mesh
+from graphs.mesh import EARTH_RADIUS, Domain, Mesh
 from graphs.meshes.points import mesh_at
 
 HOLE_WORTH_SAYING = 0.02  # share of the globe; grids that leave out both poles lack less
@@ -31,11 +31,12 @@ def mesh_from_coordinates(
     """
     if lost := int(np.sum(~np.isfinite(latitudes) | ~np.isfinite(longitudes))):
         raise MeshcastError(f"{lost} of {len(latitudes)} nodes have a latitude or longitude that is no number.")
-    stored: dict[str, Any] = json.loads(description) if description else {}
-    domain = stored.get("domain", {})
-    kind, size = domain.get("kind"), float(domain.get("size", EARTH_RADIUS))
-    if kind != "ring" and math.prod(stored.get("shape", ())) != len(latitudes):
-        kind = None
+    kind, size = None, EARTH_RADIUS
+    if description:
+        stored = typed_json(StoredMesh, description)
+        kind, size = stored.domain.kind, stored.domain.size
+        if kind != "ring" and math.prod(stored.shape) != len(latitudes):
+            kind = None
     return mesh_at(np.asarray(latitudes, np.float64), np.asarray(longitudes, np.float64), kind, size)
 
 
@@ -78,14 +79,25 @@ def mesh_to_json(mesh: Mesh) -> str:
     return json.dumps(about)
 
 
-def boundary_from_json(description: str, num_nodes: int) -> NDArray[np.bool_] | None:
-    """Return the boundary [node] that `mesh_to_json` wrote, None where there is none."""
-    nodes = json.loads(description).get("boundary")
-    if nodes is None:
-        return None
-    boundary = np.zeros(num_nodes, dtype=bool)
-    boundary[nodes] = True
-    return boundary
+@dataclass(frozen=True)
+class StoredMesh:
+    """What `mesh_to_json` wrote.
+
+    boundary: its nodes, None where there is none.
+    """
+
+    domain: Domain
+    shape: tuple[int, ...]
+    levels: tuple[int, ...] = ()
+    boundary: list[int] | None = None
+
+    def boundary_of(self, num_nodes: int) -> NDArray[np.bool_] | None:
+        """Return which nodes are the boundary [node], None where there is none. Raises ValueError for others."""
+        if self.boundary is None:
+            return None
+        if self.boundary and not 0 <= min(self.boundary) <= max(self.boundary) < num_nodes:
+            raise ValueError(f"its boundary has nodes beyond the {num_nodes} of the mesh")
+        return np.isin(np.arange(num_nodes), self.boundary)
 
 
 def time_step_to_json(time_step: TimeStep) -> str:
@@ -95,4 +107,5 @@ def time_step_to_json(time_step: TimeStep) -> str:
 
 def time_step_from_json(text: str) -> TimeStep:
     """Return the time step that `time_step_to_json` wrote."""
-    return TimeStep(**json.loads(text))
+    found: TimeStep = typed_json(TimeStep, text)
+    return found

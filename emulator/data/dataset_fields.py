@@ -17,6 +17,7 @@ from emulator.data.forecast_zarr import is_zarr_forecast
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
+from emulator.foundation.typed_json import typed_json
 from graphs.errors import MeshcastError, refuse_damaged
 
 Source = str | list[Any] | dict[str, Any]
@@ -120,7 +121,7 @@ class DatasetFields(Fields):
         for store in self.stores:
             _refuse_absent_chunks(store, self.source)
         self.ensemble_axis = "trajectory" if self._attribute("ensemble_axis") == "trajectory" else "member"
-        numbers = json.loads(self._attribute("trajectories") or "[]")
+        numbers = typed_json(list[int], self._attribute("trajectories") or "[]")
         self.trajectories = numbers if len(numbers) == self.ensemble_size else range(self.ensemble_size)
         self.variables = tuple(sorted(dataset.name_to_index, key=dataset.name_to_index.__getitem__))
         metadata = dataset.variables_metadata

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep
-from graphs.errors import MeshcastError
+from emulator.foundation.typed_json import typed_json
+from graphs.errors import MeshcastError, refuse_damaged
 from graphs.mesh import Mesh
 
 
@@ -62,3 +63,10 @@ class Forecast:
     def valid_time(self) -> NDArray[np.int64]:
         """Return the valid times [case, lead], int64 seconds since 1970 UTC."""
         return self.time_step.advance(self.init_time[:, None], self.lead_steps[None, :])
+
+
+def accumulated(attributes: Mapping[str, str]) -> list[str]:
+    """Return the variables of a forecast that are sums since the output before, by its attributes."""
+    with refuse_damaged("The attribute accumulated of the forecast"):
+        found: list[str] = typed_json(list[str], attributes.get("accumulated", "[]"))
+    return found

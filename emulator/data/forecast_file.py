@@ -8,29 +8,53 @@ import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.coordinates import boundary_from_json, mesh_to_json, time_step_from_json, time_step_to_json
+from emulator.data.coordinates import StoredMesh, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_netcdf import UNSTATED, ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
+from emulator.foundation.typed_json import typed_json
 from graphs.atomic_file import FULL, put, refuse_existing, sync, system_errors
 from graphs.errors import MeshcastError, refuse_damaged
-from graphs.mesh import Domain, Mesh
+from graphs.mesh import Mesh
 from graphs.temporary_files import discard, new_file
 
 MOST_MEMBERS = 1_000_000  # more than any ensemble
+MOST_THREADS = 4096  # more than any machine has
 MAGIC = b"meshcast partial forecast 1\n"
-CHECKED = "leads_checked"  # in the header of a file with a checksum behind every lead; those of version 0.1 have none
 CHECK_BYTES = 4
 SYNC_SECONDS = 5.0  # at least from one wait for the disk to the next
+
+
+@dataclass(frozen=True)
+class _PartialHeader:
+    """The line of JSON in a partial file, by the names of ForecastHeading.
+
+    positions: nodes and coordinates of each. leads_checked: whether a checksum stands behind every lead, as in none of
+    version 0.1.
+    """
+
+    name: str
+    mesh: str
+    time_step: str
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    init_time: list[int]
+    trajectory: list[int]
+    num_members: int
+    attributes: dict[str, str]
+    positions: tuple[int, int]
+    threads: int | None = None
+    every: int = 1
+    leads_checked: bool = False
 
 
 class ForecastWriter:
@@ -198,30 +222,29 @@ class ForecastWriter:
             "trajectory": of.trajectory.tolist(),
             "attributes": dict(of.attributes),
             "positions": list(of.mesh.positions.shape),
-            CHECKED: True,
+            "leads_checked": True,
         }
         return MAGIC + json.dumps(content).encode() + b"\n" + of.mesh.positions.tobytes() + of.mesh.areas.tobytes()
 
     def _read_header(self) -> None:
         if self._file.readline() != MAGIC:
             raise ValueError("it is no partial forecast of this version")
-        content = json.loads(self._file.readline())
-        self._check_bytes, self._synced = CHECK_BYTES if content.pop(CHECKED, False) else 0, time.monotonic()
+        content = dict(vars(typed_json(_PartialHeader, self._file.readline())))
+        self._check_bytes, self._synced = CHECK_BYTES if content.pop("leads_checked") else 0, time.monotonic()
         nodes, dimension = content.pop("positions")
         left = os.fstat(self._file.fileno()).st_size - self._file.tell()
         if not (nodes > 0 and dimension in (2, 3) and 8 * nodes * (dimension + 1) <= left):
             raise ValueError(f"its {nodes} nodes of {dimension} coordinates are not there")
         places = np.frombuffer(self._file.read(8 * nodes * (dimension + 1)))
-        described = json.loads(content["mesh"])
+        described = typed_json(StoredMesh, content["mesh"])
         mesh = Mesh(
             positions=places[: nodes * dimension].reshape(nodes, dimension),
             areas=places[nodes * dimension :],
-            shape=tuple(described["shape"]),
-            domain=Domain(**described["domain"]),
-            levels=tuple(described["levels"]),
-            boundary=boundary_from_json(content["mesh"], nodes),
+            shape=described.shape,
+            domain=described.domain,
+            levels=described.levels,
+            boundary=described.boundary_of(nodes),
         )
-        content |= {name: tuple(content[name]) for name in ("variables", "units")}
         content |= {name: np.array(content[name], dtype=np.int64) for name in ("init_time", "trajectory")}
         content |= {"mesh": mesh, "time_step": time_step_from_json(content["time_step"])}
         self.heading = ForecastHeading(**content)
@@ -269,15 +292,15 @@ def _refuse_unnameable(variables: Sequence[str]) -> None:
 
 def _refuse_strange(heading: ForecastHeading) -> None:
     """Raise ValueError where what a partial file says of its forecast cannot be."""
-    cases, texts = len(heading.init_time), (heading.name, *heading.variables, *heading.units)
-    if type(heading.num_members) is not int or not 1 <= heading.num_members <= MOST_MEMBERS:
-        raise ValueError(f"it says that it has {heading.num_members!r} members")
-    if heading.init_time.shape != heading.trajectory.shape or heading.init_time.ndim != 1 or not cases:
+    if not 1 <= heading.num_members <= MOST_MEMBERS:
+        raise ValueError(f"it says that it has {heading.num_members} members")
+    threads = 1 if heading.threads is None else heading.threads
+    if heading.every < 1 or not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"it says that it holds every {heading.every} steps, by {heading.threads} threads")
+    if heading.init_time.shape != heading.trajectory.shape or not len(heading.init_time):
         raise ValueError("its cases have no initial time and trajectory each")
     if not heading.variables or len(heading.variables) != len(heading.units):
         raise ValueError("its variables have no name and units each")
-    if not all(isinstance(text, str) for text in texts) or not isinstance(heading.attributes, dict):
-        raise ValueError("its names and attributes are no texts")
 
 
 def partial_file(path: str | Path) -> Path:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data import coordinates
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, accumulated
 from emulator.data.names import cf_units, conversion, split_level, standard_name_of
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
 from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import TimeStep
+from emulator.foundation.typed_json import typed_json
 from graphs.errors import refuse_damaged
 from graphs.mesh import Mesh
 
@@ -141,7 +142,7 @@ def forecast_from(
     texts: Mapping[str, str], arrays: Mapping[str, Any], units: Mapping[str, str], dimensions: Collection[str]
 ) -> Forecast:
     """Return the forecast of a file of ours: its attributes, its variables with their units, and its dimensions."""
-    variables = tuple(json.loads(texts[PREFIX + "variables"]))
+    variables: tuple[str, ...] = typed_json(tuple[str, ...], texts[PREFIX + "variables"])
     internal = {PREFIX + name for name in ("emulator", "mesh", "time_step", "variables")}
     attributes = {name: texts[name] for name in CF_ATTRIBUTES if name in texts}
     for name, value in texts.items():
@@ -193,7 +194,7 @@ def _write_header(file: Any, forecast: ForecastHeading, with_start: Sequence[str
     cell_dims = ("latitude", "longitude") if mesh.structured else ("cell",)
     for name, length in zip(cell_dims, mesh.shape, strict=True):
         file.createDimension(name, length)
-    sums = json.loads(forecast.attributes.get("accumulated", "[]"))
+    sums = accumulated(forecast.attributes)
     _write_times(file, forecast, bounded=bool(sums))
     _write_places(file, mesh)
     where = "" if mesh.structured else " latitude longitude"
@@ -301,10 +302,12 @@ def _read_places(arrays: Mapping[str, Any], structured: bool, description: str) 
         rows, columns = np.meshgrid(latitudes, longitudes, indexing="ij")
         latitudes, longitudes = rows.ravel(), columns.ravel()
     mesh = coordinates.mesh_from_coordinates(latitudes, longitudes, description)
-    levels = tuple(json.loads(description).get("levels", ()))
-    boundary = coordinates.boundary_from_json(description, mesh.num_nodes)
+    stored = typed_json(coordinates.StoredMesh, description)
     return replace(
-        mesh, areas=np.asarray(arrays["area"][:], dtype=np.float64).ravel(), levels=levels, boundary=boundary
+        mesh,
+        areas=np.asarray(arrays["area"][:], dtype=np.float64).ravel(),
+        levels=stored.levels,
+        boundary=stored.boundary_of(mesh.num_nodes),
     )
 
 

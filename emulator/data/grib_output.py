@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, accumulated
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.grib_messages import MISSING, eccodes_quietly
 from emulator.data.names import Conversion, conversion, split_level
@@ -86,7 +85,7 @@ def write_grib(
     refuse_existing(path, overwrite)
     refuse_ungribbable(forecast, settings)
     grid, members = _regular_grid(forecast.mesh), forecast.values.shape[1]
-    summed = _accumulated(forecast.attributes)
+    summed = accumulated(forecast.attributes)
     ends = _leads(forecast, forecast.lead_steps)
     steps_before = _leads(forecast, forecast.lead_steps - 1)
     outputs_before = _leads(forecast, np.concatenate([[0], forecast.lead_steps[:-1]]))
@@ -125,7 +124,7 @@ def refuse_ungribbable(forecast: Forecast | ForecastHeading, settings: GribSetti
         )
     if (forecast.time_step.count % 60 and forecast.time_step.unit == "second") or np.any(forecast.init_time % 60):
         raise MeshcastError("GRIB counts whole minutes here, but this forecast seconds. Write NetCDF (.nc) instead.")
-    summed = _accumulated(forecast.attributes)
+    summed = accumulated(forecast.attributes)
     for name, unit in zip(forecast.variables, forecast.units, strict=True):
         template = _template(eccodes, name, grid, members, settings)
         try:
@@ -236,11 +235,6 @@ def _set_member(eccodes: Any, message: Any, member: int, settings: GribSettings)
 
 def _counts_over_time(eccodes: Any, message: Any) -> bool:
     return bool(eccodes.codes_is_defined(message, "typeOfStatisticalProcessing"))
-
-
-def _accumulated(attributes: Mapping[str, str]) -> list[str]:
-    """Return the variables that are sums since the output before."""
-    return list(json.loads(attributes.get("accumulated", "[]")))
 
 
 def _leads(forecast: Forecast, steps: np.ndarray) -> np.ndarray:

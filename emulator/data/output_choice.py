@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.foundation.configuration_faults import nearest
-from graphs.errors import MeshcastError
+from emulator.foundation.typed_json import typed_json
+from graphs.errors import MeshcastError, refuse_damaged
 from graphs.geometry import EDGE, Index, between_meridians, east_of
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import refuse_bad_place
@@ -43,12 +43,13 @@ class OutputChoice:
 
     @classmethod
     def of(cls, heading: ForecastHeading) -> OutputChoice:
-        """Return the choice that a forecast's heading carries; all of it where it carries none."""
-        content = json.loads(heading.attributes.get("output_choice", "{}"))
-        given: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
-        }
-        return cls(**given)
+        """Return the choice that a forecast's heading carries; all of it where it carries none.
+
+        Raises MeshcastError where it carries something else.
+        """
+        with refuse_damaged(f"The attribute output_choice of the forecast {heading.name}"):
+            found: OutputChoice = typed_json(cls, heading.attributes.get("output_choice", "{}"))
+        return found
 
     def carried_by(self, heading: ForecastHeading) -> ForecastHeading:
         """Return the heading with this choice among its attributes, where it leaves something out.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from emulator.data.forecast_file import partial_file, read_forecast
@@ -10,6 +9,7 @@ from emulator.data.forecast_netcdf import PREFIX, ForecastHeading, differences
 from emulator.data.forecast_zarr import write_zarr
 from emulator.data.grib_output import GribSettings, write_grib
 from emulator.data.output_choice import chosen_output
+from emulator.foundation.typed_json import typed_json
 from graphs.errors import MeshcastError, refuse_damaged
 from inference.forecasts.forecast import Stop
 
@@ -36,7 +36,7 @@ def whole_before(
             "Convert that one with the same options, move it away, or choose another output."
         )
     with refuse_damaged(whole), netCDF4.Dataset(whole) as file:
-        return [Stop.read(text) for text in json.loads(file.getncattr(PREFIX + "stops"))]
+        return [Stop.read(text) for text in typed_json(list[str], file.getncattr(PREFIX + "stops"))]
 
 
 def convert(whole: Path, output: Path, overwrite: bool, grib: GribSettings | None) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.forecast import Forecast
+from emulator.data.forecast import Forecast, accumulated
 from emulator.data.sources import FieldsView
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
@@ -83,7 +82,7 @@ def match(forecast: Forecast, label: str, truth: Fields, variables: tuple[str, .
             "Forecast and truth must have the same nodes; regrid one of them first."
         )
     refuse_several_truths(forecast, label, truth)
-    if sums := sorted(set(json.loads(forecast.attributes.get("accumulated", "[]"))) & set(variables)):
+    if sums := sorted(set(accumulated(forecast.attributes)) & set(variables)):
         raise MeshcastError(
             f"{label} holds {', '.join(sums)} as sums since the output before, which no field of the truth "
             f"{truth.source} is. Forecast without --accumulate, or leave these variables out."
