@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from emulator.data.coordinates import StoredMesh, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.forecast import Forecast, NoForecastError
-from emulator.data.forecast_netcdf import UNSTATED, ForecastHeading, write_netcdf
+from emulator.data.forecast_netcdf import PARTS, UNSTATED, ForecastHeading, write_netcdf
 from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
@@ -299,6 +299,9 @@ def _refuse_strange(heading: ForecastHeading) -> None:
         raise ValueError(f"it says that it holds every {heading.every} steps, by {heading.threads} threads")
     if heading.init_time.shape != heading.trajectory.shape or not len(heading.init_time):
         raise ValueError("its cases have no initial time and trajectory each")
+    parts = heading.attributes.get(PARTS, "1")
+    if not (parts.isdecimal() and int(parts[:9]) > 0):
+        raise ValueError(f"it says that a step has {parts!r:.40} parts")
     if not heading.variables or len(heading.variables) != len(heading.units):
         raise ValueError("its variables have no name and units each")
 

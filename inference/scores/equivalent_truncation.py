@@ -70,12 +70,9 @@ def equivalents(verification: Verification) -> dict[str, dict[int, Equivalent]]:
 
 
 def solver_truncations(verification: Verification) -> dict[str, int]:
-    """Return the truncation by label, of the forecasts of solvers."""
-    return {
-        e.label: int(e.attributes[TRUNCATION_ATTRIBUTE])
-        for e in verification.emulators
-        if e.attributes.get(TRUNCATION_ATTRIBUTE)
-    }
+    """Return the truncation by label, of the forecasts of solvers; what is no number in a file is none's."""
+    found = {e.label: e.attributes.get(TRUNCATION_ATTRIBUTE, "") for e in verification.emulators}
+    return {label: int(text) for label, text in found.items() if text.isdecimal() and len(text) < 6}
 
 
 def relative_error(verification: Verification, emulator: ForecastScores) -> NDArray[np.float64]:

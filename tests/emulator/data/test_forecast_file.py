@@ -318,7 +318,7 @@ def test_what_is_no_forecast_is_refused(tmp_path):
         {"variables": []}, {"variables": [1, 2]}, {"units": []}, {"init_time": 0}, {"init_time": []},
         {"trajectory": [1]}, {"positions": [10**9, 3]}, {"positions": [-1, -3]}, {"attributes": 3}, {"name": None},
         {"mesh": "[]"}, {"threads": 2.5}, {"threads": 0}, {"threads": -1}, {"threads": 10**9}, {"every": 0},
-        {"attributes": {"seed": 1}},
+        {"attributes": {"seed": 1}}, {"attributes": {"parts_of_a_step": "0"}}, {"attributes": {"parts_of_a_step": "x"}},
     ],
 )  # fmt: skip
 def test_a_partial_file_whose_header_cannot_be_is_refused_and_left_as_it_is(tmp_path, change):

@@ -12,7 +12,7 @@ from emulator.baselines.coarse_solver import TRUNCATION_ATTRIBUTE, CoarseSolverC
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
 from inference.report.report import write_report
-from inference.scores.equivalent_truncation import equivalent, equivalents, relative_error
+from inference.scores.equivalent_truncation import equivalent, equivalents, relative_error, solver_truncations
 from inference.scores.scorecard import Verification
 from inference.scores.tables import to_json
 from inference.scores.verification import verify
@@ -55,6 +55,13 @@ def verified(lags: dict[str, float], truncations: dict[str, int]) -> tuple[Verif
         attributes = {TRUNCATION_ATTRIBUTE: str(truncations[label])} if label in truncations else {}
         forecasts.append(replace(forecast, attributes=attributes))
     return verify(forecasts, truth), list(lags)
+
+
+@pytest.mark.parametrize("text", ["x", "1.5", "-3", "²", "9" * 5000])
+def test_a_truncation_that_is_no_number_makes_no_solver(text: str) -> None:
+    truth = ring_truth()
+    other = replace(ring_forecast(truth, "T", 0.1), attributes={TRUNCATION_ATTRIBUTE: text})
+    assert solver_truncations(verify([other], truth)) == {}
 
 
 def test_an_emulator_between_two_solvers_is_worth_one_between_them(tmp_path: Path) -> None:
