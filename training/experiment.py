@@ -154,6 +154,8 @@ class TrainingConfig:
     noise: standard deviation of the noise added to the input history, in units of each variable's.
     noise_kind: `white` at every node and time; `random_amplitude`, white too, but weaker by a factor of its own for
         each sample, between 1 and 10, even in its logarithm.
+    mirror: variables that change sign at the equator, as `[v]`; every other sample is then the mirror image of the
+        data's, north for south. For equations that know no hemisphere but by the Coriolis force, on a symmetric mesh.
     pushforward: steps taken without a gradient before those of the loss, which then starts from the network's own
         errors.
     unroll: steps of the rollout in the loss.
@@ -179,6 +181,7 @@ class TrainingConfig:
     ema_decay: float = 0.99
     noise: float = 0.01
     noise_kind: NoiseKind = "white"
+    mirror: tuple[str, ...] | None = None
     pushforward: int = 0
     unroll: int = 1
     curriculum: tuple[tuple[float, int], ...] = ()

@@ -32,6 +32,7 @@ from training.preparation.data_checks import (
     refuse_learned_test,
     refuse_overlap,
 )
+from training.preparation.mirror import mirror_of
 from training.preparation.windows import Windows
 
 T = TypeVar("T")
@@ -164,7 +165,10 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     config, task = prepared.config, prepared.task
     training, validation = config.training, config.validation
     noise = training.noise_kind if training.noise > 0 else None
-    train = Windows(prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise)
+    mirror = mirror_of(config, task, prepared.train.mesh)
+    train = Windows(
+        prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise, mirror=mirror
+    )
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts
 
