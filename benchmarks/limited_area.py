@@ -4,11 +4,12 @@
     python benchmarks/limited_area.py configs/shallow-water-limited.yaml runs/shallow-water --solver \\
         configs/simulate-shallow-water.yaml --truncations 10 15
 
-The limited-area emulator is trained first, or taken from its run where that is done. All forecasts start from the test
-part's first states and are scored inside the window alone, by area. Boundaries are the truth's, the global emulator's
-forecast and, with --solver, forecasts of the solver truncated lower. Scores are root mean square errors over cases,
-nodes and channels, each in units of its standard deviation over the globe and the training part: every scalar is a
-channel, and a wind is three, its Cartesian components, which share one standard deviation.
+The global run is one of `configs/shallow-water.yaml` in the same steps, task.time_step=3h validation.steps=40
+between=null. The limited-area emulator is trained first, or taken from its run where that is done. All forecasts
+start from the test part's first states and are scored inside the window alone, by area. Boundaries are the truth's,
+the global emulator's forecast and, with --solver, forecasts of the solver truncated lower. Scores are root mean
+square errors over cases, nodes and channels, each in units of its standard deviation over the globe and the training
+part: every scalar is a channel, and a wind is three, its Cartesian components, which share one standard deviation.
 """
 
 from __future__ import annotations
