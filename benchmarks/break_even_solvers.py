@@ -62,7 +62,14 @@ class Rivals(ABC):
 
     @property
     def labels(self) -> list[str]:
-        return [f"{result['label']}, seed {result['seed']}" for _, result in self.results]
+        """Return what the runs are called, with their time step where runs of one label differ in it."""
+        steps = {(result["label"], result["config"]["task"]["time_step"]) for _, result in self.results}
+        named = []
+        for _, result in self.results:
+            label, step = result["label"], result["config"]["task"]["time_step"]
+            several = sum(other == label for other, _ in steps) > 1
+            named.append(f"{label}{f' of {step}' if several else ''}, seed {result['seed']}")
+        return named
 
     def trained(self, number: int) -> TrainedEmulator:
         path, result = self.results[number]
