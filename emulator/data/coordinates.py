@@ -106,6 +106,9 @@ def time_step_to_json(time_step: TimeStep) -> str:
 
 
 def time_step_from_json(text: str) -> TimeStep:
-    """Return the time step that `time_step_to_json` wrote."""
-    found: TimeStep = typed_json(TimeStep, text)
+    """Return the time step that `time_step_to_json` wrote. Raises ValueError for anything else."""
+    try:
+        found: TimeStep = typed_json(TimeStep, text)
+    except ValueError as error:
+        raise ValueError(f"{text!r:.60} is no time step: {error}") from None
     return found

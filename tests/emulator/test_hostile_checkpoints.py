@@ -49,7 +49,7 @@ def _fill(name: str, value: Any) -> Change:
         (_set("emulator/processor/latent_size", 10**12), "do not fit its configuration"),
         (_set("task/history", 10**12), "history must be 1 to 1,000,000"),
         (_set("task/history", 10**6), "does not fit the file"),
-        (_set("task/time_step", '{"count": 1e400}'), "time step has a whole count"),
+        (_set("task/time_step", '{"count": 1e400}'), "is no time step: count: Input should be a valid integer"),
         (_set("statistics", ["u", "v"]), r"statistics are of \('u', 'v'\)"),
         (_set("mesh/graphs/processor/num_senders", 10**12), "leads from 1000000000000 nodes to 24"),
         (_set("mesh/graphs/processor/num_receivers", 10**12), "leads from 24 nodes to 1000000000000"),
