@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from break_even_picture import draw
+from break_even_picture import draw, unsurpassed
 from break_even_solvers import RingRivals, Rivals, SphereRivals
 
 from emulator.build import package_versions
@@ -163,10 +163,7 @@ def cheapest(error: float, solvers: set[tuple[float, float]]) -> tuple[float, st
 
     solvers: cost and error of each. Those that another surpasses in both do not count.
     """
-    best: list[tuple[float, float]] = []
-    for cost, reached in sorted(solvers):
-        if not best or reached < best[-1][1]:
-            best.append((cost, reached))
+    best = unsurpassed(sorted(solvers), lambda solver: solver[1])
     if error >= best[0][1]:
         return best[0][0], "at most" if error > best[0][1] else ""
     for (cheap, larger), (dear, smaller) in pairwise(best):

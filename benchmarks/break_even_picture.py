@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from graphs.atomic_file import atomic_file
 from inference.pictures.style import COLOURS, journal, new_figure
 
+T = TypeVar("T")
 SOLVERS = "#4d4d4d"
 MARKERS = {"float32": "o", "bfloat16": "s"}
 
@@ -49,7 +50,8 @@ def _errors(
     colours: Mapping[str, str],
     unit: str,
 ) -> None:
-    shown = [row for row in _front(solvers, lead) if row["errors"][lead] > 0]
+    cheapest_first = sorted(solvers, key=lambda row: (row["seconds"], row["errors"][lead]))
+    shown = [row for row in unsurpassed(cheapest_first, lambda row: row["errors"][lead]) if row["errors"][lead] > 0]
     points = np.array([(1000 * row["seconds"], row["errors"][lead]) for row in shown])
     axis.plot(*points.T, "-", color=SOLVERS, marker=".", label="solvers, the cheapest of each error")
     named: set[str] = set()
@@ -75,11 +77,12 @@ def _errors(
     axis.set_title(f"after {lead} {unit}{'' if lead == '1' else 's'}")
 
 
-def _front(solvers: Sequence[Mapping[str, Any]], lead: str) -> list[Mapping[str, Any]]:
-    best: list[Mapping[str, Any]] = []
-    for row in sorted(solvers, key=lambda row: (row["seconds"], row["errors"][lead])):
-        if not best or row["errors"][lead] < best[-1]["errors"][lead]:
-            best.append(row)
+def unsurpassed(solvers: Iterable[T], error: Callable[[T], float]) -> list[T]:
+    """Return those of solvers, the cheapest first, that err less than every cheaper one."""
+    best: list[T] = []
+    for solver in solvers:
+        if not best or error(solver) < error(best[-1]):
+            best.append(solver)
     return best
 
 

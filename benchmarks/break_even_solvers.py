@@ -46,12 +46,14 @@ SAME = 2e-3  # of a standard deviation, by which data written in float32 may dif
 class Rivals(ABC):
     """Solvers and emulators of one equation.
 
+    truth: of the test trajectories, the first axis theirs.
     unit: of leads, and of what a cost is for. sizes: of the solvers, where none are named. steps: that are tried.
     """
 
     unit: str
     sizes: tuple[int, ...]
     steps: tuple[float, ...]
+    truth: NDArray[np.float64]
 
     def __init__(self, leads: Sequence[int], runs: Sequence[Path]) -> None:
         self.leads = list(leads)
@@ -86,9 +88,9 @@ class Rivals(ABC):
         return {"time_step": result["config"]["task"]["time_step"], "parameters": result["parameters"]["trainable"]}
 
     @property
-    @abstractmethod
     def cases(self) -> int:
-        """Return test trajectories."""
+        """Return the number of test trajectories."""
+        return len(self.truth)
 
     @abstractmethod
     def solver_label(self, size: int) -> str:
@@ -140,10 +142,6 @@ class SphereRivals(Rivals):
         written = self.test.read(frames, NAMES).swapaxes(0, 1).astype(np.float64)
         if written.shape != self.truth.shape or self._error(written).max() > SAME:
             raise SystemExit(f"{self.test.source} does not hold what {simulation} simulates. Make it again.")
-
-    @property
-    def cases(self) -> int:
-        return len(self.truth)
 
     def solver_label(self, size: int) -> str:
         return f"T{size}"
@@ -208,10 +206,6 @@ class RingRivals(Rivals):
         ring_protocol.make_arrays(folder, task)
         self.test = open_arrays(folder / "test.npy")
         self.truth = self.test.read(slice(0, None), ("u",))[:, :, :, 0].swapaxes(0, 1).astype(np.float64)
-
-    @property
-    def cases(self) -> int:
-        return len(self.truth)
 
     def solver_label(self, size: int) -> str:
         return f"{size} nodes"
