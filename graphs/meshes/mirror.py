@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from graphs.geometry import Index
 from graphs.mesh import Mesh
 
-SAME_PLACE = 1e-6  # of the radius
+SAME_PLACE = 1e-6  # [radians]
 
 
 def mirrored_nodes(mesh: Mesh) -> Index | None:
@@ -19,9 +19,9 @@ def mirrored_nodes(mesh: Mesh) -> Index | None:
     """
     if mesh.domain.kind != "sphere":
         return None
-    tree, radius = cKDTree(mesh.positions), float(np.linalg.norm(mesh.positions[0]))
+    tree = cKDTree(mesh.positions)
     for turn in (1.0, -1.0):
         distance, nodes = tree.query(mesh.positions * (turn, turn, -1.0))
-        if distance.max() < SAME_PLACE * radius and len(np.unique(nodes)) == mesh.num_nodes:
+        if distance.max() < SAME_PLACE and len(np.unique(nodes)) == mesh.num_nodes:
             return np.asarray(nodes, dtype=np.int64)
     return None
