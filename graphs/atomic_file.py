@@ -162,9 +162,9 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
 
 def explain(path: Path, error: OSError) -> str:
     """Return why a path could not be written, and what to do."""
-    if error.errno in FULL:
+    if full := _full(error):
         return (
-            f"No room left: the disk is full ({os.strerror(error.errno)}), so that {path} was not written. Nothing "
+            f"No room left: the disk is full ({os.strerror(full)}), so that {path} was not written. Nothing "
             "stands under that name that did not before. Free some space or choose another disk."
         )
     if astray := [str(place) for place in (path, *path.parents) if place.is_symlink() and not place.exists()]:
@@ -172,6 +172,15 @@ def explain(path: Path, error: OSError) -> str:
     if "temporary directory" in str(error.strerror):  # Python's tempfile, whatever library asks for it
         return f"Cannot write {path}: {error.strerror}. Let TMPDIR name a folder that you may write to."
     return f"Cannot write {path}: {error.strerror or error}. Choose a folder that exists and that you may write to."
+
+
+def _full(error: BaseException | None) -> int | None:
+    """Return the number by which the system said that a disk is full; a library may have failed anew in tidying up."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error.errno
+        error = error.__context__
+    return None
 
 
 def put(temporary: Path, final: Path) -> None:

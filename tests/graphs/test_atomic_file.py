@@ -167,6 +167,17 @@ def test_a_full_disk_is_told_though_hdf5_speaks_of_permission(tmp_path: Path, mo
     assert names(tmp_path) == []
 
 
+def test_a_full_disk_is_told_though_a_library_closes_the_file_again(tmp_path: Path) -> None:
+    """As shutil.rmtree does with a folder whose first close fails."""
+    for write in (atomic_file, atomic_folder):
+        with pytest.raises(MeshcastError, match=r"the disk is full \(No space left"), write(tmp_path / "a"):
+            try:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(10**6)
+    assert names(tmp_path) == []
+
+
 def test_a_link_in_a_circle_is_refused_as_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
