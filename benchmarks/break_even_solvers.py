@@ -81,7 +81,8 @@ class Rivals(ABC):
         return load(ExperimentConfig, self.results[number][1]["config"])
 
     def training_seconds(self, number: int) -> float:
-        return float(self.results[number][1]["seconds"])
+        result = self.results[number][1]
+        return float(result.get("processor_seconds") or result["seconds"])  # by the clock, of an interrupted run
 
     def about(self, number: int) -> dict[str, Any]:
         result = self.results[number][1]

@@ -79,6 +79,7 @@ class Result:
     parameters: trainable weights, and fixed ones that follow from the training data in closed form.
     seconds: of fitting, first guess and validation included; of an interrupted run, up to the checkpoint it went on
         from, and since.
+    processor_seconds: of fitting, of all threads of this process; None of an interrupted run.
     folder: of the run, relative to the results folder.
     data: fingerprints of the training and validation data, and of forcing tables.
     """
@@ -95,6 +96,7 @@ class Result:
     update: int | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
+    processor_seconds: float | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
     date: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -280,6 +282,7 @@ def _fitted(
     )
     rows = read_log(folder / "metrics.csv")
     start = time.perf_counter() - (rows[-1]["seconds"] if rows else 0.0)
+    working = None if rows else time.process_time()
     try:
         if timed is not None and experiment.training.minutes is not None and not is_closed_form(experiment.emulator):
             keep_budget(folder, experiment, *timed(run))
@@ -306,4 +309,5 @@ def _fitted(
         update=trained.metadata.get("update"),
         parameters=count_parameters(trained.emulator),
         seconds=seconds,
+        processor_seconds=None if working is None else round(time.process_time() - working, 3),
     )

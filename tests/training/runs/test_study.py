@@ -125,6 +125,8 @@ def test_a_run_killed_between_updates_continues_where_its_checkpoint_stands(
     resumed = run_study([run], tmp_path / "results", progress=False)
     assert done == [3, 4, 5]
     assert table(resumed) == table(whole)
+    assert whole[0].processor_seconds is not None
+    assert resumed[0].processor_seconds is None, "what ran before is not known"
 
 
 class _Killed(BaseException):
@@ -189,7 +191,8 @@ def test_a_result_says_how_it_came_about(tmp_path: Path, experiment: ExperimentC
     (result,) = run_study([Run("gnn/small", experiment, 7)], tmp_path / "results", progress=False)
     written = json.loads((tmp_path / "results" / f"{result.hash}.json").read_text())
     assert written["config"]["training"]["seed"] == 7
-    assert written["seconds"] > 0 and written["versions"]["torch"] == torch.__version__
+    assert written["processor_seconds"] > 0 and written["seconds"] > 0
+    assert written["versions"]["torch"] == torch.__version__
     assert written["folder"] == f"../runs/study/gnn-small-seed7-{result.hash[:8]}"
     trained = load_emulator(result.emulator_path(tmp_path / "results"))
     assert written["parameters"] == count_parameters(trained.emulator)
