@@ -3,11 +3,14 @@
     meshcast simulate simulate-shallow-water
     python benchmarks/sphere_protocol.py configs/shallow-water.yaml --seeds 0 1 2 > shallow-water.json
     python benchmarks/sphere_protocol.py configs/shallow-water.yaml training.minutes=60 --seeds 0 > an-hour.json
+    python benchmarks/sphere_protocol.py configs/shallow-water.yaml --processors graphcast pyg:GATv2Conv > others.json
 
 Each seed is trained on the configuration's training part, whose `training.minutes` are minutes of one core, and its
 forecasts from the first frame of every test trajectory are scored beside those of coarse solvers: the error is the root
 of the mean, over cases, area and the four channels depth and Cartesian wind, of squared error over variance, so that
-the climatology scores one. Stopped and started again, the script skips the seeds that are finished.
+the climatology scores one. `--processors` trains networks of other kinds beside the configuration's own, of as many
+layers and the same sizes, by the same recipe for the same minutes: they take the updates they can. Stopped and started
+again, the script skips the seeds that are finished.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from emulator.data.starts import spread_starts, states_at
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from emulator.foundation.low_precision import Precision
+from emulator.networks.gnn import GNNConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
 from graphs.atomic_file import atomic_file
 from inference.forecasts.forecast import forecast
@@ -54,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="key=value, e.g. training.minutes=60")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--days", type=int, nargs="+", default=[1, 2, 5, 10])
+    parser.add_argument(
+        "--processors", nargs="+", default=[], metavar="KIND", help="others, as graphcast or pyg:NNConv"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="one file a finished run")
     parser.add_argument("--output", type=Path, help="write the JSON here too")
     options = parser.parse_intermixed_args(arguments)
@@ -61,8 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load(ExperimentConfig, options.config, options.overrides)
     assert config.data.test is not None, "the experiment names no test part"
     test = config.data.test.open()
+    networks = {LABEL: config} | {name: with_processor(config, name) for name in options.processors}
     runs = [
-        *(Run(LABEL, config, seed) for seed in options.seeds),
+        *(Run(label, each, seed) for label, each in networks.items() for seed in options.seeds),
         Run("persistence", replace(config, emulator=PersistenceConfig())),
         *(
             Run(f"T{truncation}", replace(config, emulator=CoarseSolverConfig(equation=_coarse(truncation))))
@@ -82,12 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if result.update is not None:
             row |= {
                 "fit_seconds": result.seconds,
+                "fit_processor_seconds": result.processor_seconds,
                 "kept_after_updates": result.update,
                 "parameters": result.parameters,
                 "validation_score": result.validation_score,
             }
         rows.append(row)
-    text = json.dumps(summary(rows, options.days), indent=1)
+    text = json.dumps(summary(rows, options.days, options.processors), indent=1)
     print(text)
     if options.output is not None:
         with atomic_file(options.output) as part:
@@ -96,6 +105,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _coarse(truncation: int) -> ShallowWaterConfig:
     return ShallowWaterConfig(truncation=truncation)
+
+
+def with_processor(config: ExperimentConfig, name: str) -> ExperimentConfig:
+    """Return an experiment with another processor, `kind` or `pyg:layer`, of as many layers and the same sizes."""
+    if not isinstance(config.emulator, GNNConfig):
+        raise SystemExit("--processors are those of a graph network, but the configuration's emulator is none.")
+    ours = config.emulator.processor
+    kind, _, layer = name.partition(":")
+    sizes = {key: getattr(ours, key) for key in ("num_layers", "latent_size", "hidden_size")}
+    other = load(GNNConfig, {"processor": {"kind": kind, **sizes, **({"layer": layer} if layer else {})}})
+    return replace(config, emulator=replace(config.emulator, processor=other.processor))
 
 
 def measured(trained: TrainedEmulator, train: Fields, test: Fields, days: Sequence[int]) -> dict[str, Any]:
@@ -154,14 +174,14 @@ def _kinetic(values: NDArray[np.float64], areas: NDArray[np.float64]) -> float:
     return float(np.mean(np.square(values[..., 1:]).sum(axis=-1) @ areas))
 
 
-def summary(rows: list[dict[str, Any]], days: Sequence[int]) -> dict[str, Any]:
-    """The rows, the network's median over seeds and what it is worth as a solver."""
+def summary(rows: list[dict[str, Any]], days: Sequence[int], others: Sequence[str] = ()) -> dict[str, Any]:
+    """The rows, the network's median over seeds, what it is worth as a solver, and other networks' medians."""
     solvers: dict[str, dict[int, float]] = {str(day): {} for day in days}
     for row in rows:
         if row["label"].startswith("T") and "error_by_day" in row:
             for day, error in row["error_by_day"].items():
                 solvers[day][int(row["label"][1:])] = error
-    ours = [row for row in rows if row["label"] == LABEL and "error_by_day" in row]
+    ours = _scored(rows, LABEL)
     return {
         "median_over_seeds": _medians(ours, "error_by_day", days),
         "kinetic_energy": _medians(ours, "kinetic_energy_by_day", days),
@@ -170,11 +190,16 @@ def summary(rows: list[dict[str, Any]], days: Sequence[int]) -> dict[str, Any]:
             for day, error in _medians(ours, "error_by_day", days).items()
             if error is not None
         },
+        "other_networks": {name: _medians(_scored(rows, name), "error_by_day", days) for name in others},
         "rows": rows,
         "threads": torch.get_num_threads(),
         "processors": os.cpu_count(),
         "versions": package_versions(),
     }
+
+
+def _scored(rows: Sequence[dict[str, Any]], label: str) -> list[dict[str, Any]]:
+    return [row for row in rows if row["label"] == label and "error_by_day" in row]
 
 
 def _medians(rows: Sequence[Mapping[str, Any]], key: str, days: Sequence[int]) -> dict[str, float | None]:
