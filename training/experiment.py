@@ -156,6 +156,8 @@ class TrainingConfig:
         each sample, between 1 and 10, even in its logarithm.
     mirror: variables that change sign at the equator, as `[v]`; every other sample is then the mirror image of the
         data's, north for south. For equations that know no hemisphere but by the Coriolis force, on a symmetric mesh.
+    reversal: variables that change sign where time runs backwards and east is west, as `[v]`; every other sample, or of
+        two every other pair, is then reversed. For equations with next to no friction, on a symmetric mesh.
     pushforward: steps taken without a gradient before those of the loss, which then starts from the network's own
         errors.
     unroll: steps of the rollout in the loss.
@@ -182,6 +184,7 @@ class TrainingConfig:
     noise: float = 0.01
     noise_kind: NoiseKind = "white"
     mirror: tuple[str, ...] | None = None
+    reversal: tuple[str, ...] | None = None
     pushforward: int = 0
     unroll: int = 1
     curriculum: tuple[tuple[float, int], ...] = ()

@@ -32,7 +32,7 @@ from training.preparation.data_checks import (
     refuse_learned_test,
     refuse_overlap,
 )
-from training.preparation.mirror import mirror_of
+from training.preparation.symmetries import symmetries_of
 from training.preparation.windows import Windows
 
 T = TypeVar("T")
@@ -165,9 +165,9 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     config, task = prepared.config, prepared.task
     training, validation = config.training, config.validation
     noise = training.noise_kind if training.noise > 0 else None
-    mirror = mirror_of(config, task, prepared.train.mesh)
+    images = symmetries_of(config, task, prepared.train.mesh)
     train = Windows(
-        prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise, mirror=mirror
+        prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise, symmetries=images
     )
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts

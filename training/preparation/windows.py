@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from training.experiment import NoiseKind
-from training.preparation.mirror import Mirror
+from training.preparation.symmetries import Symmetry
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class Windows(Dataset[Batch]):
     Where the series is finer than the task's time step a window takes every so-manieth frame, and starts at any.
 
     An item is asked for by (epoch, index), so that its noise is a function of (seed, epoch, sample) alone: not of
-    rank, worker or resume. With a mirror every other sample of an epoch is its mirror image, and in the next epoch the
-    others are. It holds
+    rank, worker or resume. With a symmetry every other sample of an epoch is an image of itself, and in the next epoch
+    the others are; with two, four epochs show each as it is, in either image and in both. It holds
 
     values: [time, node, predicted], physical units, float32.
     forcing: [time, node, forcing], physical units.
@@ -66,10 +66,10 @@ class Windows(Dataset[Batch]):
         seed: int = 0,
         noise: NoiseKind | None = None,
         most: int | None = None,
-        mirror: Mirror | None = None,
+        symmetries: Sequence[Symmetry] = (),
     ) -> None:
         self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
-        self.seed, self.noise, self.mirror = seed, noise, mirror
+        self.seed, self.noise, self.symmetries = seed, noise, tuple(symmetries)
         self.names = names_of(task.predicted)
         length = min(task.history + steps, len(fields.times) + 1)  # one more than there are leaves no start
         self.window = task.time_step.frames(fields.time_step) * np.arange(length)  # frames from its first
@@ -96,8 +96,9 @@ class Windows(Dataset[Batch]):
         ensemble, start = (int(number) for number in self.pairs[sample])
         task, times = self.task, start + self.window
         values = self.fields.read(times, self.names, ensemble)[:, 0]
-        if self.mirror is not None and (epoch + sample) % 2:
-            values = self.mirror.of(values)
+        for bit, symmetry in enumerate(self.symmetries):
+            if (epoch + sample) >> bit & 1:
+                values = symmetry.of(values)
         valid_time, num_nodes = self.fields.times[times], values.shape[1]
         item = {
             "values": torch.from_numpy(np.ascontiguousarray(values)),

@@ -1,4 +1,4 @@
-"""Mirror images as samples: the solver agrees with them, each sample is seen both ways, and unfit tasks are refused."""
+"""Images of the data as samples: the solver agrees, each sample is seen every way, unfit tasks are refused."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from emulator.physics.sphere_solver import SphereSolver
 from emulator.state import State
 from emulator.task import Role, Task, Variable
 from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.limited_area import CapWindow, limited_area
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig, TrainingConfig
-from training.preparation.mirror import Mirror, mirror_of
+from training.preparation.symmetries import Symmetry, symmetries_of
 from training.preparation.windows import Windows
 
 MESH, STEP = icosphere(2), TimeStep(10_800)
@@ -31,51 +32,83 @@ TASK = Task((*FLOW, Variable("sin_latitude", "static")), STEP)
 PART = DataPart("data.zarr")
 
 
-def experiment(mirror: tuple[str, ...] | None = ("v",), emulator: GNNConfig | None = None) -> ExperimentConfig:
+def experiment(
+    mirror: tuple[str, ...] | None = ("v",),
+    emulator: GNNConfig | None = None,
+    reversal: tuple[str, ...] | None = None,
+) -> ExperimentConfig:
     return ExperimentConfig(
         name="mirrored",
         data=DataConfig(PART, PART),
         task=TaskConfig(("h", "u", "v")),
         emulator=emulator or GNNConfig(),
-        training=TrainingConfig(mirror=mirror),
+        training=TrainingConfig(mirror=mirror, reversal=reversal),
     )
+
+
+def scattered() -> Mesh:
+    positions = np.random.default_rng(0).normal(size=(MESH.num_nodes, 3))
+    return replace(MESH, positions=positions / np.linalg.norm(positions, axis=1, keepdims=True), faces=None)
 
 
 def with_one_more(name: str, role: Role) -> Task:
     return replace(TASK, variables=(*TASK.variables, Variable(name, role)))
 
 
-def mirror() -> Mirror:
-    found = mirror_of(experiment(), TASK, MESH)
-    assert found is not None
+def mirror() -> Symmetry:
+    (found,) = symmetries_of(experiment(), TASK, MESH)
     return found
+
+
+def reversal() -> Symmetry:
+    (found,) = symmetries_of(experiment(None, reversal=("v",)), TASK, MESH)
+    return found
+
+
+def first_state(solver: SphereSolver) -> State:
+    """Return a state that is cut to the solver's harmonics."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.tensor([10_000.0, 10.0, 5.0]) + torch.randn(1, 1, 1, MESH.num_nodes, 3, generator=generator)
+    return solver.step(State(values.double(), np.zeros(1, np.int64)))[0]
+
+
+def image_of(state: State, symmetry: Symmetry) -> State:
+    return State(torch.from_numpy(symmetry.of(state.values[0, 0].numpy()))[None, None], state.valid_time)
 
 
 def test_the_mirror_image_of_the_next_state_is_the_state_after_the_mirror_image() -> None:
     solver = SphereSolver(ShallowWaterConfig(truncation=8), STEP, MESH)
-    generator = torch.Generator().manual_seed(0)
-    values = torch.tensor([10_000.0, 10.0, 5.0]) + torch.randn(1, 1, 1, MESH.num_nodes, 3, generator=generator)
-    first, _ = solver.step(State(values.double(), np.zeros(1, np.int64)))  # which cuts it to the solver's harmonics
-    image = mirror()
-
-    def mirrored(state: State) -> State:
-        return State(torch.from_numpy(image.of(state.values[0, 0].numpy()))[None, None], state.valid_time)
-
+    first, image = first_state(solver), mirror()
     later, _ = solver.step(first)
-    of_image, _ = solver.step(mirrored(first))
-    assert (of_image.values - mirrored(later).values).abs().max() < 1e-6
+    of_image, _ = solver.step(image_of(first, image))
+    assert (of_image.values - image_of(later, image).values).abs().max() < 1e-6
     assert (of_image.values - later.values).abs().max() > 1.0
     wrong = replace(image, signs=np.ones(3, np.float32))
-    other, _ = solver.step(State(torch.from_numpy(wrong.of(first.values[0, 0].numpy()))[None, None], first.valid_time))
-    assert (other.values - torch.from_numpy(wrong.of(later.values[0, 0].numpy()))[None, None]).abs().max() > 1e-2
+    other, _ = solver.step(image_of(first, wrong))
+    assert (other.values - image_of(later, wrong).values).abs().max() > 1e-2
+
+
+def test_time_reversed_leads_from_the_image_of_the_next_state_to_that_of_the_first() -> None:
+    solver = SphereSolver(ShallowWaterConfig(truncation=8, diffusion=None, longest_step=300.0), STEP, MESH)
+    first, image = first_state(solver), reversal()
+    later, _ = solver.step(first)
+    back, _ = solver.step(image_of(later, image))
+    change = (later.values - first.values).abs().max()
+    assert (back.values - image_of(first, image).values).abs().max() < 1e-3 * change
+    wrong = replace(image, signs=np.ones(3, np.float32))
+    other, _ = solver.step(image_of(later, wrong))
+    assert (other.values - image_of(first, wrong).values).abs().max() > 1e-2 * change
+
+
+def fields() -> ArrayFields:
+    values = np.random.default_rng(0).normal(size=(6, 2, MESH.num_nodes, 3)).astype(np.float32)
+    times = STEP.advance(np.zeros(6, dtype=np.int64), np.arange(6))
+    return ArrayFields(values, ("h", "u", "v"), ("1",) * 3, MESH, STEP, times)
 
 
 def test_each_sample_is_seen_both_ways_in_two_epochs() -> None:
-    values = np.random.default_rng(0).normal(size=(6, 2, MESH.num_nodes, 3)).astype(np.float32)
-    times = STEP.advance(np.zeros(6, dtype=np.int64), np.arange(6))
-    fields = ArrayFields(values, ("h", "u", "v"), ("1",) * 3, MESH, STEP, times)
-    windows = Windows(fields, TASK, 1, Forcings(), mirror=mirror())
-    plain = Windows(fields, TASK, 1, Forcings())
+    windows = Windows(fields(), TASK, 1, Forcings(), symmetries=[mirror()])
+    plain = Windows(fields(), TASK, 1, Forcings())
     for sample in range(len(windows)):
         given = plain[sample]["values"].numpy()
         seen = [windows[epoch, sample]["values"].numpy() for epoch in (0, 1)]
@@ -83,7 +116,19 @@ def test_each_sample_is_seen_both_ways_in_two_epochs() -> None:
         np.testing.assert_array_equal(order[0], given)
         np.testing.assert_array_equal(order[1], mirror().of(given))
         assert not np.array_equal(*seen)
-    assert mirror_of(experiment(None), TASK, MESH) is None
+    assert symmetries_of(experiment(None), TASK, MESH) == ()
+
+
+def test_with_time_reversed_too_each_sample_is_seen_four_ways_in_four_epochs() -> None:
+    both = symmetries_of(experiment(reversal=("v",)), TASK, MESH)
+    windows, plain = Windows(fields(), TASK, 2, Forcings(), symmetries=both), Windows(fields(), TASK, 2, Forcings())
+    for sample in range(len(windows)):
+        given = plain[sample]["values"].numpy()
+        images = [given, mirror().of(given), reversal().of(given), reversal().of(mirror().of(given))]
+        for epoch in range(4):
+            seen = windows[epoch, sample]["values"].numpy()
+            np.testing.assert_array_equal(seen, images[(epoch + sample) % 4])
+    np.testing.assert_array_equal(images[2][0, :, 0], given[-1, reversal().nodes, 0])  # the last time comes first
 
 
 @pytest.mark.parametrize(
@@ -101,9 +146,13 @@ def test_each_sample_is_seen_both_ways_in_two_epochs() -> None:
         (experiment(), replace(TASK, variables=(*FLOW, Variable("orography", "static"))), MESH, "orography may tell"),
         (experiment(emulator=GNNConfig(node_statistics=True)), TASK, MESH, "node_statistics may tell"),
         (experiment(emulator=GNNConfig(first_guess=RidgeConfig())), TASK, MESH, "first guess ridge may tell"),
-        (experiment(), TASK, AREA, "lies alike on both sides"),
+        (experiment(), TASK, AREA, "lies alike on both sides of the equator"),
+        (experiment(None, reversal=("u", "v")), TASK, MESH, r"east for west .* training.reversal is \[u, v\]"),
+        (experiment(None, reversal=("v",)), with_one_more("rain", "diagnostic"), MESH, "rain belongs to the step"),
+        (experiment(None, reversal=("v",)), with_one_more("orography", "static"), MESH, "in the east .* orography may"),
+        (experiment(None, reversal=("v",)), TASK, scattered(), "alike on both sides of a meridian"),
     ],
 )
-def test_what_tells_the_hemispheres_apart_is_refused(config, task, mesh, said) -> None:
+def test_what_tells_data_and_image_apart_is_refused(config, task, mesh, said) -> None:
     with pytest.raises(MeshcastError, match=said):
-        mirror_of(config, task, mesh)
+        symmetries_of(config, task, mesh)
