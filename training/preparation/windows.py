@@ -96,9 +96,8 @@ class Windows(Dataset[Batch]):
         ensemble, start = (int(number) for number in self.pairs[sample])
         task, times = self.task, start + self.window
         values = self.fields.read(times, self.names, ensemble)[:, 0]
-        for bit, symmetry in enumerate(self.symmetries):
-            if (epoch + sample) >> bit & 1:
-                values = symmetry.of(values)
+        for symmetry in self.symmetries_at(epoch, sample):
+            values = symmetry.of(values)
         valid_time, num_nodes = self.fields.times[times], values.shape[1]
         item = {
             "values": torch.from_numpy(np.ascontiguousarray(values)),
@@ -119,6 +118,10 @@ class Windows(Dataset[Batch]):
                 item["noise"] *= 10.0 ** -generator.uniform()
         return item
 
+    def symmetries_at(self, epoch: int, sample: int) -> list[Symmetry]:
+        """Return those that take a sample to its image in an epoch."""
+        return [symmetry for bit, symmetry in enumerate(self.symmetries) if (epoch + sample) >> bit & 1]
+
     def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:
         """Return the initial state of a batch of windows, without an ensemble, and the forcings along them.
 
@@ -133,22 +136,30 @@ class Windows(Dataset[Batch]):
 class WindowsWithin(Windows):
     """Windows of one step that hold the times within it too.
 
-    within: [time, node, predicted] of an item, physical units; the boundary of a limited area is taken from it.
+    within: [time, node, predicted] of an item, physical units, in its last step; the boundary of a limited area is
+        taken from it.
     fractions: [time] of the step, in (0, 1).
     Raises MeshcastError where the data have no time within a step.
     """
 
-    def __init__(self, fields: Fields, task: Task, forcings: Forcings, most: int | None = None) -> None:
+    def __init__(
+        self,
+        fields: Fields,
+        task: Task,
+        forcings: Forcings,
+        most: int | None = None,
+        symmetries: Sequence[Symmetry] = (),
+    ) -> None:
         frames = task.time_step.frames(fields.time_step)
         if frames < 2:
             raise MeshcastError(
                 f"States between steps are learnt from times within a step, but {fields.source} comes every "
                 f"{fields.time_step}, as the emulator steps. Set a longer task.time_step, or leave `between` away."
             )
-        super().__init__(fields, task, 1, forcings)
-        self.within = self.window[-2] + np.arange(1, frames)  # frames from the first of the window
+        super().__init__(fields, task, 1, forcings, symmetries=symmetries)
         self.fractions = np.arange(1, frames) / frames
-        touched = np.isin(self.pairs[:, 1:] + self.within, sorted(fields.missing)).any(axis=1)
+        inside = [self._within([]), self._within(self.symmetries)]
+        touched = np.isin(self.pairs[:, 1:] + np.concatenate(inside), sorted(fields.missing)).any(axis=1)
         self.pairs = self.pairs[~touched]
         if len(self.pairs) == 0:
             raise MeshcastError(f"{fields.source} has no step without a missing date within it. Leave `between` away.")
@@ -156,10 +167,18 @@ class WindowsWithin(Windows):
             self.pairs = self.pairs[np.linspace(0, len(self.pairs) - 1, most).round().astype(int)]
 
     def __getitem__(self, index: int | tuple[int, int]) -> Batch:
-        item, sample = super().__getitem__(index), index[1] if isinstance(index, tuple) else index
+        item, (epoch, sample) = super().__getitem__(index), index if isinstance(index, tuple) else (0, index)
         ensemble, start = (int(number) for number in self.pairs[sample])
-        values = self.fields.read(start + self.within, self.names, ensemble)[:, 0]
+        symmetries = self.symmetries_at(epoch, sample)
+        values = self.fields.read(start + self._within(symmetries), self.names, ensemble)[:, 0]
+        for symmetry in symmetries:
+            values = symmetry.of(values)
         return item | {"within": torch.from_numpy(np.ascontiguousarray(values))}
+
+    def _within(self, symmetries: Sequence[Symmetry]) -> NDArray[np.int64]:
+        """Return the frames within the last step, from the first of the window; backwards it is the first step."""
+        last = self.window[0 if any(symmetry.backwards for symmetry in symmetries) else -2]
+        return last + np.arange(1, len(self.fractions) + 1)
 
 
 def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:

@@ -27,6 +27,7 @@ from training.losses import find_loss
 from training.optimisation.machine import working_seconds
 from training.optimisation.optimiser import optimiser_of, warm_up_cosine
 from training.preparation.prepared import Prepared
+from training.preparation.symmetries import symmetries_of
 from training.preparation.windows import Batch, ShuffledStream, WindowsWithin
 from training.runs.budget import WARM_UP, add_to_budget, read_budget
 
@@ -56,7 +57,8 @@ def with_between(prepared: Prepared, trained: TrainedEmulator, folder: Path, not
     """
     config, training, emulator = prepared.config.between, prepared.config.training, trained.emulator
     assert config is not None and isinstance(emulator, NeuralEmulator)
-    windows = WindowsWithin(prepared.train, prepared.task, prepared.part.provider)
+    images = symmetries_of(prepared.config, prepared.task, prepared.train.mesh)
+    windows = WindowsWithin(prepared.train, prepared.task, prepared.part.provider, symmetries=images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         between = Between(config, emulator, min(config.terms, len(windows.fractions)), graphs_of(emulator))

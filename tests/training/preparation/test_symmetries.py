@@ -23,7 +23,7 @@ from graphs.meshes.icosphere import icosphere
 from graphs.meshes.limited_area import CapWindow, limited_area
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig, TrainingConfig
 from training.preparation.symmetries import Symmetry, symmetries_of
-from training.preparation.windows import Windows
+from training.preparation.windows import Windows, WindowsWithin
 
 MESH, STEP = icosphere(2), TimeStep(10_800)
 AREA, _ = limited_area(icosphere(3), CapWindow((45.0, 10.0), 2500.0, 2000.0))
@@ -100,10 +100,10 @@ def test_time_reversed_leads_from_the_image_of_the_next_state_to_that_of_the_fir
     assert (other.values - image_of(first, wrong).values).abs().max() > 1e-2 * change
 
 
-def fields() -> ArrayFields:
-    values = np.random.default_rng(0).normal(size=(6, 2, MESH.num_nodes, 3)).astype(np.float32)
-    times = STEP.advance(np.zeros(6, dtype=np.int64), np.arange(6))
-    return ArrayFields(values, ("h", "u", "v"), ("1",) * 3, MESH, STEP, times)
+def fields(step: TimeStep = STEP) -> ArrayFields:
+    values = np.random.default_rng(0).normal(size=(8, 2, MESH.num_nodes, 3)).astype(np.float32)
+    times = step.advance(np.zeros(8, dtype=np.int64), np.arange(8))
+    return ArrayFields(values, ("h", "u", "v"), ("1",) * 3, MESH, step, times)
 
 
 def test_each_sample_is_seen_both_ways_in_two_epochs() -> None:
@@ -129,6 +129,19 @@ def test_with_time_reversed_too_each_sample_is_seen_four_ways_in_four_epochs() -
             seen = windows[epoch, sample]["values"].numpy()
             np.testing.assert_array_equal(seen, images[(epoch + sample) % 4])
     np.testing.assert_array_equal(images[2][0, :, 0], given[-1, reversal().nodes, 0])  # the last time comes first
+
+
+@pytest.mark.parametrize("history", [1, 2])
+def test_the_times_within_a_reversed_step_are_those_of_the_step_that_was(history: int) -> None:
+    data = fields(TimeStep(3_600))  # a step is three frames
+    task, image = replace(TASK, history=history), reversal()
+    windows = WindowsWithin(data, task, Forcings(), symmetries=[image])
+    assert len(windows) > 0
+    for sample, (row, start) in enumerate(windows.pairs):
+        item = windows[1 + sample % 2, sample]
+        frames = data.read(start + np.arange(3 * history + 1), ("h", "u", "v"), int(row))[:, 0]
+        np.testing.assert_array_equal(item["values"], image.of(frames[::3]))
+        np.testing.assert_array_equal(item["within"], image.of(frames[1:3]))
 
 
 @pytest.mark.parametrize(
