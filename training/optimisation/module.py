@@ -80,8 +80,7 @@ class EmulatorModule(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         decay = averaging_decay(self.training_config.ema_decay, self.global_step)
         with torch.no_grad():
-            for average, weight in zip(self.averaged.parameters(), self.emulator.parameters(), strict=True):
-                average.lerp_(weight, 1.0 - decay)
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.emulator.parameters()), 1.0 - decay)
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True  # so that the last update is validated, whatever `validation.every`
         self.after_average()

@@ -76,14 +76,15 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            rate, decay = group["lr"], 1 - group["lr"] * group["weight_decay"]
             weights, last_row = [weight for weight in group["params"] if weight.grad is not None], group["last_row"]
+            if not weights:
+                continue
             if last_row is None:
                 steps = [self._adam(self.state[weight], weight.grad) for weight in weights]
             else:
                 steps = self._muon(weights, last_row)
-            for weight, step in zip(weights, steps, strict=True):
-                weight.mul_(decay).sub_(rate * step)
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(weights, steps, alpha=group["lr"])
         return loss
 
     def _muon(self, weights: Sequence[Tensor], last_row: int) -> list[Tensor]:

@@ -35,7 +35,8 @@ class Call(ctypes.Structure):
         *(
             (name, c_void_p)
             for name in (
-                *("octaves", "senders", "receivers", "weights", "own_bias", "out_bias", "out", "total", "gradient"),
+                *("table", "integers", "floats", "senders", "receivers", "weights", "own_bias", "out_bias"),
+                *("out", "total", "gradient"),
                 *("own_gradient", "sender_gradient", "hidden_gradient", "vectors_back", "sums_of_chunks"),
             )
         ),

@@ -305,7 +305,7 @@ void pack_columns(int64_t first, int64_t length, int64_t units, int64_t width, C
 
 // Sums over edges ----------------------------------------------------------------------------------------------------
 
-struct Octave {  // as Python hands it over, each field 8 bytes
+struct Octave {
     int64_t count;                 // receivers that it reaches
     const int32_t* place;          // [receiver] which of these a receiver is, -1 where it is none
     const int32_t* start;          // [receiver + 1] each one's first edge
@@ -748,7 +748,8 @@ struct Layer {
 
 struct Call {  // as Python hands it over
     Sizes s;
-    const Octave* octaves;
+    const int64_t* table;  // [octave, 9] an octave's count, and where its lists begin [bytes]
+    const char *integers, *floats;
     const void *senders, *receivers;
     const uint32_t* weights;
     const float *own_bias, *out_bias;
@@ -766,8 +767,15 @@ int run(const Call& call, bool back) {
     const int64_t each[5] = {s.octaves * s.kernels * s.channels * s.hidden, s.channels * s.hidden, s.hidden,
                              s.channels * s.hidden, s.channels};
     const int64_t weights = each[0] + each[1] + each[2] + each[3] + each[4];
+    const std::unique_ptr<Octave[]> octaves(new Octave[s.octaves]);
+    for (int64_t o = 0; o < s.octaves; ++o) {
+        const int64_t* at = call.table + 9 * o;
+        const auto list = [&](int64_t i) { return (const int32_t*)(call.integers + at[i]); };
+        const auto weights = [&](int64_t i) { return (const float*)(call.floats + at[i]); };
+        octaves[o] = {at[0], list(1), list(2), list(3), weights(4), list(5), list(6), list(7), weights(8)};
+    }
     const std::unique_ptr<uint8_t[]> touched(new uint8_t[call.chunks * s.octaves + 1]());
-    L layer{s, call.octaves, (const T*)call.senders, (const T*)call.receivers, call.weights,
+    L layer{s, octaves.get(), (const T*)call.senders, (const T*)call.receivers, call.weights,
             Matrices(s, back, U::PER_UNIT), call.own_bias, call.out_bias, call.tile, (T*)call.out, (T*)call.total,
             (const T*)call.gradient, (T*)call.own_gradient, (T*)call.sender_gradient, (T*)call.hidden_gradient,
             (T*)call.vectors_back, call.sums_of_chunks, touched.get(), weights, 0,

@@ -107,16 +107,15 @@ class _Prepared:
             len(senders), len(receivers), *senders.shape[1:], len(weights.own), vectors, *weights.neighbours.shape[:2]
         )
         half = senders.dtype == torch.bfloat16
-        integers, floats = edges.integers.data_ptr(), edges.floats.data_ptr()
-        octaves = edges.table.clone()
-        octaves[:, 1:] += torch.tensor([integers] * 3 + [floats] + [integers] * 3 + [floats])
         matrices = weights.neighbours.data_ptr(), weights.own.data_ptr(), weights.out.data_ptr()
         packed = torch.empty(library.pack(sizes, half, matrices, back, None), dtype=torch.int32)
         library.pack(sizes, half, matrices, back, packed.data_ptr())
-        self.kept = octaves, packed
+        self.kept = packed
         self.call = Call(
             sizes=sizes,
-            octaves=octaves.data_ptr(),
+            table=edges.table.data_ptr(),
+            integers=edges.integers.data_ptr(),
+            floats=edges.floats.data_ptr(),
             senders=senders.data_ptr(),
             receivers=receivers.data_ptr(),
             weights=packed.data_ptr(),
