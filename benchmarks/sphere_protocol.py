@@ -3,14 +3,14 @@
     meshcast simulate simulate-shallow-water
     python benchmarks/sphere_protocol.py configs/shallow-water.yaml --seeds 0 1 2 > shallow-water.json
     python benchmarks/sphere_protocol.py configs/shallow-water.yaml training.minutes=60 --seeds 0 > an-hour.json
-    python benchmarks/sphere_protocol.py configs/shallow-water.yaml --processors graphcast pyg:GATv2Conv > others.json
+    python benchmarks/sphere_protocol.py configs/shallow-water.yaml --processors network graphcast pyg:NNConv > all.json
 
 Each seed is trained on the configuration's training part, whose `training.minutes` are minutes of one core, and its
 forecasts from the first frame of every test trajectory are scored beside those of coarse solvers: the error is the root
 of the mean, over cases, area and the four channels depth and Cartesian wind, of squared error over variance, so that
-the climatology scores one. `--processors` trains networks of other kinds beside the configuration's own, of as many
-layers and the same sizes, by the same recipe for the same minutes: they take the updates they can. Stopped and started
-again, the script skips the seeds that are finished.
+the climatology scores one. `--processors` trains the networks it names, `network` for the configuration's own; others
+have as many layers and the same sizes, and are trained by the same recipe for the same minutes: they take the updates
+they can. Stopped and started again, the script skips the seeds that are finished.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="key=value, e.g. training.minutes=60")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--days", type=int, nargs="+", default=[1, 2, 5, 10])
-    parser.add_argument(
-        "--processors", nargs="+", default=[], metavar="KIND", help="others, as graphcast or pyg:NNConv"
-    )
+    parser.add_argument("--processors", nargs="+", default=[LABEL], metavar="KIND", help="also graphcast, pyg:NNConv")
     parser.add_argument("--results", type=Path, default=Path("results"), help="one file a finished run")
     parser.add_argument("--output", type=Path, help="write the JSON here too")
     options = parser.parse_intermixed_args(arguments)
@@ -68,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load(ExperimentConfig, options.config, options.overrides)
     assert config.data.test is not None, "the experiment names no test part"
     test = config.data.test.open()
-    networks = {LABEL: config} | {name: with_processor(config, name) for name in options.processors}
+    networks = {name: with_processor(config, name) for name in options.processors}
     runs = [
         *(Run(label, each, seed) for label, each in networks.items() for seed in options.seeds),
         Run("persistence", replace(config, emulator=PersistenceConfig())),
@@ -109,6 +107,8 @@ def _coarse(truncation: int) -> ShallowWaterConfig:
 
 def with_processor(config: ExperimentConfig, name: str) -> ExperimentConfig:
     """Return an experiment with another processor, `kind` or `pyg:layer`, of as many layers and the same sizes."""
+    if name == LABEL:
+        return config
     if not isinstance(config.emulator, GNNConfig):
         raise SystemExit("--processors are those of a graph network, but the configuration's emulator is none.")
     ours = config.emulator.processor
@@ -190,7 +190,9 @@ def summary(rows: list[dict[str, Any]], days: Sequence[int], others: Sequence[st
             for day, error in _medians(ours, "error_by_day", days).items()
             if error is not None
         },
-        "other_networks": {name: _medians(_scored(rows, name), "error_by_day", days) for name in others},
+        "other_networks": {
+            name: _medians(_scored(rows, name), "error_by_day", days) for name in others if name != LABEL
+        },
         "rows": rows,
         "threads": torch.get_num_threads(),
         "processors": os.cpu_count(),

@@ -31,6 +31,7 @@ def test_other_processors_have_the_sizes_and_the_recipe_of_the_configuration(pro
         processor = other.emulator.processor
         assert (processor.kind, processor.num_layers, processor.latent_size, processor.hidden_size) == (kind, 6, 64, 64)
         assert other.training == ours.training and other.emulator.graph == ours.emulator.graph
+    assert protocol.with_processor(ours, "network") is ours
     assert isinstance(processor, PyGConfig) and processor.layer == "GATv2Conv"
 
 
@@ -40,6 +41,6 @@ def test_each_network_has_a_median_of_its_own(protocol: ModuleType) -> None:
         {"label": label, "seed": seed, "error_by_day": {"5": error}, "kinetic_energy_by_day": {"5": 1.0}}
         for (label, seed), error in errors.items()
     ]
-    found = protocol.summary(rows, [5], ["graphcast", "pyg:NNConv"])
+    found = protocol.summary(rows, [5], ["network", "graphcast", "pyg:NNConv"])
     assert found["median_over_seeds"] == {"5": 0.3}
     assert found["other_networks"] == {"graphcast": {"5": 0.5}, "pyg:NNConv": {}}
