@@ -368,20 +368,24 @@ inline void sums(const int32_t* start, const int32_t* other, const float* edge_w
 template <int K, class T, class V>
 void all_sums(const int32_t* start, const int32_t* other, const float* weights, const Row* rows, int64_t count,
               const T* values, int64_t batch, int64_t channels, int64_t vectors, V* out) {
-    int64_t c = 0;
-    while (c < channels) {
-        const bool wide = c + WIDE * LANES <= channels, turn = c < 2 * vectors;
-        const auto some = [&](auto turns, auto width) {
+    for (int64_t c = 0, some; c < channels; c += some * LANES) {
+        some = std::min<int64_t>(WIDE, (channels - c) / LANES);
+        const auto of = [&](auto turns, auto width) {
             sums<decltype(turns)::value, T, V, K, decltype(width)::value>(start, other, weights, rows, count, values, batch,
                                                                          channels, c, vectors, out);
         };
-        const std::integral_constant<int, WIDE> several;
-        const std::integral_constant<int, 1> one;
-        if (turn && wide) some(std::true_type(), several);
-        else if (turn) some(std::true_type(), one);
-        else if (wide) some(std::false_type(), several);
-        else some(std::false_type(), one);
-        c += wide ? WIDE * LANES : LANES;
+        const auto turned_or_not = [&](auto width) {
+            if (c < 2 * vectors) of(std::true_type(), width);
+            else of(std::false_type(), width);
+        };
+        switch (some) {
+            case 1: turned_or_not(std::integral_constant<int, 1>()); break;
+#if ISA >= 2
+            case 3: turned_or_not(std::integral_constant<int, 3>()); break;
+            case 4: turned_or_not(std::integral_constant<int, 4>()); break;
+#endif
+            default: turned_or_not(std::integral_constant<int, 2>());
+        }
     }
 }
 
