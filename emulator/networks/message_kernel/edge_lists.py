@@ -34,9 +34,10 @@ class OctaveEdges:
 class EdgeLists(NamedTuple):
     """The edges of all octaves as message_kernel.cpp reads them.
 
-    integers: all lists of nodes and edges, int32. floats: all weights, float32. table: [octave, 9] int64; the number of
-    receivers that an octave reaches, then where its lists begin, in bytes: `place`, `start` and `sender` among the
-    integers, `weights`, `back_start`, `back_receiver` and `back_place` among the integers, and `back_weights`.
+    integers: all lists of nodes and edges, int32. floats: all weights, float32.
+    table: [octave, 11] int64, the number of receivers that an octave reaches, then where its lists begin [bytes], of
+        weights among the floats and of all others among the integers: `place`; `start`, `sender`, `weights` and `pairs`
+        of its edges by receiver; `start`, `receiver`, `weights` and `pairs` of the same by sender; `back_place`.
     """
 
     integers: Tensor
@@ -48,15 +49,21 @@ def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: 
     """Return the lists of a graph's octaves."""
     integers: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
     floats: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
-    table = np.zeros((len(octaves), 9), dtype=np.int64)
+    table = np.zeros((len(octaves), 11), dtype=np.int64)
 
-    def kept(values: NDArray[np.int64]) -> int:
+    def kept(values: NDArray[np.int64] | NDArray[np.int32]) -> int:
         integers.append(values.astype(np.int32))
         return 4 * sum(part.size for part in integers[:-1])
 
     def kept_weights(values: NDArray[np.float64]) -> int:
         floats.append(values.ravel().astype(np.float32))
         return 4 * sum(part.size for part in floats[:-1])
+
+    def kept_edges(
+        nodes: NDArray[np.int64], others: NDArray[np.int64], weights: NDArray[np.float64], count: int
+    ) -> tuple[int, int, int, int]:
+        pairs = _pairs(weights[:, :-2].astype(np.float32), nodes).ravel()
+        return kept(_starts(nodes, count)), kept(others), kept_weights(weights), kept(pairs.view(np.int32))
 
     for row, octave in zip(table, octaves, strict=True):
         place = np.full(num_receivers, -1)
@@ -67,15 +74,23 @@ def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: 
         row[:] = (
             len(octave.receivers),
             kept(place),
-            kept(_starts(receivers, num_receivers)),
-            kept(octave.senders),
-            kept_weights(weights),
-            kept(_starts(octave.senders[back], num_senders)),
-            kept(receivers[back]),
+            *kept_edges(receivers, octave.senders, weights, num_receivers),
+            *kept_edges(octave.senders[back], receivers[back], weights[back], num_senders),
             kept(octave.places[back]),
-            kept_weights(weights[back]),
         )
     return EdgeLists(*(torch.from_numpy(each) for each in (np.concatenate(integers), np.concatenate(floats), table)))
+
+
+def _pairs(kernels: NDArray[np.float32], nodes: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Return [edge, K] kernels in bfloat16, and in the upper half those of the next edge where it is the same node's.
+
+    nodes: [edge] in order, the node at the end that the edges are sorted by.
+    """
+    bits = kernels.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16  # to the nearest, ties to even
+    pairs = rounded.astype(np.uint32)
+    pairs[:-1] |= np.where(nodes[:-1, None] == nodes[1:, None], rounded[1:] << 16, 0).astype(np.uint32)
+    return pairs
 
 
 def _starts(sorted_numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:

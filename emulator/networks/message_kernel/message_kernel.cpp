@@ -305,16 +305,18 @@ void pack_columns(int64_t first, int64_t length, int64_t units, int64_t width, C
 
 // Sums over edges ----------------------------------------------------------------------------------------------------
 
+struct Edges {  // sorted by the node at one end
+    const int32_t* start;   // [node + 1] each one's first edge
+    const int32_t* other;   // [edge] the node at the other end
+    const float* weights;   // [edge, K + 2] kernels, cosine and sine of the turn
+    const uint32_t* pairs;  // [edge, K] kernels of an edge and of the node's next, in bfloat16; zeros where there is none
+};
+
 struct Octave {
-    int64_t count;                 // receivers that it reaches
-    const int32_t* place;          // [receiver] which of these a receiver is, -1 where it is none
-    const int32_t* start;          // [receiver + 1] each one's first edge
-    const int32_t* sender;         // [edge]
-    const float* weights;          // [edge, K + 2] kernels, cosine and sine of the turn
-    const int32_t* back_start;     // [sender + 1] each sender's first edge in the lists below
-    const int32_t* back_receiver;  // [edge]
-    const int32_t* back_place;     // [edge] which of the octave's receivers that is
-    const float* back_weights;     // [edge, K + 2]
+    int64_t count;              // receivers that it reaches
+    const int32_t* place;       // [receiver] which of these a receiver is, -1 where it is none
+    Edges edges, back;          // by receiver, and by sender
+    const int32_t* back_place;  // [edge of `back`] which of the octave's receivers its other node is
 };
 
 struct Sizes {  // as Python hands it over
@@ -329,25 +331,29 @@ struct Row {
     int32_t at, node, place, batch;  // at: in the tile; place: among an octave's receivers
 };
 
+// Ask for what a row will sum: `size` values of each of its senders, from the first of `values` on.
+template <class T>
+inline void ask_for(const Edges& edges, const Row& row, const T* values, int64_t batch, int64_t channels, size_t size) {
+    values += int64_t(row.batch) * channels;
+    for (int32_t e = edges.start[row.node]; e < edges.start[row.node + 1]; ++e)
+        for (size_t byte = 0; byte < size * sizeof(T); byte += 64)
+            __builtin_prefetch((const char*)(values + int64_t(edges.other[e]) * batch * channels) + byte);
+}
+
 // Sums of N vectors of channels from c on over the edges of some rows, out [row, K, channel].
 template <bool TURN, class T, class V, int K, int N>
-inline void sums(const int32_t* start, const int32_t* other, const float* edge_weights, const Row* rows, int64_t count,
-                 const T* values, int64_t batch, int64_t channels, int64_t c, int64_t vectors, V* out) {
+inline void sums(const Edges& edges, const Row* rows, int64_t count, const T* values, int64_t batch, int64_t channels,
+                 int64_t c, int64_t vectors, V* out) {
+    const int32_t *start = edges.start, *other = edges.other;
     for (int64_t n = 0; n < count; ++n, out += K * channels) {
-        if (n + AHEAD < count) {
-            const Row& later = rows[n + AHEAD];
-            const T* soon = values + int64_t(later.batch) * channels + c;
-            for (int32_t e = start[later.node]; e < start[later.node + 1]; ++e)
-                for (size_t line = 0; line < N * LANES * sizeof(T); line += 64)
-                    __builtin_prefetch((const char*)(soon + int64_t(other[e]) * batch * channels) + line);
-        }
+        if (n + AHEAD < count) ask_for(edges, rows[n + AHEAD], values + c, batch, channels, N * LANES);
         const T* mine = values + int64_t(rows[n].batch) * channels + c;
         const int32_t end = start[rows[n].node + 1];
         Floats sum[K][N];
         UNROLL for (int k = 0; k < K; ++k) UNROLL for (int j = 0; j < N; ++j) sum[k][j] = splat(0.0f);
         for (int32_t e = start[rows[n].node]; e < end; ++e) {
             const T* row = mine + int64_t(other[e]) * batch * channels;
-            const float* weights = edge_weights + int64_t(e) * (K + 2);
+            const float* weights = edges.weights + int64_t(e) * (K + 2);
             Floats x[N];
             UNROLL for (int j = 0; j < N; ++j) {
                 x[j] = load(row + j * LANES);
@@ -364,15 +370,76 @@ inline void sums(const int32_t* start, const int32_t* other, const float* edge_w
     }
 }
 
+#if ISA == 3
+// The same in bfloat16, two edges at a time as products of pairs. TURN: the first vector is turned, of whose channels
+// `vectors` are east, as many north, and the others no vector's.
+template <bool TURN, int K, int N>
+inline void paired_sums(const Edges& edges, const Row* rows, int64_t count, const bfloat16* values, int64_t batch,
+                        int64_t channels, int64_t c, int64_t vectors, bfloat16* out) {
+    const Ints lanes = lane(), half = Ints{} + 0x00200000;  // where in two registers: numbers i and 32 + i side by side
+    const __m512i low = (__m512i)(lanes * 0x00010001 + half), high = (__m512i)(lanes * 0x00010001 + half + 0x00100010);
+    const __m512i joined = (__m512i)(lanes * 0x00010001 + 0x00100000);  // the same of numbers i and 16 + i of one
+    const int32_t n_east = int32_t(vectors);
+    const __mmask16 turned = (__mmask16)((1u << 2 * vectors) - 1);
+    const Ints is_east = lanes < n_east, partner = is_east ? lanes + n_east : lanes - n_east;
+    const Ints minus = is_east & Ints{} + INT32_MIN;
+    const __m512 ones = (__m512)splat(1.0f);
+    const auto turned_on = [&](int32_t e, const bfloat16* row) {
+        const float* turn = edges.weights + int64_t(e) * (K + 2) + K;
+        const Floats x = load(row), cosine = (Floats)_mm512_mask_broadcastss_ps(ones, turned, _mm_load_ss(turn));
+        const Ints sine = (Ints)_mm512_maskz_broadcastss_ps(turned, _mm_load_ss(turn + 1)) ^ minus;
+        return x * cosine + (Floats)_mm512_permutexvar_ps((__m512i)partner, (__m512)x) * (Floats)sine;
+    };
+    for (int64_t n = 0; n < count; ++n, out += K * channels) {
+        if (n + AHEAD < count) ask_for(edges, rows[n + AHEAD], values + c, batch, channels, N * LANES);
+        const bfloat16* mine = values + int64_t(rows[n].batch) * channels + c;
+        const int32_t end = edges.start[rows[n].node + 1];
+        Floats sum[K][N];
+        UNROLL for (int k = 0; k < K; ++k) UNROLL for (int j = 0; j < N; ++j) sum[k][j] = splat(0.0f);
+        for (int32_t e = edges.start[rows[n].node]; e < end; e += 2) {
+            const int32_t next = std::min(e + 1, end - 1);
+            const bfloat16* first = mine + int64_t(edges.other[e]) * batch * channels;
+            const bfloat16* second = mine + int64_t(edges.other[next]) * batch * channels;
+            __m512i x[N];
+            int j = 0;
+            if constexpr (TURN) {
+                const Floats there = turned_on(next, second), here = turned_on(e, first);
+                x[j++] = _mm512_permutexvar_epi16(joined, (__m512i)_mm512_cvtne2ps_pbh((__m512)there, (__m512)here));
+            }
+            UNROLL for (; j + 1 < N; j += 2) {
+                const __m512i a = _mm512_loadu_si512(first + j * LANES), b = _mm512_loadu_si512(second + j * LANES);
+                x[j] = _mm512_permutex2var_epi16(a, low, b);
+                x[j + 1] = _mm512_permutex2var_epi16(a, high, b);
+            }
+            UNROLL for (; j < N; ++j) {
+                const __m512i a = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)(first + j * LANES)));
+                const __m512i b = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)(second + j * LANES)));
+                x[j] = _mm512_permutex2var_epi16(a, low, b);
+            }
+            const uint32_t* weights = edges.pairs + int64_t(e) * K;
+            UNROLL for (int k = 0; k < K; ++k) UNROLL for (int j = 0; j < N; ++j)
+                sum[k][j] = Pairs::add(sum[k][j], weights[k], x[j]);
+        }
+        UNROLL for (int k = 0; k < K; ++k) store_all<N>(out + k * channels + c, sum[k]);
+    }
+}
+#endif
+
 // The same for all channels, of which the first 2 `vectors` are turned on each edge.
 template <int K, class T, class V>
-void all_sums(const int32_t* start, const int32_t* other, const float* weights, const Row* rows, int64_t count,
-              const T* values, int64_t batch, int64_t channels, int64_t vectors, V* out) {
+void all_sums(const Edges& edges, const Row* rows, int64_t count, const T* values, int64_t batch, int64_t channels,
+              int64_t vectors, V* out) {
     for (int64_t c = 0, some; c < channels; c += some * LANES) {
         some = std::min<int64_t>(WIDE, (channels - c) / LANES);
         const auto of = [&](auto turns, auto width) {
-            sums<decltype(turns)::value, T, V, K, decltype(width)::value>(start, other, weights, rows, count, values, batch,
-                                                                         channels, c, vectors, out);
+            constexpr bool TURN = decltype(turns)::value;
+            constexpr int N = decltype(width)::value;
+#if ISA == 3
+            if constexpr (std::is_same_v<T, bfloat16> && std::is_same_v<V, bfloat16>)
+                if (2 * vectors <= LANES)
+                    return paired_sums<TURN, K, N>(edges, rows, count, values, batch, channels, c, vectors, out);
+#endif
+            sums<TURN, T, V, K, N>(edges, rows, count, values, batch, channels, c, vectors, out);
         };
         const auto turned_or_not = [&](auto width) {
             if (c < 2 * vectors) of(std::true_type(), width);
@@ -396,19 +463,19 @@ void add_vectors_back(const Octave& octave, const Row* rows, int64_t count, cons
                       float* straight, int64_t step, float* across) {
     const int64_t each = batch * K * width;
     const auto ask = [&](const Row& row) {
-        for (int32_t e = octave.back_start[row.node]; e < octave.back_start[row.node + 1]; ++e)
+        for (int32_t e = octave.back.start[row.node]; e < octave.back.start[row.node + 1]; ++e)
             for (int64_t byte = 0; byte < int64_t(K * width * sizeof(T)); byte += 64)
                 __builtin_prefetch((const char*)(y + octave.back_place[e] * each + row.batch * K * width) + byte);
     };
     for (int64_t n = 0; n < count; ++n) {
         if (n + AHEAD < count) ask(rows[n + AHEAD]);
-        const int32_t begin = octave.back_start[rows[n].node], end = octave.back_start[rows[n].node + 1];
+        const int32_t begin = octave.back.start[rows[n].node], end = octave.back.start[rows[n].node + 1];
         for (int64_t c = 0; c < width; c += LANES) {
             const T* column = y + rows[n].batch * K * width + c;
             Floats whole = load(straight + rows[n].at * step + c), part = load(across + rows[n].at * width + c);
             for (int32_t e = begin; e < end; ++e) {
                 const T* row = column + octave.back_place[e] * each;
-                const float* weights = octave.back_weights + int64_t(e) * (K + 2);
+                const float* weights = octave.back.weights + int64_t(e) * (K + 2);
                 Floats sum = splat(0.0f);
                 UNROLL for (int k = 0; k < K; ++k) sum += splat(weights[k]) * load(row + k * width);
                 whole += sum * splat(weights[K]);
@@ -565,10 +632,9 @@ struct Layer {
 
     // total[at of each row] += sums over an octave's edges times weights [K * columns, width]
     template <class Sent>
-    void mix(const int32_t* start, const int32_t* other, const float* edge_weights, const Row* which, int64_t count,
-             const Sent* values, int64_t columns, int64_t vectors, const uint32_t* mixing, int64_t width, Value* received,
-             float* some, float* to, int64_t to_step) const {
-        all_sums<K>(start, other, edge_weights, which, count, values, s.batch, columns, vectors, received);
+    void mix(const Edges& edges, const Row* which, int64_t count, const Sent* values, int64_t columns, int64_t vectors,
+             const uint32_t* mixing, int64_t width, Value* received, float* some, float* to, int64_t to_step) const {
+        all_sums<K>(edges, which, count, values, s.batch, columns, vectors, received);
         const bool whole = together(which, count);
         float* into = whole ? to + which[0].at * to_step : some;
         const int64_t step = whole ? to_step : width, units = K * columns / P;
@@ -600,10 +666,10 @@ struct Layer {
         product<U, false, true, true>(rows, H, C / P, left_side<U>(mine, rows * C, left), C / P, weights + matrix.own, sum, H);
         for (int64_t o = 0; o < s.octaves; ++o) {
             const Octave& octave = octaves[o];
-            const int64_t count = rows_with_edges(octave.start, octave.place, s, first, rows, which);
+            const int64_t count = rows_with_edges(octave.edges.start, octave.place, s, first, rows, which);
             if (count)
-                mix(octave.start, octave.sender, octave.weights, which, count, senders, C, s.vectors,
-                    weights + matrix.neighbours + o * matrix.each, H, received, some, sum, H);
+                mix(octave.edges, which, count, senders, C, s.vectors, weights + matrix.neighbours + o * matrix.each, H,
+                    received, some, sum, H);
         }
         for (int64_t i = 0; i < rows * H; i += LANES) {
             const Floats x = load(sum + i);
@@ -676,7 +742,7 @@ struct Layer {
         T* back = vectors_back;
         for (int64_t o = 0; o < s.octaves; back += octaves[o++].count * s.batch * K * turned) {
             const Octave& octave = octaves[o];
-            const int64_t count = rows_with_edges(octave.start, octave.place, s, first, rows, which);
+            const int64_t count = rows_with_edges(octave.edges.start, octave.place, s, first, rows, which);
             if (count == 0) continue;
             const Value* some = g_rows;
             const uint32_t* right = g_units;
@@ -684,7 +750,7 @@ struct Layer {
                 for (int64_t n = 0; n < count; ++n) memcpy(some_rows + n * H, g_rows + which[n].at * H, H * sizeof(Value));
                 some = some_rows, right = along_rows<U>(some_rows, count, H, some_units);
             }
-            all_sums<K>(octave.start, octave.sender, octave.weights, which, count, senders, s.batch, C, s.vectors, received);
+            all_sums<K>(octave.edges, which, count, senders, s.batch, C, s.vectors, received);
             float* d_neighbours = sum + o * KC * H;
             if (!mine[o]) memset(d_neighbours, 0, KC * H * sizeof(float));
             mine[o] = 1;
@@ -735,10 +801,10 @@ struct Layer {
         const T* back = vectors_back;
         for (int64_t o = 0; o < s.octaves; back += octaves[o++].count * s.batch * K * turned) {
             const Octave& octave = octaves[o];
-            const int64_t count = rows_with_edges(octave.back_start, nullptr, s, first, rows, which);
+            const int64_t count = rows_with_edges(octave.back.start, nullptr, s, first, rows, which);
             if (count == 0) continue;
-            mix(octave.back_start, octave.back_receiver, octave.back_weights, which, count, hidden_gradient, H, 0,
-                weights + matrix.neighbours + o * matrix.each, C - still, received, some, sum + still, C);
+            mix(octave.back, which, count, hidden_gradient, H, 0, weights + matrix.neighbours + o * matrix.each, C - still,
+                received, some, sum + still, C);
             if (turned) add_vectors_back<T, K>(octave, which, count, back, s.batch, turned, sum, C, across);
         }
         for (int64_t r = 0; r < rows; ++r)
@@ -752,7 +818,7 @@ struct Layer {
 
 struct Call {  // as Python hands it over
     Sizes s;
-    const int64_t* table;  // [octave, 9] an octave's count, and where its lists begin [bytes]
+    const int64_t* table;  // [octave, 11] an octave's count, and where its lists begin [bytes]
     const char *integers, *floats;
     const void *senders, *receivers;
     const uint32_t* weights;
@@ -773,10 +839,13 @@ int run(const Call& call, bool back) {
     const int64_t weights = each[0] + each[1] + each[2] + each[3] + each[4];
     const std::unique_ptr<Octave[]> octaves(new Octave[s.octaves]);
     for (int64_t o = 0; o < s.octaves; ++o) {
-        const int64_t* at = call.table + 9 * o;
+        const int64_t* at = call.table + 11 * o;
         const auto list = [&](int64_t i) { return (const int32_t*)(call.integers + at[i]); };
         const auto weights = [&](int64_t i) { return (const float*)(call.floats + at[i]); };
-        octaves[o] = {at[0], list(1), list(2), list(3), weights(4), list(5), list(6), list(7), weights(8)};
+        const auto edges = [&](int64_t i) {
+            return Edges{list(i), list(i + 1), weights(i + 2), (const uint32_t*)list(i + 3)};
+        };
+        octaves[o] = {at[0], list(1), edges(2), edges(6), list(10)};
     }
     const std::unique_ptr<uint8_t[]> touched(new uint8_t[call.chunks * s.octaves + 1]());
     L layer{s, octaves.get(), (const T*)call.senders, (const T*)call.receivers, call.weights,
