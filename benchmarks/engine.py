@@ -2,7 +2,7 @@
 
     python benchmarks/engine.py [--rounds 5] [--cases level3 level5 ...] [--precision bf16 float32]
 
-Each case is the graph network of configs/shallow-water.yaml on one level of icosphere: a forward pass without
+Each case is a graph network of six layers, as shallow water has, on one level of icosphere: a forward pass without
 gradients, and a training step, which is a forward pass, the gradient of a mean square, and AdamW on every weight. Both
 engines run in turn in one process; printed are medians of CPU time with the least and the largest, as JSON. The sparse
 products are the whole engine of the versions before this operator.

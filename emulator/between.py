@@ -44,7 +44,7 @@ class BetweenConfig:
     """
 
     network: Annotated[EmulatorConfig, ByKind] = field(
-        default_factory=lambda: GNNConfig(processor=ProcessorConfig(num_layers=3, latent_size=64, hidden_size=64))
+        default_factory=lambda: GNNConfig(processor=ProcessorConfig(num_layers=8, latent_size=32, hidden_size=32))
     )
     terms: int = 3
     share: float = 0.1

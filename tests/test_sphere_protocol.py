@@ -29,7 +29,7 @@ def test_other_processors_have_the_sizes_and_the_recipe_of_the_configuration(pro
         other = protocol.with_processor(ours, name)
         assert isinstance(ours.emulator, GNNConfig) and isinstance(other.emulator, GNNConfig)
         processor = other.emulator.processor
-        assert (processor.kind, processor.num_layers, processor.latent_size, processor.hidden_size) == (kind, 6, 64, 64)
+        assert (processor.kind, processor.num_layers, processor.latent_size, processor.hidden_size) == (kind, 8, 48, 48)
         assert other.training == ours.training and other.emulator.graph == ours.emulator.graph
     assert protocol.with_processor(ours, "network") is ours
     assert isinstance(processor, PyGConfig) and processor.layer == "GATv2Conv"
