@@ -371,16 +371,16 @@ inline void sums(const Edges& edges, const Row* rows, int64_t count, const T* va
 }
 
 #if ISA == 3
-// The same in bfloat16, two edges at a time as products of pairs. TURN: the first vector is turned, of whose channels
-// `vectors` are east, as many north, and the others no vector's.
-template <bool TURN, int K, int N>
+// The same in bfloat16, two edges at a time as products of pairs. TURNED: how many vectors are turned from the first on;
+// of one, `vectors` channels are east, as many north, and the others no vector's; of two, the first is east.
+template <int TURNED, int K, int N>
 inline void paired_sums(const Edges& edges, const Row* rows, int64_t count, const bfloat16* values, int64_t batch,
                         int64_t channels, int64_t c, int64_t vectors, bfloat16* out) {
     const Ints lanes = lane(), half = Ints{} + 0x00200000;  // where in two registers: numbers i and 32 + i side by side
     const __m512i low = (__m512i)(lanes * 0x00010001 + half), high = (__m512i)(lanes * 0x00010001 + half + 0x00100010);
     const __m512i joined = (__m512i)(lanes * 0x00010001 + 0x00100000);  // the same of numbers i and 16 + i of one
     const int32_t n_east = int32_t(vectors);
-    const __mmask16 turned = (__mmask16)((1u << 2 * vectors) - 1);
+    const __mmask16 turned = (__mmask16)((1u << std::min<int64_t>(2 * vectors, LANES)) - 1);
     const Ints is_east = lanes < n_east, partner = is_east ? lanes + n_east : lanes - n_east;
     const Ints minus = is_east & Ints{} + INT32_MIN;
     const __m512 ones = (__m512)splat(1.0f);
@@ -402,9 +402,19 @@ inline void paired_sums(const Edges& edges, const Row* rows, int64_t count, cons
             const bfloat16* second = mine + int64_t(edges.other[next]) * batch * channels;
             __m512i x[N];
             int j = 0;
-            if constexpr (TURN) {
-                const Floats there = turned_on(next, second), here = turned_on(e, first);
-                x[j++] = _mm512_permutexvar_epi16(joined, (__m512i)_mm512_cvtne2ps_pbh((__m512)there, (__m512)here));
+            const auto side_by_side = [&](Floats here, Floats there) {
+                return _mm512_permutexvar_epi16(joined, (__m512i)_mm512_cvtne2ps_pbh((__m512)there, (__m512)here));
+            };
+            if constexpr (TURNED == 1) {
+                x[j++] = side_by_side(turned_on(e, first), turned_on(next, second));
+            } else if constexpr (TURNED == 2) {
+                const float *here = edges.weights + int64_t(e) * (K + 2) + K, *there = edges.weights + int64_t(next) * (K + 2) + K;
+                const Floats east = load(first), north = load(first + LANES);
+                const Floats east_there = load(second), north_there = load(second + LANES);
+                x[j++] = side_by_side(east * splat(here[0]) - north * splat(here[1]),
+                                      east_there * splat(there[0]) - north_there * splat(there[1]));
+                x[j++] = side_by_side(north * splat(here[0]) + east * splat(here[1]),
+                                      north_there * splat(there[0]) + east_there * splat(there[1]));
             }
             UNROLL for (; j + 1 < N; j += 2) {
                 const __m512i a = _mm512_loadu_si512(first + j * LANES), b = _mm512_loadu_si512(second + j * LANES);
@@ -435,9 +445,13 @@ void all_sums(const Edges& edges, const Row* rows, int64_t count, const T* value
             constexpr bool TURN = decltype(turns)::value;
             constexpr int N = decltype(width)::value;
 #if ISA == 3
-            if constexpr (std::is_same_v<T, bfloat16> && std::is_same_v<V, bfloat16>)
-                if (2 * vectors <= LANES)
+            if constexpr (std::is_same_v<T, bfloat16> && std::is_same_v<V, bfloat16>) {
+                if (!TURN || 2 * vectors <= LANES)
                     return paired_sums<TURN, K, N>(edges, rows, count, values, batch, channels, c, vectors, out);
+                if constexpr (N > 1)
+                    if (c == 0 && vectors == LANES)
+                        return paired_sums<2, K, N>(edges, rows, count, values, batch, channels, c, vectors, out);
+            }
 #endif
             sums<TURN, T, V, K, N>(edges, rows, count, values, batch, channels, c, vectors, out);
         };
