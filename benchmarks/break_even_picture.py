@@ -14,6 +14,7 @@ from inference.pictures.style import COLOURS, journal, new_figure
 
 T = TypeVar("T")
 SOLVERS = "#4d4d4d"
+APART = 1.35  # ratio of cost or error from which two names have room beside each other
 MARKERS = {"float32": "o", "bfloat16": "s"}
 
 
@@ -55,10 +56,12 @@ def _errors(
     points = np.array([(1000 * row["seconds"], row["errors"][lead]) for row in shown])
     axis.plot(*points.T, "-", color=SOLVERS, marker=".", label="solvers, the cheapest of each error")
     named: set[str] = set()
+    last = (points[0, 0] / APART, points[0, 1])
     for row, (x, y) in zip(shown, points, strict=True):
-        if row["label"] in named:  # a longer step of the same solver
-            continue
+        if row["label"] in named or max(x / last[0], last[1] / y) < APART:
+            continue  # a longer step of the same solver, or no room
         named.add(row["label"])
+        last = (x, y)
         axis.annotate(row["label"], (x, y), (3, 3), textcoords="offset points", fontsize=6, color=SOLVERS)
     for row in emulators:
         name, precision = row["label"].split(", seed")[0], row["about"]["precision"]
