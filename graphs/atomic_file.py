@@ -142,7 +142,7 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
-        if getattr(error, "errno", None) in FULL:
+        if full_disk(error):
             raise
         with contextlib.suppress(OSError):
             size = max(size, os.path.getsize(path) + 2**20)  # it failed to write more than it has
@@ -160,9 +160,21 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
         raise OSError(errno.EIO, f"{reason}, or the disk was full or failing", str(path)) from error
 
 
+def full_disk(error: BaseException | None) -> int | None:
+    """Return the number by which the system said that a disk is full, None where it did not.
+
+    What a library raised in tidying up after it counts too.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error.errno
+        error = error.__context__
+    return None
+
+
 def explain(path: Path, error: OSError) -> str:
     """Return why a path could not be written, and what to do."""
-    if full := _full(error):
+    if full := full_disk(error):
         return (
             f"No room left: the disk is full ({os.strerror(full)}), so that {path} was not written. Nothing "
             "stands under that name that did not before. Free some space or choose another disk."
@@ -172,15 +184,6 @@ def explain(path: Path, error: OSError) -> str:
     if "temporary directory" in str(error.strerror):  # Python's tempfile, whatever library asks for it
         return f"Cannot write {path}: {error.strerror}. Let TMPDIR name a folder that you may write to."
     return f"Cannot write {path}: {error.strerror or error}. Choose a folder that exists and that you may write to."
-
-
-def _full(error: BaseException | None) -> int | None:
-    """Return the number by which the system said that a disk is full; a library may have failed anew in tidying up."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error.errno
-        error = error.__context__
-    return None
 
 
 def put(temporary: Path, final: Path) -> None:

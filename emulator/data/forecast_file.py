@@ -22,7 +22,7 @@ from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
 from emulator.foundation.typed_json import typed_json
-from graphs.atomic_file import FULL, put, refuse_existing, sync, system_errors
+from graphs.atomic_file import full_disk, put, refuse_existing, sync, system_errors
 from graphs.errors import MeshcastError, refuse_damaged
 from graphs.mesh import Mesh
 from graphs.temporary_files import discard, new_file
@@ -259,7 +259,7 @@ class ForecastWriter:
         except (OSError, RuntimeError) as error:  # RuntimeError is netCDF4's
             if hasattr(self, "_file"):
                 self.close()
-            full = getattr(error, "errno", None) in FULL
+            full = full_disk(error) is not None
             reason = "the disk is full" if full else getattr(error, "strerror", None) or str(error)
             advice = "Free some space" if full else "Choose a folder that exists and that you may write to"
             if self.leads_done:
