@@ -36,31 +36,60 @@ class Symmetry:
         return values[:: -1 if self.backwards else 1, self.nodes] * self.signs
 
 
+@dataclass(frozen=True)
+class Kind:
+    """What a key of `training` asks for.
+
+    takes: what happens where, and what for. where: that the signs hold. needs: what the mesh must do.
+    image: of a mesh, the node [node] that each one is taken to, None where it has no such symmetry.
+    """
+
+    takes: str
+    where: str
+    needs: str
+    image: Callable[[Mesh], Index | None]
+    backwards: bool = False
+
+
+KINDS = {
+    "mirror": Kind(
+        "what happens south of the equator for what could happen north of it",
+        "In a mirror image",
+        "lies alike on both sides of the equator",
+        mirrored_nodes,
+    ),
+    "reversal": Kind(
+        "what happens in the east for what could happen in the west",
+        "With time reversed and east for west",
+        "lies alike on both sides of a meridian",
+        nodes_east_for_west,
+        backwards=True,
+    ),
+}
+
+
 def symmetries_of(config: ExperimentConfig, task: Task, mesh: Mesh) -> tuple[Symmetry, ...]:
     """Return the symmetries that `training.mirror` and `training.reversal` ask for.
 
     Raises MeshcastError where mesh, variables or network tell data and image apart by more than the latitude.
     """
-    training, found = config.training, []
-    if training.mirror is not None:
-        _refuse_told(config, task, "training.mirror", "what happens south of the equator for what could north of it")
-        signs = _signs(task, "training.mirror", training.mirror, "In a mirror image")
-        nodes = _nodes(mirrored_nodes, mesh, "training.mirror", "lies alike on both sides of the equator")
-        found.append(Symmetry(nodes, signs))
-    if training.reversal is not None:
-        _refuse_told(config, task, "training.reversal", "what happens in the east for what could in the west")
-        if task.diagnostic:
-            raise MeshcastError(
-                f"training.reversal runs time backwards, but {', '.join(task.diagnostic)} belongs to the step before a "
-                "state. Leave training.reversal or the diagnostic variables away."
-            )
-        signs = _signs(task, "training.reversal", training.reversal, "With time reversed and east for west")
-        nodes = _nodes(nodes_east_for_west, mesh, "training.reversal", "lies alike on both sides of a meridian")
-        found.append(Symmetry(nodes, signs, backwards=True))
-    return tuple(found)
+    wanted = {name: getattr(config.training, name) for name in KINDS}
+    return tuple(
+        _symmetry(f"training.{name}", KINDS[name], odd, config, task, mesh)
+        for name, odd in wanted.items()
+        if odd is not None
+    )
 
 
-def _signs(task: Task, key: str, odd: Sequence[str], where: str) -> NDArray[np.float32]:
+def _symmetry(key: str, kind: Kind, odd: Sequence[str], config: ExperimentConfig, task: Task, mesh: Mesh) -> Symmetry:
+    """Return the symmetry under which the variables `odd` change sign."""
+    if told := _telling(config, task):
+        raise MeshcastError(f"{key} takes {kind.takes}, but {', '.join(told)} may tell them apart. Leave {key} away.")
+    if kind.backwards and task.diagnostic:
+        raise MeshcastError(
+            f"{key} runs time backwards, but {', '.join(task.diagnostic)} belongs to the step before a state. Leave "
+            f"{key} or the diagnostic variables away."
+        )
     names = names_of(task.predicted)
     if unknown := [name for name in odd if name not in names]:
         raise MeshcastError(
@@ -70,14 +99,21 @@ def _signs(task: Task, key: str, odd: Sequence[str], where: str) -> NDArray[np.f
     for east, north in wind_pairs(task):
         if names[north] not in odd or names[east] in odd:
             raise MeshcastError(
-                f"{where} the northward wind {names[north]} changes sign and the eastward {names[east]} does not, but "
-                f"{key} is [{', '.join(odd)}]."
+                f"{kind.where} the northward wind {names[north]} changes sign and the eastward {names[east]} does not, "
+                f"but {key} is [{', '.join(odd)}]."
             )
-    return np.where([name in odd for name in names], -1.0, 1.0).astype(np.float32)
+    nodes = kind.image(mesh)
+    if nodes is None:
+        raise MeshcastError(
+            f"{key} needs a mesh that {kind.needs}, but the data's is a {mesh.describe()} that does not. Leave {key} "
+            "away."
+        )
+    signs = np.where([name in odd for name in names], -1.0, 1.0).astype(np.float32)
+    return Symmetry(nodes, signs, kind.backwards)
 
 
-def _refuse_told(config: ExperimentConfig, task: Task, key: str, what: str) -> None:
-    """Raise MeshcastError where something may know the data from their image."""
+def _telling(config: ExperimentConfig, task: Task) -> list[str]:
+    """Return what may know the data from their image."""
     told = list(task.forcing)
     told += [name for name in task.static if name not in SYMMETRIC]
     emulator = config.emulator
@@ -85,14 +121,4 @@ def _refuse_told(config: ExperimentConfig, task: Task, key: str, what: str) -> N
         told += ["node_statistics"] * emulator.node_statistics + ["departures"] * (emulator.departures is not None)
         if not isinstance(emulator.first_guess, PersistenceGuess | SolverGuess):
             told.append(f"the first guess {emulator.first_guess.kind}")
-    if told:
-        raise MeshcastError(f"{key} takes {what}, but {', '.join(told)} may tell them apart. Leave {key} away.")
-
-
-def _nodes(of: Callable[[Mesh], Index | None], mesh: Mesh, key: str, needed: str) -> Index:
-    nodes = of(mesh)
-    if nodes is None:
-        raise MeshcastError(
-            f"{key} needs a mesh that {needed}, but the data's is a {mesh.describe()} that does not. Leave {key} away."
-        )
-    return nodes
+    return told

@@ -95,12 +95,10 @@ class Windows(Dataset[Batch]):
         epoch, sample = index if isinstance(index, tuple) else (0, index)
         ensemble, start = (int(number) for number in self.pairs[sample])
         task, times = self.task, start + self.window
-        values = self.fields.read(times, self.names, ensemble)[:, 0]
-        for symmetry in self.symmetries_at(epoch, sample):
-            values = symmetry.of(values)
+        values = self.read(times, ensemble, self.symmetries_at(epoch, sample))
         valid_time, num_nodes = self.fields.times[times], values.shape[1]
         item = {
-            "values": torch.from_numpy(np.ascontiguousarray(values)),
+            "values": values,
             "valid_time": torch.tensor(valid_time[task.history - 1]),
             "forcing": torch.zeros(len(valid_time), num_nodes, 0),
         }
@@ -121,6 +119,13 @@ class Windows(Dataset[Batch]):
     def symmetries_at(self, epoch: int, sample: int) -> list[Symmetry]:
         """Return those that take a sample to its image in an epoch."""
         return [symmetry for bit, symmetry in enumerate(self.symmetries) if (epoch + sample) >> bit & 1]
+
+    def read(self, frames: NDArray[np.int64], ensemble: int, symmetries: Sequence[Symmetry]) -> Tensor:
+        """Return an image of the predicted variables at some frames, [time, node, predicted]."""
+        values = self.fields.read(frames, self.names, ensemble)[:, 0]
+        for symmetry in symmetries:
+            values = symmetry.of(values)
+        return torch.from_numpy(np.ascontiguousarray(values))
 
     def start_of(self, batch: Batch) -> tuple[State, WindowForcings]:
         """Return the initial state of a batch of windows, without an ensemble, and the forcings along them.
@@ -170,10 +175,7 @@ class WindowsWithin(Windows):
         item, (epoch, sample) = super().__getitem__(index), index if isinstance(index, tuple) else (0, index)
         ensemble, start = (int(number) for number in self.pairs[sample])
         symmetries = self.symmetries_at(epoch, sample)
-        values = self.fields.read(start + self._within(symmetries), self.names, ensemble)[:, 0]
-        for symmetry in symmetries:
-            values = symmetry.of(values)
-        return item | {"within": torch.from_numpy(np.ascontiguousarray(values))}
+        return item | {"within": self.read(start + self._within(symmetries), ensemble, symmetries)}
 
     def _within(self, symmetries: Sequence[Symmetry]) -> NDArray[np.int64]:
         """Return the frames within the last step, from the first of the window; backwards it is the first step."""
