@@ -384,8 +384,9 @@ inline void paired_sums(const Edges& edges, const Row* rows, int64_t count, cons
     const Ints is_east = lanes < n_east, partner = is_east ? lanes + n_east : lanes - n_east;
     const Ints minus = is_east & Ints{} + INT32_MIN;
     const __m512 ones = (__m512)splat(1.0f);
+    const auto turn_of = [&](int32_t e) { return edges.weights + int64_t(e) * (K + 2) + K; };  // cosine and sine
     const auto turned_on = [&](int32_t e, const bfloat16* row) {
-        const float* turn = edges.weights + int64_t(e) * (K + 2) + K;
+        const float* turn = turn_of(e);
         const Floats x = load(row), cosine = (Floats)_mm512_mask_broadcastss_ps(ones, turned, _mm_load_ss(turn));
         const Ints sine = (Ints)_mm512_maskz_broadcastss_ps(turned, _mm_load_ss(turn + 1)) ^ minus;
         return x * cosine + (Floats)_mm512_permutexvar_ps((__m512i)partner, (__m512)x) * (Floats)sine;
@@ -408,7 +409,7 @@ inline void paired_sums(const Edges& edges, const Row* rows, int64_t count, cons
             if constexpr (TURNED == 1) {
                 x[j++] = side_by_side(turned_on(e, first), turned_on(next, second));
             } else if constexpr (TURNED == 2) {
-                const float *here = edges.weights + int64_t(e) * (K + 2) + K, *there = edges.weights + int64_t(next) * (K + 2) + K;
+                const float *here = turn_of(e), *there = turn_of(next);
                 const Floats east = load(first), north = load(first + LANES);
                 const Floats east_there = load(second), north_there = load(second + LANES);
                 x[j++] = side_by_side(east * splat(here[0]) - north * splat(here[1]),
