@@ -21,7 +21,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -144,7 +144,7 @@ def measured(
 
 def _timed(row: Row, times: Sequence[float]) -> Row:
     low, high = np.quantile(times, [0.25, 0.75])
-    return Row(row.label, row.family, row.errors, median(times), float(low), float(high), row.once, row.about)
+    return replace(row, seconds=median(times), low=float(low), high=float(high))
 
 
 def payments(row: Row, solvers: Sequence[Row]) -> list[Payment]:

@@ -27,7 +27,7 @@ from emulator.data.starts import spread_starts, states_at
 from emulator.features.conservation import Conservation
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from inference.forecasts.forecast import Guard, GuardedRollout
 from inference.scores.bootstrap import interval, resample_cases, resampled_mean
 from inference.scores.conservation import corrections
@@ -75,8 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = json.dumps({"cases": len(cases), "intervals": resamples.describe(), "rows": rows}, indent=1)
     print(text)
     if options.output is not None:
-        with atomic_file(options.output) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        write_text(options.output, text + "\n")
 
 
 def without_fixer(path: Path) -> TrainedEmulator:

@@ -41,7 +41,7 @@ from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_ar
 from emulator.protocol import Emulator
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
 from inference.forecasts.forecast import Guard, GuardedRollout
@@ -118,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = json.dumps(report, indent=1)
     print(text)
     if options.output is not None:
-        with atomic_file(options.output) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        write_text(options.output, text + "\n")
 
 
 Truth = tuple[str, ArrayFields, ArrayFields]  # a name, the training part, and longer trajectories of other starts

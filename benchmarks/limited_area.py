@@ -39,7 +39,7 @@ from emulator.physics.simulate import load_simulation
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.physics.sphere_solver import SphereSolver
 from emulator.training_part import TrainingPart
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.errors import MeshcastError
 from inference.forecasts.forecast import forecast
 from inference.scores.verification import verify
@@ -70,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = json.dumps(result, indent=1)
     print(text)
     if given.output is not None:
-        with atomic_file(given.output) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        write_text(given.output, text + "\n")
 
 
 def compare(

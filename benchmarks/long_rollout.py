@@ -28,7 +28,7 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import states_at
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.mesh import Mesh
 from inference.forecasts.forecast import GuardedRollout
 from inference.scores.flow import harmonic_view
@@ -85,8 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = json.dumps(report, indent=1)
     print(text)
     if options.output is not None:
-        with atomic_file(options.output) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        write_text(options.output, text + "\n")
 
 
 def climate(now: Array, yesterday: Array, mesh: Mesh, degrees: int) -> dict[str, Array]:

@@ -35,7 +35,7 @@ from emulator.foundation.configuration import load
 from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
 from emulator.scores import ROUNDING
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import atomic_file, write_text
 from inference.forecasts.forecast import Guard, Stop, forecast
 from inference.scores.verification import verify
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
@@ -71,8 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = json.dumps({"task": options.task, **summary(rows)}, indent=1)
     print(text)
     if options.output is not None:
-        with atomic_file(options.output) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        write_text(options.output, text + "\n")
 
 
 def runs_of(config: ExperimentConfig, folder: Path, seeds: Sequence[int]) -> list[Run]:

@@ -31,7 +31,7 @@ from emulator.physics.simulate import load_simulation
 from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_mesh
 from emulator.physics.sphere_solver import sampled
 from emulator.physics.sphere_states import BalancedFlow, sphere_states
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from graphs.harmonics.basis import truncated
 from graphs.harmonics.nodes import Evaluation
 from graphs.mesh import Mesh
@@ -58,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result["errors"] = errors(config, slice(*given.trajectories), given.truncations, given.longest_step)
     print(json.dumps(result, indent=1))
     if given.output:
-        with atomic_file(given.output) as part:
-            part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_text(given.output, json.dumps(result, indent=1) + "\n")
 
 
 def speed(truncation: int, columns: int, precision: str = "float64") -> dict[str, Any]:

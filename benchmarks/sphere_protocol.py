@@ -40,7 +40,7 @@ from emulator.foundation.configuration import load
 from emulator.foundation.low_precision import Precision
 from emulator.networks.gnn import GNNConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
-from graphs.atomic_file import atomic_file
+from graphs.atomic_file import write_text
 from inference.forecasts.forecast import forecast
 from inference.scores.equivalent_truncation import equivalent
 from training.experiment import ExperimentConfig
@@ -97,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = json.dumps(summary(rows, options.days, options.processors), indent=1)
     print(text)
     if options.output is not None:
-        with atomic_file(options.output) as part:
-            part.write_text(text + "\n", encoding="utf-8")
+        write_text(options.output, text + "\n")
 
 
 def _coarse(truncation: int) -> ShallowWaterConfig:
