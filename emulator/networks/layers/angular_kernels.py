@@ -44,7 +44,8 @@ class AngularKernels(nn.Module):
         octaves = _octaves(graph, num_harmonics, most_octaves)
         self.octaves = nn.ModuleList(Octave(edges, graph.num_senders) for edges in octaves)
         lists = edge_lists(octaves, graph.num_senders, graph.num_receivers)
-        self.integers, self.floats, self.table = (nn.Buffer(each, persistent=False) for each in lists)
+        self.integers, self.floats, self.table = (nn.Buffer(each, persistent=False) for each in lists[:3])
+        self.counts = lists.counts
 
     def received(self, octave: Octave, senders: Tensor) -> Tensor:
         """Return sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch, channel]."""
@@ -88,7 +89,7 @@ class AngularKernelLayer(nn.Module):
         lowered = device != "meta" and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if lowered else senders.dtype
         weights = Weights(self.neighbours, self.own.weight, self.own.bias, self.out.weight, self.out.bias)
-        edges = EdgeLists(kernels.integers, kernels.floats, kernels.table)
+        edges = EdgeLists(kernels.integers, kernels.floats, kernels.table, kernels.counts)
         if not is_fused(dtype, weights, edges):
             sent = senders.contiguous()
             return self._by_sparse_products(kernels, sent, sent if receivers is senders else receivers.contiguous())

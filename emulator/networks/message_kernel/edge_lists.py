@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+TABLE_COLUMNS = 18
+
 
 @dataclass(frozen=True, eq=False)
 class OctaveEdges:
@@ -32,24 +34,28 @@ class OctaveEdges:
 
 
 class EdgeLists(NamedTuple):
-    """The edges of all octaves as message_kernel.cpp reads them.
+    """The edges of all octaves as message_kernel.cpp and triton_kernels.py read them.
 
     integers: all lists of nodes and edges, int32. floats: all weights, float32.
-    table: [octave, 11] int64, the number of receivers that an octave reaches, then where its lists begin [bytes], of
+    table: [octave, 18] int64, the number of receivers that an octave reaches, then where its lists begin [bytes], of
         weights among the floats and of all others among the integers: `place`; `start`, `sender`, `weights` and `pairs`
-        of its edges by receiver; `start`, `receiver`, `weights` and `pairs` of the same by sender; `back_place`.
+        of its edges by receiver; `start`, `receiver`, `weights` and `pairs` of the same by sender; `back_place`. Then
+        twice, for the receivers that it reaches and for the senders that reach one: their number, how many stand in
+        the octaves before, and the list of these nodes; at last `place` of senders.
+    counts: the number of receivers that each octave reaches, and then of senders: for a GPU's table is far away.
     """
 
     integers: Tensor
     floats: Tensor
     table: Tensor
+    counts: tuple[int, ...]
 
 
 def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: int) -> EdgeLists:
     """Return the lists of a graph's octaves."""
     integers: list[NDArray[np.int32]] = [np.zeros(0, np.int32)]
     floats: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
-    table = np.zeros((len(octaves), 11), dtype=np.int64)
+    table = np.zeros((len(octaves), TABLE_COLUMNS), dtype=np.int64)
 
     def kept(values: NDArray[np.int64] | NDArray[np.int32]) -> int:
         integers.append(values.astype(np.int32))
@@ -65,20 +71,33 @@ def edge_lists(octaves: Sequence[OctaveEdges], num_senders: int, num_receivers: 
         pairs = _pairs(weights[:, :-2].astype(np.float32), nodes).ravel()
         return kept(_starts(nodes, count)), kept(others), kept_weights(weights), kept(pairs.view(np.int32))
 
+    before = np.zeros(2, dtype=np.int64)
     for row, octave in zip(table, octaves, strict=True):
-        place = np.full(num_receivers, -1)
-        place[octave.receivers] = np.arange(len(octave.receivers))
+        sending = np.unique(octave.senders)
         receivers = octave.receivers[octave.places]
         weights = np.column_stack([octave.kernels, octave.cosine, octave.sine])
         back = np.argsort(octave.senders, kind="stable")
         row[:] = (
             len(octave.receivers),
-            kept(place),
+            kept(_places(octave.receivers, num_receivers)),
             *kept_edges(receivers, octave.senders, weights, num_receivers),
             *kept_edges(octave.senders[back], receivers[back], weights[back], num_senders),
             kept(octave.places[back]),
+            *(len(octave.receivers), before[0], kept(octave.receivers)),
+            *(len(sending), before[1], kept(sending)),
+            kept(_places(sending, num_senders)),
         )
-    return EdgeLists(*(torch.from_numpy(each) for each in (np.concatenate(integers), np.concatenate(floats), table)))
+        before += len(octave.receivers), len(sending)
+    counts = (*table[:, 0].tolist(), *table[:, 14].tolist())
+    lists = torch.from_numpy(np.concatenate(integers)), torch.from_numpy(np.concatenate(floats))
+    return EdgeLists(*lists, torch.from_numpy(table), counts)
+
+
+def _places(nodes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return where each of `count` nodes stands in a list, -1 where it does not."""
+    place = np.full(count, -1)
+    place[nodes] = np.arange(len(nodes))
+    return place
 
 
 def _pairs(kernels: NDArray[np.float32], nodes: NDArray[np.int64]) -> NDArray[np.uint32]:

@@ -92,10 +92,20 @@ def message_library() -> Library | None:
 
     Raises MeshcastError where the environment asks for one that is not known.
     """
+    name = _asked_for()
+    return None if name == FALLBACK else _library(name)
+
+
+def fallback_asked_for() -> bool:
+    """Return whether sparse products are to be used; raises MeshcastError as `message_library` does."""
+    return _asked_for() == FALLBACK
+
+
+def _asked_for() -> str:
     name = _chosen[-1] if _chosen else os.environ.get(SWITCH, "")
     if name not in ("", FALLBACK, *NAMES):
         raise MeshcastError(f"{SWITCH} must be one of {', '.join((FALLBACK, *NAMES))}, or unset, but is {name}.")
-    return None if name == FALLBACK else _library(name)
+    return name
 
 
 @cache

@@ -833,7 +833,7 @@ struct Layer {
 
 struct Call {  // as Python hands it over
     Sizes s;
-    const int64_t* table;  // [octave, 11] an octave's count, and where its lists begin [bytes]
+    const int64_t* table;  // [octave, 18] an octave's count, where its lists begin [bytes], and more for a GPU
     const char *integers, *floats;
     const void *senders, *receivers;
     const uint32_t* weights;
@@ -854,7 +854,7 @@ int run(const Call& call, bool back) {
     const int64_t weights = each[0] + each[1] + each[2] + each[3] + each[4];
     const std::unique_ptr<Octave[]> octaves(new Octave[s.octaves]);
     for (int64_t o = 0; o < s.octaves; ++o) {
-        const int64_t* at = call.table + 11 * o;
+        const int64_t* at = call.table + 18 * o;
         const auto list = [&](int64_t i) { return (const int32_t*)(call.integers + at[i]); };
         const auto weights = [&](int64_t i) { return (const float*)(call.floats + at[i]); };
         const auto edges = [&](int64_t i) {

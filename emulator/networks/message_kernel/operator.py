@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from emulator.networks.message_kernel import gpu
 from emulator.networks.message_kernel.edge_lists import EdgeLists
-from emulator.networks.message_kernel.library import Call, Library, Sizes, message_library
+from emulator.networks.message_kernel.library import Call, Library, Sizes, fallback_asked_for, message_library
 
 FORWARD_ROWS, BACKWARD_ROWS = 96, 192  # of a tile; a tile's sums stay in the cache of a core
 LARGE_TILE, MANY_ROWS = 384, 10_000  # rows of a tile where there are many, which use each octave's weights for longer
@@ -25,7 +26,7 @@ KERNELS = (3, 5, 7)  # the numbers of kernels that message_kernel.cpp is compile
 MULTIPLE = 16  # latent and hidden features come in multiples of it
 
 WEIGHTS = "Tensor neighbours, Tensor own, Tensor own_bias, Tensor out, Tensor out_bias"
-EDGES = "Tensor integers, Tensor floats, Tensor table, int num_vectors"
+EDGES = "Tensor integers, Tensor floats, Tensor table, int[] counts, int num_vectors"
 torch.library.define(
     "meshcast::kernel_messages",
     f"(Tensor senders, Tensor receivers, {WEIGHTS}, {EDGES}, bool keep) -> (Tensor, Tensor)",
@@ -66,9 +67,14 @@ def is_fused(dtype: torch.dtype, weights: Weights, edges: EdgeLists) -> bool:
     neighbours = weights.neighbours
     if any(each.dtype != torch.float32 for each in (*weights, edges.floats)) or len(neighbours) == 0:
         return False
-    if neighbours.device.type not in ("cpu", "meta") or neighbours.shape[1] not in KERNELS:
+    device = neighbours.device.type
+    if device not in ("cpu", "cuda", "meta") or neighbours.shape[1] not in KERNELS:
         return False
-    return dtype in (torch.float32, torch.bfloat16) and (neighbours.is_meta or message_library() is not None)
+    if dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if device == "cuda":
+        return gpu.has_triton() and not fallback_asked_for()
+    return device == "meta" or message_library() is not None
 
 
 def kernel_messages(senders: Tensor, receivers: Tensor, weights: Weights, edges: EdgeLists, num_vectors: int) -> Tensor:
@@ -128,8 +134,8 @@ class _Prepared:
 
 
 def _forward(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    *tensors, num_vectors, keep = others
-    weights, edges = Weights(*tensors[:5]), EdgeLists(*tensors[5:])
+    *given, num_vectors, keep = others
+    weights, edges = Weights(*given[:5]), EdgeLists(*given[5:])
     library = message_library()
     assert library is not None, "is_fused asks whether there is a library"
     prepared = _Prepared(library, (senders, receivers), weights, edges, num_vectors, back=False)
@@ -140,8 +146,8 @@ def _forward(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, 
 
 
 def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    *tensors, num_vectors = others
-    weights, edges = Weights(*tensors[:5]), EdgeLists(*tensors[5:])
+    *given, num_vectors = others
+    weights, edges = Weights(*given[:5]), EdgeLists(*given[5:])
     library = message_library()
     assert library is not None, "the forward pass had a library"
     prepared = _Prepared(library, (senders, receivers), weights, edges, num_vectors, back=True)
@@ -151,7 +157,9 @@ def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tenso
     to_senders = to_receivers if same else torch.empty_like(senders)
     hidden_gradient = torch.empty_like(total)
     width = -(-2 * num_vectors // MULTIPLE) * MULTIPLE
-    vectors_back = senders.new_empty(int(edges.table[:, 0].sum()), senders.shape[1], weights.neighbours.shape[1], width)
+    vectors_back = senders.new_empty(
+        sum(edges.counts[: len(edges.table)]), senders.shape[1], weights.neighbours.shape[1], width
+    )
     tiles = -(-receivers.shape[0] * receivers.shape[1] // call.tile)
     call.chunks = max(1, min(MOST_CHUNKS, tiles // CHUNK_TILES))
     chunks = torch.empty(call.chunks, sum(weight.numel() for weight in weights))
@@ -163,6 +171,23 @@ def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tenso
     call.gradients[:] = [each.data_ptr() for each in gradients]
     library.backward(call)
     return to_senders, receivers.new_empty(0) if same else to_receivers, *gradients
+
+
+def _forward_on_gpu(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    return gpu.forward(_layer(senders, receivers, *others[:-1]), keep=others[-1])
+
+
+def _backward_on_gpu(
+    gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any
+) -> tuple[Tensor, ...]:
+    same = senders.data_ptr() == receivers.data_ptr()
+    return gpu.backward(_layer(senders, receivers, *others), gradient, total, same)
+
+
+def _layer(senders: Tensor, receivers: Tensor, *others: Any) -> gpu.Layer:
+    *given, num_vectors = others
+    weights, edges = Weights(*given[:5]), EdgeLists(*given[5:])
+    return gpu.Layer(senders, receivers, *weights, edges=edges, num_vectors=num_vectors)
 
 
 def _rows_of_tile(receivers: Tensor, usual: int) -> int:
@@ -187,21 +212,22 @@ def _backward_of_shapes(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.num_vectors, _ = inputs
+    *tensors, ctx.counts, ctx.num_vectors, _ = inputs
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(output[1], *tensors)
 
 
 def _gradients(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    found = torch.ops.meshcast.kernel_messages_backward(gradient, *ctx.saved_tensors, ctx.num_vectors)
+    found = torch.ops.meshcast.kernel_messages_backward(gradient, *ctx.saved_tensors, ctx.counts, ctx.num_vectors)
     to_senders, to_receivers, *weights = found
-    return to_senders, to_receivers if to_receivers.numel() else None, *weights, None, None, None, None, None
+    return to_senders, to_receivers if to_receivers.numel() else None, *weights, *(None,) * 6
 
 
-for _name, _run, _shapes in (
-    ("meshcast::kernel_messages", _forward, _forward_of_shapes),
-    ("meshcast::kernel_messages_backward", _backward, _backward_of_shapes),
+for _name, _run, _run_on_gpu, _shapes in (
+    ("meshcast::kernel_messages", _forward, _forward_on_gpu, _forward_of_shapes),
+    ("meshcast::kernel_messages_backward", _backward, _backward_on_gpu, _backward_of_shapes),
 ):
     torch.library.impl(_name, "cpu", _run)
+    torch.library.impl(_name, "cuda", _run_on_gpu)
     torch.library.register_fake(_name, _shapes)
 torch.library.register_autograd("meshcast::kernel_messages", _gradients, setup_context=_save)
