@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -18,7 +18,7 @@ from emulator.forcings import ForcingWindows
 from emulator.foundation.low_precision import Precision, products_in
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.config import NetworkConfig
-from emulator.networks.gnn import GNNConfig, ProcessorConfig
+from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.neural import NeuralEmulator
@@ -30,40 +30,56 @@ from graphs.graph import ModelGraphs
 from graphs.kinds import ByKind
 
 MOST_TERMS = 32
+UNUSED = ("first_guess", "node_statistics", "departures")  # what only an emulator has
 
 
 @dataclass(frozen=True, kw_only=True)
 class BetweenConfig:
-    """A small network for states between steps, so that an emulator of 12 or 24 hours a step gives hourly maps.
+    """A network for states between steps, so that an emulator of 12 or 24 hours a step gives hourly maps.
 
     network: of any kind in PyTorch; a graph network without a `graph` of its own takes the emulator's. It sees what the
-        emulator sees, and the change over the step.
+        emulator sees, and the change over the step. By default one as the emulator's own, which starts from its
+        weights.
     terms: polynomials in time by which it corrects linear interpolation, at most as many as the data have times within
         a step.
     share: of `training.minutes`, which the emulator's own network then has less; of `training.updates`, as many more.
     """
 
-    network: Annotated[EmulatorConfig, ByKind] = field(
-        default_factory=lambda: GNNConfig(processor=ProcessorConfig(num_layers=8, latent_size=32, hidden_size=32))
-    )
+    network: Annotated[EmulatorConfig, ByKind] | None = None
     terms: int = 3
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.network, NetworkConfig) or isinstance(self.network, KerasConfig):
-            raise MeshcastError(
-                f"between.network is a network in PyTorch, not of kind {self.network.kind}. Choose gnn, say."
-            )
-        plain = NetworkConfig()
-        for name in ("first_guess", "node_statistics", "departures"):
-            if getattr(self.network, name) != getattr(plain, name):
-                raise MeshcastError(
-                    f"between.network.{name} has no use: it sees what the emulator sees, and corrects a straight line."
-                )
+        if self.network is not None:
+            _refuse_other_than_plain(self.network)
         if not 1 <= self.terms <= MOST_TERMS:
             raise MeshcastError(f"between.terms must be 1 to {MOST_TERMS}, but is {self.terms}.")
         if not 0 < self.share < 1:
             raise MeshcastError(f"between.share must lie between 0 and 1, but is {self.share}.")
+
+    def beside(self, emulator: EmulatorConfig) -> BetweenConfig:
+        """Return it with a network, by default one as the emulator's own. Raises MeshcastError for one of Keras."""
+        if self.network is not None:
+            return self
+        if not isinstance(emulator, NetworkConfig) or isinstance(emulator, KerasConfig):
+            raise MeshcastError(
+                f"An emulator of kind {emulator.kind} is no network in PyTorch, which one between its steps could be "
+                "like. Name one in between.network, as {kind: gnn}."
+            )
+        plain = {name: getattr(NetworkConfig(), name) for name in UNUSED}
+        if isinstance(emulator, GNNConfig):
+            plain |= {"conserving": "fixer", "graph": None}  # the emulator's graphs are at hand
+        return replace(self, network=replace(emulator, **plain))
+
+
+def _refuse_other_than_plain(network: EmulatorConfig) -> None:
+    if not isinstance(network, NetworkConfig) or isinstance(network, KerasConfig):
+        raise MeshcastError(f"between.network is a network in PyTorch, not of kind {network.kind}. Choose gnn, say.")
+    for name in UNUSED:
+        if getattr(network, name) != getattr(NetworkConfig(), name):
+            raise MeshcastError(
+                f"between.network.{name} has no use: it sees what the emulator sees, and corrects a straight line."
+            )
 
 
 class Between(nn.Module):
@@ -111,6 +127,20 @@ class Between(nn.Module):
         other = copy(self)
         other.precision = getattr(emulator, "precision", "float32")
         return other
+
+    @torch.no_grad()
+    def start_from(self, network: nn.Module) -> None:
+        """Take over the weights of the emulator's network, but for its outputs, which are others.
+
+        Its inputs are the first of this one's: the columns for the rest keep their weights.
+        """
+        given = dict(network.named_parameters())
+        for name, weight in self.network.named_parameters():
+            other = given.get(name)
+            if other is None or other.shape[:1] != weight.shape[:1] or other.ndim != weight.ndim or not weight.any():
+                continue  # an output, which starts at zero
+            both = tuple(slice(0, min(sizes)) for sizes in zip(other.shape, weight.shape, strict=True))
+            weight[both] = other[both]
 
     def coefficients(self, state: State, forcing: Tensor, step: Step) -> Tensor:
         """Return the sum's s_k c_k [batch, member, term, node, predicted] in physical units.

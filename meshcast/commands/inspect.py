@@ -91,8 +91,9 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
         "trained on": data.get("source", "unknown"),
     }
     if trained.between is not None:
-        config = trained.between.config
-        said["between steps"] = f"any whole fraction of {task.time_step}, kind {config.network.kind}"
+        assert trained.between.config.network is not None, "one that was trained has a network"
+        kind = trained.between.config.network.kind
+        said["between steps"] = f"any whole fraction of {task.time_step}, kind {kind}"
     if (graphs := graphs_of(trained.emulator)) is not None:
         said["graphs"] = describe(graphs, trained.emulator.mesh).splitlines()[1:]
     if data:

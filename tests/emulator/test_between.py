@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from emulator.baselines.persistence import PersistenceConfig
 from emulator.between import Between, BetweenConfig, legendre, parts_of_a_step
 from emulator.build import TrainedEmulator, graphs_of, load_emulator, save_emulator
 from emulator.checkpoint import read, save
@@ -19,11 +21,13 @@ from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
+from emulator.networks.keras_networks.keras_models import KerasCNNConfig
 from emulator.networks.unet import UNetConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics, partners_of
 from emulator.state import State, Step
 from emulator.task import Task
+from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.errors import MeshcastError
 from graphs.meshes.grids import LatLonGrid
 from tests.emulator.test_boundary import NEIGHBOURS, WIND, globe, true_boundary, windowed
@@ -176,6 +180,36 @@ def test_what_cannot_be_a_network_between_steps_is_refused() -> None:
     ):
         with pytest.raises(MeshcastError, match=says):
             BetweenConfig(**wrong)
+
+
+def test_by_default_it_is_a_network_like_the_emulators_and_starts_from_its_weights() -> None:
+    own = GNNConfig(processor=SMALL, conserving="flux", graph=GraphConfig(MultiMeshEdges()))
+    emulator = fitted(FREE, GLOBE)
+    config = BetweenConfig(share=0.2).beside(own)
+    assert config.share == 0.2 and config.network == GNNConfig(processor=SMALL)
+    assert BetweenConfig(network=UNetConfig()).beside(own).network == UNetConfig()
+    with pytest.raises(MeshcastError, match="kind persistence is no network in PyTorch"):
+        BetweenConfig().beside(PersistenceConfig())
+    with pytest.raises(MeshcastError, match="kind keras_cnn is no network in PyTorch"):
+        BetweenConfig().beside(KerasCNNConfig())
+    torch.manual_seed(1)
+    made = Between(config, emulator, 3, graphs_of(emulator))
+    before = copy.deepcopy(dict(made.network.named_parameters()))
+    made.start_from(emulator.network)
+    given = dict(emulator.network.named_parameters())
+    for name, weight in made.network.named_parameters():
+        if name.startswith("decoder.2"):
+            assert torch.equal(weight, before[name])
+        elif weight.shape == given[name].shape:
+            assert torch.equal(weight, given[name]) and not torch.equal(weight, before[name]), name
+        else:
+            assert name.startswith("encoder")
+            shared = given[name].shape[1]
+            assert torch.equal(weight[:, :shared], given[name])
+            assert torch.equal(weight[:, shared:], before[name][:, shared:])
+    state = starting_from(GLOBE, FREE, [3])
+    forcing, step = one_step(FREE, emulator, Forcings(), state)
+    assert not made.coefficients(state, forcing, step).any(), "untrained, it interpolates along a line"
 
 
 def test_conservation_of_a_step_is_not_overwritten_by_what_lies_within() -> None:

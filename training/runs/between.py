@@ -43,6 +43,7 @@ def refuse_nothing_between(prepared: Prepared) -> None:
         return
     if is_closed_form(prepared.config.emulator):
         raise MeshcastError("`between` adds to an emulator that is a network, but this one is a closed form.")
+    prepared.config.between.beside(prepared.config.emulator)
     for fields, forcings in (
         (prepared.train, prepared.part.provider),
         (prepared.validation, prepared.validation_forcings),
@@ -55,13 +56,16 @@ def with_between(prepared: Prepared, trained: TrainedEmulator, folder: Path, not
 
     notice: takes a line on its error where the emulator is validated, beside linear interpolation's.
     """
-    config, training, emulator = prepared.config.between, prepared.config.training, trained.emulator
-    assert config is not None and isinstance(emulator, NeuralEmulator)
+    wanted, training, emulator = prepared.config.between, prepared.config.training, trained.emulator
+    assert wanted is not None and isinstance(emulator, NeuralEmulator)
+    config = wanted.beside(prepared.config.emulator)
     images = symmetries_of(prepared.config, prepared.task, prepared.train.mesh)
     windows = WindowsWithin(prepared.train, prepared.task, prepared.part.provider, symmetries=images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         between = Between(config, emulator, min(config.terms, len(windows.fractions)), graphs_of(emulator))
+    if wanted.network is None:
+        between.start_from(emulator.network)
     device = "cuda" if training.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else "cpu"
     emulator.to(device)
     between.to(device)
@@ -140,14 +144,12 @@ def _loss(between: Between, windows: WindowsWithin, batch: Batch, chosen: np.nda
     return torch.stack(terms).mean()
 
 
+@torch.no_grad()
 def _ends(between: Between, windows: WindowsWithin, batch: Batch) -> tuple[State, Tensor, Step]:
-    """Return the state before a step, its forcing, and the truth after it."""
-    task, count = between.task, len(between.task.prognostic)
+    """Return the state before a step, its forcing, and the emulator's own step, whose errors it learns to allow for."""
     state, forcings = windows.start_of(batch)
-    forcing = forcings.window(state, task, 0)
-    after = batch["values"][:, None, task.history]
-    following = state.followed_by(after[..., :count], task.time_step.advance(state.valid_time))
-    return state, forcing, (following, after[..., count:] if task.diagnostic else None)
+    forcing = forcings.window(state, between.task, 0)
+    return state, forcing, between.emulator.step(state, forcing)
 
 
 @torch.no_grad()
