@@ -27,6 +27,12 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
+@cache
+def runs_on(device: torch.device) -> bool:
+    """Return whether the kernels run on a GPU: one of NVIDIA's, from A100 on, as they were compiled for."""
+    return torch.version.cuda is not None and has_triton() and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 class Layer(NamedTuple):
     """The tensors of a layer, on one device: rows [node, batch, channel], weights as in `operator.Weights`, edges."""
 

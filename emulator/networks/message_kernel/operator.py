@@ -73,7 +73,7 @@ def is_fused(dtype: torch.dtype, weights: Weights, edges: EdgeLists) -> bool:
     if dtype not in (torch.float32, torch.bfloat16):
         return False
     if device == "cuda":
-        return gpu.has_triton() and not fallback_asked_for()
+        return not fallback_asked_for() and gpu.runs_on(neighbours.device)
     return device == "meta" or message_library() is not None
 
 
