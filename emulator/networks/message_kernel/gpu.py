@@ -12,10 +12,7 @@ from torch import Tensor
 from emulator.networks.message_kernel.edge_lists import EdgeLists
 
 ROWS = COLUMNS = 64  # of a program that adds up rows
-GATHERED = {
-    torch.bfloat16: (64, 64),
-    torch.float32: (32, 16),
-}  # rows of a program, and columns that it gathers at a time
+GATHERED = {torch.bfloat16: (64, 64), torch.float32: (32, 16)}  # rows of a program, columns it gathers at a time
 MOST_CHUNKS, CHUNK_TILES = 32, 4  # gradients of weights are summed chunk by chunk
 NUMBERS = 1024  # of a program that takes them one by one
 LEAST = 16  # rows and columns of a product

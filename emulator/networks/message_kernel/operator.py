@@ -174,14 +174,16 @@ def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tenso
 
 
 def _forward_on_gpu(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    return gpu.forward(_layer(senders, receivers, *others[:-1]), keep=others[-1])
+    with torch.cuda.device_of(senders):  # Triton starts its kernels on the current one
+        return gpu.forward(_layer(senders, receivers, *others[:-1]), keep=others[-1])
 
 
 def _backward_on_gpu(
     gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any
 ) -> tuple[Tensor, ...]:
     same = senders.data_ptr() == receivers.data_ptr()
-    return gpu.backward(_layer(senders, receivers, *others), gradient, total, same)
+    with torch.cuda.device_of(senders):
+        return gpu.backward(_layer(senders, receivers, *others), gradient, total, same)
 
 
 def _layer(senders: Tensor, receivers: Tensor, *others: Any) -> gpu.Layer:
