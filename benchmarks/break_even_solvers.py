@@ -43,6 +43,12 @@ Found = tuple[Errors, Callable[[], Any], float]  # errors by lead, the computing
 SAME = 2e-3  # of a standard deviation, by which data written in float32 may differ from a simulation made again
 
 
+def called(result: dict[str, Any]) -> str:
+    """Return the label of a run, or that it is a hybrid, which corrects a solver."""
+    guess = result["config"]["emulator"].get("first_guess") or {}
+    return "hybrid" if guess.get("kind") == "solver" else str(result["label"])
+
+
 class Rivals(ABC):
     """Solvers and emulators of one equation.
 
@@ -64,14 +70,13 @@ class Rivals(ABC):
 
     @property
     def labels(self) -> list[str]:
-        """Return what the runs are called, with their time step where runs of one label differ in it."""
-        steps = {(result["label"], result["config"]["task"]["time_step"]) for _, result in self.results}
-        named = []
-        for _, result in self.results:
-            label, step = result["label"], result["config"]["task"]["time_step"]
-            several = sum(other == label for other, _ in steps) > 1
-            named.append(f"{label}{f' of {step}' if several else ''}, seed {result['seed']}")
-        return named
+        """Return what the runs are called, with their time step where runs of one name differ in it."""
+        named = [(called(result), result["config"]["task"]["time_step"]) for _, result in self.results]
+        differ = {name for name, _ in named if len({step for other, step in named if other == name}) > 1}
+        return [
+            f"{name}{f' of {step}' if name in differ else ''}, seed {result['seed']}"
+            for (name, step), (_, result) in zip(named, self.results, strict=True)
+        ]
 
     def trained(self, number: int) -> TrainedEmulator:
         path, result = self.results[number]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from graphs.atomic_file import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -54,3 +57,19 @@ def test_a_picture_is_drawn_of_every_lead(break_even: ModuleType, tmp_path: Path
                 "once": {"training": 600.0}, "about": {"precision": "float32"}, "pays": pays}  # fmt: skip
     break_even.draw({"unit": "day", "rows": [*solvers, emulator]}, tmp_path / "pays.png")
     assert (tmp_path / "pays.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_runs_are_told_apart_by_step_and_by_whether_they_correct_a_solver(
+    break_even: ModuleType, tmp_path: Path
+) -> None:
+    runs = (("12h", "persistence"), ("24h", "persistence"), ("24h", "solver"))
+    for number, (step, guess) in enumerate(runs):
+        config = {"task": {"time_step": step}, "emulator": {"first_guess": {"kind": guess}}}
+        result = {"label": "network", "seed": 0, "status": "done", "update": 7, "config": config}
+        write_text(tmp_path / f"{number}.json", json.dumps(result))
+
+    class Named(break_even.RingRivals):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            break_even.Rivals.__init__(self, [1], sorted(tmp_path.glob("*.json")))
+
+    assert Named().labels == ["network of 12h, seed 0", "network of 24h, seed 0", "hybrid, seed 0"]
