@@ -34,6 +34,7 @@ from graphs.mesh import Mesh
 from graphs.space_filling import hilbert_order
 
 MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
+CACHED_NUMBERS = {False: 650_000, True: 2_600_000}  # nodes by latent features, in single precision and lowered
 MANY_NUMBERS = 1_000_000  # of nodes times features: from here on their order decides what a core's cache can keep
 LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
 
@@ -150,6 +151,7 @@ class EncodeProcessDecode(nn.Module):
     ) -> None:
         super().__init__()
         latent, graph = config.latent_size, graphs.processor
+        self.latent_size = latent
         self.mesh = graphs.mesh if graphs.encoder is not None else None
         self.processor_graph = GraphBuffers(graph)
         positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
@@ -193,6 +195,20 @@ class EncodeProcessDecode(nn.Module):
             self.fluxes = FluxDecoder(latent, config.hidden_size, len(conserved), graph, grid)
 
     def forward(self, features: Tensor) -> Tensor:
+        some = self._at_once(features)
+        if some < len(features):
+            return torch.cat([self._output(part) for part in features.split(some)])
+        return self._output(features)
+
+    def _at_once(self, features: Tensor) -> int:
+        """Return how many samples of a forecast to take at a time: as many as stay in a cache."""
+        kind = features.device.type
+        if not self.nodewise or torch.is_grad_enabled() or kind != "cpu":
+            return len(features)
+        numbers = CACHED_NUMBERS[torch.is_autocast_enabled(kind)]
+        return max(1, numbers // (features.shape[1] * self.latent_size))
+
+    def _output(self, features: Tensor) -> Tensor:
         if self.nodewise:
             features = self._in_memory(features)
         latent = self._processed(self.encoder(features))

@@ -253,6 +253,28 @@ def test_a_grid_of_any_size_and_any_links_share_one_network() -> None:
     assert second(torch.randn(1, finer.num_nodes, 3)).shape == (1, finer.num_nodes, 2)
 
 
+@pytest.mark.parametrize("low", [False, True], ids=["single precision", "bfloat16"])
+def test_a_forecast_takes_some_samples_at_a_time_and_gives_each_the_same(
+    low: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mesh = icosphere(2)
+    network = network_on(build_graphs(GraphConfig(MultiMeshEdges()), mesh), "kernel")
+    features = torch.randn(7, mesh.num_nodes, 3, generator=torch.Generator().manual_seed(0))
+    taken: list[int] = []
+    encoder = network.encoder.forward
+    monkeypatch.setattr(network.encoder, "forward", lambda x: (taken.append(x.shape[1]), encoder(x))[1])
+    outputs = []
+    for samples in (7, 3, 0):  # none fits: one at a time
+        monkeypatch.setitem(gnn.CACHED_NUMBERS, low, samples * mesh.num_nodes * 8)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=low):
+            outputs.append(network(features))
+    assert taken == [7, 3, 3, 1, *[1] * 7]
+    assert torch.equal(outputs[1], outputs[0]) and torch.equal(outputs[2], outputs[0])
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        network(features)
+    assert taken[-1] == 7, "training takes a batch whole"
+
+
 def test_edge_features_are_as_precise_as_the_network() -> None:
     graphs = build_graphs(ON_MESH, GRID)
     network = network_over_mesh(graphs, "kernel").double()
