@@ -5,26 +5,23 @@ Without a GPU the kernels are compiled for one, and run in Triton's interpreter,
 
 from __future__ import annotations
 
-import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from emulator.networks.message_kernel import gpu, operator
-from emulator.networks.message_kernel.edge_lists import EdgeLists
+from emulator.networks.message_kernel import gpu
 from emulator.networks.message_kernel.library import FALLBACK, using
-from tests.emulator.networks.message_kernel.test_operator import (
-    SIZES,
-    Case,
-    assert_equal_to,
-    case,
-    encoder,
-    half_reached,
-    multi_mesh,
-    shuffled,
-)
+from tests.emulator.networks.message_kernel import interpreted
+from tests.emulator.networks.message_kernel.interpreted import GRAPHS, USUAL
+from tests.emulator.networks.message_kernel.test_operator import SIZES, Case, assert_equal_to, case, multi_mesh
+from tests.time_limits import HUNG
 
 COMMAND = "python -m pytest tests/emulator/networks/message_kernel/test_gpu.py"
 needs_gpu = pytest.mark.skipif(
@@ -34,56 +31,21 @@ needs_triton = pytest.mark.skipif(
     not gpu.has_triton(),
     reason=f"Triton is not installed; make test-slow installs it, or pip install triton: {COMMAND}",
 )
-GRAPHS = {
-    "multi-mesh": lambda: multi_mesh(1),
-    "no leading nodes": lambda: shuffled(multi_mesh(1)),
-    "half": half_reached,
-    "encoder": encoder,
-}
-
-
-def run_directly(one: Case) -> list[Tensor]:
-    """Return output and gradients as `Case.run`, of the functions for a GPU on the tensors of a CPU."""
-    layer, edges = one.layer, one.kernels
-    same = one.senders is one.receivers
-    senders = one.senders.transpose(0, 1).contiguous()
-    receivers = senders if same else one.receivers.transpose(0, 1).contiguous()
-    weights = (layer.neighbours, layer.own.weight, layer.own.bias, layer.out.weight, layer.out.bias)
-    lists = EdgeLists(edges.integers, edges.floats, edges.table, edges.counts)
-    given = (senders, receivers, *(each.detach() for each in weights), *lists, edges.num_vectors)
-    output, total = operator._forward_on_gpu(*given, True)
-    gradient = one.gradient.transpose(0, 1).contiguous()
-    to_senders, to_receivers, *to_weights = operator._backward_on_gpu(gradient, total, *given)
-    rows = (output, to_senders, to_senders if same else to_receivers)
-    order = {id(each): found for each, found in zip(weights, to_weights, strict=True)}
-    return [*(each.transpose(0, 1) for each in rows), *(order[id(each)] for each in layer.parameters())]
-
-
-@pytest.fixture
-def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the kernels run by Triton's interpreter, on a CPU."""
-    found = importlib.util.find_spec("emulator.networks.message_kernel.triton_kernels")
-    assert found is not None and found.loader is not None
-    monkeypatch.setenv("TRITON_INTERPRET", "1")  # read where a kernel is defined
-    kernels = importlib.util.module_from_spec(found)
-    found.loader.exec_module(kernels)
-    monkeypatch.setattr(gpu, "_kernels", lambda: kernels)
 
 
 @pytest.mark.slow
 @needs_triton
-@pytest.mark.parametrize("sizes", SIZES.values(), ids=list(SIZES))
-def test_the_kernels_compute_what_sparse_products_do(interpreted: None, sizes: tuple[int, ...]) -> None:
-    one = case(multi_mesh(1), *sizes)
-    assert_equal_to(run_directly(one), one.run(FALLBACK, torch.float64), 1e-6)
-
-
-@pytest.mark.slow
-@needs_triton
-@pytest.mark.parametrize("graph", GRAPHS.values(), ids=list(GRAPHS))
-def test_the_kernels_compute_the_same_on_any_graph(interpreted: None, graph: Any) -> None:
-    one = case(graph(), 48, 32, 6, 2, 3)
-    assert_equal_to(run_directly(one), one.run(FALLBACK, torch.float64), 1e-6)
+def test_the_kernels_compute_in_the_interpreter_what_sparse_products_do() -> None:
+    command = [sys.executable, "-m", interpreted.__name__]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}  # read where Triton is imported
+    root = Path(__file__).resolve().parents[4]
+    ended = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=HUNG, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert set(found) == set(interpreted.CASES)
+    assert {name: each for name, each in found.items() if not all(error <= 1e-6 for error in each)} == {}
 
 
 @pytest.mark.slow
@@ -134,7 +96,7 @@ def test_the_kernels_compile_for_a_gpu(capability: int, width: int, dtype: torch
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=list(GRAPHS))
 def test_a_gpu_has_the_output_and_gradients_of_sparse_products(graph: Any, dtype: torch.dtype) -> None:
-    one = case(graph(), 48, 32, 6, 2, 3)
+    one = case(graph(), *USUAL)
     assert_equal_to(on_gpu(one, dtype), one.run(FALLBACK, torch.float64), 1e-4 if dtype == torch.float32 else 2e-2)
 
 
