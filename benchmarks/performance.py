@@ -480,7 +480,7 @@ class Layer:
 
 
 def handed(network: Any, run: Run) -> Layer:
-    """Return the first layer of a graph network's processor as a run of the network calls it."""
+    """Return the first layer of a graph network's processor as a run of the network calls it, for the whole batch."""
     found: list[Layer] = []
     passed = network._passed
 
@@ -489,9 +489,9 @@ def handed(network: Any, run: Run) -> Layer:
             found.append(Layer(module, partial(passed, module), inputs))
         return passed(module, *inputs)
 
-    network._passed = spy
+    network._passed, network._at_once = spy, len
     run()
-    del network._passed
+    del network._passed, network._at_once
     return found[0]
 
 

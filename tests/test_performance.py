@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from emulator.networks import gnn
 from emulator.networks.gnn import GNNConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,16 @@ def test_a_quick_run_gives_a_row_for_every_rival_and_a_page(tmp_path: Path) -> N
     text = (tmp_path / "page.md").read_text()
     assert "| one layer of messages | quick | not run |" in text and "| reading | not run | - |" in text
     assert text.count("| 3 | kernel messages | ") == 2 and "*GPU*: not run." in text
+
+
+def test_a_layer_is_timed_on_the_whole_batch_whatever_a_cache_holds(
+    performance: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(gnn.CACHED_NUMBERS, False, 0)
+    bench = performance.Bench("cpu", [2], [16], performance.RIVALS[:1], 1e9, 0.1)
+    emulator = bench._emulator(performance.RIVALS[0], 2, 16, num_layers=1)
+    layer = performance.handed(emulator.network, bench._forecast_run(emulator, "float32", 4))
+    assert [one.shape for one in layer.inputs[1:]] == [(162, 4, 16)] * 2
 
 
 def test_sections_of_an_earlier_run_are_kept_where_they_hold_for_the_same(
