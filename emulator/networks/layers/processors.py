@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import at_receivers, at_senders, edge_weights, sum_by_receiver, zeros_beyond
 from emulator.networks.layers.constants import constant
-from emulator.networks.layers.matrix_product import linear
 from emulator.networks.layers.mlp import mlp
 from graphs.graph import Graph
 
@@ -40,14 +39,9 @@ class PositionKernelLayer(nn.Module):
 
     def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
         """Return [batch, receiver, latent]. table: [receiver, position] senders, `num_senders` where there is none."""
-        assert senders is receivers, "relative positions are those of one graph's nodes"
-        places = torch.cat([torch.arange(len(table), device=table.device)[:, None], table], dim=1)  # itself first
-        rows = zeros_beyond(senders).index_select(-2, places.reshape(-1))
-        rows = rows.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, (1 + position) * latent]
-        weight = torch.cat([self.own.weight, self.neighbours.weight], dim=1)
-        return receivers + linear(
-            nn.functional.silu(linear(rows, weight, self.own.bias)), self.out.weight, self.out.bias
-        )
+        received = zeros_beyond(senders).index_select(-2, table.reshape(-1))
+        received = received.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
+        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(received)))
 
 
 class InteractionLayer(nn.Module):
