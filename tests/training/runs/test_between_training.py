@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.between import BetweenConfig
@@ -19,7 +20,7 @@ from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import ExperimentConfig, TaskConfig
 from training.preparation.prepared import prepare
 from training.preparation.windows import WindowsWithin
-from training.runs.between import with_between
+from training.runs.between import _ends, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget
 from training.runs.fit import dry_run, fit
 
@@ -47,6 +48,23 @@ def test_it_is_learnt_from_the_times_within_a_step_and_changes_nothing_of_the_em
     for name, weight in trained.between.state_dict().items():
         assert torch.equal(weight, stored.state_dict()[name]), name
     assert read(tmp_path / "with" / "emulator.safetensors")[1]["between_training"] == outcome
+
+
+def test_it_learns_from_the_emulators_own_steps_and_starts_from_its_weights(tmp_path: Path) -> None:
+    """A step that goes astray is what it is given, not the truth after it; untrained, it has the emulator's weights."""
+    config = waves(tmp_path, BetweenConfig(share=0.8), training={"updates": 4, "learning_rate": 1e-12})
+    trained = fit(config, progress=False)
+    assert trained.between is not None
+    assert trained.between.config.network == replace(config.emulator, graph=None)
+    taken_over = dict(trained.emulator.network.processor.named_parameters())
+    for name, weight in trained.between.network.processor.named_parameters():
+        torch.testing.assert_close(weight, taken_over[name], rtol=0, atol=1e-6)
+    prepared = prepare(config)
+    windows = WindowsWithin(prepared.train, prepared.task, prepared.part.provider)
+    batch = default_collate([windows[3, 9], windows[0, 1]])
+    state, forcing, (following, _) = _ends(trained.between, windows, batch)
+    assert torch.equal(following.now, trained.emulator.step(state, forcing)[0].now)
+    assert not torch.allclose(following.now[:, 0], batch["values"][:, 1], atol=1e-2)
 
 
 def test_windows_hold_the_times_within_and_skip_missing_ones(tmp_path: Path) -> None:
