@@ -57,7 +57,7 @@ class BetweenConfig:
         if not 0 < self.share < 1:
             raise MeshcastError(f"between.share must lie between 0 and 1, but is {self.share}.")
 
-    def beside(self, emulator: EmulatorConfig) -> BetweenConfig:
+    def for_emulator(self, emulator: EmulatorConfig) -> BetweenConfig:
         """Return it with a network, by default one as the emulator's own. Raises MeshcastError for one of Keras."""
         if self.network is not None:
             return self

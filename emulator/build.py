@@ -191,7 +191,8 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     config = sections.emulator
     try:
         emulator = _rebuild(config, task, stored, weights)
-        between = None if sections.between is None else _rebuild_between(sections.between, emulator, weights_between)
+        wanted = sections.between and sections.between.for_emulator(config)
+        between = None if wanted is None else _rebuild_between(wanted, emulator, weights_between)
     except (RuntimeError, KeyError, IndexError, MeshcastError, MemoryError) as error:
         reason = error if str(error) else type(error).__name__
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {reason}") from None

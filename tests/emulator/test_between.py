@@ -151,6 +151,11 @@ def test_a_checkpoint_brings_it_back_and_one_without_has_none(tmp_path: Path) ->
     trained_on_weather(tmp_path / "without.safetensors", with_between=False)
     assert load_emulator(tmp_path / "without.safetensors").between is None
     arrays, metadata = read(tmp_path / "with.safetensors")
+    assert metadata["between"]["network"] is not None
+    metadata["between"]["network"] = None  # not written so, but a file can say anything
+    save(tmp_path / "none.safetensors", arrays, metadata)
+    as_emulator = load_emulator(tmp_path / "none.safetensors").between
+    assert as_emulator is not None and as_emulator.config == trained.between.config
     arrays["between.correction_std"] = torch.ones(2, 3)
     save(tmp_path / "other.safetensors", arrays, metadata)
     with pytest.raises(MeshcastError, match="do not fit its configuration"):
@@ -185,13 +190,13 @@ def test_what_cannot_be_a_network_between_steps_is_refused() -> None:
 def test_by_default_it_is_a_network_like_the_emulators_and_starts_from_its_weights() -> None:
     own = GNNConfig(processor=SMALL, conserving="flux", graph=GraphConfig(MultiMeshEdges()))
     emulator = fitted(FREE, GLOBE)
-    config = BetweenConfig(share=0.2).beside(own)
+    config = BetweenConfig(share=0.2).for_emulator(own)
     assert config.share == 0.2 and config.network == GNNConfig(processor=SMALL)
-    assert BetweenConfig(network=UNetConfig()).beside(own).network == UNetConfig()
+    assert BetweenConfig(network=UNetConfig()).for_emulator(own).network == UNetConfig()
     with pytest.raises(MeshcastError, match="kind persistence is no network in PyTorch"):
-        BetweenConfig().beside(PersistenceConfig())
+        BetweenConfig().for_emulator(PersistenceConfig())
     with pytest.raises(MeshcastError, match="kind keras_cnn is no network in PyTorch"):
-        BetweenConfig().beside(KerasCNNConfig())
+        BetweenConfig().for_emulator(KerasCNNConfig())
     torch.manual_seed(1)
     made = Between(config, emulator, 3, graphs_of(emulator))
     before = copy.deepcopy(dict(made.network.named_parameters()))

@@ -43,7 +43,7 @@ def refuse_nothing_between(prepared: Prepared) -> None:
         return
     if is_closed_form(prepared.config.emulator):
         raise MeshcastError("`between` adds to an emulator that is a network, but this one is a closed form.")
-    prepared.config.between.beside(prepared.config.emulator)
+    prepared.config.between.for_emulator(prepared.config.emulator)
     for fields, forcings in (
         (prepared.train, prepared.part.provider),
         (prepared.validation, prepared.validation_forcings),
@@ -58,7 +58,7 @@ def with_between(prepared: Prepared, trained: TrainedEmulator, folder: Path, not
     """
     wanted, training, emulator = prepared.config.between, prepared.config.training, trained.emulator
     assert wanted is not None and isinstance(emulator, NeuralEmulator)
-    config = wanted.beside(prepared.config.emulator)
+    config = wanted.for_emulator(prepared.config.emulator)
     images = symmetries_of(prepared.config, prepared.task, prepared.train.mesh)
     windows = WindowsWithin(prepared.train, prepared.task, prepared.part.provider, symmetries=images)
     with torch.random.fork_rng(devices=[]):
