@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, TypeGuard
 
 import numpy as np
 import torch
@@ -61,7 +61,7 @@ class BetweenConfig:
         """Return it with a network, by default one as the emulator's own. Raises MeshcastError for one of Keras."""
         if self.network is not None:
             return self
-        if not isinstance(emulator, NetworkConfig) or isinstance(emulator, KerasConfig):
+        if not _is_in_pytorch(emulator):
             raise MeshcastError(
                 f"An emulator of kind {emulator.kind} is no network in PyTorch, which one between its steps could be "
                 "like. Name one in between.network, as {kind: gnn}."
@@ -72,8 +72,12 @@ class BetweenConfig:
         return replace(self, network=replace(emulator, **plain))
 
 
+def _is_in_pytorch(config: EmulatorConfig) -> TypeGuard[NetworkConfig]:
+    return isinstance(config, NetworkConfig) and not isinstance(config, KerasConfig)
+
+
 def _refuse_other_than_plain(network: EmulatorConfig) -> None:
-    if not isinstance(network, NetworkConfig) or isinstance(network, KerasConfig):
+    if not _is_in_pytorch(network):
         raise MeshcastError(f"between.network is a network in PyTorch, not of kind {network.kind}. Choose gnn, say.")
     for name in UNUSED:
         if getattr(network, name) != getattr(NetworkConfig(), name):
