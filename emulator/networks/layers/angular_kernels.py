@@ -47,6 +47,11 @@ class AngularKernels(nn.Module):
         self.integers, self.floats, self.table = (nn.Buffer(each, persistent=False) for each in lists[:3])
         self.counts = lists.counts
 
+    @property
+    def edges(self) -> EdgeLists:
+        """Return the edges of all octaves as the fused operator reads them."""
+        return EdgeLists(self.integers, self.floats, self.table, self.counts)
+
     def received(self, octave: Octave, senders: Tensor) -> Tensor:
         """Return sums [kernel, receiver · batch, channel] over an octave's edges of senders [node, batch, channel]."""
         num_receivers, batch, count = len(octave.receivers), senders.shape[1], self.num_vectors
@@ -78,6 +83,11 @@ class AngularKernelLayer(nn.Module):
         self.neighbours = nn.Parameter(torch.randn(shape) * (0.5 / (kernels.num_kernels * latent_size)) ** 0.5)
         self.out = nn.Linear(hidden_size, latent_size)
 
+    @property
+    def weights(self) -> Weights:
+        """Return its weights as the fused operator takes them."""
+        return Weights(self.neighbours, self.own.weight, self.own.bias, self.out.weight, self.out.bias)
+
     def forward(self, kernels: AngularKernels, senders: Tensor, receivers: Tensor) -> Tensor:
         """Return [batch, receiver, latent] from senders [batch, sender, latent] and receivers alike."""
         sent = senders.transpose(0, 1)
@@ -88,8 +98,7 @@ class AngularKernelLayer(nn.Module):
         device = senders.device.type
         lowered = device != "meta" and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if lowered else senders.dtype
-        weights = Weights(self.neighbours, self.own.weight, self.own.bias, self.out.weight, self.out.bias)
-        edges = EdgeLists(kernels.integers, kernels.floats, kernels.table, kernels.counts)
+        weights, edges = self.weights, kernels.edges
         if not is_fused(dtype, weights, edges):
             sent = senders.contiguous()
             return self._by_sparse_products(kernels, sent, sent if receivers is senders else receivers.contiguous())

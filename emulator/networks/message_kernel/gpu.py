@@ -51,13 +51,13 @@ class Layer(NamedTuple):
 
 def forward(layer: Layer, keep: bool) -> tuple[Tensor, Tensor]:
     """Return the output [receiver, batch, channel], and what is under the nonlinearity where that is to be kept."""
-    kernels, layer = _kernels(), layer.lowered()
+    triton, layer = _kernels(), layer.lowered()
     rows, batch, hidden = layer.receivers.flatten(0, 1), layer.receivers.shape[1], len(layer.own)
     parts = _messages(layer)
     own = torch.addmm(layer.own_bias, rows, layer.own.T)
     activated = torch.empty_like(own)
     grid = (_tiles(len(rows), ROWS), _tiles(hidden, COLUMNS))
-    kernels.collected[grid](
+    triton.collected[grid](
         own, parts, own, activated, layer.edges.integers, layer.edges.table, len(rows), batch, hidden,
         OCTAVES=len(layer.neighbours), SENDERS=False, ACTIVATE=True, ROWS=ROWS, COLUMNS=COLUMNS,
     )  # fmt: skip
@@ -68,11 +68,11 @@ def forward(layer: Layer, keep: bool) -> tuple[Tensor, Tensor]:
 
 def backward(layer: Layer, gradient: Tensor, total: Tensor, same: bool) -> tuple[Tensor, ...]:
     """Return the gradients of senders, of receivers (none where they are the same) and of the weights, in float32."""
-    kernels, layer = _kernels(), layer.lowered()
+    triton, layer = _kernels(), layer.lowered()
     rows, batch = layer.receivers.flatten(0, 1), layer.receivers.shape[1]
     gradient, total = gradient.contiguous().flatten(0, 1), total.flatten(0, 1)
     activated, under = torch.empty_like(total), gradient @ layer.out  # `under` becomes the gradient of `total`
-    kernels.silu_back[(_tiles(total.numel(), NUMBERS),)](under, total, activated, under, total.numel(), COLUMNS=NUMBERS)
+    triton.silu_back[(_tiles(total.numel(), NUMBERS),)](under, total, activated, under, total.numel(), COLUMNS=NUMBERS)
     weights = (
         _weights_back(layer, under),
         (under.T @ rows).float(),
@@ -86,7 +86,7 @@ def backward(layer: Layer, gradient: Tensor, total: Tensor, same: bool) -> tuple
     base = own if same else own.new_zeros(to_senders.shape).flatten(0, 1)
     count = to_senders.shape[0] * batch
     grid = (_tiles(count, ROWS), _tiles(rows.shape[1], COLUMNS))
-    kernels.collected[grid](
+    triton.collected[grid](
         base, parts, to_senders, base, layer.edges.integers, layer.edges.table, count, batch, rows.shape[1],
         OCTAVES=len(layer.neighbours), SENDERS=True, ACTIVATE=False, ROWS=ROWS, COLUMNS=COLUMNS,
     )  # fmt: skip
@@ -100,7 +100,7 @@ def _messages(layer: Layer) -> Tensor:
     rows, columns = GATHERED[layer.senders.dtype]
     parts = torch.empty(sum(counts) * batch, hidden, device=layer.senders.device)
     _kernels().messages[(_tiles(max(counts) * batch, rows), octaves)](
-        layer.senders, layer.neighbours.contiguous(), parts, *layer.edges[:3], batch, channels, hidden,
+        layer.senders, layer.neighbours, parts, *layer.edges[:3], batch, channels, hidden,
         2 * layer.num_vectors, K=kernels, ROWS=rows, COLUMNS=_columns(channels - 2 * layer.num_vectors, columns),
         HIDDEN=_columns(hidden), VECTORS=_vectors(layer), num_warps=_warps(hidden),
     )  # fmt: skip
@@ -114,7 +114,7 @@ def _messages_back(layer: Layer, under: Tensor) -> Tensor:
     rows, columns = GATHERED[under.dtype]
     parts = torch.empty(sum(counts) * batch, channels, device=under.device)
     _kernels().messages_back[(_tiles(max(counts) * batch, rows), octaves)](
-        under, layer.neighbours.contiguous(), parts, *layer.edges[:3], batch, channels, hidden, 2 * layer.num_vectors,
+        under, layer.neighbours, parts, *layer.edges[:3], batch, channels, hidden, 2 * layer.num_vectors,
         K=kernels, ROWS=rows, COLUMNS=_columns(hidden, columns), CHANNELS=_columns(channels), VECTORS=_vectors(layer),
         num_warps=_warps(channels),
     )  # fmt: skip
@@ -129,16 +129,16 @@ def _weights_back(layer: Layer, under: Tensor) -> Tensor:
     tiles = _tiles(max(layer.edges.counts[:octaves]) * batch, rows)
     chunks = max(1, min(MOST_CHUNKS, tiles // CHUNK_TILES))
     sums = torch.empty(chunks, octaves, kernels, channels + turned, hidden, device=under.device)
-    names = _kernels()
+    triton = _kernels()
     for turn, first, columns, before in (
-        (names.COSINE, 0, turned, 0),
-        (names.NOT, turned, channels - turned, turned),
-        (names.SINE, 0, turned, channels),
+        (triton.COSINE, 0, turned, 0),
+        (triton.NOT, turned, channels - turned, turned),
+        (triton.SINE, 0, turned, channels),
     ):
         if columns == 0:
             continue
         each = _columns(columns, most_columns)
-        names.weights_back[(chunks, octaves * kernels, _tiles(columns, each))](
+        triton.weights_back[(chunks, octaves * kernels, _tiles(columns, each))](
             layer.senders, under, sums, *layer.edges[:3], batch, channels, hidden, first, columns, before,
             chunks, channels + turned, TURN=turn, K=kernels, ROWS=rows, COLUMNS=each, HIDDEN=_columns(hidden),
             num_warps=_warps(hidden),

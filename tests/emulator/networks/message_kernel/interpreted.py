@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from emulator.networks.message_kernel import operator
-from emulator.networks.message_kernel.edge_lists import EdgeLists
 from emulator.networks.message_kernel.library import FALLBACK
 from tests.emulator.networks.message_kernel.test_operator import (
     SIZES,
@@ -52,18 +51,17 @@ def main() -> None:
 
 def run_directly(one: Case) -> list[Tensor]:
     """Return output and gradients as `Case.run`, of the functions for a GPU on the tensors of a CPU."""
-    layer, edges = one.layer, one.kernels
+    layer = one.layer
     same = one.senders is one.receivers
     senders = one.senders.transpose(0, 1).contiguous()
     receivers = senders if same else one.receivers.transpose(0, 1).contiguous()
-    weights = (layer.neighbours, layer.own.weight, layer.own.bias, layer.out.weight, layer.out.bias)
-    lists = EdgeLists(edges.integers, edges.floats, edges.table, edges.counts)
-    given = (senders, receivers, *(each.detach() for each in weights), *lists, edges.num_vectors)
+    weights = (each.detach() for each in layer.weights)
+    given = (senders, receivers, *weights, *one.kernels.edges, one.kernels.num_vectors)
     output, total = operator._forward_on_gpu(*given, True)
     gradient = one.gradient.transpose(0, 1).contiguous()
     to_senders, to_receivers, *to_weights = operator._backward_on_gpu(gradient, total, *given)
     rows = (output, to_senders, to_senders if same else to_receivers)
-    order = {id(each): found for each, found in zip(weights, to_weights, strict=True)}
+    order = {id(each): found for each, found in zip(layer.weights, to_weights, strict=True)}
     return [*(each.transpose(0, 1) for each in rows), *(order[id(each)] for each in layer.parameters())]
 
 

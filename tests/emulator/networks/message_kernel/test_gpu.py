@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from emulator.networks.message_kernel import gpu
-from emulator.networks.message_kernel.library import FALLBACK, using
+from emulator.networks.message_kernel.library import FALLBACK
 from tests.emulator.networks.message_kernel import interpreted
 from tests.emulator.networks.message_kernel.interpreted import GRAPHS, USUAL
-from tests.emulator.networks.message_kernel.test_operator import SIZES, Case, assert_equal_to, case, multi_mesh
+from tests.emulator.networks.message_kernel.test_operator import SIZES, assert_equal_to, case, multi_mesh
 from tests.time_limits import HUNG
 
 COMMAND = "python -m pytest tests/emulator/networks/message_kernel/test_gpu.py"
@@ -97,32 +96,20 @@ def test_the_kernels_compile_for_a_gpu(capability: int, width: int, dtype: torch
 @pytest.mark.parametrize("graph", GRAPHS.values(), ids=list(GRAPHS))
 def test_a_gpu_has_the_output_and_gradients_of_sparse_products(graph: Any, dtype: torch.dtype) -> None:
     one = case(graph(), *USUAL)
-    assert_equal_to(on_gpu(one, dtype), one.run(FALLBACK, torch.float64), 1e-4 if dtype == torch.float32 else 2e-2)
+    assert_equal_to(
+        one.run("", dtype, "cuda"), one.run(FALLBACK, torch.float64), 1e-4 if dtype == torch.float32 else 2e-2
+    )
 
 
 @needs_gpu
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=list(SIZES))
 def test_a_gpu_has_the_output_and_gradients_of_sparse_products_at_any_width(sizes: tuple[int, ...]) -> None:
     one = case(multi_mesh(), *sizes)
-    assert_equal_to(on_gpu(one, torch.float32), one.run(FALLBACK, torch.float64), 1e-4)
+    assert_equal_to(one.run("", torch.float32, "cuda"), one.run(FALLBACK, torch.float64), 1e-4)
 
 
 @needs_gpu
 def test_a_gpu_repeats_its_results_to_the_bit() -> None:
     one = case(multi_mesh(4), 64, 64, 8, 2, 4)
-    first, second = on_gpu(one, torch.bfloat16), on_gpu(one, torch.bfloat16)
+    first, second = (one.run("", torch.bfloat16, "cuda") for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def on_gpu(one: Case, dtype: torch.dtype) -> list[Tensor]:
-    """Return output and gradients as `Case.run`, computed on a GPU."""
-    layer, kernels = one.layer.to("cuda"), one.kernels.to("cuda")
-    senders = one.senders.cuda().requires_grad_()
-    receivers = senders if one.receivers is one.senders else one.receivers.cuda().requires_grad_()
-    with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16), using(""):
-        output = layer(kernels, senders, receivers)
-    output.backward(one.gradient.cuda().to(output.dtype))
-    found = [output, *(each.grad for each in (senders, receivers, *layer.parameters()) if each.grad is not None)]
-    one.layer, one.kernels = layer.to("cpu"), kernels.to("cpu")
-    one.layer.zero_grad()
-    return [each.detach().cpu() for each in found]

@@ -83,22 +83,23 @@ class Case:
     receivers: Tensor
     gradient: Tensor
 
-    def run(self, library: str, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """Return the layer's output, then the gradients of senders, receivers and weights."""
+    def run(self, library: str, dtype: torch.dtype = torch.float32, device: str = "cpu") -> list[Tensor]:
+        """Return the layer's output, then the gradients of senders, receivers and weights, computed on a device."""
         double = dtype == torch.float64
-        layer, kernels = copy.deepcopy((self.layer, self.kernels))
+        layer, kernels = (each.to(device) for each in copy.deepcopy((self.layer, self.kernels)))
         if double:
             layer, kernels = layer.double(), kernels.double()
         senders, receivers = (
-            each.to(torch.float64 if double else torch.float32).detach().requires_grad_()
+            each.to(device, torch.float64 if double else torch.float32).detach().requires_grad_()
             for each in (self.senders, self.receivers)
         )
         receivers = senders if self.receivers is self.senders else receivers
         with using(library):
-            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            with torch.autocast(device, torch.bfloat16, enabled=dtype == torch.bfloat16):
                 output = layer(kernels, senders, receivers)
-            output.backward(self.gradient.to(output.dtype))
-        return [output, *(each.grad for each in (senders, receivers, *layer.parameters()) if each.grad is not None)]
+            output.backward(self.gradient.to(output))
+        gradients = (each.grad for each in (senders, receivers, *layer.parameters()) if each.grad is not None)
+        return [each.detach().cpu() for each in (output, *gradients)]
 
 
 def case(graph: Graph, latent: int, hidden: int, vectors: int, harmonics: int, batch: int) -> Case:
@@ -206,8 +207,7 @@ def test_the_operator_is_what_pytorch_expects_of_one() -> None:
     one = case(multi_mesh(1), 16, 16, 2, 2, 2)
     layer, kernels = one.layer, one.kernels
     rows = one.senders.transpose(0, 1).contiguous().requires_grad_()
-    weights = Weights(layer.neighbours, layer.own.weight, layer.own.bias, layer.out.weight, layer.out.bias)
-    edges = EdgeLists(kernels.integers, kernels.floats, kernels.table, kernels.counts)
+    weights, edges = layer.weights, kernels.edges
     given = (rows, rows.detach().clone().requires_grad_(), *weights, *edges, 2, True)
     torch.library.opcheck(torch.ops.meshcast.kernel_messages, given, atol=1e-4, rtol=1e-4)
     meta = [each.to("meta") for each in (rows, *weights, *edges[:3])]
