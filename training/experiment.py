@@ -156,8 +156,14 @@ class TrainingConfig:
         each sample, between 1 and 10, even in its logarithm.
     mirror: variables that change sign at the equator, as `[v]`; every other sample is then the mirror image of the
         data's, north for south. For equations that know no hemisphere but by the Coriolis force, on a symmetric mesh.
+        On a ring it is the reflection x -> -x, for equations without odd derivatives: `[u]` where u changes sign with
+        it (Burgers, conservative Kuramoto-Sivashinsky), `[]` where not (diffusion, the gradient norm's form). Where
+        the data say which equation they were simulated by, another reflection than its own is refused.
     reversal: variables that change sign where time runs backwards and east is west, as `[v]`; every other sample, or of
         two every other pair, is then reversed. For equations with next to no friction, on a symmetric mesh.
+    shift: whether every sample is seen from another node of a ring, drawn anew in each epoch. Exact for every equation
+        with constant coefficients. Networks of relative positions are the same all around a ring already; it serves
+        those that are not, as networks of whole fields.
     pushforward: steps taken without a gradient before those of the loss, which then starts from the network's own
         errors.
     unroll: steps of the rollout in the loss.
@@ -185,6 +191,7 @@ class TrainingConfig:
     noise_kind: NoiseKind = "white"
     mirror: tuple[str, ...] | None = None
     reversal: tuple[str, ...] | None = None
+    shift: bool = False
     pushforward: int = 0
     unroll: int = 1
     curriculum: tuple[tuple[float, int], ...] = ()

@@ -139,6 +139,19 @@ def ring_equation(config: EquationConfig, num_nodes: int, length: float, time_st
             return _from_difficulty(config, num_nodes, length, time_step)
 
 
+def reflections(equation: RingEquation) -> tuple[int, ...]:
+    """Return the signs s for which s u(-x, t) solves the equation wherever u(x, t) does.
+
+    Under it the derivative of order j takes the factor (-1)^j s, (u^2)_x the factor -1 and (u_x)^2 the factor 1. Hence
+    no odd derivative may stand alone, the flux asks for s = -1 and the gradient norm for s = 1.
+    """
+    if any(equation.linear[::2]):
+        return ()
+    return tuple(
+        sign for sign in (1, -1) if not ((equation.flux and sign == 1) or (equation.gradient_norm and sign == -1))
+    )
+
+
 def _from_difficulty(config: Difficulty, num_nodes: int, length: float, time_step: float) -> RingEquation:
     if len(config.delta) > 2:
         raise MeshcastError(f"delta holds at most two numbers, of (u^2)_x and (u_x)^2, but came as {config.delta}.")

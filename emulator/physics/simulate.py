@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.data.create import check_output, create_dataset
-from emulator.foundation.configuration import load_one_of, resolve
+from emulator.foundation.configuration import load, load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
-from emulator.physics.ring_equations import EquationConfig
+from emulator.physics.ring_equations import EquationConfig, RingEquation, ring_equation
 from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
     Progress,
@@ -145,6 +145,18 @@ def initial_states(config: RandomFourierSeries, mesh: Mesh, count: int, generato
 def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> SimulationConfig | SphereSimulationConfig:
     """Return the configuration of a simulation: `kind: sphere`, or of a ring where it is `ring` or not given."""
     return load_one_of((SimulationConfig, SphereSimulationConfig), path, overrides)
+
+
+def equation_of(attributes: Mapping[str, str]) -> RingEquation | None:
+    """Return the equation of a ring that the attributes of a simulated dataset name, None where they name none."""
+    try:
+        found = json.loads(attributes.get("simulation", ""))
+        config = load(SimulationConfig, found) if isinstance(found, dict) else None
+    except (ValueError, MeshcastError):  # of the sphere, of another source, or of another version
+        return None
+    if config is None:
+        return None
+    return ring_equation(config.equation, config.mesh.num_nodes, config.mesh.length, config.time_step)
 
 
 def mesh_of(config: SimulationConfig | SphereSimulationConfig) -> Mesh:

@@ -33,6 +33,7 @@ from training.preparation.data_checks import (
     refuse_overlap,
 )
 from training.preparation.symmetries import symmetries_of
+from training.preparation.turning import turning_of
 from training.preparation.windows import Windows
 
 T = TypeVar("T")
@@ -165,9 +166,15 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
     config, task = prepared.config, prepared.task
     training, validation = config.training, config.validation
     noise = training.noise_kind if training.noise > 0 else None
-    images = symmetries_of(config, task, prepared.train.mesh)
     train = Windows(
-        prepared.train, task, training.window_steps, prepared.part.provider, training.seed, noise, symmetries=images
+        prepared.train,
+        task,
+        training.window_steps,
+        prepared.part.provider,
+        training.seed,
+        noise,
+        symmetries=symmetries_of(config, task, prepared.train, prepared.valid),
+        turning=turning_of(config, task, prepared.train, prepared.valid),
     )
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.baselines.first_guess import PersistenceGuess, SolverGuess
+from emulator.fields import Fields
 from emulator.networks.config import NetworkConfig
+from emulator.physics.ring_equations import reflections
+from emulator.physics.simulate import equation_of
 from emulator.task import Task, names_of, wind_pairs
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
@@ -51,12 +54,17 @@ class Kind:
     backwards: bool = False
 
 
+def _mirrored(mesh: Mesh) -> Index | None:
+    """Return the node that each one is taken to by a reflection at the equator, or of a ring at its first node."""
+    return nodes_east_for_west(mesh) if mesh.domain.kind == "ring" else mirrored_nodes(mesh)
+
+
 KINDS = {
     "mirror": Kind(
         "what happens south of the equator for what could happen north of it",
         "In a mirror image",
         "lies alike on both sides of the equator",
-        mirrored_nodes,
+        _mirrored,
     ),
     "reversal": Kind(
         "what happens in the east for what could happen in the west",
@@ -68,22 +76,55 @@ KINDS = {
 }
 
 
-def symmetries_of(config: ExperimentConfig, task: Task, mesh: Mesh) -> tuple[Symmetry, ...]:
+def symmetries_of(
+    config: ExperimentConfig, task: Task, fields: Fields, valid: NDArray[np.bool_] | None = None
+) -> tuple[Symmetry, ...]:
     """Return the symmetries that `training.mirror` and `training.reversal` ask for.
 
+    fields: of training; of those that a simulation on a ring wrote, the equation must have the reflection.
+    valid: [node, predicted] where the data ever have a value; None where everywhere.
     Raises MeshcastError where mesh, variables or network tell data and image apart by more than the latitude.
     """
     wanted = {name: getattr(config.training, name) for name in KINDS}
-    return tuple(
-        _symmetry(f"training.{name}", KINDS[name], odd, config, task, mesh)
+    if wanted["mirror"] is not None:
+        refuse_other_reflections(wanted["mirror"], task, fields)
+    found = {
+        name: _symmetry(f"training.{name}", KINDS[name], odd, config, task, fields.mesh)
         for name, odd in wanted.items()
         if odd is not None
+    }
+    for name, symmetry in found.items():
+        if valid is not None and not np.array_equal(valid, valid[symmetry.nodes]):
+            raise MeshcastError(
+                f"training.{name} takes {KINDS[name].takes}, but the nodes without a value in {fields.source} do not "
+                f"lie alike there. Leave training.{name} away."
+            )
+    return tuple(found.values())
+
+
+def refuse_other_reflections(odd: Sequence[str], task: Task, fields: Fields) -> None:
+    """Raise MeshcastError where the data say which equation of a ring they solve, and it has another reflection."""
+    if fields.mesh.domain.kind != "ring" or (equation := equation_of(fields.attributes)) is None:
+        return
+    signs = reflections(equation)
+    if (-1 if odd else 1) in signs:
+        return
+    if not signs:
+        raise MeshcastError(
+            f"training.mirror takes one way round the ring for the other, but the equation by which {fields.source} "
+            "was simulated tells them apart by its odd derivatives. Leave training.mirror away; training.shift holds "
+            "for every equation."
+        )
+    right = ", ".join(names_of(task.predicted)) if signs == (-1,) else ""
+    raise MeshcastError(
+        f"training.mirror is [{', '.join(odd)}], but the equation by which {fields.source} was simulated keeps its "
+        f"form where x changes sign and u {'does too' if right else 'does not'}. Set training.mirror=[{right}]."
     )
 
 
 def _symmetry(key: str, kind: Kind, odd: Sequence[str], config: ExperimentConfig, task: Task, mesh: Mesh) -> Symmetry:
     """Return the symmetry under which the variables `odd` change sign."""
-    if told := _telling(config, task):
+    if told := telling(config, task):
         raise MeshcastError(f"{key} takes {kind.takes}, but {', '.join(told)} may tell them apart. Leave {key} away.")
     if kind.backwards and task.diagnostic:
         raise MeshcastError(
@@ -112,7 +153,7 @@ def _symmetry(key: str, kind: Kind, odd: Sequence[str], config: ExperimentConfig
     return Symmetry(nodes, signs, kind.backwards)
 
 
-def _telling(config: ExperimentConfig, task: Task) -> list[str]:
+def telling(config: ExperimentConfig, task: Task) -> list[str]:
     """Return what may know the data from their image."""
     told = list(task.forcing)
     told += [name for name in task.static if name not in SYMMETRIC]

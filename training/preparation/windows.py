@@ -21,6 +21,7 @@ from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from training.experiment import NoiseKind
 from training.preparation.symmetries import Symmetry
+from training.preparation.turning import Turning, share_of_circle
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +68,10 @@ class Windows(Dataset[Batch]):
         noise: NoiseKind | None = None,
         most: int | None = None,
         symmetries: Sequence[Symmetry] = (),
+        turning: Turning | None = None,
     ) -> None:
         self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
-        self.seed, self.noise, self.symmetries = seed, noise, tuple(symmetries)
+        self.seed, self.noise, self.symmetries, self.turning = seed, noise, tuple(symmetries), turning
         self.names = names_of(task.predicted)
         length = min(task.history + steps, len(fields.times) + 1)  # one more than there are leaves no start
         self.window = task.time_step.frames(fields.time_step) * np.arange(length)  # frames from its first
@@ -95,7 +97,7 @@ class Windows(Dataset[Batch]):
         epoch, sample = index if isinstance(index, tuple) else (0, index)
         ensemble, start = (int(number) for number in self.pairs[sample])
         task, times = self.task, start + self.window
-        values = self.read(times, ensemble, self.symmetries_at(epoch, sample))
+        values = self.read(times, ensemble, epoch, sample)
         valid_time, num_nodes = self.fields.times[times], values.shape[1]
         item = {
             "values": values,
@@ -120,10 +122,14 @@ class Windows(Dataset[Batch]):
         """Return those that take a sample to its image in an epoch."""
         return [symmetry for bit, symmetry in enumerate(self.symmetries) if (epoch + sample) >> bit & 1]
 
-    def read(self, frames: NDArray[np.int64], ensemble: int, symmetries: Sequence[Symmetry]) -> Tensor:
-        """Return an image of the predicted variables at some frames, [time, node, predicted]."""
-        values = self.fields.read(frames, self.names, ensemble)[:, 0]
-        for symmetry in symmetries:
+    def read(self, frames: NDArray[np.int64], ensemble: int, epoch: int, sample: int) -> Tensor:
+        """Return the predicted variables at some frames, [time, node, predicted], as a sample is seen in an epoch."""
+        if self.turning is None:
+            values = self.fields.read(frames, self.names, ensemble)[:, 0]
+        else:
+            turn = share_of_circle(self.seed, epoch, sample)
+            values = self.turning.read(frames, self.names, ensemble, turn)
+        for symmetry in self.symmetries_at(epoch, sample):
             values = symmetry.of(values)
         return torch.from_numpy(np.ascontiguousarray(values))
 
@@ -154,6 +160,8 @@ class WindowsWithin(Windows):
         forcings: Forcings,
         most: int | None = None,
         symmetries: Sequence[Symmetry] = (),
+        turning: Turning | None = None,
+        seed: int = 0,
     ) -> None:
         frames = task.time_step.frames(fields.time_step)
         if frames < 2:
@@ -161,7 +169,7 @@ class WindowsWithin(Windows):
                 f"States between steps are learnt from times within a step, but {fields.source} comes every "
                 f"{fields.time_step}, as the emulator steps. Set a longer task.time_step, or leave `between` away."
             )
-        super().__init__(fields, task, 1, forcings, symmetries=symmetries)
+        super().__init__(fields, task, 1, forcings, seed, symmetries=symmetries, turning=turning)
         self.fractions = np.arange(1, frames) / frames
         inside = [self._within([]), self._within(self.symmetries)]
         touched = np.isin(self.pairs[:, 1:] + np.concatenate(inside), sorted(fields.missing)).any(axis=1)
@@ -174,8 +182,8 @@ class WindowsWithin(Windows):
     def __getitem__(self, index: int | tuple[int, int]) -> Batch:
         item, (epoch, sample) = super().__getitem__(index), index if isinstance(index, tuple) else (0, index)
         ensemble, start = (int(number) for number in self.pairs[sample])
-        symmetries = self.symmetries_at(epoch, sample)
-        return item | {"within": self.read(start + self._within(symmetries), ensemble, symmetries)}
+        frames = start + self._within(self.symmetries_at(epoch, sample))
+        return item | {"within": self.read(frames, ensemble, epoch, sample)}
 
     def _within(self, symmetries: Sequence[Symmetry]) -> NDArray[np.int64]:
         """Return the frames within the last step, from the first of the window; backwards it is the first step."""

@@ -28,6 +28,7 @@ from training.optimisation.machine import working_seconds
 from training.optimisation.optimiser import optimiser_of, warm_up_cosine
 from training.preparation.prepared import Prepared
 from training.preparation.symmetries import symmetries_of
+from training.preparation.turning import turning_of
 from training.preparation.windows import Batch, ShuffledStream, WindowsWithin
 from training.runs.budget import WARM_UP, add_to_budget, read_budget
 
@@ -59,8 +60,16 @@ def with_between(prepared: Prepared, trained: TrainedEmulator, folder: Path, not
     wanted, training, emulator = prepared.config.between, prepared.config.training, trained.emulator
     assert wanted is not None and isinstance(emulator, NeuralEmulator)
     config = wanted.for_emulator(prepared.config.emulator)
-    images = symmetries_of(prepared.config, prepared.task, prepared.train.mesh)
-    windows = WindowsWithin(prepared.train, prepared.task, prepared.part.provider, symmetries=images)
+    images = symmetries_of(prepared.config, prepared.task, prepared.train, prepared.valid)
+    turning = turning_of(prepared.config, prepared.task, prepared.train, prepared.valid)
+    windows = WindowsWithin(
+        prepared.train,
+        prepared.task,
+        prepared.part.provider,
+        symmetries=images,
+        turning=turning,
+        seed=training.seed,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         between = Between(config, emulator, min(config.terms, len(windows.fractions)), graphs_of(emulator))

@@ -13,6 +13,7 @@ from emulator.physics.ring_equations import (
     Difficulty,
     KortewegDeVries,
     RingEquation,
+    reflections,
     ring_equation,
 )
 from emulator.physics.ring_solver import SpectralRing
@@ -80,3 +81,12 @@ def test_no_product_of_resolved_modes_is_aliased(num_nodes: int) -> None:
 def test_too_many_deltas_are_refused() -> None:
     with pytest.raises(MeshcastError, match="at most two numbers"):
         ring_equation(Difficulty(delta=(1.0, 2.0, 3.0)), 16, 1.0, 1.0)
+
+
+def test_a_reflection_asks_the_sign_of_each_term() -> None:
+    """Diffusion takes either; the flux and the gradient norm take one each, so both together none."""
+    assert reflections(RingEquation((0.0, 1.0))) == (1, -1)
+    assert reflections(RingEquation((0.0, 1.0), flux=1.0)) == (-1,)
+    assert reflections(RingEquation((0.0, 1.0), gradient_norm=1.0)) == (1,)
+    assert reflections(RingEquation((0.0, 1.0), flux=1.0, gradient_norm=1.0)) == ()
+    assert reflections(RingEquation((0.0, 1.0, 1.0))) == reflections(RingEquation((1.0,))) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,9 +12,13 @@ import torch
 from emulator.baselines.ridge import RidgeConfig
 from emulator.data.arrays import ArrayFields
 from emulator.forcings import Forcings
+from emulator.foundation.configuration import resolve
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.gnn import GNNConfig
+from emulator.physics.ring_equations import APEBENCH, Difficulty, EquationConfig
+from emulator.physics.ring_solver import RingSolver
 from emulator.physics.shallow_water import ShallowWaterConfig
+from emulator.physics.simulate import SimulationConfig, simulate_arrays, solver
 from emulator.physics.sphere_solver import SphereSolver
 from emulator.state import State
 from emulator.task import Role, Task, Variable
@@ -21,10 +26,21 @@ from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.limited_area import CapWindow, limited_area
+from tests.emulator.worlds import FRAME, WAVES
 from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig, TrainingConfig
 from training.preparation.symmetries import Symmetry, symmetries_of
 from training.preparation.windows import Windows, WindowsWithin
 
+# The variables that change sign with x; None where an equation keeps its form under neither.
+OWN: dict[str, tuple[str, ...] | None] = {
+    "diff_adv": None,
+    "diff_burgers": ("u",),
+    "diff_kdv": None,
+    "diff_ks": (),
+    "diff_ks_cons": ("u",),
+    "dispersion": None,
+}
+ALL_ON_THE_RING = {**APEBENCH, "dispersion": Difficulty(gamma=(0.0, 0.0, -14.0))}
 MESH, STEP = icosphere(2), TimeStep(10_800)
 AREA, _ = limited_area(icosphere(3), CapWindow((45.0, 10.0), 2500.0, 2000.0))
 FLOW = (Variable("h", "prognostic"), *(Variable(name, "prognostic", partner=other) for name, other in ("uv", "vu")))
@@ -56,12 +72,12 @@ def with_one_more(name: str, role: Role) -> Task:
 
 
 def mirror() -> Symmetry:
-    (found,) = symmetries_of(experiment(), TASK, MESH)
+    (found,) = symmetries_of(experiment(), TASK, fields())
     return found
 
 
 def reversal() -> Symmetry:
-    (found,) = symmetries_of(experiment(None, reversal=("v",)), TASK, MESH)
+    (found,) = symmetries_of(experiment(None, reversal=("v",)), TASK, fields())
     return found
 
 
@@ -100,10 +116,10 @@ def test_time_reversed_leads_from_the_image_of_the_next_state_to_that_of_the_fir
     assert (other.values - image_of(first, wrong).values).abs().max() > 1e-2 * change
 
 
-def fields(step: TimeStep = STEP) -> ArrayFields:
-    values = np.random.default_rng(0).normal(size=(8, 2, MESH.num_nodes, 3)).astype(np.float32)
+def fields(step: TimeStep = STEP, mesh: Mesh = MESH) -> ArrayFields:
+    values = np.random.default_rng(0).normal(size=(8, 2, mesh.num_nodes, 3)).astype(np.float32)
     times = step.advance(np.zeros(8, dtype=np.int64), np.arange(8))
-    return ArrayFields(values, ("h", "u", "v"), ("1",) * 3, MESH, step, times)
+    return ArrayFields(values, ("h", "u", "v"), ("1",) * 3, mesh, step, times)
 
 
 def test_each_sample_is_seen_both_ways_in_two_epochs() -> None:
@@ -116,11 +132,11 @@ def test_each_sample_is_seen_both_ways_in_two_epochs() -> None:
         np.testing.assert_array_equal(order[0], given)
         np.testing.assert_array_equal(order[1], mirror().of(given))
         assert not np.array_equal(*seen)
-    assert symmetries_of(experiment(None), TASK, MESH) == ()
+    assert symmetries_of(experiment(None), TASK, fields()) == ()
 
 
 def test_with_time_reversed_too_each_sample_is_seen_four_ways_in_four_epochs() -> None:
-    both = symmetries_of(experiment(reversal=("v",)), TASK, MESH)
+    both = symmetries_of(experiment(reversal=("v",)), TASK, fields())
     windows, plain = Windows(fields(), TASK, 2, Forcings(), symmetries=both), Windows(fields(), TASK, 2, Forcings())
     for sample in range(len(windows)):
         given = plain[sample]["values"].numpy()
@@ -168,4 +184,50 @@ def test_the_times_within_a_reversed_step_are_those_of_the_step_that_was(history
 )
 def test_what_tells_data_and_image_apart_is_refused(config, task, mesh, said) -> None:
     with pytest.raises(MeshcastError, match=said):
-        symmetries_of(config, task, mesh)
+        symmetries_of(config, task, fields(mesh=mesh))
+
+
+def test_land_on_one_side_alone_is_refused() -> None:
+    valid = np.ones((MESH.num_nodes, 3), bool)
+    both = [0, int(mirror().nodes[0])]
+    valid[both] = False
+    assert len(symmetries_of(experiment(), TASK, fields(), valid)) == 1
+    valid[both[1]] = True
+    with pytest.raises(MeshcastError, match="nodes without a value in arrays in memory do not lie alike"):
+        symmetries_of(experiment(), TASK, fields(), valid)
+
+
+def on_the_ring(equation: EquationConfig, frames: int = 3) -> ArrayFields:
+    """Return a truth on the ring that says which equation it solves, as `simulate` writes it."""
+    config = SimulationConfig(equation, 1.0, num_trajectories=2, num_frames=frames)
+    values = simulate_arrays(config).transpose(1, 0, 2)[..., None]
+    times = np.arange(frames, dtype=np.int64)
+    said = {"simulation": json.dumps(resolve(config))}
+    return ArrayFields(values, ("u",), ("1",), solver(config).mesh, FRAME, times, attributes=said)
+
+
+@pytest.mark.parametrize("odd", [(), ("u",)], ids=["even", "odd"])
+@pytest.mark.parametrize("name", ALL_ON_THE_RING)
+def test_a_reflection_that_is_taken_is_the_solvers_own_and_one_that_is_not_is_refused(name, odd) -> None:
+    truth = on_the_ring(ALL_ON_THE_RING[name])
+    mesh, values = truth.mesh, torch.from_numpy(truth.values[:, 0, :, 0])  # [frame, node]
+    advance = RingSolver(ALL_ON_THE_RING[name], mesh, 1.0).advance
+    taken = Symmetry(-np.arange(mesh.num_nodes) % mesh.num_nodes, np.float32([-1.0 if odd else 1.0]))
+    image = torch.from_numpy(taken.of(values[..., None].numpy())[..., 0])
+    error = (advance(image[0]) - image[1]).abs().max() / (values[1] - values[0]).abs().max()
+    if OWN[name] is not None and bool(OWN[name]) == bool(odd):
+        assert error < 1e-12
+        (found,) = symmetries_of(experiment(odd), WAVES, truth)
+        np.testing.assert_array_equal(found.of(values[..., None].numpy())[..., 0], image)
+    else:
+        assert error > 1e-2
+        said = "by its odd derivatives" if OWN[name] is None else rf"Set training.mirror=\[{', '.join(OWN[name])}\]"
+        with pytest.raises(MeshcastError, match=said):
+            symmetries_of(experiment(odd), WAVES, truth)
+
+
+def test_a_ring_that_says_nothing_of_its_equation_is_reflected_as_the_user_says() -> None:
+    truth = replace(on_the_ring(APEBENCH["diff_burgers"]), attributes={})
+    for odd in ((), ("u",)):
+        (found,) = symmetries_of(experiment(odd), WAVES, truth)
+        assert found.signs.tolist() == [-1.0 if odd else 1.0]
