@@ -18,6 +18,7 @@ from emulator.networks.layers.depth import refuse_endless
 from emulator.networks.layers.edge_blocks import EdgeBlocks
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.flux_decoder import FluxDecoder
+from emulator.networks.layers.linear_path import LinearPath
 from emulator.networks.layers.message_passing import graphs_on
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer
@@ -78,6 +79,9 @@ class GNNConfig(NetworkConfig):
     processor: the message passing, ours or that of other models.
     conserving: how the network keeps the variables of task.conserved. `fixer`: the predicted change less its area mean;
         `flux`: by fluxes along the finest edges, so that every region changes by what flows across its rim alone.
+    linear_reach: nodes up to which the prognostic fields around a node change it by a linear map too, one weight a
+        displacement, beside the messages; half of a ring's nodes are the whole ring. None by default. It makes linear
+        physics exact, and needs a ring or a grid.
     """
 
     family = "graph"
@@ -86,12 +90,14 @@ class GNNConfig(NetworkConfig):
     graph: GraphConfig | None = None
     processor: AnyProcessorConfig = field(default_factory=ProcessorConfig)
     conserving: Literal["fixer", "flux"] = "fixer"
+    linear_reach: int | None = None
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> EncodeProcessDecode:
         graphs = graphs or graphs_on(mesh, self.graph)
         conserved = self._columns_in_flux_form(layout, graphs)
         winds, sizes = [*layout.winds, *layout.seen_winds], (layout.num_inputs, layout.num_outputs)
-        return EncodeProcessDecode(*sizes, graphs, self.processor, winds, conserved, mesh)
+        linear = None if self.linear_reach is None else LinearPath(mesh, self.linear_reach, layout.num_fields, sizes[1])
+        return EncodeProcessDecode(*sizes, graphs, self.processor, winds, conserved, mesh, linear)
 
     def _columns_in_flux_form(self, layout: FeatureLayout, graphs: ModelGraphs) -> tuple[int, ...]:
         """Return the outputs that fluxes change. Raises MeshcastError where none can."""
@@ -108,6 +114,11 @@ class GNNConfig(NetworkConfig):
             raise MeshcastError(
                 "In flux form the whole change is a flux, so the first guess must be persistence, and of the state "
                 "itself. Remove first_guess and departures, or use conserving: fixer."
+            )
+        if self.linear_reach is not None:
+            raise MeshcastError(
+                "In flux form the whole change is a flux, but emulator.linear_reach adds to it what is none. Remove "
+                "linear_reach, or use conserving: fixer."
             )
         return layout.conserved
 
@@ -137,6 +148,7 @@ class EncodeProcessDecode(nn.Module):
 
     winds: (eastward, northward) columns of the input that are a vector, turned from node to node.
     conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.
+    linear: of the features on the grid, added to what the decoder gives.
     """
 
     def __init__(
@@ -148,6 +160,7 @@ class EncodeProcessDecode(nn.Module):
         winds: Sequence[tuple[int, int]] = (),
         conserved: Sequence[int] = (),
         grid: Mesh | None = None,
+        linear: LinearPath | None = None,
     ) -> None:
         super().__init__()
         latent, graph = config.latent_size, graphs.processor
@@ -188,6 +201,7 @@ class EncodeProcessDecode(nn.Module):
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
             self.mesh_features = nn.Buffer(features if self.order is None else features[self.order], persistent=False)
             self.mesh_embedding = nn.Linear(features.shape[1], latent)
+        self.linear = linear
         self.fluxes: FluxDecoder | None = None
         self.conserved = list(conserved)
         if conserved:
@@ -209,12 +223,12 @@ class EncodeProcessDecode(nn.Module):
         return max(1, numbers // (features.shape[1] * self.latent_size))
 
     def _output(self, features: Tensor) -> Tensor:
-        if self.nodewise:
-            features = self._in_memory(features)
-        latent = self._processed(self.encoder(features))
+        latent = self._processed(self.encoder(self._in_memory(features) if self.nodewise else features))
         output = self.decoder(latent)
         if self.nodewise:
             output = self._as_given(output)
+        if self.linear is not None:
+            output = output + self.linear(features)
         if self.fluxes is None:
             return output
         columns = torch.tensor(self.conserved, device=output.device)

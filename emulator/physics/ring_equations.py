@@ -110,8 +110,11 @@ EquationConfig = Annotated[
 ]
 
 # APEBench's one-dimensional scenarios on 160 nodes, by its names; the Kuramoto-Sivashinsky ones warm up for 500 steps.
+# `diff_adv_fast` is its `diff_adv` at 10.5 cells a step, the fastest that its documentation trains (docs/using_cli.md).
 APEBENCH = {
     "diff_adv": Difficulty(gamma=(-4.0,)),
+    "diff_adv_fast": Difficulty(gamma=(-10.5,)),
+    "diff_disp": Difficulty(gamma=(0.0, 0.0, 4.0)),
     "diff_burgers": Difficulty(gamma=(0.0, 1.5), delta=(-1.5,)),
     "diff_kdv": Difficulty(gamma=(0.0, 0.0, -14.0, -9.0), delta=(-2.0,)),
     "diff_ks": Difficulty(gamma=(0.0, -1.2, 0.0, -15.0), delta=(0.0, -6.0)),

@@ -24,6 +24,8 @@ def test_apebenchs_numbers_become_its_coefficients() -> None:
     """Coefficients worked out by hand from alpha_j = gamma_j / (N^j 2^(j-1)), beta_j = delta_j / N^j at N = 160."""
     coefficients = {name: ring_equation(config, 160, 1.0, 1.0) for name, config in APEBENCH.items()}
     assert coefficients["diff_adv"].linear == pytest.approx((-0.025,))
+    assert coefficients["diff_adv_fast"].linear == pytest.approx((-0.065625,))
+    assert coefficients["diff_disp"].linear == pytest.approx((0.0, 0.0, 2.44140625e-7))
     assert coefficients["diff_burgers"].linear == pytest.approx((0.0, 2.9296875e-5))
     assert coefficients["diff_burgers"].flux == pytest.approx(-9.375e-3)
     assert coefficients["diff_kdv"].linear == pytest.approx((0.0, 0.0, -8.544921875e-7, -1.716613769e-9))
