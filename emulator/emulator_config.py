@@ -37,6 +37,10 @@ class EmulatorConfig:
         """Return what YAML calls it: in every kind a field, `kind: Literal["name"] = "name"`."""
         raise NotImplementedError(f"{type(self).__name__} has no kind.")
 
+    def in_words(self) -> str:
+        """Return the emulator as a paragraph on methods names it, its sources by their keys in references.bib."""
+        return self.kind.replace("_", " ")
+
 
 def register(*classes: type[EmulatorConfig]) -> Mapping[str, type[EmulatorConfig]]:
     """Let YAML, checkpoints, comparisons and budgets know of these kinds of emulators; all that they know, by kind.

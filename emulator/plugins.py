@@ -47,6 +47,10 @@ class PluginConfig(NetworkConfig):
     kind: Literal["plugin"] = "plugin"
     options: dict[str, Any] = field(default_factory=dict)
 
+    def in_words(self) -> str:
+        options = ", ".join(f"{name} {value}" for name, value in self.options.items())
+        return f"the plug-in “{self.name}”" + (f" with {options}" if options else "")
+
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return find_plugin(self.name)(layout.num_inputs, layout.num_outputs, mesh, **self.options)
 

@@ -31,6 +31,9 @@ class CoarseSolverConfig(BaselineConfig):
     kind: Literal["shallow_water"] = "shallow_water"
     equation: ShallowWaterConfig = field(default_factory=lambda: ShallowWaterConfig(truncation=15))
 
+    def in_words(self) -> str:
+        return f"a spectral shallow-water solver at T{self.equation.truncation} [@williamson1992; @whitaker2013]"
+
     def build(self, task: Task, mesh: Mesh) -> CoarseSolver:
         return CoarseSolver(self, task, mesh)
 

@@ -50,6 +50,18 @@ class SolverGuess:
 FirstGuess = Annotated[PersistenceGuess | RidgeConfig | LinearInverseConfig | SolverGuess, ByKind]
 
 
+def guess_in_words(config: FirstGuess) -> str:
+    """Return a first guess as a paragraph on methods names it."""
+    match config:
+        case SolverGuess():
+            truncation = config.equation.truncation
+            return f"a spectral shallow-water solver at T{truncation} [@williamson1992; @whitaker2013]"
+        case RidgeConfig() | LinearInverseConfig():
+            return config.in_words()
+        case PersistenceGuess():
+            return "persistence"
+
+
 def build_first_guess(
     config: FirstGuess, inputs: Inputs, mesh: Mesh
 ) -> NeighbourhoodMap | LinearInverseStep | SolverStep | None:

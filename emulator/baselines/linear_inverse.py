@@ -57,6 +57,9 @@ class LinearInverseConfig(BaselineConfig):
         """Return the numbers of patterns to choose from."""
         return (self.modes,) if isinstance(self.modes, int) else self.modes
 
+    def in_words(self) -> str:
+        return "a linear inverse model [@penland1995]"
+
     def build(self, task: Task, mesh: Mesh) -> LinearInverse:
         return LinearInverse(self, task, mesh)
 

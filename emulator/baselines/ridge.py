@@ -53,6 +53,9 @@ class RidgeConfig(BaselineConfig):
         if not 0 < self.held_out < 1:
             raise MeshcastError(f"held_out must be a share between 0 and 1, but is {self.held_out}.")
 
+    def in_words(self) -> str:
+        return "a ridge regression [@hoerl1970] on the nodes around each"
+
     def build(self, task: Task, mesh: Mesh) -> Ridge:
         return Ridge(self, task, mesh)
 

@@ -37,6 +37,11 @@ class CNNConfig(StructuredConfig):
         if not self.dilations or min(self.dilations) < 1:
             raise MeshcastError(f"emulator.dilations must be whole numbers from 1 on, but is {list(self.dilations)}.")
 
+    def in_words(self) -> str:
+        dilated = "" if self.dilations == (1,) else f", dilated by {', '.join(map(str, self.dilations))} in turn"
+        size = f"{self.num_layers} hidden layers of {self.width} channels and kernels of {self.kernel_size} nodes"
+        return f"a convolutional network [@koehler2024] of {size}{dilated}"
+
     def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
         return ConvolutionalNetwork(self, num_inputs, num_outputs, mesh)
 

@@ -32,6 +32,10 @@ class FFNNConfig(NetworkConfig):
     num_layers: int = 3
     radius: int = 1
 
+    def in_words(self) -> str:
+        of = "all nodes at once" if self.scope == "whole" else "a node and its neighbours"
+        return f"a feed-forward network of {of} with {self.num_layers} hidden layers of width {self.width}"
+
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return (WholeFFNN if self.scope == "whole" else LocalFFNN)(self, layout, mesh)
 

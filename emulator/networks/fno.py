@@ -39,6 +39,10 @@ class FNOConfig(StructuredConfig):
     num_layers: int = 4
     modes: int = 12
 
+    def in_words(self) -> str:
+        size = f"{self.num_layers} spectral layers of {self.width} channels and {self.modes} waves"
+        return f"a Fourier neural operator [@li2021] of {size}"
+
     def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
         return FourierOperator(self, num_inputs, num_outputs, mesh)
 

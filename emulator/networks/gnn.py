@@ -26,7 +26,7 @@ from emulator.networks.processors.graph_transformer import AnemoiGraphTransforme
 from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig
 from emulator.networks.processors.pyg import PyGConfig
 from emulator.networks.processors.rounds import RoundsConfig
-from graphs.edges.build import GraphConfig
+from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph, ModelGraphs
@@ -63,6 +63,12 @@ class ProcessorConfig:
                 raise MeshcastError(f"processor.{name} must be at least 1, but is {getattr(self, name)}.")
         refuse_endless(self.num_layers, "processor")
 
+    def in_words(self) -> str:
+        """Return what the messages are, for a paragraph on methods."""
+        if self.kind == "interaction":
+            return "messages by a perceptron on every edge [@battaglia2016]"
+        return "messages linear in the sender with weights from relative positions"
+
 
 AnyProcessorConfig = Annotated[
     ProcessorConfig | GraphCastConfig | AnemoiGraphConvolutionConfig | AnemoiGraphTransformerConfig | PyGConfig,
@@ -91,6 +97,18 @@ class GNNConfig(NetworkConfig):
     processor: AnyProcessorConfig = field(default_factory=ProcessorConfig)
     conserving: Literal["fixer", "flux"] = "fixer"
     linear_reach: int | None = None
+
+    def in_words(self) -> str:
+        rounds = self.processor
+        edges = " along the edges of several levels of an icosphere [@lam2023]" if self._multi_mesh else ""
+        size = f"width {rounds.latent_size} between and {rounds.hidden_size} inside them"
+        messages = f"{rounds.num_layers} round{'s' * (rounds.num_layers > 1)} of {rounds.in_words()}{edges}, of {size}"
+        beside = "" if self.linear_reach is None else f", beside a linear map of all nodes up to {self.linear_reach} away"
+        return f"an encode-process-decode graph network [@battaglia2018] with {messages}{beside}"
+
+    @property
+    def _multi_mesh(self) -> bool:
+        return self.graph is not None and isinstance(self.graph.processor, MultiMeshEdges)
 
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> EncodeProcessDecode:
         graphs = graphs or graphs_on(mesh, self.graph)

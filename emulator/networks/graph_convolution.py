@@ -31,6 +31,9 @@ class GraphConvolutionConfig(NetworkConfig):
     num_layers: int = 6
     graph: GraphConfig | None = None
 
+    def in_words(self) -> str:
+        return f"a graph convolution of {self.num_layers} rounds of messages and width {self.width}"
+
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> MessagePassing:
         graph, width = data_graph(self.graph, mesh, graphs), self.width
         return MessagePassing(layout, mesh, graph, width, self.num_layers, lambda: GraphConvolution(width, width))

@@ -32,6 +32,9 @@ class InteractionNetworkConfig(NetworkConfig):
     num_layers: int = 4
     graph: GraphConfig | None = None
 
+    def in_words(self) -> str:
+        return f"an interaction network [@battaglia2016] of {self.num_layers} rounds of messages and width {self.width}"
+
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> MessagePassing:
         graph = data_graph(self.graph, mesh, graphs)
         num_features = graph.edge_features.shape[1]

@@ -36,6 +36,10 @@ class LSTMConfig(NetworkConfig):
     num_layers: int = 1
     radius: int | None = None
 
+    def in_words(self) -> str:
+        of = "all nodes at once" if self.scope == "whole" else "a node and its surroundings"
+        return f"long short-term memory [@hochreiter1997] of {of}, {self.num_layers} layer(s) of width {self.width}"
+
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return (WholeLSTM if self.scope == "whole" else NodeLSTM)(self, layout, mesh)
 

@@ -33,6 +33,12 @@ class ResNetConfig(StructuredConfig):
         if min(self.dilations, default=1) < 1:
             raise MeshcastError(f"emulator.dilations must be whole numbers from 1 on, but is {list(self.dilations)}.")
 
+    def in_words(self) -> str:
+        name = "a residual network [@he2016]"
+        if self.dilations:
+            name = f"a residual network dilated by {', '.join(map(str, self.dilations))} [@stachenfeld2022]"
+        return f"{name} of {self.num_blocks} blocks and {self.width} channels"
+
     def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
         return ResidualNetwork(self, num_inputs, num_outputs, mesh)
 

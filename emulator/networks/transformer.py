@@ -47,6 +47,11 @@ class TransformerConfig(NetworkConfig):
                 f"channels. Use a width of {-(-self.width // self.num_heads) * self.num_heads}."
             )
 
+    def in_words(self) -> str:
+        sources = "[@vaswani2017; @dosovitskiy2021; @bertasius2021]"
+        size = f"{self.num_layers} blocks of width {self.width} and {self.num_heads} heads"
+        return f"a Transformer on patches of {self.patch} nodes a side, over space and history {sources}, of {size}"
+
     def build(self, layout: FeatureLayout, mesh: Mesh, graphs: ModelGraphs | None = None) -> nn.Module:
         return Transformer(self, layout, mesh)
 

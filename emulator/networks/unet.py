@@ -27,6 +27,9 @@ class UNetConfig(StructuredConfig):
     width: int = 12
     num_levels: int = 2
 
+    def in_words(self) -> str:
+        return f"a U-Net [@ronneberger2015] of {self.num_levels} levels and {self.width} channels at full resolution"
+
     def inside(self, num_inputs: int, num_outputs: int, mesh: Mesh) -> nn.Module:
         return UNet(self, num_inputs, num_outputs, mesh)
 

@@ -122,6 +122,29 @@ APEBENCH = {
 }
 
 
+NAMES = {
+    "advection": "linear advection",
+    "advection_diffusion": "linear advection and diffusion",
+    "burgers": "Burgers' equation",
+    "korteweg_de_vries": "the Korteweg-de Vries equation",
+    "kuramoto_sivashinsky": "the Kuramoto-Sivashinsky equation",
+    "difficulty": "an equation of APEBench's normalised difficulties [@koehler2024]",
+}
+
+
+def equation_in_words(config: EquationConfig) -> str:
+    """Return an equation and its parameters, for a paragraph on methods, sources by their keys in references.bib."""
+    parameters = {name: value for name, value in vars(config).items() if name != "kind"}
+    listed = ", ".join(f"{name.replace('_', ' ')} {_spelt(value)}" for name, value in parameters.items())
+    return f"{NAMES[config.kind]} ({listed})"
+
+
+def _spelt(value: float | str | tuple[float, ...]) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_spelt, value))}]"
+    return value.replace("_", " ") if isinstance(value, str) else f"{value:g}"
+
+
 def ring_equation(config: EquationConfig, num_nodes: int, length: float, time_step: float) -> RingEquation:
     """Return the equation's physical coefficients; mesh and time step matter to difficulty numbers alone."""
     match config:

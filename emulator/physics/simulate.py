@@ -18,7 +18,7 @@ from emulator.data.create import check_output, create_dataset
 from emulator.foundation.configuration import load, load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
-from emulator.physics.ring_equations import EquationConfig, RingEquation, ring_equation
+from emulator.physics.ring_equations import EquationConfig, RingEquation, equation_in_words, ring_equation
 from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
     Progress,
@@ -91,6 +91,14 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         check_counts(self.num_trajectories, self.num_frames, self.warm_up)
+
+    def in_words(self) -> str:
+        """Return what is simulated and how, for a paragraph on methods, sources by their keys in references.bib."""
+        scheme = "[@cox2002; @kassam2005]" if self.order == 4 else "[@cox2002]"
+        return (
+            f"{equation_in_words(self.equation)} on a periodic ring, solved pseudo-spectrally by exponential time "
+            f"differencing of order {self.order} {scheme}"
+        )
 
 
 def solver(config: SimulationConfig) -> RingSolver:

@@ -111,6 +111,14 @@ class SphereSimulationConfig:
                 f"start_date must be a date such as 2000-01-01T00:00:00, but is {self.start_date!r}."
             ) from None
 
+    def in_words(self) -> str:
+        """Return what is simulated and how, for a paragraph on methods, sources by their keys in references.bib."""
+        return (
+            f"rotating shallow water on the sphere [@williamson1992] at T{self.equation.truncation} from "
+            f"{self.initial_states.in_words()}, solved in spherical harmonics by a semi-implicit three-cycle "
+            "[@whitaker2013]"
+        )
+
 
 def check_counts(num_trajectories: int, num_frames: int, warm_up: int) -> None:
     """Raise where a simulation, on the sphere or on a ring, has too few trajectories or frames."""

@@ -35,6 +35,11 @@ class BalancedFlow:
                 f"and {self.max_wind:g}."
             )
 
+    def in_words(self) -> str:
+        """Return the states as a paragraph on methods names them."""
+        lowest, highest = self.degrees
+        return f"random balanced flow of degrees {lowest} to {highest} and winds up to {self.max_wind:g} m/s"
+
 
 @dataclass(frozen=True)
 class Jet:
@@ -50,6 +55,10 @@ class Jet:
     bump: float = 120.0
     random_bumps: int = 0
 
+    def in_words(self) -> str:
+        """Return the states as a paragraph on methods names them."""
+        return f"a barotropically unstable jet of {self.max_wind:g} m/s [@galewsky2004]"
+
 
 @dataclass(frozen=True)
 class Williamson:
@@ -61,6 +70,10 @@ class Williamson:
 
     kind: Literal["williamson"] = "williamson"
     case: Literal[1, 2, 5, 6] = 2
+
+    def in_words(self) -> str:
+        """Return the states as a paragraph on methods names them."""
+        return f"case {self.case} of the standard test set"
 
 
 SphereStates = Annotated[BalancedFlow | Jet | Williamson, ByKind]

@@ -42,6 +42,9 @@ class AnemoiGraphTransformerConfig(RoundsConfig):
                 f"{self.num_heads}."
             )
 
+    def in_words(self) -> str:
+        return f"attention as in Anemoi's graph transformer, of {self.num_heads} heads [@lang2024; @shi2021]"
+
     @property
     def width_unit(self) -> int:
         return self.num_heads

@@ -33,6 +33,9 @@ class GraphCastConfig(RoundsConfig):
 
     kind: Literal["graphcast"] = "graphcast"
 
+    def in_words(self) -> str:
+        return "messages as in GraphCast, with a state on every edge [@lam2023]"
+
     def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> InteractionRounds:
         hidden = [self.hidden_size]
         return InteractionRounds(edges, num_layers, self.latent_size, hidden, hidden, nn.functional.silu)
@@ -49,6 +52,9 @@ class AnemoiGraphConvolutionConfig(RoundsConfig):
     """
 
     kind: Literal["anemoi_graph_convolution"] = "anemoi_graph_convolution"
+
+    def in_words(self) -> str:
+        return "messages as in Anemoi's graph convolution [@lang2024]"
 
     def rounds(self, edges: EdgeBlocks, num_layers: int, two_meshes: bool) -> InteractionRounds:
         of_edges, of_nodes = [self.latent_size] * 2, [self.hidden_size] * 2

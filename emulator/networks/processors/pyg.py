@@ -143,6 +143,9 @@ class PyGConfig(RoundsConfig):
                 f"but is {self.latent_size}."
             )
 
+    def in_words(self) -> str:
+        return f"messages by PyTorch Geometric's {self.layer} [@pyg]"
+
     @property
     def width_unit(self) -> int:
         chosen = self.chosen

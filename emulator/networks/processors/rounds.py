@@ -42,6 +42,10 @@ class RoundsConfig:
         """Return what YAML calls it: in every kind a field, `kind: Literal["name"] = "name"`."""
         raise NotImplementedError(f"{type(self).__name__} has no kind.")
 
+    def in_words(self) -> str:
+        """Return what the messages are, for a paragraph on methods; sources by their keys in references.bib."""
+        return f"messages of kind {self.kind}"
+
     @property
     def width_unit(self) -> int:
         """Return what `latent_size` must be a multiple of."""
