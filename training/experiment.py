@@ -17,6 +17,7 @@ from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.limited_area import BoxWindow, CapWindow
+from training.accounting import AccountingConfig
 from training.losses import find_loss
 
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
@@ -300,6 +301,7 @@ class ExperimentConfig:
         its name, `{tcco2: 210064}`; and `centre`, `generating_process`, `ensemble_type` (of perturbed members, WMO code
         table 4.6) and `control` (the unperturbed member, or none). Not stated by default.
     between: a network for states between steps, trained once the emulator's own is; none by default.
+    accounting: how the energy of the training is counted, and what it costs.
     """
 
     name: str
@@ -312,6 +314,7 @@ class ExperimentConfig:
     output: str = "runs"
     grib: dict[str, int | str] = field(default_factory=dict)
     between: BetweenConfig | None = None
+    accounting: AccountingConfig = field(default_factory=AccountingConfig)
 
     def __post_init__(self) -> None:
         GribSettings.of(self.grib, (*self.task.prognostic, *self.task.diagnostic))

@@ -53,7 +53,8 @@ def take_folder(folder: Path, config: ExperimentConfig, resume: Resume) -> Train
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if changed:
-                (folder / "budget.json").unlink(missing_ok=True)
+                for name in ("budget.json", "energy.json"):
+                    (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise MeshcastError(f"Cannot make the run folder {folder}: {error.strerror}. Set output=FOLDER.") from None
         dump(config, stored)
@@ -105,4 +106,4 @@ def _changes(stored: Path, config: ExperimentConfig) -> list[str]:
     """Return the sections that differ from the stored configuration, but for what makes no other run."""
     before, now = resolve(load(ExperimentConfig, stored)), resolve(config)
     before["training"] |= {key: now["training"][key] for key in NO_OTHER_RUN}
-    return [key for key in now if before[key] != now[key] and key != "tracking"]
+    return [key for key in now if before[key] != now[key] and key not in ("tracking", "accounting")]

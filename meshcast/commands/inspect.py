@@ -99,6 +99,8 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
     if data:
         first, last = map(task.time_step.moment, (data["first"], data["last"]))
         said["training period"] = f"{first} to {last}"
+    if (methods := path.with_name("methods.md")).is_file():
+        said["methods"] = methods.read_text(encoding="utf-8").strip()
     return said
 
 

@@ -21,7 +21,8 @@ def train(
 ) -> None:
     """Fit an emulator into runs/NAME: configuration, metrics, checkpoints, emulator.safetensors.
 
-    At the end a network is held against closed forms fitted on the same data, such as climatology and damped anomaly.
+    At the end a network is held against closed forms fitted on the same data, such as climatology and damped anomaly;
+    methods.md is the run as a paragraph for a paper, references.bib what it cites, energy.json what it took.
 
     Example: meshcast train ring-advection training.updates=2000 resume=auto
     """
@@ -33,6 +34,7 @@ def train(
     from training.experiment import ExperimentConfig
     from training.run_folder import is_first_process, run_folder
     from training.runs.closed_forms import beside_closed_forms
+    from training.runs.energy import energy_sentence, read_energy
     from training.runs.fit import dry_run as try_out
     from training.runs.fit import fit
 
@@ -63,5 +65,9 @@ def train(
     found, verdict = beside_closed_forms(folder, score)
     if verdict:
         say(verdict)
+    energy = read_energy(folder)
+    if energy is not None:
+        say(energy_sentence(energy))
     if as_json:
-        print_json({"run": str(folder), "validation_score": score, "update": update, **found})
+        kwh = {} if energy is None else {"kwh": energy["kwh"]}
+        print_json({"run": str(folder), "validation_score": score, "update": update, **found, **kwh})

@@ -52,7 +52,7 @@ def test_two_processes_train_validate_each_start_once_and_write_one_checkpoint(t
 
     left = {path.name for path in (tmp_path / "pair").iterdir()}
     files = {"config.yaml", "metrics.csv", "losses.csv", "last.ckpt", "emulator.safetensors", "done.json"}
-    assert left == files | {"closed_forms.json", "data.json"}
+    assert left == files | {"closed_forms.json", "data.json", "energy.json", "methods.md", "references.bib"}
     one, two = (read_log(tmp_path / name / "metrics.csv") for name in ("alone", "pair"))
     assert [row["update"] for row in two] == [row["update"] for row in one] == [0, 8, 10]
     np.testing.assert_allclose(

@@ -40,6 +40,8 @@ from training.run_folder import Resume, is_first_process, mark_done, run_folder,
 from training.runs.between import refuse_nothing_between, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget, say_what_never_comes, within_budget
 from training.runs.closed_forms import score_closed_forms
+from training.runs.energy import metered
+from training.runs.methods import Machine, write_methods
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ def fit(
     """Fit the experiment's emulator and return the best by validation rollout.
 
     The folder gets config.yaml, metrics.csv, last.ckpt and emulator.safetensors, each written whole, and of a network
-    closed_forms.json, what closed forms score where it was validated.
+    closed_forms.json, what closed forms score where it was validated; energy.json, and methods.md with references.bib.
 
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
@@ -78,12 +80,15 @@ def _fitted(
     done = take_folder(folder, config, resume)
     if done is not None:
         return done
-    with stop_requests() as request:
+    data = data or PreparedData()
+    with stop_requests() as request, metered(config, folder):
         try:
-            trained = _trained(config, folder, data or PreparedData(), progress, notice, request)
+            trained = _trained(config, folder, data, progress, notice, request)
         except Stopped as stop:
             _say_stopped(stop, folder, notice)
             raise
+    if is_first_process():
+        _write_methods(data.prepare(config), trained, folder)
     mark_done(folder, trained)
     return trained
 
@@ -113,6 +118,15 @@ def _trained(
     if is_first_process():
         save_emulator(path, trained)
     return trained
+
+
+def _write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path) -> None:
+    config = prepared.config
+    if config.training.minutes is not None and not is_closed_form(config.emulator):
+        config = within_budget(config, folder, log.debug)
+    threads = threads_given(config.training.threads) or int(read_budget(folder).get("threads", torch.get_num_threads()))
+    processes = 1 if is_closed_form(config.emulator) else config.training.devices * config.training.num_nodes
+    write_methods(replace(prepared, config=config), trained, folder, Machine(threads, processes))
 
 
 def _say_stopped(stop: Stopped, folder: Path, notice: Notice) -> None:

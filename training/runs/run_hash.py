@@ -23,8 +23,8 @@ from training import losses
 from training.experiment import NO_OTHER_RUN, ExperimentConfig
 from training.losses import find_loss
 
-# keys of an experiment that say where its files go and how forecasts are labelled, and change no number
-PLACES = ("name", "output", "tracking", "grib")
+# keys of an experiment that say where its files go, how forecasts are labelled and what energy costs: no number changes
+PLACES = ("name", "output", "tracking", "grib", "accounting")
 
 
 def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapping[str, Any] | None = None) -> str:

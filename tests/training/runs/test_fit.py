@@ -84,7 +84,7 @@ def test_a_run_leaves_its_configuration_log_and_checkpoints(reference: Experimen
     assert updates_done(folder / "last.ckpt") == 24
     left = {path.name for path in folder.iterdir()}
     files = {"config.yaml", "metrics.csv", "losses.csv", "last.ckpt", "emulator.safetensors", "done.json"}
-    assert left == files | {"closed_forms.json", "data.json"}
+    assert left == files | {"closed_forms.json", "data.json", "energy.json", "methods.md", "references.bib"}
 
 
 def test_the_checkpoint_is_the_average_at_the_best_validation(reference: ExperimentConfig) -> None:
