@@ -106,6 +106,21 @@ class Trial:
     chosen: bool = False
 
 
+@dataclass(frozen=True)
+class Energy:
+    """Holds what energy the fits of a row took, all its seeds and trials together.
+
+    kwh: kilowatt-hours; method: `measured`, `estimated` or both. uncounted: fits whose energy is not known, or not all.
+    grams_co2, cost: None where no rate is configured.
+    """
+
+    kwh: float
+    method: str
+    uncounted: int = 0
+    grams_co2: float | None = None
+    cost: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Row:
     """Describes one row of a comparison, all its seeds together.
@@ -117,6 +132,7 @@ class Row:
     settings: what was chosen for this row by trials or on held-out training data, by name.
     differences: where its budget, history, batch or size is not that of the other rows, a sentence each.
     logs: metrics.csv of each fit that has one.
+    energy: of its fits and trials; None where nobody counted it, or nothing was fitted.
     """
 
     label: str
@@ -129,6 +145,7 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
     logs: tuple[Path, ...] = ()
+    energy: Energy | None = None
     score: RowScore = RowScore()
 
     @property

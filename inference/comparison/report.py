@@ -14,7 +14,7 @@ from inference.comparison import curves, overview_plots
 from inference.comparison.findings import about_intervals, alike, answer, findings, score_name, these
 from inference.comparison.record import Comparison
 from inference.comparison.samples import samples
-from inference.comparison.tables import BETTER, WORSE, latex, lead_rows, ranking_cells, tidy, trial_rows
+from inference.comparison.tables import BETTER, WORSE, energy_rows, latex, lead_rows, ranking_cells, tidy, trial_rows
 from inference.pictures import score_curves, style
 from inference.report.page import Image, Notes, data_facts, missing, noted_facts, render
 from inference.report.score_tables import equivalent_table, number, sentence
@@ -78,6 +78,7 @@ def page(comparison: Comparison, images: Sequence[Image], title: str = "") -> st
         alike=alike(comparison.rows),
         trials=trial_rows(comparison),
         trials_each=these(set(Counter(trial.label for trial in comparison.trials).values())),
+        energy=energy_rows(comparison),
         number=number,
         images={name: [image for image in images if image.section == name] for name in ("ranking", *SECTIONS)},
         sections=SECTIONS,

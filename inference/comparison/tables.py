@@ -116,6 +116,24 @@ def trial_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
+def energy_rows(comparison: Comparison) -> list[list[str]]:
+    """Return what each row's fits and trials took, with column heads first; nothing where nobody counted it."""
+    counted = [(row.label, row.energy) for row in comparison.rows if row.energy is not None]
+    if not counted:
+        return []
+    columns = {"energy [kWh]": "kwh", "CO2 [g]": "grams_co2", "cost": "cost"}
+    known = {head: name for head, name in columns.items() if any(getattr(e, name) is not None for _, e in counted)}
+    rows = [
+        [label, *(_amount(getattr(energy, name)) for name in known.values()), energy.method, str(energy.uncounted)]
+        for label, energy in counted
+    ]
+    return [["row", *known, "how", "fits not counted"], *rows]
+
+
+def _amount(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3g}"
+
+
 def spelt(settings: Mapping[str, Any]) -> str:
     """Return settings by the last name of their path, as `learning_rate 0.001, noise 0`."""
     words = ((path.split(".")[-1], value) for path, value in settings.items())

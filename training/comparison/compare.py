@@ -28,6 +28,7 @@ from inference.scores.verification import verify
 from training.comparison.configuration import CompareConfig
 from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
 from training.comparison.forecast_files import at_starts, common_starts, read_row
+from training.comparison.methods import with_energy, write_methods
 from training.comparison.remaining_time import RemainingTime, Timings, remaining_time
 from training.comparison.rows import rows_of
 from training.comparison.runs import equally_large, expanded, experiments, runs_of
@@ -100,8 +101,8 @@ def _compared(
     folder = take_folder(config, overwrite)
     timings = Timings(config.results, data, say)
     say(f"{_remaining(plan, data, timings)}.")
-    tuned, tried, results = _run(plan, data, timings, progress, say)
-    rows = rows_of(plan.config, tuned, results, plan.given, tried)
+    tuned, tried, results, fits = _run(plan, data, timings, progress, say)
+    rows = with_energy(rows_of(plan.config, tuned, results, plan.given, tried), fits, config)
     seeds = [seed for row in rows for seed in row.seeds]
     able = [seed for seed in seeds if seed.emulator is not None or seed.forecast is not None]
     if not able:
@@ -120,6 +121,7 @@ def _compared(
         folder=folder,
     )
     write_files(config, comparison)  # before the pictures, which take longest
+    write_methods(plan.config, tuned, comparison, data)
     write_comparison(comparison, folder, truth=plan.test)
     track_table(config.tracking, config.name, folder, ranking_lines(comparison))
     return comparison
@@ -184,16 +186,22 @@ def _remaining(plan: _Plan, data: PreparedData, timings: Timings) -> RemainingTi
 
 def _run(
     plan: _Plan, data: PreparedData, timings: Timings, progress: bool, say: Callable[[str], None]
-) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result]]:
-    """Run all trials and then all runs that are not finished; return the tuned experiments, trials and results."""
+) -> tuple[dict[str, ExperimentConfig], list[Trial], list[Result], list[tuple[str, Result]]]:
+    """Run all trials and then all runs that are not finished.
+
+    Return the tuned experiments, trials and results; and the results of trials and runs, each with its row's label.
+    """
     results = plan.config.results
     study = partial(run_study, results=results, progress=progress, say=say, prepared=data, timed=timings.parts)
-    found = trials(plan.candidates, study([candidate.run for candidate in plan.candidates]), results)
+    tried = study([candidate.run for candidate in plan.candidates])
+    found = trials(plan.candidates, tried, results)
     tuned = with_chosen(plan.experiments, found)
     for trial in found:
         if trial.chosen:
             say(f"{trial.label}: {', '.join(f'{path}={value}' for path, value in trial.settings.items())} chosen")
-    return tuned, found, study(runs_of(plan.config, tuned), emulators=True)
+    fitted = study(runs_of(plan.config, tuned), emulators=True)
+    labelled = [(candidate.label, result) for candidate, result in zip(plan.candidates, tried, strict=True)]
+    return tuned, found, fitted, [*labelled, *((result.label, result) for result in fitted)]
 
 
 def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:

@@ -15,6 +15,7 @@ from emulator.foundation.configuration import load, one_line
 from emulator.parameter_budget import width_keys
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
+from training.accounting import AccountingConfig
 from training.experiment import DataConfig, TaskConfig, TrackingConfig, TrainingConfig, ValidationConfig
 
 RATE = "training.learning_rate"
@@ -145,6 +146,7 @@ class CompareConfig:
     validation: its score chooses checkpoints, and over the lead times of the test data it ranks the rows.
     tracking: of each run, and of the final table.
     output: the report goes to OUTPUT/NAME, runs to folders in it; results: one file a finished run.
+    accounting: how the energy of the trainings is counted, and what it costs.
     """
 
     name: str
@@ -160,6 +162,7 @@ class CompareConfig:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     output: str = "runs"
     results: str = "results"
+    accounting: AccountingConfig = field(default_factory=AccountingConfig)
 
     def __post_init__(self) -> None:
         if not self.name.strip(". ") or set(self.name) & set("/\\"):

@@ -25,7 +25,7 @@ ABOUT = (
     "label", "kind", "status", "reasons", "members", "seeds", "parameters", "updates", "learning_rate", "history",
     "batch_size", "training_seconds", "inference_seconds", "regridding", "settings", "differences",
 )  # fmt: skip
-ELSEWHERE = ("output", "results", "tracking")  # where files go, which makes no comparison another
+ELSEWHERE = ("output", "results", "tracking", "accounting")  # what makes no comparison another
 
 
 def take_folder(config: CompareConfig, overwrite: bool = False) -> Path:
@@ -101,6 +101,7 @@ def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
         "rows": [_seed_line(seed) for seed in comparison.ranked_seeds],
         "about": {row.label: _about(row) for row in comparison.rows},
         "tuning": [asdict(trial) for trial in comparison.trials],
+        "energy": {row.label: asdict(row.energy) for row in comparison.rows if row.energy is not None},
         "notes": list(comparison.notes),
         "starts": {"init_time": forecast.init_time.tolist(), "trajectory": forecast.trajectory.tolist()},
         "lead_steps": forecast.lead_steps.tolist(),

@@ -67,6 +67,7 @@ def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
             training=_training_of(config, label, row),
             validation=config.validation,
             tracking=config.tracking,
+            accounting=config.accounting,
             output=config.output,
         )
         for label, row in rows.items()

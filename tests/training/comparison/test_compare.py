@@ -37,6 +37,8 @@ from training.comparison import compare as comparing
 from training.comparison.compare import CompareConfig, Comparison, compare, expect
 from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
 from training.preparation import prepared
+from training.runs.citations import keys_in
+from training.runs.energy import read_energy
 
 
 @pytest.fixture(scope="module")
@@ -560,3 +562,27 @@ def test_a_test_on_what_is_learned_or_selects_is_refused_before_anything_is_fitt
         with pytest.raises(MeshcastError, match=rf"test data .* but the {name} data .* stand in both"):
             compare(config, progress=False)
     assert not (tmp_path / "results").exists()
+
+
+def test_the_protocol_and_the_energy_of_its_rows_lie_beside_the_report(
+    compared: tuple[CompareConfig, Comparison],
+) -> None:
+    config, comparison = compared
+    text, bibtex = ((comparison.folder / name).read_text(encoding="utf-8") for name in ("methods.md", "references.bib"))
+    assert sorted(keys_in(text)) == re.findall(r"^@\w+\{([\w-]+),", bibtex, re.MULTILINE)
+    for said in (
+        "“gnn”, an encode-process-decode graph network",
+        "“spectral”, the plug-in “spectral regression”",
+        "seeds are 0 and 1",
+        "the same 5 starts of the test data over 6 steps",
+        "Compared are 5 emulators",
+    ):
+        assert said in text  # fmt: skip
+    energy = json.loads((comparison.folder / "comparison.json").read_text())["energy"]
+    assert set(energy) == {"gnn", "ridge", "convolution", "spectral", "persistence"}
+    runs = [seed.run for row in comparison.rows if row.label == "gnn" for seed in row.seeds]
+    taken = [read_energy(Path(config.results) / run["folder"]) for run in runs if run is not None]
+    assert len(taken) == 2
+    assert energy["gnn"]["kwh"] == pytest.approx(sum(one["kwh"] for one in taken if one is not None))
+    assert energy["gnn"]["uncounted"] == 0 and energy["gnn"]["cost"] is None
+    assert "<h2>Energy</h2>" in (comparison.folder / "report.html").read_text(encoding="utf-8")
