@@ -103,7 +103,7 @@ class GNNConfig(NetworkConfig):
         edges = " along the edges of several levels of an icosphere [@lam2023]" if self._multi_mesh else ""
         size = f"width {rounds.latent_size} between and {rounds.hidden_size} inside them"
         messages = f"{rounds.num_layers} round{'s' * (rounds.num_layers > 1)} of {rounds.in_words()}{edges}, of {size}"
-        beside = "" if self.linear_reach is None else f", beside a linear map of all nodes up to {self.linear_reach} away"
+        beside = "" if self.linear_reach is None else f", beside a linear map of nodes up to {self.linear_reach} away"
         return f"an encode-process-decode graph network [@battaglia2018] with {messages}{beside}"
 
     @property

@@ -194,7 +194,10 @@ def test_each_choice_of_a_training_is_told() -> None:
     assert "4 samples on each of 2 processes" in text
     assert "pseudo-Huber loss [@charbonnier1997] over 1 step of the rollout in 75% of the updates and 4 steps" in text
     assert "0.02 standard deviations" in text and "weaker by a random factor" in text
-    assert "after 1 steps without gradient [@brandstetter2022]" in text and "Every other sample is mirrored, v with the" in text
+    assert (
+        "after 1 steps without gradient [@brandstetter2022]" in text
+        and "Every other sample is mirrored, v with the" in text
+    )
     assert "and every sample is turned by a random number of nodes." in text
     text = " ".join(training_sentences(replace(training, minutes=10.0), seeds=(0, 1, 2), subject="They were"))
     assert "They were trained" in text and "10 minutes of one core" in text and "seeds are 0, 1 and 2" in text
