@@ -57,6 +57,18 @@ def nrmse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
     return (weighted_mean(error.square(), areas, valid) / weighted_mean(truth.square(), areas, valid)).sqrt()
 
 
+def vrmse(forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:
+    """Return √(mean (x - y)² / (mean (y - mean y)² + 1e-7)), y the truth, every node counting the same.
+
+    The Well's score of a component of a field (Ohana et al. 2024, arXiv:2412.00568), whose mean over fields it reports:
+    on its unweighted grids the poles count as much as the equator, and 1 is the score of the truth's mean. Its code
+    divides the variance by one node less. Nodes without area, as of a boundary, do not count.
+    """
+    counted = (areas > 0).to(truth.dtype)
+    error, valid = _error(forecast, truth)
+    return (weighted_mean(error.square(), counted, valid) / (variance(truth, counted, valid) + 1e-7)).sqrt()
+
+
 def acc(forecast: Tensor, truth: Tensor, climatology: Tensor, areas: Tensor) -> Tensor:
     """Return the anomaly correlation, not centred: Σ a f′t′ / √(Σ a f′² Σ a t′²) of departures from climatology.
 

@@ -93,6 +93,7 @@ METRICS |= {
     "mae": Metric("MAE", scores.mae, geometric=True, shown=()),
     "bias": Metric("bias", scores.bias, better="nearest", shown=("table",)),
     "nrmse": Metric("nRMSE", scores.nrmse, "1", geometric=True, relative=True, shown=("table", "curve")),
+    "vrmse": Metric("unweighted VRMSE", scores.vrmse, "1", geometric=True, shown=()),
     "acc": Metric("anomaly correlation", scores.acc, "1", "larger", 1.0),
     "amplitude_ratio": Metric("amplitude ratio", _amplitude_ratio, "1", "nearest", 1.0, shown=()),
     "spread": Metric(

@@ -21,6 +21,9 @@ def test_scores_by_hand_on_four_numbers() -> None:
     product, square = 0.1 * 2 + 0.2 * 4 + 0.3 * 3 + 0.4 * 0.75, 0.1 * 4 + 0.2 * 4 + 0.3 * 1 + 0.4 * 2.25
     zero = torch.zeros_like(TRUTH)
     assert scores.acc(FORECAST, TRUTH, zero, AREAS).item() == pytest.approx(product / (square * truth_square) ** 0.5)
+    square, mean = (1.0 + 4.0 + 1.0) / 4, (1.0 - 2.0 + 3.0 + 0.5) / 4
+    spread = (1.0 + 4.0 + 9.0 + 0.25) / 4 - mean**2
+    assert scores.vrmse(FORECAST, TRUTH, AREAS).item() == pytest.approx((square / (spread + 1e-7)) ** 0.5, rel=1e-12)
     mean = 0.1 - 0.4 + 0.9 + 0.2
     assert scores.variance(TRUTH, AREAS).item() == pytest.approx(truth_square - mean**2)
 
@@ -30,7 +33,7 @@ def test_a_masked_node_counts_neither_in_the_sum_nor_in_the_weights() -> None:
     masked[2] = torch.nan
     kept = [0, 1, 3]
     weights = AREAS[kept] / AREAS[kept].sum()
-    for score in (scores.mse, scores.mae, scores.bias, scores.nrmse, scores.amplitude_ratio):
+    for score in (scores.mse, scores.mae, scores.bias, scores.nrmse, scores.vrmse, scores.amplitude_ratio):
         assert score(FORECAST, masked, AREAS).item() == pytest.approx(
             score(FORECAST[kept], TRUTH[kept], weights).item()
         )
@@ -49,6 +52,17 @@ def test_one_nan_among_infinite_values_masks_its_node_alone(broken: float) -> No
     truth[0, 1], truth[1, 1], truth[2, 2] = torch.inf, -torch.inf, broken
     error = scores.mse(forecast, truth, AREAS)
     assert error[0] == 4.0 and torch.isinf(error[1]) and (error[2] == 4.0) == (broken != torch.inf)
+
+
+def test_vrmse_counts_every_node_alike_but_those_without_area_and_is_one_for_the_mean_of_the_truth() -> None:
+    truth, areas = torch.cat([TRUTH, torch.full((1, 1), 90.0)]), torch.cat([AREAS, torch.zeros(1)])
+    forecast = torch.cat([FORECAST, torch.zeros(1, 1)])
+    expected = scores.vrmse(FORECAST, TRUTH, torch.ones(4))
+    assert scores.vrmse(forecast, truth, areas) == scores.vrmse(FORECAST, TRUTH, AREAS) == expected
+    mean = TRUTH.mean().expand(4, 1)
+    assert scores.vrmse(mean, TRUTH, AREAS).item() == pytest.approx(1.0, abs=1e-6)
+    constant = torch.full((4, 1), 5.0, dtype=torch.float64)
+    assert scores.vrmse(constant + 1e-3, constant, AREAS).item() == pytest.approx(1e-3 / 1e-7**0.5)
 
 
 def test_a_masked_node_sends_no_nan_into_the_gradient() -> None:
