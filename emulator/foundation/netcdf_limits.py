@@ -15,14 +15,21 @@ MOST_INFLATED = 2**14  # bytes of values for one of the file; zlib comes to 1030
 ALWAYS_FEW = 2**26  # bytes of values
 
 
-def refuse_hostile(path: Path) -> None:
+def refuse_hostile(path: Path, whole: bool = True) -> None:
     """Raise MeshcastError where a NetCDF file names other files, or declares what neither it nor memory can hold.
 
     Tried in a process of its own: HDF5 goes round for ever in some damaged files, and crashes where a disk fails. What
     passed is not tried again while it stays as it is, since several readers may look at one file in turn.
+
+    whole: whether all of a variable is to be read, which must then fit in memory.
     """
     found = path.stat()
-    _refuse_as_it_is(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    identity = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    _refuse_as_it_is(path, *identity)
+    if whole:
+        name, size = _largest(path, *identity)
+        if size > ALWAYS_FEW:
+            refuse_too_large(size, f"{name} of {path}", "Cut a part out of the file first.")
 
 
 @lru_cache(maxsize=64)
@@ -31,6 +38,17 @@ def _refuse_as_it_is(path: Path, *identity: int) -> None:
     import netCDF4  # noqa: F401
 
     tried(_refuse_hostile, path)
+
+
+@lru_cache(maxsize=64)
+def _largest(path: Path, *identity: int) -> tuple[str, int]:
+    """Return the name of the variable with the most values, and its bytes."""
+    import netCDF4
+
+    with netCDF4.Dataset(path) as file:
+        declared = {name: _bytes(variable) for name, variable in _variables(file)}
+    largest = max(declared, key=declared.__getitem__, default="")
+    return largest, declared.get(largest, 0)
 
 
 def _refuse_hostile(path: Path) -> None:
@@ -52,9 +70,6 @@ def _refuse_hostile(path: Path) -> None:
             f"{path} declares {readable(total)} of values, but the file has {readable(size)}, which cannot hold them. "
             "It is damaged or was never filled; fetch it again."
         )
-    largest = max(declared, key=declared.__getitem__, default="")
-    if declared.get(largest, 0) > ALWAYS_FEW:
-        refuse_too_large(declared[largest], f"{largest} of {path}", "Cut a part out of the file first.")
 
 
 def _variables(group: Any) -> Any:
