@@ -31,7 +31,8 @@ class DataPart:
     """One part of the data: training, validation or test.
 
     source: whatever `emulator.data.sources.open_fields` opens: an anemoi dataset (a path, or join, select, start, end
-        ... as `open_dataset` takes), an array [trajectory, frame, channel, node] (.npy), GRIB or NetCDF files.
+        ... as `open_dataset` takes), an array [trajectory, frame, channel, node] (.npy), GRIB, NetCDF or The
+        Well's files.
     trajectories: first and one past the last of the ensemble axis; all by default. Where a source does not say that
         its members are independent trajectories, what tells them apart: `files`, a file each, or their dimension.
     window: a part of the sphere; that of `data.window` by default.

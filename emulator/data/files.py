@@ -15,6 +15,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json, time_step_to_json
 from emulator.data.formats import file_format, format_of
 from emulator.data.series import (
+    FILES,
     NUMBER,
     Grid,
     Series,
@@ -23,12 +24,13 @@ from emulator.data.series import (
     needed,
     paths_of,
     refuse_forecasts,
+    refuse_unused,
     selected,
     settle_dates,
     timeless,
     with_constants,
 )
-from emulator.foundation.configuration_faults import nearest
+from emulator.data.the_well.well_fields import numbered
 from emulator.foundation.fetched_files import local_files, named_source
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float32]
 Texts = Mapping[str, str]  # by a variable's name
-FILES = "files"  # each a trajectory of its own
 
 
 def read_files(
@@ -96,9 +97,10 @@ def _series_of_files(files: Sequence[Path], rename: Texts, units: Texts, traject
         dimension = {} if trajectories in (None, FILES) else {trajectories: NUMBER}
         found = read(path, {**rename, **dimension}, units)
         series += [_of_trajectory(one, place) for one in found] if trajectories == FILES else found
-    _refuse_unused(rename, series, "rename")
+    series = numbered(series) if trajectories != FILES else series
+    refuse_unused(rename, series, "rename")
     coordinates = {name for one in series for name in one.coordinates}
-    _refuse_unused(units, series, "units", coordinates)
+    refuse_unused(units, series, "units", coordinates)
     return series
 
 
@@ -118,16 +120,16 @@ def fields_of_files(
     series = needed(series, names) if names else series
     if not forecasts:
         refuse_forecasts(series)
-    return _array_fields(merge(series, trajectories), paths, trajectories)
+    return _array_fields(merge(series, trajectories), paths)
 
 
 def static_fields_of_files(paths: Sequence[str | Path]) -> ArrayFields:
     """Return fields that never change, with time or without, at one time that says nothing."""
     series = [replace(timeless(one), times=np.zeros(1, np.int64)) for one in _series_of(paths, None, None, None)]
-    return _array_fields(merge(series), paths, None)
+    return _array_fields(merge(series), paths)
 
 
-def _array_fields(read: xr.Dataset, paths: Sequence[str | Path], trajectories: str | None) -> ArrayFields:
+def _array_fields(read: xr.Dataset, paths: Sequence[str | Path]) -> ArrayFields:
     names, source = tuple(map(str, read.data_vars)), ", ".join(map(named_source, paths))
     try:
         mesh = mesh_from_coordinates(read["latitude"].values, read["longitude"].values)
@@ -141,7 +143,7 @@ def _array_fields(read: xr.Dataset, paths: Sequence[str | Path], trajectories: s
         mesh=mesh,
         time_step=time_step_of(read) or TimeStep(1),
         times=to_seconds(read["time"].values),
-        ensemble_axis="member" if trajectories is None else "trajectory",
+        ensemble_axis=read.attrs["ensemble_axis"],
         trajectories=read["number"].values.tolist(),
         attributes={name: read.attrs[name] for name in kept if read.attrs.get(name)},
         source=source,
@@ -214,7 +216,7 @@ def merge(series: Sequence[Series], trajectories: str | None = None) -> xr.Datas
             "time_step": "" if time_step is None else time_step_to_json(time_step),
             "irregular": irregular,
             "calendar": calendar,
-            "ensemble_axis": "member" if trajectories is None else "trajectory",
+            "ensemble_axis": "trajectory" if trajectories or any(one.independent for one in series) else "member",
             "notices": "\n".join(dict.fromkeys(notices)),
         },
     )
@@ -295,14 +297,3 @@ def _common_numbers(numbers: Mapping[str, Index], notices: list[str]) -> Index:
         if len(one) == 1 < len(most):
             notices.append(f"{name} has one member, which serves all {len(most)}")
     return most
-
-
-def _refuse_unused(wanted: Texts, series: Sequence[Series], option: str, further: Collection[str] = ()) -> None:
-    known = {one.raw_name for one in series} | {one.name for one in series} | set(further)
-    stems = {name.rsplit("_", 1)[0] for name in known}
-    for key, value in wanted.items():
-        if key not in known | stems and (option != "rename" or value not in known):
-            raise MeshcastError(
-                f"--{option} {key}={value}: no file has a variable {key}{nearest(key, known)}. There are "
-                f"{', '.join(sorted({one.raw_name for one in series}))}."
-            )

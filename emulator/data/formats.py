@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from emulator.data.forecast_zarr import read_zarr_forecast
 from emulator.data.grib_file import read_grib, read_grib_forecast
 from emulator.data.netcdf_file import read_netcdf
 from emulator.data.series import Series
+from emulator.data.the_well.well_fields import open_well_fields, read_well
+from emulator.data.the_well.well_file import is_well
 from emulator.fields import Fields
 from emulator.forcings import TabulatedForcings
 from emulator.foundation.configuration_faults import nearest
@@ -28,7 +30,10 @@ class DataFormat:
 
     endings: of the paths that are of this format.
     begins: whether a file that begins with these bytes, at most 1024, is of this format.
+    holds: whether a file that begins so is of this format, where its first bytes alone do not say.
     open_fields: the fields of a dataset that stands alone, from what the user named.
+    open_files: the fields of one or several files of this format alone, read when they are asked for, from their paths,
+        new names by old, units, and what tells trajectories apart (see `emulator.data.sources.open_fields`).
     read_series: the variables of a file that may be merged with others, from its path, new names by old, and units.
     read_forecast: the forecast of a file.
     read_table: the global forcings, by date, that a file holds.
@@ -36,7 +41,9 @@ class DataFormat:
 
     endings: tuple[str, ...] = ()
     begins: Callable[[bytes], bool] = lambda start: False
+    holds: Callable[[Path], bool] = lambda path: True
     open_fields: Callable[[Any], Fields] | None = None
+    open_files: Callable[[Sequence[Path], Mapping[str, str], Mapping[str, str], str | None], Fields] | None = None
     read_series: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
     read_forecast: Callable[[Path], Forecast] | None = None
     read_table: Callable[[Path], TabulatedForcings] | None = None
@@ -71,6 +78,12 @@ FORMATS = {
         read_series=_refusing_damaged(read_netcdf),
         read_forecast=_refusing_damaged(read_netcdf_forecast),
     ),
+    "The Well": DataFormat(
+        begins=lambda start: start.startswith(b"\x89HDF\r\n\x1a\n"),  # as NetCDF-4 does: asked first
+        holds=is_well,
+        open_files=open_well_fields,
+        read_series=_refusing_damaged(read_well),
+    ),
 }
 
 
@@ -104,7 +117,7 @@ def file_format(path: Path) -> DataFormat:
             start = file.read(1024)
     except OSError as error:
         raise MeshcastError(f"Cannot read {path}: {error.strerror}.") from None
-    if found := next((known for known in reversed(FORMATS.values()) if known.begins(start)), None):
+    if found := next((one for one in reversed(FORMATS.values()) if one.begins(start) and one.holds(path)), None):
         return found
     what = "is empty" if not start else f"begins with {start[:8]!r}"
     raise MeshcastError(f"{path} {what}: it is neither GRIB nor NetCDF. Give a file of either format.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ DAY = 86_400
 LONGEST_FORECAST = 15 * 365 * 86_400  # [s] decadal ones reach 10 years; what counts further is a climate simulation
 SAME_VALUE = 1e-4  # relative, to which packing may change what never changes
 NUMBER = "number"  # what a dimension of trajectories is renamed to
+FILES = "files"  # each a trajectory of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,7 @@ class Series:
     notices: a line for each thing that was converted or left out.
     lead_time: the longest by which its values are forecasts [s], 0 of analyses.
     coordinates: names of the file's latitudes and longitudes, whose units may be given.
+    independent: whether the file says that `numbers` count independent trajectories.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Series:
     notices: tuple[str, ...] = ()
     lead_time: int = 0
     coordinates: tuple[str, ...] = ()
+    independent: bool = False
 
 
 def joined_attributes(given: Iterable[Mapping[str, str]]) -> dict[str, str]:
@@ -199,6 +202,33 @@ def _refuse_two_meanings(name: str, pieces: Sequence[Series]) -> None:
             raise MeshcastError(
                 f"{piece.path} holds {seen[piece.path]} and {piece.raw_name}, both of which mean {name}. Give one of "
                 f"them a name of its own with --rename {piece.raw_name}=..."
+            )
+
+
+class NamedVariable(Protocol):
+    """What has a name in a file, and one of ours."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def raw_name(self) -> str: ...
+
+
+def refuse_unused(
+    wanted: Mapping[str, str], variables: Sequence[NamedVariable], option: str, further: Collection[str] = ()
+) -> None:
+    """Raise MeshcastError where an option names a variable that no file has.
+
+    further: names that may be there beside those of variables.
+    """
+    raw, ours = {one.raw_name for one in variables}, {one.name for one in variables}
+    known = raw | ours | set(further)
+    stems = {name.rsplit("_", 1)[0] for name in known}
+    for key, value in wanted.items():
+        if key not in known | stems and (option != "rename" or value not in known):
+            raise MeshcastError(
+                f"--{option} {key}={value}: no file has a variable {key}{nearest(key, known)}. There are "
+                f"{', '.join(sorted(raw))}."
             )
 
 

@@ -20,7 +20,7 @@ from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of, named_format
 from emulator.data.series import NUMBER
 from emulator.fields import Fields
-from emulator.foundation.fetched_files import is_plain_path, local_files, restored_address
+from emulator.foundation.fetched_files import files_here, is_plain_path, local_files, restored_address
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
 from graphs.mesh import Mesh
@@ -41,9 +41,10 @@ def open_fields(
     """Return the fields of whatever a user names as data.
 
     source: an anemoi dataset (a path, or a list or dict as `anemoi.datasets.open_dataset` takes: join, select, cutout,
-        dates ...), an array (.npy) of a benchmark protocol, one or several GRIB or NetCDF files, whatever brings such
-        (standard input `-`, an address, a pattern, a request in YAML, an earthkit FieldList, an xarray Dataset; see
-        `emulator.foundation.fetched_files`), or whatever is of a registered format (`emulator.data.formats`).
+        dates ...), an array (.npy) of a benchmark protocol, one or several GRIB, NetCDF or The Well's files,
+        whatever brings such (standard input `-`, an address, a pattern, a request in YAML, an earthkit FieldList, an
+        xarray Dataset; see `emulator.foundation.fetched_files`), or whatever is of a registered format
+        (`emulator.data.formats`).
     trajectories: some rows of the ensemble axis; or what tells independent trajectories apart that the source itself
         takes for members: `files`, a file each, or the name of a dimension (of a dataset, `number`).
     keep_in_memory: read everything once, where it takes less than a gigabyte.
@@ -122,6 +123,10 @@ def _whole(
         return fields_of_files(listed, rename, units, trajectories, names, forecasts)
     if not all(isinstance(one, (str, Path)) for one in listed):
         return _told_apart(open_dataset_fields(source), trajectories)
+    if files := files_here(listed):
+        open_files = format_of(files[0]).open_files
+        if open_files and all(format_of(file).open_files is open_files for file in files):
+            return open_files(files, rename, units, trajectories)
     formats = [format_of(one) for one in listed]
     if all(one.open_fields is None for one in formats):
         return fields_of_files(listed, rename, units, trajectories, names, forecasts)

@@ -65,6 +65,19 @@ def is_plain_path(source: Any) -> bool:
     return not (text == "-" or "://" in text or request) and (Path(text).exists() or not glob.has_magic(text))
 
 
+def files_here(sources: Sequence[Any]) -> list[Path] | None:
+    """Return the files that paths and patterns name, None where something is no file on this machine."""
+    files: list[Path] = []
+    for source in sources:
+        if is_plain_path(source):
+            files.append(Path(source))
+        elif isinstance(source, str | Path) and "://" not in str(source) and (found := glob.glob(str(source))):
+            files += sorted(Path(name) for name in found)
+        else:
+            return None
+    return files
+
+
 def named_source(source: Any) -> str:
     """Return what a user named, for messages."""
     if isinstance(source, str | Path):
