@@ -1,4 +1,4 @@
-"""GRIB and NetCDF files to an anemoi dataset: what `meshcast dataset` does."""
+"""Files to an anemoi dataset, and whatever holds fields to a file of The Well: what `meshcast dataset` does."""
 
 from __future__ import annotations
 
@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on
 from emulator.data.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, time_step_of
+from emulator.data.forecast import Forecast
+from emulator.data.sources import open_fields, open_source, rows_or_dimension
+from emulator.data.the_well.well_coordinates import NOMINAL_START
+from emulator.data.the_well.well_output import ENDINGS, write_well
+from emulator.fields import Fields
 from emulator.foundation.fetched_files import named_source
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -37,10 +43,19 @@ def convert(
 ) -> dict[str, Any]:
     """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
+    output: ends in `.zarr`; or in `.hdf5`, a file of The Well, to which any fields and forecasts are written.
     rename, units, trajectories, select, static, forecasts: see `read_files`.
     frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
     """
+    if Path(output).suffix in ENDINGS:
+        if frequency or static:
+            raise MeshcastError(
+                f"--{'frequency' if frequency else 'static'} makes datasets, but {output} is a file of The Well. Write "
+                "a dataset (.zarr) with it first, and give that."
+            )
+        opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
+        return _as_well(opened, Path(output), select, attributes or {}, overwrite)
     check_output(Path(output), overwrite)
     refuse_reserved(attributes or {})
     fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
@@ -88,6 +103,86 @@ def describe(dataset: Mapping[str, Any]) -> str:
     times = f"{dataset['num_times']} times every {dataset['time_step']}, {dataset['first']} to {dataset['last']}"
     notices = (f"note: {notice}" for notice in dataset["notices"])
     return "\n".join([f"{named} on a {dataset['mesh']}{members}", times, *notices])
+
+
+def _opened(
+    sources: Sequence[str | Path],
+    rename: Mapping[str, str],
+    units: Mapping[str, str],
+    trajectories: str | None,
+    forecasts: bool,
+) -> Fields:
+    """Return the fields of datasets, files or a forecast file."""
+    if len(sources) == 1 and not (rename or units or trajectories or forecasts):
+        opened = open_source(sources[0])
+        return fields_of_forecast(opened, str(sources[0])) if isinstance(opened, Forecast) else opened
+    chosen = rows_or_dimension(trajectories)
+    fields = open_fields(list(sources), chosen, rename=rename, units=units, forecasts=forecasts)
+    for theirs, ours in rename.items():
+        if ours not in fields.variables:
+            raise MeshcastError(
+                f"--rename {theirs}={ours}: {fields.source} is a dataset, whose variables keep their names: "
+                f"{', '.join(fields.variables)}."
+            )
+    return fields
+
+
+def fields_of_forecast(forecast: Forecast, source: str) -> Fields:
+    """Return a forecast as fields from its initial time on, every case and member a trajectory.
+
+    Where cases start at different times, the dates count from a nominal start, and a notice says so.
+    """
+    whole = forecast.with_initial()
+    cases, members, leads, nodes, variables = whole.values.shape
+    steps = np.diff(whole.lead_steps)
+    together = bool(np.all(whole.init_time == whole.init_time[0]))
+    start = whole.init_time[:1] if together else np.array([NOMINAL_START])
+    notices = []
+    if not together:
+        first, last = to_datetime(np.array([whole.init_time.min(), whole.init_time.max()]))
+        notices.append(
+            f"{cases} forecasts start at different times, {first} to {last}; they count from their own start"
+        )
+    if members > 1:
+        notices.append(f"the {members} members of each forecast became trajectories")
+    return ArrayFields(
+        values=whole.values.transpose(2, 0, 1, 3, 4).reshape(leads, cases * members, nodes, variables),
+        variables=whole.variables,
+        units=whole.units,
+        mesh=whole.mesh,
+        time_step=whole.time_step.times(int(steps[0]) if len(steps) else 1),
+        times=whole.time_step.advance(start, whole.lead_steps),
+        attributes=whole.attributes,
+        source=source,
+        notices=tuple(notices),
+    )
+
+
+def _as_well(
+    fields: Fields, output: Path, select: Sequence[str] | None, attributes: Mapping[str, str], overwrite: bool
+) -> dict[str, Any]:
+    """Write a file of The Well, and return what was written, as `convert` does."""
+    names = tuple(fields.variables if select is None else select)
+    written = write_well(fields, output, variables=names, attributes=attributes, overwrite=overwrite)
+    units = dict(zip(fields.variables, fields.units, strict=True))
+    notices = list(fields.notices)
+    if fields.ensemble_axis == "member" and fields.ensemble_size > 1:
+        notices.append(f"The Well knows no members: the {fields.ensemble_size} of each time became trajectories")
+    first, last = to_datetime(fields.times[[0, -1]])
+    return {
+        "output": str(output),
+        "variables": names,
+        "units": tuple(units[name] for name in names),
+        "mesh": fields.mesh.describe(),
+        "time_step": str(fields.time_step),
+        "num_times": len(fields.times),
+        "first": str(first),
+        "last": str(last),
+        "ensemble_size": fields.ensemble_size,
+        "ensemble_axis": "trajectory",
+        "fields": written,
+        "notices": tuple(notices),
+    }
 
 
 def _at_frequency(fields: xr.Dataset, frequency: str | None) -> tuple[xr.Dataset, TimeStep]:

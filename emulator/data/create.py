@@ -98,7 +98,9 @@ def refuse_reserved(attributes: Mapping[str, str]) -> None:
 def check_output(output: Path, overwrite: bool = False) -> None:
     """Raise MeshcastError where no dataset may be written under this name; worth asking before long work."""
     if output.suffix != ".zarr":
-        raise MeshcastError(f"A dataset's name must end in .zarr, but the output is {output}.")
+        raise MeshcastError(
+            f"A dataset's name must end in .zarr, or in .hdf5 for a file of The Well, but the output is {output}."
+        )
     with output_lock(output):
         recover(output)
         refuse_other(output, _is_dataset, overwrite)

@@ -1,4 +1,4 @@
-"""`meshcast dataset`: GRIB or NetCDF files to an anemoi dataset."""
+"""`meshcast dataset`: files to an anemoi dataset, or fields to a file of The Well."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ def dataset(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="GRIB or NetCDF files, merged by variable and time; or a quoted pattern, - for standard input, an "
-            "address, a request (.yaml; docs/data.md)."
+            help="GRIB, NetCDF or The Well's HDF5 files, merged by variable and time; or a quoted pattern, - for "
+            "standard input, an address, a request (.yaml; docs/data.md)."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The dataset to write, ending in .zarr.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="What to write: a dataset, .zarr, or for The Well, .hdf5.")
+    ],
     rename: Annotated[list[str] | None, typer.Option(help="THEIRS=OURS, for a variable's name.")] = None,
     units: Annotated[list[str] | None, typer.Option(help="NAME=UNITS, where the file does not say.")] = None,
     select: Annotated[list[str] | None, typer.Option(help="A variable to keep; repeat for more.")] = None,
@@ -41,7 +43,7 @@ def dataset(
     overwrite: Annotated[bool, typer.Option(help="Replace the dataset where it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
-    """Write GRIB or NetCDF files as one anemoi dataset.
+    """Write files as one anemoi dataset; or, where the output ends in .hdf5, a dataset, forecast or files for The Well.
 
     Example: meshcast dataset era5-*.grib --output data/era5.zarr
     """
