@@ -7,15 +7,18 @@ from typing import Annotated, Any, Literal
 
 import emulator.build  # noqa: F401  which registers the kinds of emulators that a configuration may name
 from emulator.between import BetweenConfig
+from emulator.data.arrays import in_memory
 from emulator.data.grib_output import GribSettings
 from emulator.data.sources import open_fields, rows_or_dimension
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
+from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.task import Role, Task, Variable
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
+from graphs.meshes.grids import build_grid
 from graphs.meshes.limited_area import BoxWindow, CapWindow
 from training.accounting import AccountingConfig
 from training.losses import find_loss
@@ -37,20 +40,29 @@ class DataPart:
         its members are independent trajectories, what tells them apart: `files`, a file each, or their dimension.
     window: a part of the sphere; that of `data.window` by default.
     statics: files or datasets of fields that never change, such as orography; those of `data.statics` by default.
+    harmonics: to another mesh; those of `data.harmonics` by default.
     """
 
     source: Source
     trajectories: tuple[int, int] | str | None = None
     window: WindowConfig | None = None
     statics: tuple[str, ...] = ()
+    harmonics: HarmonicsConfig | None = None
 
     def open(self, keep_in_memory: bool = True) -> Fields:
         """Return the fields, kept in memory, unless nobody wants that, where they take less than a gigabyte."""
-        return open_fields(self.source, self._rows, keep_in_memory, window=self.window, statics=self.statics)
+        if self.harmonics is None:
+            return open_fields(self.source, self._rows, keep_in_memory, window=self.window, statics=self.statics)
+        fields = open_fields(self.source, self._rows, statics=self.statics)
+        if fields.mesh.same_nodes(build_grid(self.harmonics.mesh)):
+            return in_memory(fields) if keep_in_memory else fields
+        return HarmonicFields(fields, self.harmonics, keep_in_memory)
 
     @property
     def mesh(self) -> Mesh:
         """Where the fields lie, none of them read."""
+        if self.harmonics is not None:
+            return build_grid(self.harmonics.mesh)
         named = self._rows if isinstance(self._rows, str) else None
         return open_fields(self.source, named, window=self.window).mesh
 
@@ -70,6 +82,9 @@ class DataConfig:
         every step: `{kind: cap, centre: [45, 10], radius_km: 4000, boundary_km: 1500}`, or kind: box.
     statics: GRIB or NetCDF files, or datasets, of fields that never change and that the source lacks, such as
         orography; with time or without, on the same nodes.
+    harmonics: the emulator's mesh where it is coarser than that of the data: `{truncation: 42, mesh: {kind: icosphere,
+        level: 3}}`. Every part is analysed to spherical harmonics and evaluated there, unless it lies there already;
+        `training.rotation` then turns the training part by any angle.
     """
 
     train: DataPart
@@ -78,12 +93,15 @@ class DataConfig:
     forcing_tables: tuple[str, ...] = ()
     window: WindowConfig | None = None
     statics: tuple[str, ...] = ()
+    harmonics: HarmonicsConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("train", "validation", "test"):
             if (split := getattr(self, name)) is not None:
-                split = replace(split, window=split.window or self.window, statics=split.statics or self.statics)
-                object.__setattr__(self, name, split)
+                shared = {key: getattr(split, key) or getattr(self, key) for key in ("window", "statics", "harmonics")}
+                if shared["window"] is not None and shared["harmonics"] is not None:
+                    raise MeshcastError("data.harmonics needs the whole sphere, and data.window is a part. Give one.")
+                object.__setattr__(self, name, replace(split, **shared))
 
 
 @dataclass(frozen=True)
@@ -166,6 +184,9 @@ class TrainingConfig:
     shift: whether every sample is seen from another node of a ring, drawn anew in each epoch. Exact for every equation
         with constant coefficients. Networks of relative positions are the same all around a ring already; it serves
         those that are not, as networks of whole fields.
+    rotation: whether every sample is turned about the planet's axis, by an angle of its own in each epoch. For
+        equations that know latitudes alone, on evenly spaced longitudes, or on any mesh by `data.harmonics`. Networks
+        on an icosphere are the same in the turns that take its nodes to each other; other angles are new to them.
     pushforward: steps taken without a gradient before those of the loss, which then starts from the network's own
         errors.
     unroll: steps of the rollout in the loss.
@@ -194,6 +215,7 @@ class TrainingConfig:
     mirror: tuple[str, ...] | None = None
     reversal: tuple[str, ...] | None = None
     shift: bool = False
+    rotation: bool = False
     pushforward: int = 0
     unroll: int = 1
     curriculum: tuple[tuple[float, int], ...] = ()
@@ -319,3 +341,6 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         GribSettings.of(self.grib, (*self.task.prognostic, *self.task.diagnostic))
+        for split in (self.data.train, self.data.validation, self.data.test):
+            if split is not None and split.harmonics is not None:
+                split.harmonics.refuse_other_winds(self.task.partners)

@@ -130,6 +130,11 @@ class ShallowWaterConfig:
             if not getattr(self, name) > 0:
                 raise MeshcastError(f"{name} of the shallow water must be positive, but is {getattr(self, name)}.")
 
+    @property
+    def zonal(self) -> bool:
+        """Return whether the equation knows no longitude, so that a flow turned about the pole obeys it too."""
+        return not self.mountains and self.axis_tilt == 0.0
+
 
 class ShallowWater:
     """The equation in spectral space, and one step of its integrator.

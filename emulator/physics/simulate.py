@@ -155,15 +155,19 @@ def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> Simulati
     return load_one_of((SimulationConfig, SphereSimulationConfig), path, overrides)
 
 
-def equation_of(attributes: Mapping[str, str]) -> RingEquation | None:
-    """Return the equation of a ring that the attributes of a simulated dataset name, None where they name none."""
+def simulation_of(attributes: Mapping[str, str]) -> SimulationConfig | SphereSimulationConfig | None:
+    """Return the simulation that the attributes of a dataset name, None where they name none that is known today."""
     try:
         found = json.loads(attributes.get("simulation", ""))
-        config = load(SimulationConfig, found) if isinstance(found, dict) else None
-    except (ValueError, MeshcastError):  # of the sphere, of another source, or of another version
+        if not isinstance(found, dict):
+            return None
+        return load(SphereSimulationConfig, found) if found.get("kind") == "sphere" else load(SimulationConfig, found)
+    except (ValueError, MeshcastError):
         return None
-    if config is None:
-        return None
+
+
+def equation_of(config: SimulationConfig) -> RingEquation:
+    """Return the equation of a simulation on a ring."""
     return ring_equation(config.equation, config.mesh.num_nodes, config.mesh.length, config.time_step)
 
 

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
+from emulator.harmonic_fields import HarmonicFields
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from training.json_file import read_json, write_json
 
+ROUNDING = 1e-4  # of a variable's standard deviation
 REMEDY = (
     "Fill the gap, leave those dates out of the data or declare them missing, or mask the node at all times (NaN "
     "throughout, as land in a sea's temperature)."
@@ -183,13 +185,22 @@ def _same_rows(fields: Fields, training: Fields, shared: NDArray[np.int64]) -> l
         return []
     moments = shared[[0, len(shared) // 2, -1]]
     names = [name for name in fields.variables if name in training.variables]
-    learned = {row.tobytes() for row in _rows_at(training, moments, names)}
-    rows = _rows_at(fields, moments, names)
+    rows, others = _rows_at(fields, moments, names), _rows_at(training, moments, names)
+    if isinstance(fields, HarmonicFields) or isinstance(training, HarmonicFields):
+        same = [any(_nearly_the_same(row, other) for other in others) for row in rows]
+    else:
+        learned = {row.tobytes() for row in others}
+        same = [row.tobytes() in learned for row in rows]
     return [
         fields.trajectories[number]
         for number, row in enumerate(rows)
-        if row.tobytes() in learned and not (row == row.flat[0]).all()
+        if same[number] and not (row == row.flat[0]).all()
     ]
+
+
+def _nearly_the_same(row: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Return whether values [time, node, variable] differ by rounding alone, as a sum of harmonics does."""
+    return bool(np.all(np.abs(row - other).max(axis=(0, 1)) <= ROUNDING * row.std(axis=(0, 1))))
 
 
 def _rows_at(fields: Fields, moments: NDArray[np.int64], names: list[str]) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.forcings import STATIC_FEATURES, Forcings
 from emulator.foundation.configuration import resolve
+from emulator.harmonic_fields import HarmonicFields
 from emulator.protocol import Emulator
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
@@ -104,7 +105,11 @@ class Prepared:
 
     def description(self, data: PreparedData) -> dict[str, dict[str, Any]]:
         """Return what the data are that a run learns from, by part: every value of training, samples of the others."""
-        kept, values = self.config.data, self.part.survey(self.task).digest
+        kept, train = self.config.data, self.train
+        if isinstance(train, HarmonicFields):
+            values = train.digest(names_of(self.task.predicted))
+        else:
+            values = self.part.survey(self.task).digest
         tables = {key: value for key, value in data.fingerprints(kept).items() if key not in ("train", "validation")}
         return {
             "training": description_of(self.train, values, self.fingerprint),
@@ -207,7 +212,11 @@ def look_at_test_data(prepared: Prepared) -> list[str]:
 
 
 def fingerprint(fields: Fields) -> str:
-    """Return a hash of names, places, times and some values: the same data give the same, wherever stored."""
+    """Return a hash of names, places, times and some values: the same data give the same, wherever stored.
+
+    Of fields on another mesh by their harmonics it is that of the stored ones, whatever rounding a machine adds.
+    """
+    fields = fields.stored if isinstance(fields, HarmonicFields) else fields
     digest = hashlib.sha256(json.dumps([fields.variables, fields.units, fields.ensemble_size]).encode())
     digest.update(fields.times.tobytes())
     digest.update(fields.mesh.positions.round(6).tobytes())

@@ -12,7 +12,8 @@ from emulator.baselines.first_guess import PersistenceGuess, SolverGuess
 from emulator.fields import Fields
 from emulator.networks.config import NetworkConfig
 from emulator.physics.ring_equations import reflections
-from emulator.physics.simulate import equation_of
+from emulator.physics.simulate import SimulationConfig, equation_of, simulation_of
+from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.task import Task, names_of, wind_pairs
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
@@ -20,6 +21,7 @@ from graphs.mesh import Mesh
 from graphs.meshes.mirror import mirrored_nodes, nodes_east_for_west
 from training.experiment import ExperimentConfig
 
+GROUND = ("orography", "lsm")  # fields of the data that tell what the truth has felt
 SYMMETRIC = ("sin_latitude", "cos_latitude", "coriolis")  # what a node of an image must keep as it is
 
 
@@ -89,7 +91,7 @@ def symmetries_of(
     if wanted["mirror"] is not None:
         refuse_other_reflections(wanted["mirror"], task, fields)
     found = {
-        name: _symmetry(f"training.{name}", KINDS[name], odd, config, task, fields.mesh)
+        name: _symmetry(f"training.{name}", KINDS[name], odd, config, task, fields)
         for name, odd in wanted.items()
         if odd is not None
     }
@@ -104,9 +106,10 @@ def symmetries_of(
 
 def refuse_other_reflections(odd: Sequence[str], task: Task, fields: Fields) -> None:
     """Raise MeshcastError where the data say which equation of a ring they solve, and it has another reflection."""
-    if fields.mesh.domain.kind != "ring" or (equation := equation_of(fields.attributes)) is None:
+    simulation = simulation_of(fields.attributes)
+    if fields.mesh.domain.kind != "ring" or not isinstance(simulation, SimulationConfig):
         return
-    signs = reflections(equation)
+    signs = reflections(equation_of(simulation))
     if (-1 if odd else 1) in signs:
         return
     if not signs:
@@ -122,9 +125,11 @@ def refuse_other_reflections(odd: Sequence[str], task: Task, fields: Fields) -> 
     )
 
 
-def _symmetry(key: str, kind: Kind, odd: Sequence[str], config: ExperimentConfig, task: Task, mesh: Mesh) -> Symmetry:
+def _symmetry(
+    key: str, kind: Kind, odd: Sequence[str], config: ExperimentConfig, task: Task, fields: Fields
+) -> Symmetry:
     """Return the symmetry under which the variables `odd` change sign."""
-    if told := telling(config, task):
+    if told := telling(config, task, fields):
         raise MeshcastError(f"{key} takes {kind.takes}, but {', '.join(told)} may tell them apart. Leave {key} away.")
     if kind.backwards and task.diagnostic:
         raise MeshcastError(
@@ -143,20 +148,24 @@ def _symmetry(key: str, kind: Kind, odd: Sequence[str], config: ExperimentConfig
                 f"{kind.where} the northward wind {names[north]} changes sign and the eastward {names[east]} does not, "
                 f"but {key} is [{', '.join(odd)}]."
             )
-    nodes = kind.image(mesh)
+    nodes = kind.image(fields.mesh)
     if nodes is None:
         raise MeshcastError(
-            f"{key} needs a mesh that {kind.needs}, but the data's is a {mesh.describe()} that does not. Leave {key} "
-            "away."
+            f"{key} needs a mesh that {kind.needs}, but the data's is a {fields.mesh.describe()} that does not. Leave "
+            f"{key} away."
         )
     signs = np.where([name in odd for name in names], -1.0, 1.0).astype(np.float32)
     return Symmetry(nodes, signs, kind.backwards)
 
 
-def telling(config: ExperimentConfig, task: Task) -> list[str]:
+def telling(config: ExperimentConfig, task: Task, fields: Fields) -> list[str]:
     """Return what may know the data from their image."""
     told = list(task.forcing)
     told += [name for name in task.static if name not in SYMMETRIC]
+    told += [f"the {name} of the data" for name in fields.variables if name in GROUND and name not in task.static]
+    simulation = simulation_of(fields.attributes)
+    if isinstance(simulation, SphereSimulationConfig) and not simulation.equation.zonal:
+        told.append("the mountains or the tilted axis of the simulation")
     emulator = config.emulator
     if isinstance(emulator, NetworkConfig):
         told += ["node_statistics"] * emulator.node_statistics + ["departures"] * (emulator.departures is not None)

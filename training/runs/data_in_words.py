@@ -11,6 +11,7 @@ from emulator.data.formats import ANEMOI, format_of
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from emulator.foundation.time_step import TimeStep
+from emulator.harmonic_fields import HarmonicFields
 from emulator.physics.simulate import SimulationConfig, SphereSimulationConfig
 from emulator.task import Task, wind_pairs
 from graphs.errors import MeshcastError
@@ -31,6 +32,11 @@ def data_sentences(train: Fields, validation: Fields, test: Fields | None, task:
     ]
     if simulated := _simulation(str(train.attributes.get("simulation", ""))):
         found.append(f"They follow {simulated}.")
+    if isinstance(train, HarmonicFields):
+        found.append(
+            f"They are taken there from a {train.stored.mesh.describe()} by spherical harmonics up to degree "
+            f"{train.config.truncation}."
+        )
     found += _terms(train)
     parts = {"training": train, "validation": validation} | ({} if test is None else {"test": test})
     found.append("They are split into " + listed([f"{_extent(f, task)} for {name}" for name, f in parts.items()]) + ".")

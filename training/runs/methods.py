@@ -132,6 +132,7 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
     if training.reversal is not None:
         images.append(f"every other sample is reversed in time and longitude{_signs(training.reversal)}")
     images += ["every sample is turned by a random number of nodes"] if training.shift else []
+    images += ["every sample is turned about the axis by a random angle"] if training.rotation else []
     if images:
         found.append(f"E{listed(images)[1:]}.")
     numbers = [str(seed) for seed in seeds or (training.seed,)]

@@ -199,5 +199,7 @@ def test_each_choice_of_a_training_is_told() -> None:
         and "Every other sample is mirrored, v with the" in text
     )
     assert "and every sample is turned by a random number of nodes." in text
+    text = " ".join(training_sentences(replace(training, shift=False, rotation=True)))
+    assert "and every sample is turned about the axis by a random angle." in text
     text = " ".join(training_sentences(replace(training, minutes=10.0), seeds=(0, 1, 2), subject="They were"))
     assert "They were trained" in text and "10 minutes of one core" in text and "seeds are 0, 1 and 2" in text
