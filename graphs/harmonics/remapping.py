@@ -18,6 +18,7 @@ from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection, p
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
+from graphs.meshes.mirror import SAME_PLACE, mirrored_nodes
 
 AT_A_POLE = 1e-6  # [radians] where the components of a wind are those a little beside it
 
@@ -144,11 +145,11 @@ class HarmonicRemapping:
         turn: eastward about the axis, as a share of the whole circle.
         """
         turned = packed * np.exp(-2j * np.pi * turn * self.orders).astype(np.complex64) if turn else packed
-        columns = np.concatenate([turned.real, turned.imag], axis=1)  # [column, coefficient * 2]
-        found = (torch.from_numpy(columns) @ self._basis.T).numpy()
-        values = np.ascontiguousarray(found[:, : self.target.num_nodes])
+        columns = torch.from_numpy(np.concatenate([turned.real, turned.imag], axis=1))  # [column, coefficient * 2]
+        values = self._bases.values(columns)
         values[wind] /= self._cosine
-        values[np.ix_(wind, self._polar)] = found[wind, self.target.num_nodes :]
+        if len(self._polar):
+            values[np.ix_(wind, self._polar)] = (columns @ self._at_poles.T).numpy()[wind]
         return values
 
     def _packed(self, coefficients: Tensor) -> NDArray[np.complex128]:
@@ -166,8 +167,12 @@ class HarmonicRemapping:
         return cosine.astype(np.float32)
 
     @cached_property
-    def _basis(self) -> Tensor:
-        """Return [node + pole, coefficient * 2]: of scalars at every node, then of the wind at the poles.
+    def _bases(self) -> PairedBasis:
+        return PairedBasis(self.target, self.truncation + 1)
+
+    @cached_property
+    def _at_poles(self) -> Tensor:
+        """Return what makes the wind at the poles [pole, coefficient * 2].
 
         Beside a pole u cos(latitude) is cos(latitude) times waves of order one; the others vanish faster, and would
         leave rounding alone.
@@ -176,5 +181,35 @@ class HarmonicRemapping:
         meridian = np.radians(self.target.longitudes[self._polar])
         beside[:, 0], beside[:, 1] = AT_A_POLE * np.cos(meridian), AT_A_POLE * np.sin(meridian)
         of_winds = real_basis(beside, self.truncation + 1) / AT_A_POLE * np.tile(self.orders == 1, 2)
-        both = np.concatenate([real_basis(self.target.positions, self.truncation + 1), of_winds])
-        return torch.from_numpy(both.astype(np.float32))
+        return torch.from_numpy(of_winds.astype(np.float32))
+
+
+class PairedBasis:
+    """Sums harmonics at the nodes of a mesh in single precision, where it can at half of the nodes for both halves.
+
+    Through the centre of the sphere degree l takes the factor (-1)^l, across the equator offset k = l - m (-1)^k. So of
+    two nodes that lie so, one has the sum and the other the difference of the even and the odd harmonics.
+    """
+
+    def __init__(self, mesh: Mesh, truncation: int) -> None:
+        self.num_nodes, images = mesh.num_nodes, mirrored_nodes(mesh)
+        degrees, kept = Degrees(truncation), Degrees(truncation).kept
+        if images is None:
+            images, odd = np.arange(mesh.num_nodes), np.zeros(kept.sum(), bool)  # each alone, all harmonics even
+        else:
+            through_the_centre = np.abs(mesh.positions[images] + mesh.positions).max() < SAME_PLACE
+            number = degrees.degree if through_the_centre else degrees.degree - degrees.order
+            odd = (number % 2 == 1)[kept]
+        self.nodes = np.flatnonzero(np.arange(mesh.num_nodes) <= images)
+        self.images = images[self.nodes]
+        basis = torch.from_numpy(real_basis(mesh.positions[self.nodes], truncation).astype(np.float32))
+        self.parts = [torch.from_numpy(np.flatnonzero(np.tile(part, 2))) for part in (~odd, odd)]
+        self.bases = [basis[:, part].T.contiguous() for part in self.parts]  # [coefficient * 2, node]
+
+    def values(self, columns: Tensor) -> NDArray[np.float32]:
+        """Return values [column, node] of the kept coefficients [column, coefficient * 2], as `real_basis` has them."""
+        even, odd = ((columns[:, part] @ basis).numpy() for part, basis in zip(self.parts, self.bases, strict=True))
+        values = np.empty((len(columns), self.num_nodes), np.float32)
+        values[:, self.images] = even - odd
+        values[:, self.nodes] = even + odd
+        return values
