@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emulator.foundation.constants import ROTATION
 from emulator.foundation.time_step import to_datetime, to_seconds
+from emulator.heating_cycle import HOUR, HeatingCycle
 from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError
@@ -97,7 +98,7 @@ class Forcings:
 
 
 class ComputedForcings:
-    """Forcings that follow from time and place: hour of day, season and insolation, by Anemoi's names.
+    """Forcings that follow from time and place: hour of day, season, insolation (Anemoi's names), planetswe's heating.
 
     Each valid time is computed once, as long as all of them take at most `MOST_KEPT` bytes.
 
@@ -165,12 +166,21 @@ def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.f
     return np.maximum(cosine, 0.0)
 
 
+def _planetswe_heating(valid_time: NDArray[np.int64], mesh: Mesh, later: float = 0.0) -> NDArray[np.float64]:
+    """Return planetswe's heating [time, node] [m h-1], a share of a day later."""
+    cycle = HeatingCycle()
+    moment = valid_time[:, None] + later * HOUR * cycle.day_hours
+    return HOUR * cycle.rate(moment, np.radians(mesh.latitudes)[None], np.radians(mesh.longitudes)[None])
+
+
 COMPUTED: dict[str, Callable[[NDArray[np.int64], Mesh], NDArray[np.float64]]] = {
     "cos_local_time": lambda time, mesh: np.cos(_day_angle(time, mesh)),
     "sin_local_time": lambda time, mesh: np.sin(_day_angle(time, mesh)),
     "cos_julian_day": lambda time, mesh: np.cos(_year_angle(time, mesh)),
     "sin_julian_day": lambda time, mesh: np.sin(_year_angle(time, mesh)),
     "insolation": _cosine_of_zenith,
+    "planetswe_heating": _planetswe_heating,
+    "planetswe_heating_later": lambda time, mesh: _planetswe_heating(time, mesh, 0.25),  # tells east from west
 }
 
 
