@@ -35,7 +35,7 @@ class Evaluation:
             raise MeshcastError(f"Spherical harmonics need nodes on the sphere, but this is a {mesh.describe()}.")
         self.mesh, self.truncation = mesh, truncation
         self.cached = 8 * mesh.num_nodes * (truncation + 2) ** 2 < 2**30 if cached is None else cached
-        self._kept_basis: dict[int, list[Array]] = {}
+        self._kept_basis: dict[tuple[int, torch.dtype], list[Tensor]] = {}
 
     def field(self, coefficients: Tensor) -> Tensor:
         """Return values [..., node] of coefficients [order, offset, ...], T + 1 orders."""
@@ -66,15 +66,15 @@ class Evaluation:
         index = torch.as_tensor(np.flatnonzero(Degrees(truncation).kept), device=real.device)
         kept = real.flatten(0, 1).index_select(0, index)
         columns = torch.cat([kept[..., 0], kept[..., 1]])  # [coefficient * 2, column]
-        values = [torch.from_numpy(basis).to(columns) @ columns for basis in self._basis(truncation)]
+        values = [basis.to(columns.device) @ columns for basis in self._basis(truncation, columns.dtype)]
         return torch.cat(values).T.reshape(*coefficients.shape[2:], self.mesh.num_nodes)
 
-    def _basis(self, truncation: int) -> Iterable[Array]:
-        if truncation in self._kept_basis:
-            return self._kept_basis[truncation]
-        firsts = range(0, self.mesh.num_nodes, self.CHUNK)
-        chunks = (real_basis(self._off_the_poles[first : first + self.CHUNK], truncation) for first in firsts)
-        return self._kept_basis.setdefault(truncation, list(chunks)) if self.cached else chunks
+    def _basis(self, truncation: int, dtype: torch.dtype) -> Iterable[Tensor]:
+        if (truncation, dtype) in self._kept_basis:
+            return self._kept_basis[truncation, dtype]
+        parts = (self._off_the_poles[first : first + self.CHUNK] for first in range(0, self.mesh.num_nodes, self.CHUNK))
+        chunks = (torch.from_numpy(real_basis(part, truncation)).to(dtype) for part in parts)
+        return self._kept_basis.setdefault((truncation, dtype), list(chunks)) if self.cached else chunks
 
 
 class NodeProjection:
