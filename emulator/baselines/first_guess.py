@@ -136,6 +136,11 @@ class SolverStep(nn.Module):
         super().__init__()
         if type(inputs) is not Inputs:
             raise MeshcastError("A solver advances whole fields. Leave out departures with first_guess.kind: solver.")
+        if config.equation.heating is not None:
+            raise MeshcastError(
+                "A first guess sees the state and not the time, so that its solver can have no heating. Leave "
+                "first_guess.equation.heating away and give the network the heating as forcings."
+            )
         self.order = fields_of_shallow_water(inputs.task)
         self.back = np.argsort(self.order)  # from h, u, v to the task's order
         self.config, self._inputs = config, (inputs,)  # in a tuple: its scales are not for this module to store
@@ -156,9 +161,9 @@ class SolverStep(nn.Module):
         now = features[..., inputs.num_fields - inputs.num_prognostic : inputs.num_fields]
         values = now[..., self.order] * std + mean  # h, u, v
         spectrum = self.solver.analysis(values)
-        advanced = self.solver.equation(values.device).advance(spectrum, float(inputs.task.time_step.count))
-        change, spectrum = (
-            self.solver.synthesis(torch.cat([advanced - spectrum, spectrum], dim=-1)).to(values).tensor_split(2)
-        )
+        equation = self.solver.equation(values.device)
+        change = equation.advance(spectrum, float(inputs.task.time_step.count)) - spectrum
+        change = torch.stack([change[0], change[1], equation.of_depth(change[2])])  # which synthesis takes back
+        change, spectrum = self.solver.synthesis(torch.cat([change, spectrum], dim=-1)).to(values).tensor_split(2)
         change, rest = ((part / std)[..., self.back] for part in (change, values - spectrum))
         return now + change, torch.cat([change, rest], dim=-1) / self.seen_std

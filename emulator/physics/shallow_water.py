@@ -2,10 +2,10 @@
 
     ∂ζ/∂t = -∇·((ζ + f) v) - r ζ + ...
     ∂δ/∂t = k·∇×((ζ + f) v) - ∇²(Φ + Φ_s + |v|²/2)
-    ∂Φ/∂t = -∇·(Φ v)
+    ∂Φ/∂t = -∇·(Φ v) + g F
 
-with vorticity ζ, divergence δ, geopotential of the fluid's depth Φ = g h, orography Φ_s = g h_s (Williamson et al.
-1992, DOI 10.1016/S0021-9991(05)80016-6, eq. 1 to 10; vorticity-divergence form of Bourke 1972).
+with vorticity ζ, divergence δ, geopotential of the fluid's depth Φ = g h, orography Φ_s = g h_s, heating F (Williamson
+et al. 1992, DOI 10.1016/S0021-9991(05)80016-6, eq. 1 to 10; vorticity-divergence form of Bourke 1972).
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.foundation.constants import DAY, GRAVITY, RADIUS, ROTATION
+from emulator.heating_cycle import HeatingCycle, Seconds
+from emulator.physics.ground import Mountain, Orography
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import Degrees
 from graphs.harmonics.transform import SphericalTransform
@@ -40,30 +41,6 @@ class Hyperdiffusion:
                 f"Hyperdiffusion needs e_folding > 0 and an even order >= 2, but they are {self.e_folding:g} and "
                 f"{self.order}."
             )
-
-
-@dataclass(frozen=True)
-class Mountain:
-    """A hill on the sphere.
-
-    height: of its top [m]. latitude, longitude: of its top [degrees]. radius: where it ends, or falls to 1/e [degrees].
-    shape: `cone` of Williamson et al. (1992), eq. 134, round in latitude and longitude, or `bell`, round on the sphere.
-    """
-
-    height: float = 2000.0
-    latitude: float = 30.0
-    longitude: float = 270.0
-    radius: float = 20.0
-    shape: Literal["cone", "bell"] = "cone"
-
-    def heights(self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return heights [m] at latitudes and longitudes [radians]."""
-        top, extent = np.radians([self.latitude, self.longitude]), np.radians(self.radius)
-        away = (longitude - top[1] + np.pi) % (2 * np.pi) - np.pi
-        if self.shape == "cone":
-            return self.height * np.maximum(0.0, 1.0 - np.hypot(away, latitude - top[0]) / extent)
-        cosine = np.sin(latitude) * np.sin(top[0]) + np.cos(latitude) * np.cos(top[0]) * np.cos(away)
-        return self.height * np.exp(-((np.arccos(np.clip(cosine, -1.0, 1.0)) / extent) ** 2))
 
 
 @dataclass(frozen=True)
@@ -105,7 +82,10 @@ class ShallowWaterConfig:
     longest_step: of the integrator [s]; a time step is cut into equal parts no longer than this. It is stable up to
         about 1.7 radius / (truncation · largest wind): 5,000 s at T42 and 50 m/s, 10,000 s at T21.
     diffusion: of vorticity, divergence and depth (not of its mean).
-    mountains: of the ground, which is flat elsewhere.
+    mountains: of the ground, which is flat elsewhere. orography: the ground from a file, in their place.
+    surface: whether an emulator's State and a dataset hold as h the height of the fluid's surface above the mean
+        surface in place of its depth.
+    heating: growth and loss of depth in the course of day and year, by the valid time; null for none.
     climate: forcing and drag; null for flow that decays.
     frozen_wind: whether the wind stays as it is and only carries the depth (Williamson's case 1).
     radius: of the sphere [m]. rotation: its angular speed [s-1]. gravity: [m s-2].
@@ -118,6 +98,9 @@ class ShallowWaterConfig:
     diffusion: Hyperdiffusion | None = Hyperdiffusion()
     precision: Literal["float64", "float32"] = "float64"
     mountains: tuple[Mountain, ...] = ()
+    orography: Orography | None = None
+    surface: bool = False
+    heating: HeatingCycle | None = None
     climate: Climate | None = None
     frozen_wind: bool = False
     radius: float = RADIUS
@@ -129,6 +112,8 @@ class ShallowWaterConfig:
         for name in ("truncation", "mean_depth", "longest_step", "radius", "gravity"):
             if not getattr(self, name) > 0:
                 raise MeshcastError(f"{name} of the shallow water must be positive, but is {getattr(self, name)}.")
+        if self.mountains and self.orography is not None:
+            raise MeshcastError("The ground is made of mountains or of an orography, not of both: leave one away.")
 
     @property
     def zonal(self) -> bool:
@@ -169,6 +154,10 @@ class ShallowWater:
 
     def _ground(self) -> Tensor | None:
         """Return the coefficients of Φ_s [order, offset, 1], [m2 s-2]; None where the ground is flat."""
+        if self.config.orography is not None:
+            found = self.config.orography.coefficients(self.config.truncation)[..., None]
+            complex_type = self.transform.dtype.to_complex()
+            return self.config.gravity * found.to(self.transform.device, complex_type)
         if not self.config.mountains:
             return None
         latitude, longitude = np.radians(self.transform.latitudes)[:, None], np.radians(self.transform.longitudes)
@@ -204,14 +193,40 @@ class ShallowWater:
         cosine = self.transform.cos_latitude / self.config.radius
         return geopotential / self.config.gravity, u / cosine, v / cosine
 
-    def balanced(self, vorticity: Tensor) -> Tensor:
-        """Return the state of a vorticity [order, offset, column] without divergence nor divergence tendency.
+    def of_surface(self, geopotential: Tensor) -> Tensor:
+        """Return the coefficients of g h as a State holds h of the depth's [order, offset, column]: see `surface`."""
+        if not self.config.surface:
+            return geopotential
+        above = geopotential if self.ground is None else geopotential + self.ground
+        above = above.clone()
+        above[0, 0] -= self._mean_surface
+        return above
+
+    def of_depth(self, geopotential: Tensor) -> Tensor:
+        """Return the coefficients of the depth's geopotential of g h as a State holds h; `of_surface` undone."""
+        if not self.config.surface:
+            return geopotential
+        depth = geopotential if self.ground is None else geopotential - self.ground
+        depth = depth.clone()
+        depth[0, 0] += self._mean_surface
+        return depth
+
+    @property
+    def _mean_surface(self) -> float:
+        """Return the geopotential of the mean surface, above the ground's zero [m2 s-2]."""
+        return self.mean + (0.0 if self.ground is None else float(self.ground[0, 0].real))
+
+    def balanced(self, vorticity: Tensor, divergence: Tensor | None = None) -> Tensor:
+        """Return the state of a vorticity [order, offset, column] without divergence tendency.
 
         Φ + |v|²/2 + Φ_s = ∇⁻² k·∇×((ζ + f) v), the nonlinear balance equation, with the mean depth of the
         configuration.
+
+        divergence: [order, offset, column], zero by default.
         """
-        state = torch.stack([vorticity, torch.zeros_like(vorticity), torch.zeros_like(vorticity)])
-        tendency = self.explicit(state)[1]
+        divergence = torch.zeros_like(vorticity) if divergence is None else divergence
+        state = torch.stack([vorticity, divergence, torch.zeros_like(vorticity)])
+        tendency = self.explicit(state, np.zeros(vorticity.shape[-1]))[1]
         geopotential = self.transform.inverse_laplacian * self.config.radius**2 * tendency
         geopotential[0, 0] = self.mean
         return torch.stack([state[0], state[1], geopotential])
@@ -226,8 +241,28 @@ class ShallowWater:
         phi, u, v, zeta = values.split(count, dim=1)
         return phi, u, v, zeta
 
-    def explicit(self, state: Tensor) -> Tensor:
-        """Return all tendencies but those of gravity waves about the mean depth."""
+    def heating(self, time: Seconds) -> Tensor:
+        """Return the coefficients of g F [order, offset, column] at times [column] in seconds since 1970."""
+        assert self.config.heating is not None
+        latitude, longitude = np.radians(self.transform.latitudes)[:, None, None], np.radians(self.transform.longitudes)
+        moments, column = np.unique(np.asarray(time, np.float64), return_inverse=True)
+        rate = self.config.heating.rate(moments[None, :, None], latitude, longitude)  # [latitude, moment, longitude]
+        spectral = self.transform.analysis(torch.from_numpy(rate).to(self.transform.sin_latitude))
+        return self.config.gravity * spectral[..., torch.from_numpy(column)]
+
+    def explicit(self, state: Tensor, time: Seconds | None = None) -> Tensor:
+        """Return all tendencies but those of gravity waves about the mean depth.
+
+        time: [column] seconds since 1970, where the equation has a heating.
+        """
+        tendency = self._dynamics(state)
+        if self.config.heating is not None:
+            assert time is not None, "an equation with a heating needs the time"
+            tendency[2] += self.heating(time)
+        return tendency
+
+    def _dynamics(self, state: Tensor) -> Tensor:
+        """Return what does not depend on the time of the explicit tendencies."""
         count = state.shape[-1]
         phi, u, v, zeta = self._on_grid(state)
         if self.config.frozen_wind:
@@ -274,24 +309,28 @@ class ShallowWater:
         rate = scaled ** (config.order // 2) / config.e_folding
         return torch.from_numpy(np.exp(-dt * rate)).to(self.laplacian)[..., None]
 
-    def advance(self, state: Tensor, duration: float) -> Tensor:
-        """Return the spectral state `duration` [s] later."""
+    def advance(self, state: Tensor, duration: float, time: Seconds | None = None) -> Tensor:
+        """Return the spectral state `duration` [s] later.
+
+        time: [column] of the state, in seconds since 1970; only an equation with a heating asks for it.
+        """
         steps = self.num_steps(duration)
         dt = duration / steps
         damping = torch.ones_like(self.laplacian) if self.config.frozen_wind else self.damping(dt)
-        for _ in range(steps):
-            state = self._step(state, dt) * damping
+        for step in range(steps):
+            state = self._step(state, dt, None if time is None else time + step * dt) * damping
         return state
 
     def num_steps(self, duration: float) -> int:
         """Return the number of equal steps of the integrator that a duration [s] is cut into."""
         return max(1, int(np.ceil(duration / self.config.longest_step - 1e-9)))
 
-    def _step(self, start: Tensor, dt: float) -> Tensor:
+    def _step(self, start: Tensor, dt: float, time: Seconds | None) -> Tensor:
         """Step by Whitaker and Kar (2013), their semi-implicit Lorenz three-cycle, Table 2."""
-        f1, g1 = self.explicit(start), self.implicit(start)
+        at = [None, None, None] if time is None else [time, time + dt / 3, time + 2 * dt / 3]
+        f1, g1 = self.explicit(start, at[0]), self.implicit(start)
         second = self.solved(start + dt * (f1 / 3 + g1 / 6), dt / 6)
-        f2 = self.explicit(second)
+        f2 = self.explicit(second, at[1])
         third = self.solved(start + dt * (f1 / 6 + f2 / 2 + g1 / 3), dt / 3)
-        f3, g3 = self.explicit(third), self.implicit(third)
+        f3, g3 = self.explicit(third, at[2]), self.implicit(third)
         return self.solved(start + dt * (f1 / 2 - f2 / 2 + f3 + g1 * (3 / 8) + g3 * (3 / 8)), dt / 4)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emulator.foundation.time_step import TimeStep
+from emulator.foundation.time_step import TimeStep, to_seconds
+from emulator.heating_cycle import HOUR
 from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver, sampled
 from emulator.physics.sphere_states import BalancedFlow, SphereStates, sphere_states
@@ -80,7 +81,10 @@ class SphereSimulationConfig:
 
     time_step: between two frames.
     mesh: where the fields are written, by summing their harmonics at its nodes.
+    first_trajectory: number of the first one, for a part of a set.
     warm_up: steps taken and thrown away before the first frame.
+    any_season: whether the warm-up of each trajectory begins on a random day of the heating's year. The first frame's
+        date is the configuration's all the same: the year starts anew there, as in planetswe of The Well.
     tracers: passive mixing ratios and where they start, variables beside h, u and v.
     start_date: of the first frame, nominal.
     seed: of the initial states.
@@ -94,7 +98,9 @@ class SphereSimulationConfig:
     mesh: SphereMesh = field(default_factory=lambda: IcosphereMesh(level=3))
     num_trajectories: int = 48
     num_frames: int = 81
+    first_trajectory: int = 0
     warm_up: int = 0
+    any_season: bool = False
     tracers: tuple[TracerBell, ...] = ()
     start_date: str = "2000-01-01T00:00:00"
     seed: int = 0
@@ -110,6 +116,10 @@ class SphereSimulationConfig:
             raise MeshcastError(
                 f"start_date must be a date such as 2000-01-01T00:00:00, but is {self.start_date!r}."
             ) from None
+        if self.first_trajectory < 0:
+            raise MeshcastError(f"first_trajectory counts from 0, but is {self.first_trajectory}.")
+        if self.any_season and self.equation.heating is None:
+            raise MeshcastError("any_season needs an equation with a heating, which has a year: give equation.heating.")
 
     def in_words(self) -> str:
         """Return what is simulated and how, for a paragraph on methods, sources by their keys in references.bib."""
@@ -137,7 +147,8 @@ def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:
 
 def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
     """Return what a simulation writes: h, u, v, the tracers, and the ground's height where it has mountains."""
-    ground = (Variable("orography", "static", "m"),) if config.equation.mountains else ()
+    equation = config.equation
+    ground = (Variable("orography", "static", "m"),) if equation.mountains or equation.orography is not None else ()
     return sphere_solver(config).task.variables + ground
 
 
@@ -150,7 +161,7 @@ def sphere_arrays(
     """
     solver, mesh = solver or sphere_solver(config), sphere_mesh(config.mesh)
     equation, sampler = solver.equation(), _sampler(solver, mesh)
-    starts = sphere_states(config.initial_states, equation, config.num_trajectories, config.seed)
+    starts = _starts(config, equation, config.num_trajectories)
     shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
     frames = np.empty(shape, np.float32)
     last = config.warm_up + config.num_frames - 1
@@ -158,9 +169,10 @@ def sphere_arrays(
     for batch, spectral in enumerate(batches):
         rows = slice(batch * TOGETHER, batch * TOGETHER + spectral.shape[-1])
         tracers = _tracers_at_the_start(config, equation, spectral.shape[-1])
+        times = _times(config, range(rows.start, rows.stop))
         for step in range(last + 1):
             if step:
-                spectral, tracers = solver.advance(spectral, tracers)
+                spectral, tracers = solver.advance(spectral, tracers, times[step - 1])
             if not torch.isfinite(torch.view_as_real(spectral)).all():
                 raise MeshcastError(
                     f"The solution is no longer finite after {step} steps. Shorten equation.longest_step, now "
@@ -176,9 +188,28 @@ def sphere_arrays(
 def one_step(config: SphereSimulationConfig, solver: SphereSolver) -> Callable[[], object]:
     """Return what takes a first step of as many trajectories as are advanced at once, to measure its speed by."""
     equation, count = solver.equation(), min(config.num_trajectories, TOGETHER)
-    spectral = sphere_states(config.initial_states, equation, count, config.seed)
-    tracers = _tracers_at_the_start(config, equation, count)
-    return lambda: solver.advance(spectral, tracers)
+    spectral = _starts(config, equation, count)
+    tracers, times = _tracers_at_the_start(config, equation, count), _times(config, range(count))
+    return lambda: solver.advance(spectral, tracers, times[0])
+
+
+def _starts(config: SphereSimulationConfig, equation: ShallowWater, count: int) -> torch.Tensor:
+    """Return the spectral states [field, order, offset, trajectory] of the first trajectories of a simulation."""
+    return sphere_states(config.initial_states, equation, count, config.seed, config.first_trajectory)
+
+
+def _times(config: SphereSimulationConfig, rows: range) -> NDArray[np.int64]:
+    """Return when each step's start is [step, row] for the heating, in seconds since 1970, warm-up included."""
+    time_step, heating = TimeStep.parse(config.time_step), config.equation.heating
+    first = to_seconds(np.array([config.start_date], "datetime64[s]"))
+    steps = np.arange(-config.warm_up, config.num_frames)
+    times = np.repeat(first + time_step.count * steps[:, None], len(rows), axis=1)
+    if config.any_season and heating is not None:
+        days = max(1, int(heating.year_hours / heating.day_hours))
+        seeds = [[config.seed, config.first_trajectory + row, 1] for row in rows]
+        later = [np.random.default_rng(np.random.SeedSequence(seed)).integers(days) for seed in seeds]
+        times[: config.warm_up] += np.array(later, np.int64) * int(HOUR * heating.day_hours)
+    return times
 
 
 def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater, count: int) -> torch.Tensor:
@@ -194,9 +225,15 @@ def _sampler(solver: SphereSolver, mesh: Mesh) -> Callable[[torch.Tensor, torch.
     transport = TracerTransport(equation.transform, solver.config.radius)
     shape = equation.transform.num_latitudes, equation.transform.num_longitudes
     ground = [] if equation.ground is None else [nodes.field(equation.ground)[..., None] / solver.config.gravity]
+    own_grid = mesh.shape == shape and mesh.same_nodes(
+        sphere_mesh(GaussianMesh(num_latitudes=shape[0], num_longitudes=shape[1]))
+    )
+
+    def on_grid(spectral: torch.Tensor) -> torch.Tensor:
+        return solver.synthesis(spectral).unflatten(1, shape).flip(1).flatten(1, 2)  # from north to south
 
     def sample(spectral: torch.Tensor, tracers: torch.Tensor) -> torch.Tensor:
-        flow = sampled(spectral, nodes, equation)
+        flow = on_grid(spectral) if own_grid else sampled(spectral, nodes, equation)
         fields = [transport.sampled(q.unflatten(1, shape), mesh)[..., None] for q in tracers.unbind(-1)]
         return torch.cat([flow, *fields, *(height.expand(len(flow), -1, -1) for height in ground)], dim=-1)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.foundation.time_step import TimeStep
@@ -22,8 +24,8 @@ WIND = (Variable("u", "prognostic", "m s-1", partner="v"), Variable("v", "progno
 class SphereSolver:
     """Spectral shallow water under the emulators' protocol: analysis, time steps, synthesis.
 
-    Its State holds the fluid's depth h [m] and the wind u, v [m s-1] on the Gaussian grid of its truncation, from which
-    coefficients are found exactly, so that n steps, then m, equal n + m to rounding.
+    Its State holds the fluid's depth, or the height of its surface, as h [m] and the wind u, v [m s-1] on the Gaussian
+    grid of its truncation, from which coefficients are found exactly, so that n steps, then m, equal n + m to rounding.
 
     time_step: what one call advances, a fixed duration; cut into steps no longer than the configuration's longest.
     mesh: another mesh for the State, as the nodes of an icosphere. Coefficients are then a least-squares fit to its
@@ -56,21 +58,25 @@ class SphereSolver:
         """Return the state one time step later, in the solver's precision."""
         now = state.now  # [batch, member, node, variable]
         rows = now.flatten(0, 1)
-        later = self.advance(self.analysis(rows[..., :3]), rows[..., 3:])
+        time = np.repeat(state.valid_time, now.shape[1])
+        later = self.advance(self.analysis(rows[..., :3]), rows[..., 3:], time)
         later = torch.cat([self.synthesis(later[0]), later[1]], dim=-1).unflatten(0, now.shape[:2])
         return State(later[:, :, None], self.task.time_step.advance(state.valid_time)), None
 
-    def advance(self, spectral: Tensor, tracers: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the spectral state and tracers [row, node, tracer] one time step later."""
+    def advance(self, spectral: Tensor, tracers: Tensor, time: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return the spectral state and tracers [row, node, tracer] one time step later.
+
+        time: [row] of the state, in seconds since 1970.
+        """
         equation, duration = self.equation(spectral.device), float(self.task.time_step.count)
         if not tracers.shape[-1]:
-            return equation.advance(spectral, duration), tracers
+            return equation.advance(spectral, duration, time), tracers
         transport = TracerTransport(equation.transform, self.config.radius)
         steps = equation.num_steps(duration)
         q = tracers.to(equation.transform.dtype)
         before = equation.to_grid(spectral)  # h, u, v [latitude, row, longitude]
-        for _ in range(steps):
-            spectral = equation.advance(spectral, duration / steps)
+        for number in range(steps):
+            spectral = equation.advance(spectral, duration / steps, time + number * duration / steps)
             after = equation.to_grid(spectral)
             h, u, v = (torch.stack(pair).transpose(1, 2) for pair in zip(before, after, strict=True))
             middle = (u[0] + u[1]) / 2, (v[0] + v[1]) / 2
@@ -86,16 +92,19 @@ class SphereSolver:
         if self._fits is not None:
             scalars, winds, _ = self._fits
             turning, opening = (part / self.config.radius for part in winds.coefficients(u, v))
-            return torch.stack([turning, opening, self.config.gravity * scalars.coefficients(h)])
-        shape = equation.transform.num_latitudes, equation.transform.num_longitudes
-        return equation.from_grid(*(field.unflatten(1, shape).transpose(0, 1) for field in (h, u, v)))
+            state = torch.stack([turning, opening, self.config.gravity * scalars.coefficients(h)])
+        else:
+            shape = equation.transform.num_latitudes, equation.transform.num_longitudes
+            state = equation.from_grid(*(field.unflatten(1, shape).transpose(0, 1) for field in (h, u, v)))
+        return torch.stack([state[0], state[1], equation.of_depth(state[2])])
 
     def synthesis(self, spectral: Tensor) -> Tensor:
         """Return values [row, node, variable] of a spectral state."""
         equation = self.equation(spectral.device)
         if self._fits is not None:
             return sampled(spectral, self._fits[2], equation)
-        fields = torch.stack(equation.to_grid(spectral), dim=-1)  # [latitude, row, longitude, variable]
+        written = torch.stack([spectral[0], spectral[1], equation.of_surface(spectral[2])])
+        fields = torch.stack(equation.to_grid(written), dim=-1)  # [latitude, row, longitude, variable]
         return fields.transpose(0, 1).flatten(1, 2)
 
     def equation(self, device: torch.device | str = "cpu") -> ShallowWater:
@@ -109,6 +118,7 @@ class SphereSolver:
 def sampled(spectral: Tensor, nodes: Evaluation, equation: ShallowWater) -> Tensor:
     """Return h, u, v [row, node, variable] of a spectral state at any nodes, by summing its harmonics there."""
     vorticity, divergence, geopotential = spectral
+    geopotential = equation.of_surface(geopotential)
     u, v = nodes.wind(vorticity, divergence, equation.transform)
     radius = equation.config.radius
     return torch.stack([nodes.field(geopotential) / equation.config.gravity, radius * u, radius * v], dim=-1)

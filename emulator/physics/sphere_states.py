@@ -1,4 +1,4 @@
-"""Initial states of shallow water on the sphere: random balanced flow, Galewsky's jet, Williamson's cases."""
+"""Initial states of shallow water on the sphere: random balanced flow, analyses, Galewsky's jet, Williamson's cases."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from emulator.foundation.constants import DAY
+from emulator.physics.analysed_heights import AnalysedHeights, analysed_states
+from emulator.physics.random_flow import random_vorticity
 from emulator.physics.shallow_water import ShallowWater
 from graphs.errors import MeshcastError
-from graphs.harmonics.basis import Degrees
 from graphs.kinds import ByKind
 
 
@@ -76,18 +77,21 @@ class Williamson:
         return f"case {self.case} of the standard test set"
 
 
-SphereStates = Annotated[BalancedFlow | Jet | Williamson, ByKind]
+SphereStates = Annotated[BalancedFlow | AnalysedHeights | Jet | Williamson, ByKind]
 
 
-def sphere_states(config: SphereStates, equation: ShallowWater, count: int, seed: int) -> Tensor:
-    """Return spectral states [field, order, offset, trajectory]; each depends on the seed and its number alone."""
-    generators = [
-        np.random.default_rng(np.random.SeedSequence([seed, trajectory]))
-        for trajectory in range(1 if isinstance(config, Williamson) else count)
-    ]
+def sphere_states(config: SphereStates, equation: ShallowWater, count: int, seed: int, first: int = 0) -> Tensor:
+    """Return spectral states [field, order, offset, trajectory]; each depends on the seed and its number alone.
+
+    first: number of the first trajectory.
+    """
+    numbers = range(first, first + (1 if isinstance(config, Williamson) else count))
+    generators = [np.random.default_rng(np.random.SeedSequence([seed, number])) for number in numbers]
     match config:
         case BalancedFlow():
             return _balanced_flow(config, equation, generators)
+        case AnalysedHeights():
+            return analysed_states(config, equation, numbers, generators)
         case Jet():
             return _jet(config, equation, generators)
         case Williamson():
@@ -95,21 +99,7 @@ def sphere_states(config: SphereStates, equation: ShallowWater, count: int, seed
 
 
 def _balanced_flow(config: BalancedFlow, equation: ShallowWater, generators: list[np.random.Generator]) -> Tensor:
-    lowest, highest = config.degrees
-    truncation = equation.config.truncation
-    if highest > truncation:
-        raise MeshcastError(
-            f"Degrees {lowest} to {highest} do not fit T{truncation}; choose degrees up to {truncation}."
-        )
-    # drawn in the layout of the highest degree, so that every truncation has the same flow
-    draws = np.stack([generator.standard_normal((highest + 1, highest + 1, 2)) for generator in generators], axis=2)
-    coefficients = draws[..., 0] + 1j * draws[..., 1]  # [order, offset, trajectory]
-    coefficients[0] = np.sqrt(2.0) * coefficients[0].real  # as much variance as the orders that have two parts
-    degree = Degrees(highest).degree
-    coefficients *= ((degree >= lowest) & (degree <= highest))[..., None]
-    width = truncation - highest
-    padded = torch.from_numpy(np.pad(coefficients, ((0, width), (0, width), (0, 0))))
-    vorticity = padded.to(equation.transform.device, equation.transform.dtype.to_complex())
+    vorticity = random_vorticity(config.degrees, equation, generators)
     _, u, v = equation.to_grid(torch.stack([vorticity, 0 * vorticity, 0 * vorticity]))
     strongest = (u.square() + v.square()).amax(dim=(0, 2)).sqrt()  # [trajectory]
     return equation.balanced(vorticity * (config.max_wind / strongest))

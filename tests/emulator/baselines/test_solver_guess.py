@@ -17,6 +17,7 @@ from emulator.features.departures import DeparturesConfig
 from emulator.features.inputs import Inputs
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.time_step import TimeStep
+from emulator.heating_cycle import HeatingCycle
 from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from emulator.normalise import Statistics
@@ -154,6 +155,28 @@ def test_the_winds_among_what_is_seen_are_found_in_any_order_of_the_task(task: T
         (east, north),
         (3 + east, 3 + north),
     ]
+
+
+def test_a_guess_that_does_not_know_the_time_has_no_heating() -> None:
+    with pytest.raises(MeshcastError, match="can have no heating"):
+        SolverStep(SolverGuess(equation=replace(COARSE, heating=HeatingCycle())), Inputs(IN_ORDER, MESH), MESH)
+
+
+def test_a_guess_may_see_the_surface_in_place_of_the_depth() -> None:
+    """On flat ground the two differ by the mean depth alone, and so does what is forecast from them."""
+    seen = []
+    for surface in (False, True):
+        fields = flow(9)
+        if surface:
+            values = fields.read(slice(None), fields.variables) - np.array([FINE.mean_depth, 0.0, 0.0], np.float32)
+            fields = ArrayFields(values, fields.variables, fields.units, MESH, THREE_HOURS, fields.times)
+        emulator = fitted(IN_ORDER, fields, hybrid(equation=replace(COARSE, surface=surface)), zero=True)
+        assert isinstance(emulator.first_guess, SolverStep)
+        state = starting_from(fields, IN_ORDER, [0])
+        features = emulator.inputs.features(state, torch.zeros(len(state.valid_time), 2, MESH.num_nodes, 0))
+        seen.append(emulator.first_guess(features)[1][..., :3])
+    assert seen[0].abs().max() > 0.05
+    torch.testing.assert_close(*seen, atol=1e-3, rtol=0)
 
 
 def test_gradients_pass_through_the_solver_as_differences_say() -> None:

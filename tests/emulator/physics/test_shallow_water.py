@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from emulator.foundation.constants import DAY
-from emulator.physics.shallow_water import Climate, Hyperdiffusion, Mountain, ShallowWater, ShallowWaterConfig
+from emulator.physics.ground import Mountain
+from emulator.physics.shallow_water import Climate, Hyperdiffusion, ShallowWater, ShallowWaterConfig
 from emulator.physics.sphere_states import BalancedFlow, Jet, Williamson, sphere_states
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import Degrees, power_by_degree

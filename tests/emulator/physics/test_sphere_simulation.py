@@ -11,7 +11,8 @@ import torch
 
 from emulator.data.sources import open_fields
 from emulator.foundation.configuration import dump
-from emulator.physics.shallow_water import Mountain, ShallowWaterConfig
+from emulator.physics.ground import Mountain
+from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.simulate import SimulationConfig, load_simulation, mesh_of, simulate
 from emulator.physics.sphere_simulation import (
     GaussianMesh,
