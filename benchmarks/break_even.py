@@ -1,14 +1,15 @@
 """Error against cost of emulators and of their equation's solvers, and after how many days each pays, as JSON.
 
     python benchmarks/break_even.py sphere configs/simulate-shallow-water.yaml --runs results/*.json --output pays.json
+    python benchmarks/break_even.py planet simulate-planetswe --runs results/*.json --output pays.json
     python benchmarks/break_even.py ring diff_ks --runs results/*.json --leads 10 50 100 --picture pays.png
 
-The runs are the files that `sphere_protocol.py` and `ring_protocol.py` leave in their results folder, of networks and
-hybrids; the script is run where they were. Errors are those protocols' own, on their test trajectories. Solvers start
-from the truth's own coefficients, cut to fewer harmonics, all trajectories at once, in float32; each is run with every
-step of a list that is stable, and what counts is the cheapest for an error, on the line between neighbours in the
-logarithm of both. A cost is processor time of one thread, of a simulated day and trajectory (on the ring: of a time
-step), the median of runs that take turns with all others.
+The runs are the files that `sphere_protocol.py`, `planetswe.py` and `ring_protocol.py` leave in their results folder,
+of networks and hybrids; the script is run where they were. Errors are those protocols' own, on their test trajectories.
+Solvers start from the truth's own coefficients, cut to fewer harmonics, all trajectories at once, in float32; each is
+run with every step of a list that is stable, and what counts is the cheapest for an error, on the line between
+neighbours in the logarithm of both. A cost is processor time of one thread, of a simulated day and trajectory (on the
+ring: of a time step), the median of runs that take turns with all others.
 
 What a run costs once is the solver's time for its training and validation data, as the simulation makes them, its
 tuning (`--tuning`, processor seconds) and its training. It pays after as many simulated days as the cheapest solver of
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 from break_even_picture import draw, unsurpassed
 from break_even_solvers import RingRivals, Rivals, SphereRivals
+from planetswe_solvers import PlanetRivals
 
 from emulator.build import package_versions
 from emulator.foundation.freed_memory import keep_freed_memory
@@ -75,7 +77,7 @@ class Payment:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("truth", choices=("sphere", "ring"))
+    parser.add_argument("truth", choices=("sphere", "planet", "ring"))
     parser.add_argument("simulation", help="YAML of a simulation on the sphere, or the name of an APEBench task")
     parser.add_argument("--runs", type=Path, nargs="+", required=True, help="results of networks and hybrids")
     parser.add_argument("--leads", type=int, nargs="+", default=[1, 2, 5, 10], help="days, or steps on the ring")
@@ -89,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     torch.set_num_threads(1)
     keep_freed_memory()
-    family: type[Rivals] = SphereRivals if options.truth == "sphere" else RingRivals
+    families: dict[str, type[Rivals]] = {"sphere": SphereRivals, "planet": PlanetRivals, "ring": RingRivals}
+    family = families[options.truth]
     rivals = family(options.simulation, options.leads, options.runs)
     rows = measured(rivals, options.sizes or rivals.sizes, options.precisions, options.tuning, options.rounds)
     solvers = [row for row in rows if row.family == "solver"]
