@@ -1,10 +1,22 @@
-"""What energy costs, and what it is taken to be where nothing counts it."""
+"""What is kept of a run beside what it learns: how it is tracked, and what its energy costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from graphs.errors import MeshcastError
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Weights & Biases, beside the CSV log every run writes.
+
+    wandb: off, offline (files under the run, for `wandb sync`) or online.
+    """
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    project: str = "meshcast"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from graphs.kinds import ByKind
 from graphs.mesh import Mesh
 from graphs.meshes.grids import build_grid
 from graphs.meshes.limited_area import BoxWindow, CapWindow
-from training.accounting import AccountingConfig
+from training.accounting import AccountingConfig, TrackingConfig
 from training.losses import find_loss
 
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
@@ -169,8 +169,13 @@ class TrainingConfig:
     loss: of the error in units of what the first guess leaves, averaged over area, steps and variables: `mse`, `mae`,
         `pseudo_huber`, or one from the dictionary LOSSES of a plug-in.
     optimiser: `adamw`, or `muon` for the matrices inside the network and AdamW for all other weights, at one rate.
+    weight_decay: what an update takes off each weight, times the learning rate and apart from the gradient.
+    decayed: `all` weights, or `matrices`, which leaves biases, scales of norms and other vectors as they are.
     gradient_clip: largest norm of the gradient.
     ema_decay: of the exponential moving average of the weights, which validation and the checkpoint use.
+    average_last: share of the updates over whose end the weights are averaged uniformly beside that, 0 for none. From
+        its beginning on each validation scores the moving average, this average and the last weights, and the best of
+        the three is what validation finds and the checkpoint may keep.
     noise: standard deviation of the noise added to the input history, in units of each variable's.
     noise_kind: `white` at every node and time; `random_amplitude`, white too, but weaker by a factor of its own for
         each sample, between 1 and 10, even in its logarithm.
@@ -207,9 +212,11 @@ class TrainingConfig:
     optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
+    decayed: Literal["all", "matrices"] = "all"
     warm_up: int = 500
     gradient_clip: float = 1.0
     ema_decay: float = 0.99
+    average_last: float = 0.0
     noise: float = 0.01
     noise_kind: NoiseKind = "white"
     mirror: tuple[str, ...] | None = None
@@ -241,6 +248,10 @@ class TrainingConfig:
         find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
+        if not 0 <= self.average_last <= 1:
+            raise MeshcastError(
+                f"training.average_last must be a share of the updates from 0 to 1, but is {self.average_last}."
+            )
         if self.curriculum:
             self._check_curriculum()
 
@@ -302,17 +313,6 @@ class ValidationConfig:
         for name in ("every", "steps", "cases"):
             if getattr(self, name) < 1:
                 raise MeshcastError(f"validation.{name} must be at least 1, but is {getattr(self, name)}.")
-
-
-@dataclass(frozen=True)
-class TrackingConfig:
-    """Weights & Biases, beside the CSV log every run writes.
-
-    wandb: off, offline (files under the run, for `wandb sync`) or online.
-    """
-
-    wandb: Literal["off", "offline", "online"] = "off"
-    project: str = "meshcast"
 
 
 @dataclass(frozen=True)

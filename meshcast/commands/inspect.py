@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,7 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
         "trained weights": sum(weight.numel() for weight in getattr(trained.emulator, "parameters", list)()),
         "validation score": metadata.get("validation_score"),
         "updates": metadata.get("update"),
+        **({"weights": _weights(metadata)} if "scores_of_weights" in metadata else {}),
         "trained on": data.get("source", "unknown"),
     }
     if trained.between is not None:
@@ -102,6 +104,11 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
     if (methods := path.with_name("methods.md")).is_file():
         said["methods"] = methods.read_text(encoding="utf-8").strip()
     return said
+
+
+def _weights(metadata: Mapping[str, Any]) -> str:
+    scores = {name: "not finite" if s is None else f"{s:.4g}" for name, s in metadata["scores_of_weights"].items()}
+    return f"{metadata['weights']}, by validation: {', '.join(f'{name} {score}' for name, score in scores.items())}"
 
 
 def _dataset(fields: Fields) -> dict[str, Any]:

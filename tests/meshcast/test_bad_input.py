@@ -41,6 +41,8 @@ def forecast_from(initial: str) -> tuple[str, ...]:
         ("data.train=ring.zarr", ("data.train", "source, trajectories")),
         ("training.updates=0", ("training.updates must be at least 1, but is 0",)),
         ("training.ema_decay=1.0", ("training.ema_decay must lie in [0, 1)",)),
+        ("training.average_last=1.5", ("training.average_last must be a share", "1.5")),
+        ("accounting.price=-1", ("accounting.price must be a number from 0",)),
         ("emulator.processor.latent_size=0", ("latent_size must be at least 1, but is 0",)),
         ("validation.score=mae", ("validation.score", "'mae'", "'nrmse' or 'rmse'")),
         ("training.seed", ("path.to.key=value",)),

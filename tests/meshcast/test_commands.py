@@ -76,7 +76,9 @@ def test_every_result_is_also_for_machines(ring_world):
     trained = done("train", "ring.yaml", "name=other", "training.seed=1", "--json").json
     assert trained["run"] == "runs/other" and trained["validation_score"] > 0
     assert done("train", "ring.yaml", "name=other", "training.seed=1", "resume=auto", "--json").json == trained
-    assert done("inspect", "runs/other", "--json").json["updates"] == trained["update"]
+    inspected = done("inspect", "runs/other", "--json").json
+    assert inspected["updates"] == trained["update"] and trained["kwh"] > 0
+    assert inspected["methods"] == Path("runs/other/methods.md").read_text(encoding="utf-8").strip()
     assert done("inspect", "runs/other", "--requirements", "--json").json["variables"] == ["u [1]"]
     assert done("inspect", "runs/other", "--lineage", "--json").json["trained on"] == "ring.zarr"
     made = done(*RING, "new.nc", "--init-times", "0, 0.1", "--json").json

@@ -52,7 +52,7 @@ STAGES = {
 }
 IN_KERAS = {
     "update": ("training.optimisation.keras_training", "KerasFit.step", UPDATES),
-    "averaging": ("training.optimisation.keras_training", "KerasFit.averaged_emulator", 5),
+    "averaging": ("training.optimisation.keras_training", "KerasFit.candidates", 5),
 }
 SOFT = ("SIGTERM", "SIGHUP", "SIGUSR1")
 

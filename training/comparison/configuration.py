@@ -15,8 +15,8 @@ from emulator.foundation.configuration import load, one_line
 from emulator.parameter_budget import width_keys
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
-from training.accounting import AccountingConfig
-from training.experiment import DataConfig, TaskConfig, TrackingConfig, TrainingConfig, ValidationConfig
+from training.accounting import AccountingConfig, TrackingConfig
+from training.experiment import DataConfig, TaskConfig, TrainingConfig, ValidationConfig
 
 RATE = "training.learning_rate"
 TABLES = ("emulators", "own_training", "own_history", "keep_size", "grid", "grid_of")  # by label, beside the rows

@@ -202,8 +202,8 @@ class KeepCheckpoints(L.Callback):
             raise DivergedError(
                 diverged(f"The weights after update {trainer.global_step} are not finite.", self.folder)
             )
-        if self.best.gives_way_to(module.validated, module.averaged, trainer.global_step) and trainer.is_global_zero:
-            self.keep(module.averaged, module.validated, trainer.global_step)
+        if self.best.gives_way_to(module.validated, module.best, trainer.global_step) and trainer.is_global_zero:
+            self.keep(module.best, module.validated, trainer.global_step)
         if trainer.global_step > 0:
             self.save(trainer)
         number, _ = self._of_all(trainer, self.request.number, False)
@@ -294,8 +294,8 @@ def draw(module: EmulatorModule) -> Figure:
 
 @torch.no_grad()
 def first_forecast(module: EmulatorModule) -> Forecast:
-    """Return the averaged emulator's forecast from the first validation start."""
-    starts, emulator = module.validation_windows, module.averaged
+    """Return the validated emulator's forecast from the first validation start."""
+    starts, emulator = module.validation_windows, module.best
     batch = {name: value[None].to(module.device) for name, value in starts[0].items()}
     state, forcings = starts.start_of(batch)
     steps = [following.now for following, _ in rollout(emulator, state, forcings, starts.steps)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import DataLoader
@@ -33,19 +32,28 @@ from training.early_end import DivergedError, Stopped, StopRequest, diverged, no
 from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
+from training.optimisation.keras_examples import Example, examples
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.machine import working_seconds
-from training.optimisation.optimiser import BETAS, averaging_decay, warm_up_cosine
+from training.optimisation.optimiser import BETAS, averaging_decay, updates_averaged, warm_up_cosine
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.tracking import tracking
-from training.optimisation.validation import Best, Validated, error_sums, save_best, validated
+from training.optimisation.validation import (
+    AVERAGE,
+    LAST,
+    MOVING_AVERAGE,
+    Best,
+    Validated,
+    best_of,
+    error_sums,
+    save_best,
+    validated,
+)
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
-from training.preparation.windows import Batch, ShuffledStream, Windows, noisy
+from training.preparation.windows import Batch, ShuffledStream
 from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from, write_checkpoint
 
-# Features, target, lower and upper bound, and the conserved variables of the state before, each [batch, node, column].
-Example = tuple[NDArray[np.float32], ...]
 LOG_EVERY = 10  # updates
 
 
@@ -65,16 +73,20 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     long = long_rollout(prepared, untrained.starts, config)
 
     def validate() -> None:
-        averaged = fit.averaged_emulator()
+        candidates = fit.candidates()
         if not all(np.isfinite(weight.numpy()).all() for weight in (*fit.weights, *fit.averages)):
             raise DivergedError(diverged(f"The weights after update {fit.update} are not finite.", folder))
+        found = {}
         with _breakable(request, fit, folder):
-            result = validation_of(averaged, untrained)
-            if long is not None:
-                result = replace(result, lived=long.lived(averaged), long_steps=long.steps)
+            for name, emulator in candidates.items():
+                found[name] = validation_of(emulator, untrained)
+                if long is not None:
+                    found[name] = replace(found[name], lived=long.lived(emulator), long_steps=long.steps)
+        result = best_of(found)
+        best = candidates[result.weights]
         score, rate = result.score, learning_rate_at(training, fit.update)
-        if fit.best.gives_way_to(result, averaged, fit.update):
-            save_best(prepared, config.emulator, folder, averaged, result, fit.update)
+        if fit.best.gives_way_to(result, best, fit.update):
+            save_best(prepared, config.emulator, folder, best, result, fit.update)
         samples = fit.update * training.batch_size
         log.append(fit.update, samples, fit.losses, result.loss, score, rate, result.lived)
         fit.losses, fit.validated = [], True
@@ -148,7 +160,7 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     for example in examples(untrained, 0):
         float(fit.step(example))
         laps.append(working_seconds(on_gpu))
-    validation_of(fit.averaged_emulator(), untrained)
+    validation_of(fit.with_weights(fit.averages), untrained)
     return np.diff(laps).tolist(), working_seconds(on_gpu) - laps[-1]
 
 
@@ -168,6 +180,7 @@ class KerasFit:
         model = emulator.network.model
         self.weights = model.trainable_variables
         self.averages = [tensorflow().Variable(weight.value) for weight in self.weights]
+        self.means = [tensorflow().Variable(weight.value) for weight in self.weights] if training.average_last else []
         self.optimiser = keras().optimizers.AdamW(
             learning_rate=training.learning_rate,
             weight_decay=training.weight_decay,
@@ -175,6 +188,8 @@ class KerasFit:
             beta_2=BETAS[1],
             epsilon=1e-8,
         )
+        if excluded := [weight for weight in self.weights if training.decayed == "matrices" and len(weight.shape) < 2]:
+            self.optimiser.exclude_from_weight_decay(var_list=excluded)
         self.optimiser.build(self.weights)
         self._step = self._compiled(model)
 
@@ -184,14 +199,29 @@ class KerasFit:
         self.optimiser.learning_rate.assign(learning_rate_at(self.training, self.update))
         self.update += 1
         decay = averaging_decay(self.training.ema_decay, self.update)
-        return self._step(*example, tf.constant(1.0 - decay, tf.float32))
+        loss = self._step(*example, tf.constant(1.0 - decay, tf.float32))
+        if count := self._updates_averaged:
+            for mean, weight in zip(self.means, self.weights, strict=False):
+                mean.assign_add((weight.value - mean) / count)
+        return loss
 
-    def averaged_emulator(self) -> NeuralEmulator:
-        """Return the emulator with the averages as weights, to be judged and kept."""
-        averaged = deepcopy(self.emulator).requires_grad_(False)
-        assert isinstance(averaged.network, KerasNetwork)
-        averaged.network.take([average.numpy() for average in self.averages])
-        return averaged
+    def candidates(self) -> dict[str, NeuralEmulator]:
+        """Return the emulators that a validation scores, by which weights they have."""
+        found = {MOVING_AVERAGE: self.with_weights(self.averages)}
+        if self.means and self._updates_averaged:
+            found |= {AVERAGE: self.with_weights(self.means), LAST: self.with_weights(self.weights)}
+        return found
+
+    def with_weights(self, weights: Sequence[Any]) -> NeuralEmulator:
+        """Return the emulator with others as weights, such as their averages, to be judged and kept."""
+        emulator = deepcopy(self.emulator).requires_grad_(False)
+        assert isinstance(emulator.network, KerasNetwork)
+        emulator.network.take([weight.numpy() for weight in weights])
+        return emulator
+
+    @property
+    def _updates_averaged(self) -> int:
+        return updates_averaged(self.training.average_last, self.update, self.training.updates)
 
     def save(self, folder: Path) -> None:
         """Write all that an interrupted run goes on from into its folder: tensors and plain values."""
@@ -211,7 +241,8 @@ class KerasFit:
         self.losses, self.validated = state.get("losses", []), state.get("validated", True)
 
     def _variables(self) -> dict[str, list[Any]]:
-        return {"weights": self.weights, "averages": self.averages, "optimiser": self.optimiser.variables}
+        means = {"means": self.means} if self.means else {}
+        return {"weights": self.weights, "averages": self.averages, **means, "optimiser": self.optimiser.variables}
 
     def _compiled(self, model: Any) -> Any:
         tf = tensorflow()
@@ -237,56 +268,6 @@ class KerasFit:
             return loss
 
         return tf.function(step, reduce_retracing=True)
-
-
-def examples(untrained: Untrained, start: int) -> Iterator[Example]:
-    """Batches of the shuffled stream from update `start` on, read ahead by `tf.data` while the network works."""
-    tf = tensorflow()
-    emulator, windows, training = untrained.emulator, untrained.windows, untrained.config.training
-    stream = ShuffledStream(len(windows), training.batch_size, training.updates, training.seed, start)
-    # No workers: tf.data reads ahead itself, and a process with TensorFlow's threads in it should not fork.
-    loader: DataLoader[Batch] = DataLoader(windows, batch_size=training.batch_size, sampler=stream)
-    failures: list[Exception] = []
-
-    def generate() -> Iterator[Example]:
-        try:
-            for batch in loader:
-                yield example_of(emulator, windows, training, batch)
-        except Exception as error:  # TensorFlow would hide it in one of its own
-            failures.append(error)
-            raise
-
-    node, num_outputs = emulator.mesh.num_nodes, len(emulator.task.predicted)
-    assert isinstance(emulator.network, KerasNetwork)
-    conserved = len(emulator.inputs.conservation.columns)
-    columns = (emulator.network.model.input_shape[-1], *[num_outputs] * 3, conserved)
-    kinds = tuple(tf.TensorSpec((None, node, count), tf.float32) for count in columns)
-    try:
-        yield from tf.data.Dataset.from_generator(generate, output_signature=kinds).prefetch(2)
-    except tf.errors.OpError:
-        if failures:
-            raise failures[0] from None
-        raise
-
-
-@torch.no_grad()
-def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingConfig, batch: Batch) -> Example:
-    """Return the inputs and targets of a batch: what the first guess leaves, over `correction_std`.
-
-    The target is NaN where the truth is. Bounds and the state before are seen from the first guess, as the target is.
-    """
-    state, forcings = windows.start_of(batch)
-    inputs, task = emulator.inputs, emulator.task
-    state = noisy(state, batch, training.noise, inputs)
-    guess, features = emulator.guess(emulator.inputs.features(state, forcings.window(state, task, 0)))
-    truth = batch["values"][:, task.history]
-    before = torch.nn.functional.pad(state.now[:, 0], (0, len(task.diagnostic)))  # no diagnostic is conserved
-    *others, before = (
-        (inputs.targets(state, values) - guess) / emulator.correction_std
-        for values in (truth, inputs.lower, inputs.upper, before)
-    )
-    arrays = (features, *others, before[..., inputs.conservation.columns])
-    return tuple(array.float().numpy() for array in arrays)
 
 
 @torch.no_grad()

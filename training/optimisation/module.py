@@ -18,8 +18,16 @@ from emulator.scores import mean_of_error
 from training.experiment import TrainingConfig, ValidationConfig
 from training.losses import find_loss
 from training.optimisation.long_rollout import LongRollout
-from training.optimisation.optimiser import averaging_decay, optimiser_of, warm_up_cosine
-from training.optimisation.validation import Validated, error_sums, validated
+from training.optimisation.optimiser import averaging_decay, optimiser_of, updates_averaged, warm_up_cosine
+from training.optimisation.validation import (
+    AVERAGE,
+    LAST,
+    MOVING_AVERAGE,
+    Validated,
+    best_of,
+    error_sums,
+    validated,
+)
 from training.preparation.windows import Batch, Windows, noisy
 from training.resumable import DIGEST, digest_of
 
@@ -29,6 +37,7 @@ class EmulatorModule(L.LightningModule):
 
     emulator: its weights are what is trained; it starts as its first guess.
     averaged: the exponential moving average of it, which is validated and kept.
+    mean: the uniform average over the last updates, where `training.average_last` asks for one, validated beside it.
     after_average: called when an update is complete; Lightning's callbacks come before the average.
     """
 
@@ -44,13 +53,14 @@ class EmulatorModule(L.LightningModule):
         super().__init__()
         self.emulator = emulator
         self.averaged = deepcopy(emulator).requires_grad_(False)
+        self.mean = deepcopy(self.averaged) if training.average_last else None
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
         self.validated = Validated(math.inf, math.inf, 0)  # the last time
         self.after_average: Callable[[], None] = lambda: None
         self.long_rollout = long_rollout
-        self._lived = math.nan
-        self._error_sums: Tensor | float = 0.0
+        self._lived: dict[str, float] = {}
+        self._error_sums: dict[str, Tensor] = {}
 
     # Training -------------------------------------------------------------------------------------------------------
 
@@ -81,13 +91,17 @@ class EmulatorModule(L.LightningModule):
         decay = averaging_decay(self.training_config.ema_decay, self.global_step)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.emulator.parameters()), 1.0 - decay)
+            if self.mean is not None and (count := self._updates_averaged):
+                torch._foreach_lerp_(list(self.mean.parameters()), list(self.emulator.parameters()), 1.0 / count)
         if self.global_step >= self.trainer.max_steps:
             self.trainer.should_stop = True  # so that the last update is validated, whatever `validation.every`
         self.after_average()
 
     def configure_optimizers(self) -> Any:
         config = self.training_config
-        optimiser = optimiser_of(config.optimiser, self.emulator, config.learning_rate, config.weight_decay)
+        optimiser = optimiser_of(
+            config.optimiser, self.emulator, config.learning_rate, config.weight_decay, config.decayed
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda update: warm_up_cosine(update, config.warm_up, config.updates)
         )
@@ -98,26 +112,47 @@ class EmulatorModule(L.LightningModule):
 
     # Validation -----------------------------------------------------------------------------------------------------
 
+    @property
+    def candidates(self) -> dict[str, NeuralEmulator]:
+        """Return the emulators that a validation scores, by which weights they have."""
+        found = {MOVING_AVERAGE: self.averaged}
+        if self.mean is not None and self._updates_averaged:
+            found |= {AVERAGE: self.mean, LAST: self.emulator}
+        return found
+
+    @property
+    def best(self) -> NeuralEmulator:
+        """Return the emulator that was best in the last validation."""
+        return self.candidates[self.validated.weights]
+
+    @property
+    def _updates_averaged(self) -> int:
+        return updates_averaged(self.training_config.average_last, self.global_step, self.training_config.updates)
+
     def on_validation_epoch_start(self) -> None:
-        self._error_sums = 0.0
+        self._error_sums = {}
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        if batch_index == 0 and self.long_rollout is not None:
-            self._lived = self.long_rollout.lived(self.averaged)
-        with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
-            sums = error_sums(
-                self.averaged,
-                self.validation_windows,
-                batch,
-                self.validation_config.score,
-                find_loss(self.training_config.loss),
-                self.training_config.unroll_at(self.global_step),
-            )
-        self._error_sums = self._error_sums + sums
+        for name, emulator in self.candidates.items():
+            if batch_index == 0 and self.long_rollout is not None:
+                self._lived[name] = self.long_rollout.lived(emulator)
+            with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
+                sums = error_sums(
+                    emulator,
+                    self.validation_windows,
+                    batch,
+                    self.validation_config.score,
+                    find_loss(self.training_config.loss),
+                    self.training_config.unroll_at(self.global_step),
+                )
+            self._error_sums[name] = self._error_sums[name] + sums if name in self._error_sums else sums
 
     def on_validation_epoch_end(self) -> None:
-        self.validated = validated(self.trainer.strategy.reduce(self._error_sums, reduce_op="sum"))
-        if self.long_rollout is not None:
-            self.validated = replace(self.validated, lived=self._lived, long_steps=self.long_rollout.steps)
+        found = {}
+        for name, sums in self._error_sums.items():
+            found[name] = validated(self.trainer.strategy.reduce(sums, reduce_op="sum"))
+            if self.long_rollout is not None:
+                found[name] = replace(found[name], lived=self._lived[name], long_steps=self.long_rollout.steps)
+        self.validated = best_of(found)
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
         self.log("validation_score", self.validated.score, prog_bar=True, logger=False, sync_dist=False)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emulator.foundation.low_precision import fast_in_bfloat16
 
+Decayed = Literal["all", "matrices"]
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
 BETAS = (0.9, 0.95)
 MOMENTUM = 0.95
@@ -21,12 +22,34 @@ THINNEST = 8  # a matrix with fewer rows or columns joins a few variables or edg
 
 
 def optimiser_of(
-    kind: Literal["adamw", "muon"], module: nn.Module, learning_rate: float, weight_decay: float
+    kind: Literal["adamw", "muon"],
+    module: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    decayed: Decayed = "all",
 ) -> torch.optim.Optimizer:
-    """Return the optimiser of a module's weights. Both kinds take the same learning rates."""
-    if kind == "adamw":
-        return torch.optim.AdamW(module.parameters(), lr=learning_rate, betas=BETAS, weight_decay=weight_decay)
-    return Muon(module, learning_rate, weight_decay)
+    """Return the optimiser of a module's weights. Both kinds take the same learning rates.
+
+    Weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, arXiv:1711.05101): an update takes its
+    learning rate times `weight_decay` off each weight that `decays`.
+    """
+    if kind == "muon":
+        return Muon(module, learning_rate, weight_decay, decayed)
+    weights: list[nn.Parameter] = list(module.parameters())
+    groups: list[dict[str, Any]] = [{"params": [weight for weight in weights if decays(weight, decayed)]}]
+    if others := [weight for weight in weights if not decays(weight, decayed)]:
+        groups.append({"params": others, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, weight_decay=weight_decay)
+
+
+def decays(weight: Tensor, decayed: Decayed) -> bool:
+    """Return whether weight decay pulls weights to zero: those of `matrices` are no biases, scales or other vectors."""
+    return decayed == "all" or weight.ndim > 1
+
+
+def updates_averaged(share: float, update: int, updates: int) -> int:
+    """Return how many weights a uniform average over the last `share` of all updates holds after `update` of them."""
+    return max(0, update - (updates - round(share * updates)))
 
 
 def warm_up_cosine(update: int, warm_up: int, updates: int) -> float:
@@ -59,14 +82,18 @@ class Muon(torch.optim.Optimizer):
     first, with all but the first.
     """
 
-    def __init__(self, module: nn.Module, learning_rate: float, weight_decay: float) -> None:
+    def __init__(self, module: nn.Module, learning_rate: float, weight_decay: float, decayed: Decayed = "all") -> None:
         weights = [weight for weight in module.parameters() if weight.requires_grad]
         convolutions = {id(layer.weight) for layer in module.modules() if isinstance(layer, CONVOLUTIONS)}
         by_rows: dict[int | None, list[nn.Parameter]] = {-2: [], 0: [], None: []}
         for weight in weights:
             last_row = 0 if id(weight) in convolutions else -2
             by_rows[last_row if _is_matrix(weight, last_row) else None].append(weight)
-        groups = [{"params": alike, "last_row": last_row} for last_row, alike in by_rows.items() if alike]
+        groups: list[dict[str, Any]] = []
+        for rows, alike in by_rows.items():
+            parts = [[weight for weight in alike if decays(weight, decayed) is whether] for whether in (True, False)]
+            groups += [{"params": parts[0], "last_row": rows}] if parts[0] else []
+            groups += [{"params": parts[1], "last_row": rows, "weight_decay": 0.0}] if parts[1] else []
         super().__init__(groups, {"lr": learning_rate, "weight_decay": weight_decay})
 
     @torch.no_grad()

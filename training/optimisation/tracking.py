@@ -10,7 +10,8 @@ from typing import Any
 
 from emulator.foundation.configuration import resolve
 from graphs.errors import MeshcastError
-from training.experiment import ExperimentConfig, TrackingConfig
+from training.accounting import TrackingConfig
+from training.experiment import ExperimentConfig
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,9 @@ from training.losses import Loss
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, Windows
 
+# the weights that a validation may score
+MOVING_AVERAGE, AVERAGE, LAST = "moving average", "average of the last", "last"
+
 
 @dataclass(frozen=True)
 class Validated:
@@ -29,6 +32,7 @@ class Validated:
     loss: without noise, over as many steps as the training's.
     cases: forecasts that were scored.
     lived: steps that a long rollout lasted, of `long_steps`; NaN without one.
+    weights: which were scored, where several were: the best by `rank`; scores: of each.
     """
 
     score: float
@@ -36,6 +40,8 @@ class Validated:
     cases: int
     lived: float = math.nan
     long_steps: int = 0
+    weights: str = MOVING_AVERAGE
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rank(self) -> float:
@@ -44,6 +50,13 @@ class Validated:
         if not self.lived < self.long_steps:
             return self.score
         return self.score * 2 * self.long_steps / max(self.lived, 1.0)
+
+
+def best_of(found: Mapping[str, Validated]) -> Validated:
+    """Return the result of the best weights, by their names, the first of equals; with the scores of all."""
+    name = min(found, key=lambda name: found[name].rank)
+    scores = {each: result.score for each, result in found.items()} if len(found) > 1 else {}
+    return replace(found[name], weights=name, scores=scores)
 
 
 @dataclass
@@ -118,6 +131,9 @@ def save_best(
         "validation_score": found.score if math.isfinite(found.score) else None,
         "update": update,
     }
+    if found.scores:
+        scores = {name: score if math.isfinite(score) else None for name, score in found.scores.items()}
+        outcome |= {"weights": found.weights, "scores_of_weights": scores}
     if found.long_steps:
         outcome["long_rollout"] = {"steps": found.long_steps, "lived": found.lived}
     save_emulator(folder / "emulator.safetensors", prepared.trained(emulator, config, **outcome))

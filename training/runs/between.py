@@ -119,7 +119,9 @@ def _descent(
     training = prepared.config.training
     stream = ShuffledStream(len(windows), training.batch_size, updates, training.seed)
     loader = DataLoader(windows, training.batch_size, sampler=stream, num_workers=training.num_workers)
-    optimiser = optimiser_of(training.optimiser, between, training.learning_rate, training.weight_decay)
+    optimiser = optimiser_of(
+        training.optimiser, between, training.learning_rate, training.weight_decay, training.decayed
+    )
     warm_up = min(training.warm_up, int(WARM_UP * updates))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda update: warm_up_cosine(update, warm_up, updates))
     generator = np.random.default_rng(training.seed)

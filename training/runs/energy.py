@@ -20,6 +20,7 @@ import torch
 from emulator.build import is_closed_form
 from graphs.errors import MeshcastError
 from training.accounting import AccountingConfig
+from training.early_end import DivergedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.resumable import checkpoints_of
@@ -69,17 +70,20 @@ class Part:
 def metered(config: ExperimentConfig, folder: Path) -> Iterator[None]:
     """Count the energy of a block into the run folder, every half minute and at its end.
 
-    Whatever fails in counting is logged, and never fails the run.
+    A run that is refused leaves nothing of it. Whatever fails in counting is logged, and never fails the run.
     """
-    meter = Meter(config, folder) if is_first_process() else None
-    if meter is None:
+    if not is_first_process():
         yield
         return
+    meter, refused = Meter(config, folder), False
     try:
         meter.start()
         yield
+    except MeshcastError as error:
+        refused = not isinstance(error, DivergedError)
+        raise
     finally:
-        meter.stop()
+        meter.stop(write=not refused)
 
 
 class Meter:
@@ -109,9 +113,11 @@ class Meter:
             self.first = self.last = self._now()
             self._thread.start()
 
-    def stop(self) -> None:
-        """Take the last readings, and write them."""
+    def stop(self, write: bool = True) -> None:
+        """Take the last readings, and write them; where they are not to be, what was written before stays."""
         self._end.set()
+        if not write:
+            return
         with _never_failing("end"):
             if self._thread.ident is not None:
                 self._thread.join(timeout=PERIOD)

@@ -106,6 +106,7 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
         optimiser = f"Muon [@jordan2024; @liu2025] for the matrices inside it and {optimiser} for all other weights"
     processes = training.devices * training.num_nodes
     samples = f"{training.batch_size} samples" + (f" on each of {processes} processes" if processes > 1 else "")
+    vectors = ", biases and scales apart," if training.decayed == "matrices" else ""
     length = f"{training.updates:,} updates"
     if seeds and training.minutes is not None:
         length = f"as many updates as take {training.minutes:g} minutes of one core, each"
@@ -116,8 +117,8 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
     found = [
         f"{subject} trained by {optimiser} for {length} of {samples} at a peak learning rate of "
         f"{training.learning_rate:g}, after a linear rise over {training.warm_up:,} updates and then along a cosine to "
-        f"zero [@loshchilov2017], with a weight decay of {training.weight_decay:g} and gradients clipped at a norm of "
-        f"{training.gradient_clip:g}.",
+        f"zero [@loshchilov2017], with a weight decay of {training.weight_decay:g}{vectors} and gradients clipped at a "
+        f"norm of {training.gradient_clip:g}.",
         f"The loss is {LOSSES.get(training.loss, f'“{training.loss}”')} over {listed(unrolled)}, in units of "
         "what the first guess leaves.",
     ]
@@ -157,6 +158,12 @@ def selection_sentences(prepared: Prepared, trained: TrainedEmulator) -> list[st
         + (f", which is that of update {update:,}" if update is not None else "")
         + (f", at {metadata['validation_score']:.4g}." if metadata.get("validation_score") is not None else ".")
     ]
+    if share := config.training.average_last:
+        found.append(
+            f"Beside it the last weights and their uniform average over the last {share:.0%} of the updates "
+            "[@izmailov2018] forecast the same, and the best of the three counted"
+            + (f"; it holds the {metadata['weights']}." if "weights" in metadata else ".")
+        )
     if steps := metadata.get("long_rollout", {}).get("steps"):
         found.append(
             f"A checkpoint counted as worse where forecasts of {steps:,} steps without truth left the range of the "

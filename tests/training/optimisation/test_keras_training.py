@@ -29,7 +29,8 @@ from tests.training.worlds import experiment
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
 from training.metrics_log import read_log
 from training.optimisation import keras_training
-from training.optimisation.keras_training import KerasFit, example_of, refuse_what_torch_alone_does
+from training.optimisation.keras_examples import example_of
+from training.optimisation.keras_training import KerasFit, refuse_what_torch_alone_does
 from training.optimisation.long_rollout import LongRollout
 from training.optimisation.module import EmulatorModule
 from training.preparation.windows import Windows
@@ -118,8 +119,9 @@ def conserving(task: Task) -> Task:
 @marked
 def test_both_twins_have_one_loss_and_take_one_step(task: Task, loss_name: str, close: float) -> None:
     training = TrainingConfig(
-        batch_size=4, updates=20, warm_up=0, noise=0.1, weight_decay=0.1, gradient_clip=0.05, loss=loss_name
-    )
+        batch_size=4, updates=20, warm_up=0, noise=0.1, weight_decay=0.1, gradient_clip=0.05, loss=loss_name,
+        decayed="matrices", average_last=0.95,
+    )  # fmt: skip
     torch.manual_seed(1)  # of the weights, see above
     emulator, windows, twin = weather(training, task)
     keras_fit = KerasFit(emulator, training)
@@ -139,15 +141,19 @@ def test_both_twins_have_one_loss_and_take_one_step(task: Task, loss_name: str, 
         said = float(keras_fit.step(example_of(emulator, windows, training, batch)))
         assert said == pytest.approx(loss.item(), rel=1e-4)  # what float32 leaves of 280 K
     features = torch.randn(2, emulator.mesh.num_nodes, emulator.network.model.input_shape[-1])
-    torch.testing.assert_close(
-        keras_fit.averaged_emulator().network(features), module.averaged.network(features), rtol=1e-2, atol=close
-    )
+    candidates = keras_fit.candidates()
+    assert list(candidates) == list(module.candidates) == ["moving average", "average of the last", "last"]
+    for name, emulator in module.candidates.items():
+        with torch.no_grad():
+            expected = emulator.network(features)
+        torch.testing.assert_close(candidates[name].network(features), expected, rtol=1e-2, atol=close)
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
     """The configuration of a finished run."""
-    config = experiment(tmp_path_factory.mktemp("keras"), "reference", SMALL)
+    averaged = {"average_last": 0.5, "decayed": "matrices"}
+    config = experiment(tmp_path_factory.mktemp("keras"), "reference", SMALL, training=averaged)
     fit(config, progress=False)
     return config
 
@@ -200,7 +206,7 @@ def test_an_interrupted_run_goes_on_bit_for_bit(reference: ExperimentConfig, mon
     fit(config, resume="auto", progress=False)
     assert log(config)[1:] == log(reference)[1:]
     first, second = (torch.load(folder_of(c) / "last.ckpt", weights_only=True) for c in (config, reference))
-    for group in ("weights", "averages", "optimiser"):
+    for group in ("weights", "averages", "means", "optimiser"):
         assert all(torch.equal(one, other) for one, other in zip(first[group], second[group], strict=True))
 
 

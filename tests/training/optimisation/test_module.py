@@ -23,7 +23,7 @@ from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import TrainingConfig, ValidationConfig
 from training.optimisation.module import EmulatorModule
 from training.optimisation.optimiser import warm_up_cosine
-from training.optimisation.validation import validation_forecast
+from training.optimisation.validation import Validated, best_of, validation_forecast
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import prepare, windows_of
 from training.preparation.windows import Windows
@@ -256,6 +256,42 @@ def test_the_average_starts_short(tmp_path: Path) -> None:
         weight.add_(1.0)
     averaging(module, 1)
     torch.testing.assert_close(average.detach(), before + (1 - 2 / 11))
+
+
+def test_the_average_of_the_last_updates_by_hand(tmp_path: Path) -> None:
+    module = module_of(tmp_path, training={"updates": 5, "average_last": 0.6})
+    assert module.mean is not None
+    weight, mean = module.emulator.network.encoder.weight, module.mean.network.encoder.weight
+    values, generator = [], torch.Generator().manual_seed(0)
+    for update in range(1, 6):
+        with torch.no_grad():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+        values.append(weight.detach().clone())
+        averaging(module, update)
+        if update < 3:
+            assert list(module.candidates) == ["moving average"]
+        else:
+            torch.testing.assert_close(mean.detach(), torch.stack(values[2:]).mean(dim=0))
+            assert module.candidates["average of the last"] is module.mean
+            assert module.candidates["last"] is module.emulator
+
+
+def test_by_default_no_further_average_is_held(tmp_path: Path) -> None:
+    module = module_of(tmp_path)
+    assert module.mean is None and not any(name.startswith("mean") for name in module.state_dict())
+
+
+def test_of_several_averages_the_one_with_the_lowest_rank_is_validated() -> None:
+    found = {
+        "moving average": Validated(0.3, 0.0, 2),
+        "average of the last": Validated(0.1, 0.0, 2, lived=5.0, long_steps=10),  # its rollouts die
+        "last": Validated(0.2, 0.0, 2, lived=10.0, long_steps=10),
+    }
+    best = best_of(found)
+    assert (best.weights, best.score) == ("last", 0.2)
+    assert best.scores == {"moving average": 0.3, "average of the last": 0.1, "last": 0.2}
+    alone = best_of({"moving average": found["moving average"]})
+    assert alone == found["moving average"] and alone.scores == {}
 
 
 @pytest.mark.parametrize("score", ["rmse", "nrmse"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.optimisation.optimiser import Muon, optimiser_of, orthogonal
+from training.optimisation.optimiser import Muon, optimiser_of, orthogonal, updates_averaged
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -203,3 +203,43 @@ def test_a_state_of_an_earlier_version_loads() -> None:
     wanted = 0.02 * 0.2 * 4 * plainly_orthogonal(torch.full((12, 16), 0.5, dtype=torch.float64))
     torch.testing.assert_close((before - module[2].weight.detach()).double(), wanted, atol=1e-4, rtol=0.02)
     assert optimiser.state_dict()["state"][1]["count"] == 8
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+@pytest.mark.parametrize("decayed", ["all", "matrices"])
+def test_an_update_without_gradient_only_decays_by_hand(kind: str, decayed: str) -> None:
+    module = nn.Sequential(nn.Linear(3, 16), nn.LayerNorm(16), nn.Linear(16, 12))
+    optimiser = optimiser_of(kind, module, learning_rate=0.1, weight_decay=0.5, decayed=decayed)  # type: ignore[arg-type]
+    before = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+    for weight in module.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimiser.step()
+    for name, weight in module.named_parameters():
+        is_matrix = name in ("0.weight", "2.weight")
+        kept = 1 - 0.1 * 0.5 if decayed == "all" or is_matrix else 1.0
+        torch.testing.assert_close(weight.detach(), kept * before[name], rtol=1e-6, atol=0)
+    assert float(before["1.weight"].min()) == 1.0  # the norm's scales, which would have been seen to shrink
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_what_decays_makes_no_difference_without_decay(kind: str) -> None:
+    first, second = network(), network()
+    losses = [
+        updates(optimiser_of(kind, module, 3e-3, 0.0, decayed), module, 8)  # type: ignore[arg-type]
+        for module, decayed in ((first, "all"), (second, "matrices"))
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_by_default_all_weights_of_adamw_are_one_group() -> None:
+    module = network()
+    (group,) = optimiser_of("adamw", module, 1e-3, 1e-2).param_groups
+    assert [id(weight) for weight in group["params"]] == [id(weight) for weight in module.parameters()]
+
+
+@pytest.mark.parametrize(
+    ("share", "update", "updates", "count"),
+    [(0.0, 10, 10, 0), (0.25, 6, 8, 0), (0.25, 7, 8, 1), (0.25, 8, 8, 2), (1.0, 1, 8, 1), (1.0, 0, 8, 0)],
+)
+def test_the_updates_that_an_average_over_the_last_holds(share: float, update: int, updates: int, count: int) -> None:
+    assert updates_averaged(share, update, updates) == count

@@ -21,7 +21,8 @@ from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER, fitted, weather_fields
 from tests.time_limits import HUNG
 from tests.training.worlds import experiment
-from training.experiment import TrackingConfig, TrainingConfig, ValidationConfig
+from training.accounting import TrackingConfig
+from training.experiment import TrainingConfig, ValidationConfig
 from training.metrics_log import read_log
 from training.optimisation.callbacks import draw, first_forecast
 from training.optimisation.module import EmulatorModule

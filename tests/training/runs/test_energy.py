@@ -13,6 +13,7 @@ from emulator.baselines.persistence import PersistenceConfig
 from graphs.errors import MeshcastError
 from tests.training.worlds import experiment
 from training.accounting import AccountingConfig
+from training.early_end import DivergedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json
 from training.runs.energy import EARLIER, Meter, metered, read_energy
@@ -138,6 +139,15 @@ def test_a_run_sums_its_parts_the_interrupted_ones_too(config: ExperimentConfig)
     for name in ("seconds", "processor_seconds"):
         assert energy[name] == pytest.approx(sum(part[name] for part in energy["parts"]))
     assert energy["kwh"] == pytest.approx(sum(part["processor_kwh"] for part in energy["parts"]))
+
+
+def test_a_run_that_is_refused_leaves_nothing_and_one_that_diverges_its_energy(config: ExperimentConfig) -> None:
+    with pytest.raises(MeshcastError), metered(config, run_in(config)):
+        raise MeshcastError("Refused.")
+    assert not (run_in(config) / "energy.json").exists()
+    with pytest.raises(DivergedError), metered(config, run_in(config)):
+        raise DivergedError("The loss is not finite.")
+    assert read_energy(run_in(config)) is not None
 
 
 @pytest.mark.parametrize("content", [None, "{not json", '{"parts": [], "digest": "0"}'])

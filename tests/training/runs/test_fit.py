@@ -163,6 +163,46 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
     assert same(kept, expected)
 
 
+@pytest.fixture(scope="module")
+def averaging(tmp_path_factory: pytest.TempPathFactory) -> ExperimentConfig:
+    """An uninterrupted run that averages its last half, and decays matrices alone."""
+    averaged = {"average_last": 0.5, "decayed": "matrices", "optimiser": "muon", "weight_decay": 0.1}
+    config = experiment(tmp_path_factory.mktemp("averages"), name="reference", training=averaged)
+    fit(config, progress=False)
+    return config
+
+
+def test_an_average_of_the_last_updates_goes_on_bit_for_bit(
+    averaging: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(averaging, name="interrupted")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt_after(patch, 16)  # of 24, so that four of twelve updates are in the average
+        fit(config, progress=False)
+    fit(config, resume="auto", progress=False)
+    assert any(name.startswith("mean.") for name in weights(folder_of(config)))
+    assert same(weights(folder_of(config)), weights(folder_of(averaging)))
+    assert log(folder_of(config)) == log(folder_of(averaging))
+    kept, expected = (read(folder_of(c) / "emulator.safetensors")[0] for c in (config, averaging))
+    assert same(kept, expected)
+
+
+def test_the_best_of_three_sets_of_weights_is_kept(averaging: ExperimentConfig) -> None:
+    trained = load_emulator(folder_of(averaging))
+    rows = {row["update"]: row for row in read_log(folder_of(averaging) / "metrics.csv")}
+    scores, chosen = trained.metadata["scores_of_weights"], trained.metadata["weights"]
+    assert set(scores) == {"moving average", "average of the last", "last"}
+    assert scores[chosen] == min(scores.values()) == trained.metadata["validation_score"]
+    assert rows[trained.metadata["update"]]["validation_score"] == pytest.approx(scores[chosen], rel=1e-6)
+    if trained.metadata["update"] == 24:
+        prefix = {"moving average": "averaged.", "average of the last": "mean.", "last": "emulator."}[chosen]
+        last = {n.removeprefix(prefix): t for n, t in weights(folder_of(averaging)).items() if n.startswith(prefix)}
+        assert same(last, trained.emulator.state_dict())
+    text = (folder_of(averaging) / "methods.md").read_text(encoding="utf-8")
+    assert "uniform average over the last 50% of the updates [@izmailov2018]" in text
+    assert f"it holds the {chosen}" in text
+
+
 def test_a_run_that_stopped_between_two_validations_repeats_only_what_it_lost(
     reference: ExperimentConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
