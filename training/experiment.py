@@ -182,8 +182,8 @@ class TrainingConfig:
     mirror: variables that change sign at the equator, as `[v]`; every other sample is then the mirror image of the
         data's, north for south. For equations that know no hemisphere but by the Coriolis force, on a symmetric mesh.
         On a ring it is the reflection x -> -x, for equations without odd derivatives: `[u]` where u changes sign with
-        it (Burgers, conservative Kuramoto-Sivashinsky), `[]` where not (diffusion, the gradient norm's form). Where
-        the data say which equation they were simulated by, another reflection than its own is refused.
+        it (Burgers, conservative Kuramoto-Sivashinsky), `[]` where not (diffusion, the gradient norm's form). One that
+        the simulated equation does not have, or that a fit to the data refutes, is refused.
     reversal: variables that change sign where time runs backwards and east is west, as `[v]`; every other sample, or of
         two every other pair, is then reversed. For equations with next to no friction, on a symmetric mesh.
     shift: whether every sample is seen from another node of a ring, drawn anew in each epoch. Exact for every equation

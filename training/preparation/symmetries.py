@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from emulator.baselines.first_guess import PersistenceGuess, SolverGuess
 from emulator.fields import Fields
 from emulator.networks.config import NetworkConfig
-from emulator.physics.ring_equations import reflections
-from emulator.physics.simulate import SimulationConfig, equation_of, simulation_of
+from emulator.physics.simulate import simulation_of
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.task import Task, names_of, wind_pairs
 from graphs.errors import MeshcastError
@@ -20,6 +19,7 @@ from graphs.geometry import Index
 from graphs.mesh import Mesh
 from graphs.meshes.mirror import mirrored_nodes, nodes_east_for_west
 from training.experiment import ExperimentConfig
+from training.preparation.reflection import refuse_other_reflections
 
 GROUND = ("orography", "lsm")  # fields of the data that tell what the truth has felt
 SYMMETRIC = ("sin_latitude", "cos_latitude", "coriolis")  # what a node of an image must keep as it is
@@ -83,13 +83,11 @@ def symmetries_of(
 ) -> tuple[Symmetry, ...]:
     """Return the symmetries that `training.mirror` and `training.reversal` ask for.
 
-    fields: of training; of those that a simulation on a ring wrote, the equation must have the reflection.
+    fields: of training; on a ring the images must obey the law of the data.
     valid: [node, predicted] where the data ever have a value; None where everywhere.
     Raises MeshcastError where mesh, variables or network tell data and image apart by more than the latitude.
     """
     wanted = {name: getattr(config.training, name) for name in KINDS}
-    if wanted["mirror"] is not None:
-        refuse_other_reflections(wanted["mirror"], task, fields)
     found = {
         name: _symmetry(f"training.{name}", KINDS[name], odd, config, task, fields)
         for name, odd in wanted.items()
@@ -101,28 +99,9 @@ def symmetries_of(
                 f"training.{name} takes {KINDS[name].takes}, but the nodes without a value in {fields.source} do not "
                 f"lie alike there. Leave training.{name} away."
             )
+    if "mirror" in found:
+        refuse_other_reflections(wanted["mirror"], task, fields)
     return tuple(found.values())
-
-
-def refuse_other_reflections(odd: Sequence[str], task: Task, fields: Fields) -> None:
-    """Raise MeshcastError where the data say which equation of a ring they solve, and it has another reflection."""
-    simulation = simulation_of(fields.attributes)
-    if fields.mesh.domain.kind != "ring" or not isinstance(simulation, SimulationConfig):
-        return
-    signs = reflections(equation_of(simulation))
-    if (-1 if odd else 1) in signs:
-        return
-    if not signs:
-        raise MeshcastError(
-            f"training.mirror takes one way round the ring for the other, but the equation by which {fields.source} "
-            "was simulated tells them apart by its odd derivatives. Leave training.mirror away; training.shift holds "
-            "for every equation."
-        )
-    right = ", ".join(names_of(task.predicted)) if signs == (-1,) else ""
-    raise MeshcastError(
-        f"training.mirror is [{', '.join(odd)}], but the equation by which {fields.source} was simulated keeps its "
-        f"form where x changes sign and u {'does too' if right else 'does not'}. Set training.mirror=[{right}]."
-    )
 
 
 def _symmetry(
