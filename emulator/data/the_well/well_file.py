@@ -106,14 +106,19 @@ class WellFile:
 
 
 def is_well(path: Path) -> bool:
-    """Return whether an HDF5 file holds groups of The Well's; a damaged one is left to the reader of NetCDF."""
+    """Return whether an HDF5 file holds groups of The Well's; a damaged one is left to the reader of NetCDF.
+
+    Raises MeshcastError for one that a reader of NetCDF refuses to open; see `refuse_hostile`.
+    """
     import h5py
 
     try:
         refuse_hostile(path, whole=False)
         with h5py.File(path, "r") as file:
             found = [name for name in GROUPS if file.get(name, getclass=True) is h5py.Group]
-    except (MeshcastError, OSError, RuntimeError, KeyError):
+    except (MeshcastError, MemoryError):
+        raise
+    except Exception:  # whatever its libraries make of a damaged one
         return False
     return len(found) > 1
 

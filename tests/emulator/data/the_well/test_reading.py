@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +250,14 @@ def test_what_is_wrong_with_a_file_is_said(
             continue
         with pytest.raises(MeshcastError, match=message):
             read()
+
+
+@pytest.mark.parametrize("name", [b"t2_fields", b"field_names", b"OPEN"])
+def test_a_name_that_is_no_text_ends_in_a_message_or_is_not_needed(tmp_path: Path, name: bytes) -> None:
+    path = planetswe_file(tmp_path / "a.hdf5")
+    path.write_bytes(path.read_bytes().replace(name, name[:2] + b"\xcb" + name[3:]))
+    with contextlib.suppress(MeshcastError):
+        assert open_fields(str(path)).variables == ("h", "u", "v")
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
