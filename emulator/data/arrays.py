@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
+from graphs.available_memory import available_memory
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
+
+ALWAYS_KEPT, SHARE_KEPT = 1e9, 0.5  # bytes of fields, and their share of the memory that is left
 
 
 @dataclass(eq=False)
@@ -79,9 +82,10 @@ def open_arrays(path: Path | str) -> ArrayFields:
 
 
 def in_memory(fields: Fields) -> Fields:
-    """Return the fields read once into memory, where they take less than a gigabyte; else as they are."""
+    """Return the fields read once into memory, where they take less than a gigabyte or than half of what is left of
+    it; else as they are."""
     shape = (len(fields.times), fields.ensemble_size, fields.mesh.num_nodes, len(fields.variables))
-    if 4.0 * np.prod(shape) > 1e9:
+    if 4.0 * np.prod(shape) > max(ALWAYS_KEPT, SHARE_KEPT * (available_memory() or 0)):
         return fields
     values = np.full(shape, np.nan, dtype=np.float32)
     there = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from anemoi.datasets import open_dataset
 
+from emulator.data import arrays
 from emulator.data.arrays import ArrayFields
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep
@@ -121,6 +122,17 @@ def test_what_a_reader_does_to_fields_stays_with_the_reader(write_store, tmp_pat
     fields = open_fields(str(tmp_path / "a.zarr"), keep_in_memory=True)
     fields.read(slice(0, 5), fields.variables)[...] = 0.0
     assert np.array_equal(fields.read(slice(0, 5), ["u"])[:, 0, :, 0], values[:5, 0, 0])
+
+
+@pytest.mark.parametrize(("left", "kept"), [(10**6, True), (100, False), (None, False)])
+def test_fields_are_kept_in_memory_where_they_take_less_than_half_of_what_is_left(
+    write_store, tmp_path, monkeypatch, left, kept
+):
+    write_store("a.zarr", **GRID)
+    monkeypatch.setattr(arrays, "ALWAYS_KEPT", 0.0)
+    monkeypatch.setattr(arrays, "available_memory", lambda: left)
+    fields = open_fields(str(tmp_path / "a.zarr"), keep_in_memory=True)
+    assert isinstance(fields, arrays.ArrayFields) == kept
 
 
 def test_a_dataset_that_is_not_there_is_named_wherever_it_stands_in_the_source(write_store, tmp_path):
