@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.data.arrays import ALWAYS_KEPT
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.data.dataset_fields import NOT_CARRIED, report_from_a_thread
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
@@ -70,7 +71,7 @@ def create_dataset(
     with output_lock(output), atomic_folder(output, _is_dataset, overwrite) as temporary, _quiet():
         source = temporary.parent / "fields.nc"
         _as_netcdf(fields, mesh, timeline, source)
-        _load(source, temporary, fields, timeline, attributes)
+        _load(source, temporary, fields, timeline, attributes, _chunks(fields, len(timeline.nominal), ensemble_axis))
         source.unlink()
         ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
         numbers = fields["number"].values.tolist() if "number" in fields.coords else []
@@ -225,13 +226,30 @@ def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArra
     return np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)
 
 
-def _load(source: Path, path: Path, fields: xr.Dataset, timeline: Timeline, attributes: Mapping[str, str]) -> None:
+def _chunks(fields: xr.Dataset, dates: int, ensemble_axis: Literal["trajectory", "member"]) -> dict[str, int]:
+    """Return how many dates and rows of the ensemble axis share a chunk.
+
+    All rows do, but trajectories that together take more memory than is kept of a dataset: a training window reads one
+    of them, and would read all others from disk with it.
+    """
+    rows, of_a_row = fields.sizes["number"], 4 * fields.sizes["cell"] * len(fields.data_vars)  # bytes a date
+    together = 1 if ensemble_axis == "trajectory" and rows * dates * of_a_row > ALWAYS_KEPT else rows
+    fitting = int(np.clip(CHUNK_BYTES // (together * of_a_row), 1, MAX_CHUNK_DATES))
+    return {"dates": min(fitting, dates), "ensembles": together}
+
+
+def _load(
+    source: Path,
+    path: Path,
+    fields: xr.Dataset,
+    timeline: Timeline,
+    attributes: Mapping[str, str],
+    chunks: Mapping[str, int],
+) -> None:
     """Run Anemoi's tasks that make a store at `path` of the NetCDF file `source`."""
     from anemoi.datasets.create.recipe import Recipe
     from anemoi.datasets.create.tasks import run_task
 
-    members, cells = fields.sizes["number"], fields.sizes["cell"]
-    chunk_dates = int(np.clip(CHUNK_BYTES // (4 * members * cells * len(fields.data_vars)), 1, MAX_CHUNK_DATES))
     dates = to_datetime(timeline.nominal)
     recipe: dict[str, Any] = {
         "description": attributes.get("title", "fields written by meshcast"),
@@ -246,9 +264,9 @@ def _load(source: Path, path: Path, fields: xr.Dataset, timeline: Timeline, attr
         # a rename of nothing keeps each field once it is read; without it they are read seven times, and loading
         # takes three times as long
         "input": {"pipe": [{"netcdf": {"path": str(source)}}, {"rename": {"param": {}}}]},
-        "build": {"allow_nans": True, "group_by": 10 * chunk_dates},
+        "build": {"allow_nans": True, "group_by": 10 * chunks["dates"]},
         # one chunk holds all variables of a few dates: a training window reads few chunks
-        "output": {"chunking": {"dates": min(chunk_dates, len(dates)), "ensembles": members}},
+        "output": {"chunking": dict(chunks)},
     }
     report_from_a_thread()
     for task in TASKS:

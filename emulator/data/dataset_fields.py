@@ -142,10 +142,16 @@ class DatasetFields(Fields):
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
         with refuse_damaged(self.source):
-            blocks = [np.asarray(self.dataset[run])[:, columns][:, :, rows] for run in _runs(times)]
+            blocks = [self._block(run, rows)[:, columns] for run in _runs(times)]
         if not blocks:
             return np.empty((0, len(rows), self.mesh.num_nodes, len(columns)), dtype=np.float32)
         return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)).transpose(0, 2, 3, 1)
+
+    def _block(self, run: slice, rows: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return [date, variable, row, cell] of some rows of the ensemble axis, reading no others of neighbours."""
+        if len(rows) and len(rows) < self.ensemble_size and np.array_equal(rows, np.arange(rows[0], rows[-1] + 1)):
+            return np.asarray(self.dataset[run, :, rows[0] : rows[-1] + 1])
+        return np.asarray(self.dataset[run])[:, :, rows]
 
     def _attribute(self, name: str) -> Any:
         return next((store.store.attrs[name] for store in self.stores if name in store.store.attrs), None)

@@ -149,6 +149,20 @@ def test_chunks_hold_few_dates(tmp_path: Path, count: int, members: int) -> None
     assert chunks == (min(24, count), 2, members, CELLS)
 
 
+def test_each_trajectory_of_what_is_too_large_for_memory_has_chunks_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(create, "ALWAYS_KEPT", 0.0)
+    for axis, together in (("trajectory", 1), ("member", 3)):
+        path = tmp_path / f"{axis}.zarr"
+        write(path, series(TimeStep(60), 30, 3), TimeStep(60), ensemble_axis=axis)
+        assert opened(path).store["data"].chunks == (24, 2, together, CELLS)
+        fields = open_fields(str(path))
+        every = fields.read(slice(None), fields.variables)
+        for rows in ([1], slice(1, 3), [0, 2], [2, 1]):
+            assert np.array_equal(fields.read(slice(20, 27), fields.variables, rows), every[20:27, rows])
+
+
 def test_an_output_that_exists_is_kept_unless_it_is_to_be_overwritten(tmp_path: Path) -> None:
     write(tmp_path / "a.zarr", series(TimeStep(60), count=4), TimeStep(60))
     with pytest.raises(MeshcastError, match="exists"):
