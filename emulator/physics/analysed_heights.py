@@ -54,6 +54,15 @@ class AnalysedHeights:
                 f"are {self.equator:g}, {self.perturbation:g} and {self.cycles}."
             )
 
+    def in_words(self) -> str:
+        """Return the states as a paragraph on methods names them."""
+        lowest, highest = self.degrees
+        return (
+            f"flow in linear balance with analysed geopotential ({self.variable} of {self.source}), with random "
+            f"balanced flow of degrees {lowest} to {highest} and {self.perturbation:g} m/s, balanced {self.cycles} "
+            "times as in planetswe [@ohana2024]"
+        )
+
 
 def analysed_states(
     config: AnalysedHeights, equation: ShallowWater, numbers: Sequence[int], generators: Sequence[np.random.Generator]
