@@ -12,62 +12,34 @@ from torch import Tensor, nn
 
 from emulator.baselines.first_guess import PersistenceGuess
 from emulator.networks.config import NetworkConfig
-from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
 from emulator.networks.layers.constants import GraphBuffers, constant
-from emulator.networks.layers.depth import refuse_endless
-from emulator.networks.layers.edge_blocks import EdgeBlocks
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.flux_decoder import FluxDecoder
 from emulator.networks.layers.linear_path import LinearPath
 from emulator.networks.layers.message_passing import graphs_on
 from emulator.networks.layers.mlp import mlp
-from emulator.networks.layers.processors import InteractionLayer, NodeEmbedding, PositionKernelLayer
+from emulator.networks.layers.processors import NodeEmbedding
+from emulator.networks.message_rounds import (
+    ProcessorConfig,
+    layers_by_position,
+    round_of,
+    rounds_of,
+    senders_by_position,
+    shared_kernels,
+)
 from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig
 from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig
 from emulator.networks.processors.pyg import PyGConfig
 from emulator.networks.processors.rounds import RoundsConfig
 from graphs.edges.build import GraphConfig, MultiMeshEdges
-from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
-from graphs.graph import Graph, ModelGraphs
+from graphs.graph import ModelGraphs
 from graphs.kinds import ByKindOrFirst
 from graphs.mesh import Mesh
 from graphs.space_filling import hilbert_order
 
-MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
 CACHED_NUMBERS = {False: 650_000, True: 2_600_000}  # nodes by latent features, in single precision and lowered
 MANY_NUMBERS = 1_000_000  # of nodes times features: from here on their order decides what a core's cache can keep
-LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
-
-
-@dataclass(frozen=True)
-class ProcessorConfig:
-    """The message passing.
-
-    kind: `kernel` (linear in the sender, weights from the relative position) or `interaction` (an MLP on every edge).
-    num_layers: rounds of messages, each with weights of its own.
-    latent_size: features of a node between layers.
-    hidden_size: width inside a layer.
-    num_harmonics: of the direction a kernel tells apart, cos kθ and sin kθ up to this k, where edges all differ.
-    """
-
-    kind: Literal["kernel", "interaction"] = "kernel"
-    num_layers: int = 6
-    latent_size: int = 32
-    hidden_size: int = 32
-    num_harmonics: int = 2
-
-    def __post_init__(self) -> None:
-        for name in ("num_layers", "latent_size", "hidden_size", "num_harmonics"):
-            if getattr(self, name) < 1:
-                raise MeshcastError(f"processor.{name} must be at least 1, but is {getattr(self, name)}.")
-        refuse_endless(self.num_layers, "processor")
-
-    def in_words(self) -> str:
-        """Return what the messages are, for a paragraph on methods."""
-        if self.kind == "interaction":
-            return "messages by a perceptron on every edge [@battaglia2016]"
-        return "messages linear in the sender with weights from relative positions"
 
 
 AnyProcessorConfig = Annotated[
@@ -185,7 +157,7 @@ class EncodeProcessDecode(nn.Module):
         self.latent_size = latent
         self.mesh = graphs.mesh if graphs.encoder is not None else None
         self.processor_graph = GraphBuffers(graph)
-        positions = _position_table(graph) if config.kind == "kernel" and graphs.encoder is None else None
+        positions = senders_by_position(graph) if config.kind == "kernel" and graphs.encoder is None else None
         self.on_positions = positions is not None
         self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
         self.order: Tensor | None
@@ -198,23 +170,23 @@ class EncodeProcessDecode(nn.Module):
             NodeEmbedding(num_inputs, latent, winds, num_vectors) if num_vectors else nn.Linear(num_inputs, latent)
         )
         self.decoder = mlp([latent, latent, num_outputs], zero_last=True)
+        layers: list[nn.Module]
         if positions is not None:
             self.table = nn.Buffer(positions)
-            sizes = latent, positions.shape[1], config.hidden_size
-            layers: list[nn.Module] = [PositionKernelLayer(*sizes) for _ in range(config.num_layers)]
+            layers = layers_by_position(config, positions)
         else:
-            self.processor_kernels = _kernels(config, links.processor, num_vectors)
-            layers = _rounds(config, graph, self.processor_kernels, num_vectors)
+            self.processor_kernels = shared_kernels(config, links.processor, num_vectors)
+            layers = rounds_of(config, graph, self.processor_kernels, num_vectors)
         self.processor = nn.ModuleList(layers)
         if graphs.encoder is not None:
             assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
             self.encoder_graph = GraphBuffers(graphs.encoder)
             self.decoder_graph = GraphBuffers(graphs.decoder)
             assert links.encoder is not None and links.decoder is not None
-            self.encoder_kernels = _kernels(config, links.encoder, num_vectors, most_octaves=1)
-            self.decoder_kernels = _kernels(config, links.decoder, num_vectors, most_octaves=1)
-            self.to_mesh = _layer(config, graphs.encoder, self.encoder_kernels, num_vectors)
-            self.to_grid = _layer(config, graphs.decoder, self.decoder_kernels, num_vectors)
+            self.encoder_kernels = shared_kernels(config, links.encoder, num_vectors, most_octaves=1)
+            self.decoder_kernels = shared_kernels(config, links.decoder, num_vectors, most_octaves=1)
+            self.to_mesh = round_of(config, graphs.encoder, self.encoder_kernels, num_vectors)
+            self.to_grid = round_of(config, graphs.decoder, self.decoder_kernels, num_vectors)
             latitude = np.radians(graphs.mesh.latitudes)
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
             self.mesh_features = nn.Buffer(features if self.order is None else features[self.order], persistent=False)
@@ -293,17 +265,6 @@ class EncodeProcessDecode(nn.Module):
         )
 
 
-def _kernels(
-    config: ProcessorConfig | RoundsConfig, graph: Graph, num_vectors: int, most_octaves: int | None = None
-) -> AngularKernels | EdgeBlocks | None:
-    """Return what the layers on a graph share of it, where they need more than the graph itself."""
-    if isinstance(config, RoundsConfig):
-        return EdgeBlocks(graph)
-    if config.kind == "interaction":
-        return None
-    return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
-
-
 def _order_in_memory(mesh: Mesh | None, latent: int) -> tuple[nn.Buffer, nn.Buffer] | tuple[None, None]:
     """Return the nodes in their order in memory, and where each one stands, [node]; None to keep it."""
     if mesh is None or mesh.num_nodes * latent < MANY_NUMBERS:
@@ -320,31 +281,3 @@ def _renumbered(graphs: ModelGraphs, place: Tensor | None) -> ModelGraphs:
         return ModelGraphs(graphs.processor.renumbered(place, place))
     encoder, decoder = graphs.encoder.renumbered(None, place), graphs.decoder.renumbered(place, None)
     return ModelGraphs(graphs.processor.renumbered(place, place), encoder, decoder, graphs.mesh)
-
-
-def _rounds(
-    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: AngularKernels | EdgeBlocks | None, num_vectors: int
-) -> list[nn.Module]:
-    if isinstance(config, RoundsConfig):
-        assert isinstance(kernels, EdgeBlocks)
-        return [config.processor(kernels)]  # one module, whose rounds share more than nodes
-    return [_layer(config, graph, kernels, num_vectors) for _ in range(config.num_layers)]
-
-
-def _layer(
-    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: AngularKernels | EdgeBlocks | None, num_vectors: int
-) -> nn.Module:
-    if isinstance(config, RoundsConfig):
-        assert isinstance(kernels, EdgeBlocks)
-        return config.link(kernels)
-    if isinstance(kernels, AngularKernels):
-        return AngularKernelLayer(config.latent_size, kernels, config.hidden_size)
-    return InteractionLayer(config.latent_size, graph.edge_features.shape[1], config.hidden_size, num_vectors)
-
-
-def _position_table(graph: Graph) -> Tensor | None:
-    """Return senders [node, position] by relative position; None where positions are too many to have a map each."""
-    classes, positions = relative_positions(graph)
-    if len(positions) > min(MOST_POSITIONS, graph.num_edges // LEAST_EDGES):
-        return None
-    return torch.as_tensor(neighbour_table(graph, classes, len(positions)))

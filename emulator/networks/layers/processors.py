@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import at_receivers, at_senders, edge_weights, sum_by_receiver, zeros_beyond
@@ -39,9 +40,56 @@ class PositionKernelLayer(nn.Module):
 
     def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
         """Return [batch, receiver, latent]. table: [receiver, position] senders, `num_senders` where there is none."""
+        return receivers + self.out(nn.functional.silu(self.heard(table, senders, receivers)))
+
+    def heard(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+        """Return U h_i + Σ_k W_k h_j(i, k) + b as [batch, receiver, hidden]."""
         received = zeros_beyond(senders).index_select(-2, table.reshape(-1))
         received = received.reshape(*receivers.shape[:-1], -1)  # [batch, receiver, position * latent]
-        return receivers + self.out(nn.functional.silu(self.own(receivers) + self.neighbours(received)))
+        return self.own(receivers) + self.neighbours(received)
+
+
+class ProductKernelLayer(PositionKernelLayer):
+    """Kernel messages whose sums are multiplied with one another in pairs.
+
+        h_i <- h_i + V (a_i b_i),   a_i and b_i each U h_i + Σ_k W_k h_j(i, k) + b, with weights of their own
+
+    What is quadratic in the field and its neighbours, as u ∂u/∂x is, is such a product, and is learned exactly.
+
+    hops: of each position, where the nodes are a ring and all hear over the same hops; these layers are convolutions.
+    """
+
+    def __init__(self, latent_size: int, num_positions: int, hidden_size: int, hops: Sequence[int] | None) -> None:
+        super().__init__(latent_size, num_positions, 2 * hidden_size)
+        self.out = nn.Linear(hidden_size, latent_size)
+        self.reach = max(map(abs, hops)) if hops else 0
+        sparse = hops is None or self.reach > num_positions  # a kernel of mostly zeros
+        self.slots = None if sparse or hops is None else constant(_slots(hops, self.reach))
+
+    def forward(self, table: Tensor, senders: Tensor, receivers: Tensor) -> Tensor:
+        """Return [batch, receiver, latent]. table: as of `PositionKernelLayer`."""
+        heard = self.heard(table, senders, receivers) if self.slots is None else self._convolved(receivers)
+        one, other = heard.chunk(2, dim=-1)
+        return receivers + self.out(one * other)
+
+    def _convolved(self, latent: Tensor) -> Tensor:
+        """Return what `heard` does, in half of its time: no neighbour is copied."""
+        assert self.slots is not None
+        around, own = torch.cat([latent[:, -self.reach :], latent, latent[:, : self.reach]], dim=1), self.own.weight
+        weights = torch.cat(
+            [own[:, None], self.neighbours.weight.view(len(own), -1, own.shape[1]), torch.zeros_like(own)[:, None]], 1
+        )
+        kernel = weights.index_select(1, self.slots).transpose(1, 2)  # [hidden, latent, hop], latents next in memory
+        heard = nn.functional.conv2d(around.transpose(1, 2).unsqueeze(2), kernel.unsqueeze(2), self.own.bias)
+        return heard.squeeze(2).transpose(1, 2)
+
+
+def _slots(hops: Sequence[int], reach: int) -> NDArray[np.int64]:
+    """Return which weights stand at each hop from -reach to reach: 0 the node's own, 1 + position, then none."""
+    slots = np.full(2 * reach + 1, len(hops) + 1)
+    slots[reach] = 0
+    slots[reach + np.array(hops)] = 1 + np.arange(len(hops))
+    return slots
 
 
 class InteractionLayer(nn.Module):

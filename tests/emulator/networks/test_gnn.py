@@ -11,9 +11,10 @@ import torch
 from emulator.networks import gnn
 from emulator.networks.gnn import EncodeProcessDecode, ProcessorConfig
 from emulator.networks.layers.angular_kernels import AngularKernelLayer
-from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer
+from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer, ProductKernelLayer
 from graphs.edges.build import (
     GraphConfig,
+    HopEdges,
     MultiMeshEdges,
     NearestEdges,
     TriangleEdges,
@@ -38,6 +39,7 @@ def scattered(num: int = 60) -> Mesh:
 # Every processor, on a graph it is made for, with the layer it should choose there.
 CASES = {
     "kernel by position on a ring": ("kernel", ring(24), PositionKernelLayer),
+    "products by position on a ring": ("product", ring(24), ProductKernelLayer),
     "kernel by position on a grid": (
         "kernel",
         latlon(np.linspace(58, 50, 6), np.linspace(-8, 2, 8)),
@@ -48,10 +50,16 @@ CASES = {
 }
 
 
+def processor(kind: str, **sizes: int) -> ProcessorConfig:
+    if kind == "product":
+        return ProcessorConfig(activation="product", **sizes)
+    return ProcessorConfig(kind, **sizes)  # type: ignore[arg-type]
+
+
 def network_on(graphs: ModelGraphs, kind: str, inputs: int = 3, outputs: int = 2) -> EncodeProcessDecode:
     """A small network whose decoder is not zero."""
     torch.manual_seed(0)
-    config = ProcessorConfig(kind, num_layers=2, latent_size=8, hidden_size=8, num_harmonics=1)  # type: ignore[arg-type]
+    config = processor(kind, num_layers=2, latent_size=8, hidden_size=8, num_harmonics=1)
     network = EncodeProcessDecode(inputs, outputs, graphs, config)
     torch.nn.init.normal_(network.decoder[-1].weight)
     torch.nn.init.normal_(network.decoder[-1].bias)
@@ -120,7 +128,7 @@ def test_information_travels_one_edge_a_layer_and_no_further(case: tuple[str, Me
 
 def test_a_zero_decoder_gives_nothing_and_learns_first(case: tuple[str, Mesh, type]) -> None:
     kind, mesh, _ = case
-    config = ProcessorConfig(kind, num_layers=1, latent_size=4, hidden_size=4)  # type: ignore[arg-type]
+    config = processor(kind, num_layers=1, latent_size=4, hidden_size=4)
     network = EncodeProcessDecode(3, 2, default_graphs(mesh), config)
     out = network(torch.randn(2, mesh.num_nodes, 3))
     assert torch.equal(out, torch.zeros_like(out))
@@ -139,7 +147,7 @@ def test_gradients_reach_every_parameter(case: tuple[str, Mesh, type]) -> None:
 def test_a_tiny_case_overfits(case: tuple[str, Mesh, type]) -> None:
     kind, mesh, _ = case
     torch.manual_seed(0)
-    config = ProcessorConfig(kind, num_layers=2, latent_size=16, hidden_size=16)  # type: ignore[arg-type]
+    config = processor(kind, num_layers=2, latent_size=16, hidden_size=16)
     network = EncodeProcessDecode(3, 2, default_graphs(mesh), config)
     features, target = torch.randn(1, mesh.num_nodes, 3), torch.randn(1, mesh.num_nodes, 2)
     assert left_after_fitting(network, features, target, updates=150) < 0.05
@@ -296,6 +304,54 @@ def test_moved_and_copied_networks_keep_their_graph() -> None:
     single = network(features.float())
     torch.testing.assert_close(network.double()(features).float(), single, rtol=1e-4, atol=1e-4)
     assert network.processor_graph.graph.edge_features.dtype == torch.float64
+
+
+def test_products_give_advection_of_the_field_by_itself_exactly() -> None:
+    """u (u(x + 1) - u(x - 1)) / 2 in one layer, which any other activation has to approximate."""
+    network = EncodeProcessDecode(1, 1, default_graphs(ring(24)), ProcessorConfig(
+        num_layers=1, latent_size=2, hidden_size=1, activation="product"
+    ))  # fmt: skip
+    for weight in network.parameters():
+        torch.nn.init.zeros_(weight)
+    layer, table = network.processor[0], network.table
+    with torch.no_grad():
+        network.encoder.weight[0] = 1.0  # u, and room for what is made of it
+        layer.own.weight[0, 0] = 1.0
+        for position, senders in enumerate(table.T):
+            side = (int(senders[5]) - 5) % 24
+            layer.neighbours.weight[1, 2 * position] = {1: 0.5, 23: -0.5}.get(side, 0.0)
+        layer.out.weight[1, 0] = 1.0
+        fields = torch.randn(2, 24, 1)
+        latent = network._processed(network.encoder(fields))
+    expected = fields * (fields.roll(-1, 1) - fields.roll(1, 1)) / 2
+    torch.testing.assert_close(latent[..., 1:], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("hops", "convolution"), [((1, 2, 3), True), ((1, 3), True), ((1, 9), False)])
+def test_a_convolution_of_the_ring_is_what_neighbours_give_one_by_one(hops: tuple[int, ...], convolution: bool) -> None:
+    graphs = build_graphs(GraphConfig(HopEdges(hops=hops)), ring(24))
+    network = network_on(graphs, "product")
+    features = torch.randn(2, 24, 3)
+    assert all((layer.slots is not None) == convolution for layer in network.processor)
+    outputs, gradients = [], []
+    for one_by_one in (False, True):
+        for layer in network.processor:
+            layer.slots = None if one_by_one else layer.slots
+        network.zero_grad()
+        outputs.append(network(features))
+        outputs[-1].square().sum().backward()
+        gradients.append([weight.grad.clone() for weight in network.processor.parameters()])
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_products_are_refused_where_edges_all_differ() -> None:
+    config = ProcessorConfig(activation="product")
+    for graphs in (default_graphs(scattered()), build_graphs(ON_MESH, GRID)):
+        with pytest.raises(MeshcastError, match=r"activation: product needs edges of few relative positions"):
+            EncodeProcessDecode(3, 2, graphs, config)
+    with pytest.raises(MeshcastError, match=r"product needs processor.kind: kernel, but it is interaction"):
+        ProcessorConfig("interaction", activation="product")
 
 
 def test_sizes_below_one_are_refused_by_name() -> None:
