@@ -22,6 +22,8 @@ from emulator.networks.layers.constants import constant
 from emulator.networks.layers.mlp import mlp
 from graphs.graph import Graph
 
+LIMIT = 10.0  # of one factor of a product of what is heard
+
 
 class PositionKernelLayer(nn.Module):
     """Kernel messages with one linear map per relative position, then a node MLP.
@@ -52,9 +54,10 @@ class PositionKernelLayer(nn.Module):
 class ProductKernelLayer(PositionKernelLayer):
     """Kernel messages whose sums are multiplied with one another in pairs.
 
-        h_i <- h_i + V (a_i b_i),   a_i and b_i each U h_i + Σ_k W_k h_j(i, k) + b, with weights of their own
+        h_i <- h_i + V (a_i c tanh(b_i / c)),   a_i and b_i each U h_i + Σ_k W_k h_j(i, k) + b, of their own weights
 
-    What is quadratic in the field and its neighbours, as u ∂u/∂x is, is such a product, and is learned exactly.
+    What is quadratic in the field and its neighbours, as u ∂u/∂x is, is such a product, to any precision where b is
+    small beside the limit c. Without it n layers were a polynomial of degree 2ⁿ, which no learning rate holds.
 
     hops: of each position, where the nodes are a ring and all hear over the same hops; these layers are convolutions.
     """
@@ -70,7 +73,7 @@ class ProductKernelLayer(PositionKernelLayer):
         """Return [batch, receiver, latent]. table: as of `PositionKernelLayer`."""
         heard = self.heard(table, senders, receivers) if self.slots is None else self._convolved(receivers)
         one, other = heard.chunk(2, dim=-1)
-        return receivers + self.out(one * other)
+        return receivers + self.out(one * (LIMIT * torch.tanh(other / LIMIT)))
 
     def _convolved(self, latent: Tensor) -> Tensor:
         """Return what `heard` does, in half of its time: no neighbour is copied."""

@@ -307,7 +307,7 @@ def test_moved_and_copied_networks_keep_their_graph() -> None:
 
 
 def test_products_give_advection_of_the_field_by_itself_exactly() -> None:
-    """u (u(x + 1) - u(x - 1)) / 2 in one layer, which any other activation has to approximate."""
+    """u (u(x + 1) - u(x - 1)) / 2 in one layer, a factor small beside its limit; any other activation approximates."""
     network = EncodeProcessDecode(1, 1, default_graphs(ring(24)), ProcessorConfig(
         num_layers=1, latent_size=2, hidden_size=1, activation="product"
     ))  # fmt: skip
@@ -319,12 +319,22 @@ def test_products_give_advection_of_the_field_by_itself_exactly() -> None:
         layer.own.weight[0, 0] = 1.0
         for position, senders in enumerate(table.T):
             side = (int(senders[5]) - 5) % 24
-            layer.neighbours.weight[1, 2 * position] = {1: 0.5, 23: -0.5}.get(side, 0.0)
-        layer.out.weight[1, 0] = 1.0
+            layer.neighbours.weight[1, 2 * position] = {1: 0.5e-3, 23: -0.5e-3}.get(side, 0.0)
+        layer.out.weight[1, 0] = 1e3
         fields = torch.randn(2, 24, 1)
         latent = network._processed(network.encoder(fields))
     expected = fields * (fields.roll(-1, 1) - fields.roll(1, 1)) / 2
     torch.testing.assert_close(latent[..., 1:], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_products_of_large_weights_stay_finite() -> None:
+    """A polynomial of degree 256 would not."""
+    config = ProcessorConfig(num_layers=8, latent_size=8, hidden_size=8, activation="product")
+    network = EncodeProcessDecode(1, 1, default_graphs(ring(24)), config)
+    with torch.no_grad():
+        for weight in network.parameters():
+            torch.nn.init.normal_(weight, std=1.0)
+        assert torch.isfinite(network(100 * torch.randn(2, 24, 1))).all()
 
 
 @pytest.mark.parametrize(("hops", "convolution"), [((1, 2, 3), True), ((1, 3), True), ((1, 9), False)])
