@@ -58,7 +58,7 @@ class AnalysedHeights:
         """Return the states as a paragraph on methods names them."""
         lowest, highest = self.degrees
         return (
-            f"flow in linear balance with analysed geopotential ({self.variable} of {self.source}), with random "
+            f"flow in linear balance [@lorenz1960] with analysed geopotential ({self.variable}), with random "
             f"balanced flow of degrees {lowest} to {highest} and {self.perturbation:g} m/s, balanced {self.cycles} "
             "times as in planetswe [@ohana2024]"
         )

@@ -123,9 +123,13 @@ class SphereSimulationConfig:
 
     def in_words(self) -> str:
         """Return what is simulated and how, for a paragraph on methods, sources by their keys in references.bib."""
+        equation = self.equation
+        ground = " over mountains" if equation.mountains or equation.orography is not None else ""
+        heated = ", heated in the course of day and year as planetswe of The Well [@ohana2024]"
+        forced = (heated if equation.heating else "") + (", forced and damped" if equation.climate else "")
         return (
-            f"rotating shallow water on the sphere [@williamson1992] at T{self.equation.truncation} from "
-            f"{self.initial_states.in_words()}, solved in spherical harmonics by a semi-implicit three-cycle "
+            f"rotating shallow water on the sphere [@williamson1992]{ground} at T{equation.truncation} from "
+            f"{self.initial_states.in_words()}{forced}, solved in spherical harmonics by a semi-implicit three-cycle "
             "[@whitaker2013]"
         )
 

@@ -18,11 +18,13 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.grib_messages import ERA5
 from emulator.emulator_config import EmulatorConfig
 from emulator.foundation.time_step import TimeStep
+from emulator.heating_cycle import HeatingCycle
 from emulator.networks.gnn import GNNConfig, ProcessorConfig
 from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig
 from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig
 from emulator.networks.processors.pyg import PyGConfig
 from emulator.physics.ring_equations import EquationConfig, KuramotoSivashinsky, equation_in_words
+from emulator.physics.shallow_water import Climate, Mountain, ShallowWaterConfig
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.physics.sphere_states import SphereStates
@@ -166,6 +168,9 @@ def test_first_guesses_equations_and_initial_states_cite_what_is_known() -> None
     texts += [equation_in_words(cls()) for cls in members_of(get_args(EquationConfig)[0])]
     states = members_of(get_args(SphereStates)[0])
     texts += [SphereSimulationConfig(initial_states=cls()).in_words() for cls in states]
+    planet = ShallowWaterConfig(heating=HeatingCycle(), climate=Climate(), mountains=(Mountain(),))
+    texts.append(SphereSimulationConfig(equation=planet).in_words())
+    assert "over mountains at T42" in texts[-1] and "ohana2024" in keys_in(texts[-1])
     assert all(set(keys_in(text)) <= set(known_entries()) for text in texts)
     assert len(set(texts)) == len(texts) > 10
 
