@@ -28,6 +28,7 @@ from meshcast.commands.plot import plot
 from meshcast.commands.reproduce import reproduce
 from meshcast.commands.simulate import simulate
 from meshcast.commands.train import train
+from meshcast.commands.tune import tune
 from meshcast.commands.verify import verify
 from meshcast.console import say
 from meshcast.json_log import OPTION, json_log, logged
@@ -43,7 +44,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, simulate, dataset, graph, train, forecast, verify, plot, compare, reproduce, export, inspect):
+for command in (
+    demo,
+    simulate,
+    dataset,
+    graph,
+    train,
+    tune,
+    forecast,
+    verify,
+    plot,
+    compare,
+    reproduce,
+    export,
+    inspect,
+):
     app.command()(command)
 app.add_typer(configs_app, name="configs")
 

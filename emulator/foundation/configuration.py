@@ -187,6 +187,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return read
 
 
+def read_values(texts: Sequence[str]) -> dict[str, Any]:
+    """Return values by path from texts such as `a.b=[1, 2]`; raise MeshcastError where one is none."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        path, _, _ = text.partition("=")
+        content: dict[str, Any] = {}
+        if fault := _override(content, text, {}):
+            raise MeshcastError(f"{fault}.")
+        for key in path.strip().split("."):
+            content = content[key]
+        found[path.strip()] = content
+    return found
+
+
 def _explain(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)

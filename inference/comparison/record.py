@@ -94,6 +94,7 @@ class Trial:
 
     settings: by dotted path into an experiment, as `training.learning_rate`.
     score: of validation, None where the fit diverged or failed, which counts as infinitely bad.
+    rank: what is compared: the score, larger where long rollouts died; None where not known, and the score counts.
     """
 
     label: str
@@ -104,6 +105,13 @@ class Trial:
     status: Status
     reason: str = ""
     chosen: bool = False
+    rank: float | None = None
+
+    @property
+    def counts_as(self) -> float:
+        """Return what is compared, infinite where the fit diverged or failed."""
+        found = self.score if self.rank is None else self.rank
+        return math.inf if self.score is None or found is None else found
 
 
 @dataclass(frozen=True)

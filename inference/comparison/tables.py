@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inference.comparison.record import Comparison, Interval, Row
+from inference.comparison.record import Comparison, Interval, Row, Trial
 from inference.report.latex_tables import booktabs, document
 from inference.report.score_tables import number, table_leads
 from inference.scores.metrics import METRICS
@@ -102,18 +102,25 @@ def lead_rows(comparison: Comparison, metric: str, column: int, most: int = 8) -
     return [axis, *(f"{time:g}" for time in times)], rows
 
 
-def trial_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return every trial row by row, its settings, score and seconds as text."""
-    labels = list(dict.fromkeys(trial.label for trial in comparison.trials))
+    labels = list(dict.fromkeys(trial.label for trial in trials))
     return [
         asdict(trial)
         | {
             "settings": spelt(trial.settings),
-            "score": trial.status if trial.score is None else number(trial.score),
+            "score": _score_of(trial),
             "seconds": NONE if trial.seconds is None else f"{trial.seconds:.0f}",
         }
-        for trial in sorted(comparison.trials, key=lambda trial: labels.index(trial.label))
+        for trial in sorted(trials, key=lambda trial: labels.index(trial.label))
     ]
+
+
+def _score_of(trial: Trial) -> str:
+    if trial.score is None:
+        return trial.status
+    worse = trial.counts_as > trial.score
+    return number(trial.score) + (f", counts as {number(trial.counts_as)} for its long rollouts died" if worse else "")
 
 
 def energy_rows(comparison: Comparison) -> list[list[str]]:

@@ -295,6 +295,20 @@ def test_a_bad_checkpoint_is_refused_and_executes_nothing(ring_world, change, wo
     assert not Path("executed").exists()
 
 
+@pytest.mark.parametrize(
+    ("tried", "words"),
+    [
+        ([], ("tuning needs something to try",)),
+        (["--try", "training.noise"], ("training.noise: an override reads path.to.key=value",)),
+        (["--try", "training.noise=0.1"], ("noise", "0.1", "list")),
+        (["--try", "training.udpates=[3]"], ("unknown key", "did you mean training.updates?")),
+        (["--try", "data.train=[3]"], ("begin with training. or emulator.",)),
+    ],
+)
+def test_trials_of_what_is_no_setting_are_refused(ring_world, tried, words):
+    refused("tune", "ring.yaml", *tried, says=words)
+
+
 @pytest.mark.parametrize("change", [truncate, pickled])
 def test_a_bad_checkpoint_to_resume_from_is_refused_and_executes_nothing(ring_world, change):
     change(Path("runs/ring/last.ckpt"))

@@ -20,8 +20,8 @@ from inference.scores.metrics import METRICS
 from tests.meshcast.command_line import ROOT, done, in_a_process, interrupting, meshcast
 from tests.meshcast.conftest import comparison, weather, weather_forecast
 
-COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "forecast", "verify", "plot", "compare", "reproduce",
-            "export", "inspect", "configs list", "configs copy")  # fmt: skip
+COMMANDS = ("demo", "simulate", "dataset", "graph", "train", "tune", "forecast", "verify", "plot", "compare",
+            "reproduce", "export", "inspect", "configs list", "configs copy")  # fmt: skip
 RING = ("forecast", "runs/ring", "--initial", "ring.zarr", "--trajectories", "6:8", "--lead-time", "0.2", "--output")
 
 
@@ -81,6 +81,9 @@ def test_every_result_is_also_for_machines(ring_world):
     assert inspected["methods"] == Path("runs/other/methods.md").read_text(encoding="utf-8").strip()
     assert done("inspect", "runs/other", "--requirements", "--json").json["variables"] == ["u [1]"]
     assert done("inspect", "runs/other", "--lineage", "--json").json["trained on"] == "ring.zarr"
+    tuned = done("tune", "ring.yaml", "--try", "training.noise=[0, 0.1]", "--updates", "4", "--json")
+    assert tuned.json["chosen"]["training.noise"] in (0, 0.1) and len(tuned.json["trials"]) == 2
+    assert f"meshcast train ring.yaml training.noise={tuned.json['chosen']['training.noise']}" in tuned.err
     made = done(*RING, "new.nc", "--init-times", "0, 0.1", "--json").json
     assert made == {"output": "new.nc", "cases": 4, "steps": 4, "stops": []}
     assert done("inspect", "new.nc", "--json").json["cases"] == "4, from 0 to 0.1"

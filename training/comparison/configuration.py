@@ -18,7 +18,7 @@ from graphs.kinds import ByKind
 from training.accounting import AccountingConfig, TrackingConfig
 from training.experiment import DataConfig, TaskConfig, TrainingConfig, ValidationConfig
 
-RATE = "training.learning_rate"
+RATE, NOISE = "training.learning_rate", "training.noise"
 TABLES = ("emulators", "own_training", "own_history", "keep_size", "grid", "grid_of")  # by label, beside the rows
 
 
@@ -99,13 +99,17 @@ class StartsConfig:
 class TuningConfig:
     """Short fits before the long ones: each network row makes the same trials, and keeps the best by validation.
 
-    learning_rate: peak rates to try.
-    axes: what else to try, by dotted path: `{training.noise: [0, 0.01]}`; every combination is a trial of every row.
+    A trial counts as its checkpoint did when it was chosen, worse where its long rollouts died.
+
+    learning_rate: peak rates to try. noise: standard deviations of the noise on the input, `training.noise`.
+    axes: what else to try, by dotted path: `{training.weight_decay: [0, 0.01]}`; every combination of all is a trial of
+        every row.
     share: of a row's updates that a trial takes; updates: in its place, their number.
     seed: of the trials.
     """
 
     learning_rate: tuple[float, ...] = ()
+    noise: tuple[float, ...] = ()
     axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     share: float = 0.25
     updates: int | None = None
@@ -113,9 +117,13 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         if not self.all_axes or not all(self.all_axes.values()):
-            raise MeshcastError("tuning needs something to try: learning_rate: [1e-3, 3e-3], or axes.")
+            raise MeshcastError("tuning needs something to try: learning_rate: [1e-3, 3e-3], noise, or axes.")
         if not all(rate > 0 for rate in self.learning_rate):
             raise MeshcastError(f"tuning.learning_rate lists positive rates, but is {list(self.learning_rate)}.")
+        if not all(size >= 0 for size in self.noise):
+            raise MeshcastError(f"tuning.noise lists sizes from 0, but is {list(self.noise)}.")
+        if self.noise and NOISE in self.axes:
+            raise MeshcastError(f"tuning sets {NOISE} twice, by noise and by axes. Leave it to one of the two.")
         if not 0 < self.share <= 1:
             raise MeshcastError(f"tuning.share must lie above 0 and at most at 1, but is {self.share}.")
         if self.updates is not None and self.updates < 1:
@@ -131,8 +139,9 @@ class TuningConfig:
 
     @property
     def all_axes(self) -> dict[str, tuple[Any, ...]]:
-        """Return the values to try by dotted path, the learning rate first."""
-        return ({RATE: self.learning_rate} if self.learning_rate else {}) | self.axes
+        """Return the values to try by dotted path, the learning rate first, then the noise."""
+        first = {RATE: self.learning_rate, NOISE: self.noise}
+        return {path: values for path, values in first.items() if values} | self.axes
 
 
 @dataclass(frozen=True)

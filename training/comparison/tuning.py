@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emulator.build import is_closed_form
+from graphs.errors import MeshcastError
 from inference.comparison.record import Trial
 from training.comparison.configuration import TuningConfig
 from training.comparison.runs import combinations, networks, spelt, varied
 from training.experiment import ExperimentConfig, TrainingConfig
-from training.runs.study import Result, Run, updates_taken
+from training.run_folder import run_folder
+from training.runs.study import Result, Run, run_study, updates_taken
 
 
 @dataclass(frozen=True)
@@ -60,27 +63,51 @@ def trials(found: Sequence[Candidate], results: Sequence[Result], folder: Path |
 
     folder: of the results.
     """
-    scores = [
-        result.validation_score if result.status == "done" and result.validation_score is not None else math.inf
-        for result in results
-    ]
-    best: dict[str, int] = {}
-    for number, candidate in enumerate(found):
-        if scores[number] < (scores[best[candidate.label]] if candidate.label in best else math.inf):
-            best[candidate.label] = number
-    return [
+    made = [
         Trial(
             label=candidate.label,
             settings=dict(candidate.settings),
             updates=updates_taken(result, folder),
-            score=scores[number] if math.isfinite(scores[number]) else None,
+            score=result.validation_score if result.status == "done" and _finite(result.validation_score) else None,
             seconds=result.seconds,
             status=result.status,
             reason=result.reason,
-            chosen=best.get(candidate.label) == number,
+            rank=result.rank if _finite(result.rank) else None,
         )
-        for number, (candidate, result) in enumerate(zip(found, results, strict=True))
+        for candidate, result in zip(found, results, strict=True)
     ]
+    best: dict[str, int] = {}
+    for number, trial in enumerate(made):
+        if trial.counts_as < (made[best[trial.label]].counts_as if trial.label in best else math.inf):
+            best[trial.label] = number
+    return [replace(trial, chosen=best.get(trial.label) == number) for number, trial in enumerate(made)]
+
+
+def _finite(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)
+
+
+def tune(
+    config: ExperimentConfig,
+    tuning: TuningConfig,
+    *,
+    progress: bool = True,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Trial]:
+    """Return the trials of one experiment, the best marked as chosen; those made before are not repeated.
+
+    They lie in the folder `trials` of the run's, beside which `train` may put the run itself.
+
+    Raises MeshcastError where a path leads nowhere, or where nothing is trained by gradient descent.
+    """
+    if is_closed_form(config.emulator):
+        raise MeshcastError(f"An emulator of kind {config.emulator.kind} is fitted in closed form and makes no trials.")
+    folder = run_folder(config)
+    placed = replace(config, output=str(folder), name="trials", data=replace(config.data, test=None), between=None)
+    found = candidates(tuning, {config.name: placed})
+    results = folder / "trials" / "results"
+    made = run_study([candidate.run for candidate in found], results, progress=progress, say=say)
+    return trials(found, made, results)
 
 
 def with_chosen(experiments: Mapping[str, ExperimentConfig], tried: Sequence[Trial]) -> dict[str, ExperimentConfig]:

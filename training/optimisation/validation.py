@@ -52,6 +52,14 @@ class Validated:
         return self.score * 2 * self.long_steps / max(self.lived, 1.0)
 
 
+def rank_of(metadata: Mapping[str, Any]) -> float | None:
+    """Return what the emulator of a checkpoint was chosen by, from its metadata; None without a finite score."""
+    score, rollout = metadata.get("validation_score"), metadata.get("long_rollout")
+    if score is None or not rollout:
+        return score
+    return Validated(score, math.nan, 0, lived=rollout["lived"], long_steps=rollout["steps"]).rank
+
+
 def best_of(found: Mapping[str, Validated]) -> Validated:
     """Return the result of the best weights, by their names, the first of equals; with the scores of all."""
     name = min(found, key=lambda name: found[name].rank)

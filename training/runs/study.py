@@ -30,6 +30,7 @@ from training.early_end import DivergedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.metrics_log import read_log
+from training.optimisation.validation import rank_of
 from training.preparation.prepared import PreparedData
 from training.resumable import checkpoints_of
 from training.run_folder import folder_named
@@ -76,6 +77,7 @@ class Result:
     status: `diverged` where loss or score stopped being finite (the best emulator before that is kept), `failed` where
         the run ended in an error, which `reason` gives; a failed run is tried again with its study.
     validation_score: of the emulator kept, which is that after `update` updates; None without a validation.
+    rank: what that was chosen by: the score, larger where long rollouts died; None in files of earlier versions too.
     parameters: trainable weights, and fixed ones that follow from the training data in closed form.
     seconds: of fitting, first guess and validation included; of an interrupted run, up to the checkpoint it went on
         from, and since.
@@ -93,6 +95,7 @@ class Result:
     data: dict[str, str]
     reason: str = ""
     validation_score: float | None = None
+    rank: float | None = None
     update: int | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     seconds: float | None = None
@@ -306,6 +309,7 @@ def _fitted(
     return replace(
         result,
         validation_score=trained.metadata.get("validation_score"),
+        rank=rank_of(trained.metadata),
         update=trained.metadata.get("update"),
         parameters=count_parameters(trained.emulator),
         seconds=seconds,

@@ -43,7 +43,7 @@ def test_the_latex_ranking_has_intervals_in_brackets() -> None:
 
 def test_trials_stand_together_by_row() -> None:
     comparison = small()
-    rows = trial_rows(comparison)
+    rows = trial_rows(comparison.trials)
     assert [row["label"] for row in rows] == ["GNN", "GNN", "UNet", "UNet", "graph convolution", "graph convolution"]
     assert [row["chosen"] for row in rows[:2]] == [False, True]
     assert spelt({"training.noise": 0.01, "emulator.width": 8}) == "noise 0.01, width 8"

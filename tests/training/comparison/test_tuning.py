@@ -5,15 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from emulator.baselines.persistence import PersistenceConfig
 from graphs.errors import MeshcastError
+from inference.comparison.tables import trial_rows
 from tests.training.comparisons import config_in, write_source
+from tests.training.worlds import experiment
 from training.comparison.configuration import CompareConfig, TuningConfig
 from training.comparison.runs import experiments
-from training.comparison.tuning import Candidate, candidates, shortened, trials, with_chosen
+from training.comparison.tuning import Candidate, candidates, shortened, trials, tune, with_chosen
 from training.experiment import TrainingConfig
+from training.optimisation.validation import rank_of
+from training.runs.fit import fit
 from training.runs.study import Result
 
 
@@ -67,10 +73,66 @@ def test_the_best_validation_score_chooses_and_a_diverged_trial_is_infinitely_ba
     assert not any(trial.chosen for trial in lost) and with_chosen(planned, lost) == planned
 
 
+def test_noise_is_tried_beside_the_learning_rate_as_an_axis_of_its_own() -> None:
+    tuning = TuningConfig(learning_rate=(1e-3, 3e-3), noise=(0.0, 0.01), axes={"training.weight_decay": (0.0, 0.1)})
+    assert list(tuning.all_axes) == ["training.learning_rate", "training.noise", "training.weight_decay"]
+    assert (
+        tuning.all_axes["training.noise"]
+        == TuningConfig(axes={"training.noise": (0.0, 0.01)}).all_axes["training.noise"]
+    )
+
+
+def test_a_trial_whose_long_rollouts_died_counts_as_worse(config: CompareConfig, tmp_path: Path) -> None:
+    found = candidates(config.tuning, experiments(config))[:6]
+    results = [result(candidate, score) for candidate, score in zip(found, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], strict=True)]
+    results[0] = replace(results[0], rank=0.9)
+    results[1] = replace(results[1], rank=0.2)  # the others are of an earlier version, which kept no rank
+    made = trials(found, results, tmp_path)
+    assert [number for number, trial in enumerate(made) if trial.chosen] == [1]
+    assert (made[0].score, made[0].counts_as, made[2].counts_as) == (0.1, 0.9, 0.3)
+    assert trial_rows(made)[0]["score"] == "0.1, counts as 0.9 for its long rollouts died"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "rank"),
+    [
+        ({}, None),
+        ({"validation_score": None, "long_rollout": {"steps": 100, "lived": 4.0}}, None),
+        ({"validation_score": 0.5}, 0.5),
+        ({"validation_score": 0.5, "long_rollout": {"steps": 100, "lived": 100.0}}, 0.5),
+        ({"validation_score": 0.5, "long_rollout": {"steps": 100, "lived": 25.0}}, 0.5 * 2 * 4),
+    ],
+)
+def test_what_a_checkpoint_was_chosen_by_follows_from_its_metadata(
+    metadata: dict[str, Any], rank: float | None
+) -> None:
+    assert rank_of(metadata) == rank
+
+
+def test_one_experiment_makes_trials_once_and_leaves_its_folder_to_the_run(tmp_path: Path) -> None:
+    config, said = experiment(tmp_path, training={"updates": 8}), list[str]()
+    tuning = TuningConfig(noise=(0.0, 0.5), share=0.5)
+    made = tune(config, tuning, progress=False, say=said.append)
+    assert [trial.settings for trial in made] == [{"training.noise": 0.0}, {"training.noise": 0.5}]
+    assert all(trial.updates == 4 for trial in made) and sum(trial.chosen for trial in made) == 1
+    best = min(made, key=lambda trial: trial.counts_as)
+    assert best.chosen
+    again = tune(config, tuning, progress=False, say=said.append)
+    assert again == made and any("from " in line for line in said)  # read, not fitted again
+    fit(config, progress=False)
+    assert {path.name for path in (tmp_path / "run" / "trials").iterdir()} > {"results"}
+    with pytest.raises(MeshcastError, match="closed form and makes no trials"):
+        tune(replace(config, emulator=PersistenceConfig()), tuning)
+
+
 def test_what_cannot_be_tried_is_refused(config: CompareConfig) -> None:
     with pytest.raises(MeshcastError, match="begin with training"):
         TuningConfig(axes={"seeds": (1,)})
     with pytest.raises(MeshcastError, match="lists positive rates"):
         TuningConfig(learning_rate=(1e-3, -1e-3))
+    with pytest.raises(MeshcastError, match="lists sizes from 0, but is"):
+        TuningConfig(noise=(0.01, -0.01))
+    with pytest.raises(MeshcastError, match=r"sets training\.noise twice"):
+        TuningConfig(noise=(0.01,), axes={"training.noise": (0.0,)})
     with pytest.raises(MeshcastError, match=r"(?s)tuning of convolution: .*width"):
         candidates(TuningConfig(axes={"emulator.width": (3,)}), {"convolution": experiments(config)["convolution"]})
