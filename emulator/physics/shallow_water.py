@@ -116,9 +116,10 @@ class ShallowWaterConfig:
             raise MeshcastError("The ground is made of mountains or of an orography, not of both: leave one away.")
 
     @property
-    def zonal(self) -> bool:
-        """Return whether the equation knows no longitude, so that a flow turned about the pole obeys it too."""
-        return not self.mountains and self.axis_tilt == 0.0
+    def not_zonal(self) -> list[str]:
+        """Return the keys that tell longitudes apart; with none, a flow turned about the pole obeys the equation."""
+        known = {"mountains": self.mountains, "orography": self.orography, "heating": self.heating}
+        return [key for key, value in known.items() if value] + ["axis_tilt"] * (self.axis_tilt != 0.0)
 
 
 class ShallowWater:

@@ -143,8 +143,8 @@ def telling(config: ExperimentConfig, task: Task, fields: Fields) -> list[str]:
     told += [name for name in task.static if name not in SYMMETRIC]
     told += [f"the {name} of the data" for name in fields.variables if name in GROUND and name not in task.static]
     simulation = simulation_of(fields.attributes)
-    if isinstance(simulation, SphereSimulationConfig) and not simulation.equation.zonal:
-        told.append("the mountains or the tilted axis of the simulation")
+    if isinstance(simulation, SphereSimulationConfig):
+        told += [f"the simulation's {key}" for key in simulation.equation.not_zonal]
     emulator = config.emulator
     if isinstance(emulator, NetworkConfig):
         told += ["node_statistics"] * emulator.node_statistics + ["departures"] * (emulator.departures is not None)
