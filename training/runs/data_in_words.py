@@ -25,9 +25,10 @@ def data_sentences(train: Fields, validation: Fields, test: Fields | None, task:
     """Return what the data are, where from, on which nodes and how split; part: that train was opened from."""
     units = dict(zip(train.variables, train.units, strict=True))
     predicted = listed([f"{variable.name} [{uncited(units[variable.name])}]" for variable in task.predicted])
-    reading = " and read by anemoi-datasets [@anemoi-datasets]" if _is_anemoi(part.source) else ""
+    origin, reading = _origin(train), "read by anemoi-datasets [@anemoi-datasets]" if _is_anemoi(part.source) else ""
+    joint = (" and " if "simulation" in train.attributes else ", ") if reading else ""
     found = [
-        f"The data are {_name(train)}{_origin(train)}{reading}: {predicted} in steps of "
+        f"The data are {_name(train)}{origin}{joint}{reading}: {predicted} in steps of "
         f"{length_of(task.time_step)} on a {train.mesh.describe()}."
     ]
     if simulated := _simulation(str(train.attributes.get("simulation", ""))):

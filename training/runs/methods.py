@@ -21,6 +21,7 @@ from emulator.networks.keras_networks.keras_models import KerasConfig
 from graphs.atomic_file import write_text
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
+from training.optimisation.validation import AVERAGE, LAST, MOVING_AVERAGE
 from training.preparation.prepared import Prepared, windows_of
 from training.runs.citations import bibliography
 from training.runs.data_in_words import data_sentences, listed, own_entry, task_sentences
@@ -34,6 +35,8 @@ LOSSES = {
     "mae": "the mean absolute error",
     "pseudo_huber": "the pseudo-Huber loss [@charbonnier1997]",
 }
+
+KEPT = {MOVING_AVERAGE: "their moving average", AVERAGE: "that uniform average", LAST: "the last weights"}
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def selection_sentences(prepared: Prepared, trained: TrainedEmulator) -> list[st
         found.append(
             f"Beside it the last weights and their uniform average over the last {share:.0%} of the updates "
             "[@izmailov2018] forecast the same, and the best of the three counted"
-            + (f"; it holds the {metadata['weights']}." if "weights" in metadata else ".")
+            + (f"; it holds {KEPT[metadata['weights']]}." if "weights" in metadata else ".")
         )
     if steps := metadata.get("long_rollout", {}).get("steps"):
         found.append(

@@ -125,7 +125,7 @@ def test_simulated_data_name_equation_and_solver(tmp_path: Path) -> None:
 def test_the_data_of_a_known_paper_cite_it() -> None:
     data = fields(**ERA5)
     text = sentences(data)
-    assert "“ERA5 reanalysis” [@hersbach2020]" in text and "Their licence is Copernicus." in text
+    assert "“ERA5 reanalysis” [@hersbach2020]: 2t [K]" in text and "Their licence is Copernicus." in text
     assert "Attribution: Contains modified Copernicus Climate Change Service information" in text
     assert own_entry(data) == {}
 
