@@ -88,11 +88,11 @@ class PlanetRivals(Rivals):
         emulator = trained.emulator
         view = NodeView(self.grid, emulator.mesh)
         initial = view.initial(self.begin, self.time, self.row, emulator.task)
-        day = emulator.task.time_step.steps_in("1d")
+        steps = {lead: emulator.task.time_step.steps_in(f"{lead}d") for lead in self.leads}
         forcings = Forcings(ComputedForcings(emulator.mesh))
-        run = partial(forecast, trained, initial, forcings, last * day, precision=precision)
+        run = partial(forecast, trained, initial, forcings, steps[last], precision=precision)
         values = run()[0].values[:, 0][..., [emulator.task.prognostic.index(name) for name in NAMES]]
-        errors = {str(lead): self._error(lead, view.coefficients(values[:, lead * day - 1])) for lead in self.leads}
+        errors = {str(lead): self._error(lead, view.coefficients(values[:, steps[lead] - 1])) for lead in self.leads}
         return errors, run, float(last * self.cases)
 
     def seconds_for_data(self) -> float:
