@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def part(config: ExperimentConfig, name: str) -> Fields:
     found: DataPart | None = getattr(config.data, name)
     assert found is not None, f"the experiment names no {name} part"
-    return found.open()
+    return found.open(keep_in_memory=False)
 
 
 def statistics(config: ExperimentConfig) -> dict[str, Any]:
