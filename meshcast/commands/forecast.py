@@ -169,6 +169,7 @@ def forecast(
             message, stops, written = str(error), error.stops, False
     if written:
         what = f"{counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}"
+        what += f", {steps * parts} lead times every {task.time_step.part(parts)}" if parts > 1 else ""
         say(f"Wrote {output}: {what}.", path=output, cases=cases, steps=steps)
     for stop in stops:
         say(f"Guard: {stop}")

@@ -28,7 +28,8 @@ def test_hourly_maps_of_a_longer_step_are_written_drawn_and_verified(weather_wor
     whole = read_forecast("whole.nc")
     choice = (*starts, "--every", "1h", "--variables", "2t")
     for name in ("hourly.nc", "hourly.zarr", "hourly.grib"):
-        done(*start, *choice, "--place", "52,0", "-o", name, "--series", f"{name}.csv")
+        written = done(*start, *choice, "--place", "52,0", "-o", name, "--series", f"{name}.csv")
+        assert "2 cases, 2 steps of 3h, 6 lead times every 1h" in written.err + written.out
         hourly = read_forecast(name)
         assert str(hourly.time_step) == "1h" and hourly.lead_steps.tolist() == [1, 2, 3, 4, 5, 6]
         tolerance = 0.02 if name == "hourly.grib" else 0
