@@ -237,7 +237,7 @@ def climates(
         truth = test.read(hours, NAMES).swapaxes(0, 1).astype(np.float64)
         energy, true_energy = (energy_by_degree(each_part, mesh) for each_part in (fields, truth))
         low, high = sampling_interval(everything, mesh, len(rows_of))
-        ratio = energy.mean(axis=0) / true_energy.mean(axis=0)
+        ratio = energy.mean(axis=0) / true_energy.mean(axis=0).clip(1e-30)  # degree 0 has none
         inside = (np.abs(ratio - 1) < 0.1) | ((energy.mean(axis=0) >= low) & (energy.mean(axis=0) <= high))
         waves = {
             name: [

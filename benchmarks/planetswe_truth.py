@@ -68,7 +68,7 @@ class GridTruth:
 
     def on_grid(self, coefficients: Tensor) -> NDArray[np.float32]:
         """Return h, u, v [case, latitude, longitude, 3] of coefficients of this or a lower truncation."""
-        wide = torch.stack([truncated(field, self.transform.truncation) for field in coefficients])
+        wide = torch.stack([truncated(field, self.transform.truncation) for field in coefficients]).to(torch.complex64)
         u, v = (
             self.transform.synthesis(part) / self.transform.cos_latitude
             for part in self.transform.wind(wide[0], wide[1])
