@@ -28,10 +28,12 @@ CONFIGS = shipped_configs()
 KINDS = {
     "simulate-shallow-water": SphereSimulationConfig,
     "simulate-demo-sphere": SphereSimulationConfig,
+    "simulate-planetswe": SphereSimulationConfig,
     "simulate-": SimulationConfig,
     "compare-": CompareConfig,
 }
 SIMULATIONS = (SimulationConfig, SphereSimulationConfig)
+FROM_FILES = ("simulate-planetswe",)  # whose ground and starts are read from real data
 MESHES = {
     "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
     "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
@@ -93,8 +95,12 @@ def test_the_emulators_of_a_comparison_are_built_on_a_mesh_like_their_own(name):
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) in SIMULATIONS])
-def test_the_solver_of_a_simulation_takes_its_first_steps(name):
+def test_the_solver_of_a_simulation_takes_its_first_steps(name, request, tmp_path, monkeypatch):
     overrides = ["num_trajectories=2", "num_frames=3", "warm_up=0"]
+    if name in FROM_FILES:
+        (tmp_path / "data").symlink_to(request.getfixturevalue("data_folder"))
+        monkeypatch.chdir(tmp_path)
+        overrides += ["equation.truncation=21", "equation.longest_step=3600"]
     config = load_simulation(CONFIGS[name], overrides)
     if isinstance(config, SphereSimulationConfig):
         frames = sphere_arrays(config)
