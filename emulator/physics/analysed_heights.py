@@ -13,11 +13,11 @@ from torch import Tensor
 
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.files import read_files
+from emulator.physics.global_grid import coefficients_on
 from emulator.physics.random_flow import random_vorticity
 from emulator.physics.shallow_water import ShallowWater
 from graphs.errors import MeshcastError
-from graphs.harmonics.basis import Degrees, epsilon, truncated
-from graphs.harmonics.nodes import NodeProjection
+from graphs.harmonics.basis import Degrees, epsilon
 
 MINUTE = 60.0  # [s]
 
@@ -90,14 +90,8 @@ def _geopotential(config: AnalysedHeights, truncation: int) -> NDArray[np.comple
     read = read_files([config.source], select=[config.variable])
     values = read[config.variable].values.astype(np.float64)  # [time, number, cell]
     mesh = mesh_from_coordinates(read.latitude.values, read.longitude.values)
-    if mesh.domain.kind != "sphere" or len(mesh.shape) != 2 or not np.isfinite(values).all():
-        raise MeshcastError(
-            f"Initial states need {config.variable} without gaps on a grid of the whole sphere, but {config.source} "
-            f"has a {mesh.describe()}."
-        )
-    held = min(truncation, 2 * mesh.shape[0] // 3, (mesh.shape[1] - 1) // 3)
-    fields = torch.from_numpy(values.reshape(-1, values.shape[-1]))
-    return truncated(NodeProjection(mesh, held).coefficients(fields), truncation).numpy()
+    fields = values.reshape(-1, values.shape[-1])
+    return coefficients_on(mesh, fields, truncation, f"{config.variable} of {config.source}").numpy()
 
 
 def _balanced_vorticity(

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.data.files import static_fields_of_files
+from emulator.physics.global_grid import coefficients_on
 from graphs.errors import MeshcastError
-from graphs.harmonics.basis import truncated
-from graphs.harmonics.nodes import NodeProjection
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,7 @@ class Orography:
         """
         fields = static_fields_of_files([self.source])
         heights = fields.read(slice(0, 1), [self.variable])[0, 0, :, 0].astype(np.float64)
-        if not np.isfinite(heights).all():
-            raise MeshcastError(f"{self.source} holds {self.variable} with missing values: a ground has none.")
-        if fields.mesh.domain.kind != "sphere" or len(fields.mesh.shape) != 2:
-            raise MeshcastError(
-                f"The ground needs heights on a grid of the whole sphere, but {self.source} has a "
-                f"{fields.mesh.describe()}."
-            )
-        heights = np.sign(heights) * np.abs(heights) ** self.exponent
-        held = min(truncation, 2 * fields.mesh.shape[0] // 3, (fields.mesh.shape[1] - 1) // 3)
-        found = NodeProjection(fields.mesh, held).coefficients(torch.from_numpy(heights - heights.min()))
-        return truncated(found, truncation)
+        raised = np.sign(heights) * np.abs(heights) ** self.exponent
+        found = coefficients_on(fields.mesh, raised, truncation, f"{self.variable} of {self.source}")
+        found[0, 0] -= raised.min()
+        return found

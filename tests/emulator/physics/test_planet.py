@@ -12,7 +12,7 @@ import xarray as xr
 
 from emulator.foundation.time_step import TimeStep
 from emulator.heating_cycle import HOUR, HeatingCycle
-from emulator.physics.analysed_heights import AnalysedHeights
+from emulator.physics.analysed_heights import AnalysedHeights, analysed_states
 from emulator.physics.ground import Mountain, Orography
 from emulator.physics.random_flow import random_vorticity
 from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
@@ -222,6 +222,20 @@ def test_the_solvers_own_grid_holds_what_harmonics_give_at_its_nodes() -> None:
     assert np.abs(own - finer).max() < 0.02
 
 
+@pytest.mark.parametrize("rows", [slice(4, None), slice(4, -4)])
+def test_a_band_of_the_globe_makes_neither_ground_nor_start(rows: slice, tmp_path: Path) -> None:
+    transform = SphericalTransform(15)
+    values = np.random.default_rng(0).normal(size=(3, transform.num_latitudes, transform.num_longitudes))
+    for name, fields in (("orog", values[0]), ("z", values)):
+        path = write_grid(tmp_path / "whole.nc", fields, transform, name, units="m")
+        xr.open_dataset(path).isel(lat=rows).to_netcdf(tmp_path / f"{name}.nc")
+    with pytest.raises(MeshcastError, match=r"(?s)orog of .*orog\.nc.* need a grid of the whole sphere"):
+        Orography(str(tmp_path / "orog.nc")).coefficients(10)
+    config = AnalysedHeights(source=str(tmp_path / "z.nc"), variable="z")
+    with pytest.raises(MeshcastError, match=r"(?s)z of .*z\.nc.* need a grid of the whole sphere"):
+        analysed_states(config, ShallowWater(SHALLOW), [0], [])
+
+
 def test_what_cannot_be_is_refused(tmp_path: Path, ground: Orography, transform: SphericalTransform) -> None:
     with pytest.raises(MeshcastError, match="leave one away"):
         replace(SHALLOW, mountains=(Mountain(),), orography=ground)
@@ -235,7 +249,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path, ground: Orography, transform:
         AnalysedHeights(equator=0.0)
     values = np.full((transform.num_latitudes, transform.num_longitudes), np.nan)
     holes = write_grid(tmp_path / "holes.nc", values, transform, "orog", units="m")
-    with pytest.raises(MeshcastError, match="missing values"):
+    with pytest.raises(MeshcastError, match="1,152 of 1,152 values are missing"):
         ShallowWater(replace(SHALLOW, orography=Orography(str(holes))))
     with pytest.raises(MeshcastError, match="no variable relief"):
         ShallowWater(replace(SHALLOW, orography=replace(ground, variable="relief")))
