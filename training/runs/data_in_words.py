@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from emulator.data.formats import ANEMOI, format_of
 from emulator.fields import Fields
-from emulator.foundation.configuration import load
 from emulator.foundation.time_step import TimeStep
 from emulator.harmonic_fields import HarmonicFields
-from emulator.physics.simulate import SimulationConfig, SphereSimulationConfig
+from emulator.physics.simulate import simulation_of
 from emulator.task import Task, wind_pairs
 from graphs.errors import MeshcastError
 from training.experiment import DataPart
@@ -31,8 +29,8 @@ def data_sentences(train: Fields, validation: Fields, test: Fields | None, task:
         f"The data are {_name(train)}{origin}{joint}{reading}: {predicted} in steps of "
         f"{length_of(task.time_step)} on a {train.mesh.describe()}."
     ]
-    if simulated := _simulation(str(train.attributes.get("simulation", ""))):
-        found.append(f"They follow {simulated}.")
+    if (simulated := simulation_of(train.attributes)) is not None:
+        found.append(f"They follow {simulated.in_words()}.")
     if isinstance(train, HarmonicFields):
         found.append(
             f"They are taken there from a {train.stored.mesh.describe()} by spherical harmonics up to degree "
@@ -85,16 +83,6 @@ def _origin(fields: Fields) -> str:
         return ", simulated with Meshcast"
     key = key_of_doi(str(fields.attributes.get("attribution", "")))
     return f" [@{key}]" if key else ""
-
-
-def _simulation(text: str) -> str:
-    try:
-        plain: Mapping[str, Any] = json.loads(text)
-        cls: type[Any] = SphereSimulationConfig if plain.get("kind") == "sphere" else SimulationConfig
-        simulated: SimulationConfig | SphereSimulationConfig = load(cls, plain)
-        return simulated.in_words()
-    except (MeshcastError, ValueError, AttributeError):  # of another version
-        return ""
 
 
 def _terms(fields: Fields) -> list[str]:
