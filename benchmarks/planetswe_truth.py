@@ -80,12 +80,13 @@ class GridTruth:
         """Return the spectral state of an equation of lower truncation, from the truth's coefficients."""
         cut = torch.stack([truncated(field, equation.config.truncation) for field in coefficients])
         radius, gravity = equation.config.radius, equation.config.gravity
-        return torch.stack([cut[0] / radius, cut[1] / radius, equation.of_depth(gravity * cut[2])])
+        return equation.of_depth(torch.stack([cut[0] / radius, cut[1] / radius, gravity * cut[2]]))
 
     def of_solver(self, state: Tensor, equation: ShallowWater) -> Tensor:
         """Return the coefficients of the truth's fields of a spectral state; `solver_state` undone."""
         radius, gravity = equation.config.radius, equation.config.gravity
-        return torch.stack([state[0] * radius, state[1] * radius, equation.of_surface(state[2]) / gravity])
+        vorticity, divergence, geopotential = equation.of_surface(state)
+        return torch.stack([vorticity * radius, divergence * radius, geopotential / gravity])
 
 
 class NodeView:

@@ -163,7 +163,7 @@ class SolverStep(nn.Module):
         spectrum = self.solver.analysis(values)
         equation = self.solver.equation(values.device)
         change = equation.advance(spectrum, float(inputs.task.time_step.count)) - spectrum
-        change = torch.stack([change[0], change[1], equation.of_depth(change[2])])  # which synthesis takes back
+        change = equation.of_depth(change)  # which synthesis takes back
         change, spectrum = self.solver.synthesis(torch.cat([change, spectrum], dim=-1)).to(values).tensor_split(2)
         change, rest = ((part / std)[..., self.back] for part in (change, values - spectrum))
         return now + change, torch.cat([change, rest], dim=-1) / self.seen_std

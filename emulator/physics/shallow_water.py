@@ -116,6 +116,11 @@ class ShallowWaterConfig:
             raise MeshcastError("The ground is made of mountains or of an orography, not of both: leave one away.")
 
     @property
+    def has_ground(self) -> bool:
+        """Return whether the ground is other than flat."""
+        return bool(self.mountains) or self.orography is not None
+
+    @property
     def not_zonal(self) -> list[str]:
         """Return the keys that tell longitudes apart; with none, a flow turned about the pole obeys the equation."""
         known = {"mountains": self.mountains, "orography": self.orography, "heating": self.heating}
@@ -194,28 +199,24 @@ class ShallowWater:
         cosine = self.transform.cos_latitude / self.config.radius
         return geopotential / self.config.gravity, u / cosine, v / cosine
 
-    def of_surface(self, geopotential: Tensor) -> Tensor:
-        """Return the coefficients of g h as a State holds h of the depth's [order, offset, column]: see `surface`."""
-        if not self.config.surface:
-            return geopotential
-        above = geopotential if self.ground is None else geopotential + self.ground
-        above = above.clone()
-        above[0, 0] -= self._mean_surface
-        return above
+    def of_surface(self, state: Tensor) -> Tensor:
+        """Return a spectral state with g h, for the h that a State holds, in place of the depth's: see `surface`."""
+        return self._raised(state, 1.0)
 
-    def of_depth(self, geopotential: Tensor) -> Tensor:
-        """Return the coefficients of the depth's geopotential of g h as a State holds h; `of_surface` undone."""
-        if not self.config.surface:
-            return geopotential
-        depth = geopotential if self.ground is None else geopotential - self.ground
-        depth = depth.clone()
-        depth[0, 0] += self._mean_surface
-        return depth
+    def of_depth(self, state: Tensor) -> Tensor:
+        """Return the spectral state of one with g h for the h that a State holds; `of_surface` undone."""
+        return self._raised(state, -1.0)
 
-    @property
-    def _mean_surface(self) -> float:
-        """Return the geopotential of the mean surface, above the ground's zero [m2 s-2]."""
-        return self.mean + (0.0 if self.ground is None else float(self.ground[0, 0].real))
+    def _raised(self, state: Tensor, sign: float) -> Tensor:
+        """Return a state with `sign` times the ground in its geopotential, all above the mean surface."""
+        if not self.config.surface:
+            return state
+        found = state.clone()
+        if self.ground is not None:
+            found[2] += sign * self.ground
+            found[2, 0, 0] -= sign * self.ground[0, 0]
+        found[2, 0, 0] -= sign * self.mean
+        return found
 
     def balanced(self, vorticity: Tensor, divergence: Tensor | None = None) -> Tensor:
         """Return the state of a vorticity [order, offset, column] without divergence tendency.

@@ -124,7 +124,7 @@ class SphereSimulationConfig:
     def in_words(self) -> str:
         """Return what is simulated and how, for a paragraph on methods, sources by their keys in references.bib."""
         equation = self.equation
-        ground = " over mountains" if equation.mountains or equation.orography is not None else ""
+        ground = " over mountains" if equation.has_ground else ""
         heated = ", heated in the course of day and year as planetswe of The Well [@ohana2024]"
         forced = (heated if equation.heating else "") + (", forced and damped" if equation.climate else "")
         return (
@@ -152,7 +152,7 @@ def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:
 def written_variables(config: SphereSimulationConfig) -> tuple[Variable, ...]:
     """Return what a simulation writes: h, u, v, the tracers, and the ground's height where it has mountains."""
     equation = config.equation
-    ground = (Variable("orography", "static", "m"),) if equation.mountains or equation.orography is not None else ()
+    ground = (Variable("orography", "static", "m"),) if equation.has_ground else ()
     return sphere_solver(config).task.variables + ground
 
 

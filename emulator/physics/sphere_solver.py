@@ -96,16 +96,15 @@ class SphereSolver:
         else:
             shape = equation.transform.num_latitudes, equation.transform.num_longitudes
             state = equation.from_grid(*(field.unflatten(1, shape).transpose(0, 1) for field in (h, u, v)))
-        return torch.stack([state[0], state[1], equation.of_depth(state[2])])
+        return equation.of_depth(state)
 
     def synthesis(self, spectral: Tensor) -> Tensor:
         """Return values [row, node, variable] of a spectral state."""
         equation = self.equation(spectral.device)
         if self._fits is not None:
             return sampled(spectral, self._fits[2], equation)
-        written = torch.stack([spectral[0], spectral[1], equation.of_surface(spectral[2])])
-        fields = torch.stack(equation.to_grid(written), dim=-1)  # [latitude, row, longitude, variable]
-        return fields.transpose(0, 1).flatten(1, 2)
+        fields = equation.to_grid(equation.of_surface(spectral))  # [latitude, row, longitude] each
+        return torch.stack(fields, dim=-1).transpose(0, 1).flatten(1, 2)
 
     def equation(self, device: torch.device | str = "cpu") -> ShallowWater:
         """Return the equation with its tables on a device, made once."""
@@ -117,8 +116,7 @@ class SphereSolver:
 
 def sampled(spectral: Tensor, nodes: Evaluation, equation: ShallowWater) -> Tensor:
     """Return h, u, v [row, node, variable] of a spectral state at any nodes, by summing its harmonics there."""
-    vorticity, divergence, geopotential = spectral
-    geopotential = equation.of_surface(geopotential)
+    vorticity, divergence, geopotential = equation.of_surface(spectral)
     u, v = nodes.wind(vorticity, divergence, equation.transform)
     radius = equation.config.radius
     return torch.stack([nodes.field(geopotential) / equation.config.gravity, radius * u, radius * v], dim=-1)
