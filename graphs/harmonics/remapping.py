@@ -26,7 +26,10 @@ AT_A_POLE = 1e-6  # [radians] where the components of a wind are those a little 
 class Analysis(Protocol):
     """From values on a mesh to coefficients [order, offset, column] up to degree T, and back to the same mesh."""
 
-    transform: SphericalTransform
+    @property
+    def transform(self) -> SphericalTransform:
+        """Return the transform of degree T."""
+        ...
 
     def scalar(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Return coefficients of values [column, node], and the values that they make."""
@@ -68,8 +71,13 @@ class NodeAnalysis:
     """Analysis by least squares at any nodes of the whole sphere, of which there must be enough."""
 
     def __init__(self, mesh: Mesh, truncation: int) -> None:
-        self.mesh, self.transform = mesh, SphericalTransform(truncation)
+        self.mesh, self.truncation = mesh, truncation
         self.scalars, self.nodes = NodeProjection(mesh, truncation), Evaluation(mesh, truncation)
+
+    @cached_property
+    def transform(self) -> SphericalTransform:
+        """Return the transform of the truncation, which winds alone need."""
+        return SphericalTransform(self.truncation)
 
     @cached_property
     def winds(self) -> WindProjection:

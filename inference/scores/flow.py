@@ -19,9 +19,8 @@ from emulator.data.forecast import Forecast
 from emulator.foundation.constants import GRAVITY
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import power_by_degree
-from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection, pseudo_inverse_by_blocks
+from graphs.harmonics.remapping import NodeAnalysis
 from graphs.harmonics.rows import RowWaves
-from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Domain, Mesh
 
 Array = NDArray[np.float64]
@@ -53,18 +52,8 @@ def resolved_degree(mesh: Mesh) -> int | None:
     return None if view is None else view.truncation
 
 
-class HarmonicView:
-    """Turns fields at the nodes of a mesh into harmonics up to degree T, and winds as vorticity and divergence."""
-
-    def __init__(self, mesh: Mesh, truncation: int) -> None:
-        self.mesh, self.truncation = mesh, truncation
-        self.scalars = NodeProjection(mesh, truncation)
-        self._nodes = Evaluation(mesh, truncation)
-
-    @cached_property
-    def winds(self) -> WindProjection:
-        """Return the fit of a wind, built when first asked for: data without a wind need none."""
-        return WindProjection(self.mesh, SphericalTransform(self.truncation), pseudo_inverse_by_blocks)
+class HarmonicView(NodeAnalysis):
+    """Power and energy by degree of fields at the nodes of a mesh, and a wind's vorticity and divergence."""
 
     def power(self, values: Array) -> Array:
         """Return power [..., degree, variable] of fields [..., node, variable]; its sum is the area mean square."""
@@ -87,11 +76,11 @@ class HarmonicView:
 
     def vorticity(self, east: Array, north: Array) -> Array:
         """Return the relative vorticity [..., node] [s-1] of winds [..., node]."""
-        return self._nodes.field(self._turning(east, north)[0]).numpy() / self.mesh.domain.size
+        return self.nodes.field(self._turning(east, north)[0]).numpy() / self.mesh.domain.size
 
     def divergence(self, east: Array, north: Array) -> Array:
         """Return the horizontal divergence [..., node] [s-1] of winds [..., node]."""
-        return self._nodes.field(self._turning(east, north)[1]).numpy() / self.mesh.domain.size
+        return self.nodes.field(self._turning(east, north)[1]).numpy() / self.mesh.domain.size
 
     @cached_property
     def _waves(self) -> RowWaves | None:
