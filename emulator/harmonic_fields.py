@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.fields import Fields
-from graphs.available_memory import available_memory, readable
+from graphs.available_memory import SHARE_KEPT, available_memory, readable
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
 from graphs.harmonics.remapping import HarmonicRemapping
@@ -24,7 +24,6 @@ Kept = tuple[NDArray[np.complex64], NDArray[np.float64]]  # packed coefficients 
 
 LARGEST_RESIDUAL = 1e-3  # of the standard deviation; a simulation that holds no more than T leaves 1e-5, its rounding
 LEAST_VARIATION = 1e-4  # of the mean; below it a field counts as constant but for rounding
-SHARE_OF_MEMORY = 0.5  # that kept coefficients may take of what is left
 VALUES_AT_ONCE = 2_000_000  # of one variable: analysed together, in double precision
 
 
@@ -147,7 +146,7 @@ class HarmonicFields(Fields):
     def _fits_in_memory(self) -> bool:
         size = 8 * len(self.times) * self.ensemble_size * len(self.remapping.orders) * len(self.variables)
         left = available_memory()
-        if left is None or size <= SHARE_OF_MEMORY * left:
+        if left is None or size <= SHARE_KEPT * left:
             return True
         log.warning(
             "The harmonics of %s take %s, more than may be kept of the %s of memory that are left: every sample is "

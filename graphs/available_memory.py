@@ -8,6 +8,8 @@ from pathlib import Path
 
 from graphs.errors import MeshcastError
 
+SHARE_KEPT = 0.5  # of the memory that is left: what is kept to be read again takes no more
+
 
 def available_memory() -> int | None:
     """Return the bytes left by the system's count and by the container's limit; None where neither is known."""

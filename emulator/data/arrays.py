@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
-from graphs.available_memory import available_memory
+from graphs.available_memory import SHARE_KEPT, available_memory
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
 
-ALWAYS_KEPT, SHARE_KEPT = 1e9, 0.5  # bytes of fields, and their share of the memory that is left
+ALWAYS_KEPT = 1e9  # bytes of fields
 
 
 @dataclass(eq=False)
