@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from planetswe_truth import NAMES, Array, GridTruth, Index, NodeView, vrmse
+from planetswe_truth import NAMES, Array, GridTruth, Index, NodeView, sphere_simulation, vrmse
 from sphere_protocol import number
 
 from emulator.build import TrainedEmulator, load_emulator, package_versions
@@ -34,8 +34,8 @@ from emulator.data.starts import InitialConditions
 from emulator.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.configuration import load
-from emulator.foundation.constants import DAY
 from emulator.heating_cycle import HOUR
+from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.state import State
 from graphs.atomic_file import write_text
 from inference.forecasts.forecast import Guard, forecast
@@ -51,7 +51,6 @@ PUBLISHED = {
 WINDOWS = {"1": (1, 1), "6 to 12": (6, 12), "13 to 30": (13, 30)}  # hours
 KEPT_HOURS = 12  # until when something is left of what the nodes do not hold of the start
 DEGREES = 30
-MEAN_DEPTH = 5219.0  # [m] of the simulation
 RESAMPLES = 2000
 
 
@@ -81,10 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             about = {"seed": result.seed, "status": result.status, "updates": result.update, "seconds": result.seconds}
             trained.append((about, load_emulator(result.emulator_path(options.results))))
     if "forecasts" in sections:
-        truth = GridTruth(options.simulation, options.grid)
+        truth = GridTruth(sphere_simulation(options.simulation), options.grid)
         report["forecasts"] = forecast_errors(truth, trained, options.every)
     if "climate" in sections:
-        report["climate"] = climates(config, trained)
+        report["climate"] = climates(config, trained, sphere_simulation(options.simulation).equation)
     text = json.dumps({**report, "versions": package_versions()}, indent=1)
     print(text)
     if options.output is not None:
@@ -215,10 +214,13 @@ def in_windows(errors: Array) -> dict[str, dict[str, float | None]]:
 
 
 def climates(
-    config: ExperimentConfig, trained: Sequence[tuple[dict[str, Any], TrainedEmulator]]
+    config: ExperimentConfig, trained: Sequence[tuple[dict[str, Any], TrainedEmulator]], equation: ShallowWaterConfig
 ) -> list[dict[str, Any]]:
     """Compare three years without the truth to the truth's: energy by degree, the daily and the yearly wave, mass."""
+    assert equation.heating is not None, "the truth has neither days nor years"
+    periods = {"daily": equation.heating.day_hours * HOUR, "yearly": equation.heating.year_hours * HOUR}
     test, everything = part(config, "test"), [part(config, name) for name in ("train", "validation", "test")]
+    low, high = sampling_interval(everything, test.ensemble_size)
     rows = []
     for about, each in trained:
         emulator, mesh = each.emulator, each.emulator.mesh
@@ -236,7 +238,6 @@ def climates(
         hours = (step // parts) * np.arange(1, fields.shape[1] + 1)
         truth = test.read(hours, NAMES).swapaxes(0, 1).astype(np.float64)
         energy, true_energy = (energy_by_degree(each_part, mesh) for each_part in (fields, truth))
-        low, high = sampling_interval(everything, mesh, len(rows_of))
         ratio = energy.mean(axis=0) / true_energy.mean(axis=0).clip(1e-30)  # degree 0 has none
         inside = (np.abs(ratio - 1) < 0.1) | ((energy.mean(axis=0) >= low) & (energy.mean(axis=0) <= high))
         waves = {
@@ -244,9 +245,9 @@ def climates(
                 wave(each_part[..., 0], test.times[0] + 3600 * hours, period, mesh.areas)
                 for each_part in (fields, truth)
             ]
-            for name, period in (("daily", DAY), ("yearly", 1008 * HOUR))
+            for name, period in periods.items()
         }
-        drift = np.abs(fields[..., 0] @ mesh.areas - values[:, None, :, 0] @ mesh.areas).max() / MEAN_DEPTH
+        drift = np.abs(fields[..., 0] @ mesh.areas - values[:, None, :, 0] @ mesh.areas).max() / equation.mean_depth
         rows.append(
             {
                 "seed": about["seed"],
@@ -274,15 +275,14 @@ def energy_by_degree(fields: Array, mesh: Any) -> Array:
     return np.stack([view.kinetic_energy(each[..., 1], each[..., 2]).mean(axis=0)[: DEGREES + 1] for each in fields])
 
 
-def sampling_interval(parts: Sequence[Fields], mesh: Any, count: int) -> tuple[Array, Array]:
+def sampling_interval(parts: Sequence[Fields], count: int) -> tuple[Array, Array]:
     """Return the 95 % interval [degree] of a mean over so many trajectories of the truth, resampled from all."""
     energies = []
     for fields in parts:
         frames = np.arange(12, len(fields.times), 24)
         for row in range(fields.ensemble_size):
-            energies.append(
-                energy_by_degree(fields.read(frames, NAMES, row).swapaxes(0, 1).astype(np.float64), mesh)[0]
-            )
+            values = fields.read(frames, NAMES, row).swapaxes(0, 1).astype(np.float64)
+            energies.append(energy_by_degree(values, fields.mesh)[0])
     generator = np.random.default_rng(0)
     drawn = generator.integers(len(energies), size=(RESAMPLES, count))
     low, high = np.quantile(np.stack(energies)[drawn].mean(axis=1), [0.025, 0.975], axis=0)

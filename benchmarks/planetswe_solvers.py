@@ -10,7 +10,7 @@ from time import process_time
 import numpy as np
 import torch
 from break_even_solvers import Errors, Found, Rivals
-from planetswe_truth import NAMES, GridTruth, NodeView, solver_of, vrmse
+from planetswe_truth import NAMES, GridTruth, NodeView, solver_of, sphere_simulation, vrmse
 from torch import Tensor
 
 from emulator.forcings import ComputedForcings, Forcings
@@ -38,7 +38,7 @@ class PlanetRivals(Rivals):
 
     def __init__(self, simulation: str, leads: Sequence[int], runs: Sequence[Path]) -> None:
         super().__init__(leads, runs)
-        self.grid = GridTruth(simulation, GRID)
+        self.grid = GridTruth(sphere_simulation(simulation), GRID)
         rows, last = self.grid.fields.ensemble_size, max(leads) * 24
         frames = np.linspace(0, len(self.grid.fields.times) - 1 - last, STARTS).astype(int)
         self.frame, self.row = (each.ravel() for each in np.meshgrid(frames, np.arange(rows), indexing="ij"))

@@ -29,26 +29,26 @@ NAMES = ("h", "u", "v")
 SHARE = 0.9  # coefficients a node of an icosphere: as many as a fit without noise can tell apart
 
 
+def sphere_simulation(name: str) -> SphereSimulationConfig:
+    """Return the configuration of a simulation on the sphere."""
+    found = load_simulation(name)
+    if not isinstance(found, SphereSimulationConfig):
+        raise SystemExit(f"{name} simulates no flow on the sphere.")
+    return found
+
+
 class GridTruth:
     """Test trajectories on the Gaussian grid of the solver's truncation, from which coefficients follow exactly.
 
     simulation: the configuration they were simulated with. path: the dataset.
     """
 
-    def __init__(self, simulation: str, path: Path) -> None:
-        found = load_simulation(simulation)
-        if not isinstance(found, SphereSimulationConfig):
-            raise SystemExit(f"{simulation} simulates no flow on the sphere.")
-        self.simulation, self.fields = found, open_fields(str(path))
-        self.transform = SphericalTransform(found.equation.truncation, dtype=torch.float32)
+    def __init__(self, simulation: SphereSimulationConfig, path: Path) -> None:
+        self.simulation, self.fields = simulation, open_fields(str(path))
+        self.transform = SphericalTransform(simulation.equation.truncation, dtype=torch.float32)
         self.shape = (self.transform.num_latitudes, self.transform.num_longitudes)
         if self.fields.mesh.shape != self.shape:
             raise SystemExit(f"{path} is on a {self.fields.mesh.describe()}, not on the solver's {self.shape}.")
-
-    @property
-    def hours(self) -> Index:
-        """Return the hours [time] since the first frame."""
-        return np.asarray((self.fields.times - self.fields.times[0]) // 3600, np.int64)
 
     def grid(self, frame: Index, row: Index) -> NDArray[np.float32]:
         """Return h, u, v [case, latitude, longitude, 3] of frames and trajectories [case], rows from north to south."""

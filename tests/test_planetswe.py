@@ -60,7 +60,7 @@ def truth_of(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_grid_harmonics_and_nodes_hold_one_truth(folder: Path, truth_of: ModuleType) -> None:
-    truth = truth_of.GridTruth(str(folder / "planet.yaml"), folder / "grid.zarr")
+    truth = truth_of.GridTruth(truth_of.sphere_simulation(str(folder / "planet.yaml")), folder / "grid.zarr")
     frame, row = np.array([0, 20]), np.array([0, 0])
     grid = truth.grid(frame, row)
     coefficients = truth.coefficients(grid)
@@ -77,7 +77,7 @@ def test_grid_harmonics_and_nodes_hold_one_truth(folder: Path, truth_of: ModuleT
 
 
 def test_a_solver_of_the_truths_truncation_is_the_truth(folder: Path, truth_of: ModuleType) -> None:
-    truth = truth_of.GridTruth(str(folder / "planet.yaml"), folder / "grid.zarr")
+    truth = truth_of.GridTruth(truth_of.sphere_simulation(str(folder / "planet.yaml")), folder / "grid.zarr")
     start = truth.coefficients(truth.grid(np.array([0]), np.array([0])))
     time = truth.fields.times[:1]
     for truncation, most in ((10, 1e-3), (6, 0.5)):
