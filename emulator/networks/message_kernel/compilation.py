@@ -18,11 +18,13 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KERNEL, THREADS = "message_kernel.cpp", "threads.cpp"
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma")
 X86 = {  # flags of each instruction set that the kernel is written for, by its number in the source
     0: (),
     1: ("-mavx2", "-mfma"),
-    2: ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma"),
-    3: ("-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq", "-mavx2", "-mfma", "-mavx512bf16"),
+    2: AVX512,
+    3: (*AVX512, "-mavx512bf16"),
+    4: (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
 }
 FLAGS = ("-std=c++17", "-O2", "-fPIC", "-fvisibility=hidden", "-w")
 

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 SWITCH = "MESHCAST_MESSAGE_KERNEL"  # an environment variable: one of NAMES, or the fallback
 FALLBACK = "sparse"
-NAMES = ("plain", "avx2", "avx512", "avx512_bf16")  # instruction sets by their number in the source
+NAMES = ("plain", "avx2", "avx512", "avx512_bf16", "amx")  # instruction sets by their number in the source
 
 
 class Sizes(ctypes.Structure):

@@ -8,9 +8,11 @@
 // Each row is computed by one thread, in an order that depends neither on its tile nor on the number of threads, and
 // gradients of weights are summed over chunks of rows whose number depends on the sizes alone: results repeat to the bit.
 //
-// The file is compiled once for each instruction set (ISA: 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with bfloat16), for
-// whose vectors the GNU extensions of GCC and Clang stand. Matrix products take their operands in units of 32 bits: one
-// number in single precision, two neighbours along the sum in bfloat16, where the processor multiplies such pairs.
+// The file is compiled once for each instruction set (ISA: 0 plain, 1 AVX2, 2 AVX-512, 3 AVX-512 with bfloat16, 4 that
+// with AMX), for whose vectors the GNU extensions of GCC and Clang stand. Matrix products take their operands in units of
+// 32 bits: one number in single precision, two neighbours along the sum in bfloat16, where the processor multiplies such
+// pairs. Processors with AMX multiply pairs in vectors at half the rate of single numbers, and in tiles at sixteen times
+// that: with it, products of pairs are AMX's and sums over edges those of single numbers.
 
 #include <algorithm>
 #include <atomic>
@@ -76,7 +78,7 @@ inline Floats load(const bfloat16* from) {
 }
 
 inline Halves rounded(Floats v) {  // to the nearest, ties to even
-#if ISA == 3
+#if ISA >= 3
     return (Halves)_mm512_cvtneps_pbh((__m512)v);
 #else
     Bits u = (Bits)v;
@@ -101,7 +103,7 @@ inline void store_all(float* to, const Floats* v) {
 template <int N>
 inline void store_all(bfloat16* to, const Floats* v) {
     int j = 0;
-#if ISA == 3
+#if ISA >= 3
     UNROLL for (; j + 1 < N; j += 2)
         _mm512_storeu_si512(to + j * LANES, (__m512i)_mm512_cvtne2ps_pbh((__m512)v[j + 1], (__m512)v[j]));
 #endif
@@ -188,7 +190,7 @@ struct Single {
     static inline Bits unit(Floats first, Floats) { return (Bits)first; }
 };
 
-#if ISA == 3
+#if ISA >= 3
 struct Pairs {
     typedef bfloat16 Value;
     static constexpr int PER_UNIT = 2;
@@ -242,10 +244,153 @@ void columns(int64_t rows, int64_t units, const uint32_t* a, int64_t a_step, con
     if (m < rows) block<U, 1, N, ACROSS, ADD>(units, a + m * a_row, a_step, b, b_step, out + m * out_step, out_step);
 }
 
+#if ISA == 4
+// The same by AMX, for any number of rows, in tiles of SIDE x SIDE units. What a tile lacks is zeros, which add nothing.
+constexpr int SIDE = 16;
+
+struct TileShapes {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t bytes[16] = {};
+    uint8_t rows[16] = {};
+
+    TileShapes() {  // 0 to 3: sums; 4 and 5: left and right side; 6 and 7: these where half as many units are left
+        for (int i = 0; i < 8; ++i) bytes[i] = i == 6 ? 32 : 64, rows[i] = i == 7 ? 8 : 16;
+    }
+};
+
+// The compiler does not know what the instructions below read and write.
+inline void settle() { asm volatile("" ::: "memory"); }
+
+// Up to SIDE rows of SIDE units as columns.
+inline void transposed(const uint32_t* from, int64_t step, int64_t rows, uint32_t* to) {
+    __m512i r[SIDE], t[SIDE];
+    UNROLL for (int i = 0; i < SIDE; ++i) r[i] = i < rows ? _mm512_loadu_si512(from + i * step) : _mm512_setzero_si512();
+    UNROLL for (int i = 0; i < SIDE; i += 2) {
+        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+    }
+    UNROLL for (int i = 0; i < SIDE; i += 4) UNROLL for (int j = 0; j < 2; ++j) {
+        r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
+        r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
+    }
+    UNROLL for (int j = 0; j < 4; ++j) {  // r[4 g + j]: columns j, 4 + j, 8 + j and 12 + j of rows 4 g to 4 g + 3
+        const __m512i a = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), b = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+        const __m512i c = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
+        const __m512i d = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
+        _mm512_store_si512(to + j * SIDE, _mm512_shuffle_i32x4(a, c, 0x88));
+        _mm512_store_si512(to + (4 + j) * SIDE, _mm512_shuffle_i32x4(b, d, 0x88));
+        _mm512_store_si512(to + (8 + j) * SIDE, _mm512_shuffle_i32x4(a, c, 0xdd));
+        _mm512_store_si512(to + (12 + j) * SIDE, _mm512_shuffle_i32x4(b, d, 0xdd));
+    }
+}
+
+template <int N>
+inline void load_sums(const float* from, int64_t step) {
+    settle();
+    _tile_loadd(0, from, step * 4);
+    if constexpr (N > 1) _tile_loadd(1, from + SIDE, step * 4);
+    if constexpr (N > 2) _tile_loadd(2, from + 2 * SIDE, step * 4);
+    if constexpr (N > 3) _tile_loadd(3, from + 3 * SIDE, step * 4);
+}
+
+template <int N>
+inline void store_sums(float* to, int64_t step) {
+    _tile_stored(0, to, step * 4);
+    if constexpr (N > 1) _tile_stored(1, to + SIDE, step * 4);
+    if constexpr (N > 2) _tile_stored(2, to + 2 * SIDE, step * 4);
+    if constexpr (N > 3) _tile_stored(3, to + 3 * SIDE, step * 4);
+    settle();
+}
+
+#define ADD_PRODUCT(sum, left, right)                        \
+    _tile_loadd(right, b + sum * SIDE, b_step * 4);          \
+    _tile_dpbf16ps(sum, left, right)
+
+#define ADD_PRODUCTS(left, right)                            \
+    settle();                                                \
+    _tile_loadd(left, a, a_step * 4);                        \
+    ADD_PRODUCT(0, left, right);                             \
+    if constexpr (N > 1) { ADD_PRODUCT(1, left, right); }    \
+    if constexpr (N > 2) { ADD_PRODUCT(2, left, right); }    \
+    if constexpr (N > 3) { ADD_PRODUCT(3, left, right); }
+
+template <int N, bool HALF>
+inline void add_products(const uint32_t* a, int64_t a_step, const uint32_t* b, int64_t b_step) {
+    if constexpr (HALF) {
+        ADD_PRODUCTS(6, 7)
+    } else {
+        ADD_PRODUCTS(4, 5)
+    }
+}
+
+template <int N, bool ACROSS, bool ADD, class T>
+void tiles(int64_t rows, int64_t units, const uint32_t* a, int64_t a_step, const uint32_t* b, int64_t b_step, T* out,
+           int64_t out_step) {
+    alignas(64) uint32_t left[SIDE * SIDE], right[SIDE * N * SIDE];
+    alignas(64) float sums[SIDE * N * SIDE];
+    constexpr bool IN_PLACE = ADD && std::is_same_v<T, float>;
+    for (int64_t m = 0; m < rows; m += SIDE) {
+        const int64_t some = std::min<int64_t>(SIDE, rows - m);
+        const bool in_place = IN_PLACE && some == SIDE;
+        T* to = out + m * out_step;
+        if (in_place) {
+            load_sums<N>((const float*)to, out_step);
+        } else {
+            memset(sums, 0, sizeof sums);
+            if constexpr (ADD)
+                for (int64_t i = 0; i < some; ++i)
+                    UNROLL for (int n = 0; n < N; ++n) store(sums + (i * N + n) * SIDE, load(to + i * out_step + n * SIDE));
+            load_sums<N>(sums, N * SIDE);
+        }
+        for (int64_t p = 0; p < units; p += SIDE) {
+            const int64_t along = std::min<int64_t>(SIDE, units - p);
+            const bool half = !ACROSS && along == SIDE / 2, whole = half || along == SIDE;
+            const uint32_t *here = a + m * a_step + p, *there = b + p * b_step;
+            int64_t step = a_step, there_step = b_step;
+            if constexpr (ACROSS) {
+                transposed(a + p * a_step + m, a_step, along, left);
+                here = left, step = SIDE;
+            } else if (some < SIDE || !whole) {
+                memset(left, 0, sizeof left);
+                for (int64_t i = 0; i < some; ++i) memcpy(left + i * SIDE, here + i * a_step, along * sizeof *left);
+                here = left, step = SIDE;
+            }
+            if (!whole) {
+                memset(right, 0, sizeof right);
+                for (int64_t i = 0; i < along; ++i) memcpy(right + i * N * SIDE, there + i * b_step, N * SIDE * sizeof *right);
+                there = right, there_step = N * SIDE;
+            }
+            if (half) add_products<N, true>(here, step, there, there_step);
+            else add_products<N, false>(here, step, there, there_step);
+        }
+        if (in_place) {
+            store_sums<N>((float*)to, out_step);
+            continue;
+        }
+        store_sums<N>(sums, N * SIDE);
+        for (int64_t i = 0; i < some; ++i)
+            UNROLL for (int n = 0; n < N; ++n) store(to + i * out_step + n * SIDE, load(sums + (i * N + n) * SIDE));
+    }
+}
+#endif
+
+template <class U, int N, bool ACROSS, bool ADD, class T>
+inline void rows_of(int64_t rows, int64_t units, const uint32_t* a, int64_t a_step, const uint32_t* b, int64_t b_step,
+                    T* out, int64_t out_step) {
+#if ISA == 4
+    if constexpr (U::PER_UNIT == 2) return tiles<N, ACROSS, ADD>(rows, units, a, a_step, b, b_step, out, out_step);
+#endif
+    columns<U, N, ACROSS, ADD>(rows, units, a, a_step, b, b_step, out, out_step);
+}
+
 // out [rows, width] = or += a b. b is [unit][width], or where PANELS in panels of up to WIDE vectors, one after another.
 template <class U, bool ACROSS, bool PANELS, bool ADD, class T>
 void product(int64_t rows, int64_t width, int64_t units, const uint32_t* a, int64_t a_step, const uint32_t* b, T* out,
              int64_t out_step) {
+#if ISA == 4
+    static const TileShapes shapes;
+    if constexpr (U::PER_UNIT == 2) _tile_loadconfig(&shapes);
+#endif
     for (int64_t n = 0; n < width; n += WIDE * LANES) {
         const int64_t wide = std::min<int64_t>(WIDE * LANES, width - n), b_step = PANELS ? wide : width;
         const uint32_t* panel = PANELS ? b + n * units : b + n;
@@ -254,15 +399,18 @@ void product(int64_t rows, int64_t width, int64_t units, const uint32_t* a, int6
             const uint32_t* left = a + p * (ACROSS ? a_step : 1);
             const uint32_t* right = panel + p * b_step;
             switch (wide / LANES) {
-                case 1: columns<U, 1, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
-                case 2: columns<U, 2, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
+                case 1: rows_of<U, 1, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
+                case 2: rows_of<U, 2, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
 #if ISA >= 2
-                case 3: columns<U, 3, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
-                case 4: columns<U, 4, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
+                case 3: rows_of<U, 3, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
+                case 4: rows_of<U, 4, ACROSS, ADD>(rows, some, left, a_step, right, b_step, out + n, out_step); break;
 #endif
             }
         }
     }
+#if ISA == 4
+    if constexpr (U::PER_UNIT == 2) _tile_release();
+#endif
 }
 
 // A matrix [length, width] as panels of a product's right side. row(p): where a row's numbers stand, one after another.
@@ -554,7 +702,7 @@ inline const uint32_t* along_rows(const T* from, int64_t rows, int64_t width, ui
         for (int64_t i = 0; i < rows * width; i += LANES) store((float*)to + i, load(from + i));
         return to;
     }
-#if ISA == 3
+#if ISA >= 3
     for (int64_t r = 0; r < rows; r += 2)
         for (int64_t c = 0; c < width; c += LANES) {
             const __m256i* at = (const __m256i*)(from + r * width + c);
@@ -908,7 +1056,7 @@ int with_kernels(const Call& call, bool back) {
 
 int entry(const Call& call, bool back) {
     if (!call.half) return with_kernels<Single, float>(call, back);
-#if ISA == 3
+#if ISA >= 3
     return with_kernels<Pairs, bfloat16>(call, back);
 #else
     return with_kernels<Single, bfloat16>(call, back);
@@ -923,7 +1071,7 @@ EXPORT int NAMED(meshcast_backward_, ISA)(const Call* call) { return entry(*call
 // Pack the weights at `to`; return how many units of 32 bits they take, and where `to` is null do no more.
 EXPORT int64_t NAMED(meshcast_pack_, ISA)(const Sizes* s, int64_t half, const float* neighbours, const float* own,
                                           const float* out, int64_t back, uint32_t* to) {
-#if ISA == 3
+#if ISA >= 3
     if (half) {
         if (to) pack<Pairs>(*s, neighbours, own, out, back, to);
         return Matrices(*s, back, 2).end;

@@ -167,13 +167,25 @@ def test_results_repeat_to_the_bit_on_any_number_of_threads(library: str, dtype:
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), threads
 
 
-def test_a_member_is_the_same_alone_and_among_others(library: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_member_is_the_same_alone_and_among_others(library: str, dtype: torch.dtype) -> None:
     one = case(multi_mesh(3), 64, 64, 8, 2, 7)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         together = one.layer(one.kernels, one.senders, one.senders)
         for member in range(7):
             alone = one.senders[member : member + 1].contiguous()
             assert torch.equal(one.layer(one.kernels, alone, alone), together[member : member + 1])
+
+
+def test_products_of_pytorch_in_between_change_nothing(library: str) -> None:
+    """Where the processor has AMX both set its tiles up, each as it needs them."""
+    one = case(multi_mesh(), 48, 32, 6, 2, 4)
+    expected = one.run(library, torch.bfloat16)
+    left, right = torch.randn(130, 70).bfloat16(), torch.randn(70, 50).bfloat16()
+    product = left @ right
+    for _ in range(3):
+        assert_equal_to(one.run(library, torch.bfloat16), expected, 0.0)
+        assert torch.equal(left @ right, product)
 
 
 def test_strided_rows_and_weights_are_taken_as_they_are(library: str) -> None:
