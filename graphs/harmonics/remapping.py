@@ -15,12 +15,14 @@ from graphs.errors import MeshcastError
 from graphs.geometry import Array, Index, Mask
 from graphs.harmonics.basis import Degrees, real_basis, truncated
 from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection, pseudo_inverse_by_blocks
+from graphs.harmonics.quadrature import latitude_weights
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian_latitudes
 from graphs.meshes.mirror import SAME_PLACE, mirrored_nodes
 
 AT_A_POLE = 1e-6  # [radians] where the components of a wind are those a little beside it
+POLAR, SAME_ANGLE = 90.0 - 1e-6, 1e-4  # [degrees]
 
 
 class Analysis(Protocol):
@@ -40,31 +42,49 @@ class Analysis(Protocol):
         ...
 
 
-class GaussianAnalysis:
-    """Analysis by quadrature on a full Gaussian grid, its rows from north to south or from south to north."""
+class RowAnalysis:
+    """Analysis by quadrature on a grid of evenly spaced longitudes, its rows from north to south or the other way.
 
-    def __init__(self, mesh: Mesh, truncation: int) -> None:
-        self.transform = SphericalTransform(truncation, mesh.shape[0], mesh.shape[1])
+    Rows on a pole take no part, and keep their values where others get those that the coefficients make.
+    """
+
+    def __init__(self, mesh: Mesh, truncation: int, rows: tuple[Array, Array]) -> None:
+        """Rows: their latitudes, from south to north without poles, and weights; one on the equator stands twice."""
+        self.transform = SphericalTransform(truncation, num_longitudes=mesh.shape[1], rows=rows)
         self.southward = bool(mesh.latitudes[0] > 0)
+        self.poles = int(np.abs(mesh.latitudes[0]) > POLAR)
+        self.equator = len(rows[0]) // 2 if mesh.shape[0] % 2 else None  # where its second one stands
+        first = torch.from_numpy(np.radians(mesh.longitudes[:1]))
+        self.eastward = torch.exp(-1j * torch.arange(truncation + 1)[:, None, None] * first)  # [order, 1, 1]
 
     def scalar(self, values: Tensor) -> tuple[Tensor, Tensor]:
         coefficients = self.transform.analysis(self._on_grid(values))
-        return coefficients, self._on_nodes(self.transform.synthesis(coefficients))
+        fitted = self._on_nodes(self.transform.synthesis(coefficients), values)
+        return coefficients * self.eastward, fitted
 
     def wind(self, east: Tensor, north: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         cosine = self.transform.cos_latitude
         both = (self._on_grid(component) * cosine for component in (east, north))
         divergence, vorticity = self.transform.divergence_and_curl(*both)
         fitted = (self.transform.synthesis(part) / cosine for part in self.transform.wind(vorticity, divergence))
-        u, v = (self._on_nodes(part) for part in fitted)
-        return vorticity, divergence, u, v
+        u, v = (self._on_nodes(part, given) for part, given in zip(fitted, (east, north), strict=True))
+        return vorticity * self.eastward, divergence * self.eastward, u, v
 
     def _on_grid(self, values: Tensor) -> Tensor:
-        grid = values.unflatten(1, (self.transform.num_latitudes, -1)).transpose(0, 1)  # [latitude, column, longitude]
+        rows = values.unflatten(1, (-1, self.transform.num_longitudes)).transpose(0, 1)  # [latitude, column, longitude]
+        grid = rows[self.poles : len(rows) - self.poles]
+        if self.equator is not None:
+            grid = torch.cat([grid[: self.equator], grid[self.equator - 1 :]])
         return grid.flip(0) if self.southward else grid
 
-    def _on_nodes(self, grid: Tensor) -> Tensor:
-        return (grid.flip(0) if self.southward else grid).transpose(0, 1).flatten(1)
+    def _on_nodes(self, grid: Tensor, given: Tensor) -> Tensor:
+        """Return values [column, node] of those on the grid, at the poles those that were given."""
+        rows = grid.flip(0) if self.southward else grid
+        if self.equator is not None:
+            rows = torch.cat([rows[: self.equator], rows[self.equator + 1 :]])
+        inside = rows.transpose(0, 1).flatten(1)
+        size = self.poles * self.transform.num_longitudes
+        return torch.cat([given[:, :size], inside, given[:, given.shape[1] - size :]], dim=1)
 
 
 class NodeAnalysis:
@@ -94,18 +114,36 @@ class NodeAnalysis:
 
 
 def analysis_of(mesh: Mesh, truncation: int) -> Analysis:
-    """Return the analysis of a mesh: by quadrature where it is a Gaussian grid that is fine enough."""
+    """Return the analysis of a mesh: by quadrature where it is a grid whose rows are fine enough for it."""
     if mesh.domain.kind != "sphere" or mesh.band is not None:
         raise MeshcastError(f"Spherical harmonics need nodes all over the sphere, but this is a {mesh.describe()}.")
     if mesh.structured:
-        rows, columns = mesh.shape
-        fine = rows % 2 == 0 and rows > truncation and columns > 2 * truncation
-        if fine and np.allclose(np.sort(mesh.latitudes[::columns]), gaussian_latitudes(rows)[0], atol=1e-4):
-            grid = SphericalTransform(1, rows, columns).mesh.longitudes[:columns]
-            away = (mesh.longitudes.reshape(rows, columns) - grid + 180.0) % 360.0 - 180.0
-            if np.abs(away).max() < 1e-4:
-                return GaussianAnalysis(mesh, truncation)
+        columns = mesh.shape[1]
+        even = mesh.longitudes[0] + 360.0 * np.arange(columns) / columns
+        away = (mesh.longitudes.reshape(mesh.shape) - even + 180.0) % 360.0 - 180.0
+        if columns > 2 * truncation and np.abs(away).max() < SAME_ANGLE:
+            rows = quadrature_rows(np.sort(mesh.latitudes[::columns]), truncation)
+            if rows is not None:
+                return RowAnalysis(mesh, truncation, rows)
     return NodeAnalysis(mesh, truncation)
+
+
+def quadrature_rows(latitudes: Array, truncation: int) -> tuple[Array, Array] | None:
+    """Return what `RowAnalysis` takes of a grid's latitudes [degrees], from south to north: None for too few rows, or
+    for such as do not lie alike north and south of the equator."""
+    if len(latitudes) > truncation and len(latitudes) % 2 == 0:
+        gaussian = gaussian_latitudes(len(latitudes))
+        if np.allclose(latitudes, gaussian[0], atol=SAME_ANGLE):
+            return gaussian
+    inside = latitudes[np.abs(latitudes) <= POLAR]
+    weights = latitude_weights(inside, 2 * truncation + 2) if len(inside) > 2 else None
+    if weights is None:
+        return None
+    half = len(inside) // 2
+    if len(inside) % 2:
+        inside, weights = np.insert(inside, half, inside[half]), np.insert(weights, half, weights[half])
+        weights[half : half + 2] /= 2.0
+    return inside, weights
 
 
 class HarmonicRemapping:

@@ -29,6 +29,8 @@ class SphericalTransform:
 
     truncation: T; coefficients of derivatives reach T + 1, which the tables allow for.
     dtype: of the grid values, float64 or float32.
+    rows: latitudes [degrees], from south to north and as many on either side of the equator, and their weights for
+        quadrature, see `latitude_weights`; Gaussian ones by default.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class SphericalTransform:
         num_longitudes: int | None = None,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
+        rows: tuple[Array, Array] | None = None,
     ) -> None:
         if truncation < 1:
             raise MeshcastError(f"The truncation must be at least 1, but is {truncation}.")
@@ -46,6 +49,8 @@ class SphericalTransform:
         smooth = 4 * next_fast_len(-(-least // 4), real=True)
         self.num_longitudes = smooth if num_longitudes is None else num_longitudes
         self.num_latitudes = 2 * -(-self.num_longitudes // 4) if num_latitudes is None else num_latitudes
+        if rows is not None:
+            self.num_latitudes = len(rows[0])
         if self.num_latitudes % 2 or self.num_latitudes < truncation + 1 or self.num_longitudes < 2 * truncation + 1:
             raise MeshcastError(
                 f"T{truncation} needs an even number of at least {truncation + 1} latitudes and at least "
@@ -57,7 +62,8 @@ class SphericalTransform:
             "Choose a lower truncation.",
         )
         self.truncation, self.dtype, self.device = truncation, dtype, torch.device(device)
-        self.latitudes, weights = gaussian_latitudes(self.num_latitudes)
+        self.latitudes, weights = gaussian_latitudes(self.num_latitudes) if rows is None else rows
+        self.weights = weights  # [latitude], one in all
         self.longitudes = 360.0 * np.arange(self.num_longitudes) / self.num_longitudes
         half = self.num_latitudes // 2
         # T + 2 offsets: one degree more than T at every order, for the products with μ in derivatives.
@@ -78,10 +84,9 @@ class SphericalTransform:
 
     @cached_property
     def mesh(self) -> Mesh:
-        """Return the Gaussian grid as a mesh, its areas the quadrature weights."""
+        """Return the grid as a mesh, its areas the quadrature weights."""
         mesh = latlon(self.latitudes, self.longitudes, periodic=True)
-        weights = gaussian_latitudes(self.num_latitudes)[1]
-        areas = np.repeat(weights / self.num_longitudes, self.num_longitudes)
+        areas = np.repeat(self.weights / self.num_longitudes, self.num_longitudes)
         return Mesh(mesh.positions, areas / areas.sum(), mesh.shape, mesh.domain)
 
     def synthesis(self, coefficients: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from graphs.errors import MeshcastError
 from graphs.geometry import to_xyz
 from graphs.harmonics.nodes import Evaluation
-from graphs.harmonics.remapping import GaussianAnalysis, HarmonicRemapping, NodeAnalysis
+from graphs.harmonics.remapping import HarmonicRemapping, NodeAnalysis, RowAnalysis
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
 from graphs.meshes.gaussian import gaussian
@@ -28,6 +28,10 @@ MESHES = {
     "Gaussian, from the south": NORTHWARD,
     "Gaussian, from 10 E": latlon(gaussian(8).latitudes[::32], 10.0 + 11.25 * np.arange(32), periodic=True),
     "latitudes and longitudes": latlon(75.0 - 15.0 * np.arange(11), 15.0 * np.arange(24), periodic=True),
+    "rows with poles and equator": latlon(90.0 - 7.5 * np.arange(25), 15.0 * np.arange(24), periodic=True),
+    "rows without a pole": latlon(-87.5 + 5.0 * np.arange(36), -172.5 + 15.0 * np.arange(24), periodic=True),
+    "rows of The Well": latlon(np.linspace(1.0, -1.0, 32) * (90.0 - 90.0 / 33), 7.5 * np.arange(48), periodic=True),
+    "rows not alike": latlon(np.append(87.5 - 5.0 * np.arange(35), -87.0), 15.0 * np.arange(24), periodic=True),
     "icosphere": icosphere(2),
 }
 
@@ -59,11 +63,22 @@ def test_fields_are_what_their_harmonics_are_at_the_other_nodes(name: str) -> No
         np.testing.assert_allclose(remapped(MESHES[name], target), expected, atol=CLOSE * np.abs(expected).max())
 
 
-def test_a_gaussian_grid_is_analysed_by_quadrature_and_every_other_mesh_by_least_squares() -> None:
+def test_a_grid_of_enough_rows_is_analysed_by_quadrature_and_every_other_mesh_by_least_squares() -> None:
+    others = ("latitudes and longitudes", "icosphere", "rows not alike")
     for name, mesh in MESHES.items():
-        kind = GaussianAnalysis if "from the" in name else NodeAnalysis
+        kind = NodeAnalysis if name in others else RowAnalysis
         assert isinstance(HarmonicRemapping(mesh, TARGET, T).analysis, kind), name
     assert isinstance(HarmonicRemapping(icosphere(2), TARGET, 11).analysis, NodeAnalysis)
+
+
+def test_rows_in_single_precision_are_the_rows_that_were_meant() -> None:
+    meant = MESHES["rows without a pole"]
+    rows = np.float32(meant.latitudes[:: meant.shape[1]]).astype(np.float64)
+    source = latlon(rows + np.linspace(-3e-5, 2e-5, len(rows)), meant.longitudes[: meant.shape[1]], periodic=True)
+    remapping = HarmonicRemapping(source, TARGET, T)
+    assert isinstance(remapping.analysis, RowAnalysis)
+    scalar = on(meant)[0].numpy()
+    np.testing.assert_allclose(remapping.scalar(scalar)[1], scalar, atol=1e-5 * np.abs(scalar).max())
 
 
 @pytest.mark.parametrize("turn", [0.125, 0.7])
