@@ -6,12 +6,15 @@ The canonical name is GRIB's short name, as anemoi datasets use it: `2t`, `sst`,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+SPEEDS = ("m s-1", "m s**-1", "m/s", "m s^-1")
 
 
 @dataclass(frozen=True)
@@ -164,3 +167,16 @@ def _parse(units: str) -> Any:
         return _registry().Unit(text)
     except Exception:  # pint raises a dozen kinds for what is no unit
         return None
+
+
+def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int]]:
+    """Return columns (eastward, northward) of winds: names that differ in u and v alone, both speeds."""
+    found = []
+    for east, name in enumerate(variables):
+        for place, letter in enumerate(name):
+            partner = name[:place] + "v" + name[place + 1 :]
+            if letter == "u" and partner in variables:
+                north = variables.index(partner)
+                if units[east] == units[north] and units[east] in SPEEDS:
+                    found.append((east, north))
+    return found

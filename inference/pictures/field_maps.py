@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
+from emulator.data.names import winds
 from emulator.fields import Fields
 from graphs.errors import MeshcastError
 from inference.pictures.field_views import ERROR, MovingPicture, View, case_name, colour_bar, date_name, views_of
@@ -28,7 +29,6 @@ from inference.pictures.maps import (
     wind_arrows,
 )
 from inference.pictures.style import ColourScale, journal, lead_name, new_figure, pretty_unit, three_leads
-from inference.scores.flow import winds
 
 
 def maps(

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
+from emulator.data.names import winds
 from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
 from graphs.atomic_file import atomic_file
@@ -23,7 +24,7 @@ from graphs.geometry import Mask, to_xyz
 from graphs.mesh import Mesh
 from inference.pictures.maps import degrees
 from inference.pictures.style import journal, with_unit
-from inference.scores.flow import harmonic_view, winds
+from inference.scores.flow import harmonic_view
 from inference.scores.matching import match
 
 Array = NDArray[np.floating]

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
+from emulator.data.names import winds
 from emulator.fields import Fields
 from graphs.atomic_file import output_folder, write_text
 from inference.pictures import flow_plots, score_curves
@@ -23,7 +24,6 @@ from inference.pictures.style import DPI, file_name, lead_name, save, styles_of
 from inference.report.answer import hardest_baseline
 from inference.report.page import Image, Notes, Slider, page, page_width, webp_address
 from inference.report.score_tables import sentence
-from inference.scores.flow import winds
 from inference.scores.metrics import METRICS, shown_in
 from inference.scores.scorecard import Verification
 from inference.scores.tables import write_tables

@@ -30,20 +30,6 @@ SHARES = 0.7, 0.3  # coefficients a node: at 0.7 an icosphere's fit has the cond
 HIGHEST_DEGREE = 42  # beyond it the fit's matrix grows too large to be worth a picture
 MOST_VALUES = 16_000_000  # of the wind's matrix: some seconds to make
 MOST_AMPLIFIED = 3.0  # noise in the coefficients, over that on even nodes; nodes that leave holes blow it up
-SPEEDS = ("m s-1", "m s**-1", "m/s", "m s^-1")
-
-
-def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int]]:
-    """Return columns (eastward, northward) of winds: names that differ in u and v alone, both speeds."""
-    found = []
-    for east, name in enumerate(variables):
-        for place, letter in enumerate(name):
-            partner = name[:place] + "v" + name[place + 1 :]
-            if letter == "u" and partner in variables:
-                north = variables.index(partner)
-                if units[east] == units[north] and units[east] in SPEEDS:
-                    found.append((east, north))
-    return found
 
 
 def resolved_degree(mesh: Mesh) -> int | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emulator import scores
 from emulator.data.forecast import Forecast
+from emulator.data.names import winds
 from emulator.fields import Fields
 from emulator.foundation.progress import Progress, no_progress
 from emulator.protocol import Emulator
@@ -20,7 +21,7 @@ from emulator.state import State
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
 from inference.scores.conservation import area_mean
-from inference.scores.flow import FlowScorer, resolved_degree, winds
+from inference.scores.flow import FlowScorer, resolved_degree
 from inference.scores.matching import LatestRead, MatchedTruth, common_variables, match, without_truth
 from inference.scores.metrics import case_scores
 from inference.scores.region import Region, cut_mesh

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import nodes_among
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import read_forecast
-from emulator.data.names import canonical_name, conversion
+from emulator.data.names import canonical_name, conversion, winds
 from emulator.fields import Fields
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep
@@ -23,7 +23,6 @@ from graphs.interpolation.conservative import conservative
 from graphs.interpolation.interpolate import bilinear
 from graphs.interpolation.weights import Interpolation
 from graphs.mesh import Mesh
-from inference.scores.flow import winds
 from training.comparison.configuration import RowConfig
 from training.comparison.starts import Starts
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from emulator.data.names import winds
 from graphs.errors import MeshcastError
 from graphs.harmonics.nodes import Evaluation
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import EARTH_RADIUS, Mesh
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.points import points
-from inference.scores.flow import FlowScores, harmonic_view, resolved_degree, winds
+from inference.scores.flow import FlowScores, harmonic_view, resolved_degree
 from inference.scores.spectra import power_spectrum, wavenumber_axis
 from inference.scores.verification import verify
 from tests.inference.synthetic import sphere_forecast, sphere_truth
