@@ -34,4 +34,5 @@ def mirror_difference(emulator: Emulator, state: State) -> float:
     forward, other = (next(rollout(emulator, start, Forcings()))[0] for start in (state, mirrored(state)))
     change = (forward.now - state.now).square().mean().sqrt()
     departure = (other.now - mirrored(forward).now).square().mean().sqrt()
-    return float(departure / change.clamp(min=1e-30))
+    rounding = torch.finfo(torch.float32).eps * state.now.square().mean().sqrt()  # a change that is less is none
+    return float(departure / torch.maximum(change, rounding.to(change)).clamp(min=1e-30))
