@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,9 @@ VALUES_AT_ONCE = 2_000_000  # of one variable: analysed together, in double prec
 class HarmonicsConfig:
     """Data taken to the emulator's mesh by spherical harmonics, exactly, and not by interpolation.
 
-    truncation: T, the highest degree; data that hold more than harmonics up to T are refused.
+    truncation: T, the highest degree.
+    beyond: what becomes of data that hold more than harmonics up to T: they are refused, or the rest is `cut`, left
+        out, so that an emulator learns, forecasts and is verified on fields without it.
     mesh: where the emulator lives; coarser than the data's, it need not resolve T.
     winds: pairs of components, the eastward one first; they are taken by vorticity and divergence.
     """
@@ -39,6 +42,7 @@ class HarmonicsConfig:
     truncation: int = 42
     mesh: GridConfig = field(default_factory=lambda: IcosphereMesh(level=3))
     winds: tuple[tuple[str, str], ...] = (("u", "v"),)
+    beyond: Literal["refuse", "cut"] = "refuse"
 
     def __post_init__(self) -> None:
         if self.truncation < 1:
@@ -63,7 +67,7 @@ class HarmonicFields(Fields):
     stored: the fields of the finer mesh; times that are missing stay so.
     cached: whether coefficients of all times are kept, from the first time that a variable is read, where there is
         memory for them; else every reading analyses what it asks for.
-    Raises MeshcastError where the fields hold more than harmonics up to the truncation.
+    Raises MeshcastError where the fields hold more than harmonics up to the truncation, unless that is cut.
     """
 
     def __init__(self, stored: Fields, config: HarmonicsConfig, cached: bool = True) -> None:
@@ -72,6 +76,8 @@ class HarmonicFields(Fields):
             setattr(self, name, getattr(stored, name))
         self.ensemble_axis, self.ensemble_size = stored.ensemble_axis, stored.ensemble_size
         self.trajectories = stored.trajectories
+        if config.beyond == "cut":
+            self.notices += (f"harmonics beyond degree {config.truncation} are left out",)
         self.mesh = build_grid(config.mesh)
         self.remapping = HarmonicRemapping(stored.mesh, self.mesh, config.truncation)
         self._winds = [pair for pair in config.winds if set(pair) <= set(stored.variables)]
@@ -110,7 +116,7 @@ class HarmonicFields(Fields):
         The mean stands apart, so that the sum over harmonics is of the size of what varies.
         """
         if not self.cached:
-            groups = {self._group(name) for name in names}
+            groups = dict.fromkeys(self._group(name) for name in names)
             return {name: part for group in groups for name, part in self._analysis(group, times, rows).items()}
         for name in names:
             self._analysed(name)
@@ -172,7 +178,7 @@ class HarmonicFields(Fields):
         if np.isnan(values).any():
             raise MeshcastError(
                 f"{self.source} has no values of {' and '.join(group)} at some nodes, which harmonics need everywhere. "
-                "Leave data.harmonics away."
+                "Choose other variables, or leave them on their own nodes."
             )
         flat = np.moveaxis(values.reshape(-1, *values.shape[2:]), -1, 0).astype(np.float64)  # [variable, column, node]
         if len(group) == 2:
@@ -194,10 +200,11 @@ class HarmonicFields(Fields):
         """Raise MeshcastError where harmonics leave too much of what varies."""
         residual = float(np.sqrt(left / size)) if size > 0.0 else 0.0
         what, truncation = " and ".join(group), self.config.truncation
-        if residual > LARGEST_RESIDUAL:
+        if residual > LARGEST_RESIDUAL and self.config.beyond == "refuse":
             raise MeshcastError(
                 f"Harmonics up to T{truncation} leave {residual:.2g} of the standard deviation of {what} in "
                 f"{self.source}, more than {LARGEST_RESIDUAL:g}. Raise data.harmonics.truncation to that of the data, "
-                "or leave data.harmonics away where they are no sum of harmonics."
+                "set data.harmonics.beyond=cut to leave it out, or leave data.harmonics away where they are no sum of "
+                "harmonics."
             )
         log.info("Harmonics up to T%d leave %.1e of %s in %s.", truncation, residual, what, self.source)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from emulator.data.arrays import ArrayFields
-from emulator.data.coordinates import mesh_from_coordinates, remarks_on
+from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_to_json
 from emulator.data.create import check_output, create_dataset, refuse_reserved
-from emulator.data.files import read_files, time_step_of
+from emulator.data.files import read_files, static_fields_of_files, time_step_of
 from emulator.data.forecast import Forecast
+from emulator.data.names import winds
 from emulator.data.sources import open_fields, open_source, rows_or_dimension
 from emulator.data.the_well.well_coordinates import NOMINAL_START
 from emulator.data.the_well.well_output import ENDINGS, write_well
 from emulator.fields import Fields
 from emulator.foundation.fetched_files import named_source
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
+from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 
 if TYPE_CHECKING:
     import xarray as xr
 
+Progress = Callable[[int, int], None]
+TIMES_AT_ONCE = 24
 NOT_CARRIED = ("shape", "time_step", "irregular", "ensemble_axis")  # the store has its own
 
 
@@ -40,6 +46,8 @@ def convert(
     trajectories: str | None = None,
     static: Sequence[str] = (),
     forecasts: bool = False,
+    harmonics: HarmonicsConfig | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
@@ -47,18 +55,29 @@ def convert(
     rename, units, trajectories, select, static, forecasts: see `read_files`.
     frequency: keep times this far apart, counted from the first (`6h`, `1 month`).
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
+    harmonics: to another mesh, see `HarmonicsConfig`; the sources are then read time by time, and its winds found by
+        their names. With `static`, files with time or without are read for these variables alone.
+    progress: called with how many times are done and how many there are, where `harmonics` is given.
     """
     if Path(output).suffix in ENDINGS:
-        if frequency or static:
+        makes_datasets = {"frequency": frequency, "static": static, "truncation": harmonics}
+        if asked := [name for name, given in makes_datasets.items() if given]:
             raise MeshcastError(
-                f"--{'frequency' if frequency else 'static'} makes datasets, but {output} is a file of The Well. Write "
+                f"--{asked[0]} makes datasets, but {output} is a file of The Well. Write "
                 "a dataset (.zarr) with it first, and give that."
             )
         opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
         return _as_well(opened, Path(output), select, attributes or {}, overwrite)
     check_output(Path(output), overwrite)
     refuse_reserved(attributes or {})
-    fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
+    if harmonics is None:
+        fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
+    else:
+        if static:
+            opened, select = _static(sources, rename or {}, units or {}), static
+        else:
+            opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
+        fields = _remapped(opened, harmonics, select, progress)
     notices = [line for line in fields.attrs["notices"].split("\n") if line]
     if select is not None:
         fields = fields[list(select)]
@@ -92,6 +111,64 @@ def convert(
         "ensemble_axis": fields.attrs["ensemble_axis"],
         "notices": tuple(notices),
     }
+
+
+def _static(sources: Sequence[str | Path], rename: Mapping[str, str], units: Mapping[str, str]) -> Fields:
+    """Return files of fields that never change, at one time that says nothing."""
+    fields = static_fields_of_files(sources)
+    if unknown := sorted({*rename, *units} - {*fields.variables}):
+        raise MeshcastError(f"{fields.source} has no variable {unknown[0]}, but {', '.join(fields.variables)}.")
+    return replace(
+        fields,
+        variables=tuple(rename.get(name, name) for name in fields.variables),
+        units=tuple(units.get(*pair) for pair in zip(fields.variables, fields.units, strict=True)),
+    )
+
+
+def _remapped(
+    stored: Fields, harmonics: HarmonicsConfig, select: Sequence[str] | None, progress: Progress | None
+) -> xr.Dataset:
+    """Return fields on another mesh as `read_files` does, those of the source read some times at a go."""
+    import xarray as xr
+
+    names = stored.variables if select is None else tuple(select)
+    if unknown := [name for name in names if name not in stored.variables]:
+        raise MeshcastError(f"{stored.source} has no variable {unknown[0]}, but {', '.join(stored.variables)}.")
+    units = dict(zip(stored.variables, stored.units, strict=True))
+    pairs = winds(names, [units[name] for name in names])
+    config = replace(harmonics, winds=tuple((names[east], names[north]) for east, north in pairs))
+    fields = HarmonicFields(stored, config, cached=False)
+    there = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
+    shape = len(there), fields.ensemble_size, fields.mesh.num_nodes, len(names)
+    refuse_too_large(4 * int(np.prod(shape)), f"{len(there):,} times on a {fields.mesh.describe()}", "Give fewer.")
+    values = np.empty(shape, np.float32)
+    for first in range(0, len(there), TIMES_AT_ONCE):
+        some = slice(first, first + TIMES_AT_ONCE)
+        for row in range(fields.ensemble_size):
+            values[some, row] = fields.read(there[some], names, row)[:, 0]
+        if progress:
+            progress(min(first + TIMES_AT_ONCE, len(there)), len(there))
+    carried = {name: str(value) for name, value in fields.attributes.items() if name not in NOT_CARRIED}
+    found = xr.Dataset(
+        {
+            name: (("time", "number", "cell"), values[..., column], {"units": units[name]})
+            for column, name in enumerate(names)
+        },
+        {
+            "time": to_datetime(fields.times[there]),
+            "number": np.asarray(fields.trajectories),
+            "latitude": ("cell", fields.mesh.latitudes),
+            "longitude": ("cell", fields.mesh.longitudes),
+        },
+    )
+    found.attrs = {
+        **carried,
+        "ensemble_axis": fields.ensemble_axis,
+        "time_step": time_step_to_json(fields.time_step),
+        "notices": "\n".join(fields.notices),
+        "irregular": "",
+    }
+    return found
 
 
 def describe(dataset: Mapping[str, Any]) -> str:

@@ -36,6 +36,14 @@ def dataset(
         ),
     ] = None,
     frequency: Annotated[str | None, typer.Option(help="Keep every so often, e.g. 6h or '1 month'.")] = None,
+    truncation: Annotated[
+        int | None,
+        typer.Option(help="Take global fields to an icosphere, as spherical harmonics up to this degree."),
+    ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(help="Of that icosphere: 3 has 642 nodes, 4 2,562, 5 10,242."),
+    ] = None,
     attribute: Annotated[
         list[str] | None, typer.Option(help="NAME=TEXT, e.g. licence=CC-BY-4.0; travels with the data.")
     ] = None,
@@ -48,10 +56,19 @@ def dataset(
     Example: meshcast dataset era5-*.grib --output data/era5.zarr
     """
     from emulator.data.convert import convert, describe
+    from emulator.harmonic_fields import HarmonicsConfig
     from emulator.plugins import load_plugins
+    from graphs.errors import MeshcastError
+    from graphs.meshes.icosphere import IcosphereMesh
     from graphs.output_lock import output_lock
-    from meshcast.console import pairs, print_json, say
+    from meshcast.console import pairs, print_json, progress, say
 
+    if (truncation is None) != (level is None):
+        raise MeshcastError("Fields are taken to an icosphere by --truncation and --level together: give both.")
+    harmonics, done = None, None
+    if truncation is not None and level is not None:
+        harmonics = HarmonicsConfig(truncation, IcosphereMesh(level=level), beyond="cut")
+        done = context.with_resource(progress("remapping", 100))
     load_plugins(plugin or [])
     context.with_resource(output_lock(output))
     written = convert(
@@ -66,6 +83,8 @@ def dataset(
         trajectories=trajectories,
         static=static or [],
         forecasts=forecasts,
+        harmonics=harmonics,
+        progress=None if done is None else lambda step, total: done(100 * step // total),
     )
     say(f"Wrote {output}.\n{describe(written)}")
     if as_json:

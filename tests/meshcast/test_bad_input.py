@@ -375,6 +375,12 @@ def test_a_forecast_does_not_replace_what_it_starts_from(weather_world):
 
 def test_datasets_runs_and_grib_are_not_overwritten_either(weather_world):
     refused("dataset", "weather.nc", "--output", "weather.zarr", says=("weather.zarr exists", "--overwrite"))
+    refused(
+        "dataset", "weather.nc", "--output", "new.zarr", "--level", "3", says=("--truncation and --level together",)
+    )
+    to_nodes = ("--truncation", "5", "--level", "1")
+    refused("dataset", "weather.nc", "--output", "new.zarr", *to_nodes, says=("nodes all over the sphere",))
+    assert not Path("new.zarr").exists()
     refused("dataset", "weather.nc", "--output", "co2.csv/new.zarr", says=("co2.csv/new.zarr",))
     refused("train", "weather.yaml", says=("already holds a run", "resume=auto", "name=NAME"))
     refused("train", "weather.yaml", "output=co2.csv", says=("co2.csv", "output=FOLDER"))
