@@ -28,7 +28,7 @@ def ranking(found: dict[str, Any]) -> list[str]:
     reference = next(label for label, about in found["about"].items() if found["reference"] in about["members"])
     lines = [
         f"| | emulator | score [95 %] | seeds: median (lowest to highest) | over {reference} [95 %] | p | weights | "
-        "updates | learning rate | fit [s] | step and case [ms] |",
+        "updates | chosen by trials | fit [s] | step and case [ms] |",
         "|" + "---|" * 11,
     ]
     for place, line in enumerate(found["lines"], 1):
@@ -45,7 +45,7 @@ def ranking(found: dict[str, Any]) -> list[str]:
             "-" if line.get("p") is None else f"{line['p']:.2g}",
             str(about["parameters"].get("trainable", 0) or f"{about['parameters'].get('fixed', 0)} fixed"),
             str(about["updates"] or "-"),
-            "-" if about["learning_rate"] is None else f"{about['learning_rate']:g}",
+            _values(about["settings"]) or "-",
             f"{sum(seconds) / len(seconds):.0f}" if seconds else "-",
             "-" if about["inference_seconds"] is None else f"{1e3 * about['inference_seconds']:.2g}",
         ]
@@ -57,7 +57,7 @@ def trials(found: dict[str, Any]) -> list[str]:
     """A line a row: the validation score of each of its trials, the chosen one in bold."""
     tried: dict[str, dict[str, str]] = {}
     for trial in found["tuning"]:
-        name = ", ".join(f"{path.split('.')[-1]} {value:g}" for path, value in trial["settings"].items())
+        name = _values(trial["settings"])
         score = trial["status"] if trial["score"] is None else f"{trial['score']:.3g}"
         tried.setdefault(trial["label"], {})[name] = f"**{score}**" if trial["chosen"] else score
     names = list(dict.fromkeys(name for scores in tried.values() for name in scores))
@@ -65,6 +65,10 @@ def trials(found: dict[str, Any]) -> list[str]:
     return lines + [
         f"| {label} | " + " | ".join(scores.get(name, "-") for name in names) + " |" for label, scores in tried.items()
     ]
+
+
+def _values(settings: dict[str, Any]) -> str:
+    return ", ".join(value if isinstance(value, str) else f"{value:g}" for value in settings.values())
 
 
 def _number(value: float) -> str:
