@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 SWITCH = "MESHCAST_MESSAGE_KERNEL"  # an environment variable: one of NAMES, or the fallback
 FALLBACK = "sparse"
 NAMES = ("plain", "avx2", "avx512", "avx512_bf16", "amx")  # instruction sets by their number in the source
+PAIRS, AMX = NAMES.index("avx512_bf16"), NAMES.index("amx")
 
 
 class Sizes(ctypes.Structure):
@@ -116,6 +117,8 @@ def _library(name: str) -> Library | None:
     best = loaded.meshcast_isa()
     wanted = NAMES.index(name) if name in NAMES else best
     found = [isa for isa in range(min(wanted, best), -1, -1) if hasattr(loaded, f"meshcast_forward_{isa}")]
+    if best == AMX and AMX not in found and not name:  # an old compiler knows no AMX; pairs in vectors are slow there
+        found = [isa for isa in found if isa != PAIRS]
     return Library(loaded, found[0]) if found else None
 
 
