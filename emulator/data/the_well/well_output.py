@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,45 @@ if TYPE_CHECKING:
 ENDINGS = (".hdf5", ".h5")
 BYTES_AT_ONCE = 2**26
 EASTWARD, NORTHWARD = "_eastward", "_northward"
+
+
+class WatchedFile(FileIO):
+    """A file for HDF5 to write to, which loses no failure.
+
+    HDF5 keeps to itself what fails while it tidies up, so that a file with a hole passes for whole, and h5py prints the
+    rest on standard error. Here a write that fails is taken down, HDF5 is told that all went well, and the first
+    failure is raised at the end of the block.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left) and self.failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = self.failure or error
+            return 0
+
+    def raise_failure(self) -> None:
+        """Raise the first failure, if there was one."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self.raise_failure()
 
 
 @dataclass(frozen=True)
@@ -74,13 +114,13 @@ def write_well(
     with output_lock(path), atomic_file(path) as temporary, system_errors(temporary, size):
         import h5py
 
-        with h5py.File(temporary, "w") as file:
+        with WatchedFile(temporary) as watched, h5py.File(watched, "w") as file:
             _head(file, fields, path, {**fields.attributes, **(attributes or {})})
             _dimensions(file, hours, theta, phi)
             _boundaries(file, len(theta), len(phi))
             for group, vectors in (("t0_fields", False), ("t1_fields", True)):
                 _empty_fields(file, group, [one for one in layout if (len(one.variables) == 2) == vectors])
-            _values(file, fields, layout)
+            _values(file, fields, layout, watched)
     return tuple(one.name for one in layout)
 
 
@@ -202,7 +242,7 @@ def _empty_fields(file: h5py.File, group: str, layout: Sequence[WellField]) -> N
             values.attrs.update(dict(zip(("eastward", "northward"), field.variables, strict=True)))
 
 
-def _values(file: h5py.File, fields: Fields, layout: Sequence[WellField]) -> None:
+def _values(file: h5py.File, fields: Fields, layout: Sequence[WellField], watched: WatchedFile) -> None:
     names = [name for field in layout for name in field.variables]
     at_once = max(1, BYTES_AT_ONCE // (4 * fields.ensemble_size * fields.mesh.num_nodes * len(names)))
     for start in range(0, len(fields.times), at_once):
@@ -213,3 +253,4 @@ def _values(file: h5py.File, fields: Fields, layout: Sequence[WellField]) -> Non
             one = [block[..., names.index(name)] for name in field.variables]
             group = "t0_fields" if len(one) == 1 else "t1_fields"
             file[group][field.name][:, times] = one[0] if len(one) == 1 else np.stack([-one[1], one[0]], axis=-1)
+        watched.raise_failure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ from emulator.data.arrays import ArrayFields
 from emulator.data.forecast_file import ForecastWriter
 from emulator.data.forecast_netcdf import ForecastHeading
 from emulator.data.sources import open_fields
-from emulator.data.the_well.well_output import write_well
+from emulator.data.the_well.well_output import WatchedFile, write_well
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
@@ -203,3 +204,27 @@ def test_wrong_files_end_in_a_message_and_leave_nothing(tmp_path: Path) -> None:
             wrong = meshcast("dataset", source, "-o", tmp_path / output)
             assert wrong.code == 2 and source.name in wrong.err and "Traceback" not in wrong.err
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_a_write_that_fails_once_leaves_no_file_and_is_said(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """HDF5 alone goes on after some failures, and the file passes for whole."""
+    writes = 0
+
+    class FailsOnce(WatchedFile.__base__):  # type: ignore[misc, name-defined]
+        def write(self, data: bytes) -> int:
+            nonlocal writes
+            writes += 1
+            if writes == number:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    class Watched(WatchedFile, FailsOnce):
+        pass
+
+    monkeypatch.setattr("emulator.data.the_well.well_output.WatchedFile", Watched)
+    with pytest.raises(MeshcastError, match="disk is full"):
+        write_well(open_fields(str(planetswe_file(tmp_path / "in.hdf5"))), tmp_path / "out.hdf5")
+    assert writes >= number and not list(tmp_path.glob("*out*")) and capfd.readouterr().err == ""
