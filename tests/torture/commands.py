@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.torture.worlds import FORECAST, RING_FORECAST, forecast_from
+from tests.torture.worlds import FORECAST, RING_FORECAST, TO_NODES, forecast_from
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,14 @@ COMMANDS = {command.name: command for command in (
     _command("dataset", ["dataset", "weather.nc", "--output", "new.zarr"], "weather.nc", "new.zarr", "--overwrite"),
     _command("dataset over another", ["dataset", "weather.nc", "--output", "new.zarr", "--overwrite"],
              "weather.nc earlier.zarr=new.zarr", "new.zarr"),
+    _command("dataset of The Well", ["dataset", "well.hdf5", "--output", "new.zarr"], "well.hdf5", "new.zarr",
+             "--overwrite"),
+    _command("dataset at other nodes", [*TO_NODES, "--output", "new.zarr"], "well.hdf5", "new.zarr", "--overwrite"),
+    _command("file of The Well", ["dataset", "globe.zarr", "--output", "new.hdf5"], "globe.zarr", "new.hdf5",
+             "--overwrite"),
+    _command("file of The Well over another", ["dataset", "globe.zarr", "--output", "new.hdf5", "--overwrite"],
+             "globe.zarr well.hdf5=new.hdf5", "new.hdf5"),
+    _command("inspect a file of The Well", ["inspect", "well.hdf5"], "well.hdf5"),
     _command("train", ["train", "ring.yaml"], "ring.yaml ring.zarr", "runs/ring", "resume=auto"),
     _command("train on", ["train", "ring.yaml", "output=half", "resume=auto"], "ring.yaml ring.zarr half/ring",
              "half/ring"),

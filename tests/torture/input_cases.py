@@ -17,7 +17,7 @@ from tests.torture.judge import Reference, Verdict, digests, judge_end, read_fin
 from tests.torture.mutators import BYTES, Mutator
 from tests.torture.process import Process
 from tests.torture.whole import NotWholeError, content, contents, is_temporary
-from tests.torture.worlds import FORECAST, RING_FORECAST, forecast_from
+from tests.torture.worlds import FORECAST, RING_FORECAST, TO_NODES, forecast_from
 
 SAID = r"nan|not finite|no number|masked|missing|guard|gap"
 
@@ -80,6 +80,12 @@ TARGETS = (
                 "new.zarr"),
         _reader([*_forecast("forecast.grib"), "--forecasts-as-analyses"], f"{WEATHER_RUN} forecast.grib", "new.nc"),
     ), 2.0),
+    Target("well.hdf5", (*BYTES, *[mutators.hdf5] * 8), (
+        _reader(["dataset", "well.hdf5", "--output", "new.zarr"], "well.hdf5", "new.zarr"),
+        _reader([*TO_NODES, "--output", "new.zarr"], "well.hdf5", "new.zarr"),
+        _reader(["inspect", "well.hdf5"], "well.hdf5"),
+        _reader(["dataset", "well.hdf5", "--output", "new.hdf5"], "well.hdf5", "new.hdf5"),
+    ), 3.0),
     Target("weather.zarr", (mutators.dataset,), (
         _reader(["inspect", "weather.zarr"], WEATHER_RUN),
         _reader(_forecast("weather.zarr"), WEATHER_RUN, "new.nc"),

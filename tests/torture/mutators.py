@@ -225,6 +225,51 @@ def netcdf(path: Path, draw: random.Random) -> None:
         flip(path, draw)
 
 
+def hdf5(path: Path, draw: random.Random) -> None:
+    """Alter the groups, sizes, attributes or values of a file of The Well, as another script may have written them."""
+    import h5py
+
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        for _ in range(draw.randint(1, 2)):
+            name = draw.choice([name for name in names if name in file])
+            item, kind = file[name], draw.randrange(6)
+            if kind == 0:
+                del file[name]
+            elif kind == 1:
+                file.move(name, name + draw.choice(("x", "_eastward")))
+            elif kind == 2 and item.attrs:
+                _describe_otherwise(item, draw)
+            elif kind == 3:
+                _describe_otherwise(file, draw)
+            elif hasattr(item, "shape"):
+                values = np.array(item)
+                attributes = dict(item.attrs)
+                if kind == 4 or not values.size or values.dtype.kind != "f":
+                    values = draw.choice((values[:-1], values[None], values[..., :1], values.astype("i2"), values * 0,
+                                          values[::-1], np.zeros((0, *values.shape[1:]))))  # fmt: skip
+                else:
+                    place = draw.randrange(values.size)
+                    values.flat[place : place + draw.choice((1, 50, values.size))] = draw.choice(
+                        (math.nan, math.inf, 1e30, -1.0, 7.0)
+                    )
+                del file[name]
+                file.create_dataset(name, data=values).attrs.update(attributes)
+
+
+def _describe_otherwise(item: Any, draw: random.Random) -> None:
+    """Drop one of an item's attributes, or give it another value."""
+    name = draw.choice(sorted(item.attrs))
+    if draw.random() < 0.3:
+        del item.attrs[name]
+    else:
+        item.attrs[name] = draw.choice((
+            "", "cartesian", "planetswe", ["phi", "theta"], ["x", "y", "z"], ["height"], ["velocity", "height"], [], 0,
+            3, -1, 10**12, math.nan, True, False, [True, False], [False, True], "\x1b[2J",
+        ))  # fmt: skip
+
+
 ATTRIBUTES = (
     "radians", "degrees_north", "1", "", "K", "Pa", "months since 2019-01-01", "hours since 0000-00-00",
     "fortnights since yesterday", "360_day", "noleap", "\x1b[2J", "$\\frac{", 0.0, math.nan, math.inf, -1.0, 1e300,

@@ -125,6 +125,21 @@ def _grib(path: Path) -> str:
     return _digest(path.read_bytes())
 
 
+def _hdf5(path: Path) -> str:
+    import h5py
+
+    items: list[Any] = []
+    with h5py.File(path, "r") as file:
+
+        def take(name: str, item: Any) -> None:
+            items.append((name, sorted(item.attrs)))
+            if isinstance(item, h5py.Dataset):
+                items.append(np.asarray(item))
+
+        file.visititems(take)
+    return _digest(*items)
+
+
 def _json(path: Path) -> str:
     json.loads(path.read_text())
     return ""
@@ -176,6 +191,6 @@ def _pdf(path: Path) -> str:
 
 
 READERS = {
-    ".nc": _netcdf, ".safetensors": _safetensors, ".ckpt": _checkpoint, ".grib": _grib, ".json": _json, ".csv": _csv,
-    ".png": _picture, ".gif": _picture, ".html": _page, ".parquet": _table, ".yaml": _yaml, ".pdf": _pdf,
+    ".nc": _netcdf, ".hdf5": _hdf5, ".safetensors": _safetensors, ".ckpt": _checkpoint, ".grib": _grib, ".json": _json,
+    ".csv": _csv, ".png": _picture, ".gif": _picture, ".html": _page, ".parquet": _table, ".yaml": _yaml, ".pdf": _pdf,
 }  # fmt: skip

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from unittest import mock
 
+from tests.emulator.data.the_well.planetswe import planetswe_file
 from tests.meshcast.command_line import done, interrupting, meshcast
 from tests.meshcast.conftest import CO2, RING, SIMULATION, WEATHER, comparison, weather, weather_forecast
 
@@ -24,6 +25,7 @@ def forecast_from(initial: str) -> list[str]:
 
 
 FORECAST = forecast_from("weather.nc")
+TO_NODES = ["dataset", "well.hdf5", "--truncation", "4", "--level", "1"]
 RING_FORECAST = ["forecast", "runs/ring", "--initial", "ring.zarr", "--lead-time", "4 steps", "--trajectories", "6:8",
                  "--init-times", "0"]  # fmt: skip
 
@@ -58,6 +60,10 @@ def make_world(folder: Path) -> None:
         done("graph", "ring.yaml", "--output", "graphs.safetensors")
         done("compare", "table.yaml")
         done("reproduce", "runs/table", "--row", "network")
+        planetswe_file(Path("well.hdf5"), trajectories=(0, 1))
+        done("dataset", "well.hdf5", "--output", "globe.zarr")
+        done(*TO_NODES, "--output", "nodes.zarr")
+        done("dataset", "globe.zarr", "--output", "globe.hdf5")
         _break_off_a_training()
         _break_off_a_forecast()
     gc.collect()
