@@ -18,6 +18,7 @@ from emulator.physics.simulate import mesh_of as mesh_of_simulation
 from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_arrays
 from emulator.task import Task, Variable
 from graphs.mesh import Mesh
+from graphs.meshes.grids import build_grid
 from graphs.meshes.latlon import latlon
 from meshcast.commands.configs import shipped_configs
 from tests.training.comparisons import study_runs
@@ -49,7 +50,9 @@ def kind_of(name: str) -> type:
 
 
 def mesh_of(config: ExperimentConfig | CompareConfig) -> Mesh:
-    """A mesh like that of the data a configuration names."""
+    """A mesh like that of the data a configuration names, or that it has them taken to."""
+    if config.data.harmonics is not None:
+        return build_grid(config.data.harmonics.mesh)
     source = config.data.train.source
     path = source["dataset"] if isinstance(source, dict) else source
     if path in SIMULATED:
