@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.data.names import is_of_a_wind
 from emulator.fields import Fields
 from graphs.available_memory import SHARE_KEPT, available_memory, readable
 from graphs.errors import MeshcastError
@@ -124,8 +125,18 @@ class HarmonicFields(Fields):
         return {name: (self._kept[name][0][place], self._kept[name][1][place]) for name in names}
 
     def _group(self, name: str) -> tuple[str, ...]:
-        """Return the variables that are analysed together: both components of a wind, or the one."""
-        return next((pair for pair in self._winds if name in pair), (name,))
+        """Return the variables that are analysed together: both components of a wind, or the one.
+
+        Raises MeshcastError for one component of a wind where what harmonics do not hold is cut: alone it has none,
+        since over a pole it changes with the meridian, and nothing would tell.
+        """
+        pair = next((pair for pair in self._winds if name in pair), None)
+        if pair is None and self.config.beyond == "cut" and is_of_a_wind(name):
+            raise MeshcastError(
+                f"{name} of {self.source} is one component of a wind, which has harmonics with the other one alone. "
+                "Take both, with one unit of speed, or neither."
+            )
+        return pair or (name,)
 
     def _analysed(self, name: str) -> None:
         """Keep the coefficients of a variable at all times, and those of its partner in a wind."""

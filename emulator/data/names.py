@@ -169,13 +169,21 @@ def _parse(units: str) -> Any:
         return None
 
 
+def is_of_a_wind(name: str) -> bool:
+    """Return whether a variable is one component of a wind, by its name: `u`, `10v`, `u_500`, `jet_eastward`."""
+    stem = split_level(name)[0]
+    return stem in WINDS or stem in WINDS.values() or name.endswith(("_eastward", "_northward"))
+
+
 def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int]]:
-    """Return columns (eastward, northward) of winds: names that differ in u and v alone, both speeds."""
+    """Return columns (eastward, northward) of winds: names that differ in u and v, or east and north, both speeds."""
     found = []
     for east, name in enumerate(variables):
-        for place, letter in enumerate(name):
-            partner = name[:place] + "v" + name[place + 1 :]
-            if letter == "u" and partner in variables:
+        partners = [name[:place] + "v" + name[place + 1 :] for place, letter in enumerate(name) if letter == "u"]
+        if name.endswith("_eastward"):
+            partners.append(name.removesuffix("_eastward") + "_northward")
+        for partner in partners:
+            if partner in variables:
                 north = variables.index(partner)
                 if units[east] == units[north] and units[east] in SPEEDS:
                     found.append((east, north))

@@ -100,7 +100,10 @@ def test_a_ground_without_a_time_becomes_static_fields_at_the_nodes(folder: Path
         convert([path], tmp_path / "none.zarr", rename={"relief": "orography"}, static=["orography"], harmonics=NODES)
 
 
-def test_unknown_variables_are_named(folder: Path, tmp_path: Path) -> None:
+def test_unknown_variables_and_half_a_wind_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(MeshcastError, match="has no variable q, but h, u, v"):
         convert([folder / "grid.zarr"], tmp_path / "none.zarr", select=["q"], harmonics=NODES)
+    for alone in (["u"], ["v", "h"]):
+        with pytest.raises(MeshcastError, match="one component of a wind"):
+            convert([folder / "grid.zarr"], tmp_path / "none.zarr", select=alone, harmonics=NODES)
     assert not (tmp_path / "none.zarr").exists()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from emulator.data.names import winds
 from graphs.errors import MeshcastError
 from graphs.harmonics.nodes import Evaluation
 from graphs.harmonics.transform import SphericalTransform
@@ -73,12 +72,6 @@ def test_nodes_with_a_hole_have_no_spectrum() -> None:
 def test_equal_meshes_share_one_view() -> None:
     assert harmonic_view(icosphere(1)) is harmonic_view(icosphere(1))
     assert harmonic_view(icosphere(1)) is not harmonic_view(icosphere(2))
-
-
-def test_a_wind_is_known_by_its_names_and_units() -> None:
-    assert winds(("v", "h", "u"), ("m s-1", "m", "m s-1")) == [(2, 0)]
-    assert winds(("10u", "u_500", "10v", "v_500"), ("m s**-1",) * 4) == [(0, 2), (1, 3)]
-    assert winds(("u", "v"), ("m", "m")) == [] and winds(("u",), ("m s-1",)) == []
 
 
 def found(**options: float) -> FlowScores:
