@@ -21,9 +21,11 @@ from graphs.mesh import Mesh
 from graphs.meshes.grids import build_grid
 from graphs.meshes.latlon import latlon
 from meshcast.commands.configs import shipped_configs
+from tests.meshcast.command_line import done
 from tests.training.comparisons import study_runs
 from training.comparison.compare import CompareConfig
 from training.experiment import ExperimentConfig, TaskConfig
+from training.preparation.prepared import look_at_test_data, prepare, windows_of
 
 CONFIGS = shipped_configs()
 KINDS = {
@@ -123,3 +125,16 @@ def test_experiments_use_data_that_a_shipped_simulation_or_a_dataset_command_mak
         dataset = source["dataset"] if isinstance(source, dict) else source
         assert dataset in SIMULATED or f"-o {dataset}" in commands, (name, dataset)
         assert Path(dataset).suffix == ".zarr" and not Path(dataset).is_absolute()
+
+
+@pytest.mark.parametrize("name", ["era5-uk", "ncep-t2m", "sst-monthly", "enso", "era5-levels"])
+def test_an_experiment_on_real_data_is_prepared_from_the_dataset_that_its_first_line_makes(
+    name, data_folder, tmp_path, monkeypatch
+):
+    command = CONFIGS[name].read_text(encoding="utf-8").splitlines()[0].partition("meshcast ")[2].rstrip(")").split()
+    monkeypatch.chdir(tmp_path)
+    done(*[str(data_folder / word) if (data_folder / word).is_file() else word for word in command])
+    prepared = prepare(load(ExperimentConfig, CONFIGS[name]))
+    look_at_test_data(prepared)
+    windows, starts = windows_of(prepared)
+    assert len(windows) and len(starts)
