@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.names import is_of_a_wind
 from emulator.fields import Fields
+from emulator.foundation.winds import is_of_a_wind
 from graphs.available_memory import SHARE_KEPT, available_memory, readable
 from graphs.errors import MeshcastError
 from graphs.geometry import Index

@@ -14,13 +14,13 @@ from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_st
 from emulator.data.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, static_fields_of_files, time_step_of
 from emulator.data.forecast import Forecast
-from emulator.data.names import winds
 from emulator.data.sources import open_fields, open_source, rows_or_dimension
 from emulator.data.the_well.well_coordinates import NOMINAL_START
 from emulator.data.the_well.well_output import ENDINGS, write_well
 from emulator.fields import Fields
 from emulator.foundation.fetched_files import named_source
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.foundation.winds import winds
 from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
 from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError

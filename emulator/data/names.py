@@ -6,15 +6,12 @@ The canonical name is GRIB's short name, as anemoi datasets use it: `2t`, `sst`,
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-SPEEDS = ("m s-1", "m s**-1", "m/s", "m s^-1")
 
 
 @dataclass(frozen=True)
@@ -167,24 +164,3 @@ def _parse(units: str) -> Any:
         return _registry().Unit(text)
     except Exception:  # pint raises a dozen kinds for what is no unit
         return None
-
-
-def is_of_a_wind(name: str) -> bool:
-    """Return whether a variable is one component of a wind, by its name: `u`, `10v`, `u_500`, `jet_eastward`."""
-    stem = split_level(name)[0]
-    return stem in WINDS or stem in WINDS.values() or name.endswith(("_eastward", "_northward"))
-
-
-def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int]]:
-    """Return columns (eastward, northward) of winds: names that differ in u and v, or east and north, both speeds."""
-    found = []
-    for east, name in enumerate(variables):
-        partners = [name[:place] + "v" + name[place + 1 :] for place, letter in enumerate(name) if letter == "u"]
-        if name.endswith("_eastward"):
-            partners.append(name.removesuffix("_eastward") + "_northward")
-        for partner in partners:
-            if partner in variables:
-                north = variables.index(partner)
-                if units[east] == units[north] and units[east] in SPEEDS:
-                    found.append((east, north))
-    return found

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
-from emulator.data.names import winds
 from emulator.fields import Fields
+from emulator.foundation.winds import winds
 from graphs.errors import MeshcastError
 from inference.pictures.field_views import ERROR, MovingPicture, View, case_name, colour_bar, date_name, views_of
 from inference.pictures.maps import (

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from emulator.data.forecast import Forecast
-from emulator.data.names import winds
 from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
+from emulator.foundation.winds import winds
 from graphs.atomic_file import atomic_file
 from graphs.errors import MeshcastError
 from graphs.geometry import Mask, to_xyz

@@ -12,8 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emulator.data.forecast import Forecast
-from emulator.data.names import winds
 from emulator.fields import Fields
+from emulator.foundation.winds import winds
 from graphs.atomic_file import output_folder, write_text
 from inference.pictures import flow_plots, score_curves
 from inference.pictures.coastlines import ATTRIBUTION

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from emulator import scores
 from emulator.data.forecast import Forecast
-from emulator.data.names import winds
 from emulator.fields import Fields
 from emulator.foundation.progress import Progress, no_progress
+from emulator.foundation.winds import winds
 from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import nodes_among
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_file import read_forecast
-from emulator.data.names import canonical_name, conversion, winds
+from emulator.data.names import canonical_name, conversion
 from emulator.fields import Fields
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import TimeStep
+from emulator.foundation.winds import winds
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.interpolation.conservative import conservative

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emulator.data.names import TABLE, canonical_name, conversion, is_of_a_wind, split_level, standard_name_of, winds
+from emulator.data.names import TABLE, canonical_name, conversion, split_level, standard_name_of
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,3 @@ def test_convertible_units_are_converted(units, wanted, value, expected):
 @pytest.mark.parametrize(("units", "wanted"), [("K", "m"), ("", "K"), ("unknown", "K"), ("furlongs per banana", "K")])
 def test_other_units_are_not(units, wanted):
     assert conversion(units, wanted) is None
-
-
-def test_a_wind_is_known_by_its_names_and_units() -> None:
-    assert winds(("v", "h", "u"), ("m s-1", "m", "m s-1")) == [(2, 0)]
-    assert winds(("10u", "u_500", "10v", "v_500"), ("m s**-1",) * 4) == [(0, 2), (1, 3)]
-    assert winds(("u", "v"), ("m", "m")) == [] and winds(("u",), ("m s-1",)) == []
-    assert winds(("a_northward", "a_eastward", "b_eastward"), ("m s-1",) * 3) == [(1, 0)]
-
-
-def test_components_of_winds_are_known_by_their_names():
-    assert all(map(is_of_a_wind, ("u", "v", "10u", "u_500", "v_850", "jet_eastward", "jet_northward")))
-    assert not any(map(is_of_a_wind, ("h", "2t", "z_500", "uvb", "vo")))
