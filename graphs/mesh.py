@@ -102,6 +102,11 @@ class Mesh:
         """Return whether the nodes form a grid of latitudes and longitudes."""
         return len(self.shape) == 2
 
+    @property
+    def whole_sphere(self) -> bool:
+        """Return whether the nodes cover all of the sphere."""
+        return self.domain.kind == "sphere" and self.band is None
+
     @cached_property
     def band(self) -> tuple[float, float] | None:
         """Return the latitudes [degrees] between which the cells of a grid around the globe lie.

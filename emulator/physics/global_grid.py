@@ -21,7 +21,7 @@ def coefficients_on(mesh: Mesh, values: Array, truncation: int, what: str) -> Te
     what: the values, for messages: `height of era.nc`.
     Raises MeshcastError where the mesh is no grid, or does not cover the sphere, or where values are missing.
     """
-    if mesh.domain.kind != "sphere" or mesh.band is not None or len(mesh.shape) != 2:
+    if not (mesh.whole_sphere and mesh.structured):
         raise MeshcastError(
             f"{what}: a planet's ground and its flow at the start need a grid of the whole sphere, but this is a "
             f"{mesh.describe()}."

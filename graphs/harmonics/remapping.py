@@ -115,7 +115,7 @@ class NodeAnalysis:
 
 def analysis_of(mesh: Mesh, truncation: int) -> Analysis:
     """Return the analysis of a mesh: by quadrature where it is a grid whose rows are fine enough for it."""
-    if mesh.domain.kind != "sphere" or mesh.band is not None:
+    if not mesh.whole_sphere:
         raise MeshcastError(f"Spherical harmonics need nodes all over the sphere, but this is a {mesh.describe()}.")
     if mesh.structured:
         columns = mesh.shape[1]

@@ -31,7 +31,7 @@ def conservative(source: Mesh, target: Mesh) -> Interpolation:
     overlap = _exact_overlap(source, target) if source.structured and target.structured else _sampled(source, target)
     outside = (np.asarray(overlap.sum(axis=1)).ravel() <= 0) | weights.beyond(source, target.positions)
     weights.refuse_outside(np.flatnonzero(outside), source, target)
-    if all(mesh.domain.kind == "sphere" and mesh.band is None for mesh in (source, target)):
+    if all(mesh.whole_sphere for mesh in (source, target)):
         overlap = _balance(overlap, target.areas, source.areas)
     return Interpolation(source, target, weights.rows_to_one(overlap), "conservative")
 
@@ -52,7 +52,7 @@ def _overlap(first: Array, second: Array) -> Array:
 
 def _sine_bounds(mesh: Mesh) -> Array:
     """Return sines [row, end] of latitude between which the cells of each row of a grid lie, the lower first."""
-    if mesh.domain.kind == "sphere" and mesh.band is None:
+    if mesh.whole_sphere:
         # by the areas, so that Gaussian weights come out exactly
         share = mesh.areas.reshape(mesh.shape).sum(axis=1)
         bounds = 2.0 * np.concatenate([[0.0], np.cumsum(share)]) - 1.0
