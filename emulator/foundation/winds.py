@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 SPEEDS = ("m s-1", "m s**-1", "m/s", "m s^-1")
-COMPONENT = re.compile(r"(10|100)?[uv](_\d+)?|.*_(east|north)ward")
+EASTWARD, NORTHWARD = "_eastward", "_northward"  # endings of the components of a vector without names of their own
+COMPONENT = re.compile(rf"(10|100)?[uv](_\d+)?|.*({EASTWARD}|{NORTHWARD})")
 
 
 def is_of_a_wind(name: str) -> bool:
@@ -19,8 +20,8 @@ def winds(variables: Sequence[str], units: Sequence[str]) -> list[tuple[int, int
     found = []
     for east, name in enumerate(variables):
         partners = [name[:place] + "v" + name[place + 1 :] for place, letter in enumerate(name) if letter == "u"]
-        if name.endswith("_eastward"):
-            partners.append(name.removesuffix("_eastward") + "_northward")
+        if name.endswith(EASTWARD):
+            partners.append(name.removesuffix(EASTWARD) + NORTHWARD)
         for partner in partners:
             if partner in variables:
                 north = variables.index(partner)

@@ -27,6 +27,7 @@ from emulator.data.the_well.well_coordinates import (
 )
 from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import Times, to_datetime
+from emulator.foundation.winds import EASTWARD, NORTHWARD
 from graphs.errors import MeshcastError, refuse_damaged
 from graphs.geometry import Index
 
@@ -245,7 +246,7 @@ def _of_field(
     if not axes:
         ours, units = SCALARS.get(name, (canonical_name(name), ""))
         return [WellVariable(ours, name, stated or units, field, None, 1.0, *varies)]
-    names, units = VECTORS.get(name, ((f"{name}_eastward", f"{name}_northward"), ""))
+    names, units = VECTORS.get(name, ((name + EASTWARD, name + NORTHWARD), ""))
     east, north = (_text(attributes.get(key)) or one for key, one in zip(("eastward", "northward"), names, strict=True))
     units = stated or units
     return [

@@ -17,6 +17,7 @@ from emulator.data.the_well.well_coordinates import HOUR, NOMINAL_START
 from emulator.data.the_well.well_file import PHI, SCALARS, THETA, VECTORS, WRITTEN_BY
 from emulator.fields import Fields
 from emulator.foundation.time_step import to_datetime
+from emulator.foundation.winds import EASTWARD, NORTHWARD
 from graphs.atomic_file import atomic_file, refuse_existing, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 ENDINGS = (".hdf5", ".h5")
 BYTES_AT_ONCE = 2**26
-EASTWARD, NORTHWARD = "_eastward", "_northward"
 
 
 class WatchedFile(FileIO):
