@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +29,27 @@ class RemainingTime:
 
     runs, left: in all, and unfinished, trials among them.
     seconds: of one core for the networks left; closed forms and forecasts come on top.
-    unknown: labels whose updates could not be timed, and why.
+    unknown: why updates could not be timed, by the run's label.
     """
 
     runs: int
     left: int
     seconds: float
-    unknown: tuple[str, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.left:
             return f"All {self.runs} runs are finished"
         amount = f"{self.seconds / 60:.0f} core-minutes" if self.seconds >= 90 else f"{self.seconds:.0f} core-seconds"
         time = f"about {amount}" if self.seconds >= 1 else "a moment each"
-        unknown = "".join(f"; not timed: {text}" for text in self.unknown)
+        unknown = "".join(f"; not timed: {', '.join(labels)} ({why})" for why, labels in self._reasons().items())
         return f"{self.left} of {self.runs} runs left, {time}{unknown}"
+
+    def _reasons(self) -> dict[str, list[str]]:
+        labels: dict[str, list[str]] = {}
+        for label, why in self.unknown.items():
+            labels.setdefault(why, []).append(label)
+        return labels
 
 
 class Timings:
@@ -84,7 +90,8 @@ def measure(prepared: Prepared, updates: int) -> tuple[float, float]:
 def remaining_time(runs: Sequence[Progress], timings: Timings) -> RemainingTime:
     """Return the time that unfinished runs take; networks of few updates are not worth timing."""
     left = [progress for progress in runs if progress.result is None]
-    seconds, unknown = 0.0, {}
+    seconds = 0.0
+    unknown: dict[str, str] = {}
     for progress in left:
         label, config = progress.run.label, progress.run.config
         minutes, updates = config.training.minutes, config.training.updates
@@ -97,7 +104,7 @@ def remaining_time(runs: Sequence[Progress], timings: Timings) -> RemainingTime:
             continue
         whole = updates * per_update if minutes is None else 60 * minutes
         seconds += max(whole - progress.updates * per_update, 0.0)
-    return RemainingTime(len(runs), len(left), seconds, tuple(f"{label} ({text})" for label, text in unknown.items()))
+    return RemainingTime(len(runs), len(left), seconds, unknown)
 
 
 def _key(experiment: ExperimentConfig, updates: int) -> str:

@@ -534,7 +534,7 @@ def test_a_row_without_its_extra_is_named_and_marked_and_the_others_run(
     config = config_in(tmp_path, source, rows, f"parameters={parameters}")
     said: list[str] = []
     remaining = expect(config, say=said.append)
-    assert (remaining.runs, remaining.left, remaining.unknown, len(said)) == (2, 2, (), 1)  # ridge and persistence
+    assert (remaining.runs, remaining.left, remaining.unknown, len(said)) == (2, 2, {}, 1)  # ridge and persistence
     said.clear()
     if parameters == "null":
         monkeypatch.setattr(comparing, "write_comparison", lambda *given, **options: None)

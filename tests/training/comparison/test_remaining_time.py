@@ -70,7 +70,10 @@ def test_a_row_that_cannot_be_timed_is_named_and_fails_alone(
     monkeypatch.setattr(f"{MODULE}.measure", measure)
     timings = timings_in(tmp_path)
     found = remaining_time([Progress(run, None) for run in runs[:2]], timings)
-    assert found == RemainingTime(2, 2, 0.0, (f"gnn ({reason})",))
+    assert found == RemainingTime(2, 2, 0.0, {"gnn": reason})
+    other = replace(runs[0], label="wider gnn")
+    found = remaining_time([Progress(runs[0], None), Progress(other, None)], timings)
+    assert str(found) == f"2 of 2 runs left, a moment each; not timed: gnn, wider gnn ({reason})"
     minutes = replace(runs[0].config, training=replace(runs[0].config.training, minutes=0.1))
     results = run_study([replace(runs[0], config=minutes), runs[-1]], tmp_path, progress=False, timed=timings.parts)
     assert [(result.status, result.reason) for result in results] == [("failed", reason), ("done", "")]
