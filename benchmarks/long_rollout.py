@@ -18,7 +18,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import states_at
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
+from emulator.foundation.low_precision import Precision
+from emulator.neural import in_precision
 from graphs.atomic_file import write_text
 from graphs.mesh import Mesh
 from inference.forecasts.forecast import GuardedRollout
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--frames", type=int, default=4, help="starts of each trajectory, evenly over it")
     parser.add_argument("--degrees", type=int, default=16)
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="of the network")
     parser.add_argument("--output", type=Path, help="write the JSON here too")
     options = parser.parse_args(arguments)
 
@@ -53,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     assert config.data.test is not None, "the experiment names no test part"
     test = config.data.test.open()
     path = options.run / "emulator.safetensors" if options.run.is_dir() else options.run
-    emulator = load_emulator(path).emulator
+    emulator = in_precision(load_emulator(path).emulator, options.precision)
     day = emulator.task.time_step.steps_in("1d")
     rows = np.arange(test.ensemble_size)
     frames = day + np.linspace(0, len(test.times), options.frames, endpoint=False).round().astype(int)

@@ -26,8 +26,6 @@ from numpy.typing import NDArray
 
 from emulator.build import TrainedEmulator, load_emulator
 from emulator.data.arrays import open_arrays
-from emulator.data.forcing_sources import forcings_of
-from emulator.data.starts import spread_starts, states_at
 from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.ring_solver import RingSolver
 from graphs.atomic_file import write_text
@@ -108,11 +106,9 @@ def solved(task: str, u: Array, steps: int) -> Iterable[Array]:
 
 def free_rollout(trained: TrainedEmulator, path: Path) -> GuardedRollout:
     """Return the guarded rollout from the first state of every test trajectory."""
-    test, emulator = open_arrays(path), trained.emulator
-    init_time, trajectory = spread_starts(test, emulator.task, max(ring_protocol.LEADS))
-    initial = states_at(test, emulator.task, init_time, trajectory)
-    forcings = forcings_of(emulator.task, emulator.mesh, test)
-    return GuardedRollout(emulator, initial.state, forcings, Guard(trained.statistics, emulator.mesh))
+    initial, forcings = ring_protocol.first_states(trained.emulator, open_arrays(path))
+    guard = Guard(trained.statistics, trained.emulator.mesh)
+    return GuardedRollout(trained.emulator, initial.state, forcings, guard)
 
 
 def compared(truth: Climate, forecast: Climate, alive: NDArray[np.bool_], edges: Array) -> dict[str, Any]:

@@ -31,11 +31,13 @@ from emulator.build import TrainedEmulator, load_emulator, package_versions
 from emulator.data.arrays import open_arrays
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
-from emulator.data.starts import spread_starts, states_at
+from emulator.data.starts import InitialConditions, spread_starts, states_at
 from emulator.fields import Fields
+from emulator.forcings import Forcings
 from emulator.foundation.configuration import load
 from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arrays
+from emulator.protocol import Emulator
 from emulator.scores import ROUNDING
 from graphs.atomic_file import atomic_file, write_text
 from inference.forecasts.forecast import Guard, Stop, forecast
@@ -152,19 +154,22 @@ def measured(result: Result, results: Path, test: Fields) -> Iterator[dict[str, 
 
 def long_rollouts(trained: TrainedEmulator, test: Fields) -> tuple[Forecast, list[Stop]]:
     """A free rollout from the first state of every test trajectory, and where the guard would have stopped it."""
-    emulator = trained.emulator
-    init_time, trajectory = spread_starts(test, emulator.task, max(LEADS))
-    initial = states_at(test, emulator.task, init_time, trajectory)
-    forcings = forcings_of(emulator.task, emulator.mesh, test)
+    initial, forcings = first_states(trained.emulator, test)
     free, _ = forecast(trained, initial, forcings, LONG)
-    guard = Guard(trained.statistics, emulator.mesh)
-    alive, stops = np.ones((len(init_time), 1), dtype=bool), []
+    guard = Guard(trained.statistics, trained.emulator.mesh)
+    alive, stops = np.ones((len(initial.trajectory), 1), dtype=bool), []
     for step in range(LONG):
         found = guard.check(free.values[:, :, step], step + 1, alive)
         for stop in found:
             alive[stop.case, stop.member] = False
         stops += found
     return free, stops
+
+
+def first_states(emulator: Emulator, test: Fields) -> tuple[InitialConditions, Forcings]:
+    """The first state of every test trajectory."""
+    init_time, trajectory = spread_starts(test, emulator.task, max(LEADS))
+    return states_at(test, emulator.task, init_time, trajectory), forcings_of(emulator.task, emulator.mesh, test)
 
 
 def errors(free: Forecast, test: Fields) -> tuple[list[float | None], float | None]:
