@@ -45,7 +45,7 @@ def ranking(found: dict[str, Any]) -> list[str]:
             "-" if line.get("p") is None else f"{line['p']:.2g}",
             str(about["parameters"].get("trainable", 0) or f"{about['parameters'].get('fixed', 0)} fixed"),
             str(about["updates"] or "-"),
-            _values(about["settings"]) or "-",
+            _values(_of_the_row(about["settings"])) or "-",
             f"{sum(seconds) / len(seconds):.0f}" if seconds else "-",
             "-" if about["inference_seconds"] is None else f"{1e3 * about['inference_seconds']:.2g}",
         ]
@@ -65,6 +65,11 @@ def trials(found: dict[str, Any]) -> list[str]:
     return lines + [
         f"| {label} | " + " | ".join(scores.get(name, "-") for name in names) + " |" for label, scores in tried.items()
     ]
+
+
+def _of_the_row(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what was chosen for a row itself: its first guess is everybody's, and chosen without it."""
+    return {key: value for key, value in settings.items() if not key.startswith("first_guess.")}
 
 
 def _values(settings: dict[str, Any]) -> str:
