@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.foundation.constants import ROTATION
-from emulator.foundation.time_step import to_datetime, to_seconds
+from emulator.foundation.time_step import share_of_year, to_datetime, to_seconds
 from emulator.heating_cycle import HOUR, HeatingCycle
+from emulator.solar_position import declination, equation_of_time
 from emulator.state import State
 from emulator.task import Task
 from graphs.errors import MeshcastError
@@ -23,7 +24,7 @@ from graphs.mesh import Mesh
 if TYPE_CHECKING:
     import pandas as pd
 
-DAY, YEAR = 86_400.0, 365.2425 * 86_400.0
+DAY = 86_400.0
 MOST_KEPT = 2**28  # bytes of computed forcings: training windows and the rows of a comparison ask for the same times
 
 
@@ -136,33 +137,16 @@ def _day_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]
 
 def _year_angle(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
     """Return the season [time, 1] as an angle [radians], zero on 1 January 00 UTC."""
-    moment = to_datetime(valid_time)
-    since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
-    return (2 * np.pi * since / YEAR)[:, None]
+    return 2 * np.pi * share_of_year(valid_time)[:, None]
 
 
 def _cosine_of_zenith(valid_time: NDArray[np.int64], mesh: Mesh) -> NDArray[np.float64]:
-    """Return the cosine [time, node] of the solar zenith angle, zero at night.
-
-    Declination and equation of time after Spencer (1971), as printed in Iqbal (1983), An Introduction to Solar
-    Radiation, eqs. 1.3.1 and 1.4.1.
-    """
-    g = _year_angle(valid_time, mesh)
-    declination = (
-        0.006918
-        - 0.399912 * np.cos(g)
-        + 0.070257 * np.sin(g)
-        - 0.006758 * np.cos(2 * g)
-        + 0.000907 * np.sin(2 * g)
-        - 0.002697 * np.cos(3 * g)
-        + 0.00148 * np.sin(3 * g)
-    )
-    equation_of_time = (
-        0.000075 + 0.001868 * np.cos(g) - 0.032077 * np.sin(g) - 0.014615 * np.cos(2 * g) - 0.04089 * np.sin(2 * g)
-    )
-    hour_angle = _day_angle(valid_time, mesh) + equation_of_time - np.pi
+    """Return the cosine [time, node] of the solar zenith angle, zero at night."""
+    season = _year_angle(valid_time, mesh)
+    tilt = declination(season)
+    hour_angle = _day_angle(valid_time, mesh) + equation_of_time(season) - np.pi
     latitude = np.radians(mesh.latitudes)[None]
-    cosine = np.sin(latitude) * np.sin(declination) + np.cos(latitude) * np.cos(declination) * np.cos(hour_angle)
+    cosine = np.sin(latitude) * np.sin(tilt) + np.cos(latitude) * np.cos(tilt) * np.cos(hour_angle)
     return np.maximum(cosine, 0.0)
 
 

@@ -16,6 +16,7 @@ Times = NDArray[np.int64]  # seconds since 1970 UTC
 SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "second": 1, "minute": 60, "hour": 3600, "day": 86400}
 MONTHS = {"month": 1, "year": 12}
 MOST_STEPS = 1_000_000_000
+YEAR = 365.2425 * 86_400.0  # [s], mean of the Gregorian calendar
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class TimeStep:
             if self.count % SECONDS[suffix] == 0 and (suffix != "d" or self.count > 86400):
                 return f"{self.count // SECONDS[suffix]}{suffix}"
         return f"{self.count}s"
+
+    @property
+    def years(self) -> float:
+        """Return its length in years, a month being a twelfth of one."""
+        return self.count / 12 if self.unit == "month" else self.count / YEAR
 
     def advance(self, valid_time: NDArray[np.int64], steps: int | NDArray[np.int64] = 1) -> NDArray[np.int64]:
         """Return times `steps` steps later (earlier where negative).
@@ -186,3 +192,10 @@ def to_seconds(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
 def to_datetime(seconds: NDArray[np.int64]) -> NDArray[np.datetime64]:
     """Return int64 seconds since 1970 UTC as datetime64[s]."""
     return np.asarray(seconds, dtype=np.int64).astype("datetime64[s]")
+
+
+def share_of_year(valid_time: Times) -> NDArray[np.float64]:
+    """Return the time since 1 January 00 UTC as a share of the mean year, in [0, 1.003)."""
+    moment = to_datetime(valid_time)
+    since = (moment - moment.astype("datetime64[Y]").astype("datetime64[s]")).astype(np.float64)
+    return np.asarray(since / YEAR, np.float64)
