@@ -36,7 +36,7 @@ def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> Stat
     now = state.now
     given = forcing[:, None, -1, :, len(task.forcing) :].to(now.dtype).expand_as(now)  # at the target time
     now = torch.where(mask[:, None] & ~torch.isnan(now), given, now)
-    return State(torch.cat([state.values[:, :, :-1], now.unsqueeze(2)], dim=2), state.valid_time)
+    return State(torch.cat([state.values[:, :, :-1], now.unsqueeze(2)], dim=2), state.valid_time, state.trajectory)
 
 
 def boundary_mask(mesh: Mesh) -> Tensor:

@@ -9,8 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep, to_datetime
+from emulator.global_scalars import GlobalScalars
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+
+# What a view of other fields, on other nodes or of some rows, takes over as it is.
+DESCRIPTION = ("variables", "units", "attributes", "time_step", "times", "missing", "source", "notices", "scalars")
 
 
 class Fields:
@@ -27,6 +31,7 @@ class Fields:
     attributes: licence, attribution, title, calendar and what else travels with the data.
     source: what was opened, for messages and fingerprints.
     notices: a line for each thing that was converted, moved or assumed when the fields were opened.
+    scalars: numbers of the whole globe by time that force the trajectories, where there are any.
     """
 
     variables: tuple[str, ...]
@@ -41,6 +46,7 @@ class Fields:
     attributes: Mapping[str, str]
     source: str
     notices: tuple[str, ...] = ()
+    scalars: GlobalScalars | None = None
 
     def read(
         self,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emulator.foundation.constants import ROTATION
 from emulator.foundation.time_step import share_of_year, to_datetime, to_seconds
+from emulator.global_scalars import GlobalScalars
 from emulator.heating_cycle import HOUR, HeatingCycle
 from emulator.solar_position import declination, equation_of_time
 from emulator.state import State
@@ -54,7 +55,7 @@ class Forcings:
     `lead_time`, the number of steps since the initial time, is known to every rollout and needs no source.
     """
 
-    def __init__(self, *sources: ForcingSource) -> None:
+    def __init__(self, *sources: ForcingSource | GlobalScalars) -> None:
         self.sources = sources
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
@@ -63,13 +64,14 @@ class Forcings:
             return state.values.new_zeros(len(state.valid_time), task.history + 1, num_nodes, 0)
         offsets = np.arange(1 - task.history, 2)
         times = task.time_step.advance(state.valid_time[:, None], offsets[None])
-        values = self.at(times.ravel(), task.forcing, num_nodes, np.tile(done + offsets, len(times)))
+        trajectory = None if state.trajectory is None else np.repeat(state.trajectory, len(offsets))
+        values = self.at(times.ravel(), task.forcing, num_nodes, np.tile(done + offsets, len(times)), trajectory)
         return torch.as_tensor(values, dtype=state.values.dtype, device=state.values.device).reshape(
             *times.shape, num_nodes, len(task.forcing)
         )
 
     def rows(self, index: slice | NDArray[np.int64]) -> Forcings:
-        """Return the same forcings: they depend on the valid time alone."""
+        """Return the same forcings: they depend on the valid time and the trajectory of a state alone."""
         return self
 
     def at(
@@ -78,13 +80,19 @@ class Forcings:
         names: Sequence[str],
         num_nodes: int,
         lead_steps: NDArray[np.int64] | None = None,
+        trajectory: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Return values [time, node, name] of the named forcings at `valid_time` [time]."""
+        """Return values [time, node, name] of the named forcings at `valid_time` [time], of trajectories [time]."""
         unique, inverse = np.unique(valid_time, return_inverse=True)
         columns: dict[str, NDArray[np.float64]] = {}
         for source in self.sources:
             new = {name: k for k, name in enumerate(source.names) if name in names and name not in columns}
-            if new:
+            if not new:
+                continue
+            if isinstance(source, GlobalScalars):
+                scalars = source.at(valid_time, trajectory)
+                columns |= {name: scalars[:, k, None] for name, k in new.items()}
+            else:
                 values = source.at(unique)
                 columns |= {name: values[:, :, k][inverse] for name, k in new.items()}
         if "lead_time" in names:

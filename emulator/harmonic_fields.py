@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.fields import Fields
+from emulator.fields import DESCRIPTION, Fields
 from emulator.foundation.winds import is_of_a_wind
 from graphs.available_memory import SHARE_KEPT, available_memory, readable
 from graphs.errors import MeshcastError
@@ -73,7 +73,7 @@ class HarmonicFields(Fields):
 
     def __init__(self, stored: Fields, config: HarmonicsConfig, cached: bool = True) -> None:
         self.stored, self.config = stored, config
-        for name in ("variables", "units", "attributes", "time_step", "times", "missing", "source", "notices"):
+        for name in DESCRIPTION:
             setattr(self, name, getattr(stored, name))
         self.ensemble_axis, self.ensemble_size = stored.ensemble_axis, stored.ensemble_size
         self.trajectories = stored.trajectories

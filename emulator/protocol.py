@@ -51,6 +51,7 @@ def rollout(
     done = start
     while steps is None or done < start + steps:
         forcing = forcings.window(state, emulator.task, done)
-        state, diagnostic = emulator.step(state, forcing, generator)
+        following, diagnostic = emulator.step(state, forcing, generator)
+        state = following.of_trajectory(state.trajectory)
         done += 1
         yield state, diagnostic

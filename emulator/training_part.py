@@ -108,9 +108,12 @@ class TrainingPart:
         for index, block, known in self.chunks(task, names_of(task.predicted), overlap=history):
             values = torch.from_numpy(block)  # [time, member, node, predicted]
             now = np.arange(max(known, history), len(values)) - 1
-            if len(now):
-                windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)
-                yield State(windows[..., :count], self.fields.times[index[now]]), values[now + 1]
+            if not len(now):
+                continue
+            windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)[..., :count]
+            times, following = self.fields.times[index[now]], values[now + 1]
+            for number, rows in self.differently_forced.items():
+                yield State(windows[:, rows], times, np.full(len(now), number)), following[:, rows]
 
     @property
     def available(self) -> NDArray[np.int64]:
@@ -125,6 +128,14 @@ class TrainingPart:
     def rows(self) -> list[int]:
         """Return indices of the training rows of the ensemble axis."""
         return np.arange(self.fields.ensemble_size)[self.ensemble].tolist()
+
+    @property
+    def differently_forced(self) -> dict[int, list[int] | slice]:
+        """Return which of the training rows share their forcings, by the number of a trajectory of theirs."""
+        numbers = [self.fields.trajectories[row] for row in self.rows]
+        if self.fields.scalars is None or self.fields.scalars.of_rows(self.rows).alike:
+            return {numbers[0]: slice(None)}
+        return {number: [place] for place, number in enumerate(numbers)}
 
     @property
     def provider(self) -> Forcings:

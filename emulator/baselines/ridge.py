@@ -176,7 +176,9 @@ def starts(part: TrainingPart, task: Task, steps: int, most: int = 64) -> tuple[
     blocks = [part.fields.read(start + window, task.prognostic, rows) for start in chosen]
     values = torch.from_numpy(np.concatenate(blocks, axis=1)).transpose(0, 1).unsqueeze(1)  # [row, 1, time, node, var]
     now = np.repeat(part.fields.times[chosen + stride * (task.history - 1)], len(rows))
-    return State(values[:, :, : task.history], now), values[:, :, task.history :].permute(2, 0, 1, 3, 4).double()
+    trajectory = np.tile([part.fields.trajectories[row] for row in rows], len(chosen))
+    state = State(values[:, :, : task.history], now, trajectory)
+    return state, values[:, :, task.history :].permute(2, 0, 1, 3, 4).double()
 
 
 def _unbroken(index: NDArray[np.int64], history: int, steps: int, stride: int) -> tuple[NDArray[np.int64], int]:

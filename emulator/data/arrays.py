@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep
+from emulator.global_scalars import GlobalScalars
 from graphs.available_memory import SHARE_KEPT, available_memory
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -37,6 +38,7 @@ class ArrayFields(Fields):
     source: str = "arrays in memory"
     trajectories: Sequence[int] = ()
     notices: tuple[str, ...] = ()
+    scalars: GlobalScalars | None = None
 
     def __post_init__(self) -> None:
         self.ensemble_size = self.values.shape[1]

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from emulator.data.arrays import ALWAYS_KEPT
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.data.dataset_fields import NOT_CARRIED, report_from_a_thread
+from emulator.data.scalar_store import write_scalars
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.global_scalars import GlobalScalars
 from graphs.atomic_file import atomic_folder, recover, refuse_other, refuse_unwritable, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -47,6 +49,7 @@ def create_dataset(
     ensemble_axis: Literal["trajectory", "member"],
     attributes: Mapping[str, str],
     overwrite: bool = False,
+    scalars: GlobalScalars | None = None,
 ) -> None:
     """Write fields as an anemoi dataset that `open_dataset` and `anemoi-datasets inspect` accept.
 
@@ -54,6 +57,7 @@ def create_dataset(
         a date absent from the series becomes one of Anemoi's missing dates. NaN marks masked places.
     ensemble_axis: whether `number` counts independent trajectories of a solver or members of one ensemble.
     attributes: licence, attribution, title, calendar and what else travels with the data.
+    scalars: numbers of the whole globe that force the rows of `number`, kept as an array of their own.
 
     Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, the numbers of `trajectories`
     that do not count from 0, `calendar`, `calendar_step` (where a step is months), `time_step` and `mesh` (JSON).
@@ -80,6 +84,8 @@ def create_dataset(
         if time_step.unit == "month":
             ours["calendar_step"] = str(time_step)
         _describe(temporary, fields, timeline, {"calendar": "standard", **attributes}, ours)
+        if scalars is not None:
+            write_scalars(temporary, scalars)
 
 
 def refuse_reserved(attributes: Mapping[str, str]) -> None:

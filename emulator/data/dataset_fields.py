@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json
 from emulator.data.forecast_zarr import is_zarr_forecast
+from emulator.data.scalar_store import read_scalars
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds
@@ -26,7 +27,7 @@ Source = str | list[Any] | dict[str, Any]
 NOT_CARRIED = frozenset(
     """allow_nans calendar_step creation_timestamp dtype end_date ensemble_axis ensemble_dimension flatten_grid format
     frequency last_date latest_write_timestamp layout mesh resolution start_date statistics_end_date
-    statistics_start_date time_step total_size trajectories uuid version write_uuid""".split()
+    statistics_start_date time_step total_size trajectories uuid version write_uuid global_scalars""".split()
 )
 
 
@@ -137,6 +138,7 @@ class DatasetFields(Fields):
                 f"{self.source} is damaged: its data hold {dataset.shape[0]} times, but its dates have shape "
                 f"{list(self.times.shape)}. Fetch it again, or make it anew."
             )
+        self.scalars = read_scalars([store.store for store in self.stores], self.trajectories, self.source)
         self.missing = frozenset(int(index) for index in dataset.missing)
         self.time_step = self._time_step()
 

@@ -12,6 +12,7 @@ from emulator.data.formats import named_format
 from emulator.fields import Fields
 from emulator.forcings import ComputedForcings, Forcings, ForcingSource, GivenForcings, TabulatedForcings
 from emulator.foundation.time_step import to_datetime
+from emulator.global_scalars import GlobalScalars
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.geometry import Array, Index, Mask
@@ -21,13 +22,16 @@ ALIKE = 0.02  # what formulas of the sun's place differ by
 
 
 def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Sequence[str | Path] = ()) -> Forcings:
-    """Return the forcings of a task: first the tables, then the fields that hold them, then what can be computed.
+    """Return the forcings of a task: tables first, then scalars and fields of a dataset, then what can be computed.
 
     fields: a dataset that may hold some of the task's forcings, on the same mesh; its first member serves all. What it
         holds of computed ones is computed all the same where the two agree, since that goes on after the last date.
     tables: files of a format that holds tables; CSV, see `TabulatedForcings.read`, where the ending says nothing.
     """
-    sources: list[ForcingSource] = [(table_reader(path) or TabulatedForcings.read)(Path(path)) for path in tables]
+    sources: list[ForcingSource | GlobalScalars] = []
+    sources += [(table_reader(path) or TabulatedForcings.read)(Path(path)) for path in tables]
+    if fields is not None and fields.scalars is not None:
+        sources.append(fields.scalars)
     if fields is not None:
         stored = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
         if stored:
@@ -49,7 +53,7 @@ def _refuse_own_forcings(fields: Fields, names: Sequence[str]) -> None:
             raise MeshcastError(
                 f"The forcing {names[column]} of row {row} of {fields.source} differs from that of row 0 at "
                 f"{to_datetime(fields.times[index])}, but one forcing serves all members or trajectories. Make a "
-                "dataset of each scenario, and train or forecast from one at a time."
+                "dataset of each scenario, and train or forecast from one at a time, or store them as global scalars."
             )
 
 

@@ -91,7 +91,7 @@ def initial_conditions(
         valid_time = np.repeat(chosen, size)
     else:
         values = values.transpose(0, 2, 1, 3, 4)
-    state = State(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), valid_time)
+    state = State(torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)), valid_time, trajectory)
     attributes = dict(fields.attributes) | ({} if remapping is None else {"regridding": remapping.describe()})
     return InitialConditions(state, trajectory, attributes, tuple(notices))
 

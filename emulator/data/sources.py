@@ -19,7 +19,7 @@ from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of, named_format
 from emulator.data.series import NUMBER
-from emulator.fields import Fields
+from emulator.fields import DESCRIPTION, Fields
 from emulator.foundation.fetched_files import files_here, is_plain_path, local_files, restored_address
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
@@ -194,12 +194,14 @@ class FieldsView(Fields):
         ensemble_axis: Literal["trajectory", "member"] | None = None,
     ) -> None:
         self.fields, self.mesh, self.nodes = fields, mesh or fields.mesh, nodes
-        for name in ("variables", "units", "attributes", "time_step", "times", "missing", "source", "notices"):
+        for name in DESCRIPTION:
             setattr(self, name, getattr(fields, name))
         self.ensemble_axis = ensemble_axis or fields.ensemble_axis
         self.rows = np.arange(fields.ensemble_size) if rows is None else np.asarray(rows)
         self.ensemble_size = len(self.rows)
         self.trajectories = [fields.trajectories[row] for row in self.rows.tolist()]
+        if fields.scalars is not None:
+            self.scalars = fields.scalars.of_rows(self.rows.tolist())
 
     def _read(self, times: Index, rows: Index, columns: list[int]) -> NDArray[np.floating]:
         names = [self.variables[column] for column in columns]

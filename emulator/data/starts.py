@@ -59,7 +59,8 @@ def states_at(fields: Fields, task: Task, init_time: Times, trajectory: Index | 
         values = values[np.arange(len(init_time)), trajectory][:, None]
     else:
         trajectory = np.full(len(init_time), -1, dtype=np.int64)
-    state = State(torch.from_numpy(np.ascontiguousarray(values)), np.asarray(init_time, dtype=np.int64))
+    numbers = np.append(np.asarray(fields.trajectories, np.int64), -1)[trajectory]  # -1 stays so
+    state = State(torch.from_numpy(np.ascontiguousarray(values)), np.asarray(init_time, dtype=np.int64), numbers)
     return InitialConditions(state, trajectory, dict(fields.attributes))
 
 

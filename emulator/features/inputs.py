@@ -140,7 +140,9 @@ def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np
         times = np.sort(np.random.default_rng(0).choice(times, 256, replace=False))
     moments = Moments.zero(len(names))
     for some in np.array_split(times, -(-len(times) // 16)):  # a fine mesh at all times would fill the memory
-        moments = moments.with_values(part.provider.at(some, names, part.fields.mesh.num_nodes))
+        for trajectory in part.differently_forced:
+            given = part.provider.at(some, names, part.fields.mesh.num_nodes, trajectory=np.full(len(some), trajectory))
+            moments = moments.with_values(given)
     if not moments.count.all():
         raise MeshcastError(f"The forcing {names[int(moments.count.argmin())]} has no value over the training part.")
     constant = moments.minimum == moments.maximum  # its std is a rounding error, not always zero

@@ -120,7 +120,7 @@ def with_members(state: State, members: int, perturb: float, std: Sequence[float
     values = state.values.repeat(1, members, 1, 1, 1)
     noise = torch.randn(values[:, 1:, :1].shape, generator=generator)
     values[:, 1:] += perturb * torch.as_tensor(std, dtype=values.dtype) * noise
-    return State(values, state.valid_time)
+    return State(values, state.valid_time, state.trajectory)
 
 
 def forecast(

@@ -26,7 +26,7 @@ def state_after(writer: ForecastWriter, leads: int, initial: State, task: Task, 
     ends = [step * parts for step in range(done - count + 1, done + 1)]
     written = np.concatenate([writer.leads(end - 1, end) for end in ends], axis=2)
     values = torch.cat([initial.values[:, :, count:], torch.from_numpy(written[..., : len(task.prognostic)])], dim=2)
-    return State(values, task.time_step.advance(initial.valid_time, done))
+    return State(values, task.time_step.advance(initial.valid_time, done), initial.trajectory)
 
 
 def going_on(writer: ForecastWriter, leads: int) -> NDArray[np.bool_]:

@@ -186,7 +186,7 @@ def _rolled_out(
     """Write the forecast from `state` as NetCDF, and return the guard's stops."""
     keep_freed_memory()
     guard = guard_of(trained) if options.guarded else None
-    last = State(state.values, trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
+    last = replace(state, valid_time=trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
     emulator, between = _on_device(trained.emulator, options.device), between_of(trained, options.parts)
     between = None if between is None else between.to(options.device)

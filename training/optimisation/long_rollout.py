@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -112,7 +112,7 @@ def _forced(forcings: ForcingWindows, task: Task, state: State, steps: int) -> i
     def given(done: int) -> bool:
         try:
             later = task.time_step.advance(state.valid_time, np.full_like(state.valid_time, done))
-            forcings.window(State(state.values, later), task, done)
+            forcings.window(replace(state, valid_time=later), task, done)
         except MeshcastError:
             return False
         return True

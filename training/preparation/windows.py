@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ class Windows(Dataset[Batch]):
     forcing: [time, node, forcing], physical units.
     noise: [history, node, prognostic] normal, of std one or of the sample's own amplitude; absent without noise.
     valid_time: int64 seconds of the last time of the history.
+    trajectory: number of the trajectory that the window is of.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class Windows(Dataset[Batch]):
         item = {
             "values": values,
             "valid_time": torch.tensor(valid_time[task.history - 1]),
+            "trajectory": torch.tensor(self.fields.trajectories[ensemble]),
             "forcing": torch.zeros(len(valid_time), num_nodes, 0),
         }
         if task.forcing:
             lead = np.arange(len(valid_time)) - (task.history - 1)
-            forcing = self.forcings.at(valid_time, task.forcing, num_nodes, lead)
+            trajectory = np.full(len(valid_time), self.fields.trajectories[ensemble])
+            forcing = self.forcings.at(valid_time, task.forcing, num_nodes, lead, trajectory)
             item["forcing"] = torch.from_numpy(forcing.astype(np.float32))
         if self.noise is not None:
             # Philox: counter-based, so any (epoch, sample) is one jump away.
@@ -141,7 +144,8 @@ class Windows(Dataset[Batch]):
         history, count = self.task.history, len(self.task.prognostic)
         values = batch["values"][:, None, :history, :, :count]  # [batch, member, time, node, prognostic]
         forcing = with_boundary(batch["forcing"], batch["values"], self.task, self.fields.mesh)
-        return State(values, batch["valid_time"].cpu().numpy()), WindowForcings(forcing)
+        state = State(values, batch["valid_time"].cpu().numpy(), batch["trajectory"].cpu().numpy())
+        return state, WindowForcings(forcing)
 
 
 class WindowsWithin(Windows):
@@ -196,7 +200,7 @@ def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
     if "noise" not in batch:
         return state
     noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, time, node, prognostic]
-    return State(state.values + noise[:, None], state.valid_time)
+    return replace(state, values=state.values + noise[:, None])
 
 
 class ShuffledStream(Sampler[tuple[int, int]]):

@@ -14,7 +14,6 @@ from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator, rollout
-from emulator.state import State
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from training.json_file import read_json, write_json
@@ -120,7 +119,7 @@ def score_of(baseline: Emulator, prepared: Prepared, starts: Windows, emulator: 
     loader: DataLoader[Batch] = DataLoader(starts, batch_size=16, generator=torch.Generator())
     for batch in loader:
         state, _ = starts.start_of(batch)
-        state = State(state.values[:, :, -history:], state.valid_time)
+        state = replace(state, values=state.values[:, :, -history:])
         rolled = rollout(baseline, state, prepared.validation_forcings, starts.steps)
         forecast = torch.stack([following.now for following, _ in rolled], dim=2).double().mean(1)
         truth = batch["values"][:, prepared.task.history :, :, :count].double()
