@@ -133,6 +133,8 @@ class TaskConfig:
         time step is no multiple of theirs.
         """
         units = dict(zip(fields.variables, fields.units, strict=True))
+        if fields.scalars is not None:
+            units = dict(zip(fields.scalars.names, fields.scalars.units, strict=True)) | units
         bounds, partners, conserved = self.bounds, self.partners, self.conserved
         roles: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
         variables = tuple(
@@ -146,7 +148,7 @@ class TaskConfig:
                 raise MeshcastError(
                     f"task.{key} names {', '.join(strangers)}, but the task's variables are {', '.join(named)}."
                 )
-        if absent := [name for name in (*self.prognostic, *self.diagnostic) if name not in units]:
+        if absent := [name for name in (*self.prognostic, *self.diagnostic) if name not in fields.variables]:
             raise MeshcastError(
                 f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
                 "Name others under task, or rename with the dataset's `rename`."

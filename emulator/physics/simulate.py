@@ -18,6 +18,8 @@ from emulator.data.create import check_output, create_dataset
 from emulator.foundation.configuration import load, load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.physics.climate_simulation import ClimateSimulationConfig, climate_arrays, pathways
+from emulator.physics.energy_balance_solver import DEEP, SURFACE
 from emulator.physics.ring_equations import EquationConfig, RingEquation, equation_in_words, ring_equation
 from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
@@ -30,7 +32,9 @@ from emulator.physics.sphere_simulation import (
     sphere_solver,
     written_variables,
 )
+from emulator.task import Variable
 from graphs.errors import MeshcastError
+from graphs.kinds import kinds_of
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
 from graphs.output_lock import output_lock
@@ -101,6 +105,10 @@ class SimulationConfig:
         )
 
 
+AnySimulation = SimulationConfig | SphereSimulationConfig | ClimateSimulationConfig
+KINDS: tuple[type[AnySimulation], ...] = (SimulationConfig, SphereSimulationConfig, ClimateSimulationConfig)
+
+
 def solver(config: SimulationConfig) -> RingSolver:
     """Return the reference solver of a simulation."""
     mesh = ring(config.mesh.num_nodes, config.mesh.length)
@@ -150,18 +158,21 @@ def initial_states(config: RandomFourierSeries, mesh: Mesh, count: int, generato
     return u / u.abs().amax(dim=1, keepdim=True)
 
 
-def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> SimulationConfig | SphereSimulationConfig:
-    """Return the configuration of a simulation: `kind: sphere`, or of a ring where it is `ring` or not given."""
-    return load_one_of((SimulationConfig, SphereSimulationConfig), path, overrides)
+def load_simulation(path: str | Path, overrides: Sequence[str] = ()) -> AnySimulation:
+    """Return the configuration of a simulation, of the kind it names, of a ring where it names none."""
+    found: AnySimulation = load_one_of(KINDS, path, overrides)
+    return found
 
 
-def simulation_of(attributes: Mapping[str, str]) -> SimulationConfig | SphereSimulationConfig | None:
+def simulation_of(attributes: Mapping[str, str]) -> AnySimulation | None:
     """Return the simulation that the attributes of a dataset name, None where they name none that is known today."""
     try:
         found = json.loads(attributes.get("simulation", ""))
         if not isinstance(found, dict):
             return None
-        return load(SphereSimulationConfig, found) if found.get("kind") == "sphere" else load(SimulationConfig, found)
+        by_kind = {tag: cls for cls in KINDS for tag in kinds_of(cls)}
+        simulation: AnySimulation = load(by_kind.get(str(found.get("kind")), SimulationConfig), found)
+        return simulation
     except (ValueError, MeshcastError):
         return None
 
@@ -171,13 +182,13 @@ def equation_of(config: SimulationConfig) -> RingEquation:
     return ring_equation(config.equation, config.mesh.num_nodes, config.mesh.length, config.time_step)
 
 
-def mesh_of(config: SimulationConfig | SphereSimulationConfig) -> Mesh:
+def mesh_of(config: AnySimulation) -> Mesh:
     """Return the mesh that a simulation writes its fields on."""
     return solver(config).mesh if isinstance(config, SimulationConfig) else sphere_mesh(config.mesh)
 
 
 def simulate(
-    config: SimulationConfig | SphereSimulationConfig,
+    config: AnySimulation,
     output: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -202,7 +213,7 @@ def simulate(
 
 
 def _write(
-    config: SimulationConfig | SphereSimulationConfig,
+    config: AnySimulation,
     path: Path,
     overwrite: bool,
     progress: Progress | None,
@@ -211,11 +222,17 @@ def _write(
 ) -> None:
     import xarray as xr
 
-    if isinstance(config, SimulationConfig):
+    scalars, variables = None, tuple[Variable, ...]()
+    if isinstance(config, ClimateSimulationConfig):
+        scalars, variables = pathways(config), (SURFACE, DEEP)
+        time_step, start = TimeStep.parse(config.time_step), config.start_date
+        with num_threads(given or 1):  # its matrices are small
+            values: NDArray[np.floating] = climate_arrays(config, scalars, progress)
+    elif isinstance(config, SimulationConfig):
         task = solver(config).task
         variables, time_step, start = task.variables, task.time_step, START
         with num_threads(given or faster_threads(_one_step(config), notice)):
-            values: NDArray[np.floating] = simulate_arrays(config, progress)[..., None]
+            values = simulate_arrays(config, progress)[..., None]
     else:
         on_sphere, variables = sphere_solver(config), written_variables(config)
         time_step, start = TimeStep.parse(config.time_step), config.start_date
@@ -228,7 +245,7 @@ def _write(
     }
     create_dataset(
         path,
-        xr.Dataset(columns, {"time": to_datetime(first + time_step.count * np.arange(config.num_frames))}),
+        xr.Dataset(columns, {"time": to_datetime(time_step.advance(first, np.arange(config.num_frames)))}),
         mesh=mesh_of(config),
         time_step=time_step,
         ensemble_axis="trajectory",
@@ -239,6 +256,7 @@ def _write(
             "simulation": json.dumps(resolve(config)),
         },
         overwrite=overwrite,
+        scalars=scalars,
     )
 
 

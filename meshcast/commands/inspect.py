@@ -120,7 +120,28 @@ def _dataset(fields: Fields) -> dict[str, Any]:
         "time step": str(fields.time_step),
         "times": f"{len(fields.times)}, {first} to {last}, {len(fields.missing)} missing",
         "ensemble axis": f"{fields.ensemble_size} {fields.ensemble_axis}(s)",
+        **_scalars(fields),
         "attributes": [f"{name}: {value}" for name, value in fields.attributes.items()],
+    }
+
+
+def _scalars(fields: Fields) -> dict[str, list[str]]:
+    """Return what forces each trajectory, where there is anything."""
+    if (scalars := fields.scalars) is None:
+        return {}
+    first, last = map(fields.time_step.moment, scalars.times[[0, -1]])
+    within = f"{len(scalars.times)} times, {first} to {last}"
+    return {
+        "global scalars": [
+            f"{name} [{unit}], {low:.4g} to {high:.4g}, {within}"
+            for name, unit, low, high in zip(
+                scalars.names,
+                scalars.units,
+                scalars.values.min(axis=(0, 1)),
+                scalars.values.max(axis=(0, 1)),
+                strict=True,
+            )
+        ]
     }
 
 

@@ -18,7 +18,7 @@ from emulator.data.forecast_file import read_forecast
 from emulator.data.sources import open_fields
 from emulator.data.starts import InitialConditions, spread_starts, states_at
 from emulator.foundation.configuration import load
-from emulator.physics.simulate import SimulationConfig, load_simulation, simulate
+from emulator.physics.simulate import AnySimulation, load_simulation, simulate
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.task import Task
 from graphs.atomic_file import write_text
@@ -173,7 +173,7 @@ def _unseen_starts(experiment: ExperimentConfig, trained: TrainedEmulator, steps
 
 def _solver_forecasts(
     demo: Demo,
-    simulation: SimulationConfig | SphereSimulationConfig,
+    simulation: AnySimulation,
     trained: TrainedEmulator,
     truth: Path,
     initial: InitialConditions,

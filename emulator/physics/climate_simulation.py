@@ -1,0 +1,123 @@
+"""Climates under pathways of forcing: trajectories of the energy balance, sampled onto any mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emulator.foundation.time_step import TimeStep, share_of_year, to_seconds
+from emulator.global_scalars import GlobalScalars
+from emulator.physics.energy_balance import EnergyBalance, harmonics
+from emulator.physics.energy_balance_config import EnergyBalanceConfig
+from emulator.physics.energy_balance_solver import FORCING
+from emulator.physics.forcing_pathways import RandomPathways
+from emulator.physics.sphere_simulation import Progress, SphereMesh, check_counts, sphere_mesh
+from graphs.errors import MeshcastError
+from graphs.mesh import Mesh
+from graphs.meshes.icosphere import IcosphereMesh
+
+
+@dataclass(frozen=True)
+class ClimateSimulationConfig:
+    """Independent trajectories of a planet's energy balance, each under a pathway of its own, from equilibrium on.
+
+    A trajectory depends on the equation, the pathways, the seed and its own number alone.
+
+    time_step: between two frames, a month or a year or several.
+    mesh: where the temperatures are written, by summing their harmonics at its nodes.
+    start_date: of the first frame.
+    seed: of the pathways.
+    output: name of the dataset, ending in .zarr. The forcings stand beside its fields, as global scalars.
+    """
+
+    kind: Literal["climate"] = "climate"
+    equation: EnergyBalanceConfig = field(default_factory=EnergyBalanceConfig)
+    pathways: RandomPathways = field(default_factory=RandomPathways)
+    time_step: str = "1 year"
+    mesh: SphereMesh = field(default_factory=lambda: IcosphereMesh(level=2))
+    num_trajectories: int = 24
+    num_frames: int = 251
+    start_date: str = "1850-01-01T00:00:00"
+    seed: int = 0
+    output: str = "data/climate.zarr"
+    title: str = "a planet's energy balance under pathways of forcing"
+    licence: str = "CC0-1.0"
+
+    def __post_init__(self) -> None:
+        check_counts(self.num_trajectories, self.num_frames, 0)
+        try:
+            np.datetime64(self.start_date, "s")
+        except ValueError:
+            raise MeshcastError(
+                f"start_date must be a date such as 1850-01-01T00:00:00, but is {self.start_date!r}."
+            ) from None
+        if TimeStep.parse(self.time_step).years < self.equation.longest_step - 1e-9:
+            raise MeshcastError(
+                f"A climate's time_step must not be shorter than equation.longest_step, {self.equation.longest_step:g} "
+                f"years, but is {self.time_step}."
+            )
+
+    @property
+    def times(self) -> NDArray[np.int64]:
+        """Return the times of the frames [frame]."""
+        first = to_seconds(np.array([self.start_date], "datetime64[s]"))
+        return TimeStep.parse(self.time_step).advance(np.repeat(first, self.num_frames), np.arange(self.num_frames))
+
+    def in_words(self) -> str:
+        """Return what is simulated and how, for a paragraph on methods, sources by their keys in references.bib."""
+        ice = ", ice-albedo feedback" if self.equation.ice else ""
+        return (
+            f"a two-layer energy balance on the sphere [@north1981; @geoffroy2013] with diffusion of heat{ice}, a "
+            f"sensitivity of {self.equation.sensitivity:g} K and random pathways of radiative forcing, solved in "
+            f"spherical harmonics at T{self.equation.truncation} by Radau's implicit scheme [@hairer1996]"
+        )
+
+
+def climate_mesh(config: ClimateSimulationConfig) -> Mesh:
+    """Return the mesh that a simulation writes its fields on."""
+    return sphere_mesh(config.mesh)
+
+
+def pathways(config: ClimateSimulationConfig) -> GlobalScalars:
+    """Return the forcing of each trajectory at the times of its frames."""
+    years = TimeStep.parse(config.time_step).years * np.arange(config.num_frames, dtype=np.float64)
+    seeds = [np.random.SeedSequence([config.seed, number]) for number in range(config.num_trajectories)]
+    drawn = [config.pathways.draw(years, np.random.default_rng(seed)) for seed in seeds]
+    numbers = tuple(range(config.num_trajectories))
+    values = np.stack(drawn, axis=1)[..., None]
+    return GlobalScalars((FORCING.name,), (FORCING.units,), config.times, numbers, values, config.output)
+
+
+def climate_arrays(
+    config: ClimateSimulationConfig, forcing: GlobalScalars, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """Return frames [trajectory, frame, node, layer] of the temperatures [K]; progress as in `simulate_arrays`."""
+    planet, mesh = EnergyBalance(config.equation), climate_mesh(config)
+    synthesis = harmonics(mesh, config.equation.truncation)[0]
+    years = TimeStep.parse(config.time_step).years
+    given = torch.from_numpy(forcing.values[..., 0])  # [frame, trajectory]
+    state = _start(planet, config).expand(config.num_trajectories, -1, -1)
+    frames = np.empty((config.num_trajectories, config.num_frames, mesh.num_nodes, 2), np.float32)
+    for frame in range(config.num_frames):
+        if frame:
+            season = share_of_year(np.repeat(config.times[frame - 1 : frame], config.num_trajectories))
+            between = planet.uniform(given[frame - 1]), planet.uniform(given[frame])
+            state = planet.advance(state, years, season, between).state
+        values = config.equation.mean_temperature + state @ synthesis.T
+        frames[:, frame] = values.transpose(1, 2).numpy()
+        if progress:
+            progress(frame, config.num_frames - 1)
+    return frames
+
+
+def _start(planet: EnergyBalance, config: ClimateSimulationConfig) -> torch.Tensor:
+    """Return the climate without forcing [1, layer, coefficient] in the season of the first frame."""
+    state, season = planet.equilibrium(), float(share_of_year(config.times[:1])[0])
+    if season == 0.0 or config.equation.insolation == "annual":
+        return state
+    none = planet.uniform(torch.zeros(1, dtype=state.dtype))
+    return planet.advance(state, season, np.zeros(1), (none, none)).state
