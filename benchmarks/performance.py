@@ -38,7 +38,7 @@ from performance_page import ON_CPU, write_page
 from torch import Tensor, nn
 
 from emulator.build import build_network, package_versions
-from emulator.data.create import create_dataset
+from emulator.data.datasets.create import create_dataset
 from emulator.data.sources import open_fields
 from emulator.foundation.freed_memory import keep_freed_memory
 from emulator.foundation.low_precision import Precision, fast_in_bfloat16

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from emulator.data.create import create_dataset
+from emulator.data.datasets.create import create_dataset
 from emulator.data.forecast_netcdf import ForecastHeading, write_netcdf
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.harmonics.basis import Degrees

@@ -11,7 +11,7 @@ import numpy as np
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_to_json
-from emulator.data.create import check_output, create_dataset, refuse_reserved
+from emulator.data.datasets.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, static_fields_of_files, time_step_of
 from emulator.data.forecast import Forecast
 from emulator.data.sources import open_fields, open_source, rows_or_dimension

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emulator.data.arrays import open_arrays
-from emulator.data.dataset_fields import open_dataset_fields
+from emulator.data.datasets.dataset_fields import open_dataset_fields
 from emulator.data.forecast import Forecast
 from emulator.data.forecast_netcdf import read_netcdf_forecast
 from emulator.data.forecast_zarr import read_zarr_forecast

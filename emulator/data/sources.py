@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emulator.data.arrays import in_memory
 from emulator.data.coordinates import nodes_among
-from emulator.data.dataset_fields import Source, describe, open_dataset_fields
+from emulator.data.datasets.dataset_fields import Source, describe, open_dataset_fields
 from emulator.data.files import fields_of_files, static_fields_of_files
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_file import partial_file, read_forecast

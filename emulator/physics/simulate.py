@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emulator.data.create import check_output, create_dataset
+from emulator.data.datasets.create import check_output, create_dataset
 from emulator.foundation.configuration import load, load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds

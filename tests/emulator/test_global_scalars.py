@@ -63,7 +63,7 @@ def test_values_are_linear_in_time_and_each_trajectory_has_its_own() -> None:
 def test_a_state_without_a_trajectory_has_what_all_have_alike() -> None:
     alike = replace(scalars(0, 1), values=np.array([[[1.0], [1.0]], [[2.0], [2.0]]]))
     assert alike.at(np.array([25]), None).item() == alike.at(np.array([25]), np.array([-1])).item() == 1.5
-    with pytest.raises(MeshcastError, match="differ from trajectory to trajectory.*--forcing TABLE.csv"):
+    with pytest.raises(MeshcastError, match=r"differ from trajectory to trajectory.*--forcing TABLE\.csv"):
         scalars(0, 1).at(np.array([25]), None)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data.dataset_fields import open_dataset_fields
+from emulator.data.datasets.dataset_fields import open_dataset_fields
 from emulator.data.forecast_file import read_forecast
 from graphs import errors
 from graphs.atomic_file import system_errors

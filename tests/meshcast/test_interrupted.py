@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from emulator.checkpoint import read
-from emulator.data import create
+from emulator.data.datasets import create
 from emulator.data.forecast_file import ForecastWriter
 from tests.meshcast.command_line import contents, done, interrupting, meshcast, start
 from tests.meshcast.conftest import comparison, weather_forecast
@@ -120,7 +120,7 @@ def test_an_interrupted_grib_forecast_is_resumed_too(weather_world, monkeypatch)
     assert [path.name for path in Path().glob("new*")] == ["new.grib"]
 
 
-@pytest.mark.slow  # fast: what an earlier interruption left, in tests/emulator/data/test_create.py
+@pytest.mark.slow  # fast: what an earlier interruption left, in tests/emulator/data/datasets/test_create.py
 def test_a_killed_simulation_leaves_no_dataset_and_is_made_anew(ring_world):
     command = ("simulate", "simulation.yaml", "output=new.zarr")
     code, _ = break_off("emulator.data:create:_describe", 1, "SIGKILL", *command)

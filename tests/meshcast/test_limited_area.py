@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from emulator.build import load_emulator
-from emulator.data.create import create_dataset
+from emulator.data.datasets.create import create_dataset
 from emulator.data.forecast_file import read_forecast
 from tests.emulator.test_boundary import globe
 from tests.meshcast.command_line import done, refused

@@ -17,7 +17,7 @@ from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import TrainedEmulator, fit_closed_form
-from emulator.data.dataset_fields import describe
+from emulator.data.datasets.dataset_fields import describe
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
 from emulator.data.sources import forecast_on_area, on_area, open_fields

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data.create import create_dataset
+from emulator.data.datasets.create import create_dataset
 from emulator.data.forecast import Forecast
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import to_datetime

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data import create
-from emulator.data.create import create_dataset
+from emulator.data.datasets import create
+from emulator.data.datasets.create import create_dataset
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from emulator.data.create import create_dataset
-from emulator.data.dataset_fields import open_dataset_fields
+from emulator.data.datasets.create import create_dataset
+from emulator.data.datasets.dataset_fields import open_dataset_fields
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from emulator.global_scalars import GlobalScalars

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json
+from emulator.data.datasets.scalar_store import read_scalars
 from emulator.data.forecast_zarr import is_zarr_forecast
-from emulator.data.scalar_store import read_scalars
 from emulator.data.series import joined_attributes
 from emulator.fields import Fields
 from emulator.foundation.time_step import TimeStep, to_seconds

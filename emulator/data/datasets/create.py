@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from emulator.data.arrays import ALWAYS_KEPT
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
-from emulator.data.dataset_fields import NOT_CARRIED, report_from_a_thread
-from emulator.data.scalar_store import write_scalars
+from emulator.data.datasets.dataset_fields import NOT_CARRIED, report_from_a_thread
+from emulator.data.datasets.scalar_store import write_scalars
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from emulator.global_scalars import GlobalScalars
 from graphs.atomic_file import atomic_folder, recover, refuse_other, refuse_unwritable, system_errors

@@ -1,0 +1,1 @@
+"""Anemoi datasets, in and out: fields, and the scalars that stand beside them."""
