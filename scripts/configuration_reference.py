@@ -11,6 +11,7 @@ import types
 from itertools import zip_longest
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from emulator.physics.climate_simulation import ClimateSimulationConfig
 from emulator.physics.simulate import SimulationConfig
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from graphs.edges.build import GridGraphs
@@ -23,6 +24,7 @@ TOP = {
     "A comparison, for `meshcast compare`": CompareConfig,
     "A simulation on a ring, for `meshcast simulate`": SimulationConfig,
     "A simulation on the sphere, for `meshcast simulate`": SphereSimulationConfig,
+    "A simulation of climates, for `meshcast simulate`": ClimateSimulationConfig,
     "A grid and its graphs without data, for `meshcast graph`": GridGraphs,
 }
 HEAD = """# Configuration
