@@ -13,6 +13,7 @@ from emulator.foundation.configuration import dump, load
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig
+from emulator.physics.climate_simulation import ClimateSimulationConfig, climate_arrays, pathways
 from emulator.physics.simulate import SimulationConfig, load_simulation, simulate_arrays, solver
 from emulator.physics.simulate import mesh_of as mesh_of_simulation
 from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_arrays
@@ -32,10 +33,11 @@ KINDS = {
     "simulate-shallow-water": SphereSimulationConfig,
     "simulate-demo-sphere": SphereSimulationConfig,
     "simulate-planetswe": SphereSimulationConfig,
+    "simulate-climate": ClimateSimulationConfig,
     "simulate-": SimulationConfig,
     "compare-": CompareConfig,
 }
-SIMULATIONS = (SimulationConfig, SphereSimulationConfig)
+SIMULATIONS = (SimulationConfig, SphereSimulationConfig, ClimateSimulationConfig)
 FROM_FILES = ("simulate-planetswe",)  # whose ground and starts are read from real data
 MESHES = {
     "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
@@ -101,14 +103,17 @@ def test_the_emulators_of_a_comparison_are_built_on_a_mesh_like_their_own(name):
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if kind_of(name) in SIMULATIONS])
 def test_the_solver_of_a_simulation_takes_its_first_steps(name, request, tmp_path, monkeypatch):
-    overrides = ["num_trajectories=2", "num_frames=3", "warm_up=0"]
+    overrides = ["num_trajectories=2", "num_frames=3"]
+    if kind_of(name) is not ClimateSimulationConfig:
+        overrides += ["warm_up=0"]
     if name in FROM_FILES:
         (tmp_path / "data").symlink_to(request.getfixturevalue("data_folder"))
         monkeypatch.chdir(tmp_path)
         overrides += ["equation.truncation=21", "equation.longest_step=3600"]
     config = load_simulation(CONFIGS[name], overrides)
-    if isinstance(config, SphereSimulationConfig):
-        frames = sphere_arrays(config)
+    if not isinstance(config, SimulationConfig):
+        spherical = isinstance(config, SphereSimulationConfig)
+        frames = sphere_arrays(config) if spherical else climate_arrays(config, pathways(config))
         assert frames.shape[:3] == (2, 3, mesh_of_simulation(config).num_nodes) and np.isfinite(frames).all()
         return
     assert simulate_arrays(config).shape == (2, 3, config.mesh.num_nodes)
