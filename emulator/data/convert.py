@@ -70,6 +70,7 @@ def convert(
         return _as_well(opened, Path(output), select, attributes or {}, overwrite)
     check_output(Path(output), overwrite)
     refuse_reserved(attributes or {})
+    scalars = None
     if harmonics is None:
         fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
     else:
@@ -77,7 +78,7 @@ def convert(
             opened, select = _static(sources, rename or {}, units or {}), static
         else:
             opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
-        fields = _remapped(opened, harmonics, select, progress)
+        fields, scalars = _remapped(opened, harmonics, select, progress), opened.scalars
     notices = [line for line in fields.attrs["notices"].split("\n") if line]
     if select is not None:
         fields = fields[list(select)]
@@ -96,6 +97,7 @@ def convert(
         ensemble_axis=fields.attrs["ensemble_axis"],
         attributes={**carried, "files": names, **(attributes or {})},
         overwrite=overwrite,
+        scalars=scalars,
     )
     first, last = map(str, fields["time"].values[[0, -1]].astype("datetime64[s]"))
     return {
@@ -245,6 +247,8 @@ def _as_well(
     notices = list(fields.notices)
     if fields.ensemble_axis == "member" and fields.ensemble_size > 1:
         notices.append(f"The Well knows no members: the {fields.ensemble_size} of each time became trajectories")
+    if fields.scalars is not None:
+        notices.append(f"{', '.join(fields.scalars.names)}, one number a time for the globe, are left out")
     first, last = to_datetime(fields.times[[0, -1]])
     return {
         "output": str(output),

@@ -12,9 +12,11 @@ import xarray as xr
 from emulator.data.convert import convert
 from emulator.data.sources import open_fields
 from emulator.harmonic_fields import HarmonicsConfig
+from emulator.physics.climate_simulation import ClimateSimulationConfig
+from emulator.physics.energy_balance_config import EnergyBalanceConfig
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.simulate import simulate
-from emulator.physics.sphere_simulation import LatLonMesh, SphereSimulationConfig
+from emulator.physics.sphere_simulation import GaussianMesh, LatLonMesh, SphereSimulationConfig
 from emulator.physics.sphere_states import BalancedFlow
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh
@@ -107,3 +109,19 @@ def test_unknown_variables_and_half_a_wind_are_refused(folder: Path, tmp_path: P
         with pytest.raises(MeshcastError, match="one component of a wind"):
             convert([folder / "grid.zarr"], tmp_path / "none.zarr", select=alone, harmonics=NODES)
     assert not (tmp_path / "none.zarr").exists()
+
+
+def test_what_forces_each_trajectory_goes_along_and_a_file_of_the_well_says_that_it_does_not(tmp_path: Path) -> None:
+    climate = ClimateSimulationConfig(
+        equation=EnergyBalanceConfig(truncation=3),
+        mesh=GaussianMesh(num_latitudes=8, num_longitudes=16),
+        time_step="365d",
+        num_trajectories=2,
+        num_frames=3,
+    )
+    path = simulate(climate, tmp_path / "climate.zarr")
+    convert([path], tmp_path / "nodes.zarr", harmonics=HarmonicsConfig(3, IcosphereMesh(level=1)))
+    first, second = (open_fields(str(each)).scalars for each in (path, tmp_path / "nodes.zarr"))
+    assert first is not None and second is not None and (first.values == second.values).all()
+    written = convert([path], tmp_path / "climate.hdf5")
+    assert any("effective_radiative_forcing, one number a time" in notice for notice in written["notices"])
