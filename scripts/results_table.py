@@ -1,6 +1,6 @@
 """Prints a comparison's ranking and its trials as Markdown, for docs/results.md and docs/experiments.md.
 
-python scripts/results_table.py results/compare-ring/comparison.json [--trials]
+python scripts/results_table.py results/compare-ring/comparison.json [--trials | --short]
 """
 
 from __future__ import annotations
@@ -12,14 +12,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+SHORT = (0, 1, 2, 4, 5, 7)  # columns of the ranking
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("comparison", type=Path, help="comparison.json of a finished comparison")
     parser.add_argument("--trials", action="store_true", help="the trials of the tuning in place of the ranking")
+    parser.add_argument("--short", action="store_true", help="scores, ratios and updates alone")
     options = parser.parse_args()
     found = json.loads(options.comparison.read_text(encoding="utf-8"))
-    print("\n".join(trials(found) if options.trials else ranking(found)))
+    lines = trials(found) if options.trials else ranking(found)
+    print("\n".join(shortened(lines, SHORT) if options.short else lines))
+
+
+def shortened(lines: list[str], kept: tuple[int, ...]) -> list[str]:
+    """Return some columns of a table."""
+    cells = [line.strip("|").split("|") for line in lines]
+    return ["|" + "|".join(row[column] for column in kept) + "|" for row in cells]
 
 
 def ranking(found: dict[str, Any]) -> list[str]:
