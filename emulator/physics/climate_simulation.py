@@ -23,7 +23,9 @@ from graphs.meshes.icosphere import IcosphereMesh
 
 @dataclass(frozen=True)
 class ClimateSimulationConfig:
-    """Independent trajectories of a planet's energy balance, each under a pathway of its own, from equilibrium on.
+    """Independent trajectories of a planet's energy balance, each under a pathway of its own.
+
+    Each begins in equilibrium with the first forcing of its pathway.
 
     A trajectory depends on the equation, the pathways, the seed and its own number alone.
 
@@ -100,7 +102,7 @@ def climate_arrays(
     synthesis = harmonics(mesh, config.equation.truncation)[0]
     years = TimeStep.parse(config.time_step).years
     given = torch.from_numpy(forcing.values[..., 0])  # [frame, trajectory]
-    state = _start(planet, config).expand(config.num_trajectories, -1, -1)
+    state = torch.cat([_start(planet, config, first) for first in given[0].tolist()])
     frames = np.empty((config.num_trajectories, config.num_frames, mesh.num_nodes, 2), np.float32)
     for frame in range(config.num_frames):
         if frame:
@@ -114,10 +116,10 @@ def climate_arrays(
     return frames
 
 
-def _start(planet: EnergyBalance, config: ClimateSimulationConfig) -> torch.Tensor:
-    """Return the climate without forcing [1, layer, coefficient] in the season of the first frame."""
-    state, season = planet.equilibrium(), float(share_of_year(config.times[:1])[0])
+def _start(planet: EnergyBalance, config: ClimateSimulationConfig, forcing: float) -> torch.Tensor:
+    """Return the climate [1, layer, coefficient] in balance with a forcing, in the season of the first frame."""
+    state, season = planet.equilibrium(forcing), float(share_of_year(config.times[:1])[0])
     if season == 0.0 or config.equation.insolation == "annual":
         return state
-    none = planet.uniform(torch.zeros(1, dtype=state.dtype))
-    return planet.advance(state, season, np.zeros(1), (none, none)).state
+    constant = planet.uniform(torch.tensor([forcing], dtype=state.dtype))
+    return planet.advance(state, season, np.zeros(1), (constant, constant)).state

@@ -14,13 +14,15 @@ from graphs.geometry import Array
 
 @dataclass(frozen=True)
 class RandomPathways:
-    """Forcings that begin at zero, rise and fall smoothly, and are struck by eruptions now and then.
+    """Forcings that rise and fall smoothly, and are struck by eruptions now and then.
 
     Through values drawn at every knot a curve without overshoots runs (PCHIP, Fritsch & Carlson 1980,
     doi:10.1137/0717021). Eruptions come in random years, with an exponentially distributed forcing, which fades.
 
     knots: years from one to the next. lowest, highest: of their values [W m-2].
     change: at most, from knot to knot [W m-2].
+    from_zero: share of the pathways that begin at zero; the others begin anywhere between lowest and highest, so that
+        climates in balance with other forcings are seen too.
     eruptions: mean number in a century. eruption: their mean forcing [W m-2]. fading: years to 1/e.
     """
 
@@ -29,6 +31,7 @@ class RandomPathways:
     lowest: float = -1.0
     highest: float = 9.0
     change: float = 4.0
+    from_zero: float = 0.5
     eruptions: float = 10.0
     eruption: float = -1.0
     fading: float = 1.0
@@ -41,14 +44,18 @@ class RandomPathways:
             )
         if not self.lowest <= 0 <= self.highest or self.lowest == self.highest:
             raise MeshcastError(
-                f"Random pathways begin at zero: lowest must not be above it, highest not below it, and both differ, "
-                f"but they are {self.lowest:g} and {self.highest:g}."
+                "Random pathways may begin at zero: lowest must not be above it, highest not below it, and both "
+                f"differ, but they are {self.lowest:g} and {self.highest:g}."
             )
+        if not 0 <= self.from_zero <= 1:
+            raise MeshcastError(f"from_zero is a share of the pathways, from 0 to 1, but is {self.from_zero:g}.")
 
     def draw(self, years: Array, generator: np.random.Generator) -> Array:
         """Return a forcing [time] [W m-2] at years since the first."""
         count = 2 + int(np.ceil(years[-1] / self.knots))
         values = np.zeros(count)
+        if generator.uniform() >= self.from_zero:
+            values[0] = generator.uniform(self.lowest, self.highest)
         for knot in range(1, count):
             low, high = values[knot - 1] - self.change, values[knot - 1] + self.change
             values[knot] = generator.uniform(max(self.lowest, low), min(self.highest, high))

@@ -26,14 +26,16 @@ TINY = ClimateSimulationConfig(
 )
 
 
-def test_pathways_begin_at_zero_stay_within_their_bounds_and_differ() -> None:
-    config = replace(TINY, num_trajectories=20, num_frames=251, pathways=RandomPathways(eruptions=0.0))
+def test_pathways_begin_where_they_should_stay_within_their_bounds_and_differ() -> None:
+    config = replace(TINY, num_trajectories=20, num_frames=251, pathways=RandomPathways(eruptions=0.0, from_zero=1.0))
+    anywhere = pathways(replace(config, pathways=RandomPathways(eruptions=0.0))).values[0, :, 0]
+    assert 5 < (anywhere == 0).sum() < 15 and anywhere.max() > 3
     forcing = pathways(config).values[..., 0]
     assert (forcing[0] == 0).all() and forcing.min() >= -1 and 5 < forcing.max() <= 9
     assert np.abs(np.diff(forcing[::50], axis=0)).max() <= 4
     assert len({round(value, 6) for value in forcing[-1]}) == 20
     assert (np.diff(forcing, axis=0).min(axis=0) < -0.01).any()  # some go beyond their end and come back
-    erupting = pathways(replace(config, pathways=RandomPathways(eruptions=10.0))).values[..., 0]
+    erupting = pathways(replace(config, pathways=RandomPathways(from_zero=1.0))).values[..., 0]
     assert np.diff(erupting, axis=0).min() < -1 and (erupting <= forcing + 1e-12).all()
 
 
@@ -70,6 +72,8 @@ def test_the_dataset_holds_each_trajectory_with_its_forcing_and_the_solver_goes_
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(MeshcastError, match=said):
         replace(TINY, **wrong)  # type: ignore[arg-type]
+    with pytest.raises(MeshcastError, match="from_zero is a share"):
+        RandomPathways(from_zero=1.5)
     with pytest.raises(MeshcastError, match="begin at zero"):
         RandomPathways(lowest=1.0)
     with pytest.raises(MeshcastError, match="knots, change and fading > 0"):
