@@ -105,6 +105,7 @@ class TrainingPart:
     def steps(self, task: Task) -> Iterator[tuple[State, Tensor]]:
         """Yield states [time, member, history, node, prognostic], and what followed [time, member, node, predicted]."""
         history, count = task.history, len(task.prognostic)
+        groups = self.differently_forced(task.forcing)
         for index, block, known in self.chunks(task, names_of(task.predicted), overlap=history):
             values = torch.from_numpy(block)  # [time, member, node, predicted]
             now = np.arange(max(known, history), len(values)) - 1
@@ -112,7 +113,7 @@ class TrainingPart:
                 continue
             windows = torch.stack([values[now - back] for back in reversed(range(history))], dim=2)[..., :count]
             times, following = self.fields.times[index[now]], values[now + 1]
-            for number, rows in self.differently_forced.items():
+            for number, rows in groups.items():
                 yield State(windows[:, rows], times, np.full(len(now), number)), following[:, rows]
 
     @property
@@ -129,11 +130,10 @@ class TrainingPart:
         """Return indices of the training rows of the ensemble axis."""
         return np.arange(self.fields.ensemble_size)[self.ensemble].tolist()
 
-    @property
-    def differently_forced(self) -> dict[int, list[int] | slice]:
-        """Return which of the training rows share their forcings, by the number of a trajectory of theirs."""
-        numbers = [self.fields.trajectories[row] for row in self.rows]
-        if self.fields.scalars is None or self.fields.scalars.of_rows(self.rows).alike:
+    def differently_forced(self, names: Sequence[str]) -> dict[int, list[int] | slice]:
+        """Return which of the training rows share some forcings, by the number of a trajectory of theirs."""
+        numbers, scalars = [self.fields.trajectories[row] for row in self.rows], self.fields.scalars
+        if scalars is None or not set(names) & set(scalars.names) or scalars.of_rows(self.rows).alike:
             return {numbers[0]: slice(None)}
         return {number: [place] for place, number in enumerate(numbers)}
 

@@ -138,9 +138,9 @@ def forcing_scales(part: TrainingPart, names: Sequence[str]) -> tuple[NDArray[np
     times = part.fields.times[part.available]
     if len(times) > 512:
         times = np.sort(np.random.default_rng(0).choice(times, 256, replace=False))
-    moments = Moments.zero(len(names))
+    moments, groups = Moments.zero(len(names)), part.differently_forced(names)
     for some in np.array_split(times, -(-len(times) // 16)):  # a fine mesh at all times would fill the memory
-        for trajectory in part.differently_forced:
+        for trajectory in groups:
             given = part.provider.at(some, names, part.fields.mesh.num_nodes, trajectory=np.full(len(some), trajectory))
             moments = moments.with_values(given)
     if not moments.count.all():

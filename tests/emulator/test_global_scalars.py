@@ -116,3 +116,6 @@ def test_a_training_part_gives_each_trajectory_its_own_forcing() -> None:
     alike = fields(4, 0, given=replace(scalars(4, 0), values=np.ones((2, 2, 1))))
     (both,) = TrainingPart(alike, forcings=forcings_of(TASK, MESH, alike)).steps(TASK)
     assert both[0].values.shape[1] == 2  # as members, which takes one pass
+    unforced = Task((Variable("t", "prognostic"),), TimeStep(10))
+    (both,) = TrainingPart(data).steps(unforced)
+    assert both[0].values.shape[1] == 3  # what no step sees parts nobody
