@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from emulator.foundation.time_step import TimeStep, share_of_year, to_seconds
 from emulator.global_scalars import GlobalScalars
-from emulator.physics.energy_balance import EnergyBalance, harmonics
+from emulator.physics.energy_balance import EnergyBalance
 from emulator.physics.energy_balance_config import EnergyBalanceConfig
 from emulator.physics.energy_balance_solver import FORCING
 from emulator.physics.forcing_pathways import RandomPathways
-from emulator.physics.sphere_simulation import Progress, SphereMesh, check_counts, sphere_mesh
+from emulator.physics.sphere_simulation import Progress, SphereMesh, check_counts, check_start_date, sphere_mesh
 from graphs.errors import MeshcastError
-from graphs.mesh import Mesh
+from graphs.harmonics.basis import orthonormal_basis
 from graphs.meshes.icosphere import IcosphereMesh
 
 
@@ -51,12 +51,7 @@ class ClimateSimulationConfig:
 
     def __post_init__(self) -> None:
         check_counts(self.num_trajectories, self.num_frames, 0)
-        try:
-            np.datetime64(self.start_date, "s")
-        except ValueError:
-            raise MeshcastError(
-                f"start_date must be a date such as 1850-01-01T00:00:00, but is {self.start_date!r}."
-            ) from None
+        check_start_date(self.start_date)
         if TimeStep.parse(self.time_step).years < self.equation.longest_step - 1e-9:
             raise MeshcastError(
                 f"A climate's time_step must not be shorter than equation.longest_step, {self.equation.longest_step:g} "
@@ -79,11 +74,6 @@ class ClimateSimulationConfig:
         )
 
 
-def climate_mesh(config: ClimateSimulationConfig) -> Mesh:
-    """Return the mesh that a simulation writes its fields on."""
-    return sphere_mesh(config.mesh)
-
-
 def pathways(config: ClimateSimulationConfig) -> GlobalScalars:
     """Return the forcing of each trajectory at the times of its frames."""
     years = TimeStep.parse(config.time_step).years * np.arange(config.num_frames, dtype=np.float64)
@@ -98,28 +88,20 @@ def climate_arrays(
     config: ClimateSimulationConfig, forcing: GlobalScalars, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """Return frames [trajectory, frame, node, layer] of the temperatures [K]; progress as in `simulate_arrays`."""
-    planet, mesh = EnergyBalance(config.equation), climate_mesh(config)
-    synthesis = harmonics(mesh, config.equation.truncation)[0]
-    years = TimeStep.parse(config.time_step).years
+    planet, mesh = EnergyBalance(config.equation), sphere_mesh(config.mesh)
+    synthesis = torch.from_numpy(orthonormal_basis(mesh.positions, config.equation.truncation)[0])
+    years, season = TimeStep.parse(config.time_step).years, share_of_year(config.times)
     given = torch.from_numpy(forcing.values[..., 0])  # [frame, trajectory]
-    state = torch.cat([_start(planet, config, first) for first in given[0].tolist()])
+    starts = {first: planet.equilibrium(first, float(season[0])) for first in set(given[0].tolist())}
+    state = torch.cat([starts[first] for first in given[0].tolist()])
     frames = np.empty((config.num_trajectories, config.num_frames, mesh.num_nodes, 2), np.float32)
     for frame in range(config.num_frames):
         if frame:
-            season = share_of_year(np.repeat(config.times[frame - 1 : frame], config.num_trajectories))
+            begun = np.full(config.num_trajectories, season[frame - 1])
             between = planet.uniform(given[frame - 1]), planet.uniform(given[frame])
-            state = planet.advance(state, years, season, between).state
+            state = planet.advance(state, years, begun, between).state
         values = config.equation.mean_temperature + state @ synthesis.T
         frames[:, frame] = values.transpose(1, 2).numpy()
         if progress:
             progress(frame, config.num_frames - 1)
     return frames
-
-
-def _start(planet: EnergyBalance, config: ClimateSimulationConfig, forcing: float) -> torch.Tensor:
-    """Return the climate [1, layer, coefficient] in balance with a forcing, in the season of the first frame."""
-    state, season = planet.equilibrium(forcing), float(share_of_year(config.times[:1])[0])
-    if season == 0.0 or config.equation.insolation == "annual":
-        return state
-    constant = planet.uniform(torch.tensor([forcing], dtype=state.dtype))
-    return planet.advance(state, season, np.zeros(1), (constant, constant)).state

@@ -26,9 +26,8 @@ from emulator.physics.radau import NODES, WEIGHTS, RadauIIA, Sources
 from emulator.physics.zonal_balance import ZonalBalance
 from graphs.errors import MeshcastError
 from graphs.geometry import Array
-from graphs.harmonics.basis import Degrees, real_basis
+from graphs.harmonics.basis import orthonormal_basis
 from graphs.harmonics.transform import SphericalTransform
-from graphs.mesh import Mesh
 
 CLOSE, MOST_YEARS = 1e-7, 300  # to which a year repeats itself [K], and in how many it should
 
@@ -56,14 +55,16 @@ class EnergyBalance:
 
     def __init__(self, config: EnergyBalanceConfig) -> None:
         self.config = config
-        self.mesh = SphericalTransform(config.truncation).mesh
-        self.basis, self.degree = harmonics(self.mesh, config.truncation)
+        transform = SphericalTransform(config.truncation)
+        self.mesh = transform.mesh
+        basis, self.degree = orthonormal_basis(self.mesh.positions, config.truncation)
+        self.basis = torch.from_numpy(basis)  # [node, coefficient]
         self.analysis = (self.basis * torch.from_numpy(self.mesh.areas)[:, None]).T  # [coefficient, node]
         self.sin_latitude = np.sin(np.radians(self.mesh.latitudes))
         self.free_albedo = torch.from_numpy(config.free_albedo(self.sin_latitude))
         land = np.zeros(self.mesh.num_nodes) if config.land is None else config.land.share(self.mesh)
         self.layers = layers(config, land, self.mesh.areas)
-        self._zonal = ZonalBalance(config)
+        self._zonal = ZonalBalance(config, transform.latitudes, transform.weights)
         self._climate = self._zonal.climate()
         self.outgoing, self.feedback = self._climate.radiation
         self._make_modes()
@@ -158,39 +159,33 @@ class EnergyBalance:
         """Return coefficients [row, coefficient] of a forcing [row] that is the same everywhere."""
         return forcing[:, None] * torch.eye(1, len(self.degree), dtype=forcing.dtype)
 
+    def constant(self, forcing: float) -> tuple[Tensor, Tensor]:
+        """Return coefficients [1, coefficient] of a forcing that is the same everywhere, now and later."""
+        return (self.uniform(torch.tensor([forcing], dtype=torch.float64)),) * 2
+
     def annual_equilibrium(self, forcing: float = 0.0) -> Tensor:
         """Return the state [1, layer, coefficient] that a forcing [W m-2] leads to without seasons."""
         zonal = self._zonal.equilibrium(self._climate, forcing)
         surface = torch.nn.functional.pad(torch.from_numpy(zonal), (0, len(self.degree) - len(zonal)))
         return torch.stack([surface, surface])[None]
 
-    def equilibrium(self, forcing: float = 0.0) -> Tensor:
-        """Return the state [1, layer, coefficient] on 1 January of the climate that a forcing [W m-2] leads to.
+    def equilibrium(self, forcing: float = 0.0, season: float = 0.0) -> Tensor:
+        """Return the state [1, layer, coefficient] of the climate that a forcing [W m-2] leads to.
 
+        season: share of the year since 1 January; of no account to the annual mean of the sunshine.
         Raises MeshcastError where none is found, as where ice grows without end.
         """
         first = self.annual_equilibrium(forcing)
         if self.config.insolation == "annual":
             return first
-        constant = (self.uniform(torch.tensor([forcing], dtype=torch.float64)),) * 2
+        constant = self.constant(forcing)
 
         def residual(unknown: Array) -> Array:
             state = torch.from_numpy(unknown).reshape(first.shape)
             return _change_in_a_year(state, self.advance(state, 1.0, np.zeros(1), constant))
 
-        return torch.from_numpy(_repeated(residual, first.flatten().numpy())).reshape(first.shape)
-
-
-def harmonics(mesh: Mesh, truncation: int) -> tuple[Tensor, Array]:
-    """Return real harmonics [node, coefficient], of area mean square one, and their degrees; zonal ones come first."""
-    degrees = Degrees(truncation)
-    basis = real_basis(mesh.positions, truncation)
-    degree, order = (
-        np.tile(np.broadcast_to(each, degrees.kept.shape)[degrees.kept], 2) for each in (degrees.degree, degrees.order)
-    )
-    real = (np.arange(len(order)) < len(order) // 2) | (order > 0)  # a zonal one has no imaginary part
-    size = np.where(order > 0, np.sqrt(2.0), 1.0)
-    return torch.from_numpy((basis / size)[:, real]), degree[real].astype(np.float64)
+        january = torch.from_numpy(_repeated(residual, first.flatten().numpy())).reshape(first.shape)
+        return self.advance(january, season, np.zeros(1), constant).state if season else january
 
 
 def radiation_with_seasons(planet: EnergyBalance) -> tuple[float, float]:

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.foundation.time_step import TimeStep, share_of_year
-from emulator.physics.energy_balance import EnergyBalance, harmonics
+from emulator.physics.energy_balance import EnergyBalance
 from emulator.physics.energy_balance_config import EnergyBalanceConfig
 from emulator.state import State
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
+from graphs.harmonics.basis import orthonormal_basis
+from graphs.harmonics.nodes import refuse_unresolved, weighted_pseudo_inverse
 from graphs.mesh import Mesh
 
 SURFACE = Variable("tas", "prognostic", "K")
@@ -39,8 +41,10 @@ class EnergyBalanceSolver:
         self.mesh = self.equation.mesh if mesh is None else mesh
         self._synthesis, self._analysis = self.equation.basis, self.equation.analysis
         if not self.mesh.same_nodes(self.equation.mesh):
-            self._synthesis = harmonics(self.mesh, config.truncation)[0]
-            self._analysis = _fit(self._synthesis, self.mesh, config.truncation)
+            refuse_unresolved(self.mesh, config.truncation)
+            basis, _ = orthonormal_basis(self.mesh.positions, config.truncation)
+            self._synthesis = torch.from_numpy(basis)
+            self._analysis = torch.from_numpy(weighted_pseudo_inverse(basis, self.mesh.areas))
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> tuple[State, None]:
         """Return the state one time step later. forcing: [batch, 2, node, 1] now and then."""
@@ -66,20 +70,6 @@ class EnergyBalanceSolver:
 
     def equilibrium(self, valid_time: NDArray[np.int64], forcing: float = 0.0) -> State:
         """Return the climate that a forcing [W m-2] leaves as it is, at times [batch], all of the same season."""
-        state = self.equation.equilibrium(forcing)
-        if (share := float(share_of_year(valid_time)[0])) > 0 and self.config.insolation == "seasonal":
-            constant = (self.equation.uniform(torch.tensor([forcing], dtype=torch.float64)),) * 2
-            state = self.equation.advance(state, share, np.zeros(1), constant).state
+        state = self.equation.equilibrium(forcing, float(share_of_year(valid_time)[0]))
         values = self.temperatures(state)[:, None, None].expand(len(valid_time), -1, -1, -1, -1)
         return State(values, valid_time)
-
-
-def _fit(basis: Tensor, mesh: Mesh, truncation: int) -> Tensor:
-    """Return the matrix [coefficient, node] of the area-weighted least-squares fit of harmonics to nodes."""
-    if basis.shape[1] > mesh.num_nodes:
-        raise MeshcastError(
-            f"An energy balance at T{truncation} has {basis.shape[1]} coefficients, more than the {mesh.num_nodes} "
-            f"nodes tell. Use a truncation of at most {int(np.sqrt(mesh.num_nodes)) - 1}."
-        )
-    root = torch.from_numpy(np.sqrt(mesh.areas))
-    return torch.linalg.pinv(basis * root[:, None]) * root

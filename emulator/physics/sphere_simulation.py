@@ -110,12 +110,7 @@ class SphereSimulationConfig:
 
     def __post_init__(self) -> None:
         check_counts(self.num_trajectories, self.num_frames, self.warm_up)
-        try:
-            np.datetime64(self.start_date, "s")
-        except ValueError:
-            raise MeshcastError(
-                f"start_date must be a date such as 2000-01-01T00:00:00, but is {self.start_date!r}."
-            ) from None
+        check_start_date(self.start_date)
         if self.first_trajectory < 0:
             raise MeshcastError(f"first_trajectory counts from 0, but is {self.first_trajectory}.")
         if self.any_season and self.equation.heating is None:
@@ -141,6 +136,14 @@ def check_counts(num_trajectories: int, num_frames: int, warm_up: int) -> None:
             "A simulation needs num_trajectories >= 1, num_frames >= 2 and warm_up >= 0, but they are "
             f"{num_trajectories}, {num_frames} and {warm_up}."
         )
+
+
+def check_start_date(text: str) -> None:
+    """Raise where the date of a simulation's first frame is none."""
+    try:
+        np.datetime64(text, "s")
+    except ValueError:
+        raise MeshcastError(f"start_date must be a date such as 2000-01-01T00:00:00, but is {text!r}.") from None
 
 
 def sphere_solver(config: SphereSimulationConfig) -> SphereSolver:

@@ -13,7 +13,6 @@ from emulator.physics.insolation import annual_mean
 from graphs.errors import MeshcastError
 from graphs.geometry import Array
 from graphs.harmonics.basis import legendre
-from graphs.harmonics.transform import SphericalTransform
 
 MOST_ITERATIONS, LARGEST_STEP = 200, 5.0  # of Newton's method, and of a temperature in one of them [K]
 CLOSE = 1e-11  # [K]
@@ -38,13 +37,14 @@ class ZonalBalance:
     """0 = S (1 - α(T)) - (A + B (T - T₀)) + D ∇²T + F by latitude, solved by Newton's method.
 
     Temperatures are coefficients [degree] of T - T₀ [K], of Legendre polynomials of mean square one.
+
+    latitudes: [latitude] [degrees], with weights [latitude] of quadrature that sum to one.
     """
 
-    def __init__(self, config: EnergyBalanceConfig) -> None:
-        transform = SphericalTransform(config.truncation)
-        mu = np.sin(np.radians(transform.latitudes))
+    def __init__(self, config: EnergyBalanceConfig, latitudes: Array, weights: Array) -> None:
+        mu = np.sin(np.radians(latitudes))
         degree = np.arange(config.truncation + 1.0)
-        self.config, self.weights = config, transform.weights
+        self.config, self.weights = config, weights
         self.basis = legendre(mu, config.truncation)[:, 0]  # [latitude, degree]
         self.sunshine, self.free_albedo = annual_mean(config.solar_constant, mu), config.free_albedo(mu)
         self.transport = np.diag(config.diffusivity * degree * (degree + 1))

@@ -104,3 +104,14 @@ def real_basis(positions: Array, truncation: int) -> Array:
     angle = np.arctan2(positions[:, 1], positions[:, 0])[:, None, None] * degrees.order
     kept = degrees.kept
     return np.concatenate([(table * np.cos(angle))[:, kept], (-table * np.sin(angle))[:, kept]], axis=1)
+
+
+def orthonormal_basis(positions: Array, truncation: int) -> tuple[Array, Array]:
+    """Return real harmonics [node, coefficient], of area mean square one, and their degrees; zonal ones come first."""
+    degrees = Degrees(truncation)
+    degree, order = (
+        np.tile(np.broadcast_to(each, degrees.kept.shape)[degrees.kept], 2) for each in (degrees.degree, degrees.order)
+    )
+    real = (np.arange(len(order)) < len(order) // 2) | (order > 0)  # a zonal one has no imaginary part
+    size = np.where(order > 0, np.sqrt(2.0), 1.0)
+    return (real_basis(positions, truncation) / size)[:, real], degree[real].astype(np.float64)

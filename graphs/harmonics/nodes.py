@@ -77,6 +77,23 @@ class Evaluation:
         return self._kept_basis.setdefault((truncation, dtype), list(chunks)) if self.cached else chunks
 
 
+def refuse_unresolved(mesh: Mesh, truncation: int) -> None:
+    """Raise MeshcastError where nodes do not lie on the whole sphere, or are fewer than the coefficients up to T."""
+    if mesh.domain.kind != "sphere":
+        raise MeshcastError(f"Spherical harmonics need the whole sphere, but this is a {mesh.describe()}.")
+    if (truncation + 1) ** 2 > mesh.num_nodes:
+        raise MeshcastError(
+            f"T{truncation} has {(truncation + 1) ** 2} coefficients, more than the {mesh.num_nodes} nodes tell. "
+            f"Use a truncation of at most {int(np.sqrt(mesh.num_nodes)) - 1}."
+        )
+
+
+def weighted_pseudo_inverse(basis: Array, areas: Array) -> Array:
+    """Return the matrix [column, node] of the area-weighted least-squares fit of a basis [node, column]."""
+    root = np.sqrt(areas)
+    return _pseudo_inverse(basis * root[:, None]) * root
+
+
 class NodeProjection:
     """Area-weighted least-squares fit of harmonics up to degree T to values at any nodes: analysis without a grid.
 
@@ -84,19 +101,12 @@ class NodeProjection:
     """
 
     def __init__(self, mesh: Mesh, truncation: int) -> None:
-        if mesh.domain.kind != "sphere":
-            raise MeshcastError(f"Spherical harmonics need the whole sphere, but this is a {mesh.describe()}.")
-        if (truncation + 1) ** 2 > mesh.num_nodes:
-            raise MeshcastError(
-                f"T{truncation} has {(truncation + 1) ** 2} coefficients, more than the {mesh.num_nodes} nodes tell. "
-                f"Use a truncation of at most {int(np.sqrt(mesh.num_nodes)) - 1}."
-            )
+        refuse_unresolved(mesh, truncation)
         self.truncation = truncation
         basis = real_basis(mesh.positions, truncation)
         useful = np.abs(basis).max(axis=0) > 1e-14  # the imaginary parts of order zero are not there
-        root = np.sqrt(mesh.areas)
         inverse = np.zeros(basis.T.shape)
-        inverse[useful] = _pseudo_inverse(basis[:, useful] * root[:, None]) * root
+        inverse[useful] = weighted_pseudo_inverse(basis[:, useful], mesh.areas)
         self.matrix = torch.from_numpy(inverse)  # [coefficient * 2, node]
 
     def coefficients(self, values: Tensor) -> Tensor:
