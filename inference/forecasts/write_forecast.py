@@ -74,7 +74,14 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
     fields = on_area(open_fields(datasets[0]), mesh) if datasets else None
     if fields is not None and not fields.mesh.same_nodes(mesh):
         raise MeshcastError(f"The forcings are on a {fields.mesh.describe()}, the emulator on a {mesh.describe()}.")
-    return forcings_of(task, mesh, fields, tables)
+    forcings = forcings_of(task, mesh, fields, tables)
+    for path, table in zip(tables, forcings.sources, strict=False):  # tables come first
+        if not set(table.names) & set(task.forcing):
+            raise MeshcastError(
+                f"The forcing table {path} holds {', '.join(table.names)}, but the emulator takes "
+                f"{', '.join(task.forcing) or 'no forcing'}. Name its columns so, or leave it away."
+            )
+    return forcings
 
 
 @dataclass(frozen=True)

@@ -230,6 +230,13 @@ def test_options_of_a_forecast_are_checked_before_the_rollout(weather_world, opt
     refused(*command, option, value, says=words)
 
 
+def test_a_forcing_table_that_serves_nothing_is_refused(weather_world):
+    """Else the forcing would be what a dataset holds or what is computed, and nobody would know."""
+    Path("carbon.csv").write_text("date,carbon\n2019-01-01,402\n2020-01-01,412\n")
+    refused(*forecast_from("weather.nc"), "--forcing", "carbon.csv",
+            says=("carbon.csv holds carbon", "takes cos_local_time, co2", "Name its columns so"))  # fmt: skip
+
+
 def test_times_of_an_equation_are_its_own(ring_world):
     command = ("forecast", "runs/ring", "--initial", "ring.zarr", "--output", "new.nc")
     refused(*command, "--lead-time", "0.12", says=("0.12 is no multiple of the time step 0.05", "`2 steps`"))
