@@ -42,8 +42,9 @@ from emulator.scores import ROUNDING
 from graphs.atomic_file import atomic_file, write_text
 from inference.forecasts.forecast import Guard, Stop, forecast
 from inference.scores.verification import verify
-from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
+from training.experiment import DataConfig, DataPart, ExperimentConfig
 from training.runs.study import Result, Run, run_study
+from training.task_config import TaskConfig
 
 NUM_NODES = 160
 ARRAYS = {"train": (0, 50, 51), "test": (773, 30, 201)}  # seed, trajectories, frames

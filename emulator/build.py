@@ -20,6 +20,7 @@ from emulator.baselines.baseline import BaselineConfig
 from emulator.baselines.climatology import ClimatologyConfig
 from emulator.baselines.coarse_solver import CoarseSolverConfig
 from emulator.baselines.first_guess import build_first_guess
+from emulator.baselines.forced_response import ForcedResponseConfig, ImpulseResponseConfig, PatternScalingConfig
 from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.baselines.recent_mean import RecentMeanConfig
@@ -65,6 +66,9 @@ EMULATORS = register(  # every kind that comes with the package, in the order in
     ClimatologyConfig,
     LinearInverseConfig,
     RidgeConfig,
+    PatternScalingConfig,
+    ImpulseResponseConfig,
+    ForcedResponseConfig,
     CoarseSolverConfig,
     CNNConfig,
     ResNetConfig,
@@ -274,7 +278,8 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
 
 
 def _task_from_plain(plain: Mapping[str, Any]) -> Task:
-    variables = [{**item, "bounds": tuple(item["bounds"]) if item["bounds"] else None} for item in plain["variables"]]
+    pairs = ("bounds", "memory")  # JSON has lists for them
+    variables = [{**item, **{key: tuple(item[key]) for key in pairs if item.get(key)}} for item in plain["variables"]]
     time_step, boundary = time_step_from_json(plain["time_step"]), plain.get("boundary", False)
     return Task(tuple(Variable(**item) for item in variables), time_step, plain["history"], boundary=boundary)
 

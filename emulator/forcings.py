@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.forcing_memory import ForcingMemory
 from emulator.foundation.constants import ROTATION
 from emulator.foundation.time_step import share_of_year, to_datetime, to_seconds
 from emulator.global_scalars import GlobalScalars
@@ -55,7 +56,7 @@ class Forcings:
     `lead_time`, the number of steps since the initial time, is known to every rollout and needs no source.
     """
 
-    def __init__(self, *sources: ForcingSource | GlobalScalars) -> None:
+    def __init__(self, *sources: ForcingSource | GlobalScalars | ForcingMemory) -> None:
         self.sources = sources
 
     def window(self, state: State, task: Task, done: int) -> Tensor:
@@ -74,6 +75,18 @@ class Forcings:
         """Return the same forcings: they depend on the valid time and the trajectory of a state alone."""
         return self
 
+    def of_trajectories(self, names: Sequence[str]) -> list[GlobalScalars]:
+        """Return the global scalars that some of the named forcings come from, each trajectory having its own."""
+        found, known = [], set[str]()
+        for source in self.sources:
+            new = set(source.names) & set(names) - known
+            if new and isinstance(source, GlobalScalars):
+                found.append(source)
+            elif new and isinstance(source, ForcingMemory) and source.of_trajectories:
+                found.append(source.scalars)
+            known |= new
+        return found
+
     def at(
         self,
         valid_time: NDArray[np.int64],
@@ -89,7 +102,7 @@ class Forcings:
             new = {name: k for k, name in enumerate(source.names) if name in names and name not in columns}
             if not new:
                 continue
-            if isinstance(source, GlobalScalars):
+            if isinstance(source, GlobalScalars | ForcingMemory):
                 scalars = source.at(valid_time, trajectory)
                 columns |= {name: scalars[:, k, None] for name, k in new.items()}
             else:
@@ -225,6 +238,18 @@ class TabulatedForcings:
             )
         columns = [np.interp(valid_time, self.times, self.values[:, k]) for k in range(len(self.names))]
         return np.stack(columns, axis=-1)[:, None, :]
+
+    @property
+    def scalars(self) -> GlobalScalars:
+        """Return the same as global scalars that serve all trajectories."""
+        return GlobalScalars(
+            self.names,
+            ("1",) * len(self.names),
+            self.times,
+            (0,),
+            self.values[:, None],
+            f"the forcing table {self.source}",
+        )
 
 
 def _table_times(dates: pd.Series) -> NDArray[np.int64]:

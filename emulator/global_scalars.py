@@ -51,6 +51,19 @@ class GlobalScalars:
     def at(self, valid_time: Index, trajectory: Index | None) -> Array:
         """Return values [k, scalar] at times [k] of trajectories [k] by number, -1 or None for one that has none.
 
+        Raises MeshcastError as `rows_at` does.
+        """
+        rows = self.rows_at(valid_time, trajectory)
+        found = np.empty((len(valid_time), len(self.names)))
+        for row in np.unique(rows):
+            here = rows == row
+            for column in range(len(self.names)):
+                found[here, column] = np.interp(valid_time[here], self.times, self.values[:, row, column])
+        return found
+
+    def rows_at(self, valid_time: Index, trajectory: Index | None) -> Index:
+        """Return the rows [k] of `values` that force trajectories [k] at times [k].
+
         Raises MeshcastError beyond the times, for a trajectory that is not there, and for one without a number where
         the scalars differ from one to another.
         """
@@ -61,13 +74,7 @@ class GlobalScalars:
                 f"{', '.join(self.names)} of {self.source} cover {first} to {last}, but {asked[0]} to {asked[1]} are "
                 "needed. Shorten the lead time, or give later values with --forcing."
             )
-        rows = self._rows(np.full(len(valid_time), -1) if trajectory is None else trajectory)
-        found = np.empty((len(valid_time), len(self.names)))
-        for row in np.unique(rows):
-            here = rows == row
-            for column in range(len(self.names)):
-                found[here, column] = np.interp(valid_time[here], self.times, self.values[:, row, column])
-        return found
+        return self._rows(np.full(len(valid_time), -1) if trajectory is None else trajectory)
 
     def of_rows(self, rows: Sequence[int]) -> GlobalScalars:
         """Return those of some rows."""

@@ -21,6 +21,8 @@ class Variable:
     partner: the other component of a horizontal vector; both share one std and have mean zero.
     bounds: lowest and highest value a prediction may take, None where open.
     conserved: True where the area mean never changes, which every prediction is held to.
+    memory: of a forcing that is what a system still knows of another one: that one's name, and the years in which it
+        falls to 1/e; see `emulator.forcing_memory`.
     """
 
     name: str
@@ -29,11 +31,17 @@ class Variable:
     partner: str | None = None
     bounds: tuple[float | None, float | None] | None = None
     conserved: bool = False
+    memory: tuple[str, float] | None = None
 
     def __post_init__(self) -> None:
         lowest, highest = self.bounds or (None, None)
         if lowest is not None and highest is not None and not lowest < highest:
             raise MeshcastError(f"The bounds of {self.name} must rise, but are {lowest:g} and {highest:g}.")
+        if self.memory is not None and (self.role != "forcing" or not 0 < self.memory[1] < float("inf")):
+            raise MeshcastError(
+                f"{self.name} remembers {self.memory[0]} over {self.memory[1]:g} years, but a memory is a forcing, and "
+                "its years are positive."
+            )
 
 
 MOST_HISTORY = 1_000_000  # far beyond any memory
@@ -94,6 +102,12 @@ class Task:
     @property
     def forcing(self) -> tuple[str, ...]:
         return tuple(variable.name for variable in self.with_role("forcing"))
+
+    @property
+    def given_forcing(self) -> tuple[str, ...]:
+        """Return forcings that must come from somewhere: where one is a memory, what it is of."""
+        forcing = self.with_role("forcing")
+        return tuple(dict.fromkeys(variable.memory[0] if variable.memory else variable.name for variable in forcing))
 
     @property
     def static(self) -> tuple[str, ...]:

@@ -132,8 +132,8 @@ class TrainingPart:
 
     def differently_forced(self, names: Sequence[str]) -> dict[int, list[int] | slice]:
         """Return which of the training rows share some forcings, by the number of a trajectory of theirs."""
-        numbers, scalars = [self.fields.trajectories[row] for row in self.rows], self.fields.scalars
-        if scalars is None or not set(names) & set(scalars.names) or scalars.of_rows(self.rows).alike:
+        numbers = [self.fields.trajectories[row] for row in self.rows]
+        if all(scalars.of_rows(self.rows).alike for scalars in self.provider.of_trajectories(names)):
             return {numbers[0]: slice(None)}
         return {number: [place] for place, number in enumerate(numbers)}
 
@@ -145,4 +145,6 @@ class TrainingPart:
 
 def without_inputs(task: Task, *forcing: str) -> Task:
     """Return the task of a baseline that sees the newest predicted variables and the named forcings only."""
-    return replace(task, variables=(*task.predicted, *(Variable(name, "forcing") for name in forcing)), history=1)
+    known = {variable.name: variable for variable in task.with_role("forcing")}
+    kept = [known.get(name, Variable(name, "forcing")) for name in forcing]
+    return replace(task, variables=(*task.predicted, *kept), history=1)

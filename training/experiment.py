@@ -14,7 +14,6 @@ from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
 from emulator.networks.gnn import GNNConfig
-from emulator.task import Role, Task, Variable
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
@@ -22,6 +21,7 @@ from graphs.meshes.grids import build_grid
 from graphs.meshes.limited_area import BoxWindow, CapWindow
 from training.accounting import AccountingConfig, TrackingConfig
 from training.losses import find_loss
+from training.task_config import TaskConfig
 
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
@@ -37,7 +37,8 @@ class DataPart:
         ... as `open_dataset` takes), an array [trajectory, frame, channel, node] (.npy), GRIB, NetCDF or The
         Well's files.
     trajectories: first and one past the last of the ensemble axis; all by default. Where a source does not say that
-        its members are independent trajectories, what tells them apart: `files`, a file each, or their dimension.
+        its members are independent trajectories, what tells them apart: `files`, a file each, their dimension, or an
+        attribute of the files.
     window: a part of the sphere; that of `data.window` by default.
     statics: files or datasets of fields that never change, such as orography; those of `data.statics` by default.
     harmonics: to another mesh; those of `data.harmonics` by default.
@@ -77,7 +78,7 @@ class DataPart:
 class DataConfig:
     """The split: by trajectory, by date, or both. Statistics come from the training part only.
 
-    forcing_tables: CSV files of global scalars by date.
+    forcing_tables: CSV files of global scalars by date, or `pathway:NAME`, the forcing of a pathway (docs/climate.md).
     window: the part of the sphere to forecast, and the width of the boundary around it, whose values are given at
         every step: `{kind: cap, centre: [45, 10], radius_km: 4000, boundary_km: 1500}`, or kind: box.
     statics: GRIB or NetCDF files, or datasets, of fields that never change and that the source lacks, such as
@@ -102,61 +103,6 @@ class DataConfig:
                 if shared["window"] is not None and shared["harmonics"] is not None:
                     raise MeshcastError("data.harmonics needs the whole sphere, and data.window is a part. Give one.")
                 object.__setattr__(self, name, replace(split, **shared))
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """Which variables play which role; units come from the data.
-
-    time_step: of the emulator, a multiple of the data's, as `6h`, `1 month` or `2 steps`; theirs by default. Training
-        then starts at every frame of the data, and sees those a time step apart.
-    history: states the emulator sees.
-    partners: of a vector component, the other one.
-    bounds: of a variable, the lowest and the highest value a prediction may take.
-    conserved: variables whose area mean every step keeps exactly.
-    """
-
-    prognostic: tuple[str, ...]
-    diagnostic: tuple[str, ...] = ()
-    forcing: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()
-    time_step: str | None = None
-    history: int = 1
-    partners: dict[str, str] = field(default_factory=dict)
-    bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
-    conserved: tuple[str, ...] = ()
-
-    def build(self, fields: Fields) -> Task:
-        """Return the task, with the units of the data.
-
-        Raises MeshcastError where the data lack a variable, where the task speaks of one it does not name, or where the
-        time step is no multiple of theirs.
-        """
-        units = dict(zip(fields.variables, fields.units, strict=True))
-        if fields.scalars is not None:
-            units = dict(zip(fields.scalars.names, fields.scalars.units, strict=True)) | units
-        bounds, partners, conserved = self.bounds, self.partners, self.conserved
-        roles: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
-        variables = tuple(
-            Variable(name, role, units.get(name, "1"), partners.get(name), bounds.get(name), name in conserved)
-            for role in roles
-            for name in getattr(self, role)
-        )
-        named = [variable.name for variable in variables]
-        for key, names in (("conserved", conserved), ("bounds", bounds), ("partners", partners)):
-            if strangers := sorted(set(names) - set(named)):
-                raise MeshcastError(
-                    f"task.{key} names {', '.join(strangers)}, but the task's variables are {', '.join(named)}."
-                )
-        if absent := [name for name in (*self.prognostic, *self.diagnostic) if name not in fields.variables]:
-            raise MeshcastError(
-                f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
-                "Name others under task, or rename with the dataset's `rename`."
-            )
-        step = fields.time_step
-        if self.time_step is not None:
-            step = step.times(step.steps_in(self.time_step, "task.time_step"))
-        return Task(variables, step, self.history, boundary=fields.mesh.boundary is not None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a network corrects: the present state, ridge regression, a linear inverse model, or a coarse solver."""
+"""What a network corrects: the present state, ridge regression, a linear inverse model, a forced response, a solver."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from emulator.baselines.coarse_solver import fields_of_shallow_water
+from emulator.baselines.forced_response import (
+    ForcedConfig,
+    ForcedResponseConfig,
+    ImpulseResponseConfig,
+    PatternScalingConfig,
+)
 from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
@@ -47,7 +53,8 @@ class SolverGuess:
     seen: bool = True
 
 
-FirstGuess = Annotated[PersistenceGuess | RidgeConfig | LinearInverseConfig | SolverGuess, ByKind]
+FittedGuess = LinearInverseConfig | PatternScalingConfig | ImpulseResponseConfig | ForcedResponseConfig
+FirstGuess = Annotated[PersistenceGuess | RidgeConfig | FittedGuess | SolverGuess, ByKind]
 
 
 def guess_in_words(config: FirstGuess) -> str:
@@ -56,7 +63,7 @@ def guess_in_words(config: FirstGuess) -> str:
         case SolverGuess():
             truncation = config.equation.truncation
             return f"a spectral shallow-water solver at T{truncation} [@williamson1992; @whitaker2013]"
-        case RidgeConfig() | LinearInverseConfig():
+        case RidgeConfig() | LinearInverseConfig() | ForcedConfig():
             return config.in_words()
         case PersistenceGuess():
             return "persistence"
@@ -64,14 +71,16 @@ def guess_in_words(config: FirstGuess) -> str:
 
 def build_first_guess(
     config: FirstGuess, inputs: Inputs, mesh: Mesh
-) -> NeighbourhoodMap | LinearInverseStep | SolverStep | None:
-    """Return the map of a ridge regression, its weights still zero; the step of a linear inverse model still to be
-    fitted, or of a solver; None for persistence."""
+) -> NeighbourhoodMap | LinearInverseStep | ForcedStep | SolverStep | None:
+    """Return the map of a ridge regression, its weights still zero; the step of a linear inverse model or of a forced
+    response still to be fitted, or of a solver; None for persistence."""
     match config:
         case SolverGuess():
             return SolverStep(config, inputs, mesh)
         case LinearInverseConfig():
             return LinearInverseStep(config, inputs, mesh)
+        case ForcedConfig():
+            return ForcedStep(config, inputs, mesh)
         case RidgeConfig():
             return NeighbourhoodMap(
                 mesh, max(config.radii), inputs.num_fields, inputs.num_own, len(inputs.task.predicted)
@@ -90,6 +99,8 @@ def of_departures(guess: FirstGuess, departures: DeparturesConfig | None) -> Fir
                 "first_guess."
             )
         return guess
+    if isinstance(guess, ForcedConfig) and departures is not None:
+        raise MeshcastError("A forced response forecasts whole fields. Leave out departures with it.")
     if not isinstance(guess, RidgeConfig) or guess.departures == departures:
         return guess
     if guess.departures is not None:
@@ -118,6 +129,29 @@ class LinearInverseStep(nn.Module):
         now, std = features[..., inputs.num_fields - count : inputs.num_fields], inputs.std[:count]
         later = self.model.after((now * std).unsqueeze(1)).squeeze(1).to(features.dtype) / std
         return nn.functional.pad(later, (0, len(inputs.std) - count))
+
+
+class ForcedStep(nn.Module):
+    """The forced response at the time that a network is to forecast, from the forcings that it sees.
+
+    model: fitted on the training part. One that depends on the month would need the time, and is refused.
+    """
+
+    def __init__(self, config: ForcedConfig, inputs: Inputs, mesh: Mesh) -> None:
+        super().__init__()
+        if config.by != "none":
+            raise MeshcastError(f"A first guess does not see the time, so that it cannot depend on the {config.by}.")
+        self.model = config.build(replace(inputs.task, boundary=False), mesh)
+        self._inputs = (inputs,)  # in a tuple: its scales are not for this module to store
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the normalised values at the target time [batch, node, predicted]."""
+        inputs = self._inputs[0]
+        count = len(inputs.task.forcing)
+        first = inputs.num_fields + inputs.task.history * count  # after those of the history
+        given = features[:, 0, first : first + count]
+        values = self.model.response(given * inputs.forcing_std + inputs.forcing_mean)
+        return ((values - inputs.mean) / inputs.std).to(features.dtype)
 
 
 class SolverStep(nn.Module):

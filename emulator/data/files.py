@@ -59,7 +59,8 @@ def read_files(
     rename: from a file's name of a variable (or ours) to the name wanted, before the table of names is asked.
     units: of variables whose file does not say, or says wrongly.
     trajectories: what tells independent trajectories apart, which `number` then counts: `files`, where each file holds
-        one, or the name of a dimension; by default `number` counts members of one ensemble.
+        one; the name of a dimension; or that of a global attribute of NetCDF files, such as CMIP's `variant_label`,
+        where files that say the same are parts of one. By default `number` counts members of one ensemble.
     select: variables to read, by our names; the others take part in nothing.
     static: variables that never change, by our names, whatever time they bear.
     forecasts: whether forecasts are taken at their valid times, as analyses are.
@@ -96,12 +97,29 @@ def _series_of_files(files: Sequence[Path], rename: Texts, units: Texts, traject
             raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
         dimension = {} if trajectories in (None, FILES) else {trajectories: NUMBER}
         found = read(path, {**rename, **dimension}, units)
-        series += [_of_trajectory(one, place) for one in found] if trajectories == FILES else found
-    series = numbered(series) if trajectories != FILES else series
+        series += [_of_trajectory(one, place, FILES) for one in found] if trajectories == FILES else found
+    if trajectories != FILES:
+        series = numbered(_numbered_by_label(series, str(trajectories)))
     refuse_unused(rename, series, "rename")
     coordinates = {name for one in series for name in one.coordinates}
     refuse_unused(units, series, "units", coordinates)
     return series
+
+
+def _numbered_by_label(series: list[Series], attribute: str) -> list[Series]:
+    """Return series of files whose attribute says which run they are of, numbered in the order of appearance."""
+    labels = list(dict.fromkeys(one.label for one in series if one.label))
+    if not labels:
+        return series
+    if strangers := [one for one in series if not one.label]:
+        raise MeshcastError(
+            f"{strangers[0].path} has no attribute {attribute}, which says of the other files what trajectory they "
+            "are of."
+        )
+    numbered = [_of_trajectory(one, labels.index(one.label), attribute) for one in series]
+    told = ", ".join(f"{number} {label}" for number, label in enumerate(labels))
+    notice = f"{attribute} tells trajectories apart: {told}"
+    return [replace(numbered[0], notices=(*numbered[0].notices, notice)), *numbered[1:]]
 
 
 def fields_of_files(
@@ -240,11 +258,11 @@ def _one_grid(series: Sequence[Series]) -> Grid:
     return first.grid
 
 
-def _of_trajectory(one: Series, number: int) -> Series:
+def _of_trajectory(one: Series, number: int, trajectories: str) -> Series:
     if one.values.shape[1] > 1:
         raise MeshcastError(
-            f"{one.path} holds {one.values.shape[1]} members or trajectories of {one.name}, but --trajectories files "
-            "takes each file as one. Name the dimension in place of files, or select one of each file first."
+            f"{one.path} holds {one.values.shape[1]} members or trajectories of {one.name}, but --trajectories "
+            f"{trajectories} takes each file as one. Name the dimension in its place, or select one of each file first."
         )
     return replace(one, numbers=np.array([number]))
 

@@ -10,14 +10,17 @@ import numpy as np
 
 from emulator.data.formats import named_format
 from emulator.fields import Fields
+from emulator.forcing_memory import ForcingMemory
 from emulator.forcings import ComputedForcings, Forcings, ForcingSource, GivenForcings, TabulatedForcings
 from emulator.foundation.time_step import to_datetime
 from emulator.global_scalars import GlobalScalars
+from emulator.pathways.named import read_pathway
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.geometry import Array, Index, Mask
 from graphs.mesh import Mesh
 
+PATHWAY = "pathway:"  # before what `read_pathway` reads
 ALIKE = 0.02  # what formulas of the sun's place differ by
 
 
@@ -26,10 +29,11 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
 
     fields: a dataset that may hold some of the task's forcings, on the same mesh; its first member serves all. What it
         holds of computed ones is computed all the same where the two agree, since that goes on after the last date.
-    tables: files of a format that holds tables; CSV, see `TabulatedForcings.read`, where the ending says nothing.
+    tables: files of a format that holds tables; CSV, see `TabulatedForcings.read`, where the ending says nothing; or
+        `pathway:NAME`.
     """
-    sources: list[ForcingSource | GlobalScalars] = []
-    sources += [(table_reader(path) or TabulatedForcings.read)(Path(path)) for path in tables]
+    sources: list[ForcingSource | GlobalScalars | ForcingMemory] = []
+    sources += [read_table(path) for path in tables]
     if fields is not None and fields.scalars is not None:
         sources.append(fields.scalars)
     if fields is not None:
@@ -37,7 +41,30 @@ def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Se
         if stored:
             _refuse_own_forcings(fields, stored)
             sources.append(GivenForcings(stored, fields.times, _reader(fields, stored), fields.source))
-    return Forcings(*sources, ComputedForcings(mesh, task.forcing))
+    return Forcings(*sources, *_memories(task, sources), ComputedForcings(mesh, task.forcing))
+
+
+def _memories(task: Task, sources: Sequence[object]) -> list[ForcingMemory]:
+    """Return what a task remembers, each of the first source that has it.
+
+    Raises MeshcastError where none has: a memory is of global scalars, which have a past.
+    """
+    found: list[ForcingMemory] = []
+    for variable in task.with_role("forcing"):
+        if variable.memory is None:
+            continue
+        of, years = variable.memory
+        for source in sources:
+            if isinstance(source, TabulatedForcings | GlobalScalars) and of in source.names:
+                scalars = source if isinstance(source, GlobalScalars) else source.scalars
+                found.append(ForcingMemory((variable.name,), (of,), (years,), scalars, source is scalars))
+                break
+        else:
+            raise MeshcastError(
+                f"{variable.name} remembers {of} over {years:g} years, but neither a table nor the global scalars of "
+                f"the data hold {of}. Give it with --forcing TABLE.csv, from its beginning."
+            )
+    return found
 
 
 def _refuse_own_forcings(fields: Fields, names: Sequence[str]) -> None:
@@ -58,9 +85,19 @@ def _refuse_own_forcings(fields: Fields, names: Sequence[str]) -> None:
 
 
 def table_reader(path: str | Path) -> Callable[[Path], TabulatedForcings] | None:
-    """Return the function that reads a table of forcings, None where a name does not end as one."""
+    """Return the function that reads a table of forcings, None where a name does not end as one.
+
+    `pathway:NAME` is what `read_pathway` reads: its forcing by agent, and their total.
+    """
+    if str(path).startswith(PATHWAY):
+        return lambda table: read_pathway(str(path).removeprefix(PATHWAY)).table()
     named = named_format(path)
     return named.read_table if named else None
+
+
+def read_table(path: str | Path) -> TabulatedForcings:
+    """Return a table of forcings; CSV where a name does not say what it is."""
+    return (table_reader(path) or TabulatedForcings.read)(Path(path))
 
 
 def _reader(fields: Fields, names: tuple[str, ...]) -> Callable[[Index], Array]:

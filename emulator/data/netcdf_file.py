@@ -43,10 +43,17 @@ NEVER_WRITTEN = np.float32(9.9692099683868690e36)  # NC_FILL_FLOAT and NC_FILL_D
 def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
     """Return every variable of a NetCDF file on a grid, levels folded into the names; refuse unknown dimensions."""
     with open_netcdf(path) as file:
+        label = ""
         if dimension := next((theirs for theirs, ours in rename.items() if ours == NUMBER), None):
-            file = _numbered(file, dimension, path)
+            if dimension in file.attrs and dimension not in file.sizes:
+                label, rename = (
+                    str(file.attrs[dimension]),
+                    {name: to for name, to in rename.items() if name != dimension},
+                )
+            else:
+                file = _numbered(file, dimension, path)
         try:
-            series = _series(file, path, rename, units)
+            series = [replace(one, label=label) for one in _series(file, path, rename, units)]
         except (OSError, RuntimeError) as error:  # HDF5 notices a truncated file when it reads
             raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
     if not series:
@@ -229,7 +236,7 @@ def _numbered(file: xr.Dataset, dimension: str, path: Path) -> xr.Dataset:
         hint = nearest(dimension, map(str, file.sizes)) or "."
         raise MeshcastError(
             f"{path} has no dimension {dimension!r} of trajectories{hint} Its dimensions are "
-            f"{', '.join(map(str, file.sizes))}. --trajectories takes one, `files`, or FIRST:STOP."
+            f"{', '.join(map(str, file.sizes))}. --trajectories takes one, a global attribute, `files`, or FIRST:STOP."
         )
     if several := [name for name in others if file.sizes[name] > 1]:
         raise MeshcastError(

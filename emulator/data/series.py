@@ -58,10 +58,10 @@ class Series:
     numbers: [number] member numbers.
     calendar: the file's, where it is not Gregorian.
     attributes: title, licence and attribution of the file.
-    notices: a line for each thing that was converted or left out.
-    lead_time: the longest by which its values are forecasts [s], 0 of analyses.
+    notices: a line for each thing converted or left out. lead_time: of forecasts the longest [s], 0 of analyses.
     coordinates: names of the file's latitudes and longitudes, whose units may be given.
     independent: whether the file says that `numbers` count independent trajectories.
+    label: of the trajectory that the whole file is of.
     """
 
     name: str
@@ -78,6 +78,7 @@ class Series:
     lead_time: int = 0
     coordinates: tuple[str, ...] = ()
     independent: bool = False
+    label: str = ""
 
 
 def joined_attributes(given: Iterable[Mapping[str, str]]) -> dict[str, str]:

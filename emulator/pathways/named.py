@@ -20,27 +20,29 @@ FORMS = (
 )
 
 
-def read_pathway(text: str, last: int = LAST, sets: int = SETS) -> Pathway:
+def read_pathway(text: str, last: int | None = None, sets: int = SETS) -> Pathway:
     """Return the pathway that a text names, from 1750 to the year `last`.
 
+    last: by default as far as its forcing is known, of emissions to 2100.
     sets: of FaIR's ensemble, where emissions are turned into forcing.
 
     Raises MeshcastError for a name that is not known, with the nearest that is, and for years out of range.
     """
-    if not EARLIEST < last <= LATEST:
+    if last is not None and not EARLIEST < last <= LATEST:
         raise MeshcastError(f"Pathways reach from {EARLIEST} to {LATEST}, but {last} is asked for.")
     text = text.strip()
     if re.match(r"[\d.]+\s*\*", text):
         return mixed(text, [_weighted(part, text, last, sets) for part in text.split("+")])
     if text in forcing_names():
-        return forcing_of(text).between(EARLIEST, last)
+        return forcing_of(text).between(EARLIEST, last or LATEST)
     base, *levers = text.split(":")
     if base in emission_names():
+        notes: tuple[str, ...] = ()
         if levers:
             years, emissions, notes = emissions_by(Levers.read(levers, text), base)
         else:
-            (years, emissions, _), notes = emissions_of(base), ()
-        kept = years <= last
+            years, emissions, _ = emissions_of(base)
+        kept = years <= (last or LAST)
         return run_fair(
             text, years[kept], {name: values[kept] for name, values in emissions.items()}, sets, notes
         ).pathway
@@ -57,7 +59,7 @@ def read_pathway(text: str, last: int = LAST, sets: int = SETS) -> Pathway:
     )
 
 
-def _weighted(part: str, text: str, last: int, sets: int) -> tuple[float, Pathway]:
+def _weighted(part: str, text: str, last: int | None, sets: int) -> tuple[float, Pathway]:
     weight, star, name = part.partition("*")
     try:
         number = float(weight)

@@ -13,8 +13,8 @@ import numpy as np
 from emulator.pathways.fair_model import SETS, run_fair
 from emulator.pathways.pathway import AGENTS, PRESENT, TOTAL, Pathway
 from emulator.pathways.quantities import Kind, Quantity, quantity
+from emulator.pathways.radiative_forcing import PREINDUSTRIAL, of_gases
 from emulator.pathways.shipped import emissions_of, forcing_of
-from emulator.physics.radiative_forcing import PREINDUSTRIAL, of_gases
 from graphs.errors import MeshcastError
 from graphs.geometry import Array, Index
 
@@ -43,8 +43,8 @@ class PathwayTable:
         return self.years[given] - EARLIEST, {name: values[given] for name, values in self.columns.items()}
 
 
-def read_pathway_file(path: str | Path, last: int, base: str | None = None, sets: int = SETS) -> Pathway:
-    """Return the pathway of a CSV file, from 1750 to the year `last`.
+def read_pathway_file(path: str | Path, last: int | None = None, base: str | None = None, sets: int = SETS) -> Pathway:
+    """Return the pathway of a CSV file, from 1750 to the year `last`, by default its own last.
 
     What the file does not give, years before its first and quantities that it lacks, is as in the pathway `base`; its
     notes say so. Emissions go through FaIR.
@@ -53,6 +53,7 @@ def read_pathway_file(path: str | Path, last: int, base: str | None = None, sets
     several kinds, and one that ends before the year `last`.
     """
     table = read_table(Path(path))
+    last = int(table.years[-1]) if last is None else last
     if last > table.years[-1]:
         raise MeshcastError(f"The pathway {path} ends in {table.years[-1]}, but {last} is needed. Give it up to there.")
     base = base or BASES[table.kind]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from emulator.data.files import static_fields_of_files
+from emulator.pathways.radiative_forcing import CO2_DOUBLING
 from emulator.physics.insolation import Insolation
-from emulator.physics.radiative_forcing import CO2_DOUBLING
 from graphs.errors import MeshcastError
 from graphs.geometry import Array
 from graphs.interpolation.conservative import conservative

@@ -76,10 +76,10 @@ def future_forcings(trained: TrainedEmulator, given: Sequence[str], initial: Seq
         raise MeshcastError(f"The forcings are on a {fields.mesh.describe()}, the emulator on a {mesh.describe()}.")
     forcings = forcings_of(task, mesh, fields, tables)
     for path, table in zip(tables, forcings.sources, strict=False):  # tables come first
-        if not set(table.names) & set(task.forcing):
+        if not set(table.names) & {*task.forcing, *task.given_forcing}:
             raise MeshcastError(
                 f"The forcing table {path} holds {', '.join(table.names)}, but the emulator takes "
-                f"{', '.join(task.forcing) or 'no forcing'}. Name its columns so, or leave it away."
+                f"{', '.join(task.given_forcing) or 'no forcing'}. Name its columns so, or leave it away."
             )
     return forcings
 

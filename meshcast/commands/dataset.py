@@ -32,7 +32,8 @@ def dataset(
     trajectories: Annotated[
         str | None,
         typer.Option(
-            help="What counts independent trajectories, no members: a dimension, or `files`, where each is one."
+            help="What tells independent trajectories, no members, apart: a dimension; `files`, where each is one; or "
+            "a global attribute, such as variant_label."
         ),
     ] = None,
     frequency: Annotated[str | None, typer.Option(help="Keep every so often, e.g. 6h or '1 month'.")] = None,

@@ -68,7 +68,7 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
             "variables": [f"{variable.name} [{variable.units}]" for variable in task.with_role("prognostic")],
             "forcings": [
                 f"{name} ({'computed' if name in (*COMPUTED, 'lead_time') else 'give with --forcing'})"
-                for name in task.forcing
+                for name in task.given_forcing
             ]
             or "none",
             **({"boundary": "the variables around the area at every step, from --boundary"} if task.boundary else {}),

@@ -25,8 +25,9 @@ from meshcast.commands.configs import shipped_configs
 from tests.meshcast.command_line import done
 from tests.training.comparisons import study_runs
 from training.comparison.compare import CompareConfig
-from training.experiment import ExperimentConfig, TaskConfig
+from training.experiment import ExperimentConfig
 from training.preparation.prepared import look_at_test_data, prepare, windows_of
+from training.task_config import TaskConfig
 
 CONFIGS = shipped_configs()
 KINDS = {

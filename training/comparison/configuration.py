@@ -16,7 +16,8 @@ from emulator.parameter_budget import width_keys
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from training.accounting import AccountingConfig, TrackingConfig
-from training.experiment import DataConfig, TaskConfig, TrainingConfig, ValidationConfig
+from training.experiment import DataConfig, TrainingConfig, ValidationConfig
+from training.task_config import TaskConfig
 
 RATE, NOISE = "training.learning_rate", "training.noise"
 TABLES = ("emulators", "own_training", "own_history", "keep_size", "grid", "grid_of")  # by label, beside the rows

@@ -13,7 +13,7 @@ from emulator.data.forcing_sources import forcings_of
 from emulator.data.starts import spread_starts
 from emulator.fields import Fields
 from emulator.forcings import Forcings
-from emulator.task import Task
+from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
 from inference.comparison.record import Seed
 from training.comparison.configuration import StartsConfig
@@ -23,7 +23,7 @@ from training.preparation.data_checks import refuse_overlap
 from training.preparation.prepared import PreparedData
 from training.runs.verify import same_starts
 
-SharedForcings = dict[tuple[tuple[str, ...], bytes], Forcings]  # by names and nodes; computed once for all rows
+SharedForcings = dict[tuple[tuple[Variable, ...], bytes], Forcings]  # by forcing and nodes; computed once for all rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def forecast_from(
     on_gpu = torch.cuda.is_initialized()
     begun = working_seconds(on_gpu)
     task, mesh = seed.emulator.emulator.task, seed.emulator.emulator.mesh
-    key = task.forcing, mesh.positions.tobytes()
+    key = task.with_role("forcing"), mesh.positions.tobytes()
     shared[key] = shared.get(key) or forcings_of(task, mesh, test, forcing_tables)
     trained = replace(seed.emulator, name=seed.label)
     (forecast,) = same_starts([trained], test, starts.init_time, starts.trajectory, starts.steps, given=shared[key])

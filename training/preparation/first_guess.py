@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
-from emulator.baselines.first_guess import LinearInverseStep, SolverStep
-from emulator.baselines.linear_inverse import LinearInverse, LinearInverseConfig
+from emulator.baselines.first_guess import FittedGuess, ForcedStep, LinearInverseStep, SolverStep
+from emulator.baselines.forced_response import ForcedResponse
+from emulator.baselines.linear_inverse import LinearInverse
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.build import build_network
@@ -58,11 +59,12 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
         unfitted = Ridge(section.first_guess, replace(task, boundary=False), part.fields.mesh)
         ridge = prepared.once(section.first_guess, lambda: unfitted.fit(part))
         section = replace(section, first_guess=ridge.config)  # with the one radius and penalty that were chosen
-    linear: LinearInverse | None = None
-    if isinstance(section.first_guess, LinearInverseConfig):
+    model: LinearInverse | ForcedResponse | None = None
+    if isinstance(section.first_guess, FittedGuess):
         unfit = section.first_guess.build(replace(task, boundary=False), part.fields.mesh)
-        linear = prepared.once(section.first_guess, lambda: unfit.fit(part))
-        section = replace(section, first_guess=linear.config)
+        model = prepared.once(section.first_guess, lambda: unfit.fit(part))
+        assert isinstance(model.config, FittedGuess)
+        section = replace(section, first_guess=model.config)
     columns = [prepared.once("node_statistics", lambda: node_statistics(part, task))] if section.node_statistics else []
     columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]
     further = np.concatenate(columns, axis=1) if columns else None
@@ -76,9 +78,9 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
         guess.weights.zero_()  # as of features the regression did not have, such as the nodes' statistics
         guess.weights[: len(ridge.map.weights)] = ridge.map.weights
         guess.intercept.copy_(ridge.map.intercept)
-    if linear is not None:
-        assert isinstance(emulator.first_guess, LinearInverseStep)
-        emulator.first_guess.model.load_state_dict(linear.state_dict())
+    if model is not None:
+        assert isinstance(emulator.first_guess, LinearInverseStep | ForcedStep)
+        emulator.first_guess.model.load_state_dict(model.state_dict())
     noise = training.noise * NOISE_SIZE[training.noise_kind]
     shared = {item.name: getattr(section, item.name) for item in fields(NetworkConfig)}
     scales = prepared.once([shared, noise, windows.steps], lambda: _scales(emulator, windows, noise))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.build import TrainedEmulator
-from emulator.data.forcing_sources import forcings_of
+from emulator.data.forcing_sources import PATHWAY, forcings_of, read_table
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.forcings import STATIC_FEATURES, Forcings
@@ -239,6 +239,9 @@ def _key(config: Any) -> str:
 
 
 def _bytes_of(table: str) -> bytes:
+    if table.startswith(PATHWAY):
+        forcing = read_table(table)
+        return forcing.times.tobytes() + forcing.values.tobytes()
     try:
         return Path(table).read_bytes()
     except OSError as error:

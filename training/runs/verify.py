@@ -35,10 +35,11 @@ from inference.scores.matching import refuse_several_truths
 from inference.scores.region import Region
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
-from training.experiment import DataPart, ExperimentConfig, TaskConfig
+from training.experiment import DataPart, ExperimentConfig
 from training.runs.against import MOST_DAMPINGS, closed_form, period_of, suited
 from training.runs.reference_forecasts import ReferenceForecastError, first_case, when_asked
 from training.runs.reference_forecasts import same_starts as same_starts
+from training.task_config import TaskConfig
 
 NARROWING = {"dataset", "start", "end", "frequency"}  # what open_dataset takes to read a part of one
 

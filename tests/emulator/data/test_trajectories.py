@@ -77,6 +77,28 @@ def test_each_file_is_a_trajectory(write_netcdf, tmp_path):
         read_files(paths)
 
 
+def test_an_attribute_tells_which_run_a_file_is_of(write_netcdf, tmp_path):
+    """Two runs of two files each, as CMIP's histories and scenarios are."""
+    six_hours = np.timedelta64(6, "h") * np.arange(4)
+    paths = [
+        write_netcdf(f"{run}{part}.nc", seed=10 * run + part, times=day + six_hours, variant_label=f"r{run}i1p1f1")
+        for run in (1, 2)
+        for part, day in enumerate(np.array(["2000-01-01", "2000-01-02"], "datetime64[ns]"))
+    ]
+    order = [paths[index] for index in (2, 1, 0, 3)]
+    fields = read_files(order, trajectories="variant_label")
+    assert fields.sizes["number"] == 2 and fields.sizes["time"] == 8 and fields.attrs["ensemble_axis"] == "trajectory"
+    assert "variant_label tells trajectories apart: 0 r2i1p1f1, 1 r1i1p1f1" in fields.attrs["notices"]
+    for number, parts in enumerate((paths[2:], paths[:2])):
+        assert np.array_equal(fields["2t"].values[:, number], read_files(parts)["2t"].values[:, 0])
+    convert(order, tmp_path / "runs.zarr", trajectories="variant_label")
+    assert open_fields(str(tmp_path / "runs.zarr")).ensemble_axis == "trajectory"
+    with pytest.raises(MeshcastError, match=r"plain.nc has no (dimension|attribute) .?variant_label"):
+        read_files([*paths, write_netcdf("plain.nc")], trajectories="variant_label")
+    with pytest.raises(MeshcastError, match=r"2t has trajectory 1 at other times|stands twice|lack"):
+        read_files([*paths[:3]], trajectories="variant_label")
+
+
 def with_height(path: Path, seed: int) -> Path:
     height = np.random.default_rng(seed).normal(size=(3, 6)).astype(np.float32)
     with xr.open_dataset(path) as file:

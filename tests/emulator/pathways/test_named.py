@@ -21,7 +21,7 @@ def test_pathways_by_name_are_those_of_the_assessment() -> None:
     """Of 2019, AR6 WG1 table 7.8: 2.16, .54 and .21 W m-2 of CO2, methane and N2O, 2.72 of all that people do."""
     assert {"ssp119", "ssp126", "ssp245", "ssp370", "ssp534-over", "ssp585"} == set(forcing_names())
     pathway = read_pathway("ssp245")
-    assert pathway.years[0] == 1750 and pathway.years[-1] == 2100
+    assert pathway.years[0] == 1750 and pathway.years[-1] == 2500
     of_2019 = dict(zip(AGENTS, pathway.forcing[0, 2019 - 1750], strict=True))
     assert of_2019["co2"] == pytest.approx(2.16, abs=0.05)
     assert of_2019["ch4"] == pytest.approx(0.54, abs=0.05)
@@ -83,7 +83,7 @@ def test_years_out_of_range_are_refused() -> None:
     with pytest.raises(MeshcastError, match="from 1750 to 2500"):
         read_pathway("ssp126", 2600)
     with pytest.raises(MeshcastError, match="reaches from 1750 to 2100, but 2000 to 2150"):
-        read_pathway("ssp126").between(2000, 2150)
+        read_pathway("ssp126", 2100).between(2000, 2150)
     pathway = read_pathway("ssp126", 1760)
     holed = pathway.forcing.copy()
     holed[0, 3, 2] = np.nan

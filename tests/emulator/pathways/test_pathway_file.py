@@ -10,8 +10,8 @@ import pytest
 from emulator.pathways.named import read_pathway
 from emulator.pathways.pathway import AGENTS, Pathway
 from emulator.pathways.pathway_file import read_table
+from emulator.pathways.radiative_forcing import of_gases
 from emulator.pathways.shipped import emissions_of, forcing_of
-from emulator.physics.radiative_forcing import of_gases
 from graphs.errors import MeshcastError
 
 YEARS = np.arange(2000, 2051)
@@ -142,8 +142,10 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
         (tmp_path / "mine.csv").write_text(text)
         with pytest.raises(MeshcastError, match=words):
             read_pathway(str(tmp_path / "mine.csv"))
+    short = str(written(tmp_path / "short.csv", {"co2 [ppm]": np.full(51, 400.0)}))
+    assert read_pathway(short).years[-1] == 2050
     with pytest.raises(MeshcastError, match=r"ends in 2050, but 2100 is needed"):
-        read_pathway(str(written(tmp_path / "short.csv", {"co2 [ppm]": np.full(51, 400.0)})))
+        read_pathway(short, 2100)
 
 
 def test_jumps_are_said(tmp_path: Path) -> None:

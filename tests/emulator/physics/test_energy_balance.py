@@ -13,9 +13,9 @@ import xarray as xr
 from numpy.polynomial import legendre
 from numpy.typing import NDArray
 
+from emulator.pathways.radiative_forcing import CO2_DOUBLING, of_co2
 from emulator.physics.energy_balance import EnergyBalance
 from emulator.physics.energy_balance_config import EnergyBalanceConfig, IceAlbedo, LandMask
-from emulator.physics.radiative_forcing import CO2_DOUBLING, of_co2
 from graphs.errors import MeshcastError
 
 Array = NDArray[np.float64]

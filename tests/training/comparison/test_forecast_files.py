@@ -17,7 +17,7 @@ from training.comparison.compare import compare
 from training.comparison.configuration import RowConfig
 from training.comparison.forecast_files import at_starts, common_starts, read_row
 from training.comparison.starts import Starts
-from training.experiment import TaskConfig
+from training.task_config import TaskConfig
 
 HOUR = 3600
 LATITUDES, LONGITUDES = np.linspace(54, 50, 5), np.linspace(0, 5, 6)

@@ -21,12 +21,13 @@ from graphs.errors import MeshcastError
 from tests.emulator.test_boundary import NEIGHBOURS, WIND, globe, windowed
 from tests.emulator.worlds import WAVES, fitted, wave_fields
 from tests.training.worlds import experiment
-from training.experiment import ExperimentConfig, TaskConfig, ValidationConfig
+from training.experiment import ExperimentConfig, ValidationConfig
 from training.metrics_log import read_log
 from training.optimisation.long_rollout import LongRollout, long_rollout
 from training.optimisation.validation import Best, Validated
 from training.preparation.prepared import Prepared, prepare, windows_of
 from training.runs.fit import fit
+from training.task_config import TaskConfig
 
 STEPS = 1000
 

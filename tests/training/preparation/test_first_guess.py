@@ -23,11 +23,12 @@ from graphs import available_memory
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER, starting_from, weather_fields
 from tests.training.worlds import PROCESSOR, experiment
-from training.experiment import DataPart, TaskConfig
+from training.experiment import DataPart
 from training.preparation import first_guess, memory
 from training.preparation.first_guess import initial_network, mask_flags, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
 from training.runs.study import count_parameters
+from training.task_config import TaskConfig
 
 
 def test_masks_become_one_flag_each_where_they_differ() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import weather_fields
-from training.experiment import TaskConfig
 from training.preparation.prepared import _valid
+from training.task_config import TaskConfig
 
 
 def test_a_node_is_valid_that_has_a_value_at_any_season() -> None:

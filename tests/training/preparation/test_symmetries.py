@@ -28,10 +28,11 @@ from graphs.meshes.icosphere import icosphere
 from graphs.meshes.limited_area import CapWindow, limited_area
 from graphs.meshes.ring import ring
 from tests.emulator.worlds import FRAME, WAVES
-from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig, TrainingConfig
+from training.experiment import DataConfig, DataPart, ExperimentConfig, TrainingConfig
 from training.preparation.reflection import worse_with_images
 from training.preparation.symmetries import Symmetry, symmetries_of
 from training.preparation.windows import Windows, WindowsWithin
+from training.task_config import TaskConfig
 
 # The variables that change sign with x; None where an equation keeps its form under neither.
 OWN: dict[str, tuple[str, ...] | None] = {

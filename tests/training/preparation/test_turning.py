@@ -45,7 +45,7 @@ from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.limited_area import CapWindow
 from tests.emulator.worlds import FRAME, WAVES, wave_fields
 from tests.training.worlds import experiment
-from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig
+from training.experiment import DataConfig, DataPart, ExperimentConfig
 from training.optimisation.callbacks import KeepCheckpoints
 from training.preparation.data_checks import refuse_learned_test
 from training.preparation.prepared import PreparedData, fingerprint, prepare, windows_of
@@ -53,6 +53,7 @@ from training.preparation.turning import HarmonicRotation, RowRotation, Shift, s
 from training.preparation.windows import ShuffledStream, Windows, WindowsWithin
 from training.runs.data_in_words import data_sentences
 from training.runs.fit import fit
+from training.task_config import TaskConfig
 
 SHIFT = {"shift": True}
 INVERSE = GNNConfig(departures=DeparturesConfig("month"), first_guess=LinearInverseConfig())

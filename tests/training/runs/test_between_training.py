@@ -17,12 +17,13 @@ from emulator.checkpoint import read
 from emulator.networks.gnn import GNNConfig
 from graphs.errors import MeshcastError
 from tests.training.worlds import PROCESSOR, experiment
-from training.experiment import ExperimentConfig, TaskConfig
+from training.experiment import ExperimentConfig
 from training.preparation.prepared import prepare
 from training.preparation.windows import WindowsWithin
 from training.runs.between import _ends, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget
 from training.runs.fit import dry_run, fit
+from training.task_config import TaskConfig
 
 BETWEEN = BetweenConfig(network=GNNConfig(processor=PROCESSOR), share=0.8)
 LONG = {"task": TaskConfig(("u",), time_step="4 steps")}

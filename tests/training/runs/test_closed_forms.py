@@ -13,7 +13,7 @@ from emulator.features.departures import DeparturesConfig
 from emulator.networks.gnn import GNNConfig
 from tests.emulator.worlds import weather_fields
 from tests.training.worlds import PROCESSOR, experiment
-from training.experiment import DataPart, ExperimentConfig, TaskConfig
+from training.experiment import DataPart, ExperimentConfig
 from training.json_file import read_json, write_json
 from training.metrics_log import read_log
 from training.preparation.prepared import PreparedData
@@ -21,6 +21,7 @@ from training.runs import closed_forms
 from training.runs import fit as fitting
 from training.runs.closed_forms import FILE, beside_closed_forms
 from training.runs.fit import fit
+from training.task_config import TaskConfig
 
 WEATHER_TASK = TaskConfig(("2t", "sst"), diagnostic=("tp",), forcing=("insolation",), history=2)
 

@@ -13,8 +13,9 @@ import pytest
 from emulator.baselines.ridge import RidgeConfig
 from emulator.foundation.configuration import load
 from graphs.errors import MeshcastError
-from training.experiment import DataConfig, DataPart, ExperimentConfig, TaskConfig, TrainingConfig, ValidationConfig
+from training.experiment import DataConfig, DataPart, ExperimentConfig, TrainingConfig, ValidationConfig
 from training.runs.study import Run, find_hash, run_study, stored_configurations
+from training.task_config import TaskConfig
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 COMMITTED = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}

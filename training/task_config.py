@@ -1,0 +1,76 @@
+"""The section `task` of an experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from emulator.fields import Fields
+from emulator.task import Role, Task, Variable
+from graphs.errors import MeshcastError
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Which variables play which role; units come from the data.
+
+    time_step: of the emulator, a multiple of the data's, as `6h`, `1 month` or `2 steps`; theirs by default. Training
+        then starts at every frame of the data, and sees those a time step apart.
+    history: states the emulator sees.
+    partners: of a vector component, the other one.
+    bounds: of a variable, the lowest and the highest value a prediction may take.
+    conserved: variables whose area mean every step keeps exactly.
+    memory: of a forcing that is what a slow system still knows of a global scalar, such as `slow`: that scalar, and the
+        years in which it falls to 1/e, as `{slow: [effective_radiative_forcing, 220]}`.
+    """
+
+    prognostic: tuple[str, ...]
+    diagnostic: tuple[str, ...] = ()
+    forcing: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+    time_step: str | None = None
+    history: int = 1
+    partners: dict[str, str] = field(default_factory=dict)
+    bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    conserved: tuple[str, ...] = ()
+    memory: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    def build(self, fields: Fields) -> Task:
+        """Return the task, with the units of the data.
+
+        Raises MeshcastError where the data lack a variable, where the task speaks of one it does not name, or where the
+        time step is no multiple of theirs.
+        """
+        units = dict(zip(fields.variables, fields.units, strict=True))
+        if fields.scalars is not None:
+            units = dict(zip(fields.scalars.names, fields.scalars.units, strict=True)) | units
+        units |= {name: units.get(of, "1") for name, (of, _) in self.memory.items()}
+        bounds, partners, conserved, memory = self.bounds, self.partners, self.conserved, self.memory
+        roles: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
+        variables = tuple(
+            Variable(
+                name,
+                role,
+                units.get(name, "1"),
+                partners.get(name),
+                bounds.get(name),
+                name in conserved,
+                memory.get(name),
+            )
+            for role in roles
+            for name in getattr(self, role)
+        )
+        named = [variable.name for variable in variables]
+        for key, names in (("conserved", conserved), ("bounds", bounds), ("partners", partners), ("memory", memory)):
+            if strangers := sorted(set(names) - set(named)):
+                raise MeshcastError(
+                    f"task.{key} names {', '.join(strangers)}, but the task's variables are {', '.join(named)}."
+                )
+        if absent := [name for name in (*self.prognostic, *self.diagnostic) if name not in fields.variables]:
+            raise MeshcastError(
+                f"{fields.source} has no {', '.join(absent)}; it holds {', '.join(fields.variables)}. "
+                "Name others under task, or rename with the dataset's `rename`."
+            )
+        step = fields.time_step
+        if self.time_step is not None:
+            step = step.times(step.steps_in(self.time_step, "task.time_step"))
+        return Task(variables, step, self.history, boundary=fields.mesh.boundary is not None)
