@@ -75,6 +75,12 @@ class Forcings:
         """Return the same forcings: they depend on the valid time and the trajectory of a state alone."""
         return self
 
+    @property
+    def of_the_globe(self) -> tuple[str, ...]:
+        """Return the names of forcings that are one number of the globe at a time."""
+        series = (TabulatedForcings, GlobalScalars, ForcingMemory)
+        return tuple(name for source in self.sources if isinstance(source, series) for name in source.names)
+
     def of_trajectories(self, names: Sequence[str]) -> list[GlobalScalars]:
         """Return the global scalars that some of the named forcings come from, each trajectory having its own."""
         found, known = [], set[str]()

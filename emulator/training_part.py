@@ -137,6 +137,19 @@ class TrainingPart:
             return {numbers[0]: slice(None)}
         return {number: [place] for place, number in enumerate(numbers)}
 
+    def forcing_ranges(self, task: Task) -> dict[str, tuple[float, float]]:
+        """Return the lowest and highest value over the training times of each forcing that is a number of the globe."""
+        names = [name for name in task.forcing if name in self.provider.of_the_globe]
+        if not names:
+            return {}
+        times = self.fields.times[self.available]
+        given = [
+            self.provider.at(times, names, 1, trajectory=np.full(len(times), number))[:, 0]
+            for number in self.differently_forced(names)
+        ]
+        low, high = np.min(given, axis=(0, 1)), np.max(given, axis=(0, 1))
+        return {name: (float(low[k]), float(high[k])) for k, name in enumerate(names)}
+
     @property
     def provider(self) -> Forcings:
         """Return the forcings, never None."""

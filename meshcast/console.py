@@ -21,6 +21,7 @@ from rich.table import Table
 from graphs.errors import printable
 from meshcast.json_log import json_log
 
+BEYOND = 4  # exit code of --strict where all is done, but outside of what an emulator was trained on
 PARTIAL = 3  # exit code where the work is done but for a part: a forecast that the guard stopped, a row that failed
 SECONDS_BETWEEN_LINES = 10.0  # of progress, where standard error is no terminal
 

@@ -26,6 +26,7 @@ from meshcast.commands.graph import graph
 from meshcast.commands.inspect import inspect
 from meshcast.commands.plot import plot
 from meshcast.commands.reproduce import reproduce
+from meshcast.commands.scenario import scenario
 from meshcast.commands.simulate import simulate
 from meshcast.commands.train import train
 from meshcast.commands.tune import tune
@@ -38,7 +39,7 @@ app = typer.Typer(
     help="Emulate physics with graph neural networks: simulate, train, forecast, verify.",
     epilog="Exit codes: 0 done; 1 demo or reproduce did not find what it looked for; 2 wrong input, said in one "
     "message; 3 done but for a part: the guard stopped a forecast, whose file is missing from there on, or a row of "
-    "a comparison failed; 128 + N ended by signal N.",
+    "a comparison failed; 4 with --strict, a scenario beyond the forcings of the training; 128 + N ended by signal N.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,6 +53,7 @@ for command in (
     train,
     tune,
     forecast,
+    scenario,
     verify,
     plot,
     compare,

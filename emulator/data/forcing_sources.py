@@ -24,18 +24,26 @@ PATHWAY = "pathway:"  # before what `read_pathway` reads
 ALIKE = 0.02  # what formulas of the sun's place differ by
 
 
-def forcings_of(task: Task, mesh: Mesh, fields: Fields | None = None, tables: Sequence[str | Path] = ()) -> Forcings:
+def forcings_of(
+    task: Task,
+    mesh: Mesh,
+    fields: Fields | None = None,
+    tables: Sequence[str | Path] = (),
+    scalars: GlobalScalars | None = None,
+) -> Forcings:
     """Return the forcings of a task: tables first, then scalars and fields of a dataset, then what can be computed.
 
     fields: a dataset that may hold some of the task's forcings, on the same mesh; its first member serves all. What it
         holds of computed ones is computed all the same where the two agree, since that goes on after the last date.
     tables: files of a format that holds tables; CSV, see `TabulatedForcings.read`, where the ending says nothing; or
         `pathway:NAME`.
+    scalars: of trajectories; those of the fields by default.
     """
     sources: list[ForcingSource | GlobalScalars | ForcingMemory] = []
     sources += [read_table(path) for path in tables]
-    if fields is not None and fields.scalars is not None:
-        sources.append(fields.scalars)
+    scalars = fields.scalars if scalars is None and fields is not None else scalars
+    if scalars is not None:
+        sources.append(scalars)
     if fields is not None:
         stored = tuple(name for name in task.forcing if name in fields.variables and not _computed(name, fields, mesh))
         if stored:
@@ -56,8 +64,8 @@ def _memories(task: Task, sources: Sequence[object]) -> list[ForcingMemory]:
         of, years = variable.memory
         for source in sources:
             if isinstance(source, TabulatedForcings | GlobalScalars) and of in source.names:
-                scalars = source if isinstance(source, GlobalScalars) else source.scalars
-                found.append(ForcingMemory((variable.name,), (of,), (years,), scalars, source is scalars))
+                series = source if isinstance(source, GlobalScalars) else source.scalars
+                found.append(ForcingMemory((variable.name,), (of,), (years,), series, source is series))
                 break
         else:
             raise MeshcastError(

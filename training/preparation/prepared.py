@@ -132,6 +132,8 @@ class Prepared:
             "fingerprint": self.fingerprint,
         }
         metadata = {"experiment": resolve(self.config), "dataset": dataset, **outcome}
+        if ranges := self.part.forcing_ranges(self.task):
+            metadata["forcing_ranges"] = ranges
         statistics = self.part.statistics(self.task)
         return TrainedEmulator(self.config.name, emulator, config, statistics, metadata, self.valid)
 

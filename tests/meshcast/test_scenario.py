@@ -1,0 +1,98 @@
+"""`meshcast scenario` as a user has it: from a table of CO2 to fields, regions and pictures, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from emulator.pathways.named import read_pathway
+from tests.meshcast.command_line import done, meshcast, refused
+
+EXPERIMENT = """
+name: response
+data:
+  train: {source: {dataset: runs.zarr, end: 2015}}
+  validation: {source: {dataset: runs.zarr, start: 2016}}
+  forcing_tables: ["pathway:ssp245"]
+task:
+  prognostic: [tas]
+  forcing: [fast, slow]
+  memory: {fast: [effective_radiative_forcing, 4], slow: [effective_radiative_forcing, 200]}
+emulator: {kind: pattern_scaling}
+"""
+LATITUDES, LONGITUDES = np.arange(-81.0, 90.0, 18.0), np.arange(0.0, 360.0, 18.0)
+
+
+@pytest.fixture
+def climate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two runs of a climate that follows the forcing of ssp245, in NetCDF, and a response fitted to them."""
+    monkeypatch.chdir(tmp_path)
+    forcing = read_pathway("ssp245").total[0, 1900 - 1750 : 2021 - 1750]
+    for run in (1, 2):
+        noise = 0.05 * np.random.default_rng(run).normal(size=(121, 10, 20))
+        values = 288 + 0.6 * forcing[:, None, None] * (1 + (LATITUDES > 0))[:, None] + noise
+        times = np.arange("1900", "2021", dtype="datetime64[Y]").astype("datetime64[ns]") + np.timedelta64(182, "D")
+        dims = {"time": times, "lat": LATITUDES, "lon": LONGITUDES}
+        tas = xr.DataArray(values.astype(np.float32), dims, tuple(dims), attrs={"units": "K"})
+        tas["time"].attrs = {}
+        xr.Dataset({"tas": tas}, attrs={"variant_label": f"r{run}"}).to_netcdf(f"r{run}.nc")
+    done("dataset", "r1.nc", "r2.nc", "--trajectories", "variant_label", "--rename", "tas=tas", "--output", "runs.zarr")
+    Path("response.yaml").write_text(EXPERIMENT)
+    done("train", "response.yaml")
+    return tmp_path
+
+
+def test_from_a_table_of_co2_to_fields_regions_and_pictures(climate: Path) -> None:
+    years = np.arange(2000, 2051)
+    pd.DataFrame({"year": years, "CO2 [ppm]": np.linspace(370, 520, 51)}).to_csv("mine.csv", index=False)
+    asked = (
+        "--pathways",
+        "ssp126, mine.csv, 0.5*ssp126+0.5*ssp585",
+        "--years",
+        "1900-2050",
+        "--base-period",
+        "1900-1950",
+    )
+    outcome = done("scenario", "runs/response", *asked, "--output", "out", "--json")
+    told = json.loads(outcome.out)
+    assert [one["pathway"] for one in told["pathways"]] == ["ssp126", "mine", "0.5*ssp126+0.5*ssp585"]
+    assert all(one["beyond training"] for one in told["pathways"])
+    assert "mine: 1750 to 1999 as in ssp245" in outcome.err and "BEYOND TRAINING: in 20" in outcome.err
+    names = {path.name for path in Path("out").iterdir()}
+    assert {"ssp126.nc", "mine.nc", "regions.csv", "regions_left_out.csv", "global_mean.png", "maps.png"} <= names
+    assert len(names) == 7
+    with xr.open_dataset("out/ssp126.nc") as file:
+        assert file["tas"].dims == ("time", "lat", "lon") and file.sizes["time"] == 151
+        field = file["tas"].sel(time="2040").values[0]
+    table = pd.read_csv("out/regions.csv")
+    row = table[(table.pathway == "ssp126") & (table.region == "global") & (table.year == 2040)].iloc[0]
+    weights = np.cos(np.radians(LATITUDES))[:, None] * np.ones((1, 20))
+    assert row["mean"] == pytest.approx((field[::1] * weights).sum() / weights.sum(), abs=0.02)
+    assert row["cells"] == 200
+    assert meshcast("scenario", "runs/response", *asked, "--output", "again", "--strict", "--no-plots").code == 4
+    assert Path("again/ssp126.nc").exists() and not Path("again/maps.png").exists()
+    within = ("--pathways", "ssp245", "--years", "1901-2015", "--base-period", "1901-1950", "--strict")
+    assert meshcast("scenario", "runs/response", *within, "--output", "within", "--no-plots").code == 0
+
+
+def test_what_a_scenario_cannot_do_is_refused(climate: Path) -> None:
+    refused("scenario", "--output", "out", says=("an emulator or --solver", "one of both"))
+    refused("scenario", "runs/response", "--solver", "simulate-climate", "--output", "out", says=("one of both",))
+    refused("scenario", "--solver", "simulate-advection", "--output", "out", says=("simulates no climate",))
+    run = ("scenario", "runs/response", "--output", "out")
+    refused(*run, "--pathways", "ssp12", says=("did you mean ssp126",))
+    refused(*run, "--pathways", "ssp126, ssp126", says=("each once",))
+    refused(*run, "--regions", "atlantis", says=("no region 'atlantis'",))
+    refused(*run, "--base-period", "1700-1750", says=("base period 1700-1750 lies outside",))
+    refused(*run, "--base-period", "soon", says=("FIRST-LAST",))
+    refused(*run, "--years", "1850-2600", says=("1750 to 2500",))
+    Path("gap.csv").write_text("year,CO2 [ppm]\n2000,370\n2002,372\n")
+    refused(*run, "--pathways", "gap.csv", says=("has a gap: 2000 is followed by 2002",))
+    Path("out").mkdir()
+    Path("out/mine.txt").write_text("precious")
+    refused(*run, "--overwrite", says=("nothing that Meshcast wrote",))
