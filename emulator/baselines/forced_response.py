@@ -105,7 +105,8 @@ class ForcedResponse(Baseline):
     """The closed form that a `ForcedConfig` describes.
 
     slopes: [forcing] β. curvature: c. offset: of the global mean without forcing.
-    weights: [bin, 1 + feature, node, predicted] a, p, ... in physical units.
+    weights: [bin, 1 + feature, node, predicted] a, p, ... in physical units. seen: [bin] whether the training part
+        holds such a month.
     """
 
     config: ForcedConfig
@@ -117,7 +118,8 @@ class ForcedResponse(Baseline):
         shape = NUM_BINS[config.by], 1 + self._count(), mesh.num_nodes, len(self.task.predicted)
         self.slopes = nn.Buffer(torch.zeros(len(task.forcing), dtype=torch.float64))
         self.curvature = nn.Buffer(torch.zeros((), dtype=torch.float64))
-        self.weights = nn.Buffer(torch.full(shape, torch.nan, dtype=torch.float64))
+        self.weights = nn.Buffer(torch.zeros(shape, dtype=torch.float64))
+        self.seen = nn.Buffer(torch.ones(shape[0], dtype=torch.bool))
         lower, upper = bounds_of(self.task.predicted)
         self.lower, self.upper = nn.Buffer(lower, persistent=False), nn.Buffer(upper, persistent=False)
 
@@ -135,9 +137,10 @@ class ForcedResponse(Baseline):
         """
         forcing = forcing.to(self.weights)
         features = torch.cat([torch.ones_like(forcing[:, :1]), self._features(forcing)], dim=1)
-        weights = self.weights[torch.zeros(len(forcing), dtype=torch.int64) if bins is None else torch.from_numpy(bins)]
-        if weights.isnan().flatten(1).all(dim=1).any():
+        which = torch.zeros(len(forcing), dtype=torch.int64) if bins is None else torch.from_numpy(bins)
+        if not self.seen[which.to(self.seen.device)].all():
             raise MeshcastError(f"The {self.config.kind} was fitted on no {self.config.by} such as it is to forecast.")
+        weights = self.weights[which.to(self.weights.device)]
         values = torch.einsum("tf,tfnv->tnv", features, weights)
         return values.clamp(self.lower.to(values), self.upper.to(values))
 
@@ -151,6 +154,7 @@ class ForcedResponse(Baseline):
         sums = self._sums(part)
         chosen = chosen_penalty(sums, self.config.penalties, self._penalised(), self.mesh.areas)
         self.config = replace(self.config, penalties=(chosen,))
+        self.seen[:] = torch.tensor([number in sums for number in range(len(self.seen))])
         for number, pieces in sums.items():
             total = sum(pieces[1:], start=pieces[0])
             solved = total.solved(chosen, self._penalised())

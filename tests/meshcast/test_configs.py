@@ -44,6 +44,7 @@ MESHES = {
     "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
     "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
     "data/ncep-t2m.zarr": lambda: latlon(np.arange(90.0, -92.5, -2.5), np.arange(0.0, 360.0, 2.5)),
+    "data/ipsl.zarr": lambda: latlon(np.arange(85.5, -90.0, -9.0), np.arange(0.0, 360.0, 18.0)),
     "data/sst-monthly.zarr": lambda: latlon(np.arange(88.0, -90.0, -2.0), np.arange(0.0, 360.0, 2.0)),
 }
 SIMULATED = {config.output: name for name, path in CONFIGS.items() if name.startswith("simulate-")
@@ -68,7 +69,9 @@ def mesh_of(config: ExperimentConfig | CompareConfig) -> Mesh:
 def task_of(config: TaskConfig) -> Task:
     names = {role: getattr(config, role) for role in ("prognostic", "diagnostic", "forcing", "static")}
     variables = [
-        Variable(name, role, partner=config.partners.get(name)) for role, group in names.items() for name in group
+        Variable(name, role, partner=config.partners.get(name), memory=config.memory.get(name))
+        for role, group in names.items()
+        for name in group
     ]
     return Task(tuple(variables), TimeStep(3600), config.history)  # type: ignore[arg-type]
 
@@ -133,13 +136,13 @@ def test_experiments_use_data_that_a_shipped_simulation_or_a_dataset_command_mak
         assert Path(dataset).suffix == ".zarr" and not Path(dataset).is_absolute()
 
 
-@pytest.mark.parametrize("name", ["era5-uk", "ncep-t2m", "sst-monthly", "enso", "era5-levels"])
+@pytest.mark.parametrize("name", ["era5-uk", "ncep-t2m", "sst-monthly", "enso", "era5-levels", "climate-gnn"])
 def test_an_experiment_on_real_data_is_prepared_from_the_dataset_that_its_first_line_makes(
     name, data_folder, tmp_path, monkeypatch
 ):
     command = CONFIGS[name].read_text(encoding="utf-8").splitlines()[0].partition("meshcast ")[2].rstrip(")").split()
     monkeypatch.chdir(tmp_path)
-    done(*[str(data_folder / word) if (data_folder / word).is_file() else word for word in command])
+    done(*[str(path) for word in command for path in (sorted(data_folder.glob(word)) or [word])])
     prepared = prepare(load(ExperimentConfig, CONFIGS[name]))
     look_at_test_data(prepared)
     windows, starts = windows_of(prepared)
