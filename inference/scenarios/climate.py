@@ -39,8 +39,12 @@ def climate_of_solver(config: ClimateSimulationConfig) -> Climate:
     return Climate("energy balance", solver, about={"comment": words, "licence": config.licence})
 
 
-def climate_of_emulator(path: Path, initial: str | None) -> Climate:
-    """Return a trained emulator; raise MeshcastError where no radiative forcing drives it."""
+def climate_of_emulator(path: Path, initial: str | None, trajectory: int | None = None) -> Climate:
+    """Return a trained emulator, to start from the first time of a source.
+
+    Raises MeshcastError where no radiative forcing drives it, and where a source of several trajectories or members
+    does not say which: they may be in balance with any forcing.
+    """
     trained = load_emulator(path)
     task, mesh = trained.emulator.task, trained.emulator.mesh
     if not task.given_forcing or task.time_step.true_length is not None:
@@ -53,7 +57,14 @@ def climate_of_emulator(path: Path, initial: str | None) -> Climate:
         fields = open_fields(initial, names=task.prognostic)
         first = str(to_datetime(fields.times[:1])[0])
         conditions = initial_conditions(fields, task, mesh, first, {}, {}, trained.valid_by_name(), None)
-        start = conditions.state
+        count = len(conditions.state.valid_time) * conditions.state.values.shape[1]
+        if (trajectory is None and count > 1) or (trajectory is not None and trajectory >= count):
+            raise MeshcastError(
+                f"{initial} holds {count} trajectories or members, and a scenario starts from one: --trajectory 0 to "
+                f"{count - 1}. Choose one in balance with the pathways' first forcing."
+            )
+        values = conditions.state.values.flatten(0, 1)[trajectory or 0]
+        start = State(values[None, None], conditions.state.valid_time[:1])
     data = trained.metadata.get("dataset", {})
     given = trained.metadata.get("forcing_ranges", {})
     about = {f"training_{key}": str(data[key]) for key in ("source", "fingerprint") if key in data}

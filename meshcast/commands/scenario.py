@@ -36,6 +36,10 @@ def scenario(
     initial: Annotated[
         str | None, typer.Option(help="Dataset or file whose first time an emulator starts from, where it needs one.")
     ] = None,
+    trajectory: Annotated[
+        int | None,
+        typer.Option(min=0, help="Which of the trajectories or members of --initial, where it holds several."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where a forcing leaves the range of the training.")
     ] = False,
@@ -76,7 +80,7 @@ def scenario(
     if (emulator is None) == (solver is None):
         raise MeshcastError("A scenario takes an emulator or --solver CONFIGURATION, one of both.")
     if emulator is not None:
-        climate = climate_of_emulator(emulator, initial)
+        climate = climate_of_emulator(emulator, initial, trajectory)
     else:
         settings = load_simulation(config_path(Path(str(solver))), [])
         if not isinstance(settings, ClimateSimulationConfig):

@@ -96,3 +96,21 @@ def test_what_a_scenario_cannot_do_is_refused(climate: Path) -> None:
     Path("out").mkdir()
     Path("out/mine.txt").write_text("precious")
     refused(*run, "--overwrite", says=("nothing that Meshcast wrote",))
+
+
+def test_an_emulator_goes_on_from_one_trajectory(climate: Path) -> None:
+    text = EXPERIMENT.replace("name: response", "name: still").replace(
+        "{kind: pattern_scaling}", "{kind: damped_anomaly}"
+    )
+    Path("still.yaml").write_text(text)
+    done("train", "still.yaml")
+    run = ("scenario", "runs/still", "--pathways", "ssp126", "--years", "1901-1930", "--base-period", "1901-1910")
+    refused(*run, "--output", "out", says=("needs one to start from: --initial",))
+    refused(*run, "--output", "out", "--initial", "runs.zarr", says=("holds 2 trajectories", "--trajectory 0 to 1"))
+    refused(*run, "--output", "out", "--initial", "runs.zarr", "--trajectory", "2", says=("--trajectory 0 to 1",))
+    fields = []
+    for number in (0, 1):
+        done(*run, "--output", f"out{number}", "--initial", "runs.zarr", "--trajectory", str(number), "--no-plots")
+        with xr.open_dataset(f"out{number}/ssp126.nc") as file:
+            fields.append(file["tas"].values)
+    assert not np.array_equal(fields[0], fields[1]) and fields[0].shape == (30, 10, 20)
