@@ -27,7 +27,7 @@ from graphs.mesh import Mesh
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-SLACK = 0.01  # of a forcing's training range, beyond which is beyond
+SLACK = 0.05  # of a forcing's training range, beyond which is beyond
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,9 @@ def run_scenarios(
 
     Raises MeshcastError where a pathway does not reach so far, and where an emulator needs a start and has none.
     """
+    begin = max(int(one.years[0]) for one in pathways)
+    if first <= begin:
+        raise MeshcastError(f"A scenario cannot begin in {first}: its pathways do in {begin}. Ask for later years.")
     chosen = [_spread(len(one.forcing), members) for one in pathways]
     pathways = [one.between(int(one.years[0]), last) for one in pathways]
     owners = [number for number, those in enumerate(chosen) for _ in those]

@@ -30,11 +30,11 @@ class BasePeriod:
     last: int
 
     @classmethod
-    def read(cls, text: str) -> BasePeriod:
-        """Return `1850-1900`; raise MeshcastError for anything else."""
+    def read(cls, text: str, option: str = "--base-period") -> BasePeriod:
+        """Return `1850-1900`; raise MeshcastError for anything else, naming the option that it stands for."""
         parts = text.split("-")
         if len(parts) != 2 or not all(part.strip().isdigit() for part in parts) or int(parts[0]) > int(parts[1]):
-            raise MeshcastError(f"A base period is FIRST-LAST, such as 1850-1900, not {text!r}.")
+            raise MeshcastError(f"{option} takes FIRST-LAST, such as 1850-1900, but got {text!r}.")
         return cls(int(parts[0]), int(parts[1]))
 
     def __str__(self) -> str:
@@ -134,7 +134,7 @@ def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
     found: dict[str, Any] = {
         "pathway": one.scenario.pathway.name,
         "years": f"{one.years[-SPAN:][0]} to {one.years[-1]}",
-        "warming": round(float(late.mean()), 2),
+        "warming": round(float(late.mean()), 2) + 0.0,  # no -0.0
     }
     if len(late) > 1:
         found["band"] = [round(float(end), 2) for end in np.percentile(late, BAND)]

@@ -73,7 +73,7 @@ def scenario(
         return (folder / "regions.csv").exists()
 
     refuse_other(output, ours, overwrite)
-    base, span = BasePeriod.read(base_period), BasePeriod.read(years)
+    base, span = BasePeriod.read(base_period), BasePeriod.read(years, "--years")
     chosen = read_regions(listed(regions))
     if "global" not in [region.key for region in chosen]:
         chosen = (*read_regions(["global"]), *chosen)

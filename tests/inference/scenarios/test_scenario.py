@@ -114,11 +114,11 @@ def test_members_follow_their_own_forcing(response: Emulator) -> None:
 def test_leaving_the_range_of_the_training_is_found(response: Emulator, tmp_path: Path) -> None:
     ranges = {TOTAL: (0.0, 2.0)}
     low, high = run_scenarios(response, "response", [pathway("low", 0.01), pathway("high")], 1950, 2050, ranges=ranges)
-    assert low.beyond == {} and high.beyond == {TOTAL: 1981}
+    assert low.beyond == {} and high.beyond == {TOTAL: 1983}
     write_scenario(tmp_path / "high.nc", high, BASE, {"licence": "CC0-1.0"})
     with xr.open_dataset(tmp_path / "high.nc") as file:
-        assert file["beyond_training"].values.tolist() == [0] * 31 + [1] * 70
-        assert file.attrs["beyond_training"] == f"{TOTAL} from 1981" and file.attrs["pathway_notes"] == "as a test"
+        assert file["beyond_training"].values.tolist() == [0] * 33 + [1] * 68
+        assert file.attrs["beyond_training"] == f"{TOTAL} from 1983" and file.attrs["pathway_notes"] == "as a test"
 
 
 def test_a_file_holds_what_was_found(response: Emulator, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_base_period_without_data_is_refused(response: Emulator) -> None:
     with pytest.raises(MeshcastError, match="base period 1951-1960 lies outside of the scenario, 1960 to 1990"):
         RegionSeries.of(one, 0, means, BASE)
     for text in ("1900", "1900-1850", "then-now", "1850-1900-1950"):
-        with pytest.raises(MeshcastError, match="FIRST-LAST, such as 1850-1900"):
+        with pytest.raises(MeshcastError, match="takes FIRST-LAST, such as 1850-1900"):
             BasePeriod.read(text)
 
 
@@ -158,7 +158,9 @@ def test_a_threshold_is_passed_when_twenty_years_are_above_it() -> None:
     assert passed(years[:10], steady[:10] + 9, 1.5) is None
 
 
-def test_a_pathway_that_ends_too_early_is_refused(response: Emulator) -> None:
+def test_a_pathway_that_ends_too_early_or_begins_too_late_is_refused(response: Emulator) -> None:
+    with pytest.raises(MeshcastError, match="cannot begin in 1940: its pathways do in 1940"):
+        run_scenarios(response, "response", [pathway()], 1940, 1970)
     with pytest.raises(MeshcastError, match="reaches from 1940 to 2060, but 1940 to 2070"):
         run_scenarios(response, "response", [pathway()], 1950, 2070)
 
