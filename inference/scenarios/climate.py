@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from emulator.physics.energy_balance_solver import EnergyBalanceSolver
 from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
+from inference.scenarios.scenario import Scenario
+
+EARTH_SURFACE_KM2 = 5.1e8
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +25,8 @@ class Climate:
     """An emulator for scenarios.
 
     name: for titles. initial: where it starts from, where it needs a start. ranges: of the forcings of its training, by
-    name. about: attributes for its files.
+    name. about: attributes for its files. error: of its validation,
+    in the units of its first variable.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Climate:
     initial: State | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
+    error: float | None = None
 
 
 def climate_of_solver(config: ClimateSimulationConfig) -> Climate:
@@ -69,4 +74,57 @@ def climate_of_emulator(path: Path, initial: str | None, trajectory: int | None 
     given = trained.metadata.get("forcing_ranges", {})
     about = {f"training_{key}": str(data[key]) for key in ("source", "fingerprint") if key in data}
     ranges = {name: (float(low), float(high)) for name, (low, high) in given.items()}
-    return Climate(trained.name, trained.emulator, start, ranges, about)
+    if title := data.get("attributes", {}).get("title"):
+        about["training_title"] = str(title)
+    score = trained.metadata.get("validation_score")
+    error = None if score is None else float(score) * float(trained.statistics.std[0])
+    return Climate(trained.name, trained.emulator, start, ranges, about, error)
+
+
+def limits_of(climate: Climate, scenarios: Sequence[Scenario]) -> list[str]:
+    """Return what scenarios by a climate cannot tell, in sentences for whoever reads their maps."""
+    lines = _limits_of_solver(climate.emulator) if isinstance(climate.emulator, EnergyBalanceSolver) else []
+    lines = lines or _limits_of_emulator(climate)
+    lines.append(
+        "Lines and maps are what is expected of a climate, without the chance of single years: a cold winter or a hot "
+        "summer can depart from them by more than pathways do from each other."
+    )
+    width = (EARTH_SURFACE_KM2 / climate.emulator.mesh.num_nodes) ** 0.5
+    lines.append(
+        f"A cell is about {round(width, -1):.0f} km wide. Towns, coasts, mountains and valleys are not in it; the "
+        "value at a point is that of its cell."
+    )
+    if any(len(scenario.values) > 1 for scenario in scenarios):
+        lines.append(
+            "Bands are how unsure the forcing is that emissions bring about. How unsure the climate is, is not in them."
+        )
+    else:
+        lines.append("No band is shown: nothing here says how sure a line is.")
+    for scenario in scenarios:
+        if scenario.beyond:
+            lines.append(
+                f"From {min(scenario.beyond.values())} on {scenario.pathway.name} is under forcings that the emulator "
+                "was never trained on; what it says there is a guess."
+            )
+    return lines
+
+
+def _limits_of_solver(solver: EnergyBalanceSolver) -> list[str]:
+    return [
+        "It is an energy balance: there is no weather, wind, rain or ocean current in it, heat spreads by diffusion, "
+        f"and how much it warms for twice the CO2, {solver.config.sensitivity:g} K, is a choice, not a finding."
+    ]
+
+
+def _limits_of_emulator(climate: Climate) -> list[str]:
+    learned = climate.about.get("training_title") or climate.about.get("training_source", "not stated")
+    tested = (
+        "How far it errs on years that it has not seen is not known: it was not tested when it was made."
+        if climate.error is None
+        else f"On years that it had not learned from it erred by {climate.error:.1f} at one place in one year."
+    )
+    return [
+        f"It repeats the one climate that it learned from ({learned}), faults and sensitivity included; climate models "
+        "differ from each other by more than any band shown here.",
+        tested,
+    ]

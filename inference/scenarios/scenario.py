@@ -27,7 +27,7 @@ from graphs.mesh import Mesh
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-SLACK = 0.05  # of a forcing's training range, beyond which is beyond
+SLACK = 0.1  # of a forcing's training range, beyond which is beyond
 
 
 @dataclass(frozen=True, eq=False)

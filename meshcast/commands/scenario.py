@@ -44,6 +44,7 @@ def scenario(
         bool, typer.Option("--strict", help="Exit with 4 where a forcing leaves the range of the training.")
     ] = False,
     plots: Annotated[bool, typer.Option(help="Draw the global mean and maps.")] = True,
+    explorer: Annotated[bool, typer.Option(help="Write explorer.html, maps and series to look around in.")] = True,
     overwrite: Annotated[bool, typer.Option(help="Replace the folder where it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
@@ -60,7 +61,8 @@ def scenario(
     from graphs.atomic_file import atomic_folder, refuse_other
     from graphs.errors import MeshcastError
     from inference.pictures.style import file_name
-    from inference.scenarios.climate import climate_of_emulator, climate_of_solver
+    from inference.scenarios.climate import climate_of_emulator, climate_of_solver, limits_of
+    from inference.scenarios.explorer import ExplorerNotes, write_explorer
     from inference.scenarios.regions import AR6_SOURCE, read_regions, region_means
     from inference.scenarios.scenario import run_scenarios
     from inference.scenarios.scenario_file import write_scenario
@@ -122,6 +124,11 @@ def scenario(
         if plots:
             draw_series([parts[0] for parts in series], means, base, folder / "global_mean")
             draw_maps(found, 0, base, folder / "maps")
+        if explorer:
+            notes = ExplorerNotes(limits_of(climate, found), [pathway.source for pathway in known])
+            step = write_explorer(folder / "explorer.html", found, [parts[0] for parts in series], means, base, notes)
+            if step > 1:
+                say(f"explorer.html shows every {step} years, since with every year it would be larger than 5 MB")
         for one, parts in zip(found, series, strict=True):
             results.append({**summary(parts[0], means), "beyond training": dict(one.beyond)})
     if means.left_out:

@@ -1,0 +1,208 @@
+"""The explorer: one page with the maps and series of scenarios, which needs no server and no network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib import colormaps
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from graphs.atomic_file import write_text
+from graphs.errors import MeshcastError
+from graphs.geometry import to_xyz
+from graphs.mesh import Mesh
+from inference.pictures.coastlines import ATTRIBUTION, coastlines
+from inference.pictures.style import DIVERGING, pretty_unit
+from inference.report.page import Notes, render
+from inference.scenarios.regions import AR6_SOURCE, RegionMeans
+from inference.scenarios.scenario import Scenario
+from inference.scenarios.scenario_pictures import WARMING
+from inference.scenarios.summary import BAND, SPAN, THRESHOLDS, BasePeriod, RegionSeries, passed
+
+TEMPLATE = Path(__file__).parent / "templates/explorer.html"
+ROWS, COLUMNS = 120, 240  # of the map's cells
+LARGEST = 5_000_000  # bytes of a page
+STEPS = (1, 2, 5, 10)  # years from one map to the next, where every year would make the page too large
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExplorerNotes:
+    """What the page says beside its figures: what it cannot tell, and whose data and programs these are."""
+
+    limits: Sequence[str]
+    licences: Sequence[str]
+
+
+def write_explorer(
+    path: Path,
+    scenarios: Sequence[Scenario],
+    series: Sequence[RegionSeries],
+    means: RegionMeans,
+    base: BasePeriod,
+    notes: ExplorerNotes,
+) -> int:
+    """Write the page and return the years from one of its maps to the next.
+
+    series: of the same scenarios, one variable.
+    Raises MeshcastError where even few maps would make it larger than 5 MB.
+    """
+    for step in STEPS:
+        page = _page(scenarios, series, means, base, notes, step)
+        if len(page.encode()) <= LARGEST:
+            write_text(path, page)
+            return step
+    raise MeshcastError(
+        f"An explorer of {len(scenarios)} pathways on {scenarios[0].mesh.num_nodes:,} nodes would be larger than 5 MB. "
+        "Name fewer pathways or years, or leave it out with --no-explorer."
+    )
+
+
+def _page(
+    scenarios: Sequence[Scenario],
+    series: Sequence[RegionSeries],
+    means: RegionMeans,
+    base: BasePeriod,
+    notes: ExplorerNotes,
+    step: int,
+) -> str:
+    first, number = scenarios[0], series[0].variable
+    variable = first.variables[number]
+    years, _ = first.yearly(number)
+    shown = years[::step] if (len(years) - 1) % step == 0 else np.append(years[::step], years[-1])
+    fields = np.stack(
+        [_changes(one, number, base)[np.isin(years, shown)] for one in scenarios]
+    )  # [pathway, year, node]
+    tables = np.stack([_statistics(one.anomalies) for one in series])  # [pathway, statistic, region, year]
+    column = [region.key for region in means.regions].index("global")
+    data: dict[str, Any] = {
+        "variable": variable.name,
+        "units": pretty_unit(variable.units),
+        "base": str(base),
+        "emulator": first.emulator,
+        "years": years.tolist(),
+        "shown": shown.tolist(),
+        "pathways": [_about(one, part, column) for one, part in zip(scenarios, series, strict=True)],
+        "regions": [
+            {"key": region.key, "name": region.name, "cells": int(cells)}
+            for region, cells in zip(means.regions, means.cells, strict=True)
+        ],
+        "rows": ROWS,
+        "columns": COLUMNS,
+        "nodes": first.mesh.num_nodes,
+        "statistics": tables.shape[1],
+        **_scales(fields, first.mesh.areas),
+        "raster": _packed(_nearest(first.mesh).astype("<u2")),
+        "fields": _numbers(fields),
+        "series": _numbers(tables),
+        "coasts": _coasts(),
+        "warming": _colours(WARMING),
+        "diverging": _colours(DIVERGING),
+        "thresholds": THRESHOLDS,
+        "span": SPAN,
+        "band": BAND,
+        "limits": list(notes.limits),
+    }
+    content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    facts = {
+        "limits": list(notes.limits),
+        "licences": [*notes.licences, AR6_SOURCE, ATTRIBUTION],
+        "left_out": means.left_out,
+        "pathways": [(one.pathway.name, one.pathway.source, "; ".join(one.pathway.notes)) for one in scenarios],
+    }
+    title = f"Climate pathways: {first.emulator}"
+    return render(TEMPLATE, notes=Notes(title=title), data=Markup(content), base=str(base), step=step, **facts)
+
+
+def _scales(fields: Array, areas: Array) -> dict[str, Any]:
+    """Return the ends of the colours of maps and of differences, and whether there is cooling to show.
+
+    A twentieth of the Earth may lie beyond the ends. fields: [pathway, year, node].
+    """
+    last = fields[:, -1]
+    highest = _round(max(_end(change, areas) for change in last))
+    apart = _round(max(_end(one - other, areas) for one in last for other in last))
+    return {"highest": highest, "apart": apart, "cooler": bool(np.quantile(fields, 0.001) < -0.1 * highest)}
+
+
+def _end(change: Array, areas: Array) -> float:
+    """Return the size of a change [node] that a twentieth of the area exceeds."""
+    order = np.argsort(np.abs(change))
+    place = int(np.searchsorted(np.cumsum(areas[order]), 0.95 * areas.sum()))
+    return float(np.abs(change)[order][min(place, len(order) - 1)])
+
+
+def _round(value: float) -> float:
+    """Return a value a little higher that is easily read."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(step * power for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 5, 6, 8, 10) if step * power >= value))
+
+
+def _changes(scenario: Scenario, variable: int, base: BasePeriod) -> Array:
+    """Return the mean over members of the change from the base period [year, node]."""
+    years, yearly = scenario.yearly(variable)
+    mean = yearly.mean(axis=0)
+    return np.asarray(mean - base.of(years, mean.T), np.float64)
+
+
+def _statistics(anomalies: Array) -> Array:
+    """Return [statistic, region, year] of anomalies [member, year, region]: the mean, of several members their band."""
+    mean = anomalies.mean(axis=0).T[None]
+    if len(anomalies) == 1:
+        return np.repeat(mean, 3, axis=0)
+    return np.concatenate([mean, np.percentile(anomalies, BAND, axis=0).transpose(0, 2, 1)])
+
+
+def _about(scenario: Scenario, series: RegionSeries, column: int) -> dict[str, Any]:
+    anomaly = series.anomalies[..., column].mean(axis=0)
+    return {
+        "name": scenario.pathway.name,
+        "members": len(scenario.values),
+        "beyond": min(scenario.beyond.values(), default=None),
+        "passes": [passed(series.years, anomaly, threshold) for threshold in THRESHOLDS],
+    }
+
+
+def _nearest(mesh: Mesh) -> NDArray[np.int64]:
+    """Return the node nearest to each cell of the map, rows from the north, columns from 180 W."""
+    latitude = 90 - (np.arange(ROWS) + 0.5) * 180 / ROWS
+    longitude = -180 + (np.arange(COLUMNS) + 0.5) * 360 / COLUMNS
+    rows, columns = np.meshgrid(latitude, longitude, indexing="ij")
+    return np.asarray(cKDTree(mesh.positions).query(to_xyz(rows, columns).reshape(-1, 3))[1], np.int64)
+
+
+def _numbers(values: Array) -> Mapping[str, Any]:
+    """Return numbers [..., n] as 16 bits each, differences along their second axis, deflated."""
+    largest = float(np.abs(values).max()) or 1.0
+    unit = largest / 32_000
+    whole = np.round(values / unit).astype(np.int64)
+    steps = np.diff(whole, axis=1, prepend=0)
+    wrapped = (steps & 0xFFFF).astype("<u2")
+    return {"unit": unit, "shape": list(values.shape), "data": _packed(wrapped)}
+
+
+def _packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode()
+
+
+def _coasts() -> list[list[float]]:
+    """Return lines as longitude and latitude in turn, to a tenth of a degree."""
+    lines = coastlines((-180.0, 180.0, -90.0, 90.0))
+    return [np.round(line, 1).ravel().tolist() for line in lines if len(line) > 5]
+
+
+def _colours(name: str) -> list[int]:
+    """Return a colour map of 256 colours as red, green and blue in turn."""
+    colours: NDArray[np.float64] = np.asarray(colormaps[name](np.linspace(0, 1, 256)))[:, :3]
+    return np.round(255 * colours).astype(int).ravel().tolist()

@@ -1,0 +1,306 @@
+"use strict";
+(async () => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const $ = (id) => document.getElementById(id);
+  const bytes = async (text) => {
+    const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).arrayBuffer();
+  };
+  // 16-bit differences along the second axis, summed up again
+  const numbers = async ({ unit, shape, data: text }) => {
+    const steps = new Uint16Array(await bytes(text));
+    const [outer, along, ...rest] = shape;
+    const inner = rest.reduce((product, size) => product * size, 1);
+    const found = new Float32Array(steps.length);
+    for (let o = 0; o < outer; o += 1) {
+      for (let i = 0; i < inner; i += 1) {
+        let sum = 0;
+        for (let a = 0; a < along; a += 1) {
+          const place = (o * along + a) * inner + i;
+          sum = ((sum + steps[place]) << 16) >> 16;
+          found[place] = sum * unit;
+        }
+      }
+    }
+    return found;
+  };
+  const raster = new Uint16Array(await bytes(data.raster));
+  const [fields, series] = [await numbers(data.fields), await numbers(data.series)];
+  const { rows, columns, nodes, shown, years, units } = data;
+  const BLUE = "#0072b2";
+  const ORANGE = "#b34700";
+  const field = (pathway, year) => fields.subarray((pathway * shown.length + year) * nodes, (pathway * shown.length + year + 1) * nodes);
+  const regional = (pathway, statistic, region) => {
+    const start = ((pathway * data.statistics + statistic) * data.regions.length + region) * years.length;
+    return series.subarray(start, start + years.length);
+  };
+  const signed = (value, digits = 2) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)} ${units}`;
+  const option = (list, text, value) => list.append(new Option(text, value));
+  const state = { first: 0, second: Math.min(1, data.pathways.length - 1), view: "a", year: shown.length - 1, region: 0, row: rows / 2, column: columns / 2 };
+
+  data.pathways.forEach(({ name }, place) => [option($("first"), name, place), option($("second"), name, place)]);
+  data.regions.forEach(({ key, name }, place) => option($("region"), key === name ? name : `${name} (${key})`, place));
+  $("second").value = state.second;
+  $("year").max = shown.length - 1;
+  $("year").value = state.year;
+
+  // one scale for A and B of all years, another for their difference
+  const { highest, cooler } = data;
+  const values = () => {
+    const [a, b] = [field(state.first, state.year), field(state.second, state.year)];
+    if (state.view === "d") return b.map((value, node) => value - a[node]);
+    return state.view === "a" ? a : b;
+  };
+  const scale = () => {
+    if (state.view !== "d") return cooler ? { colours: data.diverging, low: -highest, high: highest } : { colours: data.warming, low: 0, high: highest };
+    return { colours: data.diverging, low: -data.apart, high: data.apart };
+  };
+  const small = new OffscreenCanvas(columns, rows);
+  const pixels = new ImageData(columns, rows);
+  pixels.data.fill(255);
+  const coasts = new Path2D();
+  data.coasts.forEach((line) => {
+    for (let k = 0; k < line.length; k += 2) coasts[k ? "lineTo" : "moveTo"]((line[k] + 180) * (960 / 360), (90 - line[k + 1]) * (480 / 180));
+  });
+  const named = () => ({ a: data.pathways[state.first].name, b: data.pathways[state.second].name });
+  const what = () => {
+    const { a, b } = named();
+    return state.view === "d" ? `${b} minus ${a}` : state.view === "a" ? a : b;
+  };
+
+  const drawMap = () => {
+    const { colours, low, high } = scale();
+    const now = values();
+    for (let cell = 0; cell < raster.length; cell += 1) {
+      const share = Math.round((255 * (now[raster[cell]] - low)) / (high - low));
+      const colour = 3 * Math.max(0, Math.min(255, share));
+      pixels.data.set([colours[colour], colours[colour + 1], colours[colour + 2]], 4 * cell);
+    }
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    const pen = $("map").getContext("2d");
+    pen.imageSmoothingEnabled = false;
+    pen.drawImage(small, 0, 0, 960, 480);
+    pen.lineWidth = 2.4;
+    pen.strokeStyle = "rgba(255,255,255,.7)";
+    pen.stroke(coasts);
+    pen.lineWidth = 1;
+    pen.strokeStyle = "#000";
+    pen.stroke(coasts);
+    const beyond = [state.first, state.second].filter((place) => state.view === "d" || place === (state.view === "a" ? state.first : state.second))
+      .some((place) => data.pathways[place].beyond !== null && shown[state.year] >= data.pathways[place].beyond);
+    if (beyond) {
+      pen.fillStyle = "#fff";
+      pen.fillRect(8, 448, 420, 26);
+      pen.fillStyle = "#8a0000";
+      pen.font = "600 16px system-ui, sans-serif";
+      pen.fillText("Beyond the forcings that the emulator was trained on", 14, 467);
+    }
+    $("shown").textContent = shown[state.year];
+    $("year").setAttribute("aria-valuetext", String(shown[state.year]));
+    $("map").setAttribute("aria-label", `Map of the change of ${data.variable}, ${what()}, ${shown[state.year]}: from ${signed(Math.min(...now))} to ${signed(Math.max(...now))}`);
+    drawBar(colours, low, high);
+  };
+  const width = (id) => Math.max(300, Math.min(960, $(id).clientWidth || 960)); // so that type keeps its size on a telephone
+  const drawBar = (colours, low, high) => {
+    const wide = width("bar");
+    $("bar").width = wide;
+    const pen = $("bar").getContext("2d");
+    const long = wide - 100;
+    for (let x = 0; x < long; x += 1) {
+      const colour = 3 * Math.floor((255 * x) / (long - 1));
+      pen.fillStyle = `rgb(${colours.slice(colour, colour + 3).join()})`;
+      pen.fillRect(50 + x, 4, 1, 16);
+    }
+    pen.fillStyle = "#1a1a1a";
+    pen.font = "14px system-ui, sans-serif";
+    pen.textAlign = "center";
+    for (let k = 0; k <= 4; k += 1) {
+      const end = k === 4 ? ` ${units}` : "";
+      pen.fillText((low + ((high - low) * k) / 4).toFixed(1).replace("-", "−") + end, 50 + (long * k) / 4, 38);
+    }
+    $("bar").setAttribute("aria-label", `Colours from ${low.toFixed(1)} to ${high.toFixed(1)} ${units}`);
+  };
+  const read = () => {
+    const latitude = 90 - ((state.row + 0.5) * 180) / rows;
+    const longitude = -180 + ((state.column + 0.5) * 360) / columns;
+    const place = `${Math.abs(latitude).toFixed(1)}° ${latitude < 0 ? "S" : "N"}, ${Math.abs(longitude).toFixed(1)}° ${longitude < 0 ? "W" : "E"}`;
+    $("reading").textContent = `${place}, ${shown[state.year]}, ${what()}: ${signed(values()[raster[state.row * columns + state.column]])}`;
+  };
+
+  const svg = (name, attributes, text) => {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    Object.entries(attributes).forEach(([key, value]) => element.setAttribute(key, value));
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+  const frame = { left: 44, right: 945, top: 30, bottom: 300 };
+  const across = (year) => frame.left + ((year - years[0]) / (years[years.length - 1] - years[0])) * (frame.right - frame.left);
+  const drawChart = () => {
+    const chosen = [...new Set([state.first, state.second])];
+    const wide = width("chart");
+    frame.right = wide - 16;
+    $("chart").setAttribute("viewBox", `0 0 ${wide} 372`);
+    let [low, high] = [0, 0];
+    chosen.forEach((pathway) => [0, 1, 2].forEach((statistic) => regional(pathway, statistic, state.region).forEach((value) => {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    })));
+    const step = [0.2, 0.5, 1, 2, 5, 10].find((size) => (high - low) / size <= 8) || 20;
+    [low, high] = [Math.floor(low / step) * step, Math.ceil(high / step) * step || step];
+    const up = (value) => frame.bottom - ((value - low) / (high - low)) * (frame.bottom - frame.top);
+    const chart = $("chart");
+    chart.replaceChildren();
+    for (let value = low; value <= high + 1e-9; value += step) {
+      chart.append(svg("line", { x1: frame.left, x2: frame.right, y1: up(value), y2: up(value), stroke: Math.abs(value) < 1e-9 ? "#555" : "#ddd" }));
+      chart.append(svg("text", { x: frame.left - 8, y: up(value) + 5, "text-anchor": "end" }, String(Math.round(value * 10) / 10).replace("-", "−")));
+    }
+    const every = [5, 10, 20, 25, 50, 100].find((size) => (years[years.length - 1] - years[0]) / size <= wide / 80) || 100;
+    for (let year = Math.ceil(years[0] / every) * every; year <= years[years.length - 1]; year += every) {
+      chart.append(svg("text", { x: across(year), y: frame.bottom + 20, "text-anchor": "middle" }, year));
+    }
+    chart.append(svg("text", { x: 4, y: 15 }, `change of ${data.variable} [${units}]`));
+    chosen.forEach((pathway, order) => {
+      const colour = order ? ORANGE : BLUE;
+      const line = (statistic) => Array.from(regional(pathway, statistic, state.region), (value, k) => `${across(years[k]).toFixed(1)} ${up(value).toFixed(1)}`);
+      if (data.pathways[pathway].members > 1) {
+        chart.append(svg("polygon", { points: [...line(1), ...line(2).reverse()].join(" "), fill: colour, opacity: 0.2 }));
+      }
+      chart.append(svg("polyline", { points: line(0).join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": order ? "7 3" : "none" }));
+      const below = 340 + 22 * order;
+      chart.append(svg("line", { x1: frame.left, x2: frame.left + 40, y1: below, y2: below, stroke: colour, "stroke-width": 3, "stroke-dasharray": order ? "7 3" : "none" }));
+      chart.append(svg("text", { x: frame.left + 48, y: below + 5 }, `${pathway === state.first ? "A" : "B"} ${data.pathways[pathway].name}`));
+    });
+    chart.append(svg("line", { id: "now", y1: frame.top, y2: frame.bottom, stroke: "#1a1a1a", "stroke-dasharray": "2 3" }));
+    $("chart-title").textContent = `${data.regions[state.region].name}, over ${data.base}`;
+    markYear();
+  };
+  const markYear = () => {
+    const year = shown[state.year];
+    const place = years.indexOf(year);
+    const line = $("now");
+    line.setAttribute("x1", across(year));
+    line.setAttribute("x2", across(year));
+    const told = [...new Set([state.first, state.second])].map((pathway) => {
+      const [mean, low, high] = [0, 1, 2].map((statistic) => regional(pathway, statistic, state.region)[place]);
+      const band = data.pathways[pathway].members > 1 ? ` (5 to 95 % of members: ${signed(low)} to ${signed(high)})` : "";
+      return `${data.pathways[pathway].name} ${signed(mean)}${band}`;
+    });
+    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}. Mean over the area of the region; bands are the spread of the forcing alone.`;
+  };
+  const passes = () => {
+    const row = (cells, tag) => {
+      const line = document.createElement("tr");
+      cells.forEach((cell, place) => {
+        const element = document.createElement(place ? tag : "th");
+        element.textContent = cell;
+        if (!place || tag === "th") element.scope = tag === "th" ? "col" : "row";
+        line.append(element);
+      });
+      return line;
+    };
+    $("passes").append(row(["Pathway", ...data.thresholds.map((threshold) => `${threshold} ${units}`)], "th"));
+    data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year ?? "not until the end")], "td")));
+    const column = data.regions.findIndex(({ key }) => key === "global");
+    const last = years[years.length - 1];
+    $("headline").textContent = `${data.pathways.map(({ name }, place) => `${name}: ${signed(regional(place, 0, column)[years.length - 1], 1)}`).join(", ")} for the globe in ${last}.`;
+  };
+
+  const save = (name, blob) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const table = (lines) => new Blob([lines.map((line) => line.join(",")).join("\n"), "\n"], { type: "text/csv" });
+  const plain = (text) => text.replace(/[^\w.+=-]+/g, "_");
+  $("map-png").onclick = () => $("map").toBlob((blob) => save(`map_${plain(what())}_${shown[state.year]}.png`, blob));
+  $("map-csv").onclick = () => {
+    const now = values();
+    const lines = [["latitude", "longitude", `change_over_${data.base}`]];
+    for (let row = 0; row < rows; row += 1) {
+      for (let column = 0; column < columns; column += 1) {
+        lines.push([90 - ((row + 0.5) * 180) / rows, -180 + ((column + 0.5) * 360) / columns, now[raster[row * columns + column]].toFixed(3)]);
+      }
+    }
+    save(`map_${plain(what())}_${shown[state.year]}.csv`, table(lines));
+  };
+  $("chart-csv").onclick = () => {
+    const chosen = [...new Set([state.first, state.second])];
+    const head = ["year", ...chosen.flatMap((pathway) => [data.pathways[pathway].name, `${data.pathways[pathway].name}_p05`, `${data.pathways[pathway].name}_p95`])];
+    const lines = years.map((year, k) => [year, ...chosen.flatMap((pathway) => [0, 1, 2].map((statistic) => regional(pathway, statistic, state.region)[k].toFixed(3)))]);
+    save(`${plain(data.regions[state.region].key)}.csv`, table([head, ...lines]));
+  };
+  $("chart-png").onclick = () => {
+    const copy = $("chart").cloneNode(true);
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    const wide = width("chart");
+    copy.setAttribute("width", 2 * wide);
+    copy.setAttribute("height", 744);
+    copy.querySelectorAll("text").forEach((text) => text.setAttribute("font-family", "sans-serif"));
+    copy.querySelectorAll("text").forEach((text) => text.setAttribute("font-size", "13"));
+    const image = new Image();
+    image.onload = () => {
+      const canvas = document.createElement("canvas");
+      [canvas.width, canvas.height] = [2 * wide, 744];
+      const pen = canvas.getContext("2d");
+      pen.fillStyle = "#fff";
+      pen.fillRect(0, 0, canvas.width, canvas.height);
+      pen.drawImage(image, 0, 0);
+      canvas.toBlob((blob) => save(`${plain(data.regions[state.region].key)}.png`, blob));
+    };
+    image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
+  };
+
+  const change = (key, id, then) => $(id).addEventListener("input", () => {
+    state[key] = key === "view" ? $(id).value : Number($(id).value);
+    then();
+  });
+  const all = () => [drawMap(), drawChart(), read()];
+  change("first", "first", all);
+  change("second", "second", all);
+  change("view", "view", () => [drawMap(), read()]);
+  change("region", "region", drawChart);
+  change("year", "year", () => [drawMap(), markYear(), read()]);
+  const point = (event) => {
+    const box = $("map").getBoundingClientRect();
+    state.row = Math.max(0, Math.min(rows - 1, Math.floor(((event.clientY - box.top) / box.height) * rows)));
+    state.column = Math.max(0, Math.min(columns - 1, Math.floor(((event.clientX - box.left) / box.width) * columns)));
+    read();
+  };
+  $("map").addEventListener("pointermove", point);
+  $("map").addEventListener("pointerdown", point);
+  $("map").addEventListener("keydown", (event) => {
+    const [down, right] = { ArrowUp: [-2, 0], ArrowDown: [2, 0], ArrowLeft: [0, -2], ArrowRight: [0, 2] }[event.key] || [0, 0];
+    if (!down && !right) return;
+    event.preventDefault();
+    state.row = Math.max(0, Math.min(rows - 1, state.row + down));
+    state.column = (state.column + right + columns) % columns;
+    read();
+  });
+  let timer = null;
+  const pause = () => {
+    clearInterval(timer);
+    timer = null;
+    $("play").textContent = "Play";
+    $("play").setAttribute("aria-pressed", "false");
+  };
+  $("play").onclick = () => {
+    if (timer) return pause();
+    if (state.year === shown.length - 1) state.year = 0;
+    $("play").textContent = "Pause";
+    $("play").setAttribute("aria-pressed", "true");
+    timer = setInterval(() => {
+      if (state.year >= shown.length - 1) return pause();
+      state.year += 1;
+      $("year").value = state.year;
+      drawMap();
+      markYear();
+    }, 120);
+  };
+  window.addEventListener("resize", () => [drawMap(), drawChart()]);
+  passes();
+  all();
+  document.documentElement.dataset.ready = "yes";
+})();
