@@ -101,7 +101,7 @@ def _page(
         "nodes": first.mesh.num_nodes,
         "statistics": tables.shape[1],
         **_scales(fields, first.mesh.areas),
-        "raster": _packed(_nearest(first.mesh).astype("<u2")),
+        "raster": _packed(_nearest(first.mesh).astype("<u4")),
         "fields": _numbers(fields),
         "series": _numbers(tables),
         "coasts": _coasts(),

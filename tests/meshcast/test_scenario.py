@@ -65,7 +65,7 @@ def test_from_a_table_of_co2_to_fields_regions_and_pictures(climate: Path) -> No
     assert "mine: 1750 to 1999 as in ssp245" in outcome.err and "BEYOND TRAINING: in 20" in outcome.err
     names = {path.name for path in Path("out").iterdir()}
     assert {"ssp126.nc", "mine.nc", "regions.csv", "regions_left_out.csv", "global_mean.png", "maps.png"} <= names
-    assert len(names) == 7
+    assert "explorer.html" in names and len(names) == 8
     with xr.open_dataset("out/ssp126.nc") as file:
         assert file["tas"].dims == ("time", "lat", "lon") and file.sizes["time"] == 151
         field = file["tas"].sel(time="2040").values[0]

@@ -25,7 +25,7 @@
     }
     return found;
   };
-  const raster = new Uint16Array(await bytes(data.raster));
+  const raster = new Uint32Array(await bytes(data.raster));
   const [fields, series] = [await numbers(data.fields), await numbers(data.series)];
   const { rows, columns, nodes, shown, years, units } = data;
   const BLUE = "#0072b2";
