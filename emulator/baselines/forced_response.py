@@ -188,7 +188,13 @@ class ForcedResponse(Baseline):
     def _fit_global_mean(self, part: TrainingPart) -> None:
         forcing, mean, which, bins = [], [], [], []
         for block in self._blocks(part):
-            known = ~np.isnan(block.values[0, 0, :, 0])
+            holes = np.isnan(block.values[..., 0])
+            known = ~holes.all(axis=(0, 1))
+            if holes[..., known].any() or not known.any():
+                raise MeshcastError(
+                    f"{part.fields.source} lacks {self.task.predicted[0].name} at some times where it has it at "
+                    "others, so that its global mean is not known. Fill the gaps first."
+                )
             areas = self.mesh.areas[known] / self.mesh.areas[known].sum()
             for row, values in zip(block.rows, np.moveaxis(block.values[:, :, known, 0], 1, 0), strict=True):
                 forcing.append(block.forcing)

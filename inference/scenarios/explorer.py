@@ -30,6 +30,7 @@ from inference.scenarios.summary import BAND, SPAN, THRESHOLDS, BasePeriod, Regi
 
 TEMPLATE = Path(__file__).parent / "templates/explorer.html"
 ROWS, COLUMNS = 120, 240  # of the map's cells
+NO_NODE = 2**32 - 1  # in a cell of the map whose node is masked
 LARGEST = 5_000_000  # bytes of a page
 STEPS = (1, 2, 5, 10)  # years from one map to the next, where every year would make the page too large
 Array = NDArray[np.float64]
@@ -100,9 +101,9 @@ def _page(
         "columns": COLUMNS,
         "nodes": first.mesh.num_nodes,
         "statistics": tables.shape[1],
-        **_scales(fields, first.mesh.areas),
-        "raster": _packed(_nearest(first.mesh).astype("<u4")),
-        "fields": _numbers(fields),
+        **_scales(fields[..., first.there], first.mesh.areas[first.there]),
+        "raster": _packed(_nearest(first.mesh, first.there)),
+        "fields": _numbers(np.where(first.there, fields, 0.0)),
         "series": _numbers(tables),
         "coasts": _coasts(),
         "warming": _colours(WARMING),
@@ -174,12 +175,13 @@ def _about(scenario: Scenario, series: RegionSeries, column: int) -> dict[str, A
     }
 
 
-def _nearest(mesh: Mesh) -> NDArray[np.int64]:
-    """Return the node nearest to each cell of the map, rows from the north, columns from 180 W."""
+def _nearest(mesh: Mesh, there: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Return the node nearest to each cell of the map, rows from the north, columns from 180 W; none where masked."""
     latitude = 90 - (np.arange(ROWS) + 0.5) * 180 / ROWS
     longitude = -180 + (np.arange(COLUMNS) + 0.5) * 360 / COLUMNS
     rows, columns = np.meshgrid(latitude, longitude, indexing="ij")
-    return np.asarray(cKDTree(mesh.positions).query(to_xyz(rows, columns).reshape(-1, 3))[1], np.int64)
+    node = cKDTree(mesh.positions).query(to_xyz(rows, columns).reshape(-1, 3))[1]
+    return np.where(there[node], node, NO_NODE).astype("<u4")
 
 
 def _numbers(values: Array) -> Mapping[str, Any]:

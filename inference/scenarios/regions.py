@@ -58,8 +58,9 @@ class RegionMeans:
     left_out: dict[str, str]
 
     def of(self, values: Array) -> Array:
-        """Return means [..., region] of values [..., node]."""
-        return np.asarray(values @ self.weights.T, np.float64)
+        """Return means [..., region] of values [..., node], of which those that do not count may be no number."""
+        counts = (self.weights > 0).any(axis=0)
+        return np.asarray(values[..., counts] @ self.weights[:, counts].T, np.float64)
 
 
 @cache
@@ -112,11 +113,12 @@ def read_regions(texts: Sequence[str]) -> tuple[Region, ...]:
     return tuple(found.values())
 
 
-def region_means(regions: Sequence[Region], mesh: Mesh) -> RegionMeans:
+def region_means(regions: Sequence[Region], mesh: Mesh, there: NDArray[np.bool_] | None = None) -> RegionMeans:
     """Return how means over regions are taken: of nodes inside by their area, of land or sea by its share of it.
 
-    A region with fewer than three such cells gets no number.
+    there: [node] which have values; all by default. A region with fewer than three such cells gets no number.
     """
+    there = np.ones(mesh.num_nodes, dtype=bool) if there is None else there
     share = land_share(mesh)
     by_surface = {"land": share, "sea": 1 - share, "both": np.ones(mesh.num_nodes)}
     points = np.stack([(mesh.longitudes + 180) % 360 - 180, mesh.latitudes], axis=1)
@@ -125,7 +127,7 @@ def region_means(regions: Sequence[Region], mesh: Mesh) -> RegionMeans:
         inside = np.zeros(mesh.num_nodes, dtype=bool)
         for outline in region.outlines:
             inside |= outline == WHOLE or _contains(outline, points)
-        part = np.where(inside, by_surface[region.surface], 0.0)
+        part = np.where(inside & there, by_surface[region.surface], 0.0)
         count = int((part >= 0.5).sum())
         if count < FEWEST:
             of = "" if region.surface == "both" else f", {region.surface} for the most part,"

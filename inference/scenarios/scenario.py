@@ -49,6 +49,11 @@ class Scenario:
     emulator: str
 
     @property
+    def there(self) -> NDArray[np.bool_]:
+        """Return which nodes [node] have values; others are masked, such as land in the sea's temperature."""
+        return np.asarray(~np.isnan(self.values).all(axis=(0, 1, 3)))
+
+    @property
     def years(self) -> Index:
         """Return the year [time] of each time."""
         return years_of(self.times)
@@ -111,8 +116,10 @@ def run_scenarios(
             if done is not None:
                 done(number + 1, steps)
     values, moments = np.stack(kept, axis=1), np.array(times, np.int64)
-    if not np.isfinite(values).all():
-        row, moment = np.argwhere(~np.isfinite(values))[0][:2]
+    masked = np.isnan(values).all(axis=(0, 1, 3), keepdims=True)  # a masked node has no value ever
+    broken = ~np.isfinite(values) & ~masked
+    if broken.any() or np.isnan(values).all():
+        row, moment = np.argwhere(broken)[0][:2] if broken.any() else (0, 0)
         raise MeshcastError(
             f"{name} under {pathways[owners[int(row)]].name} is no number from {to_datetime(moments)[moment]} on. It "
             "does not carry so far; use another emulator."

@@ -59,8 +59,8 @@ def draw_maps(scenarios: Sequence[Scenario], variable: int, base: BasePeriod, pa
     mesh, about = scenarios[0].mesh, scenarios[0].variables[variable]
     columns = min(COLUMNS, len(scenarios))
     rows = -(-len(scenarios) // columns)
-    high = max(float(np.quantile(np.abs(change), 0.999)) for change in changes)
-    cooler = min(float(change.min()) for change in changes) < -0.02 * high
+    high = max(float(np.nanquantile(np.abs(change), 0.999)) for change in changes)
+    cooler = min(float(np.nanmin(change)) for change in changes) < -0.02 * high
     scale = ColourScale(DIVERGING, -high, high) if cooler else ColourScale(WARMING, 0.0, high)
     with journal():
         figure, grid = new_figure(rows, columns, (4.4, 2.6))
@@ -68,7 +68,8 @@ def draw_maps(scenarios: Sequence[Scenario], variable: int, base: BasePeriod, pa
         image = None
         for axes, scenario, change in zip(panels, scenarios, changes, strict=False):
             image = draw_map(axes, mesh, change, scale, map_box(mesh))
-            axes.set_title(f"{scenario.pathway.name}, mean {change @ mesh.areas:+.1f}")
+            mean = np.average(change[scenario.there], weights=mesh.areas[scenario.there])
+            axes.set_title(f"{scenario.pathway.name}, mean {mean:+.1f}")
         for unused in panels[len(scenarios) :]:
             unused.remove()
         span = scenarios[0].yearly(variable)[0][-SPAN:]

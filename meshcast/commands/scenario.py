@@ -88,7 +88,6 @@ def scenario(
         if not isinstance(settings, ClimateSimulationConfig):
             raise MeshcastError(f"{solver} simulates no climate; expected kind: climate, such as simulate-climate.")
         climate = climate_of_solver(settings)
-    means = region_means(chosen, climate.emulator.mesh)
     named = listed(pathways)
     if not named or len(set(named)) < len(named):
         raise MeshcastError(f"--pathways names {pathways!r}; expected one or more, each once.")
@@ -110,6 +109,7 @@ def scenario(
             climate.ranges,
             lambda step, steps: done(100 * step // steps),
         )
+    means = region_means(chosen, climate.emulator.mesh, found[0].there)
     series = [[RegionSeries.of(one, variable, means, base) for variable in range(len(one.variables))] for one in found]
     results = []
     with atomic_folder(output, ours, overwrite) as folder:

@@ -73,6 +73,10 @@
     const { colours, low, high } = scale();
     const now = values();
     for (let cell = 0; cell < raster.length; cell += 1) {
+      if (raster[cell] >= nodes) {
+        pixels.data.set([217, 217, 217], 4 * cell);
+        continue;
+      }
       const share = Math.round((255 * (now[raster[cell]] - low)) / (high - low));
       const colour = 3 * Math.max(0, Math.min(255, share));
       pixels.data.set([colours[colour], colours[colour + 1], colours[colour + 2]], 4 * cell);
@@ -125,7 +129,8 @@
     const latitude = 90 - ((state.row + 0.5) * 180) / rows;
     const longitude = -180 + ((state.column + 0.5) * 360) / columns;
     const place = `${Math.abs(latitude).toFixed(1)}° ${latitude < 0 ? "S" : "N"}, ${Math.abs(longitude).toFixed(1)}° ${longitude < 0 ? "W" : "E"}`;
-    $("reading").textContent = `${place}, ${shown[state.year]}, ${what()}: ${signed(values()[raster[state.row * columns + state.column]])}`;
+    const node = raster[state.row * columns + state.column];
+    $("reading").textContent = `${place}, ${shown[state.year]}, ${what()}: ${node < nodes ? signed(values()[node]) : "no value"}`;
   };
 
   const svg = (name, attributes, text) => {
@@ -221,7 +226,7 @@
     const lines = [["latitude", "longitude", `change_over_${data.base}`]];
     for (let row = 0; row < rows; row += 1) {
       for (let column = 0; column < columns; column += 1) {
-        lines.push([90 - ((row + 0.5) * 180) / rows, -180 + ((column + 0.5) * 360) / columns, now[raster[row * columns + column]].toFixed(3)]);
+        lines.push([90 - ((row + 0.5) * 180) / rows, -180 + ((column + 0.5) * 360) / columns, raster[row * columns + column] < nodes ? now[raster[row * columns + column]].toFixed(3) : ""]);
       }
     }
     save(`map_${plain(what())}_${shown[state.year]}.csv`, table(lines));

@@ -25,9 +25,11 @@ from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import icosphere
+from inference.scenarios.explorer import ExplorerNotes, write_explorer
 from inference.scenarios.regions import read_regions, region_means
 from inference.scenarios.scenario import run_scenarios, years_of
 from inference.scenarios.scenario_file import write_scenario
+from inference.scenarios.scenario_pictures import draw_maps
 from inference.scenarios.summary import BasePeriod, RegionSeries, left_out_table, passed, region_table, summary
 
 MESH = icosphere(2)
@@ -114,11 +116,11 @@ def test_members_follow_their_own_forcing(response: Emulator) -> None:
 def test_leaving_the_range_of_the_training_is_found(response: Emulator, tmp_path: Path) -> None:
     ranges = {TOTAL: (0.0, 2.0)}
     low, high = run_scenarios(response, "response", [pathway("low", 0.01), pathway("high")], 1950, 2050, ranges=ranges)
-    assert low.beyond == {} and high.beyond == {TOTAL: 1983}
+    assert low.beyond == {} and high.beyond == {TOTAL: 1985}
     write_scenario(tmp_path / "high.nc", high, BASE, {"licence": "CC0-1.0"})
     with xr.open_dataset(tmp_path / "high.nc") as file:
-        assert file["beyond_training"].values.tolist() == [0] * 33 + [1] * 68
-        assert file.attrs["beyond_training"] == f"{TOTAL} from 1983" and file.attrs["pathway_notes"] == "as a test"
+        assert file["beyond_training"].values.tolist() == [0] * 35 + [1] * 66
+        assert file.attrs["beyond_training"] == f"{TOTAL} from 1985" and file.attrs["pathway_notes"] == "as a test"
 
 
 def test_a_file_holds_what_was_found(response: Emulator, tmp_path: Path) -> None:
@@ -180,3 +182,25 @@ def test_shipped_pathways_warm_as_they_are_named() -> None:
     means = [one.values[0, :, :, 0].astype(float) @ solver.mesh.areas for one in (low, high)]
     assert abs(means[0][0] - means[1][0]) < 1e-3
     assert means[1][-1] - means[0][-1] > 1.5
+
+
+def test_masked_nodes_have_no_value_and_are_in_no_mean(tmp_path: Path) -> None:
+    """A sea's temperature has none on land: means, maps and the page leave those nodes out."""
+    sea = MESH.longitudes < 270
+    rise = 0.5 * 0.05 * (YEARS - YEARS[0])
+    values = np.where(sea, 280 + rise[:, None], np.nan)[:, None, :, None]
+    times = to_seconds((YEARS - 1970).astype("datetime64[Y]"))
+    fields = ArrayFields(values, ("tas",), ("K",), MESH, TimeStep(12, "month"), times)
+    part = TrainingPart(fields, forcings=forcings_of(TASK, MESH, fields, scalars=pathway().table().scalars))
+    emulator = PatternScalingConfig().fit(TASK, part)
+    found = run_scenarios(emulator, "sea", [pathway(), pathway("still", 0.0)], 1950, 2050)
+    assert np.array_equal(found[0].there, sea)
+    means = region_means(read_regions(["global", "north"]), MESH, found[0].there)
+    assert np.allclose(RegionSeries.of(found[0], 0, means, BASE).anomalies[0, -1], 0.025 * (2050 - 1955.5), atol=0.02)
+    draw_maps(found, 0, BASE, tmp_path / "maps")
+    series = [RegionSeries.of(one, 0, means, BASE) for one in found]
+    write_explorer(tmp_path / "explorer.html", found, series, means, BASE, ExplorerNotes([], []))
+    values[3, 0, np.flatnonzero(sea)[0]] = np.nan
+    holed = ArrayFields(values, ("tas",), ("K",), MESH, TimeStep(12, "month"), times)
+    with pytest.raises(MeshcastError, match="lacks tas at some times where it has it at others"):
+        PatternScalingConfig().fit(TASK, TrainingPart(holed, forcings=part.forcings))
