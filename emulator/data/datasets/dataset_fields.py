@@ -34,6 +34,11 @@ NOT_CARRIED = frozenset(
 def open_dataset_fields(source: Source) -> DatasetFields:
     """Return the fields of an anemoi dataset: a path, or what `anemoi.datasets.open_dataset` takes as it stands."""
     dataset = _opened(source)
+    if not isinstance(source, str) and len(dataset.dates) < 2:
+        raise MeshcastError(
+            f"Of the dates of {describe(source)} {len(dataset.dates)} is left, but a time step lies between two. Let "
+            "start and end take in more."
+        )
     with refuse_damaged(describe(source)):
         return DatasetFields(dataset, source)
 

@@ -44,6 +44,13 @@ def test_join_select_and_dates_equal_the_direct_call(write_store, tmp_path, keep
     assert isinstance(fields, ArrayFields) == keep
 
 
+def test_a_single_date_of_a_dataset_is_not_said_to_be_damaged(write_store, tmp_path):
+    write_store("a.zarr", **GRID)
+    last = str(open_dataset(str(tmp_path / "a.zarr")).dates[-1])
+    with pytest.raises(MeshcastError, match=r"1 is left, but a time step lies between two"):
+        open_fields({"dataset": str(tmp_path / "a.zarr"), "start": last})
+
+
 def test_a_ring_comes_back_as_a_ring(write_store, tmp_path, ring_attributes):
     values = write_store("r.zarr", **RING, **ring_attributes)
     fields = open_fields(str(tmp_path / "r.zarr"), trajectories=slice(1, None))
