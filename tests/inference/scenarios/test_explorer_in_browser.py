@@ -1,0 +1,103 @@
+"""The explorer in a real browser, from a file: no request leaves, it is quick, and the keyboard is enough."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.inference.scenarios.test_explorer import MESH, scenario, written
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium here; on Debian and Ubuntu: apt install chromium")
+    folder = tmp_path_factory.mktemp("explorer")
+    scenarios = scenario("low", 0.01, noise=0.3), scenario("high", 0.05, members=5, noise=0.3)
+    written(folder / "explorer.html", *scenarios)
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = browser.new_page(viewport={"width": 1280, "height": 1800}, accept_downloads=True)
+        found.asked, found.said, found.scenarios, found.folder = [], [], scenarios, folder
+        found.on("request", lambda request: found.asked.append(request.url))
+        found.on("console", lambda message: found.said.append(message.text))
+        found.on("pageerror", lambda error: found.said.append(str(error)))
+        found.goto(f"file://{folder}/explorer.html")
+        found.wait_for_selector("html[data-ready=yes]", timeout=60_000)
+        yield found
+        browser.close()
+
+
+def test_no_request_leaves_and_nothing_fails(page: Any) -> None:
+    assert page.asked == [f"file://{page.folder}/explorer.html"]
+    assert page.said == []
+
+
+def test_what_is_read_on_the_page_is_what_was_found(page: Any) -> None:
+    page.select_option("#first", label="high")
+    page.eval_on_selector("#year", "(slider) => { slider.value = 60; slider.dispatchEvent(new Event('input')); }")
+    assert page.inner_text("#shown") == "2010"
+    with page.expect_download() as download:
+        page.click("#map-csv")
+    download.value.save_as(page.folder / "map.csv")
+    with open(page.folder / "map.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    mean = page.scenarios[1].values[..., 0].astype(float).mean(axis=0)
+    change = mean[60] - mean[1:11].mean(axis=0)
+    at = {
+        (round(float(row["latitude"]), 2), round(float(row["longitude"]), 2)): float(row["change_over_1951-1960"])
+        for row in rows
+    }
+    node = int(np.argmin(np.abs(MESH.latitudes - 52)))
+    near = min(at, key=lambda place: (place[0] - MESH.latitudes[node]) ** 2
+               + ((place[1] - MESH.longitudes[node] + 180) % 360 - 180) ** 2)  # fmt: skip
+    assert at[near] == pytest.approx(change[node], abs=0.01)
+
+
+def test_the_keyboard_alone_does_it_all(page: Any) -> None:
+    page.focus("#map")
+    before = page.inner_text("#reading")
+    page.keyboard.press("ArrowUp")
+    assert page.inner_text("#reading") != before and "K" in page.inner_text("#reading")
+    page.focus("#year")
+    page.keyboard.press("Home")
+    assert page.inner_text("#shown") == "1950"
+    page.focus("#play")
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(1000)
+    assert page.inner_text("#shown") != "1950"
+    page.keyboard.press("Enter")
+    assert page.get_attribute("#play", "aria-pressed") == "false"
+    page.focus("#view")
+    page.keyboard.press("B")
+    assert "minus" in page.get_attribute("#map", "aria-label") or page.input_value("#view") == "b"
+
+
+def test_a_year_is_drawn_while_one_blinks(page: Any, record_property: Any) -> None:
+    """Prints the milliseconds; the machine is shared, so that none is asserted but that it ends."""
+    took = page.evaluate(
+        """() => { const slider = document.getElementById("year"); const took = [];
+        for (let k = 0; k < 100; k += 1) { slider.value = k; const start = performance.now();
+          slider.dispatchEvent(new Event("input")); took.push(performance.now() - start); } return took; }"""
+    )
+    record_property("milliseconds", sorted(took)[50])
+    print(f"a new year: median {sorted(took)[50]:.1f} ms, longest {max(took):.1f} ms")
+    assert len(took) == 100
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_serious(page: Any, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page.set_viewport_size({"width": width, "height": 900})
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["impact"]) for one in found if one["impact"] in ("serious", "critical")] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
