@@ -16,6 +16,7 @@ from matplotlib import colormaps
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from emulator.pathways.pathway import PRESENT
 from graphs.atomic_file import write_text
 from graphs.errors import MeshcastError
 from graphs.geometry import to_xyz
@@ -23,6 +24,7 @@ from graphs.mesh import Mesh
 from inference.pictures.coastlines import ATTRIBUTION, coastlines
 from inference.pictures.style import DIVERGING, pretty_unit
 from inference.report.page import Notes, render
+from inference.scenarios.reduction import reduced
 from inference.scenarios.regions import AR6_SOURCE, RegionMeans
 from inference.scenarios.scenario import Scenario
 from inference.scenarios.scenario_pictures import WARMING
@@ -30,6 +32,7 @@ from inference.scenarios.summary import BAND, SPAN, THRESHOLDS, BasePeriod, Regi
 
 TEMPLATE = Path(__file__).parent / "templates/explorer.html"
 ROWS, COLUMNS = 120, 240  # of the map's cells
+KNOTS = 5  # years at which a drawn pathway is set
 NO_NODE = 2**32 - 1  # in a cell of the map whose node is masked
 LARGEST = 5_000_000  # bytes of a page
 STEPS = (1, 2, 5, 10)  # years from one map to the next, where every year would make the page too large
@@ -80,9 +83,8 @@ def _page(
     variable = first.variables[number]
     years, _ = first.yearly(number)
     shown = years[::step] if (len(years) - 1) % step == 0 else np.append(years[::step], years[-1])
-    fields = np.stack(
-        [_changes(one, number, base)[np.isin(years, shown)] for one in scenarios]
-    )  # [pathway, year, node]
+    changes = np.stack([_changes(one, number, base) for one in scenarios])  # [pathway, year, node]
+    fields = changes[:, np.isin(years, shown)]
     tables = np.stack([_statistics(one.anomalies) for one in series])  # [pathway, statistic, region, year]
     column = [region.key for region in means.regions].index("global")
     data: dict[str, Any] = {
@@ -111,7 +113,7 @@ def _page(
         "thresholds": THRESHOLDS,
         "span": SPAN,
         "band": BAND,
-        "limits": list(notes.limits),
+        "own": _own(scenarios, changes, means),
     }
     content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     facts = {
@@ -172,6 +174,28 @@ def _about(scenario: Scenario, series: RegionSeries, column: int) -> dict[str, A
         "members": len(scenario.values),
         "beyond": min(scenario.beyond.values(), default=None),
         "passes": [passed(series.years, anomaly, threshold) for threshold in THRESHOLDS],
+    }
+
+
+def _own(scenarios: Sequence[Scenario], changes: Array, means: RegionMeans) -> dict[str, Any] | None:
+    """Return what the page needs to evaluate a pathway of total forcing that somebody draws, None where it cannot."""
+    reduction = reduced(scenarios, changes)
+    last = int(scenarios[0].years[-1])
+    if reduction is None or last < PRESENT + 20:
+        return None
+    knots = np.unique(np.linspace(PRESENT + 7, last, KNOTS).round(-1 if last > PRESENT + 60 else 0).astype(int))
+    knots[-1] = last
+    return {
+        "years": reduction.years,
+        "error": round(reduction.error, 3),
+        "low": round(reduction.low, 2),
+        "high": round(reduction.high, 2),
+        "present": PRESENT - 1,
+        "begin": int(scenarios[0].pathway.years[0]),
+        "knots": knots.tolist(),
+        "forcing": [np.round(one.pathway.mean().total[0], 3).tolist() for one in scenarios],
+        "weights": base64.b64encode(reduction.weights.astype("<f4").tobytes()).decode(),
+        "regions": means.of(reduction.weights).round(5).tolist(),
     }
 
 

@@ -30,8 +30,10 @@
   const { rows, columns, nodes, shown, years, units } = data;
   const BLUE = "#0072b2";
   const ORANGE = "#b34700";
-  const field = (pathway, year) => fields.subarray((pathway * shown.length + year) * nodes, (pathway * shown.length + year + 1) * nodes);
+  const own = data.own && { ...data.own, place: data.pathways.length, fields: null, series: null, weights: new Float32Array(Uint8Array.from(atob(data.own.weights), (letter) => letter.charCodeAt(0)).buffer) };
+  const field = (pathway, year) => own && pathway === own.place ? own.fields.subarray(year * nodes, (year + 1) * nodes) : fields.subarray((pathway * shown.length + year) * nodes, (pathway * shown.length + year + 1) * nodes);
   const regional = (pathway, statistic, region) => {
+    if (own && pathway === own.place) return own.series[region];
     const start = ((pathway * data.statistics + statistic) * data.regions.length + region) * years.length;
     return series.subarray(start, start + years.length);
   };
@@ -162,7 +164,7 @@
     }
     const every = [5, 10, 20, 25, 50, 100].find((size) => (years[years.length - 1] - years[0]) / size <= wide / 80) || 100;
     for (let year = Math.ceil(years[0] / every) * every; year <= years[years.length - 1]; year += every) {
-      chart.append(svg("text", { x: across(year), y: frame.bottom + 20, "text-anchor": "middle" }, year));
+      chart.append(svg("text", { x: Math.min(across(year), wide - 18), y: frame.bottom + 20, "text-anchor": "middle" }, year));
     }
     chart.append(svg("text", { x: 4, y: 15 }, `change of ${data.variable} [${units}]`));
     chosen.forEach((pathway, order) => {
@@ -204,11 +206,116 @@
       });
       return line;
     };
-    $("passes").append(row(["Pathway", ...data.thresholds.map((threshold) => `${threshold} ${units}`)], "th"));
+    $("passes").replaceChildren(row(["Pathway", ...data.thresholds.map((threshold) => `${threshold} ${units}`)], "th"));
     data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year ?? "not until the end")], "td")));
     const column = data.regions.findIndex(({ key }) => key === "global");
     const last = years[years.length - 1];
-    $("headline").textContent = `${data.pathways.map(({ name }, place) => `${name}: ${signed(regional(place, 0, column)[years.length - 1], 1)}`).join(", ")} for the globe in ${last}.`;
+    $("headline").textContent = `${data.pathways.filter(({ name }) => name !== OWN).map(({ name }, place) => `${name}: ${signed(regional(place, 0, column)[years.length - 1], 1)}`).join(", ")} for the globe in ${last}.`;
+  };
+
+  // a drawn pathway: the total forcing, linear between knots, through the reduction that the page states
+  const OWN = "your own";
+  const remembered = (forcing, memory) => {
+    const kept = Math.exp(-1 / memory);
+    let now = forcing[0];
+    return forcing.map((value) => {
+      const mean = value + (now - value) * memory * (1 - kept);
+      now = value + (now - value) * kept;
+      return mean;
+    });
+  };
+  const featuresOf = (forcing) => {
+    const [fast, slow] = own.years.map((memory) => remembered(forcing, memory));
+    return years.map((year) => {
+      const [f, s] = [fast[year - own.begin], slow[year - own.begin]];
+      return [1, f, s, f * f, f * s];
+    });
+  };
+  const evaluate = () => {
+    const features = featuresOf(own.drawn);
+    // what the emulator says of the first pathway, and what the reduction says of the difference from it
+    const apart = features.map((row, place) => row.map((value, k) => value - own.anchor[place][k]));
+    own.fields = new Float32Array(shown.length * nodes);
+    shown.forEach((year, place) => {
+      const row = apart[years.indexOf(year)];
+      const there = field(0, place);
+      for (let node = 0; node < nodes; node += 1) {
+        let sum = there[node];
+        for (let k = 1; k < 5; k += 1) sum += row[k] * own.weights[k * nodes + node];
+        own.fields[place * nodes + node] = sum;
+      }
+    });
+    own.series = data.regions.map((_, region) => Float32Array.from(regional(0, 0, region), (value, place) => apart[place].reduce((sum, size, k) => sum + size * own.regions[k][region], value)));
+    const mean = own.series[data.regions.findIndex(({ key }) => key === "global")];
+    data.pathways[own.place].passes = data.thresholds.map((threshold) => {
+      for (let k = 0; k + data.span <= mean.length; k += 1) {
+        if (mean.subarray(k, k + data.span).reduce((sum, value) => sum + value, 0) / data.span >= threshold) return years[k] + data.span / 2;
+      }
+      return null;
+    });
+    const outside = own.drawn.findIndex((value, place) => own.begin + place > own.present && (value < own.low - 0.05 || value > own.high + 0.05));
+    data.pathways[own.place].beyond = outside < 0 ? null : own.begin + outside;
+    $("own-warning").textContent = outside < 0 ? "" : `From ${own.begin + outside} on your pathway lies beyond the forcings that the reduction was fitted to (${own.low.toFixed(1)} to ${own.high.toFixed(1)} W m⁻²): a guess.`;
+  };
+  const drawOwn = () => {
+    const wide = width("own-chart");
+    const chart = $("own-chart");
+    chart.setAttribute("viewBox", `0 0 ${wide} 200`);
+    const most = Math.max(1, own.high, ...own.drawn) * 1.05;
+    const least = Math.min(0, ...own.drawn);
+    const x = (year) => 44 + ((year - years[0]) / (years[years.length - 1] - years[0])) * (wide - 60);
+    const y = (value) => 170 - ((value - least) / (most - least)) * 145;
+    chart.replaceChildren(svg("text", { x: 4, y: 15 }, "effective radiative forcing [W m⁻²]"));
+    for (let value = Math.ceil(least / 2) * 2; value <= most; value += 2) {
+      chart.append(svg("line", { x1: 44, x2: wide - 16, y1: y(value), y2: y(value), stroke: "#ddd" }), svg("text", { x: 38, y: y(value) + 5, "text-anchor": "end" }, value));
+    }
+    [years[0], own.present, years[years.length - 1]].forEach((year, order) => chart.append(svg("text", { x: x(year), y: 192, "text-anchor": order === 2 ? "end" : "middle" }, year)));
+    const line = (series, look) => chart.append(svg("polyline", { points: years.map((year) => `${x(year).toFixed(1)} ${y(series[year - own.begin]).toFixed(1)}`).join(" "), fill: "none", ...look }));
+    own.forcing.forEach((series) => line(series, { stroke: "#767676", "stroke-width": 1 }));
+    line(own.drawn, { stroke: "#006d4f", "stroke-width": 3 });
+    chart.setAttribute("aria-label", `Forcing of your own pathway: ${own.knots.map((year) => `${own.drawn[year - own.begin].toFixed(1)} W m⁻² in ${year}`).join(", ")}; the others as thin grey lines`);
+  };
+  const draw = () => {
+    const start = own.forcing[0][own.present - own.begin];
+    const points = [[own.present, start], ...own.knots.map((year) => [year, Number($(`knot-${year}`).value)])];
+    own.drawn = own.forcing[0].map((value, place) => {
+      const year = own.begin + place;
+      if (year <= own.present) return value;
+      const next = points.findIndex(([at]) => at >= year);
+      const [[from, before], [to, after]] = [points[next - 1], points[next]];
+      return before + ((after - before) * (year - from)) / (to - from);
+    });
+    own.knots.forEach((year) => { $(`value-${year}`).textContent = `${Number($(`knot-${year}`).value).toFixed(1)} W m⁻²`; });
+    evaluate();
+    drawOwn();
+  };
+  const offerOwn = () => {
+    if (!own) return;
+    data.pathways.push({ name: OWN, members: 1, beyond: null, passes: data.thresholds.map(() => null) });
+    option($("first"), OWN, own.place);
+    option($("second"), OWN, own.place);
+    $("own").hidden = false;
+    own.anchor = featuresOf(own.forcing[0]);
+    $("own-note").textContent = `Set the total forcing after ${own.present}; straight lines between. The page takes the emulator's ${data.pathways[0].name}, and for the difference from it a reduction of the emulator to five numbers a cell, fitted to the pathways of this page: for one of them that was left out this errs by up to ${own.error.toFixed(2)} ${units} (root mean square).`;
+    own.knots.forEach((year) => {
+      const label = document.createElement("label");
+      const slider = document.createElement("input");
+      const value = document.createElement("output");
+      Object.assign(slider, { type: "range", id: `knot-${year}`, min: -1, max: Math.ceil(own.high + 1), step: 0.1, value: own.forcing[0][year - own.begin] });
+      value.id = `value-${year}`;
+      label.append(`${year} `, slider, value);
+      $("knots").append(label);
+      slider.addEventListener("input", () => {
+        draw();
+        if (state.first !== own.place) {
+          state.second = own.place;
+          $("second").value = own.place;
+        }
+        passes();
+        all();
+      });
+    });
+    draw();
   };
 
   const save = (name, blob) => {
@@ -304,7 +411,8 @@
       markYear();
     }, 120);
   };
-  window.addEventListener("resize", () => [drawMap(), drawChart()]);
+  window.addEventListener("resize", () => [drawMap(), drawChart(), own && drawOwn()]);
+  offerOwn();
   passes();
   all();
   document.documentElement.dataset.ready = "yes";

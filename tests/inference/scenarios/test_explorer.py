@@ -16,6 +16,7 @@ from emulator.task import Variable
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import icosphere
 from inference.scenarios.explorer import COLUMNS, LARGEST, ROWS, ExplorerNotes, write_explorer
+from inference.scenarios.reduction import features_of, reduced
 from inference.scenarios.regions import read_regions, region_means
 from inference.scenarios.scenario import Scenario, years_of
 from inference.scenarios.summary import BasePeriod, RegionSeries
@@ -32,7 +33,9 @@ def scenario(name: str, slope: float, members: int = 1, mesh=MESH, noise: float 
     warming = slope * (YEARS - 1950)[None, :, None] * (1 + 0.1 * np.arange(members))[:, None, None]
     values = 280 + warming * np.where(mesh.latitudes > 0, 2.0, 1.0)
     values = values + noise * np.random.default_rng(0).standard_normal(values.shape)
-    pathway = Pathway(name, YEARS, np.zeros((members, len(YEARS), len(AGENTS))), "made up & <odd>", ("a note",))
+    forcing = np.zeros((members, len(YEARS), len(AGENTS)))
+    forcing[..., 0] = slope * (YEARS - 1950)
+    pathway = Pathway(name, YEARS, forcing, "made up & <odd>", ("a note",))
     variables = (Variable("tas", "prognostic", "K"),)
     return Scenario(pathway, variables, mesh, times, values[..., None].astype(np.float32), np.zeros((members, 101)),
                     {TOTAL: 2040} if slope > 0.04 else {}, "toy")  # fmt: skip
@@ -98,3 +101,18 @@ def test_many_nodes_show_fewer_years_and_too_many_are_refused(tmp_path: Path) ->
 
 def test_years_are_calendar_years() -> None:
     assert years_of(scenario("a", 0.01).times).tolist() == YEARS.tolist()
+
+
+def test_a_reduction_tells_a_pathway_that_it_has_not_seen(tmp_path: Path) -> None:
+    """The toy warms at once by what forces it, and so is within its form; of one pathway nothing can be drawn."""
+    scenarios = [scenario(name, slope) for name, slope in (("low", 0.01), ("middle", 0.03), ("high", 0.05))]
+    changes = np.stack([one.values[0, :, :, 0].astype(float) - 280 for one in scenarios])
+    found = reduced(scenarios, changes)
+    assert found is not None and found.error < 0.1 and (found.low, found.high) == pytest.approx((0.0, 5.0))
+    features = features_of(0.04 * (YEARS - 1950.0), found.years)
+    expected = 0.04 * (YEARS - 1950)[:, None] * np.where(MESH.latitudes > 0, 2.0, 1.0)
+    assert np.abs(features @ found.weights - expected).max() < 0.3
+    assert reduced(scenarios[:1], changes[:1]) is None
+    data = written(tmp_path / "explorer.html", *scenarios)
+    assert data["own"]["knots"] == [2030, 2035, 2040, 2045, 2050] and data["own"]["present"] == 2022
+    assert written(tmp_path / "one.html", scenarios[0])["own"] is None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from inference.scenarios.reduction import features_of, reduced
 from tests.inference.scenarios.test_explorer import MESH, scenario, written
 
 pytestmark = pytest.mark.slow
@@ -92,6 +93,33 @@ def test_a_year_is_drawn_while_one_blinks(page: Any, record_property: Any) -> No
     record_property("milliseconds", sorted(took)[50])
     print(f"a new year: median {sorted(took)[50]:.1f} ms, longest {max(took):.1f} ms")
     assert len(took) == 100
+
+
+def test_a_drawn_pathway_is_evaluated_as_the_reduction_says(page: Any) -> None:
+    page.select_option("#region", label="the globe (global)")
+    took = page.evaluate(
+        """() => { const slider = document.getElementById("knot-2050"); const start = performance.now();
+        slider.value = 3; slider.dispatchEvent(new Event("input")); return performance.now() - start; }"""
+    )
+    print(f"a drawn pathway of 101 years: {took:.1f} ms")
+    assert page.input_value("#second") == "2" and "your own" in page.inner_text("#passes")
+    with page.expect_download() as download:
+        page.click("#chart-csv")
+    download.value.save_as(page.folder / "chart.csv")
+    with open(page.folder / "chart.csv", encoding="utf-8") as file:
+        rows = {int(row["year"]): float(row["your own"]) for row in csv.DictReader(file)}
+    changes = np.stack([one.values[..., 0].astype(float).mean(axis=0) for one in page.scenarios])
+    changes -= changes[:, 1:11].mean(axis=1, keepdims=True)
+    found = reduced(page.scenarios, changes)
+    assert found is not None
+    forcing = page.scenarios[0].pathway.total[0].copy()
+    years = np.arange(1950, 2051)
+    set_so = {year: float(page.input_value(f"#knot-{year}")) for year in (2030, 2035, 2040, 2045, 2050)}
+    knots = {2022: forcing[72], **set_so}
+    forcing[72:] = np.interp(years[72:], list(knots), list(knots.values()))
+    apart = features_of(forcing, found.years) - features_of(page.scenarios[0].pathway.total[0], found.years)
+    expected = (changes[0] + apart @ found.weights) @ MESH.areas
+    assert max(abs(rows[year] - expected[year - 1950]) for year in years.tolist()) < 0.01
 
 
 @pytest.mark.parametrize("width", [1280, 390])
