@@ -118,7 +118,7 @@ def _page(
     content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     facts = {
         "limits": list(notes.limits),
-        "licences": [*notes.licences, AR6_SOURCE, ATTRIBUTION],
+        "licences": list(dict.fromkeys([*notes.licences, AR6_SOURCE, ATTRIBUTION])),
         "left_out": means.left_out,
         "pathways": [(one.pathway.name, one.pathway.source, "; ".join(one.pathway.notes)) for one in scenarios],
     }
@@ -183,7 +183,8 @@ def _own(scenarios: Sequence[Scenario], changes: Array, means: RegionMeans) -> d
     last = int(scenarios[0].years[-1])
     if reduction is None or last < PRESENT + 20:
         return None
-    knots = np.unique(np.linspace(PRESENT + 7, last, KNOTS).round(-1 if last > PRESENT + 60 else 0).astype(int))
+    to = 5 if last > PRESENT + 60 else 1
+    knots = np.unique((to * np.round(np.linspace(PRESENT + 7, last, KNOTS) / to)).astype(int))
     knots[-1] = last
     return {
         "years": reduction.years,
