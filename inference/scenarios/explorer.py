@@ -28,7 +28,7 @@ from inference.scenarios.reduction import reduced
 from inference.scenarios.regions import AR6_SOURCE, RegionMeans
 from inference.scenarios.scenario import Scenario
 from inference.scenarios.scenario_pictures import WARMING
-from inference.scenarios.summary import BAND, SPAN, THRESHOLDS, BasePeriod, RegionSeries, passed
+from inference.scenarios.summary import BAND, SPAN, BasePeriod, RegionSeries, passed, thresholds_of
 
 TEMPLATE = Path(__file__).parent / "templates/explorer.html"
 ROWS, COLUMNS = 120, 240  # of the map's cells
@@ -110,13 +110,14 @@ def _page(
         "coasts": _coasts(),
         "warming": _colours(WARMING),
         "diverging": _colours(DIVERGING),
-        "thresholds": THRESHOLDS,
+        "thresholds": thresholds_of(first, number),
         "span": SPAN,
         "band": BAND,
         "own": _own(scenarios, changes, means),
     }
     content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     facts = {
+        "temperature": bool(thresholds_of(first, number)),
         "limits": list(notes.limits),
         "licences": list(dict.fromkeys([*notes.licences, AR6_SOURCE, ATTRIBUTION])),
         "left_out": means.left_out,
@@ -173,7 +174,7 @@ def _about(scenario: Scenario, series: RegionSeries, column: int) -> dict[str, A
         "name": scenario.pathway.name,
         "members": len(scenario.values),
         "beyond": min(scenario.beyond.values(), default=None),
-        "passes": [passed(series.years, anomaly, threshold) for threshold in THRESHOLDS],
+        "passes": [passed(series.years, anomaly, level) for level in thresholds_of(scenario, series.variable)],
     }
 
 

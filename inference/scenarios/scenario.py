@@ -95,6 +95,8 @@ def run_scenarios(
 
     Raises MeshcastError where a pathway does not reach so far, and where an emulator needs a start and has none.
     """
+    if emulator.mesh.domain.kind != "sphere":
+        raise MeshcastError(f"A scenario is of the whole globe, but {name} covers a {emulator.mesh.describe()}.")
     begin = max(int(one.years[0]) for one in pathways)
     if first <= begin:
         raise MeshcastError(f"A scenario cannot begin in {first}: its pathways do in {begin}. Ask for later years.")

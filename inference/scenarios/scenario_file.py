@@ -17,6 +17,17 @@ from inference.scenarios.summary import BasePeriod
 EPOCH = "seconds since 1970-01-01 00:00:00"
 
 
+def is_scenario_folder(folder: Path) -> bool:
+    """Return whether a folder holds what `meshcast scenario` writes and nothing else."""
+    table = folder / "regions.csv"
+    try:
+        with open(table, encoding="utf-8") as file:
+            begins = file.readline().startswith("pathway,variable,units,region,")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return begins and all(path.suffix in (".nc", ".csv", ".png", ".html") for path in folder.iterdir())
+
+
 def write_scenario(path: Path, scenario: Scenario, base: BasePeriod, about: Mapping[str, str]) -> None:
     """Write the expected values and, of several members, each of them; whole or not at all.
 

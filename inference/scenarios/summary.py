@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 SPAN = 20  # years of a mean that passes a threshold
 BAND = (5.0, 95.0)  # percentiles over members
 THRESHOLDS = (1.5, 2.0, 3.0)  # [K]
+KELVIN = ("K", "degC")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,11 @@ def passed(years: NDArray[np.int64], anomaly: Array, threshold: float) -> int | 
     return int(years[above[0]] + SPAN // 2) if len(above) else None
 
 
+def thresholds_of(scenario: Scenario, variable: int) -> tuple[float, ...]:
+    """Return the levels of warming to look for, none where the variable is no temperature."""
+    return THRESHOLDS if scenario.variables[variable].units in KELVIN else ()
+
+
 def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
     """Return what a scenario's global mean does: its last 20 years, and when it passes thresholds.
 
@@ -134,10 +140,11 @@ def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
     found: dict[str, Any] = {
         "pathway": one.scenario.pathway.name,
         "years": f"{one.years[-SPAN:][0]} to {one.years[-1]}",
-        "warming": round(float(late.mean()), 2) + 0.0,  # no -0.0
+        "change": round(float(late.mean()), 2) + 0.0,  # no -0.0
+        "units": one.scenario.variables[one.variable].units,
     }
     if len(late) > 1:
         found["band"] = [round(float(end), 2) for end in np.percentile(late, BAND)]
-    for threshold in THRESHOLDS:
+    for threshold in thresholds_of(one.scenario, one.variable):
         found[f"passes {threshold:g} K"] = passed(one.years, series.mean(axis=0), threshold)
     return found

@@ -65,16 +65,13 @@ def scenario(
     from inference.scenarios.explorer import ExplorerNotes, write_explorer
     from inference.scenarios.regions import AR6_SOURCE, read_regions, region_means
     from inference.scenarios.scenario import run_scenarios
-    from inference.scenarios.scenario_file import write_scenario
+    from inference.scenarios.scenario_file import is_scenario_folder, write_scenario
     from inference.scenarios.scenario_pictures import draw_maps, draw_series
     from inference.scenarios.summary import BasePeriod, RegionSeries, left_out_table, region_table, summary
     from meshcast.commands.configs import config_path
     from meshcast.console import BEYOND, listed, print_json, progress, say
 
-    def ours(folder: Path) -> bool:
-        return (folder / "regions.csv").exists()
-
-    refuse_other(output, ours, overwrite)
+    refuse_other(output, is_scenario_folder, overwrite)
     base, span = BasePeriod.read(base_period), BasePeriod.read(years, "--years")
     chosen = read_regions(listed(regions))
     if "global" not in [region.key for region in chosen]:
@@ -92,6 +89,8 @@ def scenario(
     if not named or len(set(named)) < len(named):
         raise MeshcastError(f"--pathways names {pathways!r}; expected one or more, each once.")
     known = [read_pathway(name, span.last) for name in named]
+    if len({pathway.name for pathway in known}) < len(known):
+        raise MeshcastError("Two of the pathways' files have the same name, under which each is written. Rename one.")
     for pathway in known:
         for note in pathway.notes:
             say(f"{pathway.name}: {note}")
@@ -112,7 +111,7 @@ def scenario(
     means = region_means(chosen, climate.emulator.mesh, found[0].there)
     series = [[RegionSeries.of(one, variable, means, base) for variable in range(len(one.variables))] for one in found]
     results = []
-    with atomic_folder(output, ours, overwrite) as folder:
+    with atomic_folder(output, is_scenario_folder, overwrite) as folder:
         folder.mkdir(exist_ok=True)
         for one in found:
             write_scenario(folder / f"{file_name(one.pathway.name)}.nc", one, base, climate.about)
@@ -144,9 +143,10 @@ def scenario(
         print_json({"output": str(output), "pathways": results, "regions": AR6_SOURCE, "left_out": means.left_out})
     else:
         for result in results:
-            passes = ", ".join(f"{key} {value or 'never'}" for key, value in result.items() if key.startswith("passes"))
+            passes = [f"{key} {value or 'never'}" for key, value in result.items() if key.startswith("passes")]
             band = " ({} to {})".format(*result["band"]) if "band" in result else ""
-            print(f"{result['pathway']}: {result['warming']:+.2f} K{band} in {result['years']} over {base}; {passes}")
+            change = f"{result['change']:+.2f} {result['units']}{band} in {result['years']} over {base}"
+            print(f"{result['pathway']}: {'; '.join([change, *passes])}")
         print(f"Wrote {output}.")
     if strict and any(one.beyond for one in found):
         raise typer.Exit(BEYOND)

@@ -93,9 +93,18 @@ def test_what_a_scenario_cannot_do_is_refused(climate: Path) -> None:
     refused(*run, "--years", "1850-2600", says=("1750 to 2500",))
     Path("gap.csv").write_text("year,CO2 [ppm]\n2000,370\n2002,372\n")
     refused(*run, "--pathways", "gap.csv", says=("has a gap: 2000 is followed by 2002",))
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        Path(f"{folder}/mine.csv").write_text(
+            "year,co2 [W m-2]\n" + "".join(f"{year},2\n" for year in range(2000, 2101))
+        )
+    refused(*run, "--pathways", "a/mine.csv, b/mine.csv", says=("have the same name",))
     Path("out").mkdir()
-    Path("out/mine.txt").write_text("precious")
+    Path("out/regions.csv").write_text("precious")
     refused(*run, "--overwrite", says=("nothing that Meshcast wrote",))
+    done(*run[:-1], "ours", "--no-plots", "--no-explorer")
+    Path("ours/thesis.docx").write_text("precious")
+    refused(*run[:-1], "ours", "--overwrite", says=("nothing that Meshcast wrote",))
 
 
 def test_an_emulator_goes_on_from_one_trajectory(climate: Path) -> None:

@@ -25,6 +25,7 @@ from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import icosphere
+from graphs.meshes.latlon import latlon
 from inference.scenarios.explorer import ExplorerNotes, write_explorer
 from inference.scenarios.regions import read_regions, region_means
 from inference.scenarios.scenario import run_scenarios, years_of
@@ -110,7 +111,9 @@ def test_members_follow_their_own_forcing(response: Emulator) -> None:
         means.left_out
     )
     told = summary(series, means)
-    assert told["years"] == "2031 to 2050" and told["band"][0] < told["warming"] < told["band"][1]
+    assert told["years"] == "2031 to 2050" and told["band"][0] < told["change"] < told["band"][1]
+    rain = replace(series.scenario, variables=(Variable("tprate", "prognostic", "kg m-2 s-1"),))
+    assert not any(key.startswith("passes") for key in summary(replace(series, scenario=rain), means))
 
 
 def test_leaving_the_range_of_the_training_is_found(response: Emulator, tmp_path: Path) -> None:
@@ -165,6 +168,12 @@ def test_a_pathway_that_ends_too_early_or_begins_too_late_is_refused(response: E
         run_scenarios(response, "response", [pathway()], 1940, 1970)
     with pytest.raises(MeshcastError, match="reaches from 1940 to 2060, but 1940 to 2070"):
         run_scenarios(response, "response", [pathway()], 1950, 2070)
+
+
+def test_a_part_of_the_globe_is_no_scenario() -> None:
+    area = latlon(np.linspace(60, 50, 5), np.linspace(0, 10, 6))
+    with pytest.raises(MeshcastError, match=r"of the whole globe, but area covers a limited area"):
+        run_scenarios(PatternScalingConfig().build(TASK, area), "area", [pathway()], 1950, 1960)
 
 
 def test_what_is_no_number_is_refused(response: Emulator) -> None:
