@@ -279,7 +279,9 @@ def _task_to_plain(task: Task) -> dict[str, Any]:
 
 def _task_from_plain(plain: Mapping[str, Any]) -> Task:
     pairs = ("bounds", "memory")  # JSON has lists for them
-    variables = [{**item, **{key: tuple(item[key]) for key in pairs if item.get(key)}} for item in plain["variables"]]
+    variables = [
+        {**item, **{key: tuple(item[key]) if item.get(key) else None for key in pairs}} for item in plain["variables"]
+    ]
     time_step, boundary = time_step_from_json(plain["time_step"]), plain.get("boundary", False)
     return Task(tuple(Variable(**item) for item in variables), time_step, plain["history"], boundary=boundary)
 

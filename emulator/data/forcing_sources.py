@@ -65,7 +65,7 @@ def _memories(task: Task, sources: Sequence[object]) -> list[ForcingMemory]:
         for source in sources:
             if isinstance(source, TabulatedForcings | GlobalScalars) and of in source.names:
                 series = source if isinstance(source, GlobalScalars) else source.scalars
-                found.append(ForcingMemory((variable.name,), (of,), (years,), series, source is series))
+                found.append(ForcingMemory(variable.name, of, years, series, source is series))
                 break
         else:
             raise MeshcastError(

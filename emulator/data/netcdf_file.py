@@ -46,10 +46,8 @@ def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str])
         label = ""
         if dimension := next((theirs for theirs, ours in rename.items() if ours == NUMBER), None):
             if dimension in file.attrs and dimension not in file.sizes:
-                label, rename = (
-                    str(file.attrs[dimension]),
-                    {name: to for name, to in rename.items() if name != dimension},
-                )
+                label = str(file.attrs[dimension])
+                rename = {name: to for name, to in rename.items() if name != dimension}
             else:
                 file = _numbered(file, dimension, path)
         try:

@@ -60,8 +60,25 @@ def write_explorer(
     series: of the same scenarios, one variable.
     Raises MeshcastError where even few maps would make it larger than 5 MB.
     """
+    first, number = scenarios[0], series[0].variable
+    years = np.unique(first.years)
+    changes = np.stack([_changes(one, number, base) for one in scenarios])  # [pathway, year, node]
+    content = _content(scenarios, series, means, base, changes)
+    facts = {
+        "notes": Notes(title=f"Climate pathways: {first.emulator}"),
+        "base": str(base),
+        "temperature": bool(thresholds_of(first, number)),
+        "limits": list(notes.limits),
+        "licences": list(dict.fromkeys([*notes.licences, AR6_SOURCE, ATTRIBUTION])),
+        "left_out": means.left_out,
+        "pathways": [(one.pathway.name, one.pathway.source, "; ".join(one.pathway.notes)) for one in scenarios],
+    }
     for step in STEPS:
-        page = _page(scenarios, series, means, base, notes, step)
+        shown = years[::step] if (len(years) - 1) % step == 0 else np.append(years[::step], years[-1])
+        fields = np.where(first.there, changes[:, np.isin(years, shown)], 0.0)
+        maps = {"shown": shown.tolist(), "fields": _numbers(fields)}
+        text = json.dumps(content | maps, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+        page = render(TEMPLATE, data=Markup(text), step=step, **facts)
         if len(page.encode()) <= LARGEST:
             write_text(path, page)
             return step
@@ -71,29 +88,20 @@ def write_explorer(
     )
 
 
-def _page(
-    scenarios: Sequence[Scenario],
-    series: Sequence[RegionSeries],
-    means: RegionMeans,
-    base: BasePeriod,
-    notes: ExplorerNotes,
-    step: int,
-) -> str:
+def _content(
+    scenarios: Sequence[Scenario], series: Sequence[RegionSeries], means: RegionMeans, base: BasePeriod, changes: Array
+) -> dict[str, Any]:
+    """Return what the page holds beside the maps; changes [pathway, year, node]."""
     first, number = scenarios[0], series[0].variable
     variable = first.variables[number]
-    years, _ = first.yearly(number)
-    shown = years[::step] if (len(years) - 1) % step == 0 else np.append(years[::step], years[-1])
-    changes = np.stack([_changes(one, number, base) for one in scenarios])  # [pathway, year, node]
-    fields = changes[:, np.isin(years, shown)]
     tables = np.stack([_statistics(one.anomalies) for one in series])  # [pathway, statistic, region, year]
     column = [region.key for region in means.regions].index("global")
-    data: dict[str, Any] = {
+    return {
         "variable": variable.name,
         "units": pretty_unit(variable.units),
         "base": str(base),
         "emulator": first.emulator,
-        "years": years.tolist(),
-        "shown": shown.tolist(),
+        "years": np.unique(first.years).tolist(),
         "pathways": [_about(one, part, column) for one, part in zip(scenarios, series, strict=True)],
         "regions": [
             {"key": region.key, "name": region.name, "cells": int(cells)}
@@ -103,9 +111,8 @@ def _page(
         "columns": COLUMNS,
         "nodes": first.mesh.num_nodes,
         "statistics": tables.shape[1],
-        **_scales(fields[..., first.there], first.mesh.areas[first.there]),
+        **_scales(changes[..., first.there], first.mesh.areas[first.there]),
         "raster": _packed(_nearest(first.mesh, first.there)),
-        "fields": _numbers(np.where(first.there, fields, 0.0)),
         "series": _numbers(tables),
         "coasts": _coasts(),
         "warming": _colours(WARMING),
@@ -115,16 +122,6 @@ def _page(
         "band": BAND,
         "own": _own(scenarios, changes, means),
     }
-    content = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    facts = {
-        "temperature": bool(thresholds_of(first, number)),
-        "limits": list(notes.limits),
-        "licences": list(dict.fromkeys([*notes.licences, AR6_SOURCE, ATTRIBUTION])),
-        "left_out": means.left_out,
-        "pathways": [(one.pathway.name, one.pathway.source, "; ".join(one.pathway.notes)) for one in scenarios],
-    }
-    title = f"Climate pathways: {first.emulator}"
-    return render(TEMPLATE, notes=Notes(title=title), data=Markup(content), base=str(base), step=step, **facts)
 
 
 def _scales(fields: Array, areas: Array) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def reduced(scenarios: Sequence[Scenario], changes: Array) -> Reduction | None:
     """Return the reduction of scenarios and their changes [pathway, year, node]; None of fewer than two pathways."""
     if len(scenarios) < FEWEST:
         return None
-    first, _ = scenarios[0].yearly(0)
+    first = np.unique(scenarios[0].years)
     forcing = [one.pathway.mean().total[0] for one in scenarios]
     rows = [first - int(one.pathway.years[0]) for one in scenarios]
     areas = np.where(scenarios[0].there, scenarios[0].mesh.areas, 0.0)

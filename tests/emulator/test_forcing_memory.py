@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from emulator.data.forcing_sources import forcings_of
-from emulator.forcing_memory import YEAR, remembered
-from emulator.foundation.time_step import TimeStep
+from emulator.forcing_memory import remembered
+from emulator.foundation.time_step import YEAR, TimeStep
 from emulator.global_scalars import GlobalScalars
 from emulator.task import Task, Variable
 from graphs.errors import MeshcastError
