@@ -188,13 +188,7 @@ class ForcedResponse(Baseline):
     def _fit_global_mean(self, part: TrainingPart) -> None:
         forcing, mean, which, bins = [], [], [], []
         for block in self._blocks(part):
-            holes = np.isnan(block.values[..., 0])
-            known = ~holes.all(axis=(0, 1))
-            if holes[..., known].any() or not known.any():
-                raise MeshcastError(
-                    f"{part.fields.source} lacks {self.task.predicted[0].name} at some times where it has it at "
-                    "others, so that its global mean is not known. Fill the gaps first."
-                )
+            known = ~np.isnan(block.values[0, 0, :, 0])
             areas = self.mesh.areas[known] / self.mesh.areas[known].sum()
             for row, values in zip(block.rows, np.moveaxis(block.values[:, :, known, 0], 1, 0), strict=True):
                 forcing.append(block.forcing)
@@ -216,7 +210,15 @@ class ForcedResponse(Baseline):
 
     def _blocks(self, part: TrainingPart) -> Iterator[_Block]:
         names, forcing = names_of(self.task.predicted), self.task.forcing
+        masked: NDArray[np.bool_] | None = None  # [node, predicted]
         for index, values, _ in part.chunks(self.task, names, overlap=0):
+            masked = np.isnan(values[0, 0]) if masked is None else masked
+            if (np.isnan(values) != masked).any():
+                column = int(np.argwhere(np.isnan(values) != masked)[0][3])
+                raise MeshcastError(
+                    f"{part.fields.source} lacks {names[column]} at some times where it has it at others, so that its "
+                    "response is not known. Fill the gaps first."
+                )
             times = part.fields.times[index]
             for number, rows in part.differently_forced(forcing).items():
                 given = part.provider.at(times, forcing, self.mesh.num_nodes, None, np.full(len(times), number))

@@ -10,7 +10,7 @@ import pytest
 import torch
 import xarray as xr
 
-from emulator.baselines.forced_response import PatternScalingConfig
+from emulator.baselines.forced_response import ImpulseResponseConfig, PatternScalingConfig
 from emulator.baselines.persistence import PersistenceConfig
 from emulator.data.arrays import ArrayFields
 from emulator.data.forcing_sources import forcings_of
@@ -209,7 +209,10 @@ def test_masked_nodes_have_no_value_and_are_in_no_mean(tmp_path: Path) -> None:
     draw_maps(found, 0, BASE, tmp_path / "maps")
     series = [RegionSeries.of(one, 0, means, BASE) for one in found]
     write_explorer(tmp_path / "explorer.html", found, series, means, BASE, ExplorerNotes([], []))
-    values[3, 0, np.flatnonzero(sea)[0]] = np.nan
-    holed = ArrayFields(values, ("tas",), ("K",), MESH, TimeStep(12, "month"), times)
-    with pytest.raises(MeshcastError, match="lacks tas at some times where it has it at others"):
-        PatternScalingConfig().fit(TASK, TrainingPart(holed, forcings=part.forcings))
+    for times_lacking in (slice(3, 4), slice(24, 48)):  # once, and throughout a piece that is read at a go
+        holed = values.copy()
+        holed[times_lacking, 0, np.flatnonzero(sea)[0]] = np.nan
+        gaps = ArrayFields(holed, ("tas",), ("K",), MESH, TimeStep(12, "month"), times)
+        for config in (PatternScalingConfig(), ImpulseResponseConfig()):
+            with pytest.raises(MeshcastError, match="lacks tas at some times where it has it at others"):
+                config.fit(TASK, TrainingPart(gaps, forcings=part.forcings))
