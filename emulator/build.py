@@ -52,6 +52,7 @@ from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
+from emulator.variability import Variability, VariabilityConfig
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.kinds import ByKind
@@ -92,6 +93,7 @@ class EmulatorSection:
 
     emulator: Annotated[EmulatorConfig, ByKind]
     between: BetweenConfig | None = None
+    variability: VariabilityConfig | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,7 @@ class TrainedEmulator:
     metadata: training source, validation score, package versions and what else the checkpoint says.
     valid: [node, predicted] where the training data had values; None where everywhere.
     between: what gives states between its steps, where that was trained.
+    variability: how members of a scenario differ, where that was fitted.
     """
 
     name: str
@@ -113,6 +116,7 @@ class TrainedEmulator:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     valid: NDArray[np.bool_] | None = None
     between: Between | None = None
+    variability: Variability | None = None
 
     def valid_by_name(self) -> dict[str, NDArray[np.bool_]] | None:
         """Return `valid` by variable, each [node]; None where every node is."""
@@ -160,6 +164,9 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     if trained.between is not None:
         arrays |= {f"between.{name}": value for name, value in trained.between.state_dict().items()}
         metadata["between"] = resolve(trained.between.config)
+    if trained.variability is not None:
+        arrays |= {f"variability.{name}": value for name, value in trained.variability.arrays().items()}
+        metadata["variability"] = resolve(trained.variability.config)
     metadata |= {
         "name": trained.name,
         "emulator": resolve(getattr(emulator, "config", trained.config)),
@@ -184,7 +191,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         _refuse_other_variables(statistics, task)
-        section = {"emulator": metadata["emulator"], "between": metadata.get("between")}
+        section = {"emulator": metadata["emulator"]} | {name: metadata.get(name) for name in ("between", "variability")}
         weights, weights_between = (arrays_under(arrays, f"{name}.") for name in ("emulator", "between"))
         _refuse_other_types(metadata)
     except MeshcastError as error:
@@ -197,13 +204,15 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         emulator = _rebuild(config, task, stored, weights)
         wanted = sections.between and sections.between.for_emulator(config)
         between = None if wanted is None else _rebuild_between(wanted, emulator, weights_between)
+        chances = sections.variability
+        variability = None if chances is None else _rebuild_variability(chances, arrays, emulator)
     except (RuntimeError, KeyError, IndexError, MeshcastError, MemoryError) as error:
         reason = error if str(error) else type(error).__name__
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {reason}") from None
     valid = arrays["valid"].numpy() if "valid" in arrays else None
     if valid is not None and (valid.shape != (stored.mesh.num_nodes, len(statistics.names)) or valid.dtype != bool):
         raise MeshcastError(f"{path} cannot be used: valid is no true or false for each node and variable.")
-    return TrainedEmulator(name, emulator, config, statistics, metadata, valid, between)
+    return TrainedEmulator(name, emulator, config, statistics, metadata, valid, between, variability)
 
 
 def _refuse_other_types(metadata: Mapping[str, Any]) -> None:
@@ -252,6 +261,11 @@ def _rebuild_between(config: BetweenConfig, emulator: Emulator, weights: dict[st
     _refuse_other_indices(module, weights)
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)
+
+
+def _rebuild_variability(config: VariabilityConfig, arrays: Mapping[str, Tensor], emulator: Emulator) -> Variability:
+    shape = emulator.mesh.num_nodes, len(emulator.task.predicted)
+    return Variability.from_arrays(config, arrays_under(arrays, "variability."), shape)
 
 
 def _refuse_other_indices(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
 from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
 from emulator.networks.gnn import GNNConfig
+from emulator.variability import VariabilityConfig
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
@@ -272,6 +273,8 @@ class ExperimentConfig:
         its name, `{tcco2: 210064}`; and `centre`, `generating_process`, `ensemble_type` (of perturbed members, WMO code
         table 4.6) and `control` (the unperturbed member, or none). Not stated by default.
     between: a network for states between steps, trained once the emulator's own is; none by default.
+    variability: how members of a scenario differ (`meshcast scenario --members`), fitted to what a free rollout over
+        the training part leaves; none by default.
     accounting: how the energy of the training is counted, and what it costs.
     """
 
@@ -285,6 +288,7 @@ class ExperimentConfig:
     output: str = "runs"
     grib: dict[str, int | str] = field(default_factory=dict)
     between: BetweenConfig | None = None
+    variability: VariabilityConfig | None = None
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
 
     def __post_init__(self) -> None:

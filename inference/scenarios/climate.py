@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from emulator.build import load_emulator
 from emulator.data.initial import initial_conditions
@@ -14,7 +17,9 @@ from emulator.physics.climate_simulation import ClimateSimulationConfig
 from emulator.physics.energy_balance_solver import EnergyBalanceSolver
 from emulator.protocol import Emulator
 from emulator.state import State
+from emulator.variability import Variability
 from graphs.errors import MeshcastError
+from inference.pictures.style import pretty_unit
 from inference.scenarios.scenario import Scenario
 
 EARTH_SURFACE_KM2 = 5.1e8
@@ -25,8 +30,9 @@ class Climate:
     """An emulator for scenarios.
 
     name: for titles. initial: where it starts from, where it needs a start. ranges: of the forcings of its training, by
-    name. about: attributes for its files. error: of its validation,
-    in the units of its first variable.
+    name. about: attributes for its files. error: of its validation, in the units of its first variable.
+    variability: by which its members differ, where that was fitted. test: what the test part said
+    of it, see `training.runs.scenario_test.ScenarioTest`.
     """
 
     name: str
@@ -35,6 +41,8 @@ class Climate:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     about: Mapping[str, str] = field(default_factory=dict)
     error: float | None = None
+    variability: Variability | None = None
+    test: Mapping[str, Any] = field(default_factory=dict)
 
 
 def climate_of_solver(config: ClimateSimulationConfig) -> Climate:
@@ -78,7 +86,8 @@ def climate_of_emulator(path: Path, initial: str | None, trajectory: int | None 
         about["training_title"] = str(title)
     score = trained.metadata.get("validation_score")
     error = None if score is None else float(score) * float(trained.statistics.std[0])
-    return Climate(trained.name, trained.emulator, start, ranges, about, error)
+    test = trained.metadata.get("scenario_test", {})
+    return Climate(trained.name, trained.emulator, start, ranges, about, error, trained.variability, test)
 
 
 def limits_of(climate: Climate, scenarios: Sequence[Scenario]) -> list[str]:
@@ -94,12 +103,11 @@ def limits_of(climate: Climate, scenarios: Sequence[Scenario]) -> list[str]:
         f"A cell is about {round(width, -1):.0f} km wide. Towns, coasts, mountains and valleys are not in it; the "
         "value at a point is that of its cell."
     )
-    if any(len(scenario.values) > 1 for scenario in scenarios):
-        lines.append(
-            "Bands are how unsure the forcing is that emissions bring about. How unsure the climate is, is not in them."
-        )
-    else:
+    meaning = meaning_of_bands(scenarios)
+    if not meaning:
         lines.append("No band is shown: nothing here says how sure a line is.")
+    else:
+        lines.append(f"{meaning} How unsure the climate's response is, is not in them.")
     for scenario in scenarios:
         if scenario.beyond:
             lines.append(
@@ -107,6 +115,17 @@ def limits_of(climate: Climate, scenarios: Sequence[Scenario]) -> list[str]:
                 "was never trained on; what it says there is a guess."
             )
     return lines
+
+
+def meaning_of_bands(scenarios: Sequence[Scenario]) -> str:
+    """Return what the bands of scenarios say, in a sentence; nothing where there are none."""
+    shown = [scenario for scenario in scenarios if len(scenario.values) > 1]
+    if not shown:
+        return ""
+    forced = any(np.ptp(scenario.forcing, axis=0).max() > 0 for scenario in shown)
+    parts = ["the chance of single years, as the climate model that was learned from has it"] * shown[0].drawn
+    parts += ["how unsure the forcing is that emissions bring about"] * forced
+    return f"Bands are {' and '.join(parts) or 'of members that are alike'}, from 5 to 95 %."
 
 
 def _limits_of_solver(solver: EnergyBalanceSolver) -> list[str]:
@@ -118,7 +137,7 @@ def _limits_of_solver(solver: EnergyBalanceSolver) -> list[str]:
 
 def _limits_of_emulator(climate: Climate) -> list[str]:
     learned = climate.about.get("training_title") or climate.about.get("training_source", "not stated")
-    tested = (
+    tested = _tested(climate) or (
         "How far it errs on years that it has not seen is not known: it was not tested when it was made."
         if climate.error is None
         else f"On years that it had not learned from it erred by {climate.error:.1f} at one place in one year."
@@ -128,3 +147,17 @@ def _limits_of_emulator(climate: Climate) -> list[str]:
         "differ from each other by more than any band shown here.",
         tested,
     ]
+
+
+def _tested(climate: Climate) -> str:
+    """Return what the test part says of an emulator, in a sentence; nothing where it has none."""
+    test = climate.test
+    if not test:
+        return ""
+    units = pretty_unit(str(test["units"]))
+    return (
+        f"Tested on {test['first']} to {test['last']}, which it had not learned from, its mean over these years erred "
+        f"by {test['mean_error']:.2f} {units} at a place and by {test['global_error']:.2f} {units} for the globe, a "
+        f"single year by {test['yearly_error']:.2f} {units} at a place; {100 * test['coverage']:.0f} % of regions' "
+        "years lay within the band of members, where 90 % should. Another pathway than the tested one may be harder."
+    )

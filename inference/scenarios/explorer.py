@@ -24,6 +24,7 @@ from graphs.mesh import Mesh
 from inference.pictures.coastlines import ATTRIBUTION, coastlines
 from inference.pictures.style import DIVERGING, pretty_unit
 from inference.report.page import Notes, render
+from inference.scenarios.climate import meaning_of_bands
 from inference.scenarios.reduction import reduced
 from inference.scenarios.regions import AR6_SOURCE, RegionMeans
 from inference.scenarios.scenario import Scenario
@@ -94,7 +95,7 @@ def _content(
     """Return what the page holds beside the maps; changes [pathway, year, node]."""
     first, number = scenarios[0], series[0].variable
     variable = first.variables[number]
-    tables = np.stack([_statistics(one.anomalies) for one in series])  # [pathway, statistic, region, year]
+    tables = np.stack([_statistics(one) for one in series])  # [pathway, statistic, region, year]
     column = [region.key for region in means.regions].index("global")
     return {
         "variable": variable.name,
@@ -120,6 +121,7 @@ def _content(
         "thresholds": thresholds_of(first, number),
         "span": SPAN,
         "band": BAND,
+        "bands": meaning_of_bands(scenarios),
         "own": _own(scenarios, changes, means),
     }
 
@@ -151,22 +153,21 @@ def _round(value: float) -> float:
 
 
 def _changes(scenario: Scenario, variable: int, base: BasePeriod) -> Array:
-    """Return the mean over members of the change from the base period [year, node]."""
-    years, yearly = scenario.yearly(variable)
-    mean = yearly.mean(axis=0)
+    """Return the expected change from the base period [year, node]."""
+    years, mean = scenario.yearly_expected(variable)
     return np.asarray(mean - base.of(years, mean.T), np.float64)
 
 
-def _statistics(anomalies: Array) -> Array:
-    """Return [statistic, region, year] of anomalies [member, year, region]: the mean, of several members their band."""
-    mean = anomalies.mean(axis=0).T[None]
-    if len(anomalies) == 1:
-        return np.repeat(mean, 3, axis=0)
-    return np.concatenate([mean, np.percentile(anomalies, BAND, axis=0).transpose(0, 2, 1)])
+def _statistics(series: RegionSeries) -> Array:
+    """Return [statistic, region, year] of anomalies: what is expected, of several members their band."""
+    expected = series.expected_anomalies.T[None]
+    if len(series.anomalies) == 1:
+        return np.repeat(expected, 3, axis=0)
+    return np.concatenate([expected, np.percentile(series.anomalies, BAND, axis=0).transpose(0, 2, 1)])
 
 
 def _about(scenario: Scenario, series: RegionSeries, column: int) -> dict[str, Any]:
-    anomaly = series.anomalies[..., column].mean(axis=0)
+    anomaly = series.expected_anomalies[:, column]
     return {
         "name": scenario.pathway.name,
         "members": len(scenario.values),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from emulator.physics.energy_balance_solver import EnergyBalanceSolver
 from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.task import Variable
+from emulator.variability import Variability
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -34,9 +35,10 @@ SLACK = 0.1  # of a forcing's training range, beyond which is beyond
 class Scenario:
     """What an emulator makes of a pathway.
 
-    values: [member, time, node, variable] in physical units. forcing: [member, time] total [W m-2].
+    values: [member, time, node, variable] in physical units. expected: [time, node, variable], the mean over what
+        members' forcings bring about, without the chance of single years. forcing: [member, time] total [W m-2].
     beyond: by forcing, the first year in which its mean over members leaves the range that the emulator was trained on.
-    emulator: its name.
+    emulator: its name. drawn: whether members have weather of their own, and not forcing alone.
     """
 
     pathway: Pathway
@@ -47,6 +49,8 @@ class Scenario:
     forcing: Array
     beyond: Mapping[str, int]
     emulator: str
+    expected: NDArray[np.float32]
+    drawn: bool = False
 
     @property
     def there(self) -> NDArray[np.bool_]:
@@ -60,11 +64,19 @@ class Scenario:
 
     def yearly(self, variable: int) -> tuple[Index, Array]:
         """Return years and the means [member, year, node] of one variable over each."""
+        return self._by_year(self.values[..., variable])
+
+    def yearly_expected(self, variable: int) -> tuple[Index, Array]:
+        """Return years and the means [year, node] over each of what is expected of one variable."""
+        years, means = self._by_year(self.expected[None, ..., variable])
+        return years, means[0]
+
+    def _by_year(self, values: NDArray[np.float32]) -> tuple[Index, Array]:
         years, inverse = np.unique(self.years, return_inverse=True)
         count = np.bincount(inverse)[None, :, None]
-        sums = np.zeros((len(years), len(self.values), self.mesh.num_nodes))
-        for place, values in zip(inverse, np.moveaxis(self.values[..., variable], 1, 0), strict=True):
-            sums[place] += values
+        sums = np.zeros((len(years), len(values), self.mesh.num_nodes))
+        for place, moment in zip(inverse, np.moveaxis(values, 1, 0), strict=True):
+            sums[place] += moment
         return years, np.moveaxis(sums, 0, 1) / count
 
 
@@ -83,13 +95,17 @@ def run_scenarios(
     initial: State | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     done: Callable[[int, int], None] | None = None,
+    variability: Variability | None = None,
+    seed: int = 0,
 ) -> list[Scenario]:
     """Return what an emulator makes of pathways, from the year `first` to the year `last`.
 
     A solver starts in balance with the first forcing of a pathway, in its first year; an emulator whose forecast is a
     response to forcings alone in the year before `first`; every other from `initial`, which is of an earlier year.
 
-    members: of each pathway, evenly over its own; a pathway with one has one.
+    members: of each pathway, evenly over its own; without a variability a pathway with one has one.
+    variability: by which several members differ, whatever their forcing. All pathways share what is drawn, so that
+        members of two differ by their forcing alone. seed: of what is drawn.
     ranges: of the forcings that the emulator was trained on, by name. done: told how many
         steps are made, and of how many.
 
@@ -131,8 +147,20 @@ def run_scenarios(
         rows = [row for row, owner in enumerate(owners) if owner == number]
         total = np.stack([scalars.at(moments, np.full(len(moments), row))[:, 0] for row in rows])
         beyond = _beyond(forcings, emulator.task.forcing, ranges or {}, moments, rows)
-        found.append(Scenario(pathway, variables, mesh, moments, values[rows], total, beyond, name))
+        expected = values[rows].mean(axis=0)
+        one = Scenario(pathway, variables, mesh, moments, values[rows], total, beyond, name, expected)
+        found.append(one if variability is None or members == 1 else _with_weather(one, variability, members, seed))
     return found
+
+
+def _with_weather(scenario: Scenario, variability: Variability, members: int, seed: int) -> Scenario:
+    """Return so many members with weather of their own, evenly over those of the forcing."""
+    place = np.linspace(0, len(scenario.values) - 1, members).round().astype(int)
+    values = np.empty((members, *scenario.values.shape[1:]), np.float32)
+    for member, row in enumerate(place):
+        unit = variability.draw(len(scenario.times), 1, np.random.default_rng([seed, member]))[0]
+        values[member] = variability.applied(scenario.times, scenario.values[row].astype(np.float64), unit)
+    return replace(scenario, values=values, forcing=scenario.forcing[place], drawn=True)
 
 
 def _spread(count: int, wanted: int) -> list[int]:

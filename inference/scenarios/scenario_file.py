@@ -54,6 +54,10 @@ def write_scenario(path: Path, scenario: Scenario, base: BasePeriod, about: Mapp
         if not mesh.structured:
             attributes["coordinates"] = "lat lon"
         variables[variable.name] = (dims, fields if members else fields[0], attributes)
+        if members:
+            shape = len(values[0]), *fields.shape[2:]
+            expected = {**attributes, "long_name": f"{variable.name}, expected"}
+            variables[f"{variable.name}_expected"] = (dims[1:], scenario.expected[..., column].reshape(shape), expected)
     forcing = scenario.forcing if members else scenario.forcing[0]
     flagged = scenario.years >= min(scenario.beyond.values(), default=10**6)
     variables["effective_radiative_forcing"] = (

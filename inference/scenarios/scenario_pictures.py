@@ -26,15 +26,15 @@ def draw_series(series: Sequence[RegionSeries], means: RegionMeans, base: BasePe
         figure, grid = new_figure(1, 1, (6.2, 3.6))
         axes = grid[0, 0]
         for one, colour in zip(series, COLOURS * len(series), strict=False):
-            values = one.anomalies[..., column]
-            axes.plot(one.years, values.mean(axis=0), color=colour, label=style.shown(one.scenario.pathway.name))
+            values, expected = one.anomalies[..., column], one.expected_anomalies[:, column]
+            axes.plot(one.years, expected, color=colour, label=style.shown(one.scenario.pathway.name))
             if len(values) > 1:
                 low, high = np.percentile(values, BAND, axis=0)
                 axes.fill_between(one.years, low, high, color=colour, alpha=0.2, linewidth=0)
             if one.scenario.beyond:
                 year = min(one.scenario.beyond.values())
                 row = int(np.searchsorted(one.years, year))
-                axes.plot(one.years[row], values.mean(axis=0)[row], "o", color=colour, markersize=5)
+                axes.plot(one.years[row], expected[row], "o", color=colour, markersize=5)
         axes.axhline(0.0, color="#888888", linewidth=0.7)
         variable = series[0].scenario.variables[series[0].variable]
         axes.set(xlabel="year", ylabel=style.with_unit("change of the global mean", variable.units))
@@ -43,7 +43,7 @@ def draw_series(series: Sequence[RegionSeries], means: RegionMeans, base: BasePe
         if any(len(one.values) > 1 for one in series):
             what += ", bands: 5 to 95 % of members"
         if any(one.scenario.beyond for one in series):
-            what += "; dots: beyond the forcings of training"
+            what += "\ndots: beyond the forcings of training"
         axes.set_title(what)
         style.legend(figure, axes)
     return style.save(figure, path)
@@ -53,8 +53,7 @@ def draw_maps(scenarios: Sequence[Scenario], variable: int, base: BasePeriod, pa
     """Draw the change from the base period to the last 20 years under each pathway, in one scale; return the file."""
     changes = []
     for scenario in scenarios:
-        years, yearly = scenario.yearly(variable)
-        mean = yearly.mean(axis=0)  # [year, node]
+        years, mean = scenario.yearly_expected(variable)
         changes.append(mean[-SPAN:].mean(axis=0) - base.of(years, mean.T))
     mesh, about = scenarios[0].mesh, scenarios[0].variables[variable]
     columns = min(COLUMNS, len(scenarios))
@@ -72,7 +71,7 @@ def draw_maps(scenarios: Sequence[Scenario], variable: int, base: BasePeriod, pa
             axes.set_title(f"{scenario.pathway.name}, mean {mean:+.1f}")
         for unused in panels[len(scenarios) :]:
             unused.remove()
-        span = scenarios[0].yearly(variable)[0][-SPAN:]
+        span = scenarios[0].yearly_expected(variable)[0][-SPAN:]
         colour_bar(figure, image, list(panels[: len(scenarios)]), f"change of {about.name}", about.units)
         figure.suptitle(f"{span[0]} to {span[-1]} over {base}", x=0.01, ha="left", fontsize=9)
     return style.save(figure, path)

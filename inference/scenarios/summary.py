@@ -56,7 +56,8 @@ class BasePeriod:
 class RegionSeries:
     """Yearly regional means of one variable in a scenario.
 
-    values, anomalies: [member, year, region].
+    values, anomalies: [member, year, region], each member over its own base period.
+    expected, expected_anomalies: [year, region] of what is expected.
     """
 
     scenario: Scenario
@@ -64,13 +65,17 @@ class RegionSeries:
     years: NDArray[np.int64]
     values: Array
     anomalies: Array
+    expected: Array
+    expected_anomalies: Array
 
     @classmethod
     def of(cls, scenario: Scenario, variable: int, means: RegionMeans, base: BasePeriod) -> RegionSeries:
         years, yearly = scenario.yearly(variable)
         values = means.of(yearly)
         zero = base.of(years, np.moveaxis(values, 1, -1))
-        return cls(scenario, variable, years, values, values - zero[:, None])
+        expected = means.of(scenario.yearly_expected(variable)[1])
+        changes = expected - base.of(years, expected.T)
+        return cls(scenario, variable, years, values, values - zero[:, None], expected, changes)
 
 
 def region_table(series: Sequence[RegionSeries], means: RegionMeans, base: BasePeriod) -> pd.DataFrame:
@@ -101,9 +106,10 @@ def _rows(series: Sequence[RegionSeries], means: RegionMeans, base: BasePeriod) 
                     "cells": int(means.cells[column]),
                     "year": int(year),
                 }
-                for name, values in (("mean", one.values), (f"anomaly_to_{base}", one.anomalies)):
+                change = f"anomaly_to_{base}", one.anomalies, one.expected_anomalies
+                for name, values, expected in (("mean", one.values, one.expected), change):
                     members = values[:, row, column]
-                    found[name] = round(float(members.mean()), 4)
+                    found[name] = round(float(expected[row, column]), 4)
                     if len(members) > 1:
                         low, high = np.percentile(members, BAND)
                         found |= {f"{name}_p05": round(float(low), 4), f"{name}_p95": round(float(high), 4)}
@@ -135,16 +141,16 @@ def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
     keys = [region.key for region in means.regions]
     if "global" not in keys:
         raise MeshcastError("A summary is of the globe, which is not among the regions.")
-    series = one.anomalies[..., keys.index("global")]  # [member, year]
-    late = series[:, -SPAN:].mean(axis=1)
+    expected = one.expected_anomalies[:, keys.index("global")]  # [year]
+    late = one.anomalies[:, -SPAN:, keys.index("global")].mean(axis=1)  # [member]
     found: dict[str, Any] = {
         "pathway": one.scenario.pathway.name,
         "years": f"{one.years[-SPAN:][0]} to {one.years[-1]}",
-        "change": round(float(late.mean()), 2) + 0.0,  # no -0.0
+        "change": round(float(expected[-SPAN:].mean()), 2) + 0.0,  # no -0.0
         "units": one.scenario.variables[one.variable].units,
     }
     if len(late) > 1:
         found["band"] = [round(float(end), 2) for end in np.percentile(late, BAND)]
     for threshold in thresholds_of(one.scenario, one.variable):
-        found[f"passes {threshold:g} K"] = passed(one.years, series.mean(axis=0), threshold)
+        found[f"passes {threshold:g} K"] = passed(one.years, expected, threshold)
     return found

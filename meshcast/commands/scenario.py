@@ -27,7 +27,12 @@ def scenario(
     base_period: Annotated[str, typer.Option(help="FIRST-LAST, whose mean is the zero of a change.")] = "1850-1900",
     years: Annotated[str, typer.Option(help="FIRST-LAST, which are written.")] = "1850-2100",
     members: Annotated[
-        int, typer.Option(min=1, help="Of pathways of emissions, by so many parameter sets of FaIR; others have one.")
+        int,
+        typer.Option(
+            min=1,
+            help="Of each pathway: of emissions by so many parameter sets of FaIR, and where the emulator has a "
+            "variability with weather of their own; else one.",
+        ),
     ] = 1,
     regions: Annotated[
         str,
@@ -94,7 +99,7 @@ def scenario(
     for pathway in known:
         for note in pathway.notes:
             say(f"{pathway.name}: {note}")
-        if members > 1 and len(pathway.forcing) == 1:
+        if members > 1 and len(pathway.forcing) == 1 and climate.variability is None:
             say(f"{pathway.name}: its forcing is one series, so that it has one member")
     with progress("running", 100) as done:
         found = run_scenarios(
@@ -107,6 +112,7 @@ def scenario(
             climate.initial,
             climate.ranges,
             lambda step, steps: done(100 * step // steps),
+            climate.variability,
         )
     means = region_means(chosen, climate.emulator.mesh, found[0].there)
     series = [[RegionSeries.of(one, variable, means, base) for variable in range(len(one.variables))] for one in found]

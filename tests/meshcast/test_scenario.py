@@ -123,3 +123,26 @@ def test_an_emulator_goes_on_from_one_trajectory(climate: Path) -> None:
         with xr.open_dataset(f"out{number}/ssp126.nc") as file:
             fields.append(file["tas"].values)
     assert not np.array_equal(fields[0], fields[1]) and fields[0].shape == (30, 10, 20)
+
+
+def test_members_have_weather_of_their_own_and_the_page_says_how_they_were_tested(climate: Path) -> None:
+    text = EXPERIMENT.replace(
+        "start: 2016}}", "start: 2016, end: 2017}}\n  test: {source: {dataset: runs.zarr, start: 2017}}"
+    )
+    Path("weather.yaml").write_text(text.replace("end: 2015", "end: 2010") + "variability: {}\n")
+    done("train", "weather.yaml", "name=weather")
+    asked = ("--pathways", "ssp126, ssp585", "--years", "1900-2050", "--base-period", "1900-1950", "--members", "20")
+    outcome = done("scenario", "runs/weather", *asked, "--output", "out", "--json")
+    assert "one member" not in outcome.err
+    with xr.open_dataset("out/ssp126.nc") as file:
+        assert file["tas"].dims == ("member", "time", "lat", "lon") and file.sizes["member"] == 20
+        spread = file["tas"] - file["tas_expected"]
+        assert 0.05 < float(spread.std()) < 0.3  # the noise, and what a pattern leaves of volcanoes
+        assert file["tas_expected"].attrs["long_name"] == "tas, expected"
+    table = pd.read_csv("out/regions.csv")
+    row = table[(table.region == "global") & (table.year == 2040)].iloc[0]
+    assert row["mean_p05"] < row["mean"] < row["mean_p95"]
+    page = Path("out/explorer.html").read_text()
+    assert "Bands are the chance of single years" in page
+    assert "Tested on 2018 to 2020, which it had not learned from" in page
+    assert done("scenario", "runs/response", *asked, "--output", "calm").err.count("has one member") == 2

@@ -42,6 +42,8 @@ from training.runs.budget import add_to_budget, keep_budget, read_budget, say_wh
 from training.runs.closed_forms import score_closed_forms
 from training.runs.energy import metered
 from training.runs.methods import Machine, write_methods
+from training.runs.scenario_test import with_scenario_test
+from training.runs.variability import with_variability
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,9 @@ def _trained(
         trained = load_emulator(path)
         if config.between is not None and is_first_process():
             trained = with_between(prepared, trained, folder, notice)
+        if config.variability is not None and is_first_process():
+            trained = with_scenario_test(prepared, with_variability(prepared, trained))
+        if is_first_process() and (config.between is not None or config.variability is not None):
             save_emulator(path, trained)
         if is_first_process() and isinstance(trained.emulator, NeuralEmulator):
             score_closed_forms(prepared, windows_of(prepared)[1], trained.emulator, folder)
@@ -115,6 +120,8 @@ def _trained(
     assert isinstance(config.emulator, BaselineConfig | PluginConfig)
     emulator = fit_closed_form(config.emulator, prepared.task, prepared.part)
     trained = prepared.trained(emulator, config.emulator)
+    if config.variability is not None:
+        trained = with_scenario_test(prepared, with_variability(prepared, trained))
     if is_first_process():
         save_emulator(path, trained)
     return trained

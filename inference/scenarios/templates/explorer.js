@@ -193,7 +193,7 @@
       const band = data.pathways[pathway].members > 1 ? ` (5 to 95 % of members: ${signed(low)} to ${signed(high)})` : "";
       return `${data.pathways[pathway].name} ${signed(mean)}${band}`;
     });
-    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}. Mean over the area of the region; bands are the spread of the forcing alone.`;
+    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}. Mean over the area of the region. ${data.bands}`;
   };
   const passes = () => {
     const row = (cells, tag) => {

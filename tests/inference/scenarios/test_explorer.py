@@ -37,8 +37,9 @@ def scenario(name: str, slope: float, members: int = 1, mesh=MESH, noise: float 
     forcing[..., 0] = slope * (YEARS - 1950)
     pathway = Pathway(name, YEARS, forcing, "made up & <odd>", ("a note",))
     variables = (Variable("tas", "prognostic", "K"),)
-    return Scenario(pathway, variables, mesh, times, values[..., None].astype(np.float32), np.zeros((members, 101)),
-                    {TOTAL: 2040} if slope > 0.04 else {}, "toy")  # fmt: skip
+    given = values[..., None].astype(np.float32)
+    beyond = {TOTAL: 2040} if slope > 0.04 else {}
+    return Scenario(pathway, variables, mesh, times, given, np.zeros((members, 101)), beyond, "toy", given.mean(axis=0))
 
 
 def written(path: Path, *scenarios: Scenario, regions: tuple[str, ...] = ("global", "north", "ar6")) -> dict:

@@ -23,6 +23,7 @@ from emulator.protocol import Emulator
 from emulator.state import State
 from emulator.task import Task, Variable
 from emulator.training_part import TrainingPart
+from emulator.variability import Variability, VariabilityConfig
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import icosphere
 from graphs.meshes.latlon import latlon
@@ -216,3 +217,28 @@ def test_masked_nodes_have_no_value_and_are_in_no_mean(tmp_path: Path) -> None:
         for config in (PatternScalingConfig(), ImpulseResponseConfig()):
             with pytest.raises(MeshcastError, match="lacks tas at some times where it has it at others"):
                 config.fit(TASK, TrainingPart(gaps, forcings=part.forcings))
+
+
+def test_members_with_weather_spread_about_what_is_expected(response: Emulator) -> None:
+    times = to_seconds((YEARS - 1970).astype("datetime64[Y]"))
+    noise = np.random.default_rng(0).standard_normal((1, len(times), MESH.num_nodes, 1))
+    config = VariabilityConfig()
+    chance = Variability.of(config, TASK.predicted, times, noise, np.zeros_like(noise), MESH.areas)
+    both = [pathway(), pathway("steep", 0.1, members=3)]
+    alone = run_scenarios(response, "response", both, 1950, 2050)
+    found = run_scenarios(response, "response", both, 1950, 2050, 40, variability=chance)
+    assert [one.values.shape[0] for one in found] == [40, 40] and all(one.drawn for one in found)
+    assert np.array_equal(found[0].expected, alone[0].values[0])  # without the chance of any year
+    spread = found[0].values - found[0].expected
+    assert spread.std() == pytest.approx(1, rel=0.05) and np.abs(spread.mean(axis=(0, 1))).max() < 0.1
+    assert np.allclose(found[0].values[0] - found[0].expected, found[1].values[0] - alone[1].values[0], atol=1e-3)
+    assert np.unique(found[1].forcing[:, -1]).size == 3  # of the forcing's own members, evenly
+    again = run_scenarios(response, "response", both, 1950, 2050, 40, variability=chance)
+    other = run_scenarios(response, "response", both, 1950, 2050, 40, variability=chance, seed=1)
+    assert np.array_equal(again[0].values, found[0].values) and not np.array_equal(other[0].values, found[0].values)
+    assert len(run_scenarios(response, "response", both, 1950, 2050, variability=chance)[0].values) == 1
+    means = region_means(read_regions(["global"]), MESH)
+    series = RegionSeries.of(found[0], 0, means, BASE)
+    calm = RegionSeries.of(alone[0], 0, means, BASE)
+    assert summary(series, means)["change"] == summary(calm, means)["change"]
+    assert "band" in summary(series, means) and "band" not in summary(calm, means)

@@ -1,0 +1,239 @@
+"""Internal variability: what the climate of a response leaves to chance, correlated in space and time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.linalg import solve_toeplitz
+from scipy.signal import lfilter
+from scipy.special import ndtri
+from scipy.stats import gamma, norm
+from torch import Tensor
+
+from emulator.features.periodic_mean import NUM_BINS, bin_of
+from emulator.task import Variable
+from graphs.errors import MeshcastError
+
+Array = NDArray[np.float64]
+LONGEST_ORDER = 12
+FEWEST_STEPS = 20  # of training that a memory of a few steps can be seen in
+SPIN_UP = 300  # steps drawn and dropped, so that a series begins as it goes on
+CLOSEST = 1e-6  # to certainty that a probability comes
+DRY = 1e-6  # of a variable's mean: a gamma distribution has no smaller one
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariabilityConfig:
+    """How members of a scenario differ, as runs of one climate model under one forcing do.
+
+    What a free rollout over the training part leaves of it is made normal, node by node, and drawn as empirical
+    orthogonal functions, each an autoregressive process, and a remainder of each node's own. A variable whose lower
+    bound is zero, such as precipitation, has a gamma distribution about its expected value; others a normal one.
+
+    modes: most orthogonal functions.
+    order: most steps that a mode remembers; how many is chosen by Bayes' information criterion (Schwarz 1978).
+    by: what its size and shape depend on besides the node: nothing, or the calendar month.
+    """
+
+    modes: int = 150
+    order: int = 4
+    by: Literal["none", "month"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.modes < 1 or not 0 <= self.order <= LONGEST_ORDER:
+            raise MeshcastError(
+                f"variability takes modes from 1 and an order from 0 to {LONGEST_ORDER}, but got {self.modes} and "
+                f"{self.order}."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Variability:
+    """A climate's own variability about what is expected of it, at the nodes and steps of an emulator.
+
+    size: [bin, node, predicted] standard deviation of a normal variable, shape of a gamma one; NaN where masked.
+    patterns: [mode, node, predicted] of unit variables, times their amplitude.
+    memory: [mode, order] coefficients of each mode's autoregression, of unit variance.
+    remainder: [node, predicted] standard deviation of what the modes leave.
+    lasting: [node, predicted] its correlation from one step to the next.
+    positive: [predicted] which variables are never below zero.
+    """
+
+    config: VariabilityConfig
+    size: Array
+    patterns: Array
+    memory: Array
+    remainder: Array
+    lasting: Array
+    positive: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        config: VariabilityConfig,
+        variables: Sequence[Variable],
+        times: NDArray[np.int64],
+        truth: Array,
+        expected: Array,
+        areas: Array,
+    ) -> Variability:
+        """Return it fitted on series and what is expected of them.
+
+        times: [time] a step of the emulator apart. truth: [row, time, node, predicted], NaN at masked nodes and at
+        times that are missing. expected: the same, without gaps. areas: [node].
+
+        Raises MeshcastError of fewer than 20 steps.
+        """
+        known = np.asarray(~np.isnan(truth).all(axis=(2, 3)))  # [row, time]
+        if known.sum() < FEWEST_STEPS:
+            raise MeshcastError(
+                f"A variability needs {FEWEST_STEPS} steps of training, but there are {int(known.sum())}. Train on "
+                "longer series, or leave `variability` away."
+            )
+        bins = bin_of(times, config.by)
+        positive = np.array([variable.bounds is not None and variable.bounds[0] == 0 for variable in variables])
+        size = np.full((NUM_BINS[config.by], *truth.shape[2:]), np.nan)
+        for number in np.unique(bins):
+            here = known & (bins == number)[None]
+            size[number] = _sizes(truth[here], expected[here], positive)
+        unit = np.where(known[..., None, None], _unit(truth, expected, size[bins], positive), np.nan)
+        weight = np.sqrt(np.where(np.isnan(size).all(axis=0), 0.0, areas[:, None]))
+        patterns, amplitudes = _patterns(np.nan_to_num(unit[known]), weight, config.modes)
+        series = np.full((*known.shape, len(patterns)), np.nan)
+        series[known] = amplitudes
+        memory = np.zeros((len(patterns), max(config.order, 1)))
+        for mode in range(len(patterns)):
+            memory[mode] = _autoregression(series[..., mode], config.order, memory.shape[1])
+        left = np.nan_to_num(unit[known]) - np.tensordot(amplitudes, patterns, 1)
+        whole = np.full(unit.shape, np.nan)
+        whole[known] = left
+        return cls(config, size, patterns, memory, np.sqrt(np.mean(left**2, axis=0)), _lasting(whole), positive)
+
+    def draw(self, steps: int, members: int, generator: np.random.Generator) -> Array:
+        """Return unit variables [member, time, node, predicted] of so many steps, each member a series of its own."""
+        count = steps + SPIN_UP
+        series = np.empty((members, steps, len(self.patterns)))
+        for mode, memory in enumerate(self.memory):
+            shocks = generator.standard_normal((members, count)) * _shock(memory)
+            series[..., mode] = lfilter([1.0], np.concatenate([[1.0], -memory]), shocks, axis=1)[:, SPIN_UP:]
+        drawn = np.tensordot(series, self.patterns, 1)
+        own = generator.standard_normal(drawn[:, 0].shape)
+        for step in range(steps):
+            if step:
+                fresh = generator.standard_normal(own.shape)
+                own = self.lasting * own + np.sqrt(1 - self.lasting**2) * fresh
+            drawn[:, step] += self.remainder * own
+        return drawn
+
+    def applied(self, times: NDArray[np.int64], expected: Array, unit: Array) -> Array:
+        """Return members [..., time, node, predicted] of unit variables about what is expected at times [time].
+
+        Raises MeshcastError in a month that the training part does not hold.
+        """
+        size = self.size[bin_of(times, self.config.by)]
+        if np.isnan(size).all(axis=(1, 2)).any():
+            raise MeshcastError(f"The variability was fitted on no {self.config.by} such as it is to draw.")
+        members = expected + size * unit
+        for column in np.flatnonzero(self.positive):
+            mean, shape = expected[..., column], size[..., column]
+            chance = norm.cdf(unit[..., column]).clip(CLOSEST, 1 - CLOSEST)
+            members[..., column] = np.maximum(mean, 0.0) * gamma.ppf(chance, shape) / shape
+        return np.asarray(members)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what a checkpoint keeps, single precision being enough for chances."""
+        kept = {name: getattr(self, name).astype(np.float32) for name in ("size", "patterns", "remainder", "lasting")}
+        return {**kept, "memory": self.memory, "positive": self.positive}
+
+    @classmethod
+    def from_arrays(
+        cls, config: VariabilityConfig, arrays: Mapping[str, Tensor], shape: tuple[int, int]
+    ) -> Variability:
+        """Return that of a checkpoint, for shape [node, predicted]; raise MeshcastError where it is another's."""
+        found = {
+            name: array.numpy().astype(bool if array.dtype == torch.bool else np.float64)
+            for name, array in arrays.items()
+        }
+        modes = len(found["patterns"])
+        expected = {
+            "size": (NUM_BINS[config.by], *shape),
+            "patterns": (modes, *shape),
+            "memory": (modes, max(config.order, 1)),
+            "remainder": shape,
+            "lasting": shape,
+            "positive": shape[1:],
+        }
+        for name, wanted in expected.items():
+            if found[name].shape != wanted:
+                raise MeshcastError(f"variability.{name} has the shape {found[name].shape}, not {wanted}.")
+        return cls(config, **{name: found[name] for name in expected})
+
+
+def _sizes(truth: Array, expected: Array, positive: NDArray[np.bool_]) -> Array:
+    """Return [node, predicted] what `Variability.size` holds, of samples [sample, node, predicted]."""
+    square = np.mean((truth - expected) ** 2, axis=0)
+    mean_square = np.mean(expected**2, axis=0)
+    floor = DRY * np.nanmean(mean_square, axis=0)
+    shape = np.maximum(mean_square, floor) / np.maximum(square, 1e-30)
+    return np.where(positive, shape.clip(0.05, 1e4), np.sqrt(square))
+
+
+def _unit(truth: Array, expected: Array, size: Array, positive: NDArray[np.bool_]) -> Array:
+    """Return truth as unit normal variables."""
+    unit = (truth - expected) / np.where(size > 0, size, 1.0)
+    for column in np.flatnonzero(positive):
+        mean = np.maximum(expected[..., column], 1e-30)
+        shape = size[..., column]
+        chance = gamma.cdf(truth[..., column] / mean * shape, shape)
+        unit[..., column] = ndtri(chance.clip(CLOSEST, 1 - CLOSEST))
+    return np.asarray(unit)
+
+
+def _patterns(unit: Array, weight: Array, modes: int) -> tuple[Array, Array]:
+    """Return patterns [mode, node, predicted] and amplitudes [sample, mode] of unit variance."""
+    weighted = (unit * weight).reshape(len(unit), -1)
+    _, strength, rows = np.linalg.svd(weighted, full_matrices=False)
+    kept = min(modes, int((strength > 1e-8 * max(strength[0], 1e-300)).sum()))
+    amplitudes = weighted @ rows[:kept].T
+    std = np.sqrt(np.mean(amplitudes**2, axis=0))
+    amplitudes = amplitudes / std
+    patterns = np.tensordot(amplitudes, unit, (0, 0)) / len(unit)  # of all nodes, weighted or not
+    return patterns, amplitudes
+
+
+def _autoregression(series: Array, most: int, length: int) -> Array:
+    """Return coefficients [length], zero beyond the chosen order, of a series [row, time] of unit variance."""
+    known = ~np.isnan(series)
+    filled = np.where(known, series, 0.0)
+    count = int(known.sum())
+    shares = [
+        float((filled[:, lag:] * filled[:, : series.shape[1] - lag]).sum()) / count for lag in range(most + 1)
+    ]  # divided by all, so that the process is stable
+    best = (count * np.log(shares[0]), np.zeros(length))
+    for order in range(1, most + 1):
+        coefficients = solve_toeplitz(shares[:order], shares[1 : order + 1])
+        left = shares[0] - float(coefficients @ shares[1 : order + 1])
+        if left <= 0:
+            break
+        criterion = count * np.log(left) + order * np.log(count)
+        if criterion < best[0]:
+            best = (criterion, np.append(coefficients, np.zeros(length - order)))
+    return np.asarray(best[1])
+
+
+def _shock(memory: Array) -> float:
+    """Return the standard deviation of the shocks by which an autoregression has unit variance."""
+    response = lfilter([1.0], np.concatenate([[1.0], -memory]), np.append(1.0, np.zeros(5000)))
+    return float(1.0 / np.sqrt(np.sum(response**2)))
+
+
+def _lasting(series: Array) -> Array:
+    """Return the correlation from step to step [node, predicted] of series [row, time, node, predicted]."""
+    products = np.nan_to_num(series[:, 1:] * series[:, :-1]).sum(axis=(0, 1))
+    squares = np.nan_to_num(series**2).sum(axis=(0, 1))
+    return np.asarray((products / np.maximum(squares, 1e-30)).clip(-0.95, 0.95))

@@ -1,0 +1,96 @@
+"""How far a scenario's lines and bands can be trusted: both beside the test part, once the training is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.build import TrainedEmulator
+from emulator.data.forcing_sources import forcings_of
+from emulator.foundation.time_step import to_datetime
+from emulator.variability import Variability
+from graphs.mesh import Mesh
+from inference.scenarios.regions import RegionMeans, read_regions, region_means
+from training.preparation.prepared import Prepared
+from training.runs.variability import free_series
+
+Array = NDArray[np.float64]
+REGIONS = ("global", "land", "sea", "north", "south", "ar6")
+MEMBERS = 200
+PERCENTILES = (5.0, 95.0)
+
+
+@dataclass(frozen=True)
+class ScenarioTest:
+    """A free rollout over the test part beside its truth, of the first variable.
+
+    first, last: years. mean_error: root of the mean, over area and rows, of the squared error of the mean over all of
+        them [units of the variable]; global_error: the largest of a row's global mean. yearly_error: of single steps.
+    coverage: share of regional means of single steps that lie between the 5th and the 95th percentile of members.
+    """
+
+    variable: str
+    units: str
+    first: int
+    last: int
+    mean_error: float
+    global_error: float
+    yearly_error: float
+    coverage: float
+
+
+def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedEmulator:
+    """Return a trained emulator with what its test part says of its scenarios; as it is without one."""
+    split, mesh = prepared.config.data.test, trained.emulator.mesh
+    if split is None or trained.variability is None or mesh.domain.kind != "sphere":
+        return trained
+    fields, task = split.open(), trained.emulator.task
+    forcings = forcings_of(task, mesh, fields, prepared.config.data.forcing_tables)
+    available = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
+    times, truth, expected = free_series(
+        trained.emulator, fields, forcings, available, list(range(fields.ensemble_size))
+    )
+    years = to_datetime(times).astype("datetime64[Y]").astype(int) + 1970
+    errors = scenario_errors(truth[..., 0], expected[..., 0], mesh)
+    coverage = coverage_of(trained.variability, times, truth, expected, region_means(read_regions(list(REGIONS)), mesh))
+    variable = task.predicted[0]
+    test = ScenarioTest(variable.name, variable.units, int(years[0]), int(years[-1]), *errors, coverage)
+    known: dict[str, Any] = {**trained.metadata, "scenario_test": test.__dict__}
+    return replace(trained, metadata=known)
+
+
+def scenario_errors(truth: Array, expected: Array, mesh: Mesh) -> tuple[float, float, float]:
+    """Return mean_error, global_error and yearly_error of `ScenarioTest`, of [row, time, node]."""
+    there = ~np.isnan(truth).all(axis=(0, 1))
+    areas = mesh.areas[there] / mesh.areas[there].sum()
+    error = (expected - truth)[..., there]
+    mean = np.nanmean(error, axis=1)
+    return (
+        float(np.sqrt((mean**2 @ areas).mean())),
+        float(np.abs(mean @ areas).max()),
+        float(np.sqrt(np.nanmean(error**2 @ areas))),
+    )
+
+
+def coverage_of(
+    variability: Variability, times: NDArray[np.int64], truth: Array, expected: Array, means: RegionMeans, seed: int = 0
+) -> float:
+    """Return the share of regional means of single steps of truth [row, time, node, predicted] within 5 to 95 %.
+
+    Of the first variable, against members drawn about each row's own expectation.
+    """
+    inside: list[NDArray[np.bool_]] = []
+    for row, of_row in enumerate(expected):
+        generator = np.random.default_rng([seed, row])
+        members = [
+            means.of(variability.applied(times, of_row, variability.draw(len(times), 1, generator)[0])[..., 0])
+            for _ in range(MEMBERS)
+        ]
+        low, high = np.percentile(np.stack(members), PERCENTILES, axis=0)
+        seen = means.of(truth[row, ..., 0])
+        known = ~np.isnan(seen).all(axis=1)
+        inside.append(((seen >= low) & (seen <= high))[known])
+    return float(np.concatenate(inside).mean())
