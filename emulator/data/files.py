@@ -194,8 +194,9 @@ def merge(series: Sequence[Series], trajectories: str | None = None) -> xr.Datas
         )
     blocks = {name: joined(name, pieces, notices) for name, pieces in by_name.items()}
     times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
-    if trajectories == FILES:
-        _refuse_other_variables({name: block[2] for name, block in blocks.items() if block[1] is not None})
+    labels = list(dict.fromkeys(one.label for one in series if one.label))
+    if trajectories == FILES or labels:
+        _refuse_other_variables({name: block[2] for name, block in blocks.items() if block[1] is not None}, labels)
     numbers = _common_numbers({name: block[2] for name, block in blocks.items()}, notices)
     variables = {}
     for name, (values, stored_times, _) in blocks.items():
@@ -267,15 +268,19 @@ def _of_trajectory(one: Series, number: int, trajectories: str) -> Series:
     return replace(one, numbers=np.array([number]))
 
 
-def _refuse_other_variables(numbers: Mapping[str, Index]) -> None:
-    """Raise MeshcastError where one trajectory has a variable in time that another has not."""
+def _refuse_other_variables(numbers: Mapping[str, Index], labels: Sequence[str]) -> None:
+    """Raise MeshcastError where one trajectory has a variable in time that another has not.
+
+    labels: of trajectories that are told apart by an attribute, by number; empty where each file is one.
+    """
     every = np.unique(np.concatenate(list(numbers.values())))
     for name, those in numbers.items():
         if len(those) < len(every):
             absent = int(np.setdiff1d(every, those)[0])
+            where = f"{labels[absent]}," if labels else f"file number {absent}, from 0,"
             raise MeshcastError(
-                f"{name} is not in file number {absent}, from 0, which is a trajectory of its own. Give files that "
-                "hold the same variables, each all of one trajectory."
+                f"{name} is not in {where} which is a trajectory of its own. Give files that hold the same variables, "
+                "each all of one trajectory; where one has another name for it, --rename THEIRS=OURS."
             )
 
 

@@ -6,6 +6,7 @@ The canonical name is GRIB's short name, as anemoi datasets use it: `2t`, `sst`,
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,6 +63,9 @@ TABLE = (
     Known("vo", "s-1", "atmosphere_relative_vorticity", "vorticity", on_levels=True),
     Known("d", "s-1", "divergence_of_wind", "divergence", on_levels=True),
 )
+STATISTICS = (
+    "maximum|minimum|maximum_absolute_value|minimum_absolute_value|range|mode|median|standard_deviation|variance"
+)
 WINDS = {"u": "v", "10u": "10v", "100u": "100v"}  # eastward components and their northward partners
 BY_NAME = {alias: known for known in TABLE for alias in (known.name, *known.aliases.split())}
 
@@ -81,6 +85,17 @@ def canonical_name(name: str, standard_name: str = "", level: float | None = Non
     known = BY_NAME.get(name.lower()) or next(named, None)
     stem = known.name if known else name
     return stem if level is None else f"{stem}_{level:g}"
+
+
+def named_standard(name: str, attributes: Mapping[str, Any]) -> str:
+    """Return CF's standard name of a file's variable; empty where it is another statistic of the named one.
+
+    `tasmax` too is an air_temperature, the highest of a day or a year, which its cell methods say (CF 1.11, 7.3) and
+    its name does: it is no 2-metre temperature.
+    """
+    statistic = re.search(rf"\btime:\s*({STATISTICS})\b", str(attributes.get("cell_methods", "")))
+    extreme = re.search(r"(max|min|maximum|minimum)$", name.lower())
+    return "" if statistic or extreme else str(attributes.get("standard_name", ""))
 
 
 def split_level(name: str) -> tuple[str, int | None]:

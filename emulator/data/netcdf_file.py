@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.data.names import WINDS, canonical_name, conversion, split_level
+from emulator.data.names import WINDS, canonical_name, conversion, named_standard, split_level
 from emulator.data.netcdf_coordinates import (
     INIT_NAMES,
     LEAD_NAMES,
@@ -131,7 +131,7 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
         numbers = _numbers(file, dims.get("number"))
         for level, field in levels_of(file, array, dims.get("level")):
             values = _ordered(field, (dims.get("time"), dims.get("number")), cells)
-            name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
+            name = canonical_name(raw_name, named_standard(raw_name, array.attrs), level)
             folded = raw_name if level is None else f"{raw_name}_{level:g}"
             name = next((rename[key] for key in (folded, raw_name, name) if key in rename), name)
             given = next((units[key] for key in (name, folded, raw_name) if key in units), None)

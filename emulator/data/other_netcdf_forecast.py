@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast, NoForecastError
-from emulator.data.names import canonical_name, conversion
+from emulator.data.names import canonical_name, conversion, named_standard
 from emulator.data.netcdf_coordinates import INIT_NAMES, LEAD_NAMES, Cells, find, grid_winds, horizontal, named, role
 from emulator.data.netcdf_file import levels_of, numbers_of, open_netcdf, travelling_attributes
 from emulator.foundation.time_step import TimeStep, to_seconds
@@ -123,7 +123,7 @@ def _fields(
             for dim, present in (("_case", init_dim), ("_member", member_dim), ("_lead", lead_dim)):
                 field = field.expand_dims(dim) if present not in field.dims else field.rename({present: dim})
             values = numbers_of(field.transpose("_case", "_member", "_lead", *cells.dims))
-            name = canonical_name(raw_name, str(array.attrs.get("standard_name", "")), level)
+            name = canonical_name(raw_name, named_standard(raw_name, array.attrs), level)
             if grid_winds(array, name, cells, path):
                 raise MeshcastError(
                     f"{path}: {raw_name} follows the axes of a rotated grid. Turn it to the east and north first (cdo "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emulator.data.names import TABLE, canonical_name, conversion, split_level, standard_name_of
+from emulator.data.names import TABLE, canonical_name, conversion, named_standard, split_level, standard_name_of
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,12 @@ def test_convertible_units_are_converted(units, wanted, value, expected):
 @pytest.mark.parametrize(("units", "wanted"), [("K", "m"), ("", "K"), ("unknown", "K"), ("furlongs per banana", "K")])
 def test_other_units_are_not(units, wanted):
     assert conversion(units, wanted) is None
+
+
+def test_an_extreme_over_time_is_no_temperature_at_a_time() -> None:
+    about = {"standard_name": "air_temperature", "units": "K"}
+    assert named_standard("t2", about) == "air_temperature"
+    assert named_standard("t2", {**about, "cell_methods": "area: time: mean"}) == "air_temperature"
+    for methods in ("area: mean time: maximum", "time: minimum within days time: mean over days", "time: variance"):
+        assert named_standard("t2", {**about, "cell_methods": methods}) == ""
+    assert [named_standard(name, about) for name in ("tasmax", "TASMIN", "mx2t_maximum")] == [""] * 3

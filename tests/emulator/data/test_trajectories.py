@@ -99,6 +99,14 @@ def test_an_attribute_tells_which_run_a_file_is_of(write_netcdf, tmp_path):
         read_files([*paths[:3]], trajectories="variant_label")
 
 
+def test_a_variable_of_one_run_serves_no_other(write_netcdf):
+    """As a yearly maximum does that one run's files call an air temperature, and another's not."""
+    temperature = [write_netcdf(f"t{run}.nc", seed=run, variant_label=f"r{run}") for run in (1, 2)]
+    wind = write_netcdf("u2.nc", variable="u10", units="m s-1", variant_label="r2")
+    with pytest.raises(MeshcastError, match=r"10u is not in r1, which is a trajectory of its own.*--rename"):
+        read_files([*temperature, wind], trajectories="variant_label")
+
+
 def with_height(path: Path, seed: int) -> Path:
     height = np.random.default_rng(seed).normal(size=(3, 6)).astype(np.float32)
     with xr.open_dataset(path) as file:
