@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import solve_toeplitz
-from scipy.signal import lfilter
-from scipy.special import ndtri
-from scipy.stats import gamma, norm
+from scipy.special import gammainc, gammaincinv, ndtr, ndtri
 from torch import Tensor
 
 from emulator.features.periodic_mean import NUM_BINS, bin_of
@@ -116,6 +114,8 @@ class Variability:
 
     def draw(self, steps: int, members: int, generator: np.random.Generator) -> Array:
         """Return unit variables [member, time, node, predicted] of so many steps, each member a series of its own."""
+        from scipy.signal import lfilter  # which takes a second to load
+
         count = steps + SPIN_UP
         series = np.empty((members, steps, len(self.patterns)))
         for mode, memory in enumerate(self.memory):
@@ -141,8 +141,8 @@ class Variability:
         members = expected + size * unit
         for column in np.flatnonzero(self.positive):
             mean, shape = expected[..., column], size[..., column]
-            chance = norm.cdf(unit[..., column]).clip(CLOSEST, 1 - CLOSEST)
-            members[..., column] = np.maximum(mean, 0.0) * gamma.ppf(chance, shape) / shape
+            chance = ndtr(unit[..., column]).clip(CLOSEST, 1 - CLOSEST)
+            members[..., column] = np.maximum(mean, 0.0) * gammaincinv(shape, chance) / shape
         return np.asarray(members)
 
     def arrays(self) -> dict[str, Array]:
@@ -189,7 +189,7 @@ def _unit(truth: Array, expected: Array, size: Array, positive: NDArray[np.bool_
     for column in np.flatnonzero(positive):
         mean = np.maximum(expected[..., column], 1e-30)
         shape = size[..., column]
-        chance = gamma.cdf(truth[..., column] / mean * shape, shape)
+        chance = gammainc(shape, truth[..., column] / mean * shape)
         unit[..., column] = ndtri(chance.clip(CLOSEST, 1 - CLOSEST))
     return np.asarray(unit)
 
@@ -228,6 +228,8 @@ def _autoregression(series: Array, most: int, length: int) -> Array:
 
 def _shock(memory: Array) -> float:
     """Return the standard deviation of the shocks by which an autoregression has unit variance."""
+    from scipy.signal import lfilter
+
     response = lfilter([1.0], np.concatenate([[1.0], -memory]), np.append(1.0, np.zeros(5000)))
     return float(1.0 / np.sqrt(np.sum(response**2)))
 

@@ -110,7 +110,9 @@ class EnergyBalance:
         """
         count = max(1, int(np.ceil(years / self.config.longest_step - 1e-9)))
         dt = years / count
-        scheme = self._schemes.setdefault(dt, RadauIIA(self.rates, dt))
+        if dt not in self._schemes:
+            self._schemes[dt] = RadauIIA(self.rates, dt)
+        scheme = self._schemes[dt]
         z = state.flatten(1) @ self.from_state.T
         weights = torch.tensor(WEIGHTS[2], dtype=z.dtype) / count
         mean, heat = torch.zeros(len(state), len(self.degree), dtype=z.dtype), torch.zeros(len(state), dtype=z.dtype)

@@ -68,7 +68,7 @@ def draw_maps(scenarios: Sequence[Scenario], variable: int, base: BasePeriod, pa
         for axes, scenario, change in zip(panels, scenarios, changes, strict=False):
             image = draw_map(axes, mesh, change, scale, map_box(mesh))
             mean = np.average(change[scenario.there], weights=mesh.areas[scenario.there])
-            axes.set_title(f"{scenario.pathway.name}, mean {mean:+.1f}")
+            axes.set_title(f"{scenario.pathway.name}, mean {mean:+.1f} {style.pretty_unit(about.units)}")
         for unused in panels[len(scenarios) :]:
             unused.remove()
         span = scenarios[0].yearly_expected(variable)[0][-SPAN:]
