@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from emulator.foundation.configuration_faults import nearest
 from emulator.pathways.fair_model import SETS, run_fair
 from emulator.pathways.levers import Levers, emissions_by
 from emulator.pathways.pathway import Pathway, mixed
-from emulator.pathways.pathway_file import EARLIEST, LATEST, read_pathway_file
-from emulator.pathways.shipped import emission_names, emissions_of, forcing_names, forcing_of
+from emulator.pathways.pathway_file import BASES, EARLIEST, LATEST, read_pathway_file
+from emulator.pathways.shipped import CONCENTRATIONS, FILES, emission_names, emissions_of, forcing_names, forcing_of
 from graphs.errors import MeshcastError
 
 LAST = 2100
@@ -35,6 +36,9 @@ def read_pathway(text: str, last: int | None = None, sets: int = SETS) -> Pathwa
         return mixed(text, [_weighted(part, text, last, sets) for part in text.split("+")])
     if text in forcing_names():
         return forcing_of(text).between(EARLIEST, last or LATEST)
+    if text in CONCENTRATIONS:
+        given = read_pathway_file(FILES / f"{text}.csv", last)
+        return replace(given, source=f"{CONCENTRATIONS[text]}; {forcing_of(BASES['concentration']).source}")
     base, *levers = text.split(":")
     if base in emission_names():
         notes: tuple[str, ...] = ()
@@ -53,7 +57,7 @@ def read_pathway(text: str, last: int | None = None, sets: int = SETS) -> Pathwa
         )
     if Path(text).suffix or Path(text).is_file():
         return read_pathway_file(text, last, sets=sets)
-    known = (*forcing_names(), *emission_names())
+    known = (*forcing_names(), *CONCENTRATIONS, *emission_names())
     raise MeshcastError(
         f"There is no pathway named {text!r}{nearest(text, known)}; known are {', '.join(known)}. Expected {FORMS}."
     )

@@ -21,6 +21,12 @@ SSP_SOURCE = (
 FAIR_SOURCE = "FaIR calibration 1.4.1 (Smith et al. 2024, doi:10.5194/gmd-17-8569-2024), Apache-2.0"
 
 
+CONCENTRATIONS = {  # of CO2, CH4 and N2O, by year
+    "a1b": "SRES A1B, concentrations of the IPCC's Third Assessment Report, annex II (2001)",
+    "rcp26": "RCP2.6, concentrations of Meinshausen et al. 2011 (doi:10.1007/s10584-011-0156-z)",
+}
+
+
 @cache
 def _table(name: str) -> pd.DataFrame:
     import pandas as pd

@@ -135,3 +135,15 @@ def test_less_emitted_forces_less() -> None:
     assert np.allclose(totals[0][:272], totals[2][:272])
     assert totals[0][-1] - totals[1][-1] > 0.5
     assert 0.2 < totals[1][-1] - totals[2][-1] < 0.6
+
+
+def test_earlier_scenarios_are_their_concentrations() -> None:
+    high, low = read_pathway("a1b"), read_pathway("rcp26", 2090)
+    assert (high.years[-1], low.years[-1]) == (2100, 2090)
+    co2 = [one.forcing[0, 2090 - 1750, AGENTS.index("co2")] for one in (high, low)]
+    assert co2[0] == pytest.approx(5.35 * np.log(685 / 278), rel=0.1)  # Myhre et al. 1998, beside Meinshausen's
+    assert co2[1] == pytest.approx(5.35 * np.log(426 / 278), rel=0.1)
+    assert "Third Assessment" in high.source and "files" not in high.source
+    assert any("1750 to 2009 as in ssp245" in note for note in high.notes)
+    with pytest.raises(MeshcastError, match="did you mean rcp26"):
+        read_pathway("rcp62")
