@@ -87,11 +87,13 @@ def compare(
     area = fit(config, resume="auto", progress=False)
     truth, whole = config.data.test.open(), replace(config.data.test, window=None).open()
     starts = spread_starts(whole, area.emulator.task, steps, cases)
-    boundaries = same_starts([replace(globe, name="global")], whole, *starts, steps, config.data.forcing_tables)
+    boundaries = same_starts(
+        [replace(globe, name="global")], whole, *starts, steps, config.data.tables_of(config.data.test)
+    )
     boundaries += [_by_solver(simulation, number, globe, whole, starts, steps) for number in truncations if simulation]
     made = [forecast_on_area(one, truth.mesh) for one in boundaries]
     made += same_starts(
-        [replace(area, name="limited, true boundary")], truth, *starts, steps, config.data.forcing_tables
+        [replace(area, name="limited, true boundary")], truth, *starts, steps, config.data.tables_of(config.data.test)
     )
     made += [_within(area, config, truth, starts, steps, boundary) for boundary in boundaries]
     made += same_starts([_persistence(area, truth)], truth, *starts, steps)
@@ -144,7 +146,7 @@ def _within(
     """The limited-area forecast inside another forecast."""
     task, mesh = area.emulator.task, area.emulator.mesh
     initial = states_at(truth, task, *starts)
-    forcings = forcings_of(task, mesh, truth, config.data.forcing_tables)
+    forcings = forcings_of(task, mesh, truth, config.data.tables_of(config.data.test))
     given, notices = boundary_forcings(forcings, boundary, task, mesh, initial.state, initial.trajectory, steps)
     for notice in notices:
         print(notice, file=sys.stderr)

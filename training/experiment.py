@@ -43,6 +43,7 @@ class DataPart:
     window: a part of the sphere; that of `data.window` by default.
     statics: files or datasets of fields that never change, such as orography; those of `data.statics` by default.
     harmonics: to another mesh; those of `data.harmonics` by default.
+    forcing_tables: of this part, such as another pathway; those of `data.forcing_tables` by default.
     """
 
     source: Source
@@ -50,6 +51,7 @@ class DataPart:
     window: WindowConfig | None = None
     statics: tuple[str, ...] = ()
     harmonics: HarmonicsConfig | None = None
+    forcing_tables: tuple[str, ...] = ()
 
     def open(self, keep_in_memory: bool = True) -> Fields:
         """Return the fields, kept in memory, unless nobody wants that, where they take less than a gigabyte."""
@@ -104,6 +106,10 @@ class DataConfig:
                 if shared["window"] is not None and shared["harmonics"] is not None:
                     raise MeshcastError("data.harmonics needs the whole sphere, and data.window is a part. Give one.")
                 object.__setattr__(self, name, replace(split, **shared))
+
+    def tables_of(self, part: DataPart) -> tuple[str, ...]:
+        """Return the forcing tables of a part, its own or else those of all."""
+        return part.forcing_tables or self.forcing_tables
 
 
 @dataclass(frozen=True)

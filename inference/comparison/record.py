@@ -204,6 +204,22 @@ class Row:
         return None if self.updates is None else self.configuration["training"][name]
 
 
+@dataclass(frozen=True)
+class ClimateRow:
+    """Scores of one row for one variable: the median over seeds, the range of seeds, and an interval over years.
+
+    lowest, highest: of the seeds' values; interval: 95 % over blocks of late years, all seeds pooled.
+    """
+
+    label: str
+    variable: str
+    seeds: int
+    scores: dict[str, float]
+    lowest: dict[str, float]
+    highest: dict[str, float]
+    interval: dict[str, tuple[float, float]]
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Holds what a comparison found.
@@ -214,6 +230,7 @@ class Comparison:
     trials: of all rows, in the order they were run; empty without tuning.
     notes: what a reader must know, a sentence each: starts left out, budgets that differ.
     command: the command line that was run; folder: where its report is.
+    climate: scores of climates under forcing, where they were asked for.
     """
 
     name: str
@@ -224,6 +241,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
     command: str = ""
     folder: Path = Path()
+    climate: tuple[ClimateRow, ...] = ()
 
     @property
     def verification(self) -> Verification:

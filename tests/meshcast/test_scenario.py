@@ -146,3 +146,52 @@ def test_members_have_weather_of_their_own_and_the_page_says_how_they_were_teste
     assert "Bands are the chance of single years" in page
     assert "Tested on 2018 to 2020, which it had not learned from" in page
     assert done("scenario", "runs/response", *asked, "--output", "calm").err.count("has one member") == 2
+
+
+COMPARISON = """
+name: rivals
+data:
+  train: {source: {dataset: runs.zarr, end: 1990}}
+  validation: {source: {dataset: runs.zarr, start: 1990, end: 1995}}
+  test: {source: {dataset: runs.zarr, start: 1995}}
+  forcing_tables: ["pathway:ssp245"]
+task:
+  prognostic: [tas]
+  forcing: [effective_radiative_forcing]
+rows:
+  response: {emulator: {kind: impulse_response}}
+  pattern: {emulator: {kind: pattern_scaling}}
+  climatology: {emulator: {kind: climatology, period: none}}
+forecast: {steps: 25}
+climate: {base_period: 1901-1950, late: 10}
+"""
+
+
+def test_a_comparison_scores_climates_and_says_who_was_told_the_truth(climate: Path) -> None:
+    Path("rivals.yaml").write_text(COMPARISON)
+    done("compare", "rivals.yaml")
+    table = pd.read_csv("runs/rivals/climate.csv").pivot(index="label", columns="score", values="median")
+    told = "pattern scaling told the true global mean (no forecast)"
+    assert set(table.index) == {"response", "pattern", "climatology", "persistence", told}
+    assert table.loc[told, "nrmse_global"] < 1e-6 < table.loc["pattern", "nrmse_global"]
+    assert table.loc["response", "late_rmse"] < 0.2 < table.loc["climatology", "late_rmse"]
+    page = Path("runs/rivals/report.html").read_text()
+    assert "<h2>Climate</h2>" in page and "NRMSE, total" in page and told in page
+    plain = json.loads(Path("runs/rivals/comparison.json").read_text())
+    assert {row["label"] for row in plain["climate"]} == set(table.index)
+    refused("compare", "rivals.yaml", "climate.base_period=1801-1850", "name=other", says=("the training data cover",))
+    refused("compare", "rivals.yaml", "climate.base_period=1850-", "name=other", says=("FIRST-LAST",))
+
+
+def test_the_test_part_may_follow_another_pathway(climate: Path) -> None:
+    """Nothing else is changed, so that a test under no forcing at all must err by as much as there is."""
+    Path("rivals.yaml").write_text(COMPARISON)
+    years = np.arange(1750, 2051)
+    pd.DataFrame({"year": years, "total [W m-2]": 0.0}).to_csv("none.csv", index=False)
+    done("compare", "rivals.yaml", "name=other", "data.test.forcing_tables=[pathway:none.csv]")
+    done("compare", "rivals.yaml")
+    bias = {}
+    for name in ("rivals", "other"):
+        table = pd.read_csv(f"runs/{name}/climate.csv").pivot(index="label", columns="score", values="median")
+        bias[name] = table.loc["response", "late_bias"]
+    assert abs(bias["rivals"]) < 0.2 and bias["other"] < -1

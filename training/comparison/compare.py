@@ -16,15 +16,18 @@ from emulator.foundation.threads import num_threads
 from emulator.foundation.time_step import TimeStep
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.networks.keras_networks.tensorflow_library import refuse_absent
-from emulator.task import Task
+from emulator.task import Task, names_of
 from graphs.atomic_file import refuse_unwritable
 from graphs.errors import MeshcastError, MissingExtraError
 from graphs.output_lock import output_lock
+from inference.comparison.climate_table import climate_rows
 from inference.comparison.ranking import rank
 from inference.comparison.record import Comparison, Row, Seed, Trial
 from inference.comparison.report import write_comparison
+from inference.scenarios.scores import ClimateTruth
 from inference.scores.scorecard import Verification
 from inference.scores.verification import verify
+from training.comparison.climate import truths
 from training.comparison.configuration import CompareConfig
 from training.comparison.files import ranking_lines, take_folder, to_plain, write_files
 from training.comparison.forecast_files import at_starts, common_starts, read_row
@@ -56,7 +59,7 @@ class _Plan:
     """Holds a comparison that was checked against its data, nothing trained yet.
 
     given: by label the seed of each row that is not trained: a checkpoint, a forecast file, or one without its extra.
-    notices: for the report, a sentence each.
+    notices: for the report, a sentence each. truths: of climates, by variable; empty where none is asked for.
     """
 
     config: CompareConfig
@@ -67,6 +70,7 @@ class _Plan:
     experiments: Mapping[str, ExperimentConfig]
     candidates: Sequence[Candidate]
     notices: tuple[str, ...]
+    truths: Mapping[str, ClimateTruth]
 
 
 def compare(
@@ -120,6 +124,8 @@ def _compared(
         command=command,
         folder=folder,
     )
+    if plan.truths:
+        comparison = replace(comparison, climate=tuple(climate_rows(rows, plan.truths, names_of(plan.task.predicted))))
     write_files(config, comparison)  # before the pictures, which take longest
     write_methods(plan.config, tuned, comparison, data)
     write_comparison(comparison, folder, truth=plan.test)
@@ -166,9 +172,22 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
         refuse_scores_of_learned(starts, task, test, plain.data, data)
     planned = equally_large(plain, planned, data)
     tried = candidates(plain.tuning, planned)
+    climates = (
+        {}
+        if plain.climate is None
+        else truths(
+            plain.climate,
+            task,
+            data.fields(plain.data.train),
+            test,
+            starts.init_time,
+            starts.trajectory,
+            starts.lead_steps,
+        )
+    )
     for text in notices:
         say(f"{text}.")
-    return _Plan(plain, test, task, given, starts, planned, tried, tuple(notices))
+    return _Plan(plain, test, task, given, starts, planned, tried, tuple(notices), climates)
 
 
 def _remaining(plan: _Plan, data: PreparedData, timings: Timings) -> RemainingTime:
@@ -205,7 +224,8 @@ def _run(
 
 
 def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
-    tables = plan.config.data.forcing_tables
+    assert plan.config.data.test is not None
+    tables = plan.config.data.tables_of(plan.config.data.test)
     seeds = []
     for seed in row.seeds:
         with num_threads(threads_of_run(seed.run, plan.config.results)):

@@ -13,9 +13,11 @@ from emulator.build import EmulatorSection, is_closed_form
 from emulator.emulator_config import EmulatorConfig
 from emulator.foundation.configuration import load, one_line
 from emulator.parameter_budget import width_keys
+from emulator.variability import VariabilityConfig
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from training.accounting import AccountingConfig, TrackingConfig
+from training.comparison.climate import ClimateConfig
 from training.experiment import DataConfig, TrainingConfig, ValidationConfig
 from training.task_config import TaskConfig
 
@@ -157,6 +159,8 @@ class CompareConfig:
     tracking: of each run, and of the final table.
     output: the report goes to OUTPUT/NAME, runs to folders in it; results: one file a finished run.
     accounting: how the energy of the trainings is counted, and what it costs.
+    climate: scores of a climate under forcing, beside errors by lead time; none by default.
+    variability: of each row's emulator, as in an experiment; none by default.
     """
 
     name: str
@@ -173,6 +177,8 @@ class CompareConfig:
     output: str = "runs"
     results: str = "results"
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
+    climate: ClimateConfig | None = None
+    variability: VariabilityConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.name.strip(". ") or set(self.name) & set("/\\"):

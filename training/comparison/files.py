@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from emulator.foundation.configuration import dump, load, read_yaml, resolve
 from graphs.atomic_file import atomic_file, write_text
 from graphs.errors import MeshcastError
+from inference.comparison.climate_table import tidy_climate
 from inference.comparison.findings import answer
 from inference.comparison.record import Comparison, Row, Seed
 from inference.scores.scorecard import ForecastScores, Verification
@@ -53,6 +54,8 @@ def write_files(config: CompareConfig, comparison: Comparison) -> None:
     dump(config, folder / "compare.yaml")
     write_text(folder / "comparison.json", json.dumps(to_plain(config, comparison), indent=1) + "\n")
     _write_csv(folder / "rows.csv", tidy_rows(comparison))
+    if comparison.climate:
+        _write_csv(folder / "climate.csv", tidy_climate(comparison.climate))
     if comparison.trials:
         trials = [{**asdict(trial), **trial.settings} for trial in comparison.trials]
         _write_csv(folder / "tuning.csv", [{k: v for k, v in row.items() if k != "settings"} for row in trials])
@@ -110,6 +113,7 @@ def to_plain(config: CompareConfig, comparison: Comparison) -> dict[str, Any]:
         "scale": dict(zip(verification.variables, verification.scale.tolist(), strict=True)),
         "rmse": {scores.label: _by_lead(verification, scores, reference) for scores in verification.emulators},
         "left_out": list(verification.left_out),
+        **({"climate": [asdict(row) for row in comparison.climate]} if comparison.climate else {}),
     }
 
 

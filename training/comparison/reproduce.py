@@ -217,7 +217,7 @@ def _score(config: CompareConfig, published: Mapping[str, Any], trained: Trained
         names = tuple(published["variables"])
         scales = {name: float(published["scale"][name]) for name in names}
     seed = Seed("again", "done", emulator=trained)
-    forecast = forecast_from(seed, test, starts, config.data.forcing_tables, shared={}).forecast
+    forecast = forecast_from(seed, test, starts, config.data.tables_of(config.data.test), shared={}).forecast
     assert forecast is not None
     columns = [forecast.variables.index(name) for name in names]
     units = tuple(forecast.units[column] for column in columns)

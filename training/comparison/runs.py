@@ -68,6 +68,7 @@ def experiments(config: CompareConfig) -> dict[str, ExperimentConfig]:
             validation=config.validation,
             tracking=config.tracking,
             accounting=config.accounting,
+            variability=config.variability,
             output=config.output,
         )
         for label, row in rows.items()

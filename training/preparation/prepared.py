@@ -69,9 +69,10 @@ class PreparedData:
 
     def fingerprints(self, data: DataConfig) -> dict[str, str]:
         """Return the fingerprint of each split that a run learns from, and of each forcing table."""
+        own = (*data.train.forcing_tables, *data.validation.forcing_tables)
         tables = {  # by number, since a hash must not tell where a table lies
             f"forcing table {number}": hashlib.sha256(_bytes_of(table)).hexdigest()[:16]
-            for number, table in enumerate(data.forcing_tables)
+            for number, table in enumerate((*data.forcing_tables, *own))
         }
         return {"train": self.fingerprint(data.train), "validation": self.fingerprint(data.validation)} | tables
 
@@ -161,8 +162,10 @@ def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepa
                 f"{', '.join(STATIC_FEATURES)}."
             )
     names = names_of(task.predicted)
-    tables = config.data.forcing_tables
-    forcings, later = (forcings_of(task, part.mesh, part, tables) for part in (train, validation))
+    forcings, later = (
+        forcings_of(task, part.mesh, part, config.data.tables_of(split))
+        for part, split in ((train, config.data.train), (validation, config.data.validation))
+    )
     part = TrainingPart(train, forcings=forcings)
     part.statistics(task)  # a variable without a value is found before anything is built
     return Prepared(config, task, part, validation, later, _valid(train, names), data.fingerprint(config.data.train))

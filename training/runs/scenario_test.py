@@ -48,7 +48,7 @@ def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedE
     if split is None or trained.variability is None or mesh.domain.kind != "sphere":
         return trained
     fields, task = split.open(), trained.emulator.task
-    forcings = forcings_of(task, mesh, fields, prepared.config.data.forcing_tables)
+    forcings = forcings_of(task, mesh, fields, prepared.config.data.tables_of(split))
     available = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
     times, truth, expected = free_series(
         trained.emulator, fields, forcings, available, list(range(fields.ensemble_size))
