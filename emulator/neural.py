@@ -5,10 +5,11 @@ from __future__ import annotations
 from copy import copy
 from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emulator.baselines.first_guess import SolverStep
+from emulator.baselines.first_guess import ForcedStep, SolverStep
 from emulator.boundary import overwritten
 from emulator.features.inputs import Inputs
 from emulator.foundation.low_precision import Precision, products_in
@@ -50,12 +51,16 @@ class NeuralEmulator(nn.Module):
         weights = torch.from_numpy(mesh.weights).float()[:, None].repeat(1, len(task.predicted))
         self.node_weights = nn.Buffer(weights, persistent=False)
 
-    def guess(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def guess(self, features: Tensor, state: State) -> tuple[Tensor, Tensor]:
         """Return the first guess [batch · member, node, predicted] of the normalised next values, in full precision,
-        and the features [batch · member, node, input] that the network sees, with those of a solver's step."""
+        and the features [batch · member, node, input] that the network sees, with those of a solver's step.
+
+        state: whose features they are; of its values none is read, only its times."""
         if self.first_guess is not None:
             # Mixed precision is for the network: three digits of the state itself would drown what it corrects.
             with torch.autocast(features.device.type, enabled=False):
+                if isinstance(self.first_guess, ForcedStep):
+                    return self.first_guess(features, np.repeat(state.valid_time, state.values.shape[1])), features
                 guess = self.first_guess(features)
             if not isinstance(self.first_guess, SolverStep):
                 return guess, features
@@ -72,7 +77,7 @@ class NeuralEmulator(nn.Module):
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         """Return the state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
-        guess, features = self.guess(self.inputs.features(state, forcing))
+        guess, features = self.guess(self.inputs.features(state, forcing), state)
         normalised = guess + self.correction_std * self.correction(features)
         following, diagnostic = self.inputs.advance(state, normalised)
         if self.task.boundary:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.baselines.coarse_solver import fields_of_shallow_water
@@ -21,6 +22,7 @@ from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import RidgeConfig
 from emulator.features.departures import DeparturesConfig
 from emulator.features.inputs import Inputs
+from emulator.features.periodic_mean import bin_of
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver
 from graphs.errors import MeshcastError
@@ -134,23 +136,22 @@ class LinearInverseStep(nn.Module):
 class ForcedStep(nn.Module):
     """The forced response at the time that a network is to forecast, from the forcings that it sees.
 
-    model: fitted on the training part. One that depends on the month would need the time, and is refused.
+    model: fitted on the training part.
     """
 
     def __init__(self, config: ForcedConfig, inputs: Inputs, mesh: Mesh) -> None:
         super().__init__()
-        if config.by != "none":
-            raise MeshcastError(f"A first guess does not see the time, so that it cannot depend on the {config.by}.")
         self.model = config.build(replace(inputs.task, boundary=False), mesh)
         self._inputs = (inputs,)  # in a tuple: its scales are not for this module to store
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the normalised values at the target time [batch, node, predicted]."""
+    def forward(self, features: Tensor, valid_time: NDArray[np.int64]) -> Tensor:
+        """Return the normalised values [batch, node, predicted] one time step after states at `valid_time` [batch]."""
         inputs = self._inputs[0]
+        bins = bin_of(inputs.task.time_step.advance(valid_time), self.model.config.by)
         count = len(inputs.task.forcing)
         first = inputs.num_fields + inputs.task.history * count  # after those of the history
         given = features[:, 0, first : first + count]
-        values = self.model.response(given * inputs.forcing_std + inputs.forcing_mean)
+        values = self.model.response(given * inputs.forcing_std + inputs.forcing_mean, bins)
         return ((values - inputs.mean) / inputs.std).to(features.dtype)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emulator.baselines.baseline import Baseline, BaselineConfig
 from emulator.baselines.global_mean_response import Expected, GlobalMean
-from emulator.baselines.penalised_fit import Sums, chosen_penalty
+from emulator.baselines.penalised_fit import Penalty, Sums, chosen_penalty
 from emulator.features.conservation import bounds_of
 from emulator.features.periodic_mean import NUM_BINS, bin_of
 from emulator.state import State, Step
@@ -23,7 +23,7 @@ from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
 Array = NDArray[np.float64]
-FOLDS = 16  # pieces of the training times, each forecast by a response to the others
+PIECES = 16  # of the training times, the later ones each forecast by a response to those before it
 PENALTIES = (0.0, 1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0)
 
 
@@ -33,7 +33,8 @@ class ForcedConfig(BaselineConfig):
 
     by: what the response depends on besides the node: nothing, or the calendar month.
     penalties: on the squared coefficients that are penalised, each times its feature's standard deviation, in units of
-        the samples; of several the one that forecasts pieces of the training times best that it has not seen.
+        the samples; of several, for each variable the one that forecasts the later training times best from earlier
+        ones.
     """
 
     by: Literal["none", "month"] = "none"
@@ -61,10 +62,18 @@ class ImpulseResponseConfig(ForcedConfig):
 @dataclass(frozen=True)
 class PatternScalingConfig(ForcedConfig):
     """x_i(t) = a_i + p_i g(t), with g(t) = Σ_k β_k f_k(t) the forced global mean of the first variable
-    (Santer et al. 1990; Tebaldi and Arblaster 2014, doi:10.1007/s10584-013-1032-9)."""
+    (Santer et al. 1990; Tebaldi and Arblaster 2014, doi:10.1007/s10584-013-1032-9).
+
+    expected: what is known of β_k, as of a `ForcedResponseConfig`.
+    """
 
     kind: Literal["pattern_scaling"] = "pattern_scaling"
     penalties: tuple[float, ...] = (0.0,)
+    expected: dict[str, Expected] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_no_distributions(self.expected)
 
     def in_words(self) -> str:
         return "pattern scaling [@tebaldi2014]"
@@ -91,14 +100,16 @@ class ForcedResponseConfig(ForcedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, (mean, std) in {**self.expected, "the curvature": self.curvature}.items():
-            if not (np.isfinite(mean) and std >= 0):
-                raise MeshcastError(
-                    f"What is expected of {name} is a mean and a standard deviation, not {mean}, {std}."
-                )
+        _refuse_no_distributions({**self.expected, "the curvature": self.curvature})
 
     def in_words(self) -> str:
         return "a forced response of global mean and patterns"
+
+
+def _refuse_no_distributions(expected: Mapping[str, Expected]) -> None:
+    for name, (mean, std) in expected.items():
+        if not (np.isfinite(mean) and std >= 0):
+            raise MeshcastError(f"What is expected of {name} is a mean and a standard deviation, not {mean}, {std}.")
 
 
 class ForcedResponse(Baseline):
@@ -152,13 +163,18 @@ class ForcedResponse(Baseline):
         if not isinstance(self.config, ImpulseResponseConfig):
             self._fit_global_mean(part)
         sums = self._sums(part)
-        chosen = chosen_penalty(sums, self.config.penalties, self._penalised(), self.mesh.areas)
-        self.config = replace(self.config, penalties=(chosen,))
         self.seen[:] = torch.tensor([number in sums for number in range(len(self.seen))])
-        for number, pieces in sums.items():
-            total = sum(pieces[1:], start=pieces[0])
-            solved = total.solved(chosen, self._penalised())
-            self.weights[number] = torch.from_numpy(solved.reshape(self.weights.shape[1:]))
+        chosen, count = [], len(self.task.predicted)
+        for variable in range(count):
+            of_bin = {
+                number: [piece.of_variable(variable, count) for piece in pieces] for number, pieces in sums.items()
+            }
+            penalty = chosen_penalty(of_bin.values(), self._candidates(variable), self.mesh.areas)
+            chosen.append(penalty.size)
+            for number, pieces in of_bin.items():
+                total = sum(pieces[1:], start=pieces[0])
+                self.weights[number, :, :, variable] = torch.from_numpy(total.solved(penalty.size, penalty.penalised))
+        self.config = replace(self.config, penalties=tuple(chosen))
         return self
 
     def _count(self) -> int:
@@ -166,10 +182,19 @@ class ForcedResponse(Baseline):
             0 if isinstance(self.config, PatternScalingConfig) else len(self.task.forcing)
         )
 
-    def _penalised(self) -> NDArray[np.bool_]:
-        """Return which features [1 + feature] a penalty holds back."""
-        free = 1 if isinstance(self.config, ImpulseResponseConfig) else 2
-        return np.arange(1 + self._count()) >= free
+    def _candidates(self, variable: int) -> list[Penalty]:
+        """Return the penalties to choose from; that of the pattern p too, where it need not add up to the global mean.
+
+        The pattern of the first variable does; another, such as rain, may hardly follow the global mean.
+        """
+        if isinstance(self.config, ImpulseResponseConfig):
+            free = [1]  # the mean without forcing
+        elif isinstance(self.config, PatternScalingConfig) or variable == 0:
+            free = [2]  # and the pattern
+        else:
+            free = [2, 1]
+        places = np.arange(1 + self._count())
+        return [Penalty(size, places >= first) for first in free for size in sorted(self.config.penalties)]
 
     def _features(self, forcing: Tensor) -> Tensor:
         """Return [time, feature] of forcings [time, forcing]."""
@@ -199,14 +224,11 @@ class ForcedResponse(Baseline):
         if (np.ptp(design, axis=0) == 0).all():
             raise MeshcastError(f"None of {', '.join(self.task.forcing)} varies in the training part.")
         series = GlobalMean(design, np.concatenate(mean), np.concatenate(which), np.concatenate(bins))
-        told = (
-            (self.config.expected, self.config.curvature)
-            if isinstance(self.config, ForcedResponseConfig)
-            else ({}, None)
-        )
-        slopes, curvature = series.response(self.task.forcing, *told)
+        assert isinstance(self.config, ForcedResponseConfig | PatternScalingConfig)
+        curvature = self.config.curvature if isinstance(self.config, ForcedResponseConfig) else (0.0, 0.0)
+        slopes, curved = series.response(self.task.forcing, self.config.expected, curvature)
         self.slopes.copy_(torch.from_numpy(slopes))
-        self.curvature.fill_(curvature)
+        self.curvature.fill_(curved)
 
     def _blocks(self, part: TrainingPart) -> Iterator[_Block]:
         names, forcing = names_of(self.task.predicted), self.task.forcing
@@ -233,7 +255,7 @@ class ForcedResponse(Baseline):
 
     def _sums(self, part: TrainingPart) -> dict[int, list[Sums]]:
         """Return the normal equations of each bin, in pieces of the training times."""
-        edges = np.linspace(part.available[0], part.available[-1] + 1, FOLDS + 1)
+        edges = np.linspace(part.available[0], part.available[-1] + 1, PIECES + 1)
         sums: dict[int, list[Sums]] = {}
         for block in self._blocks(part):
             found = self._features(torch.from_numpy(block.forcing)).numpy(force=True)
@@ -241,7 +263,7 @@ class ForcedResponse(Baseline):
             piece = np.searchsorted(edges, block.index, side="right") - 1
             targets = block.values.reshape(*block.values.shape[:2], -1)
             for number in np.unique(bins := bin_of(block.times, self.config.by)):
-                pieces = sums.setdefault(int(number), [Sums.zero(features.shape[1], targets.shape[2])] * FOLDS)
+                pieces = sums.setdefault(int(number), [Sums.zero(features.shape[1], targets.shape[2])] * PIECES)
                 for fold in np.unique(piece):
                     here = (bins == number) & (piece == fold)
                     for row in range(targets.shape[1]):

@@ -25,23 +25,22 @@ class GlobalMean:
     bin: NDArray[np.int64]
 
     def response(
-        self, names: tuple[str, ...], expected: Mapping[str, Expected], curvature: Expected | None
+        self, names: tuple[str, ...], expected: Mapping[str, Expected], curvature: Expected
     ) -> tuple[Array, float]:
-        """Return slopes [forcing] and curvature, most likely after what is expected of them; without curvature where
-        nothing is expected of it.
+        """Return slopes [forcing] and curvature, most likely after what is expected of them.
 
         Residuals are taken to be as correlated from time to time as they are found to be.
         """
         if strangers := sorted(set(expected) - set(names)):
             raise MeshcastError(f"expected names {', '.join(strangers)}, but the forcings are {', '.join(names)}.")
         known = [*(expected.get(name, (0.0, np.inf)) for name in names)]
-        known.append(curvature or (0.0, 0.0))
+        known.append(curvature)
         centre, width = np.array(known).T
         start = np.append(np.linalg.lstsq(self._centred(self.forcing), self._centred(self.mean), rcond=None)[0], 0.0)
         noise = self._lasting(self._centred(self.mean - self._at(start)))
         first = np.where(np.isfinite(width), centre, start)
         free, told = width > 0, np.isfinite(width) & (width > 0)
-        if curvature is None:
+        if not told.any() and curvature == (0.0, 0.0):
             return start[:-1], 0.0
 
         def residuals(some: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +27,12 @@ class Sums:
     def of(cls, features: Array, targets: Array) -> Sums:
         return cls(features.T @ features, features.T @ targets, (targets**2).sum(axis=0))
 
+    def of_variable(self, number: int, count: int) -> Sums:
+        """Return those of one of `count` variables, whose targets lie side by side."""
+        return Sums(self.matrix, self.products[:, number::count], self.squares[number::count])
+
     def __add__(self, other: Sums) -> Sums:
         return Sums(self.matrix + other.matrix, self.products + other.products, self.squares + other.squares)
-
-    def __sub__(self, other: Sums) -> Sums:
-        return Sums(self.matrix - other.matrix, self.products - other.products, self.squares - other.squares)
 
     def solved(self, penalty: float, penalised: NDArray[np.bool_]) -> Array:
         """Return coefficients [feature, target]; those of directions that no sample tells of are zero."""
@@ -51,29 +53,33 @@ class Sums:
         )
 
 
-def chosen_penalty(
-    sums: dict[int, list[Sums]], penalties: tuple[float, ...], penalised: NDArray[np.bool_], areas: Array
-) -> float:
-    """Return the penalty by which pieces of the training times are best forecast from the others.
+@dataclass(frozen=True, eq=False)
+class Penalty:
+    """How much squared coefficients count, and which of them do [feature]."""
 
-    Best is the geometric mean of their errors: the last piece, which lies beyond the others, does not decide alone.
+    size: float
+    penalised: NDArray[np.bool_]
+
+
+def chosen_penalty(pieces_of: Iterable[list[Sums]], candidates: Sequence[Penalty], areas: Array) -> Penalty:
+    """Return the penalty by which the later pieces of the training times are best forecast from those before them.
+
+    For that is what it is for: between pieces left out in turn, too small ones do well that go astray beyond them all.
+    Best is the geometric mean of errors: the last piece, which lies farthest out, does not decide alone.
+
+    pieces_of: of each bin the sums of the pieces in the order of time, targets by node. areas: [node].
     """
-    if len(penalties) == 1:
-        return penalties[0]
-    scores = []
-    for penalty in penalties:
-        score = 0.0
-        for pieces in sums.values():
-            total = sum(pieces[1:], start=pieces[0])
-            variance = np.maximum(
-                total.squares / total.matrix[0, 0] - (total.products[0] / total.matrix[0, 0]) ** 2, 1e-300
-            )
-            by_variable = np.nanmean(variance.reshape(len(areas), -1), axis=0)
-            for piece in pieces:
-                seen = total - piece
-                if piece.matrix[0, 0] == 0 or seen.matrix[0, 0] == 0:
-                    continue
-                error = piece.error(seen.solved(penalty, penalised)).reshape(len(areas), -1) / by_variable
-                score += float(np.log(max(np.nansum(areas[:, None] * error), 1e-300)))
-        scores.append(score)
-    return penalties[int(np.argmin(scores))]
+    if len(candidates) == 1:
+        return candidates[0]
+    scores = []  # [piece][candidate]
+    for pieces in pieces_of:
+        for place in range(len(pieces) // 2, len(pieces)):
+            seen, piece = sum(pieces[1:place], start=pieces[0]), pieces[place]
+            if piece.matrix[0, 0] == 0 or seen.matrix[0, 0] == 0:
+                continue
+            errors = [piece.error(seen.solved(each.size, each.penalised)) for each in candidates]
+            scores.append([np.log(max(float(np.nansum(areas * error)), 1e-300)) for error in errors])
+    found = np.array(scores)
+    if not len(found):
+        return candidates[-1]
+    return candidates[int(found.mean(axis=0).argmin())]

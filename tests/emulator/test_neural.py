@@ -50,7 +50,7 @@ def test_the_untrained_emulator_is_its_first_guess(config: GNNConfig) -> None:
     emulator = fitted(WAVES, fields, config, zero=True)
     state = starting_from(fields, WAVES, [0, 3])
     following = run(emulator, state, 1)[0]
-    guess = emulator.guess(emulator.inputs.features(state, torch.zeros(2, 2, fields.mesh.num_nodes, 0)))[0]
+    guess = emulator.guess(emulator.inputs.features(state, torch.zeros(2, 2, fields.mesh.num_nodes, 0)), state)[0]
     expected = emulator.inputs.advance(state, guess)[0]
     assert torch.equal(following.values, expected.values)
     if emulator.first_guess is None:

@@ -59,7 +59,7 @@ def example_of(emulator: NeuralEmulator, windows: Windows, training: TrainingCon
     state, forcings = windows.start_of(batch)
     inputs, task = emulator.inputs, emulator.task
     state = noisy(state, batch, training.noise, inputs)
-    guess, features = emulator.guess(emulator.inputs.features(state, forcings.window(state, task, 0)))
+    guess, features = emulator.guess(emulator.inputs.features(state, forcings.window(state, task, 0)), state)
     truth = batch["values"][:, task.history]
     before = torch.nn.functional.pad(state.now[:, 0], (0, len(task.diagnostic)))  # no diagnostic is conserved
     *others, before = (

@@ -21,6 +21,7 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
+from emulator.state import State
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from training.experiment import ExperimentConfig
@@ -119,10 +120,10 @@ def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[T
     squares = torch.zeros(len(emulator.task.predicted), dtype=torch.float64)
     count = torch.zeros_like(squares)
     generator = torch.Generator().manual_seed(0)
-    for features, target in _pairs(emulator, windows):
+    for features, state, target in _pairs(emulator, windows):
         inputs = features[..., : emulator.inputs.num_fields]
         inputs += noise * torch.randn(inputs.shape, generator=generator)
-        error = target - emulator.guess(features)[0]
+        error = target - emulator.guess(features, state)[0]
         there = ~torch.isnan(error)
         squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
         count += there.sum(dim=(0, 1))
@@ -133,7 +134,7 @@ def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[T
 
 def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> Tensor:
     """Return the root mean square [2 · prognostic] of what a network sees of its solver, one value for a wind."""
-    squares = [guess(features)[1].double().square().mean(dim=(0, 1)) for features, _ in _pairs(emulator, windows)]
+    squares = [guess(features)[1].double().square().mean(dim=(0, 1)) for features, _, _ in _pairs(emulator, windows)]
     mean = torch.stack(squares).mean(dim=0)
     for wind in guess.winds:
         mean[list(wind)] = mean[list(wind)].mean()
@@ -141,8 +142,8 @@ def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> 
 
 
 @torch.no_grad()
-def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features [batch, node, feature] and normalised targets [batch, node, predicted], NaN where masked."""
+def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor, State, Tensor]]:
+    """Features [batch, node, feature], their state, and normalised targets [batch, node, predicted], NaN if masked."""
     task, inputs = emulator.task, emulator.inputs
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
     subset = Subset(windows, chosen.tolist())
@@ -151,7 +152,7 @@ def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor,
     for batch in loader:
         state, forcings = windows.start_of(batch)
         target = inputs.targets(state, batch["values"][:, task.history])
-        yield inputs.features(state, forcings.window(state, task, 0)), target
+        yield inputs.features(state, forcings.window(state, task, 0)), state, target
 
 
 def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:

@@ -121,6 +121,26 @@ def test_a_penalty_is_chosen_on_what_was_not_seen() -> None:
     assert noisy.config.penalties[0] >= 1.0 > 0.01 >= clear.config.penalties[0]
 
 
+def test_what_the_past_tells_badly_apart_does_not_run_away() -> None:
+    """Up to 2020 fast and slow rise together; after it the low pathway parts them."""
+    data = fields(noise=0.4)
+    late = slice(2081 - YEARS[0] - 1, None)
+    errors = [
+        np.sqrt(np.mean((forecast(fitted(config, data, [1], last=2020), data, 1) - data.values[1:, 1])[late] ** 2))
+        for config in (ForcedResponseConfig(), ForcedResponseConfig(penalties=(0.0,)))
+    ]
+    assert errors[0] < 0.6 < errors[1]  # .4 of it is noise
+
+
+def test_each_variable_has_a_penalty_and_one_that_follows_nothing_no_pattern() -> None:
+    data = fields(local=0.8, noise=0.01)
+    data.values[..., 1] = 290 + np.random.default_rng(0).standard_normal(data.values[..., 1].shape)
+    found = fitted(ForcedResponseConfig(), data, [0, 1])
+    assert found.config.penalties[0] <= 0.01 < 1.0 <= found.config.penalties[1]
+    size = np.abs(found.weights[0, 1:].numpy()).mean(axis=(0, 1))
+    assert size[1] < 0.2 * size[0]
+
+
 def test_the_state_does_not_matter_and_bounds_are_kept() -> None:
     data = fields()
     data.values[..., 1] -= 281.0  # so that p would go below zero
@@ -185,5 +205,25 @@ def test_a_network_may_correct_it() -> None:
     network.first_guess.model.load_state_dict(response.state_dict())
     network.correction_std.fill_(0.0)
     assert np.abs(forecast(network, data, 1) - forecast(response, data, 1)).max() < 1e-3
-    with pytest.raises(MeshcastError, match="cannot depend on the month"):
-        build_network(GNNConfig(first_guess=PatternScalingConfig(by="month")), TASK, MESH, 0)
+
+
+def test_a_network_may_correct_one_that_knows_the_month() -> None:
+    months = np.arange("1950-01", "2000-01", dtype="datetime64[M]")
+    times, month = to_seconds(months), np.arange(len(months)) % 12
+    forcing = np.linspace(0, 4, len(times))
+    pattern = np.where(month < 6, 2.0, 0.0)[:, None, None, None] * np.ones((1, 1, MESH.num_nodes, 2))
+    scalars = GlobalScalars(("f",), ("W m-2",), times, (0,), forcing[:, None, None])
+    data = ArrayFields(
+        280 + forcing[:, None, None, None] * pattern, ("t", "p"), ("K", "1"), MESH, TimeStep(1, "month"), times,
+        trajectories=[0], scalars=scalars,
+    )  # fmt: skip
+    task = Task((*TASK.variables[:2], Variable("f", "forcing")), TimeStep(1, "month"))
+    part = TrainingPart(data, forcings=forcings_of(task, MESH, data))
+    response = ImpulseResponseConfig(by="month", penalties=(0.0,)).fit(task, part)
+    network = build_network(GNNConfig(first_guess=response.config), task, MESH, 0)
+    network.inputs.take(part)
+    network.first_guess.model.load_state_dict(response.state_dict())
+    network.correction_std.fill_(0.0)
+    state = State(torch.from_numpy(data.values[:1, 0][:, None, None]), times[:1], np.array([0]))
+    found = np.stack([step.now[0, 0].numpy(force=True) for step, _ in rollout(network, state, part.provider, 599)])
+    assert np.abs(found - data.values[1:, 0]).max() < 5e-3
