@@ -17,6 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
+from emulator.baselines.first_guess import ForcedStep
+from emulator.baselines.forced_response import ForcedResponse
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.build import TrainedEmulator
 from emulator.features.departures import DepartureInputs
@@ -86,7 +88,13 @@ def _exportable(trained: TrainedEmulator) -> tuple[NeuralEmulator, KerasNetwork]
             f"{trained.name} sees departures from a climatology that depends on the date, which a SavedModel without "
             "dates cannot compute. Train one with departures=null to export it."
         )
-    if not isinstance(emulator.first_guess, NeighbourhoodMap | None):
+    guess = emulator.first_guess
+    if isinstance(guess, ForcedStep) and guess.model.config.by != "none":
+        raise MeshcastError(
+            f"{trained.name} corrects a response that depends on the {guess.model.config.by}, which a SavedModel "
+            "without dates cannot compute. Train one with first_guess.by=none to export it."
+        )
+    if not isinstance(guess, NeighbourhoodMap | ForcedStep | None):
         raise MeshcastError(
             f"{trained.name} corrects the step of a solver or of a linear inverse model, which is no part of a "
             "SavedModel. Train one with first_guess={kind: persistence} to export it."
@@ -117,6 +125,8 @@ def _next(emulator: NeuralEmulator, model: Any, weights: list[Any], state: Any, 
     fields = features[..., : inputs.num_fields]
     if emulator.first_guess is None:
         guess = tf.pad(fields[..., inputs.num_fields - count :], [[0, 0], [0, 0], [0, len(task.diagnostic)]])
+    elif isinstance(emulator.first_guess, ForcedStep):
+        guess = _forced_response(emulator.first_guess.model, inputs, forcing)
     else:
         assert isinstance(emulator.first_guess, NeighbourhoodMap)
         guess = _linear_map(emulator.first_guess, fields, features[..., inputs.num_fields :])
@@ -173,6 +183,20 @@ def _linear_map(guess: NeighbourhoodMap, fields: Any, own: Any) -> Any:
         + tf.einsum("bnf,fo->bno", around, weights[:received])
         + tf.einsum("bnf,fo->bno", own, weights[received:])
     )
+
+
+def _forced_response(model: ForcedResponse, inputs: Inputs, forcing: Any) -> Any:
+    """Return normalised values [batch, node, predicted] of a `ForcedStep`, in double precision until they are."""
+    tf = tensorflow()
+    given = tf.cast(forcing[:, -1, 0, : len(model.slopes)], tf.float64)
+    straight = tf.linalg.matvec(given, tf.constant(model.slopes.numpy()))[:, None]
+    warming = straight + float(model.curvature) * straight**2
+    known = {"pattern_scaling": [warming], "impulse_response": [given]}
+    features = tf.concat([tf.ones_like(warming), *known.get(model.config.kind, [warming, warming**2, given])], axis=1)
+    values = tf.einsum("bf,fno->bno", features, tf.constant(model.weights[0].numpy()))
+    bounds = (tf.constant(bound.numpy(), tf.float64) for bound in (model.lower, model.upper))
+    mean, std = (tf.constant(scale.numpy(), tf.float64) for scale in (inputs.mean, inputs.std))
+    return tf.cast((tf.clip_by_value(values, *bounds) - mean) / std, tf.float32)
 
 
 def _number(values: Any) -> Any:
