@@ -65,6 +65,27 @@ def climate_cells(rows: Sequence[ClimateRow]) -> tuple[list[str], list[list[str]
     return ["variable", "row", "seeds", *(TITLES[name] for name in names)], cells
 
 
+def climate_findings(rows: Sequence[ClimateRow], reference: str) -> list[str]:
+    """Return who is best by the total NRMSE, a sentence a variable, and whether a closed form beats the reference."""
+    found = []
+    for variable in dict.fromkeys(row.variable for row in rows):
+        scores = {row.label: row for row in rows if row.variable == variable and row.label != TOLD}
+        best = min(scores.values(), key=lambda row: row.scores["nrmse_total"])
+        text = f"{best.label} is best by the total NRMSE of {variable}, {_cell(best, 'nrmse_total')}"
+        if reference in scores and best.label != reference:
+            ours = scores[reference]
+            apart = best.interval["nrmse_total"][1] < ours.interval["nrmse_total"][0]
+            text += f"; {reference} has {_cell(ours, 'nrmse_total')}, " + (
+                "so that it loses to it" if apart else "which these years do not tell apart"
+            )
+        found.append(f"{text}.")
+        if reference in scores:
+            size = scores[reference].scores["nrmse_total"]
+            better = [label for label, row in scores.items() if "pattern" in label and row.scores["nrmse_total"] < size]
+            found += [f"{label} wins over {reference}, of {variable}." for label in better]
+    return found
+
+
 def tidy_climate(rows: Sequence[ClimateRow]) -> list[dict[str, object]]:
     """Return a dictionary a row, variable and score, for a table of machines."""
     return [

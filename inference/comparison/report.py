@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from emulator.fields import Fields
 from graphs.atomic_file import atomic_file, output_folder, write_text
 from inference.comparison import curves, overview_plots
-from inference.comparison.climate_table import climate_cells
+from inference.comparison.climate_table import climate_cells, climate_findings
 from inference.comparison.findings import about_intervals, alike, answer, findings, score_name, these
 from inference.comparison.record import Comparison
 from inference.comparison.samples import samples
@@ -76,6 +76,7 @@ def page(comparison: Comparison, images: Sequence[Image], title: str = "") -> st
         worse=WORSE,
         ranking=ranking_cells(comparison),
         climate=climate_cells(comparison.climate),
+        climate_findings=climate_findings(comparison.climate, comparison.reference),
         intervals=about_intervals(comparison),
         alike=alike(comparison.rows),
         trials=trial_rows(comparison.trials),

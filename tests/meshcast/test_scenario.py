@@ -177,6 +177,7 @@ def test_a_comparison_scores_climates_and_says_who_was_told_the_truth(climate: P
     assert table.loc["response", "late_rmse"] < 0.2 < table.loc["climatology", "late_rmse"]
     page = Path("runs/rivals/report.html").read_text()
     assert "<h2>Climate</h2>" in page and "NRMSE, total" in page and told in page
+    assert "pattern wins over response, of tas." in page or "response is best by the total NRMSE of tas" in page
     plain = json.loads(Path("runs/rivals/comparison.json").read_text())
     assert {row["label"] for row in plain["climate"]} == set(table.index)
     refused("compare", "rivals.yaml", "climate.base_period=1801-1850", "name=other", says=("the training data cover",))

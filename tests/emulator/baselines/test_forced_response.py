@@ -227,3 +227,31 @@ def test_a_network_may_correct_one_that_knows_the_month() -> None:
     state = State(torch.from_numpy(data.values[:1, 0][:, None, None]), times[:1], np.array([0]))
     found = np.stack([step.now[0, 0].numpy(force=True) for step, _ in rollout(network, state, part.provider, 599)])
     assert np.abs(found - data.values[1:, 0]).max() < 5e-3
+
+
+def test_a_further_predictor_by_year_helps_where_it_says_something() -> None:
+    """A column more in the table of forcings: land use that warms some nodes, or numbers at random."""
+    draw = np.random.default_rng(1)
+    base = fields(noise=0.1)
+    informative = np.sin(np.arange(len(YEARS)) / 15.0)
+    base.values[..., 0] += informative[:, None, None] * PATTERN[2, :, 0]
+    errors = {}
+    for name, column in (("none", None), ("informative", informative), ("random", draw.standard_normal(len(YEARS)))):
+        task, scalars = TASK, base.scalars
+        if column is not None:
+            task = replace(TASK, variables=(*TASK.variables, Variable("further", "forcing")))
+            columns = np.broadcast_to(column[:, None, None], (len(YEARS), 2, 1))
+            scalars = replace(
+                scalars,
+                names=(*scalars.names, "further"),
+                units=(*scalars.units, "1"),
+                values=np.concatenate([scalars.values, columns], axis=2),
+            )
+        data = replace(base, scalars=scalars)
+        emulator = fitted(ForcedResponseConfig(), data, [0], task=task)
+        state = State(torch.from_numpy(data.values[:1, 1][:, None, None]), TIMES[:1], np.array([1]))
+        steps = rollout(emulator, state, forcings_of(task, MESH, data), len(YEARS) - 1)
+        found = np.stack([following.now[0, 0].numpy(force=True) for following, _ in steps])
+        errors[name] = float(np.sqrt(np.mean((found - data.values[1:, 1])[..., 0] ** 2)))
+    assert errors["informative"] < 0.5 * errors["none"]
+    assert 0.98 * errors["none"] < errors["random"] < 1.2 * errors["none"]

@@ -13,6 +13,7 @@ from emulator.pathways.fair_model import run_fair
 from emulator.pathways.levers import Levers, emissions_by
 from emulator.pathways.named import read_pathway
 from emulator.pathways.pathway import AGENTS, TOTAL
+from emulator.pathways.radiative_forcing import CO2_DOUBLING, of_gases
 from emulator.pathways.shipped import emission_names, emissions_of, forcing_names, forcing_of, parameter_sets
 from graphs.errors import MeshcastError
 
@@ -147,3 +148,13 @@ def test_earlier_scenarios_are_their_concentrations() -> None:
     assert any("1750 to 2009 as in ssp245" in note for note in high.notes)
     with pytest.raises(MeshcastError, match="did you mean rcp26"):
         read_pathway("rcp62")
+
+
+def test_twice_the_co2_by_three_laws() -> None:
+    """5.35 ln 2 W m-2 (Myhre et al. 1998), Meinshausen et al. 2020 with AR6's adjustment, FaIR's ensemble about it."""
+    once = {"co2": np.array([278.3]), "ch4": np.array([729.2]), "n2o": np.array([270.1])}
+    doubled = float(of_gases(2 * once["co2"], once["ch4"], once["n2o"])["co2"][0])
+    assert pytest.approx(5.35 * np.log(2)) == CO2_DOUBLING
+    assert doubled == pytest.approx(3.93, abs=0.01)  # AR6 WG1 7.3.2.1
+    of_fair = parameter_sets()["forcing_4co2"] / 2  # half of what four times as much forces
+    assert of_fair.mean() == pytest.approx(3.91, abs=0.02) and 0.2 < of_fair.std() < 0.6
