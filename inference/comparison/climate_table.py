@@ -49,7 +49,12 @@ def climate_rows(rows: Sequence[Row], truths: Mapping[str, ClimateTruth], variab
             known = ~np.isnan(truth.values).all(axis=(0, 1))
             if forecasts and all(np.isfinite(values[..., known]).all() for values in forecasts):
                 of_variable.append(_row(row.label, variable, truth, forecasts))
-                if told := _told_truth(row, truth, forecasts[0], column):
+                told = (
+                    []
+                    if any(one.label == TOLD for one in of_variable)
+                    else _told_truth(row, truth, forecasts[0], column)
+                )
+                if told:
                     of_variable.append(_row(TOLD, variable, truth, told))
         found += sorted(of_variable, key=lambda one: one.scores["nrmse_total"])
     return found
