@@ -108,13 +108,27 @@ def limits_of(climate: Climate, scenarios: Sequence[Scenario]) -> list[str]:
         lines.append("No band is shown: nothing here says how sure a line is.")
     else:
         lines.append(f"{meaning} How unsure the climate's response is, is not in them.")
+    lines.append("Which pathway will come true, or how likely one is, is not in it: that is for people to decide.")
     for scenario in scenarios:
         if scenario.beyond:
+            names = " and ".join(scenario.beyond)
             lines.append(
                 f"From {min(scenario.beyond.values())} on {scenario.pathway.name} is under forcings that the emulator "
-                "was never trained on; what it says there is a guess."
+                f"was never trained on ({names}: higher or lower than in any year of its training); what it says there "
+                "is a guess."
             )
     return lines
+
+
+def first_words(climate: Climate) -> str:
+    """Return what a reader of scenarios must know before looking at any figure."""
+    who = "of one climate model, as an emulator has learned them; other models differ by more than any band here"
+    if isinstance(climate.emulator, EnergyBalanceSolver):
+        who = "of a planet in an equation, not of the Earth"
+    return (
+        f"These are the answers {who}. A pathway is a choice that people make: nothing here says how likely it is. "
+        "Where a line is dotted, the emulator guesses."
+    )
 
 
 def meaning_of_bands(scenarios: Sequence[Scenario]) -> str:
@@ -123,7 +137,10 @@ def meaning_of_bands(scenarios: Sequence[Scenario]) -> str:
     if not shown:
         return ""
     forced = any(np.ptp(scenario.forcing, axis=0).max() > 0 for scenario in shown)
-    parts = ["the chance of single years, as the climate model that was learned from has it"] * shown[0].drawn
+    chance = (
+        "the chance of single years, as the climate model that was learned from has it, the same under every pathway"
+    )
+    parts = [chance] * shown[0].drawn
     parts += ["how unsure the forcing is that emissions bring about"] * forced
     return f"Bands are {' and '.join(parts) or 'of members that are alike'}, from 5 to 95 %."
 
@@ -155,9 +172,10 @@ def _tested(climate: Climate) -> str:
     if not test:
         return ""
     units = pretty_unit(str(test["units"]))
+    under = f" under {test['pathway']}" if test.get("pathway") else ""
     return (
-        f"Tested on {test['first']} to {test['last']}, which it had not learned from, its mean over these years erred "
-        f"by {test['mean_error']:.2f} {units} at a place and by {test['global_error']:.2f} {units} for the globe, a "
-        f"single year by {test['yearly_error']:.2f} {units} at a place; {100 * test['coverage']:.0f} % of regions' "
+        f"Tested on {test['first']} to {test['last']}{under}, which it had not learned from, its mean over these "
+        f"years erred by {test['mean_error']:.2f} {units} at a place and by {test['global_error']:.2f} {units} for the globe, "
+        f"a single year by {test['yearly_error']:.2f} {units} at a place; {100 * test['coverage']:.0f} % of regions' "
         "years lay within the band of members, where 90 % should. Another pathway than the tested one may be harder."
     )

@@ -30,6 +30,7 @@ from inference.scenarios.regions import AR6_SOURCE, RegionMeans
 from inference.scenarios.scenario import Scenario
 from inference.scenarios.scenario_pictures import WARMING
 from inference.scenarios.summary import BAND, SPAN, BasePeriod, RegionSeries, passed, thresholds_of
+from inference.scenarios.words import PATHWAYS, WORDS, title_of
 
 TEMPLATE = Path(__file__).parent / "templates/explorer.html"
 ROWS, COLUMNS = 120, 240  # of the map's cells
@@ -42,10 +43,14 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ExplorerNotes:
-    """What the page says beside its figures: what it cannot tell, and whose data and programs these are."""
+    """What the page says beside its figures: what it cannot tell, and whose data and programs these are.
+
+    first: what a reader must know before looking at any figure.
+    """
 
     limits: Sequence[str]
     licences: Sequence[str]
+    first: str = ""
 
 
 def write_explorer(
@@ -67,6 +72,10 @@ def write_explorer(
     content = _content(scenarios, series, means, base, changes)
     facts = {
         "notes": Notes(title=f"Climate pathways: {first.emulator}"),
+        "title": title_of(first.variables[number].name),
+        "first": notes.first,
+        "meaning": {one.pathway.name: PATHWAYS.get(one.pathway.name, "") for one in scenarios},
+        "words": WORDS,
         "base": str(base),
         "temperature": bool(thresholds_of(first, number)),
         "limits": list(notes.limits),
@@ -99,13 +108,14 @@ def _content(
     column = [region.key for region in means.regions].index("global")
     return {
         "variable": variable.name,
+        "title": title_of(variable.name),
         "units": pretty_unit(variable.units),
         "base": str(base),
         "emulator": first.emulator,
         "years": np.unique(first.years).tolist(),
         "pathways": [_about(one, part, column) for one, part in zip(scenarios, series, strict=True)],
         "regions": [
-            {"key": region.key, "name": region.name, "cells": int(cells)}
+            {"key": region.key, "name": _spelt(region.name), "cells": int(cells)}
             for region, cells in zip(means.regions, means.cells, strict=True)
         ],
         "rows": ROWS,
@@ -124,6 +134,13 @@ def _content(
         "bands": meaning_of_bands(scenarios),
         "own": _own(scenarios, changes, means),
     }
+
+
+def _spelt(name: str) -> str:
+    """Return a region's name as a reader spells it: AR6 writes `Equatorial.Indic-Ocean` and `W.C.Asia`."""
+    return (
+        name.replace("Equatorial.", "Equatorial ").replace(".", ". ").replace("&", " and ").replace("-Ocean", " Ocean")
+    )
 
 
 def _scales(fields: Array, areas: Array) -> dict[str, Any]:

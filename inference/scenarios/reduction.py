@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.pathways.pathway import PRESENT
 from inference.scenarios.scenario import Scenario
 
 Array = NDArray[np.float64]
@@ -24,7 +25,8 @@ class Reduction:
     It serves for the difference of a pathway from the first, whose changes are known.
 
     years: of the two memories. weights: [feature, node]. error: root of the mean, over area and years, of squared error
-    for a pathway that was left out, the largest of all [units of the variable]. low, high: ends of the forcings seen.
+    for a pathway that was left out, the largest of all [units of the variable]. low, high: ends of the forcings from
+    now on.
     """
 
     years: tuple[float, float]
@@ -57,7 +59,8 @@ def reduced(scenarios: Sequence[Scenario], changes: Array) -> Reduction | None:
         found = changes[0] + (features[out] - features[0]) @ weights
         errors.append(float(np.sqrt(np.square(found - changes[out]).mean(axis=0) @ areas / areas.sum())))
     weights = _fit(np.concatenate(features), np.concatenate(changes))
-    given = np.concatenate([series[row] for series, row in zip(forcing, rows, strict=True)])
+    given = np.concatenate([series[row[first >= PRESENT]] for series, row in zip(forcing, rows, strict=True)])
+    given = given if len(given) else np.concatenate(forcing)
     return Reduction(best[1], weights, max(errors), float(given.min()), float(given.max()))
 
 

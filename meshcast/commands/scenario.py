@@ -66,7 +66,7 @@ def scenario(
     from graphs.atomic_file import atomic_folder, refuse_other
     from graphs.errors import MeshcastError
     from inference.pictures.style import file_name
-    from inference.scenarios.climate import climate_of_emulator, climate_of_solver, limits_of
+    from inference.scenarios.climate import climate_of_emulator, climate_of_solver, first_words, limits_of
     from inference.scenarios.explorer import ExplorerNotes, write_explorer
     from inference.scenarios.regions import AR6_SOURCE, read_regions, region_means
     from inference.scenarios.scenario import run_scenarios
@@ -130,7 +130,9 @@ def scenario(
             draw_series([parts[0] for parts in series], means, base, folder / "global_mean")
             draw_maps(found, 0, base, folder / "maps")
         if explorer:
-            notes = ExplorerNotes(limits_of(climate, found), [pathway.source for pathway in known])
+            notes = ExplorerNotes(
+                limits_of(climate, found), [pathway.source for pathway in known], first_words(climate)
+            )
             step = write_explorer(folder / "explorer.html", found, [parts[0] for parts in series], means, base, notes)
             if step > 1:
                 say(f"explorer.html shows every {step} years, since with every year it would be larger than 5 MB")

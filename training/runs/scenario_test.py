@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.build import TrainedEmulator
-from emulator.data.forcing_sources import forcings_of
+from emulator.data.forcing_sources import PATHWAY, forcings_of
 from emulator.foundation.time_step import to_datetime
 from emulator.variability import Variability
 from graphs.mesh import Mesh
@@ -29,6 +29,7 @@ class ScenarioTest:
 
     first, last: years. mean_error: root of the mean, over area and rows, of the squared error of the mean over all of
         them [units of the variable]; global_error: the largest of a row's global mean. yearly_error: of single steps.
+    pathway: whose forcing it was under; empty where none is named.
     coverage: share of regional means of single steps that lie between the 5th and the 95th percentile of members.
     """
 
@@ -40,6 +41,7 @@ class ScenarioTest:
     global_error: float
     yearly_error: float
     coverage: float
+    pathway: str = ""
 
 
 def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedEmulator:
@@ -57,7 +59,9 @@ def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedE
     errors = scenario_errors(truth[..., 0], expected[..., 0], mesh)
     coverage = coverage_of(trained.variability, times, truth, expected, region_means(read_regions(list(REGIONS)), mesh))
     variable = task.predicted[0]
-    test = ScenarioTest(variable.name, variable.units, int(years[0]), int(years[-1]), *errors, coverage)
+    tables = prepared.config.data.tables_of(split)
+    pathway = ", ".join(table.removeprefix(PATHWAY) for table in tables if table.startswith(PATHWAY))
+    test = ScenarioTest(variable.name, variable.units, int(years[0]), int(years[-1]), *errors, coverage, pathway)
     known: dict[str, Any] = {**trained.metadata, "scenario_test": test.__dict__}
     return replace(trained, metadata=known)
 

@@ -37,9 +37,9 @@
     const start = ((pathway * data.statistics + statistic) * data.regions.length + region) * years.length;
     return series.subarray(start, start + years.length);
   };
-  const signed = (value, digits = 2) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)} ${units}`;
+  const signed = (value, digits = 2) => `${Number(value.toFixed(digits)) < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)} ${units}`;
   const option = (list, text, value) => list.append(new Option(text, value));
-  const state = { first: 0, second: Math.min(1, data.pathways.length - 1), view: "a", year: shown.length - 1, region: 0, row: rows / 2, column: columns / 2 };
+  const state = { first: 0, second: Math.min(1, data.pathways.length - 1), view: "a", year: shown.length - 1, region: 0, row: rows / 2, column: columns / 2, pointed: false };
 
   data.pathways.forEach(({ name }, place) => [option($("first"), name, place), option($("second"), name, place)]);
   data.regions.forEach(({ key, name }, place) => option($("region"), key === name ? name : `${name} (${key})`, place));
@@ -96,15 +96,26 @@
     const beyond = [state.first, state.second].filter((place) => state.view === "d" || place === (state.view === "a" ? state.first : state.second))
       .some((place) => data.pathways[place].beyond !== null && shown[state.year] >= data.pathways[place].beyond);
     if (beyond) {
+      const warning = "A guess: beyond the forcings that the emulator was trained on";
+      pen.font = "600 20px system-ui, sans-serif";
       pen.fillStyle = "#fff";
-      pen.fillRect(8, 448, 420, 26);
+      pen.fillRect(8, 440, pen.measureText(warning).width + 20, 34);
       pen.fillStyle = "#8a0000";
-      pen.font = "600 16px system-ui, sans-serif";
-      pen.fillText("Beyond the forcings that the emulator was trained on", 14, 467);
+      pen.fillText(warning, 18, 464);
+    }
+    if (state.pointed) {
+      const [x, y] = [((state.column + 0.5) * 960) / columns, ((state.row + 0.5) * 480) / rows];
+      [["#fff", 5], ["#000", 2]].forEach(([colour, thick]) => {
+        pen.strokeStyle = colour;
+        pen.lineWidth = thick;
+        pen.beginPath();
+        pen.arc(x, y, 8, 0, 2 * Math.PI);
+        pen.stroke();
+      });
     }
     $("shown").textContent = shown[state.year];
     $("year").setAttribute("aria-valuetext", String(shown[state.year]));
-    $("map").setAttribute("aria-label", `Map of the change of ${data.variable}, ${what()}, ${shown[state.year]}: from ${signed(Math.min(...now))} to ${signed(Math.max(...now))}`);
+    $("map").setAttribute("aria-label", `Map of the change of the ${data.title}, ${what()}, ${shown[state.year]}: from ${signed(Math.min(...now))} to ${signed(Math.max(...now))}`);
     drawBar(colours, low, high);
   };
   const width = (id) => Math.max(300, Math.min(960, $(id).clientWidth || 960)); // so that type keeps its size on a telephone
@@ -128,6 +139,7 @@
     $("bar").setAttribute("aria-label", `Colours from ${low.toFixed(1)} to ${high.toFixed(1)} ${units}`);
   };
   const read = () => {
+    if (!state.pointed) return;
     const latitude = 90 - ((state.row + 0.5) * 180) / rows;
     const longitude = -180 + ((state.column + 0.5) * 360) / columns;
     const place = `${Math.abs(latitude).toFixed(1)}° ${latitude < 0 ? "S" : "N"}, ${Math.abs(longitude).toFixed(1)}° ${longitude < 0 ? "W" : "E"}`;
@@ -166,34 +178,38 @@
     for (let year = Math.ceil(years[0] / every) * every; year <= years[years.length - 1]; year += every) {
       chart.append(svg("text", { x: Math.min(across(year), wide - 18), y: frame.bottom + 20, "text-anchor": "middle" }, year));
     }
-    chart.append(svg("text", { x: 4, y: 15 }, `change of ${data.variable} [${units}]`));
+    chart.append(svg("text", { x: 4, y: 15 }, `${data.regions[state.region].name}: change of the ${data.title} [${units}], relative to ${data.base}`));
     chosen.forEach((pathway, order) => {
       const colour = order ? ORANGE : BLUE;
       const line = (statistic) => Array.from(regional(pathway, statistic, state.region), (value, k) => `${across(years[k]).toFixed(1)} ${up(value).toFixed(1)}`);
       if (data.pathways[pathway].members > 1) {
         chart.append(svg("polygon", { points: [...line(1), ...line(2).reverse()].join(" "), fill: colour, opacity: 0.2 }));
       }
-      chart.append(svg("polyline", { points: line(0).join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": order ? "7 3" : "none" }));
+      const { beyond } = data.pathways[pathway];
+      const end = beyond === null ? years.length : Math.max(1, years.findIndex((year) => year >= beyond) + 1);
+      chart.append(svg("polyline", { points: line(0).slice(0, end).join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": order ? "7 3" : "none" }));
+      chart.append(svg("polyline", { points: line(0).slice(end - 1).join(" "), fill: "none", stroke: colour, "stroke-width": 2.4, "stroke-dasharray": "1 4", "stroke-linecap": "round" }));
       const below = 340 + 22 * order;
       chart.append(svg("line", { x1: frame.left, x2: frame.left + 40, y1: below, y2: below, stroke: colour, "stroke-width": 3, "stroke-dasharray": order ? "7 3" : "none" }));
-      chart.append(svg("text", { x: frame.left + 48, y: below + 5 }, `${pathway === state.first ? "A" : "B"} ${data.pathways[pathway].name}`));
+      chart.append(svg("text", { x: frame.left + 48, y: below + 5 }, `${pathway === state.first ? "A" : "B"} ${data.pathways[pathway].name}${beyond === null ? "" : `, from ${beyond} a guess (dotted)`}`));
     });
     chart.append(svg("line", { id: "now", y1: frame.top, y2: frame.bottom, stroke: "#1a1a1a", "stroke-dasharray": "2 3" }));
-    $("chart-title").textContent = `${data.regions[state.region].name}, over ${data.base}`;
+    $("chart-title").textContent = data.regions[state.region].name;
     markYear();
   };
-  const markYear = () => {
-    const year = shown[state.year];
+  const markYear = (year = shown[state.year]) => {
     const place = years.indexOf(year);
     const line = $("now");
     line.setAttribute("x1", across(year));
     line.setAttribute("x2", across(year));
     const told = [...new Set([state.first, state.second])].map((pathway) => {
       const [mean, low, high] = [0, 1, 2].map((statistic) => regional(pathway, statistic, state.region)[place]);
-      const band = data.pathways[pathway].members > 1 ? ` (5 to 95 % of members: ${signed(low)} to ${signed(high)})` : "";
+      const band = data.pathways[pathway].members > 1 ? ` (band ${signed(low)} to ${signed(high)})` : " (no band: nothing says how sure it is)";
       return `${data.pathways[pathway].name} ${signed(mean)}${band}`;
     });
-    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}. Mean over the area of the region. ${data.bands}`;
+    const [a, b] = [state.first, state.second].map((pathway) => regional(pathway, 0, state.region)[place]);
+    const apart = state.first === state.second ? "" : `; B minus A ${signed(b - a)}`;
+    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}${apart}. Mean over the area of the region. ${data.bands}`;
   };
   const passes = () => {
     const row = (cells, tag) => {
@@ -207,10 +223,10 @@
       return line;
     };
     $("passes").replaceChildren(row(["Pathway", ...data.thresholds.map((threshold) => `${threshold} ${units}`)], "th"));
-    data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year ?? "not until the end")], "td")));
+    data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year === null ? "not until the end" : `${year}${pathway.beyond !== null && year + data.span / 2 > pathway.beyond ? " (a guess)" : ""}`)], "td")));
     const column = data.regions.findIndex(({ key }) => key === "global");
     const last = years[years.length - 1];
-    $("headline").textContent = `${data.pathways.filter(({ name }) => name !== OWN).map(({ name }, place) => `${name}: ${signed(regional(place, 0, column)[years.length - 1], 1)}`).join(", ")} for the globe in ${last}.`;
+    $("headline").textContent = `${data.pathways.filter(({ name }) => name !== OWN).map(({ name, beyond }, place) => `${name} ${signed(regional(place, 0, column)[years.length - 1], 1)}${beyond === null ? "" : ` (a guess from ${beyond} on)`}`).join(", ")}, for the globe in ${last}.`;
   };
 
   // a drawn pathway: the total forcing, linear between knots, through the reduction that the page states
@@ -254,7 +270,9 @@
       return null;
     });
     const outside = own.drawn.findIndex((value, place) => own.begin + place > own.present && (value < own.low - 0.05 || value > own.high + 0.05));
-    data.pathways[own.place].beyond = outside < 0 ? null : own.begin + outside;
+    // it is the first pathway and a difference from it, so that it knows no more than that one
+    const guesses = [outside < 0 ? null : own.begin + outside, data.pathways[0].beyond].filter((year) => year !== null);
+    data.pathways[own.place].beyond = guesses.length ? Math.min(...guesses) : null;
     $("own-warning").textContent = outside < 0 ? "" : `From ${own.begin + outside} on your pathway lies beyond the forcings that the reduction was fitted to (${own.low.toFixed(1)} to ${own.high.toFixed(1)} W m⁻²): a guess.`;
   };
   const drawOwn = () => {
@@ -296,7 +314,7 @@
     option($("second"), OWN, own.place);
     $("own").hidden = false;
     own.anchor = featuresOf(own.forcing[0]);
-    $("own-note").textContent = `Set the total forcing after ${own.present}; straight lines between. The page takes the emulator's ${data.pathways[0].name}, and for the difference from it a reduction of the emulator to five numbers a cell, fitted to the pathways of this page: for one of them that was left out this errs by up to ${own.error.toFixed(2)} ${units} (root mean square).`;
+    $("own-note").textContent = `Set the total forcing after ${own.present}; straight lines between. The page takes the emulator's ${data.pathways[0].name}, and for the difference from it a reduction of the emulator to five numbers a cell, fitted to the pathways of this page: for one of them that was left out this errs by ${own.error.toFixed(2)} ${units} in a cell (root of the mean square over cells and years), and the emulator's own errors come on top.`;
     own.knots.forEach((year) => {
       const label = document.createElement("label");
       const slider = document.createElement("input");
@@ -307,7 +325,8 @@
       $("knots").append(label);
       slider.addEventListener("input", () => {
         draw();
-        if (state.first !== own.place) {
+        if (state.first !== own.place && state.second !== own.place) {
+          $("own-shown").textContent = `Pathway B is now your own, in place of ${data.pathways[state.second].name}.`;
           state.second = own.place;
           $("second").value = own.place;
         }
@@ -327,10 +346,26 @@
   };
   const table = (lines) => new Blob([lines.map((line) => line.join(",")).join("\n"), "\n"], { type: "text/csv" });
   const plain = (text) => text.replace(/[^\w.+=-]+/g, "_");
-  $("map-png").onclick = () => $("map").toBlob((blob) => save(`map_${plain(what())}_${shown[state.year]}.png`, blob));
+  const mapTitle = () => `${data.title[0].toUpperCase()}${data.title.slice(1)}, ${what()}, ${shown[state.year]}, ${state.view === "d" ? "difference" : `change over ${data.base}`} [${units}]`;
+  $("map-png").onclick = () => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [960, 600];
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "#fff";
+    pen.fillRect(0, 0, 960, 600);
+    pen.fillStyle = "#1a1a1a";
+    pen.font = "600 18px system-ui, sans-serif";
+    pen.fillText(mapTitle(), 8, 26, 944);
+    pen.drawImage($("map"), 0, 40);
+    pen.drawImage($("bar"), (960 - $("bar").width) / 2, 524);
+    pen.font = "13px system-ui, sans-serif";
+    pen.fillText(`Emulator ${data.emulator}, made with Meshcast`, 8, 592, 944);
+    canvas.toBlob((blob) => save(`map_${plain(what())}_${shown[state.year]}.png`, blob));
+  };
   $("map-csv").onclick = () => {
     const now = values();
-    const lines = [["latitude", "longitude", `change_over_${data.base}`]];
+    const kind = state.view === "d" ? "difference" : `change_over_${data.base}`;
+    const lines = [["latitude", "longitude", plain(`${what()} ${shown[state.year]} ${kind} ${units}`)]];
     for (let row = 0; row < rows; row += 1) {
       for (let column = 0; column < columns; column += 1) {
         lines.push([90 - ((row + 0.5) * 180) / rows, -180 + ((column + 0.5) * 360) / columns, raster[row * columns + column] < nodes ? now[raster[row * columns + column]].toFixed(3) : ""]);
@@ -340,10 +375,13 @@
   };
   $("chart-csv").onclick = () => {
     const chosen = [...new Set([state.first, state.second])];
-    const head = ["year", ...chosen.flatMap((pathway) => [data.pathways[pathway].name, `${data.pathways[pathway].name}_p05`, `${data.pathways[pathway].name}_p95`])];
-    const lines = years.map((year, k) => [year, ...chosen.flatMap((pathway) => [0, 1, 2].map((statistic) => regional(pathway, statistic, state.region)[k].toFixed(3)))]);
-    save(`${plain(data.regions[state.region].key)}.csv`, table([head, ...lines]));
+    const about = plain(`${data.regions[state.region].key} change_over_${data.base} ${units}`);
+    const head = ["year", ...chosen.flatMap((pathway) => ["", "_p05", "_p95"].map((end) => `${plain(data.pathways[pathway].name)}_${about}${end}`))];
+    const cell = (pathway, statistic, k) => statistic && data.pathways[pathway].members === 1 ? "" : regional(pathway, statistic, state.region)[k].toFixed(3);
+    const lines = years.map((year, k) => [year, ...chosen.flatMap((pathway) => [0, 1, 2].map((statistic) => cell(pathway, statistic, k)))]);
+    save(`${chartName()}.csv`, table([head, ...lines]));
   };
+  const chartName = () => plain([data.regions[state.region].key, ...new Set([state.first, state.second].map((pathway) => data.pathways[pathway].name))].join("_"));
   $("chart-png").onclick = () => {
     const copy = $("chart").cloneNode(true);
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
@@ -355,12 +393,15 @@
     const image = new Image();
     image.onload = () => {
       const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [2 * wide, 744];
+      [canvas.width, canvas.height] = [2 * wide, 800];
       const pen = canvas.getContext("2d");
       pen.fillStyle = "#fff";
       pen.fillRect(0, 0, canvas.width, canvas.height);
       pen.drawImage(image, 0, 0);
-      canvas.toBlob((blob) => save(`${plain(data.regions[state.region].key)}.png`, blob));
+      pen.fillStyle = "#1a1a1a";
+      pen.font = "22px sans-serif";
+      pen.fillText(`${data.bands} Emulator ${data.emulator}.`, 12, 784, canvas.width - 24);
+      canvas.toBlob((blob) => save(`${chartName()}.png`, blob));
     };
     image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(copy))}`;
   };
@@ -376,9 +417,11 @@
   change("region", "region", drawChart);
   change("year", "year", () => [drawMap(), markYear(), read()]);
   const point = (event) => {
+    state.pointed = true;
     const box = $("map").getBoundingClientRect();
     state.row = Math.max(0, Math.min(rows - 1, Math.floor(((event.clientY - box.top) / box.height) * rows)));
     state.column = Math.max(0, Math.min(columns - 1, Math.floor(((event.clientX - box.left) / box.width) * columns)));
+    drawMap();
     read();
   };
   $("map").addEventListener("pointermove", point);
@@ -389,8 +432,16 @@
     event.preventDefault();
     state.row = Math.max(0, Math.min(rows - 1, state.row + down));
     state.column = (state.column + right + columns) % columns;
+    state.pointed = true;
+    drawMap();
     read();
   });
+  $("chart").addEventListener("pointermove", (event) => {
+    const box = $("chart").getBoundingClientRect();
+    const share = (((event.clientX - box.left) / box.width) * width("chart") - frame.left) / (frame.right - frame.left);
+    markYear(years[Math.max(0, Math.min(years.length - 1, Math.round(share * (years.length - 1))))]);
+  });
+  $("chart").addEventListener("pointerleave", () => markYear());
   let timer = null;
   const pause = () => {
     clearInterval(timer);
@@ -400,7 +451,7 @@
   };
   $("play").onclick = () => {
     if (timer) return pause();
-    if (state.year === shown.length - 1) state.year = 0;
+    if (state.year === shown.length - 1) state.year = Math.max(0, shown.findIndex((year) => year >= 2000));
     $("play").textContent = "Pause";
     $("play").setAttribute("aria-pressed", "true");
     timer = setInterval(() => {
@@ -409,6 +460,7 @@
       $("year").value = state.year;
       drawMap();
       markYear();
+      read();
     }, 120);
   };
   window.addEventListener("resize", () => [drawMap(), drawChart(), own && drawOwn()]);

@@ -52,12 +52,10 @@ def test_what_is_read_on_the_page_is_what_was_found(page: Any) -> None:
     download.value.save_as(page.folder / "map.csv")
     with open(page.folder / "map.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    column = "high_2010_change_over_1951-1960_K"
     mean = page.scenarios[1].values[..., 0].astype(float).mean(axis=0)
     change = mean[60] - mean[1:11].mean(axis=0)
-    at = {
-        (round(float(row["latitude"]), 2), round(float(row["longitude"]), 2)): float(row["change_over_1951-1960"])
-        for row in rows
-    }
+    at = {(round(float(row["latitude"]), 2), round(float(row["longitude"]), 2)): float(row[column]) for row in rows}
     node = int(np.argmin(np.abs(MESH.latitudes - 52)))
     near = min(at, key=lambda place: (place[0] - MESH.latitudes[node]) ** 2
                + ((place[1] - MESH.longitudes[node] + 180) % 360 - 180) ** 2)  # fmt: skip
@@ -102,12 +100,13 @@ def test_a_drawn_pathway_is_evaluated_as_the_reduction_says(page: Any) -> None:
         slider.value = 3; slider.dispatchEvent(new Event("input")); return performance.now() - start; }"""
     )
     print(f"a drawn pathway of 101 years: {took:.1f} ms")
+    assert "Pathway B is now your own" in page.inner_text("#own-shown")
     assert page.input_value("#second") == "2" and "your own" in page.inner_text("#passes")
     with page.expect_download() as download:
         page.click("#chart-csv")
     download.value.save_as(page.folder / "chart.csv")
     with open(page.folder / "chart.csv", encoding="utf-8") as file:
-        rows = {int(row["year"]): float(row["your own"]) for row in csv.DictReader(file)}
+        rows = {int(row["year"]): float(row["your_own_global_change_over_1951-1960_K"]) for row in csv.DictReader(file)}
     changes = np.stack([one.values[..., 0].astype(float).mean(axis=0) for one in page.scenarios])
     changes -= changes[:, 1:11].mean(axis=1, keepdims=True)
     found = reduced(page.scenarios, changes)
@@ -120,6 +119,26 @@ def test_a_drawn_pathway_is_evaluated_as_the_reduction_says(page: Any) -> None:
     apart = features_of(forcing, found.years) - features_of(page.scenarios[0].pathway.total[0], found.years)
     expected = (changes[0] + apart @ found.weights) @ MESH.areas
     assert max(abs(rows[year] - expected[year - 1950]) for year in years.tolist()) < 0.01
+
+
+def test_a_guess_is_marked_wherever_it_is_shown(page: Any) -> None:
+    """The high pathway of the page leaves its training in 2040; a drawn one is the first and a difference from it."""
+    assert "high +8.4 K (a guess from 2040 on)" in page.inner_text("#headline").replace("\u2212", "-")
+    page.select_option("#first", label="high")
+    assert "from 2040 a guess (dotted)" in page.inner_html("#chart")
+    assert "a guess" in page.inner_text("#passes") and "high" in page.inner_text("#passes")
+    page.select_option("#first", label="low")
+    assert "low, from" not in page.inner_html("#chart")
+
+
+def test_the_chart_is_read_by_pointing_and_tells_the_difference(page: Any) -> None:
+    page.select_option("#first", label="low")
+    page.select_option("#second", label="high")
+    box = page.locator("#chart").bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.52, box["y"] + box["height"] / 3)
+    caption = page.inner_text("#chart-caption")
+    assert ", 2000:" in caption and "B minus A" in caption
+    page.mouse.move(2, 2)
 
 
 @pytest.mark.parametrize("width", [1280, 390])
