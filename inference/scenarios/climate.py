@@ -173,9 +173,10 @@ def _tested(climate: Climate) -> str:
         return ""
     units = pretty_unit(str(test["units"]))
     under = f" under {test['pathway']}" if test.get("pathway") else ""
+    mean, globe, yearly = (f"{test[name]:.2f} {units}" for name in ("mean_error", "global_error", "yearly_error"))
     return (
-        f"Tested on {test['first']} to {test['last']}{under}, which it had not learned from, its mean over these "
-        f"years erred by {test['mean_error']:.2f} {units} at a place and by {test['global_error']:.2f} {units} for the globe, "
-        f"a single year by {test['yearly_error']:.2f} {units} at a place; {100 * test['coverage']:.0f} % of regions' "
-        "years lay within the band of members, where 90 % should. Another pathway than the tested one may be harder."
+        f"Tested on {test['first']} to {test['last']}{under}, which it had not learned from, its mean over these years "
+        f"erred by {mean} at a place and by {globe} for the globe, a single year by {yearly} at a place; "
+        f"{100 * test['coverage']:.0f} % of regions' years lay within the band of members, where 90 % should. Another "
+        "pathway than the tested one may be harder."
     )
