@@ -179,7 +179,7 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     load(EmulatorSection, tmp_path / "single.yaml")
     (tmp_path / "several.yaml").write_text(comparison.split("rows:")[0] + several)
     load(CompareConfig, tmp_path / "several.yaml")
-    rows, tuning, grid, processors, forecast_file = blocks(ROOT / "docs/comparisons.md", "yaml")
+    rows, tuning, grid, processors, forecast_file, climate = blocks(ROOT / "docs/comparisons.md", "yaml")
     (tmp_path / "rows.yaml").write_text(comparison.split("rows:")[0] + rows)
     load(CompareConfig, tmp_path / "rows.yaml")
     network = "rows: {network: {emulator: {kind: gnn}}}\n"
@@ -192,6 +192,8 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     assert kinds == ["kernel", "graphcast", "anemoi_graph_convolution", "anemoi_graph_transformer", "pyg"]
     (tmp_path / "forecast_file.yaml").write_text(comparison.split("rows:")[0] + forecast_file)
     load(CompareConfig, tmp_path / "forecast_file.yaml")
+    (tmp_path / "climate.yaml").write_text(comparison.split("rows:")[0].split("forecast:")[0] + network + climate)
+    assert load(CompareConfig, tmp_path / "climate.yaml").climate is not None
     (tmp_path / "misspelt.yaml").write_text(comparison.replace("penalties", "penalty").replace("radii", "radius"))
     with pytest.raises(MeshcastError, match="radi"):
         load(CompareConfig, tmp_path / "misspelt.yaml")
