@@ -204,8 +204,8 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
         emulator = _rebuild(config, task, stored, weights)
         wanted = sections.between and sections.between.for_emulator(config)
         between = None if wanted is None else _rebuild_between(wanted, emulator, weights_between)
-        chances = sections.variability
-        variability = None if chances is None else _rebuild_variability(chances, arrays, emulator)
+        known = sections.variability
+        variability = None if known is None else _rebuild_variability(known, arrays, emulator)
     except (RuntimeError, KeyError, IndexError, MeshcastError, MemoryError) as error:
         reason = error if str(error) else type(error).__name__
         raise MeshcastError(f"The weights in {path} do not fit its configuration: {reason}") from None

@@ -189,7 +189,7 @@ def _unit(truth: Array, expected: Array, size: Array, positive: NDArray[np.bool_
     for column in np.flatnonzero(positive):
         mean = np.maximum(expected[..., column], 1e-30)
         shape = size[..., column]
-        chance = gammainc(shape, truth[..., column] / mean * shape)
+        chance = gammainc(shape, np.maximum(truth[..., column], 0.0) / mean * shape)
         unit[..., column] = ndtri(chance.clip(CLOSEST, 1 - CLOSEST))
     return np.asarray(unit)
 

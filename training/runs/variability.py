@@ -16,9 +16,11 @@ from emulator.protocol import Emulator, rollout
 from emulator.state import State
 from emulator.task import names_of
 from emulator.variability import Variability
+from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
 from training.preparation.prepared import Prepared
 
+ARRAYS = 6  # as large as the training part that are held at once
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
@@ -52,6 +54,8 @@ def free_series(
     times = times[times <= fields.times[available[-1]]]
     if not len(times):
         raise MeshcastError(f"{fields.source} has no time after {fields.time_step.moment(begin)} to learn from.")
+    size = 8 * len(rows) * len(times) * fields.mesh.num_nodes * len(names)
+    refuse_too_large(ARRAYS * size, "A variability", "Leave `variability` away, or train on fewer nodes or times.")
     values = fields.read(index[starts[0]], task.prognostic)[:, rows]  # [history, row, node, prognostic]
     initial = torch.from_numpy(np.ascontiguousarray(values.swapaxes(0, 1)[:, None]))
     numbers = np.asarray(fields.trajectories, np.int64)[rows]
