@@ -51,6 +51,11 @@ def truths(
 
     Raises MeshcastError where forecasts start at several times, or the training data lack years of the base period.
     """
+    if test.mesh.domain.kind != "sphere" or task.time_step.true_length is not None:
+        raise MeshcastError(
+            f"Scores of a climate are of years on the Earth, but the test data lie on a {test.mesh.describe()} in steps "
+            f"of {task.time_step}. Leave `climate` away."
+        )
     if len(np.unique(init_time)) > 1:
         raise MeshcastError(
             "Scores of a climate are of one long forecast a run, but these start at several times. Set forecast.steps "

@@ -42,7 +42,7 @@ from training.runs.budget import add_to_budget, keep_budget, read_budget, say_wh
 from training.runs.closed_forms import score_closed_forms
 from training.runs.energy import metered
 from training.runs.methods import Machine, write_methods
-from training.runs.scenario_test import with_scenario_test
+from training.runs.scenario_test import refuse_untestable, with_scenario_test
 from training.runs.variability import with_variability
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ def _trained(
 ) -> TrainedEmulator:
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
     refuse_nothing_between(prepared)
+    refuse_untestable(prepared)
     for line in look_at_test_data(prepared):
         notice(line) if is_first_process() else None
     if not is_closed_form(config.emulator):
@@ -252,6 +253,7 @@ def dry_run(config: ExperimentConfig) -> dict[str, Any]:
     """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
     prepared = prepare(config)
     refuse_nothing_between(prepared)
+    refuse_untestable(prepared)
     for line in look_at_test_data(prepared):
         log.warning("%s", line)
     fields = prepared.train

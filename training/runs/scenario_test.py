@@ -44,6 +44,14 @@ class ScenarioTest:
     pathway: str = ""
 
 
+def refuse_untestable(prepared: Prepared) -> None:
+    """Raise MeshcastError, before anything is trained, where the test part's forcings are not to be had."""
+    split = prepared.config.data.test
+    if split is not None and prepared.config.variability is not None:
+        fields = split.open(keep_in_memory=False)
+        forcings_of(prepared.task, fields.mesh, fields, prepared.config.data.tables_of(split))
+
+
 def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedEmulator:
     """Return a trained emulator with what its test part says of its scenarios; as it is without one."""
     split, mesh = prepared.config.data.test, trained.emulator.mesh
