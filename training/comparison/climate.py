@@ -53,8 +53,8 @@ def truths(
     """
     if test.mesh.domain.kind != "sphere" or task.time_step.true_length is not None:
         raise MeshcastError(
-            f"Scores of a climate are of years on the Earth, but the test data lie on a {test.mesh.describe()} in steps "
-            f"of {task.time_step}. Leave `climate` away."
+            f"Scores of a climate are of years on the Earth, but the test data lie on a {test.mesh.describe()} in "
+            f"steps of {task.time_step}. Leave `climate` away."
         )
     if len(np.unique(init_time)) > 1:
         raise MeshcastError(
