@@ -19,6 +19,7 @@ from emulator.physics.simulate import mesh_of as mesh_of_simulation
 from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_arrays
 from emulator.task import Task, Variable
 from graphs.mesh import Mesh
+from graphs.meshes.gaussian import gaussian
 from graphs.meshes.grids import build_grid
 from graphs.meshes.latlon import latlon
 from meshcast.commands.configs import shipped_configs
@@ -45,6 +46,11 @@ MESHES = {
     "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
     "data/ncep-t2m.zarr": lambda: latlon(np.arange(90.0, -92.5, -2.5), np.arange(0.0, 360.0, 2.5)),
     "data/ipsl.zarr": lambda: latlon(np.arange(85.5, -90.0, -9.0), np.arange(0.0, 360.0, 18.0)),
+    "data/ipsl-annual.zarr": lambda: latlon(np.arange(85.5, -90.0, -9.0), np.arange(0.0, 360.0, 18.0)),
+    "data/ipsl-monthly.zarr": lambda: latlon(np.arange(85.5, -90.0, -9.0), np.arange(0.0, 360.0, 18.0)),
+    "data/north-america.zarr": lambda: latlon(np.arange(60.0, 14.0, -1.25), np.arange(225.0, 316.0, 1.875)),
+    "data/north-america-e1.zarr": lambda: latlon(np.arange(60.0, 14.0, -1.25), np.arange(225.0, 316.0, 1.875)),
+    "data/pcm.zarr": lambda: gaussian(32),
     "data/sst-monthly.zarr": lambda: latlon(np.arange(88.0, -90.0, -2.0), np.arange(0.0, 360.0, 2.0)),
 }
 SIMULATED = {config.output: name for name, path in CONFIGS.items() if name.startswith("simulate-")
