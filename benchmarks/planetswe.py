@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--every", type=int, default=63, help="hours from one start to the next")
     parser.add_argument("--hours", type=int, default=10_080, help="of the climates")
+    parser.add_argument(
+        "--long-truth", type=Path, help="test trajectories for as many hours, a frame each 12 h, for --hours"
+    )
     parser.add_argument("--results", type=Path, default=Path("results"), help="one file a finished run")
     parser.add_argument("--sections", nargs="+", choices=("truth", "forecasts", "climate"))
     parser.add_argument("--output", type=Path, help="write the JSON here too")
@@ -84,7 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         truth = GridTruth(sphere_simulation(options.simulation), options.grid)
         report["forecasts"] = forecast_errors(truth, trained, options.every)
     if "climate" in sections:
-        report["climate"] = climates(config, trained, sphere_simulation(options.simulation).equation, options.hours)
+        long = None if options.long_truth is None else DataPart(str(options.long_truth)).open(keep_in_memory=False)
+        equation = sphere_simulation(options.simulation).equation
+        report["climate"] = climates(config, trained, equation, options.hours, long)
     text = json.dumps({**report, "versions": package_versions()}, indent=1)
     print(text)
     if options.output is not None:
@@ -219,8 +224,13 @@ def climates(
     trained: Sequence[tuple[dict[str, Any], TrainedEmulator]],
     equation: ShallowWaterConfig,
     duration: int,
+    long: Fields | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare hours without the truth to the truth's: energy by degree, the daily and the yearly wave, mass."""
+    """Compare hours without the truth to the truth's: energy by degree, the daily and the yearly wave, mass.
+
+    long: the test trajectories for as many hours, with which all but the daily wave is compared; without it they are
+    compared with the hours there are.
+    """
     assert equation.heating is not None, "the truth has neither days nor years"
     periods = {"daily": equation.heating.day_hours * HOUR, "yearly": equation.heating.year_hours * HOUR}
     test, everything = part(config, "test"), [part(config, name) for name in ("train", "validation", "test")]
@@ -242,7 +252,13 @@ def climates(
         hours = (step // parts) * np.arange(1, fields.shape[1] + 1)
         true_hours = hours[hours < len(test.times)]
         truth = test.read(true_hours, NAMES).swapaxes(0, 1).astype(np.float64)
-        energy, true_energy = (energy_by_degree(each_part, mesh) for each_part in (fields, truth))
+        compared = fields, truth
+        if long is not None:
+            at = test.times[0] + 3600 * hours
+            known = np.isin(at, long.times)
+            longer = long.read(np.searchsorted(long.times, at[known]), NAMES).swapaxes(0, 1).astype(np.float64)
+            compared = fields[:, known], longer
+        energy, true_energy = (energy_by_degree(each_part, mesh) for each_part in compared)
         ratio = energy.mean(axis=0) / true_energy.mean(axis=0).clip(1e-30)  # degree 0 has none
         inside = (np.abs(ratio - 1) < 0.1) | ((energy.mean(axis=0) >= low) & (energy.mean(axis=0) <= high))
         waves = {
@@ -252,12 +268,15 @@ def climates(
             ]
             for name, period in periods.items()
         }
+        if long is not None:
+            pair = [wave(p[..., 0], at[known], periods["yearly"], mesh.areas) for p in compared]
+            waves["yearly"] = pair
         drift = np.abs(fields[..., 0] @ mesh.areas - values[:, None, :, 0] @ mesh.areas).max() / equation.mean_depth
         rows.append(
             {
                 "seed": about["seed"],
                 "hours": int(hours[-1]),
-                "hours_of_the_truth": int(true_hours[-1]),
+                "hours_of_the_truth": int(true_hours[-1] if long is None else hours[known][-1]),
                 "guard_stops": len(stops),
                 "energy_ratio_by_degree": [number(value) for value in ratio[1:]],
                 "truth_interval_over_its_mean": [
