@@ -23,7 +23,7 @@ from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
-from emulator.state import State, Step
+from emulator.state import State, Step, predicted_fields
 from emulator.task import Task, wind_pairs
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
@@ -156,7 +156,7 @@ class Between(nn.Module):
         change = (following.now - state.now) / (inputs.std[:count] * self.change_std)
         parts = [inputs.features(state, forcing), torch.nan_to_num(change).flatten(0, 1)]
         if diagnostic is not None:
-            after = torch.cat([following.now, diagnostic], dim=-1).flatten(0, 1)
+            after = predicted_fields(step).flatten(0, 1)
             parts.append(torch.nan_to_num(inputs.targets(state, after)[..., count:]))
         with products_in(self.precision, change.device.type):
             output = self.network(torch.cat(parts, dim=-1)).to(change.dtype)  # [batch · member, node, term · predicted]

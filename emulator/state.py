@@ -54,3 +54,9 @@ class State:
 
 
 Step = tuple[State, Tensor | None]  # the next state, and the diagnostic variables [batch, member, node, diagnostic]
+
+
+def predicted_fields(step: Step) -> Tensor:
+    """Return what a step predicts, prognostic and then diagnostic variables, [batch, member, node, predicted]."""
+    following, diagnostic = step
+    return following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -119,7 +120,7 @@ class Variability:
         count = steps + SPIN_UP
         series = np.empty((members, steps, len(self.patterns)))
         for mode, memory in enumerate(self.memory):
-            shocks = generator.standard_normal((members, count)) * _shock(memory)
+            shocks = generator.standard_normal((members, count)) * self._shocks[mode]
             series[..., mode] = lfilter([1.0], np.concatenate([[1.0], -memory]), shocks, axis=1)[:, SPIN_UP:]
         drawn = np.tensordot(series, self.patterns, 1)
         own = generator.standard_normal(drawn[:, 0].shape)
@@ -129,6 +130,11 @@ class Variability:
                 own = self.lasting * own + np.sqrt(1 - self.lasting**2) * fresh
             drawn[:, step] += self.remainder * own
         return drawn
+
+    @cached_property
+    def _shocks(self) -> list[float]:
+        """Return the standard deviation of each mode's shocks: every member asks for them."""
+        return [_shock(memory) for memory in self.memory]
 
     def applied(self, times: NDArray[np.int64], expected: Array, unit: Array) -> Array:
         """Return members [..., time, node, predicted] of unit variables about what is expected at times [time].

@@ -73,12 +73,13 @@ def chosen_penalty(pieces_of: Iterable[list[Sums]], candidates: Sequence[Penalty
         return candidates[0]
     scores = []  # [piece][candidate]
     for pieces in pieces_of:
-        for place in range(len(pieces) // 2, len(pieces)):
-            seen, piece = sum(pieces[1:place], start=pieces[0]), pieces[place]
-            if piece.matrix[0, 0] == 0 or seen.matrix[0, 0] == 0:
-                continue
-            errors = [piece.error(seen.solved(each.size, each.penalised)) for each in candidates]
-            scores.append([np.log(max(float(np.nansum(areas * error)), 1e-300)) for error in errors])
+        first = len(pieces) // 2
+        seen = sum(pieces[1:first], start=pieces[0])
+        for piece in pieces[first:]:
+            if piece.matrix[0, 0] > 0 and seen.matrix[0, 0] > 0:
+                errors = [piece.error(seen.solved(each.size, each.penalised)) for each in candidates]
+                scores.append([np.log(max(float(np.nansum(areas * error)), 1e-300)) for error in errors])
+            seen += piece
     found = np.array(scores)
     if not len(found):
         return candidates[-1]

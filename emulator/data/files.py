@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,7 +108,7 @@ def _series_of_files(files: Sequence[Path], rename: Texts, units: Texts, traject
 
 def _numbered_by_label(series: list[Series], attribute: str) -> list[Series]:
     """Return series of files whose attribute says which run they are of, numbered in the order of appearance."""
-    labels = list(dict.fromkeys(one.label for one in series if one.label))
+    labels = _labels(series)
     if not labels:
         return series
     if strangers := [one for one in series if not one.label]:
@@ -194,7 +194,7 @@ def merge(series: Sequence[Series], trajectories: str | None = None) -> xr.Datas
         )
     blocks = {name: joined(name, pieces, notices) for name, pieces in by_name.items()}
     times = _common_times({name: block[1] for name, block in blocks.items()}, notices)
-    labels = list(dict.fromkeys(one.label for one in series if one.label))
+    labels = _labels(series)
     if trajectories == FILES or labels:
         _refuse_other_variables({name: block[2] for name, block in blocks.items() if block[1] is not None}, labels)
     numbers = _common_numbers({name: block[2] for name, block in blocks.items()}, notices)
@@ -257,6 +257,11 @@ def _one_grid(series: Sequence[Series]) -> Grid:
             "grid first."
         )
     return first.grid
+
+
+def _labels(series: Iterable[Series]) -> list[str]:
+    """Return the labels of trajectories that are told apart by an attribute, in the order of their numbers."""
+    return list(dict.fromkeys(one.label for one in series if one.label))
 
 
 def _of_trajectory(one: Series, number: int, trajectories: str) -> Series:

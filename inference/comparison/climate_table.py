@@ -39,23 +39,20 @@ def climate_rows(rows: Sequence[Row], truths: Mapping[str, ClimateTruth], variab
     found = []
     for variable, truth in truths.items():
         column = list(variables).index(variable)
-        of_variable = []
+        of_variable: list[ClimateRow] = []
+        told: list[Array] = []
+        known = truth.areas > 0
         for row in rows:
             forecasts = [
                 seed.forecast.values[:, 0, :, :, column].astype(np.float64)
                 for seed in row.forecast_seeds
                 if seed.forecast is not None
             ]
-            known = ~np.isnan(truth.values).all(axis=(0, 1))
             if forecasts and all(np.isfinite(values[..., known]).all() for values in forecasts):
                 of_variable.append(_row(row.label, variable, truth, forecasts))
-                told = (
-                    []
-                    if any(one.label == TOLD for one in of_variable)
-                    else _told_truth(row, truth, forecasts[0], column)
-                )
-                if told:
-                    of_variable.append(_row(TOLD, variable, truth, told))
+                told = told or _told_truth(row, truth, forecasts[0], column)
+        if told:
+            of_variable.append(_row(TOLD, variable, truth, told))
         found += sorted(of_variable, key=lambda one: one.scores["nrmse_total"])
     return found
 
@@ -144,7 +141,5 @@ def _told_truth(row: Row, truth: ClimateTruth, forecast: Array, column: int) -> 
     if len(model.weights) > 1:
         return []
     pattern = model.weights[0, 1, :, column].numpy(force=True)
-    there = ~np.isnan(truth.values).all(axis=(0, 1))
-    areas = np.where(there, truth.mesh.areas, 0.0) / truth.mesh.areas[there].sum()
-    missing = np.nan_to_num(truth.values.mean(axis=0) - forecast.mean(axis=0)) @ areas
-    return [forecast.mean(axis=0, keepdims=True) + missing[:, None] * pattern / (np.nan_to_num(pattern) @ areas)]
+    missing = np.nan_to_num(truth.values.mean(axis=0) - forecast.mean(axis=0)) @ truth.areas
+    return [forecast.mean(axis=0, keepdims=True) + missing[:, None] * pattern / (np.nan_to_num(pattern) @ truth.areas)]

@@ -24,7 +24,7 @@ from emulator.foundation.low_precision import Precision
 from emulator.neural import in_precision, precision_of
 from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
-from emulator.state import State
+from emulator.state import State, predicted_fields
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -94,13 +94,13 @@ class GuardedRollout:
         while (going_on := self.alive[cases].any(axis=1)).any():
             cases, state = cases[going_on], state.rows(np.flatnonzero(going_on))
             forcings = self.forcings.rows(cases)
-            for following, diagnostic in rollout(self.emulator, state, forcings, None, done, self.generator):
+            for step in rollout(self.emulator, state, forcings, None, done, self.generator):
                 if self.between is not None and self.parts > 1:
-                    within = self.between.states(state, (following, diagnostic), forcings, done, self.parts)
+                    within = self.between.states(state, step, forcings, done, self.parts)
                     for fields in islice(within, before, None):
                         yield cases, fields
-                state, done, before = following, done + 1, 0
-                yield cases, state.now if diagnostic is None else torch.cat([state.now, diagnostic], dim=-1)
+                state, done, before = step[0], done + 1, 0
+                yield cases, predicted_fields(step)
                 if not self.alive[cases].any(axis=1).all():
                     break
 

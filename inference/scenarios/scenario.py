@@ -20,7 +20,7 @@ from emulator.neural import NeuralEmulator
 from emulator.pathways.pathway import AGENTS, TOTAL, Pathway
 from emulator.physics.energy_balance_solver import EnergyBalanceSolver
 from emulator.protocol import Emulator, rollout
-from emulator.state import State
+from emulator.state import State, Step, predicted_fields
 from emulator.task import Variable
 from emulator.variability import Variability
 from graphs.errors import MeshcastError
@@ -64,20 +64,21 @@ class Scenario:
 
     def yearly(self, variable: int) -> tuple[Index, Array]:
         """Return years and the means [member, year, node] of one variable over each."""
-        return self._by_year(self.values[..., variable])
+        return yearly(self.years, self.values[..., variable])
 
     def yearly_expected(self, variable: int) -> tuple[Index, Array]:
         """Return years and the means [year, node] over each of what is expected of one variable."""
-        years, means = self._by_year(self.expected[None, ..., variable])
+        years, means = yearly(self.years, self.expected[None, ..., variable])
         return years, means[0]
 
-    def _by_year(self, values: NDArray[np.float32]) -> tuple[Index, Array]:
-        years, inverse = np.unique(self.years, return_inverse=True)
-        count = np.bincount(inverse)[None, :, None]
-        sums = np.zeros((len(years), len(values), self.mesh.num_nodes))
-        for place, moment in zip(inverse, np.moveaxis(values, 1, 0), strict=True):
-            sums[place] += moment
-        return years, np.moveaxis(sums, 0, 1) / count
+
+def yearly(years: Index, values: NDArray[np.floating]) -> tuple[Index, Array]:
+    """Return calendar years and the means [row, year, node] over each of values [row, time, node]."""
+    unique, inverse = np.unique(years, return_inverse=True)
+    sums = np.zeros((len(unique), len(values), values.shape[2]))
+    for place, moment in zip(inverse, np.moveaxis(values, 1, 0), strict=True):
+        sums[place] += moment
+    return unique, np.moveaxis(sums, 0, 1) / np.bincount(inverse)[None, :, None]
 
 
 def years_of(times: Index) -> Index:
@@ -127,10 +128,11 @@ def run_scenarios(
     times: list[int] = []
     threads = threads_given() or faster_threads(lambda: next(rollout(emulator, state, forcings, 1)))
     with torch.no_grad(), num_threads(threads):
-        for number, (following, diagnostic) in enumerate(rollout(emulator, state, forcings, steps)):
-            if years_of(following.valid_time[:1])[0] >= first:
-                kept.append(_values(following, diagnostic))
-                times.append(int(following.valid_time[0]))
+        for number, step in enumerate(rollout(emulator, state, forcings, steps)):
+            valid_time = step[0].valid_time
+            if years_of(valid_time[:1])[0] >= first:
+                kept.append(_values(step))
+                times.append(int(valid_time[0]))
             if done is not None:
                 done(number + 1, steps)
     values, moments = np.stack(kept, axis=1), np.array(times, np.int64)
@@ -148,19 +150,23 @@ def run_scenarios(
         total = np.stack([scalars.at(moments, np.full(len(moments), row))[:, 0] for row in rows])
         beyond = _beyond(forcings, emulator.task.forcing, ranges or {}, moments, rows)
         expected = values[rows].mean(axis=0)
-        one = Scenario(pathway, variables, mesh, moments, values[rows], total, beyond, name, expected)
-        found.append(one if variability is None or members == 1 else _with_weather(one, variability, members, seed))
-    return found
+        found.append(Scenario(pathway, variables, mesh, moments, values[rows], total, beyond, name, expected))
+    return found if variability is None or members == 1 else _with_weather(found, variability, members, seed)
 
 
-def _with_weather(scenario: Scenario, variability: Variability, members: int, seed: int) -> Scenario:
-    """Return so many members with weather of their own, evenly over those of the forcing."""
-    place = np.linspace(0, len(scenario.values) - 1, members).round().astype(int)
-    values = np.empty((members, *scenario.values.shape[1:]), np.float32)
-    for member, row in enumerate(place):
-        unit = variability.draw(len(scenario.times), 1, np.random.default_rng([seed, member]))[0]
-        values[member] = variability.applied(scenario.times, scenario.values[row].astype(np.float64), unit)
-    return replace(scenario, values=values, forcing=scenario.forcing[place], drawn=True)
+def _with_weather(scenarios: Sequence[Scenario], variability: Variability, members: int, seed: int) -> list[Scenario]:
+    """Return so many members of each with weather of their own, evenly over those of the forcing; all share it."""
+    times = scenarios[0].times
+    places = [np.linspace(0, len(one.values) - 1, members).round().astype(int) for one in scenarios]
+    drawn = [np.empty((members, *one.values.shape[1:]), np.float32) for one in scenarios]
+    for member in range(members):
+        unit = variability.draw(len(times), 1, np.random.default_rng([seed, member]))[0]
+        for one, place, values in zip(scenarios, places, drawn, strict=True):
+            values[member] = variability.applied(times, one.values[place[member]].astype(np.float64), unit)
+    return [
+        replace(one, values=values, forcing=one.forcing[place], drawn=True)
+        for one, place, values in zip(scenarios, places, drawn, strict=True)
+    ]
 
 
 def _spread(count: int, wanted: int) -> list[int]:
@@ -217,11 +223,10 @@ def _start(
     return State(following.now.unsqueeze(2).expand(shape).clone(), dummy.valid_time, numbers)
 
 
-def _values(state: State, diagnostic: torch.Tensor | None) -> NDArray[np.float32]:
+def _values(step: Step) -> NDArray[np.float32]:
     """Return [row, node, variable] of the newest fields, without perturbed members."""
-    values = state.now[:, 0] if diagnostic is None else torch.cat([state.now, diagnostic], dim=-1)[:, 0]
     with np.errstate(over="ignore"):  # which is said once all is known
-        return np.asarray(values.numpy(force=True), np.float32)
+        return np.asarray(predicted_fields(step)[:, 0].numpy(force=True), np.float32)
 
 
 def _beyond(

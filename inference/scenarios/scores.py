@@ -7,12 +7,15 @@ climate, so every field here is, but for scores of rain itself.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphs.mesh import Mesh
 from inference.scenarios.regions import RegionMeans
+from inference.scenarios.scenario import yearly
+from inference.scores.bootstrap import resample_cases
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -69,71 +72,68 @@ class ClimateTruth:
 
     def of(self, forecast: Array) -> ClimateScores:
         """Return the scores of forecasts [run, time, node], one a run or one for all."""
-        return self._of(np.broadcast_to(forecast, self.values.shape), self._late_years())
+        count = len(self._by_year[1][self._late])
+        found = self._scores(forecast, np.full((1, count), 1 / count))
+        return ClimateScores(**{name: float(values[0]) for name, values in found.items()})
 
     def resampled(self, forecast: Array, draws: int, block: int = 5, seed: int = 0) -> dict[str, Array]:
         """Return scores [draw] by name, late years drawn with replacement in blocks (Künsch 1989)."""
-        late, generator = self._late_years(), np.random.default_rng(seed)
-        forecast = np.broadcast_to(forecast, self.values.shape)
-        found: dict[str, list[float]] = {}
-        for _ in range(draws):
-            begins = generator.integers(0, len(late), -(-len(late) // block))
-            drawn = late[(begins[:, None] + np.arange(block)).ravel()[: len(late)] % len(late)]
-            for name, value in self._of(forecast, drawn).plain().items():
-                found.setdefault(name, []).append(value)
-        return {name: np.array(values) for name, values in found.items()}
+        years = np.unique(self.years)[self._late]
+        drawn = resample_cases(
+            years,
+            np.full_like(years, -1),
+            np.random.default_rng(seed),
+            block_cases=block,
+            num_resamples=draws,
+        )
+        return self._scores(forecast, drawn.counts / len(years))
 
-    def _late_years(self) -> Index:
-        return np.unique(self.years)[-self.late :]
-
-    def _of(self, forecast: Array, late: Index) -> ClimateScores:
+    @property
+    def areas(self) -> Array:
+        """Return what each node [node] counts for, nothing where the truth has no value."""
         there = ~np.isnan(self.values).all(axis=(0, 1))
         areas = np.where(there, self.mesh.areas, 0.0)
-        areas = areas / areas.sum()
-        years, ours, theirs = (
-            *yearly(self.years, np.nan_to_num(forecast)),
-            yearly(self.years, np.nan_to_num(self.values))[1],
-        )
-        base = np.nan_to_num(self.base)
-        ours, theirs = ours - base, theirs - base
-        place = np.searchsorted(years, late)
-        change, true = ours[:, place].mean(axis=(0, 1)), theirs[:, place].mean(axis=(0, 1))
-        size = abs(float(true @ areas))
-        spatial = float(np.sqrt((change - true) ** 2 @ areas))
-        means = (ours.mean(axis=0) @ areas)[place], (theirs.mean(axis=0) @ areas)[place]
-        overall = float(np.sqrt(np.mean((means[0] - means[1]) ** 2)))
-        trends = [
-            np.polyfit(years, field.mean(axis=0) @ areas, 1)[0] if len(years) > 1 else 0.0 for field in (ours, theirs)
-        ]
-        regions = self.means.of(change - true)
-        wet, csi = self._wet(forecast, areas) if self.rain else (None, None)
-        return ClimateScores(
-            spatial / size,
-            overall / size,
-            spatial / size + GLOBAL_WEIGHT * overall / size,
-            spatial,
-            float((change - true) @ areas),
-            float(np.sqrt(np.mean((ours[:, place] - theirs[:, place]) ** 2 @ areas))),
-            10 * float(trends[0] - trends[1]),
-            float(np.sqrt(np.mean(regions**2))),
-            wet,
-            csi,
-        )
+        return np.asarray(areas / areas.sum(), np.float64)
 
-    def _wet(self, forecast: Array, areas: Array) -> tuple[float, float]:
-        late = np.isin(self.years, self._late_years())
+    @property
+    def _late(self) -> slice:
+        return slice(-self.late, None)
+
+    @cached_property
+    def _by_year(self) -> tuple[Array, Index]:
+        """Return the truth's changes [run, year, node], and the years."""
+        years, means = yearly(self.years, np.nan_to_num(self.values))
+        return means - np.nan_to_num(self.base), years
+
+    def _scores(self, forecast: Array, weights: Array) -> dict[str, Array]:
+        """Return scores [draw] by name, late years counting by weights [draw, late year]."""
+        forecast = np.broadcast_to(forecast, self.values.shape)
+        areas, (theirs, years) = self.areas, self._by_year
+        ours = yearly(self.years, np.nan_to_num(forecast))[1] - np.nan_to_num(self.base)
+        mean, true = ours.mean(axis=0), theirs.mean(axis=0)  # [year, node]
+        error = weights @ (mean - true)[self._late]  # [draw, node]
+        size = np.abs(weights @ (true @ areas)[self._late])
+        late = np.sqrt(error**2 @ areas)
+        overall = np.sqrt(weights @ ((mean - true) @ areas)[self._late] ** 2)
+        trends = [np.polyfit(years, field @ areas, 1)[0] if len(years) > 1 else 0.0 for field in (mean, true)]
+        found = {
+            "nrmse_spatial": late / size,
+            "nrmse_global": overall / size,
+            "nrmse_total": late / size + GLOBAL_WEIGHT * overall / size,
+            "late_rmse": late,
+            "late_bias": error @ areas,
+            "yearly_rmse": np.sqrt(weights @ ((ours - theirs)[:, self._late] ** 2 @ areas).mean(axis=0)),
+            "trend_error": np.full(len(weights), 10 * (trends[0] - trends[1])),
+            "region_rmse": np.sqrt(np.mean(self.means.of(error) ** 2, axis=-1)),
+        }
+        if self.rain:
+            wet_area_bias, csi = self._wet(forecast, years[self._late], areas)
+            found |= {"wet_area_bias": np.full(len(weights), wet_area_bias), "csi": np.full(len(weights), csi)}
+        return found
+
+    def _wet(self, forecast: Array, late_years: Index, areas: Array) -> tuple[float, float]:
+        late = np.isin(self.years, late_years)
         ours, theirs = forecast[:, late] >= WET, self.values[:, late] >= WET
         wet = [float(np.mean(area @ areas)) for area in (ours, theirs)]
         hits, either = float(np.mean((ours & theirs) @ areas)), float(np.mean((ours | theirs) @ areas))
         return wet[0] / wet[1] - 1, hits / either
-
-
-def yearly(years: Index, values: Array) -> tuple[Index, Array]:
-    """Return calendar years and the means [run, year, node] over each of values [run, time, node]."""
-    unique, inverse = np.unique(years, return_inverse=True)
-    if len(unique) == len(years):
-        return unique, values
-    sums = np.zeros((len(values), len(unique), values.shape[2]))
-    for time, place in enumerate(inverse):
-        sums[:, place] += values[:, time]
-    return unique, sums / np.bincount(inverse)[None, :, None]

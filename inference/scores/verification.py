@@ -17,7 +17,7 @@ from emulator.fields import Fields
 from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.winds import winds
 from emulator.protocol import Emulator
-from emulator.state import State
+from emulator.state import State, predicted_fields
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
 from inference.scores.conservation import area_mean
@@ -329,8 +329,7 @@ def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_
     state = State(torch.zeros(shape), task.time_step.advance(valid_time, -1))
     forcing = torch.zeros(len(valid_time), task.history + 1, emulator.mesh.num_nodes, len(task.forcing))
     with torch.no_grad():
-        state, diagnostic = emulator.step(state, forcing)
-    fields = state.now if diagnostic is None else torch.cat([state.now, diagnostic], dim=-1)
+        fields = predicted_fields(emulator.step(state, forcing))
     names = [variable.name for variable in task.predicted]
     absent = [name for name in variables if name not in names]
     if absent:

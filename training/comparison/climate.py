@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from emulator.fields import Fields
-from emulator.foundation.time_step import to_datetime
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
 from inference.scenarios.regions import read_regions, region_means
+from inference.scenarios.scenario import years_of
 from inference.scenarios.scores import ClimateTruth
 from inference.scenarios.summary import BasePeriod
 
@@ -64,7 +64,7 @@ def truths(
     times = task.time_step.advance(init_time[:1].repeat(len(lead_steps)), lead_steps)
     index = np.searchsorted(test.times, times)
     base, names = BasePeriod.read(config.base_period), names_of(task.predicted)
-    known = _years(train.times)
+    known = years_of(train.times)
     there = np.flatnonzero((known >= base.first) & (known <= base.last))
     if len(np.unique(known[there])) != base.last - base.first + 1:
         raise MeshcastError(
@@ -77,7 +77,7 @@ def truths(
     means = region_means(read_regions(config.regions), test.mesh)
     return {
         variable.name: ClimateTruth(
-            _years(times),
+            years_of(times),
             values[..., column],
             zero[:, column],
             test.mesh,
@@ -87,7 +87,3 @@ def truths(
         )
         for column, variable in enumerate(task.predicted)
     }
-
-
-def _years(times: Index) -> Index:
-    return np.asarray(to_datetime(times).astype("datetime64[Y]").astype(np.int64) + 1970)

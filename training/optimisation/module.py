@@ -15,6 +15,7 @@ from torch import Tensor
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.scores import mean_of_error
+from emulator.state import predicted_fields
 from training.experiment import TrainingConfig, ValidationConfig
 from training.losses import find_loss
 from training.optimisation.long_rollout import LongRollout
@@ -81,9 +82,9 @@ class EmulatorModule(L.LightningModule):
         loss, terms = find_loss(config.loss), []
         steps = config.unroll_at(self.global_step)
         rolled = rollout(emulator, state, forcings, steps, start=config.pushforward)
-        for step, (following, diagnostic) in enumerate(rolled, start=config.pushforward):
+        for step, following in enumerate(rolled, start=config.pushforward):
             truth = batch["values"][:, None, task.history + step]  # [batch, member, node, predicted]
-            predicted = following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)
+            predicted = predicted_fields(following)
             terms.append(mean_of_error(loss, predicted / scale, truth / scale, emulator.node_weights).mean())
         return torch.stack(terms).mean()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from emulator.build import TrainedEmulator
 from emulator.data.forcing_sources import PATHWAY, forcings_of
-from emulator.foundation.time_step import to_datetime
 from emulator.variability import Variability
 from graphs.mesh import Mesh
 from inference.scenarios.regions import RegionMeans, read_regions, region_means
+from inference.scenarios.scenario import years_of
+from inference.scenarios.summary import BAND
 from training.preparation.prepared import Prepared
 from training.runs.variability import free_series
 
 Array = NDArray[np.float64]
 REGIONS = ("global", "land", "sea", "north", "south", "ar6")
 MEMBERS = 200
-PERCENTILES = (5.0, 95.0)
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedE
     times, truth, expected = free_series(
         trained.emulator, fields, forcings, available, list(range(fields.ensemble_size))
     )
-    years = to_datetime(times).astype("datetime64[Y]").astype(int) + 1970
+    years = years_of(times)
     errors = scenario_errors(truth[..., 0], expected[..., 0], mesh)
     coverage = coverage_of(trained.variability, times, truth, expected, region_means(read_regions(list(REGIONS)), mesh))
     variable = task.predicted[0]
     tables = prepared.config.data.tables_of(split)
     pathway = ", ".join(table.removeprefix(PATHWAY) for table in tables if table.startswith(PATHWAY))
     test = ScenarioTest(variable.name, variable.units, int(years[0]), int(years[-1]), *errors, coverage, pathway)
-    known: dict[str, Any] = {**trained.metadata, "scenario_test": test.__dict__}
+    known: dict[str, Any] = {**trained.metadata, "scenario_test": asdict(test)}
     return replace(trained, metadata=known)
 
 
@@ -101,7 +101,7 @@ def coverage_of(
             means.of(variability.applied(times, of_row, variability.draw(len(times), 1, generator)[0])[..., 0])
             for _ in range(MEMBERS)
         ]
-        low, high = np.percentile(np.stack(members), PERCENTILES, axis=0)
+        low, high = np.percentile(np.stack(members), BAND, axis=0)
         seen = means.of(truth[row, ..., 0])
         known = ~np.isnan(seen).all(axis=1)
         inside.append(((seen >= low) & (seen <= high))[known])

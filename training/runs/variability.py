@@ -13,7 +13,7 @@ from emulator.data.starts import histories
 from emulator.fields import Fields
 from emulator.forcings import Forcings
 from emulator.protocol import Emulator, rollout
-from emulator.state import State
+from emulator.state import State, predicted_fields
 from emulator.task import names_of
 from emulator.variability import Variability
 from graphs.available_memory import refuse_too_large
@@ -62,9 +62,8 @@ def free_series(
     state = State(initial, np.repeat(begin, len(rows)), numbers)
     expected = np.empty((len(rows), len(times), fields.mesh.num_nodes, len(names)))
     with torch.no_grad():
-        for step, (following, diagnostic) in enumerate(rollout(emulator, state, forcings, len(times))):
-            fields_of = following.now if diagnostic is None else torch.cat([following.now, diagnostic], dim=-1)
-            expected[:, step] = fields_of[:, 0].numpy(force=True)
+        for number, step in enumerate(rollout(emulator, state, forcings, len(times))):
+            expected[:, number] = predicted_fields(step)[:, 0].numpy(force=True)
     place = np.searchsorted(fields.times, times).clip(0, len(fields.times) - 1)
     known = (fields.times[place] == times) & np.isin(place, available)
     truth = np.full_like(expected, np.nan)

@@ -9,7 +9,8 @@ import pytest
 
 from graphs.meshes.icosphere import icosphere
 from inference.scenarios.regions import read_regions, region_means
-from inference.scenarios.scores import WET, ClimateTruth, yearly
+from inference.scenarios.scenario import yearly
+from inference.scenarios.scores import WET, ClimateTruth
 
 MESH = icosphere(2)
 YEARS = np.arange(2061, 2101)
