@@ -87,14 +87,11 @@ def compare(
     area = fit(config, resume="auto", progress=False)
     truth, whole = config.data.test.open(), replace(config.data.test, window=None).open()
     starts = spread_starts(whole, area.emulator.task, steps, cases)
-    boundaries = same_starts(
-        [replace(globe, name="global")], whole, *starts, steps, config.data.tables_of(config.data.test)
-    )
+    tables = config.data.tables_of(config.data.test)
+    boundaries = same_starts([replace(globe, name="global")], whole, *starts, steps, tables)
     boundaries += [_by_solver(simulation, number, globe, whole, starts, steps) for number in truncations if simulation]
     made = [forecast_on_area(one, truth.mesh) for one in boundaries]
-    made += same_starts(
-        [replace(area, name="limited, true boundary")], truth, *starts, steps, config.data.tables_of(config.data.test)
-    )
+    made += same_starts([replace(area, name="limited, true boundary")], truth, *starts, steps, tables)
     made += [_within(area, config, truth, starts, steps, boundary) for boundary in boundaries]
     made += same_starts([_persistence(area, truth)], truth, *starts, steps)
     verification = verify(made, truth, spectra=False)

@@ -252,31 +252,25 @@ def climates(
         hours = (step // parts) * np.arange(1, fields.shape[1] + 1)
         true_hours = hours[hours < len(test.times)]
         truth = test.read(true_hours, NAMES).swapaxes(0, 1).astype(np.float64)
-        compared = fields, truth
+        hourly = compared = (fields, hours), (truth, true_hours)
         if long is not None:
-            at = test.times[0] + 3600 * hours
-            known = np.isin(at, long.times)
-            longer = long.read(np.searchsorted(long.times, at[known]), NAMES).swapaxes(0, 1).astype(np.float64)
-            compared = fields[:, known], longer
-        energy, true_energy = (energy_by_degree(each_part, mesh) for each_part in compared)
+            known = hours[np.isin(test.times[0] + 3600 * hours, long.times)]
+            index = np.searchsorted(long.times, test.times[0] + 3600 * known)
+            longer = long.read(index, NAMES).swapaxes(0, 1).astype(np.float64)
+            compared = (fields[:, np.isin(hours, known)], known), (longer, known)
+        energy, true_energy = (energy_by_degree(each_part, mesh) for each_part, _ in compared)
         ratio = energy.mean(axis=0) / true_energy.mean(axis=0).clip(1e-30)  # degree 0 has none
         inside = (np.abs(ratio - 1) < 0.1) | ((energy.mean(axis=0) >= low) & (energy.mean(axis=0) <= high))
         waves = {
-            name: [
-                wave(each_part[..., 0], test.times[0] + 3600 * at, period, mesh.areas)
-                for each_part, at in ((fields, hours), (truth, true_hours))
-            ]
-            for name, period in periods.items()
+            name: [wave(each_part[..., 0], test.times[0] + 3600 * at, period, mesh.areas) for each_part, at in pair]
+            for (name, period), pair in zip(periods.items(), (hourly, compared), strict=True)
         }
-        if long is not None:
-            pair = [wave(p[..., 0], at[known], periods["yearly"], mesh.areas) for p in compared]
-            waves["yearly"] = pair
         drift = np.abs(fields[..., 0] @ mesh.areas - values[:, None, :, 0] @ mesh.areas).max() / equation.mean_depth
         rows.append(
             {
                 "seed": about["seed"],
                 "hours": int(hours[-1]),
-                "hours_of_the_truth": int(true_hours[-1] if long is None else hours[known][-1]),
+                "hours_of_the_truth": int(compared[1][1][-1]),
                 "guard_stops": len(stops),
                 "energy_ratio_by_degree": [number(value) for value in ratio[1:]],
                 "truth_interval_over_its_mean": [
