@@ -37,6 +37,7 @@ from inference.scores.flow import harmonic_view
 from training.experiment import ExperimentConfig
 
 NAMES = ("h", "u", "v")
+DAY = 86400  # s
 Array = NDArray[np.float64]
 
 
@@ -57,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     test = config.data.test.open()
     path = options.run / "emulator.safetensors" if options.run.is_dir() else options.run
     emulator = in_precision(load_emulator(path).emulator, options.precision)
-    day = emulator.task.time_step.steps_in("1d")
+    steps_a_day = emulator.task.time_step.steps_in("1d")
+    day = int(np.searchsorted(test.times, test.times[0] + DAY))  # in frames of the data
+    stride = day // steps_a_day
     rows = np.arange(test.ensemble_size)
     frames = day + np.linspace(0, len(test.times), options.frames, endpoint=False).round().astype(int)
     frame, trajectory = (part.ravel() for part in np.meshgrid(frames, rows, indexing="ij"))
@@ -70,12 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     forecast = []
     rollout = GuardedRollout(emulator, initial.state, forcings)
     for step, values in enumerate(rollout.steps(options.steps), 1):
-        recent = [*recent[-day:], values[:, 0][..., columns].astype(np.float64)]
+        recent = [*recent[-steps_a_day:], values[:, 0][..., columns].astype(np.float64)]
         if step % options.every == 0:
             forecast.append(climate(recent[-1], recent[0], emulator.mesh, options.degrees))
             mass.append(mean_depth(recent[-1], emulator.mesh))
     steps = range(options.every, options.steps + 1, options.every)
-    truth = [truth_at(test, frame + step, day, trajectory, emulator.mesh, options.degrees) for step in steps]
+    truth = [truth_at(test, frame + step * stride, day, trajectory, emulator.mesh, options.degrees) for step in steps]
     everything = np.meshgrid(np.arange(day, len(test.times), day), rows, indexing="ij")
     mean = truth_at(test, everything[0].ravel(), day, everything[1].ravel(), emulator.mesh, options.degrees)
     drift = np.abs(np.stack(mass[1:]) / mass[0] - 1.0).max()
