@@ -26,7 +26,7 @@ from inference.pictures.style import DIVERGING, pretty_unit
 from inference.report.page import Notes, render
 from inference.scenarios.climate import meaning_of_bands
 from inference.scenarios.reduction import reduced
-from inference.scenarios.regions import AR6_SOURCE, RegionMeans
+from inference.scenarios.regions import AR6_SOURCE, WHOLE, Region, RegionMeans
 from inference.scenarios.scenario import Scenario
 from inference.scenarios.scenario_pictures import WARMING
 from inference.scenarios.summary import BAND, SPAN, BasePeriod, RegionSeries, passed, thresholds_of
@@ -115,7 +115,7 @@ def _content(
         "years": np.unique(first.years).tolist(),
         "pathways": [_about(one, part, column) for one, part in zip(scenarios, series, strict=True)],
         "regions": [
-            {"key": region.key, "name": _spelt(region.name), "cells": int(cells)}
+            {"key": region.key, "name": _spelt(region.name), "cells": int(cells), "outlines": _outlines(region)}
             for region, cells in zip(means.regions, means.cells, strict=True)
         ],
         "rows": ROWS,
@@ -141,6 +141,12 @@ def _spelt(name: str) -> str:
     return (
         name.replace("Equatorial.", "Equatorial ").replace(".", ". ").replace("&", " and ").replace("-Ocean", " Ocean")
     )
+
+
+def _outlines(region: Region) -> list[list[float]]:
+    """Return closed lines as longitude and latitude in turn, to a tenth of a degree; none of the whole Earth."""
+    lines = (np.array([*outline, outline[0]]) for outline in region.outlines if outline != WHOLE)
+    return [np.round(line, 1).ravel().tolist() for line in lines]
 
 
 def _scales(fields: Array, areas: Array) -> dict[str, Any]:

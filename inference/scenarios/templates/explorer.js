@@ -61,10 +61,15 @@
   const small = new OffscreenCanvas(columns, rows);
   const pixels = new ImageData(columns, rows);
   pixels.data.fill(255);
-  const coasts = new Path2D();
-  data.coasts.forEach((line) => {
-    for (let k = 0; k < line.length; k += 2) coasts[k ? "lineTo" : "moveTo"]((line[k] + 180) * (960 / 360), (90 - line[k + 1]) * (480 / 180));
-  });
+  const pathOf = (lines) => {
+    const path = new Path2D();
+    lines.forEach((line) => {
+      for (let k = 0; k < line.length; k += 2) path[k ? "lineTo" : "moveTo"]((line[k] + 180) * (960 / 360), (90 - line[k + 1]) * (480 / 180));
+    });
+    return path;
+  };
+  const coasts = pathOf(data.coasts);
+  const outlines = data.regions.map((region) => pathOf(region.outlines));
   const named = () => ({ a: data.pathways[state.first].name, b: data.pathways[state.second].name });
   const what = () => {
     const { a, b } = named();
@@ -87,12 +92,11 @@
     const pen = $("map").getContext("2d");
     pen.imageSmoothingEnabled = false;
     pen.drawImage(small, 0, 0, 960, 480);
-    pen.lineWidth = 2.4;
-    pen.strokeStyle = "rgba(255,255,255,.7)";
-    pen.stroke(coasts);
-    pen.lineWidth = 1;
-    pen.strokeStyle = "#000";
-    pen.stroke(coasts);
+    [[coasts, "rgba(255,255,255,.7)", 2.4], [coasts, "#000", 1], [outlines[state.region], "#fff", 6], [outlines[state.region], "#000", 3]].forEach(([path, colour, thick]) => {
+      pen.lineWidth = thick;
+      pen.strokeStyle = colour;
+      pen.stroke(path);
+    });
     const beyond = [state.first, state.second].filter((place) => state.view === "d" || place === (state.view === "a" ? state.first : state.second))
       .some((place) => data.pathways[place].beyond !== null && shown[state.year] >= data.pathways[place].beyond);
     if (beyond) {
@@ -211,17 +215,48 @@
     const apart = state.first === state.second ? "" : `; B minus A ${signed(b - a)}`;
     $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}${apart}. Mean over the area of the region. ${data.bands}`;
   };
-  const passes = () => {
-    const row = (cells, tag) => {
-      const line = document.createElement("tr");
-      cells.forEach((cell, place) => {
-        const element = document.createElement(place ? tag : "th");
-        element.textContent = cell;
-        if (!place || tag === "th") element.scope = tag === "th" ? "col" : "row";
-        line.append(element);
-      });
-      return line;
+  const row = (cells, tag) => {
+    const line = document.createElement("tr");
+    cells.forEach((cell, place) => {
+      const element = document.createElement(place ? tag : "th");
+      element.append(cell);
+      if (!place || tag === "th") element.scope = tag === "th" ? "col" : "row";
+      line.append(element);
+    });
+    return line;
+  };
+  // every region in the year of the map, those first where what the map shows is most
+  const ranked = () => {
+    const place = years.indexOf(shown[state.year]);
+    const at = (pathway, region) => [0, 1, 2].map((statistic) => regional(pathway, statistic, region)[place]);
+    const size = ({ a, b }) => state.view === "d" ? b[0] - a[0] : state.view === "a" ? a[0] : b[0];
+    return data.regions.map((region, k) => ({ ...region, place: k, a: at(state.first, k), b: at(state.second, k) })).sort((one, other) => size(other) - size(one));
+  };
+  const choose = data.regions.map(({ key, name }, place) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = key === name ? name : `${name} (${key})`;
+    button.onclick = () => {
+      state.region = place;
+      $("region").value = place;
+      all();
     };
+    return button;
+  });
+  const rank = () => {
+    const { a, b } = named();
+    const same = state.first === state.second;
+    const focused = document.activeElement;
+    const told = (pathway, [mean, low, high]) => `${signed(mean)}${data.pathways[pathway].members > 1 ? ` (${signed(low)} to ${signed(high)})` : ""}`;
+    const lines = ranked().map((region) => {
+      choose[region.place].setAttribute("aria-pressed", String(region.place === state.region));
+      return row([choose[region.place], told(state.first, region.a), ...(same ? [] : [told(state.second, region.b), signed(region.b[0] - region.a[0])])], "td");
+    });
+    $("ranking").replaceChildren(row(["Region", `A ${a}`, ...(same ? [] : [`B ${b}`, "B minus A"])], "th"), ...lines);
+    if (choose.includes(focused)) focused.focus({ preventScroll: true });
+    $("ranking-note").textContent = `Change of the ${data.title} in ${shown[state.year]} over ${data.base}, regions with the highest first by ${what()}; in brackets the band, where there is one. Choose a region to see its outline on the map and its years above.`;
+  };
+  const passes = () => {
     $("passes").replaceChildren(row(["Pathway", ...data.thresholds.map((threshold) => `${threshold} ${units}`)], "th"));
     data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year === null ? "not until the end" : `${year}${pathway.beyond !== null && year + data.span / 2 > pathway.beyond ? " (a guess)" : ""}`)], "td")));
     const column = data.regions.findIndex(({ key }) => key === "global");
@@ -381,6 +416,13 @@
     const lines = years.map((year, k) => [year, ...chosen.flatMap((pathway) => [0, 1, 2].map((statistic) => cell(pathway, statistic, k)))]);
     save(`${chartName()}.csv`, table([head, ...lines]));
   };
+  $("ranking-csv").onclick = () => {
+    const { a, b } = named();
+    const head = ["region", "name", "cells", ...["a", "b"].flatMap((side) => ["", "_p05", "_p95"].map((end) => plain(`${side}_${{ a, b }[side]}_${shown[state.year]}_change_over_${data.base}_${units}${end}`)))];
+    const quoted = (text) => `"${text.replace(/"/g, '""')}"`;
+    const three = (pathway, found) => found.map((value, statistic) => statistic && data.pathways[pathway].members === 1 ? "" : value.toFixed(3));
+    save(`regions_${plain(what())}_${shown[state.year]}.csv`, table([head, ...ranked().map((region) => [quoted(region.key), quoted(region.name), region.cells, ...three(state.first, region.a), ...three(state.second, region.b)])]));
+  };
   const chartName = () => plain([data.regions[state.region].key, ...new Set([state.first, state.second].map((pathway) => data.pathways[pathway].name))].join("_"));
   $("chart-png").onclick = () => {
     const copy = $("chart").cloneNode(true);
@@ -410,12 +452,12 @@
     state[key] = key === "view" ? $(id).value : Number($(id).value);
     then();
   });
-  const all = () => [drawMap(), drawChart(), read()];
+  const all = () => [drawMap(), drawChart(), rank(), read()];
   change("first", "first", all);
   change("second", "second", all);
-  change("view", "view", () => [drawMap(), read()]);
-  change("region", "region", drawChart);
-  change("year", "year", () => [drawMap(), markYear(), read()]);
+  change("view", "view", () => [drawMap(), rank(), read()]);
+  change("region", "region", all);
+  change("year", "year", () => [drawMap(), markYear(), rank(), read()]);
   const point = (event) => {
     state.pointed = true;
     const box = $("map").getBoundingClientRect();
@@ -460,6 +502,7 @@
       $("year").value = state.year;
       drawMap();
       markYear();
+      rank();
       read();
     }, 120);
   };

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inference.scenarios.reduction import features_of, reduced
+from inference.scenarios.regions import read_regions, region_means
 from tests.inference.scenarios.test_explorer import MESH, scenario, written
 
 pytestmark = pytest.mark.slow
@@ -139,6 +140,37 @@ def test_the_chart_is_read_by_pointing_and_tells_the_difference(page: Any) -> No
     caption = page.inner_text("#chart-caption")
     assert any(f", {year}:" in caption for year in (1999, 2000, 2001)) and "B minus A" in caption
     page.mouse.move(2, 2)
+
+
+def test_regions_are_ranked_by_what_the_map_shows_and_chosen_by_keyboard(page: Any) -> None:
+    page.select_option("#first", label="low")
+    page.select_option("#second", label="high")
+    page.select_option("#view", "d")
+    page.eval_on_selector("#year", "(slider) => { slider.value = 60; slider.dispatchEvent(new Event('input')); }")
+    with page.expect_download() as download:
+        page.click("#ranking-csv")
+    download.value.save_as(page.folder / "regions.csv")
+    with open(page.folder / "regions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    low, high = (
+        np.array([float(row[f"{side}_{name}_2010_change_over_1951-1960_K"]) for row in rows])
+        for side, name in (("a", "low"), ("b", "high"))
+    )
+    assert (np.diff(high - low) <= 1e-3).all() and len(rows) == page.evaluate(
+        "document.querySelectorAll('#ranking tr').length - 1"
+    )
+    mean = page.scenarios[1].values[..., 0].astype(float).mean(axis=0)
+    there = [row["region"] for row in rows].index("north")
+    north = region_means(read_regions(["north"]), MESH).of(mean[60] - mean[1:11].mean(axis=0))[0]
+    assert high[there] == pytest.approx(north, abs=0.01)
+    before = page.evaluate("document.getElementById('map').toDataURL()")
+    some = next(row for row in rows if row["region"].isupper())
+    page.get_by_role("button", name=f"{some['name']} ({some['region']})").focus()
+    page.keyboard.press("Enter")
+    assert page.inner_text("#chart-title") == some["name"]
+    assert page.evaluate("document.activeElement.textContent") == f"{some['name']} ({some['region']})"
+    assert page.evaluate("document.getElementById('map').toDataURL()") != before  # its outline
+    page.select_option("#region", label="northern hemisphere (north)")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
