@@ -24,6 +24,7 @@ TITLES = {
     "yearly_rmse": "RMSE of single years",
     "trend_error": "trend error a decade",
     "region_rmse": "RMSE of regions",
+    "threshold_years": "years that levels are passed too early or late",
     "wet_area_bias": "wet-area bias",
     "csi": "CSI of 1 mm a day",
 }

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from graphs.mesh import Mesh
 from inference.scenarios.regions import RegionMeans
 from inference.scenarios.scenario import yearly
+from inference.scenarios.sea_ice import ICE_FREE, KELVIN, cold_sea
+from inference.scenarios.summary import SPAN, passed
 from inference.scores.bootstrap import resample_cases
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 GLOBAL_WEIGHT = 5.0  # of the global error in the total, ClimateBench's α
+RAIN = "kg m-2 s-1"
 WET = 1.0 / 86_400  # [kg m-2 s-1], a millimetre a day
 
 
@@ -34,6 +37,9 @@ class ClimateScores:
     yearly_rmse: spatial, of single late years of each run.
     trend_error: of the global mean's linear trend over all years [a decade].
     region_rmse: over regions, of the mean over the late years.
+    threshold_years: mean distance in years between when each passes half kelvins of warming that the truth passes after
+        its first 20 years, and between when their northern seas are free of ice, where the truth's become so; a 20-year
+        mean that never passes counts as the year after the last. None where the truth passes none.
     wet_area_bias: relative, of the area with at least 1 mm a day, single late steps; None of other variables.
     csi: critical success index of such places, hits over hits, misses and false alarms; None as above.
     """
@@ -46,6 +52,7 @@ class ClimateScores:
     yearly_rmse: float
     trend_error: float
     region_rmse: float
+    threshold_years: float | None = None
     wet_area_bias: float | None = None
     csi: float | None = None
 
@@ -59,7 +66,7 @@ class ClimateTruth:
     """Runs of a model, to which forecasts of a climate are compared.
 
     years: [time] calendar year of each step. values: [run, time, node]. base: [node] mean over the base period, of
-    which changes are. late: years of the late mean, the last ones.
+    which changes are. late: years of the late mean, the last ones. units: of the variable.
     """
 
     years: Index
@@ -68,7 +75,7 @@ class ClimateTruth:
     mesh: Mesh
     means: RegionMeans
     late: int = 20
-    rain: bool = False
+    units: str = "K"
 
     def of(self, forecast: Array) -> ClimateScores:
         """Return the scores of forecasts [run, time, node], one a run or one for all."""
@@ -126,10 +133,32 @@ class ClimateTruth:
             "trend_error": np.full(len(weights), 10 * (trends[0] - trends[1])),
             "region_rmse": np.sqrt(np.mean(self.means.of(error) ** 2, axis=-1)),
         }
-        if self.rain:
+        if (apart := self._threshold_years(mean)) is not None:
+            found["threshold_years"] = np.full(len(weights), apart)
+        if self.units == RAIN:
             wet_area_bias, csi = self._wet(forecast, years[self._late], areas)
             found |= {"wet_area_bias": np.full(len(weights), wet_area_bias), "csi": np.full(len(weights), csi)}
         return found
+
+    def _threshold_years(self, change: Array) -> float | None:
+        """Return how far apart the years are in which change [year, node] and the truth pass levels."""
+        theirs, years = self._by_year
+        if self.units not in KELVIN or len(years) < SPAN:
+            return None
+        truth = theirs.mean(axis=0)
+        first, never = years[0] + SPAN // 2, years[-1] - SPAN // 2 + 2
+        apart = []
+        levels = np.arange(0.5, 20.0, 0.5)
+        pairs = [(truth @ self.areas, change @ self.areas, level) for level in levels]
+        there = np.where(self.areas > 0, 1.0, np.nan)  # a masked node is not cold
+        ice = [cold_sea(self.mesh, (part + self.base) * there, self.units) for part in (truth, change)]
+        pairs.append((-ice[0], -ice[1], -ICE_FREE))
+        for known, found, level in pairs:
+            year = passed(years, known, level)
+            if year is not None and year > first:
+                ours = passed(years, found, level)
+                apart.append(abs((never if ours is None else ours) - year))
+        return float(np.mean(apart)) if apart else None
 
     def _wet(self, forecast: Array, late_years: Index, areas: Array) -> tuple[float, float]:
         late = np.isin(self.years, late_years)

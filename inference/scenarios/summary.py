@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from graphs.errors import MeshcastError
 from inference.scenarios.regions import RegionMeans
 from inference.scenarios.scenario import Scenario
+from inference.scenarios.sea_ice import ICE_FREE, KELVIN, cold_sea
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ Array = NDArray[np.float64]
 SPAN = 20  # years of a mean that passes a threshold
 BAND = (5.0, 95.0)  # percentiles over members
 THRESHOLDS = (1.5, 2.0, 3.0)  # [K]
-KELVIN = ("K", "degC")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def thresholds_of(scenario: Scenario, variable: int) -> tuple[float, ...]:
 def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
     """Return what a scenario's global mean does: its last 20 years, and when it passes thresholds.
 
-    Raises MeshcastError where the globe is not among the regions.
+    Where northern sea is cold enough for ice at first, also the year in which so little of it is left that it counts
+    as free of ice. Raises MeshcastError where the globe is not among the regions.
     """
     keys = [region.key for region in means.regions]
     if "global" not in keys:
@@ -153,4 +154,8 @@ def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
         found["band"] = [round(float(end), 2) for end in np.percentile(late, BAND)]
     for threshold in thresholds_of(one.scenario, one.variable):
         found[f"passes {threshold:g} K"] = passed(one.years, expected, threshold)
+    if thresholds_of(one.scenario, one.variable):
+        ice = cold_sea(one.scenario.mesh, one.scenario.yearly_expected(one.variable)[1], found["units"])
+        if ice[:SPAN].mean() >= ICE_FREE:
+            found["northern sea without ice"] = passed(one.years, -ice, -ICE_FREE)
     return found

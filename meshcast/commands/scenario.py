@@ -151,7 +151,9 @@ def scenario(
         print_json({"output": str(output), "pathways": results, "regions": AR6_SOURCE, "left_out": means.left_out})
     else:
         for result in results:
-            passes = [f"{key} {value or 'never'}" for key, value in result.items() if key.startswith("passes")]
+            passes = [
+                f"{key} {value or 'never'}" for key, value in result.items() if key.startswith(("passes", "northern"))
+            ]
             band = " ({} to {})".format(*result["band"]) if "band" in result else ""
             change = f"{result['change']:+.2f} {result['units']}{band} in {result['years']} over {base}"
             print(f"{result['pathway']}: {'; '.join([change, *passes])}")

@@ -15,8 +15,6 @@ from inference.scenarios.scenario import years_of
 from inference.scenarios.scores import ClimateTruth
 from inference.scenarios.summary import BasePeriod
 
-RAIN = "kg m-2 s-1"
-
 
 @dataclass(frozen=True)
 class ClimateConfig:
@@ -83,7 +81,7 @@ def truths(
             test.mesh,
             means,
             config.late,
-            variable.units == RAIN,
+            variable.units,
         )
         for column, variable in enumerate(task.predicted)
     }

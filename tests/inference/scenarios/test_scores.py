@@ -11,6 +11,7 @@ from graphs.meshes.icosphere import icosphere
 from inference.scenarios.regions import read_regions, region_means
 from inference.scenarios.scenario import yearly
 from inference.scenarios.scores import WET, ClimateTruth
+from inference.scenarios.sea_ice import cold_sea
 
 MESH = icosphere(2)
 YEARS = np.arange(2061, 2101)
@@ -78,7 +79,7 @@ def test_masked_nodes_do_not_count(runs: np.ndarray) -> None:
 def test_where_it_rains() -> None:
     rains = np.where(NORTH > 0, 2 * WET, 0.0) * np.ones((1, 40, 1))
     wider = np.where((NORTH > 0) | (MESH.longitudes > 0), 2 * WET, 0.0) * np.ones((1, 40, 1))
-    one = replace(truth(rains), base=np.zeros(MESH.num_nodes), rain=True)
+    one = replace(truth(rains), base=np.zeros(MESH.num_nodes), units="kg m-2 s-1")
     north, wide = (float((field[0, 0] > 0) @ MESH.areas) for field in (rains, wider))
     found = one.of(wider)
     assert found.wet_area_bias == pytest.approx(wide / north - 1)
@@ -93,3 +94,31 @@ def test_intervals_are_of_years(runs: np.ndarray) -> None:
     assert low < truth(runs).of(282 + noise).late_bias < high and 0.2 < high - low < 2
     again = truth(runs).resampled(282 + noise, 200)
     assert np.array_equal(again["late_bias"], found["late_bias"])
+
+
+def warming(each_year: float) -> np.ndarray:
+    return 280 + each_year * np.arange(40)[None, :, None] * np.ones((1, 40, MESH.num_nodes))
+
+
+def test_levels_are_passed_too_early_or_late_by_so_many_years() -> None:
+    """Warming of .1 K a year passes 1 to 2.5 K in its 20-year means; half as fast it passes 1 K, ten years late."""
+    known = truth(warming(0.1))
+    assert known.of(warming(0.1)).threshold_years == 0
+    levels = np.array([1.0, 1.5, 2.0, 2.5])
+    at = 2071 + np.round((levels - 0.95) / 0.1 + 0.499)  # the means are .95, 1.05 ... from the middle year 2071 on
+    late = np.array([2082 if level == 1.0 else 2092 for level in levels])  # the last is 2091
+    assert known.of(warming(0.05)).threshold_years == pytest.approx(np.mean(late - at))
+    assert known.of(warming(0.1) + 0.1).threshold_years == pytest.approx(1.0)
+    assert truth(warming(0.0) + 1.7).of(warming(0.1)).threshold_years is None
+    assert replace(known, units="kg m-2 s-1").of(warming(0.1)).threshold_years is None
+
+
+def test_the_north_is_free_of_ice_once_its_sea_is_warmer_than_ten_degrees_of_frost() -> None:
+    """Here ice covers all of the northern sea and leaves it in one year, so that 20 years later no mean has any."""
+    rising = np.where(np.arange(40) < 15, 255.0, 270.0)[None, :, None] * np.ones((1, 40, MESH.num_nodes))
+    area = cold_sea(MESH, rising[0], "K")
+    assert area[0] == pytest.approx(155, rel=0.05) and area[-1] == 0  # of the northern hemisphere's sea
+    assert cold_sea(MESH, rising[0] - 273.15, "degC")[0] == area[0]
+    later = np.where(np.arange(40) < 17, 255.0, 270.0)[None, :, None] * np.ones((1, 40, MESH.num_nodes))
+    assert truth(rising).of(rising).threshold_years == 0
+    assert truth(rising).of(later).threshold_years == 2
