@@ -22,6 +22,7 @@ Array = NDArray[np.float64]
 LONGEST_ORDER = 12
 FEWEST_STEPS = 20  # of training that a memory of a few steps can be seen in
 SPIN_UP = 300  # steps drawn and dropped, so that a series begins as it goes on
+BLOCKS = 10  # of a series, whose means tell what is slow
 CLOSEST = 1e-6  # to certainty that a probability comes
 DRY = 1e-6  # of a variable's mean: a gamma distribution has no smaller one
 
@@ -31,8 +32,10 @@ class VariabilityConfig:
     """How members of a scenario differ, as runs of one climate model under one forcing do.
 
     What a free rollout over the training part leaves of it is made normal, node by node, and drawn as empirical
-    orthogonal functions, each an autoregressive process, and a remainder of each node's own. A variable whose lower
-    bound is zero, such as precipitation, has a gamma distribution about its expected value; others a normal one.
+    orthogonal functions, each an autoregressive process with a slow part, and a remainder of each node's own. What is
+    slow in the weather of n runs is also in the response that was learned from them, so that another run strays from
+    it by 1 + 1 / n of the variance that means over a tenth of the series have. A variable whose lower bound is zero,
+    such as precipitation, has a gamma distribution about its expected value; others a normal one.
 
     modes: most orthogonal functions.
     order: most steps that a mode remembers; how many is chosen by Bayes' information criterion (Schwarz 1978).
@@ -58,6 +61,7 @@ class Variability:
     size: [bin, node, predicted] standard deviation of a normal variable, shape of a gamma one; NaN where masked.
     patterns: [mode, node, predicted] of unit variables, times their amplitude.
     memory: [mode, order] coefficients of each mode's autoregression, of unit variance.
+    slow: [mode] standard deviation of its slow part. span: steps that this remembers.
     remainder: [node, predicted] standard deviation of what the modes leave.
     lasting: [node, predicted] its correlation from one step to the next.
     positive: [predicted] which variables are never below zero.
@@ -67,6 +71,8 @@ class Variability:
     size: Array
     patterns: Array
     memory: Array
+    slow: Array
+    span: int
     remainder: Array
     lasting: Array
     positive: NDArray[np.bool_]
@@ -108,10 +114,13 @@ class Variability:
         memory = np.zeros((len(patterns), max(config.order, 1)))
         for mode in range(len(patterns)):
             memory[mode] = _autoregression(series[..., mode], config.order, memory.shape[1])
+        span = max(2, len(times) // BLOCKS)
+        slow = _slow(series, memory, span)
         left = np.nan_to_num(unit[known]) - np.tensordot(amplitudes, patterns, 1)
         whole = np.full(unit.shape, np.nan)
         whole[known] = left
-        return cls(config, size, patterns, memory, np.sqrt(np.mean(left**2, axis=0)), _lasting(whole), positive)
+        remainder = np.sqrt(np.mean(left**2, axis=0))
+        return cls(config, size, patterns, memory, slow, span, remainder, _lasting(whole), positive)
 
     def draw(self, steps: int, members: int, generator: np.random.Generator) -> Array:
         """Return unit variables [member, time, node, predicted] of so many steps, each member a series of its own."""
@@ -122,6 +131,10 @@ class Variability:
         for mode, memory in enumerate(self.memory):
             shocks = generator.standard_normal((members, count)) * self._shocks[mode]
             series[..., mode] = lfilter([1.0], np.concatenate([[1.0], -memory]), shocks, axis=1)[:, SPIN_UP:]
+        kept = np.exp(-1 / self.span)
+        shocks = generator.standard_normal((members, steps, len(self.slow)))
+        shocks[:, 1:] *= np.sqrt(1 - kept**2)
+        series += self.slow * lfilter([1.0], [1.0, -kept], shocks, axis=1)
         drawn = np.tensordot(series, self.patterns, 1)
         own = generator.standard_normal(drawn[:, 0].shape)
         for step in range(steps):
@@ -129,7 +142,8 @@ class Variability:
                 fresh = generator.standard_normal(own.shape)
                 own = self.lasting * own + np.sqrt(1 - self.lasting**2) * fresh
             drawn[:, step] += self.remainder * own
-        return drawn
+        more = np.tensordot(self.slow**2, self.patterns**2, 1)  # variance beyond one, which a normal variable takes on
+        return np.asarray(np.where(self.positive, drawn / np.sqrt(1 + more), drawn))
 
     @cached_property
     def _shocks(self) -> list[float]:
@@ -153,8 +167,9 @@ class Variability:
 
     def arrays(self) -> dict[str, Array]:
         """Return what a checkpoint keeps, single precision being enough for chances."""
-        kept = {name: getattr(self, name).astype(np.float32) for name in ("size", "patterns", "remainder", "lasting")}
-        return {**kept, "memory": self.memory, "positive": self.positive}
+        single = ("size", "patterns", "slow", "remainder", "lasting")
+        kept = {name: getattr(self, name).astype(np.float32) for name in single}
+        return {**kept, "memory": self.memory, "span": np.array(self.span), "positive": self.positive}
 
     @classmethod
     def from_arrays(
@@ -166,18 +181,23 @@ class Variability:
             for name, array in arrays.items()
         }
         modes = len(found["patterns"])
-        expected = {
+        expected: dict[str, tuple[int, ...]] = {
             "size": (NUM_BINS[config.by], *shape),
             "patterns": (modes, *shape),
             "memory": (modes, max(config.order, 1)),
+            "slow": (modes,),
+            "span": (),
             "remainder": shape,
             "lasting": shape,
             "positive": shape[1:],
         }
         for name, wanted in expected.items():
+            if name not in found:
+                raise MeshcastError(f"variability.{name} is missing. An earlier version made it: train it again.")
             if found[name].shape != wanted:
                 raise MeshcastError(f"variability.{name} has the shape {found[name].shape}, not {wanted}.")
-        return cls(config, **{name: found[name] for name in expected})
+        fields = {name: found[name] for name in expected if name != "span"}
+        return cls(config, span=int(found["span"]), **fields)
 
 
 def _sizes(truth: Array, expected: Array, positive: NDArray[np.bool_]) -> Array:
@@ -238,6 +258,31 @@ def _shock(memory: Array) -> float:
 
     response = lfilter([1.0], np.concatenate([[1.0], -memory]), np.append(1.0, np.zeros(5000)))
     return float(1.0 / np.sqrt(np.sum(response**2)))
+
+
+def _slow(series: Array, memory: Array, span: int) -> Array:
+    """Return the slow part [mode] of series [row, time, mode], NaN at missing times, whose autoregressions are known.
+
+    It makes up what means over blocks of a span lack of 1 + 1 / row of the variance that they have.
+    """
+    from scipy.signal import lfilter
+
+    rows, count = series.shape[0], series.shape[1] // span
+    blocks = series[:, : count * span].reshape(rows, count, span, -1)
+    there = (~np.isnan(blocks)).sum(axis=2)
+    enough = (2 * there >= span).all(axis=2)  # [row, block]
+    means = (np.nan_to_num(blocks).sum(axis=2) / np.maximum(there, 1))[enough]
+    if not means.size:
+        return np.zeros(series.shape[2])
+    impulse = np.append(1.0, np.zeros(5000))
+
+    def share(response: Array) -> float:
+        return float(np.sum(np.convolve(response, np.full(span, 1 / span)) ** 2) / np.sum(response**2))
+
+    quick = np.array([share(lfilter([1.0], np.concatenate([[1.0], -one]), impulse)) for one in memory])
+    kept = share(lfilter([1.0], [1.0, -np.exp(-1 / span)], impulse))
+    lacking = (1 + 1 / rows) * np.mean(means**2, axis=0) - quick
+    return np.asarray(np.sqrt(np.maximum(lacking, 0.0) / kept))
 
 
 def _lasting(series: Array) -> Array:

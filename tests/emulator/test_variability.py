@@ -40,7 +40,7 @@ def fitted(truth: np.ndarray, **options: object) -> Variability:
 
 @pytest.fixture(scope="module")
 def found() -> Variability:
-    return fitted(CLIMATE + weather()[..., None], modes=2)
+    return fitted(CLIMATE + weather(12)[..., None], modes=2)
 
 
 def lag(series: np.ndarray) -> float:
@@ -59,6 +59,38 @@ def test_members_are_as_large_as_alike_and_as_lasting_as_the_weather(found: Vari
     assert lag(truth @ PATTERN[0]) > 0.7  # so that the line above could fail
     assert abs(lag(members.mean(axis=2))) < 0.05
     assert np.abs(members.mean(axis=(0, 1))).max() < 0.1
+
+
+def test_long_means_of_another_run_lie_within_the_band_of_a_response_learned_from_two() -> None:
+    """The response has taken on the trend of the weather of the two, which another run does not share."""
+    years, inside = np.linspace(-1, 1, 500), {True: [], False: []}
+    for seed in range(12):
+        runs = weather(3, seed=seed)
+        slopes = runs[:2].mean(axis=0).T @ years / (years @ years)  # [node]
+        learned = CLIMATE + (years[:, None] * slopes)[..., None]
+        truth = CLIMATE + runs[:2, ..., None]
+        found = Variability.of(
+            VariabilityConfig(order=1), (T,), TIMES, truth, np.broadcast_to(learned, truth.shape), AREAS
+        )
+        for slow in inside:
+            one = found if slow else replace(found, slow=np.zeros_like(found.slow))
+            members = one.applied(TIMES, learned, one.draw(500, 100, np.random.default_rng(seed)))[..., 0]
+            drawn, seen = (
+                part.reshape(-1, 10, 50, NODES).mean(axis=2) for part in (members, (CLIMATE[..., 0] + runs[2])[None])
+            )
+            low, high = np.percentile(drawn, (5, 95), axis=0)
+            inside[slow].append(((seen[0] >= low) & (seen[0] <= high)).mean())
+    with_slow, without = np.mean(inside[True]), np.mean(inside[False])
+    assert without < 0.88 and (without + 0.02 < with_slow < 0.97), with_slow
+
+
+def test_rain_keeps_its_distribution_whatever_is_slow() -> None:
+    positive = replace(fitted(CLIMATE + weather(1)[..., None], modes=2), positive=np.array([True]))
+    assert positive.slow.max() > 0.2
+    drawn = positive.draw(500, 100, np.random.default_rng(0))
+    assert drawn.std() == pytest.approx(
+        replace(positive, slow=np.zeros(2)).draw(500, 100, np.random.default_rng(0)).std(), rel=0.02
+    )
 
 
 def test_a_series_begins_as_it_goes_on(found: Variability) -> None:

@@ -14,7 +14,7 @@ from emulator.variability import Variability
 from graphs.mesh import Mesh
 from inference.scenarios.regions import RegionMeans, read_regions, region_means
 from inference.scenarios.scenario import years_of
-from inference.scenarios.summary import BAND
+from inference.scenarios.summary import BAND, SPAN
 from training.preparation.prepared import Prepared
 from training.runs.variability import free_series
 
@@ -31,6 +31,7 @@ class ScenarioTest:
         them [units of the variable]; global_error: the largest of a row's global mean. yearly_error: of single steps.
     pathway: whose forcing it was under; empty where none is named.
     coverage: share of regional means of single steps that lie between the 5th and the 95th percentile of members.
+    long_coverage: the same of means over 20 years; None where the part has fewer.
     """
 
     variable: str
@@ -41,6 +42,7 @@ class ScenarioTest:
     global_error: float
     yearly_error: float
     coverage: float
+    long_coverage: float | None
     pathway: str = ""
 
 
@@ -65,11 +67,11 @@ def with_scenario_test(prepared: Prepared, trained: TrainedEmulator) -> TrainedE
     )
     years = years_of(times)
     errors = scenario_errors(truth[..., 0], expected[..., 0], mesh)
-    coverage = coverage_of(trained.variability, times, truth, expected, region_means(read_regions(list(REGIONS)), mesh))
+    shares = coverage_of(trained.variability, times, truth, expected, region_means(read_regions(list(REGIONS)), mesh))
     variable = task.predicted[0]
     tables = prepared.config.data.tables_of(split)
     pathway = ", ".join(table.removeprefix(PATHWAY) for table in tables if table.startswith(PATHWAY))
-    test = ScenarioTest(variable.name, variable.units, int(years[0]), int(years[-1]), *errors, coverage, pathway)
+    test = ScenarioTest(variable.name, variable.units, int(years[0]), int(years[-1]), *errors, *shares, pathway)
     known: dict[str, Any] = {**trained.metadata, "scenario_test": asdict(test)}
     return replace(trained, metadata=known)
 
@@ -89,20 +91,34 @@ def scenario_errors(truth: Array, expected: Array, mesh: Mesh) -> tuple[float, f
 
 def coverage_of(
     variability: Variability, times: NDArray[np.int64], truth: Array, expected: Array, means: RegionMeans, seed: int = 0
-) -> float:
-    """Return the share of regional means of single steps of truth [row, time, node, predicted] within 5 to 95 %.
+) -> tuple[float, float | None]:
+    """Return the shares of regional means of truth [row, time, node, predicted] within 5 to 95 %.
 
-    Of the first variable, against members drawn about each row's own expectation.
+    Of single steps, and of means over 20 years in a row, None where there are fewer; of the first variable, against
+    members drawn about each row's own expectation.
     """
     inside: list[NDArray[np.bool_]] = []
+    inside_long: list[NDArray[np.bool_]] = []
+    years, place = np.unique(years_of(times), return_inverse=True)
+    spans = place // SPAN
+    whole = np.flatnonzero(np.bincount(np.arange(len(years)) // SPAN) == SPAN)
     for row, of_row in enumerate(expected):
         generator = np.random.default_rng([seed, row])
-        members = [
+        drawn = [
             means.of(variability.applied(times, of_row, variability.draw(len(times), 1, generator)[0])[..., 0])
             for _ in range(MEMBERS)
         ]
-        low, high = np.percentile(np.stack(members), BAND, axis=0)
-        seen = means.of(truth[row, ..., 0])
-        known = ~np.isnan(seen).all(axis=1)
-        inside.append(((seen >= low) & (seen <= high))[known])
-    return float(np.concatenate(inside).mean())
+        members, seen = np.stack(drawn), means.of(truth[row, ..., 0])
+        known = np.asarray(~np.isnan(seen).all(axis=1))
+        inside.append(_within(members, seen)[known])
+        for span in whole:
+            there = np.asarray(spans == span)
+            if known[there].all():
+                inside_long.append(_within(members[:, there].mean(axis=1), seen[there].mean(axis=0)))
+    long = float(np.concatenate(inside_long).mean()) if inside_long else None
+    return float(np.concatenate(inside).mean()), long
+
+
+def _within(members: Array, seen: Array) -> NDArray[np.bool_]:
+    low, high = np.percentile(members, BAND, axis=0)
+    return np.asarray((seen >= low) & (seen <= high))
