@@ -114,8 +114,8 @@ def limits_of(climate: Climate, scenarios: Sequence[Scenario]) -> list[str]:
             names = " and ".join(scenario.beyond)
             lines.append(
                 f"From {min(scenario.beyond.values())} on {scenario.pathway.name} is under forcings that the emulator "
-                f"was never trained on ({names}: higher or lower than in any year of its training); what it says there "
-                "is a guess."
+                f"was never trained on ({names}: a forcing, or what the climate remembers of one, beyond any year that "
+                "it learned from); what it says there is a guess."
             )
     return lines
 
@@ -175,8 +175,18 @@ def _tested(climate: Climate) -> str:
     under = f" under {test['pathway']}" if test.get("pathway") else ""
     mean, globe, yearly = (f"{test[name]:.2f} {units}" for name in ("mean_error", "global_error", "yearly_error"))
     return (
-        f"Tested on {test['first']} to {test['last']}{under}, which it had not learned from, its mean over these years "
-        f"erred by {mean} at a place and by {globe} for the globe, a single year by {yearly} at a place; "
-        f"{100 * test['coverage']:.0f} % of regions' years lay within the band of members, where 90 % should. Another "
-        "pathway than the tested one may be harder."
+        f"Tested on the years {test['first']} to {test['last']}{under}, which it had not learned from, its mean over "
+        f"these years erred by {mean} at a place and by {globe} for the globe, a single year by {yearly} at a place. "
+        f"{held_by_bands(climate)} Another pathway than the tested one may be harder."
     )
+
+
+def held_by_bands(climate: Climate) -> str:
+    """Return how often bands held the truth in the test, in a sentence; nothing where that is not known."""
+    share = climate.test.get("coverage")
+    if share is None:
+        return ""
+    text = f"In a test on years that it had not learned {100 * share:.0f} % of regions' years lay within the band"
+    if (long := climate.test.get("long_coverage")) is not None:
+        text += f" and {100 * long:.0f} % of their means over 20 years lay within the band of such means"
+    return f"{text}; 90 % should" + ("." if min(share, long or share) > 0.85 else ": it is too narrow there.")

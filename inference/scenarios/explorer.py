@@ -26,7 +26,7 @@ from inference.pictures.style import DIVERGING, pretty_unit
 from inference.report.page import Notes, render
 from inference.scenarios.climate import meaning_of_bands
 from inference.scenarios.reduction import reduced
-from inference.scenarios.regions import AR6_SOURCE, WHOLE, Region, RegionMeans
+from inference.scenarios.regions import AR6_SOURCE, FEWEST, WHOLE, Region, RegionMeans
 from inference.scenarios.scenario import Scenario
 from inference.scenarios.scenario_pictures import WARMING
 from inference.scenarios.summary import BAND, SPAN, BasePeriod, RegionSeries, passed, thresholds_of
@@ -45,12 +45,13 @@ Array = NDArray[np.float64]
 class ExplorerNotes:
     """What the page says beside its figures: what it cannot tell, and whose data and programs these are.
 
-    first: what a reader must know before looking at any figure.
+    first: what a reader must know before looking at any figure. bands: how far its bands held in a test.
     """
 
     limits: Sequence[str]
     licences: Sequence[str]
     first: str = ""
+    bands: str = ""
 
 
 def write_explorer(
@@ -69,7 +70,7 @@ def write_explorer(
     first, number = scenarios[0], series[0].variable
     years = np.unique(first.years)
     changes = np.stack([_changes(one, number, base) for one in scenarios])  # [pathway, year, node]
-    content = _content(scenarios, series, means, base, changes)
+    content = _content(scenarios, series, means, base, changes, notes)
     facts = {
         "notes": Notes(title=f"Climate pathways: {first.emulator}"),
         "title": title_of(first.variables[number].name),
@@ -80,7 +81,8 @@ def write_explorer(
         "temperature": bool(thresholds_of(first, number)),
         "limits": list(notes.limits),
         "licences": list(dict.fromkeys([*notes.licences, AR6_SOURCE, ATTRIBUTION])),
-        "left_out": means.left_out,
+        "left_out": list(means.left_out),
+        "fewest": FEWEST,
         "pathways": [(one.pathway.name, one.pathway.source, "; ".join(one.pathway.notes)) for one in scenarios],
     }
     for step in STEPS:
@@ -99,7 +101,12 @@ def write_explorer(
 
 
 def _content(
-    scenarios: Sequence[Scenario], series: Sequence[RegionSeries], means: RegionMeans, base: BasePeriod, changes: Array
+    scenarios: Sequence[Scenario],
+    series: Sequence[RegionSeries],
+    means: RegionMeans,
+    base: BasePeriod,
+    changes: Array,
+    notes: ExplorerNotes,
 ) -> dict[str, Any]:
     """Return what the page holds beside the maps; changes [pathway, year, node]."""
     first, number = scenarios[0], series[0].variable
@@ -131,7 +138,7 @@ def _content(
         "thresholds": thresholds_of(first, number),
         "span": SPAN,
         "band": BAND,
-        "bands": meaning_of_bands(scenarios),
+        "bands": f"{meaning} {notes.bands}".strip() if (meaning := meaning_of_bands(scenarios)) else "",
         "own": _own(scenarios, changes, means),
     }
 
@@ -193,6 +200,7 @@ def _about(scenario: Scenario, series: RegionSeries, column: int) -> dict[str, A
     anomaly = series.expected_anomalies[:, column]
     return {
         "name": scenario.pathway.name,
+        "meaning": PATHWAYS.get(scenario.pathway.name, ""),
         "members": len(scenario.values),
         "beyond": min(scenario.beyond.values(), default=None),
         "passes": [passed(series.years, anomaly, level) for level in thresholds_of(scenario, series.variable)],

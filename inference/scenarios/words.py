@@ -32,7 +32,25 @@ WORDS = (
     ("emulator", "a small model that learned from runs of a large climate model to give its answer quickly."),
     ("cell", "the smallest piece of the map that has a value of its own."),
     ("member", "one of several possible courses of the weather, or of the forcing, under one pathway."),
-    ("band", "where nine of ten members lie: from the 5th to the 95th of a hundred."),
+    (
+        "band",
+        "where nine of ten members lie, from the 5th to the 95th of a hundred: how far a single year may stray from "
+        "the line. It is no range for the line itself.",
+    ),
+    (
+        "a guess",
+        "what an emulator says under a forcing, or after a rise of one, that no year it learned from had; lines are "
+        "dotted there.",
+    ),
+    (
+        "ssp126, ssp245, ssp585 …",
+        "pathways of the sixth report of the IPCC; each is told below the choice of pathways.",
+    ),
+    (
+        "passing 2 K",
+        "the middle of the first 20 years whose mean is 2 K above the base period, in this model; it may warm sooner "
+        "or later than the Earth does.",
+    ),
 )
 
 

@@ -66,7 +66,13 @@ def scenario(
     from graphs.atomic_file import atomic_folder, refuse_other
     from graphs.errors import MeshcastError
     from inference.pictures.style import file_name
-    from inference.scenarios.climate import climate_of_emulator, climate_of_solver, first_words, limits_of
+    from inference.scenarios.climate import (
+        climate_of_emulator,
+        climate_of_solver,
+        first_words,
+        held_by_bands,
+        limits_of,
+    )
     from inference.scenarios.explorer import ExplorerNotes, write_explorer
     from inference.scenarios.regions import AR6_SOURCE, read_regions, region_means
     from inference.scenarios.scenario import run_scenarios
@@ -131,7 +137,10 @@ def scenario(
             draw_maps(found, 0, base, folder / "maps")
         if explorer:
             notes = ExplorerNotes(
-                limits_of(climate, found), [pathway.source for pathway in known], first_words(climate)
+                limits_of(climate, found),
+                [pathway.source for pathway in known],
+                first_words(climate),
+                held_by_bands(climate),
             )
             step = write_explorer(folder / "explorer.html", found, [parts[0] for parts in series], means, base, notes)
             if step > 1:

@@ -144,7 +144,7 @@ def test_members_have_weather_of_their_own_and_the_page_says_how_they_were_teste
     assert row["mean_p05"] < row["mean"] < row["mean_p95"]
     page = Path("out/explorer.html").read_text()
     assert "Bands are the chance of single years" in page
-    assert "Tested on 2018 to 2020 under ssp245, which it had not learned from" in page
+    assert "Tested on the years 2018 to 2020 under ssp245, which it had not learned from" in page
     early = ("train", "weather.yaml", "name=early", "data.test.forcing_tables=[pathway:ssp12]")
     refused(*early, says=("did you mean",), leaves="runs/early")
     assert not Path("runs/early/emulator.safetensors").exists()

@@ -28,6 +28,7 @@
   const raster = new Uint32Array(await bytes(data.raster));
   const [fields, series] = [await numbers(data.fields), await numbers(data.series)];
   const { rows, columns, nodes, shown, years, units } = data;
+  const DOTTED = { "stroke-width": 3, "stroke-dasharray": "0.1 7", "stroke-linecap": "round" };
   const BLUE = "#0072b2";
   const ORANGE = "#b34700";
   const own = data.own && { ...data.own, place: data.pathways.length, fields: null, series: null, weights: new Float32Array(Uint8Array.from(atob(data.own.weights), (letter) => letter.charCodeAt(0)).buffer) };
@@ -38,6 +39,8 @@
     return series.subarray(start, start + years.length);
   };
   const signed = (value, digits = 2) => `${Number(value.toFixed(digits)) < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)} ${units}`;
+  const guessed = (pathway, year) => data.pathways[pathway].beyond !== null && year >= data.pathways[pathway].beyond;
+  const showing = () => state.view === "d" ? [state.first, state.second] : [state.view === "a" ? state.first : state.second];
   const option = (list, text, value) => list.append(new Option(text, value));
   const state = { first: 0, second: Math.min(1, data.pathways.length - 1), view: "a", year: shown.length - 1, region: 0, row: rows / 2, column: columns / 2, pointed: false };
 
@@ -71,6 +74,10 @@
   const coasts = pathOf(data.coasts);
   const outlines = data.regions.map((region) => pathOf(region.outlines));
   const named = () => ({ a: data.pathways[state.first].name, b: data.pathways[state.second].name });
+  const explain = () => {
+    const told = [...new Set([state.first, state.second])].map((place) => data.pathways[place]).filter(({ meaning }) => meaning);
+    $("named").textContent = told.map(({ name, meaning, beyond }) => `${name}: ${meaning}${beyond === null ? "" : ` From ${beyond} on a guess.`}`).join(" ");
+  };
   const what = () => {
     const { a, b } = named();
     return state.view === "d" ? `${b} minus ${a}` : state.view === "a" ? a : b;
@@ -97,9 +104,7 @@
       pen.strokeStyle = colour;
       pen.stroke(path);
     });
-    const beyond = [state.first, state.second].filter((place) => state.view === "d" || place === (state.view === "a" ? state.first : state.second))
-      .some((place) => data.pathways[place].beyond !== null && shown[state.year] >= data.pathways[place].beyond);
-    if (beyond) {
+    if (showing().some((place) => guessed(place, shown[state.year]))) {
       const warning = "A guess: beyond the forcings that the emulator was trained on";
       pen.font = "600 20px system-ui, sans-serif";
       pen.fillStyle = "#fff";
@@ -120,10 +125,10 @@
     $("shown").textContent = shown[state.year];
     $("year").setAttribute("aria-valuetext", String(shown[state.year]));
     $("map").setAttribute("aria-label", `Map of the change of the ${data.title}, ${what()}, ${shown[state.year]}: from ${signed(Math.min(...now))} to ${signed(Math.max(...now))}`);
-    drawBar(colours, low, high);
+    drawBar(colours, low, high, now);
   };
   const width = (id) => Math.max(300, Math.min(960, $(id).clientWidth || 960)); // so that type keeps its size on a telephone
-  const drawBar = (colours, low, high) => {
+  const drawBar = (colours, low, high, now) => {
     const wide = width("bar");
     $("bar").width = wide;
     const pen = $("bar").getContext("2d");
@@ -137,8 +142,9 @@
     pen.font = "14px system-ui, sans-serif";
     pen.textAlign = "center";
     for (let k = 0; k <= 4; k += 1) {
-      const end = k === 4 ? ` ${units}` : "";
-      pen.fillText((low + ((high - low) * k) / 4).toFixed(1).replace("-", "−") + end, 50 + (long * k) / 4, 38);
+      const margin = (high - low) / 100;
+      const more = k === 4 && now.some((value) => value > high + margin) ? "≥ " : k === 0 && now.some((value) => value < low - margin) ? "≤ " : "";
+      pen.fillText(`${more}${(low + ((high - low) * k) / 4).toFixed(1).replace("-", "−")}${k === 4 ? ` ${units}` : ""}`, 50 + (long * k) / 4, 38);
     }
     $("bar").setAttribute("aria-label", `Colours from ${low.toFixed(1)} to ${high.toFixed(1)} ${units}`);
   };
@@ -148,7 +154,9 @@
     const longitude = -180 + ((state.column + 0.5) * 360) / columns;
     const place = `${Math.abs(latitude).toFixed(1)}° ${latitude < 0 ? "S" : "N"}, ${Math.abs(longitude).toFixed(1)}° ${longitude < 0 ? "W" : "E"}`;
     const node = raster[state.row * columns + state.column];
-    $("reading").textContent = `${place}, ${shown[state.year]}, ${what()}: ${node < nodes ? signed(values()[node]) : "no value"}`;
+    const guess = showing().some((pathway) => guessed(pathway, shown[state.year])) ? " (a guess)" : "";
+    const same = state.view === "d" && state.first === state.second ? ": A and B are the same pathway" : "";
+    $("reading").textContent = `${place}, ${shown[state.year]}, ${what()}: ${node < nodes ? `${signed(values()[node])}${guess}${same}` : "no value"}`;
   };
 
   const svg = (name, attributes, text) => {
@@ -157,13 +165,16 @@
     if (text !== undefined) element.textContent = text;
     return element;
   };
-  const frame = { left: 44, right: 945, top: 30, bottom: 300 };
+  const frame = { left: 44, right: 945, top: 34, bottom: 300 };
   const across = (year) => frame.left + ((year - years[0]) / (years[years.length - 1] - years[0])) * (frame.right - frame.left);
   const drawChart = () => {
     const chosen = [...new Set([state.first, state.second])];
     const wide = width("chart");
     frame.right = wide - 16;
     $("chart").setAttribute("viewBox", `0 0 ${wide} 372`);
+    const parts = [`${data.regions[state.region].name}:`, `change of the ${data.title}`, `[${units}], relative to ${data.base}`];
+    const title = wide < 700 ? parts : [parts.join(" ")];
+    frame.top = 18 + 16 * title.length;
     let [low, high] = [0, 0];
     chosen.forEach((pathway) => [0, 1, 2].forEach((statistic) => regional(pathway, statistic, state.region).forEach((value) => {
       low = Math.min(low, value);
@@ -182,7 +193,7 @@
     for (let year = Math.ceil(years[0] / every) * every; year <= years[years.length - 1]; year += every) {
       chart.append(svg("text", { x: Math.min(across(year), wide - 18), y: frame.bottom + 20, "text-anchor": "middle" }, year));
     }
-    chart.append(svg("text", { x: 4, y: 15 }, `${data.regions[state.region].name}: change of the ${data.title} [${units}], relative to ${data.base}`));
+    title.forEach((line, order) => chart.append(svg("text", { x: 4, y: 15 + 16 * order }, line)));
     chosen.forEach((pathway, order) => {
       const colour = order ? ORANGE : BLUE;
       const line = (statistic) => Array.from(regional(pathway, statistic, state.region), (value, k) => `${across(years[k]).toFixed(1)} ${up(value).toFixed(1)}`);
@@ -191,11 +202,12 @@
       }
       const { beyond } = data.pathways[pathway];
       const end = beyond === null ? years.length : Math.max(1, years.findIndex((year) => year >= beyond) + 1);
-      chart.append(svg("polyline", { points: line(0).slice(0, end).join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": order ? "7 3" : "none" }));
-      chart.append(svg("polyline", { points: line(0).slice(end - 1).join(" "), fill: "none", stroke: colour, "stroke-width": 2.4, "stroke-dasharray": "1 4", "stroke-linecap": "round" }));
+      chart.append(svg("polyline", { points: line(0).slice(0, end).join(" "), fill: "none", stroke: colour, "stroke-width": 2, "stroke-dasharray": order ? "12 4" : "none" }));
+      chart.append(svg("polyline", { points: line(0).slice(end - 1).join(" "), fill: "none", stroke: colour, ...DOTTED }));
       const below = 340 + 22 * order;
-      chart.append(svg("line", { x1: frame.left, x2: frame.left + 40, y1: below, y2: below, stroke: colour, "stroke-width": 3, "stroke-dasharray": order ? "7 3" : "none" }));
+      chart.append(svg("line", { x1: frame.left, x2: frame.left + 40, y1: below, y2: below, stroke: colour, "stroke-width": 3, "stroke-dasharray": order ? "12 4" : "none" }));
       chart.append(svg("text", { x: frame.left + 48, y: below + 5 }, `${pathway === state.first ? "A" : "B"} ${data.pathways[pathway].name}${beyond === null ? "" : `, from ${beyond} a guess (dotted)`}`));
+      if (beyond !== null) chart.append(svg("line", { x1: frame.left + 300, x2: frame.left + 340, y1: below, y2: below, stroke: colour, ...DOTTED }));
     });
     chart.append(svg("line", { id: "now", y1: frame.top, y2: frame.bottom, stroke: "#1a1a1a", "stroke-dasharray": "2 3" }));
     $("chart-title").textContent = data.regions[state.region].name;
@@ -209,11 +221,11 @@
     const told = [...new Set([state.first, state.second])].map((pathway) => {
       const [mean, low, high] = [0, 1, 2].map((statistic) => regional(pathway, statistic, state.region)[place]);
       const band = data.pathways[pathway].members > 1 ? ` (band ${signed(low)} to ${signed(high)})` : " (no band: nothing says how sure it is)";
-      return `${data.pathways[pathway].name} ${signed(mean)}${band}`;
+      return `${data.pathways[pathway].name} ${signed(mean)}${band}${guessed(pathway, year) ? ", a guess" : ""}`;
     });
     const [a, b] = [state.first, state.second].map((pathway) => regional(pathway, 0, state.region)[place]);
     const apart = state.first === state.second ? "" : `; B minus A ${signed(b - a)}`;
-    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}${apart}. Mean over the area of the region. ${data.bands}`;
+    $("chart-caption").textContent = `${data.regions[state.region].name} (${data.regions[state.region].cells} cells), ${year}: ${told.join("; ")}${apart}. Mean over the area of the region. ${[state.first, state.second].some((pathway) => data.pathways[pathway].members > 1) ? data.bands : ""}`;
   };
   const row = (cells, tag) => {
     const line = document.createElement("tr");
@@ -240,6 +252,9 @@
       state.region = place;
       $("region").value = place;
       all();
+      const link = document.createElement("a");
+      Object.assign(link, { href: "#controls", textContent: "Go there" });
+      $("ranking-shown").replaceChildren(`${name} is now in the chart above${data.regions[place].outlines.length ? " and outlined on the map" : ""}. `, link, ".");
     };
     return button;
   });
@@ -247,18 +262,20 @@
     const { a, b } = named();
     const same = state.first === state.second;
     const focused = document.activeElement;
-    const told = (pathway, [mean, low, high]) => `${signed(mean)}${data.pathways[pathway].members > 1 ? ` (${signed(low)} to ${signed(high)})` : ""}`;
+    const bare = (value) => signed(value).split(" ")[0];
+    const told = (pathway, [mean, low, high]) => `${signed(mean)}${data.pathways[pathway].members > 1 ? ` (${bare(low)} to ${bare(high)})` : ""}`;
     const lines = ranked().map((region) => {
       choose[region.place].setAttribute("aria-pressed", String(region.place === state.region));
       return row([choose[region.place], told(state.first, region.a), ...(same ? [] : [told(state.second, region.b), signed(region.b[0] - region.a[0])])], "td");
     });
-    $("ranking").replaceChildren(row(["Region", `A ${a}`, ...(same ? [] : [`B ${b}`, "B minus A"])], "th"), ...lines);
+    const [guessA, guessB] = [state.first, state.second].map((pathway) => guessed(pathway, shown[state.year]) ? " (a guess)" : "");
+    $("ranking").replaceChildren(row(["Region", `A ${a}${guessA}`, ...(same ? [] : [`B ${b}${guessB}`, `B minus A${guessA || guessB}`])], "th"), ...lines);
     if (choose.includes(focused)) focused.focus({ preventScroll: true });
-    $("ranking-note").textContent = `Change of the ${data.title} in ${shown[state.year]} over ${data.base}, regions with the highest first by ${what()}; in brackets the band, where there is one. Choose a region to see its outline on the map and its years above.`;
+    $("ranking-note").textContent = `Change of the ${data.title} in ${shown[state.year]} over ${data.base}, regions with the highest first by ${what()}; in brackets the band of single years, where there is one. Choose a region to see its outline on the map and its years in the chart.`;
   };
   const passes = () => {
     $("passes").replaceChildren(row(["Pathway", ...data.thresholds.map((threshold) => `${threshold} ${units}`)], "th"));
-    data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year === null ? "not until the end" : `${year}${pathway.beyond !== null && year + data.span / 2 > pathway.beyond ? " (a guess)" : ""}`)], "td")));
+    data.pathways.forEach((pathway) => $("passes").append(row([pathway.name, ...pathway.passes.map((year) => year === null ? `not until the end${pathway.beyond === null ? "" : " (a guess)"}` : `${year}${pathway.beyond !== null && year + data.span / 2 > pathway.beyond ? " (a guess)" : ""}`)], "td")));
     const column = data.regions.findIndex(({ key }) => key === "global");
     const last = years[years.length - 1];
     $("headline").textContent = `${data.pathways.filter(({ name }) => name !== OWN).map(({ name, beyond }, place) => `${name} ${signed(regional(place, 0, column)[years.length - 1], 1)}${beyond === null ? "" : ` (a guess from ${beyond} on)`}`).join(", ")}, for the globe in ${last}.`;
@@ -282,6 +299,8 @@
       return [1, f, s, f * f, f * s];
     });
   };
+  // each year's forcing, and what is remembered of it
+  const knownOf = (forcing) => featuresOf(forcing).map(([, f, s], place) => [forcing[years[place] - own.begin], f, s]);
   const evaluate = () => {
     const features = featuresOf(own.drawn);
     // what the emulator says of the first pathway, and what the reduction says of the difference from it
@@ -297,18 +316,26 @@
       }
     });
     own.series = data.regions.map((_, region) => Float32Array.from(regional(0, 0, region), (value, place) => apart[place].reduce((sum, size, k) => sum + size * own.regions[k][region], value)));
-    const mean = own.series[data.regions.findIndex(({ key }) => key === "global")];
+    const globe = data.regions.findIndex(({ key }) => key === "global");
+    const mean = own.series[globe];
     data.pathways[own.place].passes = data.thresholds.map((threshold) => {
       for (let k = 0; k + data.span <= mean.length; k += 1) {
         if (mean.subarray(k, k + data.span).reduce((sum, value) => sum + value, 0) / data.span >= threshold) return years[k] + data.span / 2;
       }
       return null;
     });
-    const outside = own.drawn.findIndex((value, place) => own.begin + place > own.present && (value < own.low - 0.05 || value > own.high + 0.05));
+    // a guess where no year of a pathway of the page that is none had such a forcing, or remembered such a one
+    const told = knownOf(own.drawn);
+    const outside = years.findIndex((year, place) => year > own.present && told[place].some((value, k) => value < own.least[k] - 0.05 || value > own.most[k] + 0.05));
     // it is the first pathway and a difference from it, so that it knows no more than that one
-    const guesses = [outside < 0 ? null : own.begin + outside, data.pathways[0].beyond].filter((year) => year !== null);
-    data.pathways[own.place].beyond = guesses.length ? Math.min(...guesses) : null;
-    $("own-warning").textContent = outside < 0 ? "" : `From ${own.begin + outside} on your pathway lies beyond the forcings that the reduction was fitted to (${own.low.toFixed(1)} to ${own.high.toFixed(1)} W m⁻²): a guess.`;
+    const guesses = [outside < 0 ? null : years[outside], data.pathways[0].beyond].filter((year) => year !== null);
+    const beyond = guesses.length ? Math.min(...guesses) : null;
+    data.pathways[own.place].beyond = beyond;
+    const reason = outside >= 0 && years[outside] === beyond ? "your pathway forces the climate as no year did that the emulator learned from: a guess." : `your own is a guess, since ${data.pathways[0].name} is one, from which it is told.`;
+    $("own-warning").textContent = beyond === null ? "" : `From ${beyond} on ${reason}`;
+    const last = years.length - 1;
+    const [mine, first] = [mean, regional(0, 0, globe)].map((one) => signed(one[last]));
+    $("own-result").textContent = `Your own: ${mine}${guessed(own.place, years[last]) ? " (a guess)" : ""} for the globe in ${years[last]}; ${data.pathways[0].name}: ${first}${guessed(0, years[last]) ? " (a guess)" : ""}.`;
   };
   const drawOwn = () => {
     const wide = width("own-chart");
@@ -338,18 +365,22 @@
       const [[from, before], [to, after]] = [points[next - 1], points[next]];
       return before + ((after - before) * (year - from)) / (to - from);
     });
-    own.knots.forEach((year) => { $(`value-${year}`).textContent = `${Number($(`knot-${year}`).value).toFixed(1)} W m⁻²`; });
+    own.knots.forEach((year) => { $(`value-${year}`).textContent = `${Number($(`knot-${year}`).value).toFixed(1).replace("-", "−")} W m⁻²`; });
     evaluate();
     drawOwn();
   };
   const offerOwn = () => {
     if (!own) return;
-    data.pathways.push({ name: OWN, members: 1, beyond: null, passes: data.thresholds.map(() => null) });
+    data.pathways.push({ name: OWN, meaning: "", members: 1, beyond: null, passes: data.thresholds.map(() => null) });
     option($("first"), OWN, own.place);
     option($("second"), OWN, own.place);
     $("own").hidden = false;
+    $("to-own").hidden = false;
+    $("to-own").after(" · ");
     own.anchor = featuresOf(own.forcing[0]);
-    $("own-note").textContent = `Set the total forcing after ${own.present}; straight lines between. The page takes the emulator's ${data.pathways[0].name}, and for the difference from it a reduction of the emulator to five numbers a cell, fitted to the pathways of this page: for one of them that was left out this errs by ${own.error.toFixed(2)} ${units} in a cell (root of the mean square over cells and years), and the emulator's own errors come on top.`;
+    const learned = own.forcing.flatMap((forcing, pathway) => knownOf(forcing).filter((_, place) => !guessed(pathway, years[place])));
+    [own.least, own.most] = [Math.min, Math.max].map((end) => [0, 1, 2].map((k) => learned.reduce((found, known) => end(found, known[k]), learned[0][k])));
+    $("own-note").textContent = `Set the total forcing after ${own.present}; straight lines between. Forcing is what warms the climate: it falls where emissions fall far enough, and the climate follows, in part at once and in part over centuries. The page works it out from the emulator's ${data.pathways[0].name} and a short formula for the difference, fitted to the pathways of this page (five numbers a cell). For one of them that was left out the formula errs by ${own.error.toFixed(2)} ${units} in a cell (root of the mean square over cells and years); the emulator's own errors come on top.`;
     own.knots.forEach((year) => {
       const label = document.createElement("label");
       const slider = document.createElement("input");
@@ -400,7 +431,8 @@
   $("map-csv").onclick = () => {
     const now = values();
     const kind = state.view === "d" ? "difference" : `change_over_${data.base}`;
-    const lines = [["latitude", "longitude", plain(`${what()} ${shown[state.year]} ${kind} ${units}`)]];
+    const guess = showing().some((pathway) => guessed(pathway, shown[state.year])) ? " a guess" : "";
+    const lines = [["latitude", "longitude", plain(`${what()} ${shown[state.year]} ${kind} ${units}${guess}`)]];
     for (let row = 0; row < rows; row += 1) {
       for (let column = 0; column < columns; column += 1) {
         lines.push([90 - ((row + 0.5) * 180) / rows, -180 + ((column + 0.5) * 360) / columns, raster[row * columns + column] < nodes ? now[raster[row * columns + column]].toFixed(3) : ""]);
@@ -411,14 +443,14 @@
   $("chart-csv").onclick = () => {
     const chosen = [...new Set([state.first, state.second])];
     const about = plain(`${data.regions[state.region].key} change_over_${data.base} ${units}`);
-    const head = ["year", ...chosen.flatMap((pathway) => ["", "_p05", "_p95"].map((end) => `${plain(data.pathways[pathway].name)}_${about}${end}`))];
+    const head = ["year", ...chosen.flatMap((pathway) => [...["", "_p05", "_p95"].map((end) => `${plain(data.pathways[pathway].name)}_${about}${end}`), `${plain(data.pathways[pathway].name)}_is_a_guess`])];
     const cell = (pathway, statistic, k) => statistic && data.pathways[pathway].members === 1 ? "" : regional(pathway, statistic, state.region)[k].toFixed(3);
-    const lines = years.map((year, k) => [year, ...chosen.flatMap((pathway) => [0, 1, 2].map((statistic) => cell(pathway, statistic, k)))]);
+    const lines = years.map((year, k) => [year, ...chosen.flatMap((pathway) => [...[0, 1, 2].map((statistic) => cell(pathway, statistic, k)), Number(guessed(pathway, year))])]);
     save(`${chartName()}.csv`, table([head, ...lines]));
   };
   $("ranking-csv").onclick = () => {
     const { a, b } = named();
-    const head = ["region", "name", "cells", ...["a", "b"].flatMap((side) => ["", "_p05", "_p95"].map((end) => plain(`${side}_${{ a, b }[side]}_${shown[state.year]}_change_over_${data.base}_${units}${end}`)))];
+    const head = ["region", "name", "cells", ...["a", "b"].flatMap((side) => ["", "_p05", "_p95"].map((end) => plain(`${side}_${{ a, b }[side]}_${shown[state.year]}_change_over_${data.base}_${units}${guessed(side === "a" ? state.first : state.second, shown[state.year]) ? "_a_guess" : ""}${end}`)))];
     const quoted = (text) => `"${text.replace(/"/g, '""')}"`;
     const three = (pathway, found) => found.map((value, statistic) => statistic && data.pathways[pathway].members === 1 ? "" : value.toFixed(3));
     save(`regions_${plain(what())}_${shown[state.year]}.csv`, table([head, ...ranked().map((region) => [quoted(region.key), quoted(region.name), region.cells, ...three(state.first, region.a), ...three(state.second, region.b)])]));
@@ -452,7 +484,7 @@
     state[key] = key === "view" ? $(id).value : Number($(id).value);
     then();
   });
-  const all = () => [drawMap(), drawChart(), rank(), read()];
+  const all = () => [explain(), drawMap(), drawChart(), rank(), read()];
   change("first", "first", all);
   change("second", "second", all);
   change("view", "view", () => [drawMap(), rank(), read()]);
@@ -466,6 +498,11 @@
     drawMap();
     read();
   };
+  $("map").addEventListener("focus", () => {
+    state.pointed = true;
+    drawMap();
+    read();
+  });
   $("map").addEventListener("pointermove", point);
   $("map").addEventListener("pointerdown", point);
   $("map").addEventListener("keydown", (event) => {
@@ -478,10 +515,17 @@
     drawMap();
     read();
   });
-  $("chart").addEventListener("pointermove", (event) => {
+  const yearAt = (event) => {
     const box = $("chart").getBoundingClientRect();
     const share = (((event.clientX - box.left) / box.width) * width("chart") - frame.left) / (frame.right - frame.left);
-    markYear(years[Math.max(0, Math.min(years.length - 1, Math.round(share * (years.length - 1))))]);
+    return years[Math.max(0, Math.min(years.length - 1, Math.round(share * (years.length - 1))))];
+  };
+  $("chart").addEventListener("pointermove", (event) => markYear(yearAt(event)));
+  $("chart").addEventListener("click", (event) => {
+    const year = yearAt(event);
+    state.year = shown.reduce((best, one, place) => Math.abs(one - year) < Math.abs(shown[best] - year) ? place : best, 0);
+    $("year").value = state.year;
+    all();
   });
   $("chart").addEventListener("pointerleave", () => markYear());
   let timer = null;

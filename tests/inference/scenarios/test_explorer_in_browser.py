@@ -130,6 +130,22 @@ def test_a_guess_is_marked_wherever_it_is_shown(page: Any) -> None:
     assert "a guess" not in page.inner_text("#passes")  # it passes all levels before
     page.select_option("#first", label="low")
     assert "low, from" not in page.inner_html("#chart")
+    page.select_option("#first", label="high")
+    page.select_option("#view", "a")
+    move = "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }"
+    for place, guess in ((89, False), (90, True)):  # 2039 and 2040
+        page.eval_on_selector("#year", move, place)
+        page.focus("#map")
+        page.keyboard.press("ArrowUp")
+        assert ("(a guess)" in page.inner_text("#reading")) is guess
+        assert ("A high (a guess)" in page.inner_text("#ranking")) is guess
+        assert ("K), a guess;" in page.inner_text("#chart-caption")) is guess
+    for forcing, guess in ((4, False), (5.5, True)):  # the high pathway had up to 4.45 W m-2 before 2040
+        page.eval_on_selector("#knot-2050", move, forcing)
+        warning = page.inner_text("#own-warning")
+        assert ("your pathway forces the climate as no year did" in warning) is guess
+        assert "Your own: +" in page.inner_text("#own-result")
+    page.select_option("#first", label="low")
 
 
 def test_the_chart_is_read_by_pointing_and_tells_the_difference(page: Any) -> None:
