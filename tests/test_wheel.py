@@ -92,11 +92,13 @@ def test_wheel_carries_the_packages_and_the_experiments_and_nothing_else(wheel: 
     packages = ("graphs", "emulator", "inference", "training", "meshcast")
     sources = {path.relative_to(ROOT).as_posix() for package in packages for path in (ROOT / package).rglob("*.py")}
     templates = {path.relative_to(ROOT).as_posix() for path in (ROOT / "inference").glob("*/templates/*")}
+    data = {path.relative_to(ROOT).as_posix() for package in packages for path in (ROOT / package).rglob("files/*")}
+    data.add("emulator/references.bib")
     kernel = {path.relative_to(ROOT).as_posix() for path in (ROOT / "emulator").rglob("*.cpp")}
     if shutil.which("c++"):
         kernel.add(f"emulator/networks/message_kernel/{library_name()}")
     experiments = {f"meshcast/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
-    assert {name for name in names if ".dist-info/" not in name} == sources | templates | experiments | kernel
+    assert {name for name in names if ".dist-info/" not in name} == sources | templates | data | experiments | kernel
 
 
 def test_shipped_experiments_are_found_in_the_checkout_and_in_the_wheel(

@@ -123,7 +123,7 @@ def test_an_interrupted_grib_forecast_is_resumed_too(weather_world, monkeypatch)
 @pytest.mark.slow  # fast: what an earlier interruption left, in tests/emulator/data/datasets/test_create.py
 def test_a_killed_simulation_leaves_no_dataset_and_is_made_anew(ring_world):
     command = ("simulate", "simulation.yaml", "output=new.zarr")
-    code, _ = break_off("emulator.data:create:_describe", 1, "SIGKILL", *command)
+    code, _ = break_off("emulator.data.datasets:create:_describe", 1, "SIGKILL", *command)
     assert code == -signal.SIGKILL and not Path("new.zarr").exists()
     done(*command)
     assert not [path for path in Path().iterdir() if "part" in path.name]

@@ -47,7 +47,9 @@ def with_energy(rows: Sequence[Row], fits: Sequence[tuple[str, Result]], config:
 def write_methods(
     config: CompareConfig, experiments: Mapping[str, ExperimentConfig], comparison: Comparison, data: PreparedData
 ) -> None:
-    """Write methods.md and references.bib beside the report; what fails is logged, and never fails the comparison.
+    """Write methods.md and references.bib beside the report.
+
+    A paragraph that cannot be composed is logged and never fails the comparison; a disk that does not take it does.
 
     config: its grids expanded; experiments: as tuned, by label.
     """
@@ -56,10 +58,12 @@ def write_methods(
         versions = package_versions()
         for experiment in experiments.values():
             versions |= further_versions(experiment)
-        write_text(comparison.folder / FILE, text + "\n")
-        write_text(comparison.folder / BIBTEX, bibliography(text, versions, own_entry(data.fields(config.data.train))))
+        cited = bibliography(text, versions, own_entry(data.fields(config.data.train)))
     except Exception as error:
-        log.warning("No %s of the comparison can be written: %s: %s", FILE, type(error).__name__, error)
+        log.warning("No %s of the comparison can be composed: %s: %s", FILE, type(error).__name__, error)
+        return
+    write_text(comparison.folder / FILE, text + "\n")
+    write_text(comparison.folder / BIBTEX, cited)
 
 
 def methods_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +35,7 @@ from graphs.meshes.ring import ring
 from tests.training.worlds import PROCESSOR, TRAINING, experiment
 from training.accounting import AccountingConfig
 from training.experiment import DataConfig, DataPart
+from training.runs import methods
 from training.runs.citations import bibliography, escaped, keys_in, known_entries
 from training.runs.data_in_words import data_sentences, own_entry
 from training.runs.fit import fit
@@ -208,3 +210,25 @@ def test_each_choice_of_a_training_is_told() -> None:
     assert "and every sample is turned about the axis by a random angle." in text
     text = " ".join(training_sentences(replace(training, minutes=10.0), seeds=(0, 1, 2), subject="They were"))
     assert "They were trained" in text and "10 minutes of one core" in text and "seeds are 0, 1 and 2" in text
+
+
+def test_a_disk_that_does_not_take_them_ends_the_run_and_a_paragraph_that_fails_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    def unable(*_: object) -> str:
+        raise KeyError("a source without an entry")
+
+    config = experiment(tmp_path, emulator=RidgeConfig(radii=(1,)))
+    with monkeypatch.context() as patch:
+        patch.setattr(methods, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            fit(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "done.json").exists()
+    fit(config, tmp_path / "run", resume="auto")
+    assert (tmp_path / "run" / "methods.md").exists() and (tmp_path / "run" / "references.bib").exists()
+    monkeypatch.setattr(methods, "methods_of", unable)
+    fit(config, tmp_path / "other")
+    assert "can be composed" in caplog.text and (tmp_path / "other" / "done.json").exists()
