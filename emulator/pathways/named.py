@@ -59,7 +59,8 @@ def read_pathway(text: str, last: int | None = None, sets: int = SETS) -> Pathwa
         return read_pathway_file(text, last, sets=sets)
     known = (*forcing_names(), *CONCENTRATIONS, *emission_names())
     raise MeshcastError(
-        f"There is no pathway named {text!r}{nearest(text, known)}; known are {', '.join(known)}. Expected {FORMS}."
+        f"There is no pathway named {text!r}{nearest(text, known) or '.'} Known are {', '.join(known)}. Expected "
+        f"{FORMS}."
     )
 
 

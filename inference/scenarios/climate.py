@@ -23,6 +23,7 @@ from inference.pictures.style import pretty_unit
 from inference.scenarios.scenario import Scenario
 
 EARTH_SURFACE_KM2 = 5.1e8
+ENOUGH = 20  # members for a band, whose ends fewer would draw inwards
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,9 @@ def meaning_of_bands(scenarios: Sequence[Scenario]) -> str:
     )
     parts = [chance] * shown[0].drawn
     parts += ["how unsure the forcing is that emissions bring about"] * forced
-    return f"Bands are {' and '.join(parts) or 'of members that are alike'}, from 5 to 95 %."
+    fewest = min(len(scenario.values) for scenario in shown)
+    few = f" They are of {fewest} members, too few to tell 5 to 95 %: take {ENOUGH} or more." if fewest < ENOUGH else ""
+    return f"Bands are {' and '.join(parts) or 'of members that are alike'}, from 5 to 95 %.{few}"
 
 
 def _limits_of_solver(solver: EnergyBalanceSolver) -> list[str]:

@@ -67,6 +67,7 @@ def scenario(
     from graphs.errors import MeshcastError
     from inference.pictures.style import file_name
     from inference.scenarios.climate import (
+        ENOUGH,
         climate_of_emulator,
         climate_of_solver,
         first_words,
@@ -147,6 +148,9 @@ def scenario(
                 say(f"explorer.html shows every {step} years, since with every year it would be larger than 5 MB")
         for one, parts in zip(found, series, strict=True):
             results.append({**summary(parts[0], means), "beyond training": dict(one.beyond)})
+    banded = [len(one.values) for one in found if len(one.values) > 1]
+    if banded and min(banded) < ENOUGH:
+        say(f"bands of {min(banded)} members are narrower than 5 to 95 %; take {ENOUGH} or more")
     if means.left_out:
         some = ", ".join(means.left_out)
         say(f"no mean of {len(means.left_out)} regions, the reasons in regions_left_out.csv: {some}")

@@ -145,6 +145,10 @@ def test_members_have_weather_of_their_own_and_the_page_says_how_they_were_teste
     page = Path("out/explorer.html").read_text()
     assert "Bands are the chance of single years" in page
     assert "Tested on the years 2018 to 2020 under ssp245, which it had not learned from" in page
+    assert "too few to tell" not in page and "narrower" not in outcome.err
+    few = done("scenario", "runs/weather", *asked[:-1], "5", "--output", "few", "--no-plots")
+    assert "bands of 5 members are narrower than 5 to 95 %" in few.err
+    assert "They are of 5 members, too few to tell 5 to 95 %" in Path("few/explorer.html").read_text()
     early = ("train", "weather.yaml", "name=early", "data.test.forcing_tables=[pathway:ssp12]")
     refused(*early, says=("did you mean",), leaves="runs/early")
     assert not Path("runs/early/emulator.safetensors").exists()
