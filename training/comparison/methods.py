@@ -49,7 +49,7 @@ def write_methods(
 ) -> None:
     """Write methods.md and references.bib beside the report.
 
-    A paragraph that cannot be composed is logged and never fails the comparison; a disk that does not take it does.
+    A paragraph that cannot be made is logged and never fails the comparison; a disk that does not take it does.
 
     config: its grids expanded; experiments: as tuned, by label.
     """
@@ -59,11 +59,12 @@ def write_methods(
         for experiment in experiments.values():
             versions |= further_versions(experiment)
         cited = bibliography(text, versions, own_entry(data.fields(config.data.train)))
+        write_text(comparison.folder / FILE, text + "\n")
+        write_text(comparison.folder / BIBTEX, cited)
+    except OSError:
+        raise
     except Exception as error:
-        log.warning("No %s of the comparison can be composed: %s: %s", FILE, type(error).__name__, error)
-        return
-    write_text(comparison.folder / FILE, text + "\n")
-    write_text(comparison.folder / BIBTEX, cited)
+        log.warning("No %s of the comparison can be written: %s: %s", FILE, type(error).__name__, error)
 
 
 def methods_of(

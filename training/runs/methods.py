@@ -50,7 +50,7 @@ class Machine:
 def write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path, machine: Machine) -> None:
     """Write methods.md and references.bib into a run folder.
 
-    A paragraph that cannot be composed is logged and never fails the run; a disk that does not take it does.
+    A paragraph that cannot be made is logged and never fails the run; a disk that does not take it does.
 
     prepared: its configuration with the updates that were taken, where minutes were configured.
     """
@@ -58,11 +58,12 @@ def write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path, ma
         text = methods_of(prepared, trained, machine, read_energy(folder))
         versions = package_versions() | further_versions(prepared.config)
         cited = bibliography(text, versions, own_entry(prepared.train))
+        write_text(folder / FILE, text + "\n")
+        write_text(folder / BIBTEX, cited)
+    except OSError:
+        raise
     except Exception as error:
-        log.warning("No %s of %s can be composed: %s: %s", FILE, folder, type(error).__name__, error)
-        return
-    write_text(folder / FILE, text + "\n")
-    write_text(folder / BIBTEX, cited)
+        log.warning("No %s of %s can be written: %s: %s", FILE, folder, type(error).__name__, error)
 
 
 def methods_of(prepared: Prepared, trained: TrainedEmulator, machine: Machine, energy: Mapping[str, Any] | None) -> str:

@@ -231,4 +231,4 @@ def test_a_disk_that_does_not_take_them_ends_the_run_and_a_paragraph_that_fails_
     assert (tmp_path / "run" / "methods.md").exists() and (tmp_path / "run" / "references.bib").exists()
     monkeypatch.setattr(methods, "methods_of", unable)
     fit(config, tmp_path / "other")
-    assert "can be composed" in caplog.text and (tmp_path / "other" / "done.json").exists()
+    assert "methods.md of" in caplog.text and (tmp_path / "other" / "done.json").exists()
