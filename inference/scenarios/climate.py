@@ -149,10 +149,16 @@ def meaning_of_bands(scenarios: Sequence[Scenario]) -> str:
 
 
 def _limits_of_solver(solver: EnergyBalanceSolver) -> list[str]:
-    return [
+    lines = [
         "It is an energy balance: there is no weather, wind, rain or ocean current in it, heat spreads by diffusion, "
         f"and how much it warms for twice the CO2, {solver.config.sensitivity:g} K, is a choice, not a finding."
     ]
+    if solver.config.land is None:
+        lines.append(
+            "Its planet is alike all along a latitude, without land or sea: coasts and regions only show where on the "
+            "Earth a place would be."
+        )
+    return lines
 
 
 def _limits_of_emulator(climate: Climate) -> list[str]:

@@ -203,3 +203,16 @@ def test_the_test_part_may_follow_another_pathway(climate: Path) -> None:
         table = pd.read_csv(f"runs/{name}/climate.csv").pivot(index="label", columns="score", values="median")
         bias[name] = table.loc["response", "late_bias"]
     assert abs(bias["rivals"]) < 0.2 and bias["other"] < -1
+
+
+def test_a_solver_tells_what_its_planet_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("planet.yaml").write_text(
+        "{kind: climate, equation: {truncation: 4}, pathways: {kind: random}, time_step: 1 year, "
+        "mesh: {kind: icosphere, level: 1}, num_trajectories: 1, num_frames: 2}\n"
+    )
+    asked = ("--pathways", "ssp585", "--years", "1900-1960", "--base-period", "1900-1920", "--no-plots")
+    outcome = done("scenario", "--solver", "planet.yaml", *asked, "--output", "out")
+    assert "northern sea without lasting ice never" in outcome.out
+    page = Path("out/explorer.html").read_text()
+    assert "It is an energy balance" in page and "without land or sea" in page
