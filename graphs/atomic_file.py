@@ -160,6 +160,11 @@ def system_errors(path: str | Path, size: int) -> Iterator[None]:
         raise OSError(errno.EIO, f"{reason}, or the disk was full or failing", str(path)) from error
 
 
+def of_the_system(error: BaseException) -> bool:
+    """Whether an error is the system's, as of a disk that is full or broken, or a MeshcastError that tells of one."""
+    return isinstance(error, OSError) or isinstance(error.__cause__, OSError)
+
+
 def full_disk(error: BaseException | None) -> int | None:
     """Return the number by which the system said that a disk is full, None where it did not.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from emulator.baselines.first_guess import PersistenceGuess, guess_in_words
 from emulator.build import is_closed_form, package_versions
-from graphs.atomic_file import write_text
+from graphs.atomic_file import of_the_system, write_text
 from inference.comparison.record import Comparison, Energy, Row
 from training.comparison.configuration import CompareConfig
 from training.comparison.runs import networks
@@ -61,9 +61,9 @@ def write_methods(
         cited = bibliography(text, versions, own_entry(data.fields(config.data.train)))
         write_text(comparison.folder / FILE, text + "\n")
         write_text(comparison.folder / BIBTEX, cited)
-    except OSError:
-        raise
     except Exception as error:
+        if of_the_system(error):
+            raise
         log.warning("No %s of the comparison can be written: %s: %s", FILE, type(error).__name__, error)
 
 

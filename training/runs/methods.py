@@ -18,7 +18,7 @@ from emulator.build import TrainedEmulator, is_closed_form, package_versions
 from emulator.fields import Fields
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig
-from graphs.atomic_file import write_text
+from graphs.atomic_file import of_the_system, write_text
 from graphs.errors import MeshcastError
 from training.experiment import ExperimentConfig, TrainingConfig, ValidationConfig
 from training.optimisation.validation import AVERAGE, LAST, MOVING_AVERAGE
@@ -60,9 +60,9 @@ def write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path, ma
         cited = bibliography(text, versions, own_entry(prepared.train))
         write_text(folder / FILE, text + "\n")
         write_text(folder / BIBTEX, cited)
-    except OSError:
-        raise
     except Exception as error:
+        if of_the_system(error):
+            raise
         log.warning("No %s of %s can be written: %s: %s", FILE, folder, type(error).__name__, error)
 
 

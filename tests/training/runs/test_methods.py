@@ -30,6 +30,8 @@ from emulator.physics.simulate import RingConfig, SimulationConfig, simulate
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from emulator.physics.sphere_states import SphereStates
 from emulator.task import Task, Variable
+from graphs import atomic_file
+from graphs.errors import MeshcastError
 from graphs.kinds import members_of
 from graphs.meshes.ring import ring
 from tests.training.worlds import PROCESSOR, TRAINING, experiment
@@ -215,16 +217,20 @@ def test_each_choice_of_a_training_is_told() -> None:
 def test_a_disk_that_does_not_take_them_ends_the_run_and_a_paragraph_that_fails_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def full(path: Path, text: str) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    put = atomic_file.put
+
+    def full(temporary: Path, final: Path) -> None:
+        if final.name == "references.bib":
+            raise OSError(errno.ENOSPC, "No space left on device", str(final))
+        put(temporary, final)
 
     def unable(*_: object) -> str:
         raise KeyError("a source without an entry")
 
     config = experiment(tmp_path, emulator=RidgeConfig(radii=(1,)))
     with monkeypatch.context() as patch:
-        patch.setattr(methods, "write_text", full)
-        with pytest.raises(OSError, match="No space left"):
+        patch.setattr(atomic_file, "put", full)
+        with pytest.raises(MeshcastError, match=r"references\.bib"):
             fit(config, tmp_path / "run")
     assert not (tmp_path / "run" / "done.json").exists()
     fit(config, tmp_path / "run", resume="auto")
