@@ -36,6 +36,7 @@ from emulator.physics.sphere_states import sphere_states
 from graphs.harmonics.basis import truncated
 from graphs.harmonics.nodes import Evaluation
 from inference.forecasts.forecast import forecast
+from meshcast.commands.configs import config_path
 from training.experiment import ExperimentConfig
 
 Errors = dict[str, float]
@@ -129,7 +130,7 @@ class SphereRivals(Rivals):
 
     def __init__(self, simulation: str, leads: Sequence[int], runs: Sequence[Path]) -> None:
         super().__init__(leads, runs)
-        found = load_simulation(Path(simulation))
+        found = load_simulation(config_path(Path(simulation)))
         if not isinstance(found, SphereSimulationConfig):
             raise SystemExit(f"{simulation} simulates no flow on the sphere.")
         self.simulation, self.mesh = found, sphere_mesh(found.mesh)

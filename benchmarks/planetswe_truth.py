@@ -22,6 +22,7 @@ from graphs.harmonics.basis import truncated
 from graphs.harmonics.nodes import Evaluation, NodeProjection, WindProjection
 from graphs.harmonics.transform import SphericalTransform
 from graphs.mesh import Mesh
+from meshcast.commands.configs import config_path
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -30,8 +31,8 @@ SHARE = 0.9  # coefficients a node of an icosphere: as many as a fit without noi
 
 
 def sphere_simulation(name: str) -> SphereSimulationConfig:
-    """Return the configuration of a simulation on the sphere."""
-    found = load_simulation(name)
+    """Return the configuration of a simulation on the sphere, of a file or the name of a shipped one."""
+    found = load_simulation(config_path(Path(name)))
     if not isinstance(found, SphereSimulationConfig):
         raise SystemExit(f"{name} simulates no flow on the sphere.")
     return found

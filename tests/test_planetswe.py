@@ -17,6 +17,7 @@ from emulator.physics.shallow_water import ShallowWater, ShallowWaterConfig
 from emulator.physics.simulate import simulate
 from emulator.physics.sphere_simulation import GaussianMesh, SphereSimulationConfig
 from emulator.physics.sphere_states import BalancedFlow
+from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh, icosphere
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -132,3 +133,10 @@ def test_the_whole_benchmark_on_a_small_planet(
     (climate,) = report["climate"]
     assert (climate["hours"], climate["hours_of_the_truth"]) == (96, 54)
     assert climate["mass_drift"] < 1e-6 and len(climate["energy_ratio_by_degree"]) <= 30
+
+
+def test_a_simulation_is_named_by_its_file_or_as_it_is_shipped(truth_of: ModuleType) -> None:
+    shipped = truth_of.sphere_simulation("simulate-planetswe")
+    assert shipped == truth_of.sphere_simulation(str(ROOT / "configs/simulate-planetswe.yaml"))
+    with pytest.raises(MeshcastError, match="Did you mean the shipped simulate-planetswe"):
+        truth_of.sphere_simulation("simulate-planetsw")
