@@ -15,6 +15,7 @@ import numpy as np
 import ring_protocol
 import torch
 from numpy.typing import NDArray
+from planetswe_truth import sphere_simulation
 from shallow_water import DAY
 from sphere_protocol import NAMES, forecast_and_truth, squared_errors, variances
 from torch import Tensor
@@ -29,14 +30,12 @@ from emulator.foundation.time_step import TimeStep
 from emulator.physics.ring_equations import APEBENCH, ring_equation
 from emulator.physics.ring_solver import Etdrk4, SpectralRing
 from emulator.physics.shallow_water import ShallowWater
-from emulator.physics.simulate import load_simulation
-from emulator.physics.sphere_simulation import SphereSimulationConfig, sphere_mesh
+from emulator.physics.sphere_simulation import sphere_mesh
 from emulator.physics.sphere_solver import sampled
 from emulator.physics.sphere_states import sphere_states
 from graphs.harmonics.basis import truncated
 from graphs.harmonics.nodes import Evaluation
 from inference.forecasts.forecast import forecast
-from meshcast.commands.configs import config_path
 from training.experiment import ExperimentConfig
 
 Errors = dict[str, float]
@@ -130,10 +129,8 @@ class SphereRivals(Rivals):
 
     def __init__(self, simulation: str, leads: Sequence[int], runs: Sequence[Path]) -> None:
         super().__init__(leads, runs)
-        found = load_simulation(config_path(Path(simulation)))
-        if not isinstance(found, SphereSimulationConfig):
-            raise SystemExit(f"{simulation} simulates no flow on the sphere.")
-        self.simulation, self.mesh = found, sphere_mesh(found.mesh)
+        found = self.simulation = sphere_simulation(simulation)
+        self.mesh = sphere_mesh(found.mesh)
         config = self.config(0)
         assert config.data.test is not None, "the experiment names no test part"
         self.test, self.variance = config.data.test.open(), variances(config.data.train.open())

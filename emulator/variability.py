@@ -142,13 +142,18 @@ class Variability:
                 fresh = generator.standard_normal(own.shape)
                 own = self.lasting * own + np.sqrt(1 - self.lasting**2) * fresh
             drawn[:, step] += self.remainder * own
-        more = np.tensordot(self.slow**2, self.patterns**2, 1)  # variance beyond one, which a normal variable takes on
-        return np.asarray(np.where(self.positive, drawn / np.sqrt(1 + more), drawn))
+        return np.asarray(drawn / self._excess)
 
     @cached_property
     def _shocks(self) -> list[float]:
         """Return the standard deviation of each mode's shocks: every member asks for them."""
         return [_shock(memory) for memory in self.memory]
+
+    @cached_property
+    def _excess(self) -> Array:
+        """Return by how much the slow part widens [node, predicted] a gamma variable, whose chance it only shares."""
+        more = np.tensordot(self.slow**2, self.patterns**2, 1)  # variance beyond one, which a normal variable takes on
+        return np.where(self.positive, np.sqrt(1 + more), 1.0)
 
     def applied(self, times: NDArray[np.int64], expected: Array, unit: Array) -> Array:
         """Return members [..., time, node, predicted] of unit variables about what is expected at times [time].
@@ -252,12 +257,16 @@ def _autoregression(series: Array, most: int, length: int) -> Array:
     return np.asarray(best[1])
 
 
-def _shock(memory: Array) -> float:
-    """Return the standard deviation of the shocks by which an autoregression has unit variance."""
+def _response(memory: Array) -> Array:
+    """Return what an autoregression makes of one shock, step by step."""
     from scipy.signal import lfilter
 
-    response = lfilter([1.0], np.concatenate([[1.0], -memory]), np.append(1.0, np.zeros(5000)))
-    return float(1.0 / np.sqrt(np.sum(response**2)))
+    return np.asarray(lfilter([1.0], np.concatenate([[1.0], -memory]), np.append(1.0, np.zeros(5000))))
+
+
+def _shock(memory: Array) -> float:
+    """Return the standard deviation of the shocks by which an autoregression has unit variance."""
+    return float(1.0 / np.sqrt(np.sum(_response(memory) ** 2)))
 
 
 def _slow(series: Array, memory: Array, span: int) -> Array:
@@ -265,8 +274,6 @@ def _slow(series: Array, memory: Array, span: int) -> Array:
 
     It makes up what means over blocks of a span lack of 1 + 1 / row of the variance that they have.
     """
-    from scipy.signal import lfilter
-
     rows, count = series.shape[0], series.shape[1] // span
     blocks = series[:, : count * span].reshape(rows, count, span, -1)
     there = (~np.isnan(blocks)).sum(axis=2)
@@ -274,13 +281,13 @@ def _slow(series: Array, memory: Array, span: int) -> Array:
     means = (np.nan_to_num(blocks).sum(axis=2) / np.maximum(there, 1))[enough]
     if not means.size:
         return np.zeros(series.shape[2])
-    impulse = np.append(1.0, np.zeros(5000))
 
-    def share(response: Array) -> float:
+    def share(of: Array) -> float:
+        response = _response(of)
         return float(np.sum(np.convolve(response, np.full(span, 1 / span)) ** 2) / np.sum(response**2))
 
-    quick = np.array([share(lfilter([1.0], np.concatenate([[1.0], -one]), impulse)) for one in memory])
-    kept = share(lfilter([1.0], [1.0, -np.exp(-1 / span)], impulse))
+    quick = np.array([share(one) for one in memory])
+    kept = share(np.exp([-1 / span]))
     lacking = (1 + 1 / rows) * np.mean(means**2, axis=0) - quick
     return np.asarray(np.sqrt(np.maximum(lacking, 0.0) / kept))
 

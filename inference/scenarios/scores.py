@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from graphs.mesh import Mesh
 from inference.scenarios.regions import RegionMeans
 from inference.scenarios.scenario import yearly
-from inference.scenarios.sea_ice import ICE_FREE, KELVIN, cold_sea
+from inference.scenarios.sea_ice import ICE_FREE, KELVIN, cold_sea, northern_sea
 from inference.scenarios.summary import SPAN, passed
 from inference.scores.bootstrap import resample_cases
 
@@ -85,7 +85,7 @@ class ClimateTruth:
 
     def resampled(self, forecast: Array, draws: int, block: int = 5, seed: int = 0) -> dict[str, Array]:
         """Return scores [draw] by name, late years drawn with replacement in blocks (Künsch 1989)."""
-        years = np.unique(self.years)[self._late]
+        years = self._by_year[1][self._late]
         drawn = resample_cases(
             years,
             np.full_like(years, -1),
@@ -111,6 +111,11 @@ class ClimateTruth:
         """Return the truth's changes [run, year, node], and the years."""
         years, means = yearly(self.years, np.nan_to_num(self.values))
         return means - np.nan_to_num(self.base), years
+
+    @cached_property
+    def _sea(self) -> Array:
+        """Return the northern sea [node] where the truth has values."""
+        return np.where(self.areas > 0, northern_sea(self.mesh), 0.0)
 
     def _scores(self, forecast: Array, weights: Array) -> dict[str, Array]:
         """Return scores [draw] by name, late years counting by weights [draw, late year]."""
@@ -150,8 +155,7 @@ class ClimateTruth:
         apart = []
         levels = np.arange(0.5, 20.0, 0.5)
         pairs = [(truth @ self.areas, change @ self.areas, level) for level in levels]
-        there = np.where(self.areas > 0, 1.0, np.nan)  # a masked node is not cold
-        ice = [cold_sea(self.mesh, (part + self.base) * there, self.units) for part in (truth, change)]
+        ice = [cold_sea(self._sea, part + self.base, self.units) for part in (truth, change)]
         pairs.append((-ice[0], -ice[1], -ICE_FREE))
         for known, found, level in pairs:
             year = passed(years, known, level)

@@ -19,7 +19,12 @@ ICE_FREE = 1.0  # below so much [million km²], as AR6 has it of September's ice
 KELVIN = {"K": 0.0, "degC": 273.15}  # what is added to a temperature in these units
 
 
-def cold_sea(mesh: Mesh, temperature: Array, units: str) -> Array:
-    """Return the area of northern sea [..., million km²] whose yearly mean temperature [..., node] is below -10 °C."""
+def northern_sea(mesh: Mesh) -> Array:
+    """Return the area of sea around each node [node, million km²], none south of the equator."""
     sea = np.where(mesh.latitudes > 0, (1 - land_share(mesh)) * mesh.areas, 0.0)
-    return np.asarray(EARTH * ((temperature + KELVIN[units] < EDGE) @ (sea / mesh.areas.sum())), np.float64)
+    return np.asarray(EARTH * sea / mesh.areas.sum(), np.float64)
+
+
+def cold_sea(sea: Array, temperature: Array, units: str) -> Array:
+    """Return how much of a sea [node] has a yearly mean temperature [..., node] below -10 °C [...]."""
+    return np.asarray((temperature + KELVIN[units] < EDGE) @ sea, np.float64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from graphs.errors import MeshcastError
 from inference.scenarios.regions import RegionMeans
 from inference.scenarios.scenario import Scenario
-from inference.scenarios.sea_ice import ICE_FREE, KELVIN, cold_sea
+from inference.scenarios.sea_ice import ICE_FREE, KELVIN, cold_sea, northern_sea
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +155,8 @@ def summary(one: RegionSeries, means: RegionMeans) -> dict[str, Any]:
     for threshold in thresholds_of(one.scenario, one.variable):
         found[f"passes {threshold:g} K"] = passed(one.years, expected, threshold)
     if thresholds_of(one.scenario, one.variable):
-        ice = cold_sea(one.scenario.mesh, one.scenario.yearly_expected(one.variable)[1], found["units"])
+        sea, (_, fields) = northern_sea(one.scenario.mesh), one.scenario.yearly_expected(one.variable)
+        ice = cold_sea(sea, fields, found["units"])
         if ice[:SPAN].mean() >= ICE_FREE:
             found["northern sea without lasting ice"] = passed(one.years, -ice, -ICE_FREE)
     return found

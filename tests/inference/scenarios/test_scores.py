@@ -11,7 +11,7 @@ from graphs.meshes.icosphere import icosphere
 from inference.scenarios.regions import read_regions, region_means
 from inference.scenarios.scenario import yearly
 from inference.scenarios.scores import WET, ClimateTruth
-from inference.scenarios.sea_ice import cold_sea
+from inference.scenarios.sea_ice import cold_sea, northern_sea
 
 MESH = icosphere(2)
 YEARS = np.arange(2061, 2101)
@@ -116,9 +116,9 @@ def test_levels_are_passed_too_early_or_late_by_so_many_years() -> None:
 def test_the_north_is_free_of_ice_once_its_sea_is_warmer_than_ten_degrees_of_frost() -> None:
     """Here ice covers all of the northern sea and leaves it in one year, so that 20 years later no mean has any."""
     rising = np.where(np.arange(40) < 15, 255.0, 270.0)[None, :, None] * np.ones((1, 40, MESH.num_nodes))
-    area = cold_sea(MESH, rising[0], "K")
+    area = cold_sea(northern_sea(MESH), rising[0], "K")
     assert area[0] == pytest.approx(155, rel=0.05) and area[-1] == 0  # of the northern hemisphere's sea
-    assert cold_sea(MESH, rising[0] - 273.15, "degC")[0] == area[0]
+    assert cold_sea(northern_sea(MESH), rising[0] - 273.15, "degC")[0] == area[0]
     later = np.where(np.arange(40) < 17, 255.0, 270.0)[None, :, None] * np.ones((1, 40, MESH.num_nodes))
     assert truth(rising).of(rising).threshold_years == 0
     assert truth(rising).of(later).threshold_years == 2
