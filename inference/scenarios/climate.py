@@ -143,9 +143,15 @@ def meaning_of_bands(scenarios: Sequence[Scenario]) -> str:
     )
     parts = [chance] * shown[0].drawn
     parts += ["how unsure the forcing is that emissions bring about"] * forced
-    fewest = min(len(scenario.values) for scenario in shown)
-    few = f" They are of {fewest} members, too few to tell 5 to 95 %: take {ENOUGH} or more." if fewest < ENOUGH else ""
-    return f"Bands are {' and '.join(parts) or 'of members that are alike'}, from 5 to 95 %.{few}"
+    few = too_few(scenarios)
+    warning = "" if few is None else f" They are of {few} members, too few to tell 5 to 95 %: take {ENOUGH} or more."
+    return f"Bands are {' and '.join(parts) or 'of members that are alike'}, from 5 to 95 %.{warning}"
+
+
+def too_few(scenarios: Sequence[Scenario]) -> int | None:
+    """Return the members of the smallest band, where these are too few for one; None where no band has too few."""
+    fewest = min((len(scenario.values) for scenario in scenarios if len(scenario.values) > 1), default=ENOUGH)
+    return fewest if fewest < ENOUGH else None
 
 
 def _limits_of_solver(solver: EnergyBalanceSolver) -> list[str]:

@@ -73,6 +73,7 @@ def scenario(
         first_words,
         held_by_bands,
         limits_of,
+        too_few,
     )
     from inference.scenarios.explorer import ExplorerNotes, write_explorer
     from inference.scenarios.regions import AR6_SOURCE, read_regions, region_means
@@ -148,9 +149,8 @@ def scenario(
                 say(f"explorer.html shows every {step} years, since with every year it would be larger than 5 MB")
         for one, parts in zip(found, series, strict=True):
             results.append({**summary(parts[0], means), "beyond training": dict(one.beyond)})
-    banded = [len(one.values) for one in found if len(one.values) > 1]
-    if banded and min(banded) < ENOUGH:
-        say(f"bands of {min(banded)} members are narrower than 5 to 95 %; take {ENOUGH} or more")
+    if (few := too_few(found)) is not None:
+        say(f"bands of {few} members are narrower than 5 to 95 %; take {ENOUGH} or more")
     if means.left_out:
         some = ", ".join(means.left_out)
         say(f"no mean of {len(means.left_out)} regions, the reasons in regions_left_out.csv: {some}")

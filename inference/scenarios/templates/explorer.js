@@ -41,6 +41,7 @@
   const signed = (value, digits = 2) => `${Number(value.toFixed(digits)) < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)} ${units}`;
   const guessed = (pathway, year) => data.pathways[pathway].beyond !== null && year >= data.pathways[pathway].beyond;
   const showing = () => state.view === "d" ? [state.first, state.second] : [state.view === "a" ? state.first : state.second];
+  const guessing = () => showing().some((pathway) => guessed(pathway, shown[state.year])); // of what the map shows
   const option = (list, text, value) => list.append(new Option(text, value));
   const state = { first: 0, second: Math.min(1, data.pathways.length - 1), view: "a", year: shown.length - 1, region: 0, row: rows / 2, column: columns / 2, pointed: false };
 
@@ -104,7 +105,7 @@
       pen.strokeStyle = colour;
       pen.stroke(path);
     });
-    if (showing().some((place) => guessed(place, shown[state.year]))) {
+    if (guessing()) {
       const warning = "A guess: beyond the forcings that the emulator was trained on";
       pen.font = "600 20px system-ui, sans-serif";
       pen.fillStyle = "#fff";
@@ -154,7 +155,7 @@
     const longitude = -180 + ((state.column + 0.5) * 360) / columns;
     const place = `${Math.abs(latitude).toFixed(1)}° ${latitude < 0 ? "S" : "N"}, ${Math.abs(longitude).toFixed(1)}° ${longitude < 0 ? "W" : "E"}`;
     const node = raster[state.row * columns + state.column];
-    const guess = showing().some((pathway) => guessed(pathway, shown[state.year])) ? " (a guess)" : "";
+    const guess = guessing() ? " (a guess)" : "";
     const same = state.view === "d" && state.first === state.second ? ": A and B are the same pathway" : "";
     $("reading").textContent = `${place}, ${shown[state.year]}, ${what()}: ${node < nodes ? `${signed(values()[node])}${guess}${same}` : "no value"}`;
   };
@@ -431,7 +432,7 @@
   $("map-csv").onclick = () => {
     const now = values();
     const kind = state.view === "d" ? "difference" : `change_over_${data.base}`;
-    const guess = showing().some((pathway) => guessed(pathway, shown[state.year])) ? " a guess" : "";
+    const guess = guessing() ? " a guess" : "";
     const lines = [["latitude", "longitude", plain(`${what()} ${shown[state.year]} ${kind} ${units}${guess}`)]];
     for (let row = 0; row < rows; row += 1) {
       for (let column = 0; column < columns; column += 1) {
