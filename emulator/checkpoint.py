@@ -62,6 +62,12 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, metadata
 
 
+def fingerprint_of(path: str | Path) -> str:
+    """Return the digest that an emulator's file, or that in a run folder, says its contents have."""
+    path = Path(path) / "emulator.safetensors" if Path(path).is_dir() else Path(path)
+    return _read_whole(path)[1].get("fingerprint", "")
+
+
 def arrays_under(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Return the arrays whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -22,6 +22,7 @@ from graphs.meshes.grids import build_grid
 from graphs.meshes.limited_area import BoxWindow, CapWindow
 from training.accounting import AccountingConfig, TrackingConfig
 from training.losses import find_loss
+from training.strategies import StrategyConfig
 from training.task_config import TaskConfig
 
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
@@ -113,7 +114,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(StrategyConfig):
     """How the network is fitted.
 
     updates: optimiser steps.
@@ -122,7 +123,7 @@ class TrainingConfig:
     batch_size: samples a process and update.
     learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
     loss: of the error in units of what the first guess leaves, averaged over area, steps and variables: `mse`, `mae`,
-        `pseudo_huber`, or one from the dictionary LOSSES of a plug-in.
+        `huber`, `pseudo_huber`, `crps` of several members, or one from the dictionary LOSSES of a plug-in.
     optimiser: `adamw`, or `muon` for the matrices inside the network and AdamW for all other weights, at one rate.
     weight_decay: what an update takes off each weight, times the learning rate and apart from the gradient.
     decayed: `all` weights, or `matrices`, which leaves biases, scales of norms and other vectors as they are.
@@ -209,6 +210,7 @@ class TrainingConfig:
             )
         if self.curriculum:
             self._check_curriculum()
+        self.refuse_bad_strategies(self.loss, self.noise, self.stages)
 
     def _check_curriculum(self) -> None:
         if self.unroll != 1:
@@ -232,14 +234,21 @@ class TrainingConfig:
         """Return the steps a training window needs beyond its history."""
         return self.pushforward + max(unroll for _, unroll in self.stages)
 
-    def unroll_at(self, update: int) -> int:
-        """Return the steps in the loss of an update, from 0: a function of it alone, whatever was interrupted."""
+    def unroll_at(self, update: int, stage: int = 0) -> int:
+        """Return the steps in the loss of an update, from 0: a function of it alone, whatever was interrupted.
+
+        stage: of the curriculum that has begun already, see `plateau`. `random_unroll` draws from 1 to these.
+        """
+        return self.stages[max(stage, self.stage_at(update))][1]
+
+    def stage_at(self, update: int) -> int:
+        """Return the stage of the curriculum that an update is in by its share, from 0."""
         done = 0.0
-        for share, unroll in self.stages:
+        for stage, (share, _) in enumerate(self.stages):
             done += share
             if update < round(done * self.updates):
-                return unroll
-        return unroll
+                return stage
+        return stage
 
 
 @dataclass(frozen=True)

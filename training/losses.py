@@ -34,8 +34,26 @@ def pseudo_huber(error: Any) -> Any:
     return (1.0 + error * error) ** 0.5 - 1.0
 
 
+def huber(error: Any) -> Any:
+    """Return e² / 2 where |e| <= 1, |e| - 1/2 beyond.
+
+    Huber (1964), doi:10.1214/aoms/1177703732.
+    """
+    size = abs(error)
+    near = 0.5 * (size + 1.0 - abs(size - 1.0))  # the smaller of |e| and 1
+    return near * (size - 0.5 * near)
+
+
+def crps(error: Any) -> Any:
+    """Return |e|, the continuous ranked probability score of one forecast; that of members takes all of them at once.
+
+    Gneiting and Raftery (2007), doi:10.1198/016214506000001437, eq. 21.
+    """
+    return abs(error)
+
+
 LOSSES: dict[str, Loss] = contributed("LOSSES")
-LOSSES.update(mse=mse, mae=mae, pseudo_huber=pseudo_huber)
+LOSSES.update(mse=mse, mae=mae, huber=huber, pseudo_huber=pseudo_huber, crps=crps)
 
 
 def find_loss(name: str) -> Loss:

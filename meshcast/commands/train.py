@@ -36,7 +36,7 @@ def train(
     from training.runs.closed_forms import beside_closed_forms
     from training.runs.energy import energy_sentence, read_energy
     from training.runs.fit import dry_run as try_out
-    from training.runs.fit import fit
+    from training.runs.fit import fit, refuse_strategies_of_closed_form
 
     texts = overrides or []
     resumes = [text.removeprefix("resume=") for text in texts if text.startswith("resume=")]
@@ -45,6 +45,7 @@ def train(
         raise MeshcastError(f"resume is auto or never, not {resume!r}.")
     load_plugins(plugin or [])
     experiment = load(ExperimentConfig, config_path(config), [t for t in texts if not t.startswith("resume=")])
+    refuse_strategies_of_closed_form(experiment)
     if dry_run:
         expected = try_out(experiment)
         say("\n".join(f"{name}: {value}" for name, value in expected.items()))

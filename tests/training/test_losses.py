@@ -21,6 +21,8 @@ ERRORS = [-2.0, 0.0, 0.5, 1.0]
 BY_HAND = {
     "mse": ([4.0, 0.0, 0.25, 1.0], [-4.0, 0.0, 1.0, 2.0]),
     "mae": ([2.0, 0.0, 0.5, 1.0], [-1.0, 0.0, 1.0, 1.0]),
+    "huber": ([1.5, 0.0, 0.125, 0.5], [-1.0, 0.0, 0.5, 1.0]),
+    "crps": ([2.0, 0.0, 0.5, 1.0], [-1.0, 0.0, 1.0, 1.0]),
     "pseudo_huber": (
         [math.sqrt(5) - 1, 0.0, math.sqrt(1.25) - 1, math.sqrt(2) - 1],
         [-2 / math.sqrt(5), 0.0, 0.5 / math.sqrt(1.25), 1 / math.sqrt(2)],
@@ -55,8 +57,8 @@ def test_values_and_gradients_in_tensorflow_by_hand(name: str) -> None:
 
 
 def test_an_unknown_loss_is_refused_with_the_nearest() -> None:
-    with pytest.raises(MeshcastError, match=r"is 'huber'; did you mean pseudo_huber\?.* --plugin"):
-        TrainingConfig(loss="huber")
+    with pytest.raises(MeshcastError, match=r"is 'hubber'; did you mean huber\?.* --plugin"):
+        TrainingConfig(loss="hubber")
 
 
 def test_a_loss_from_outside_the_package_trains_its_quantile(tmp_path: Path) -> None:

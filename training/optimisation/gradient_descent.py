@@ -35,12 +35,13 @@ from training.optimisation.callbacks import (
 )
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.module import EmulatorModule
+from training.optimisation.standstill import has_ended
 from training.optimisation.tracking import tracking
 from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
-from training.resumable import resume_from, write_checkpoint
+from training.resumable import read_checkpoint, resume_from, write_checkpoint
 
 
 def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
@@ -50,8 +51,12 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     """
     config, windows = untrained.config, untrained.windows
     last, start = resume_from(folder)
+    if last is not None and config.training.patience is not None and has_ended(read_checkpoint(last)):
+        return  # it was interrupted between its last checkpoint and the end
     starts, long = untrained.starts, long_rollout(prepared, untrained.starts, config)
-    module = EmulatorModule(untrained.emulator, windows, starts, config.training, config.validation, long)
+    module = EmulatorModule(
+        untrained.emulator, windows, starts, config.training, config.validation, long, untrained.terms
+    )
 
     log = MetricsLog(folder / "metrics.csv", len(windows), start)
     keep = partial(save_best, prepared, config.emulator, folder)
@@ -72,7 +77,8 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
     config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
-    module, stopwatch = EmulatorModule(emulator, windows, starts, one_device, config.validation), Stopwatch()
+    module = EmulatorModule(emulator, windows, starts, one_device, config.validation, terms=untrained.terms)
+    stopwatch = Stopwatch()
     with _quiet(), _interruptible():
         trainer = _trainer(config, False, [stopwatch])
         trainer.fit(module, datamodule=WindowData(windows, starts, one_device, 0))

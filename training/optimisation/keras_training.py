@@ -50,6 +50,7 @@ from training.optimisation.validation import (
     validated,
 )
 from training.preparation.first_guess import Untrained
+from training.preparation.loss_terms import LossTerms
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream
 from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from, write_checkpoint
@@ -274,9 +275,9 @@ class KerasFit:
 def validation_of(emulator: NeuralEmulator, untrained: Untrained) -> Validated:
     """Return the score of forecasts from all validation starts, as every emulator's is."""
     training, score = untrained.config.training, untrained.config.validation.score
-    loss = find_loss(training.loss)
+    terms = LossTerms(training.loss)
     loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=min(training.batch_size, 16))
-    return validated(sum(error_sums(emulator, untrained.starts, batch, score, loss, 1) for batch in loader))  # type: ignore[arg-type]
+    return validated(sum(error_sums(emulator, untrained.starts, batch, score, terms, 1) for batch in loader))  # type: ignore[arg-type]
 
 
 def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
@@ -285,6 +286,8 @@ def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
     refused = {
         f"training.unroll of {steps} steps": steps > 1,
         f"training.pushforward={training.pushforward}": training.pushforward > 0,
+        f"training.loss={training.loss}": training.loss == "crps",
+        **dict.fromkeys(training.strategies_set(), True),
         f"training.optimiser={training.optimiser}": training.optimiser != "adamw",
         f"training.precision={training.precision}": training.precision != "32-true",
         f"{training.devices} devices on {training.num_nodes} nodes": training.devices * training.num_nodes > 1,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import lightning as L
@@ -14,12 +14,11 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import mean_of_error
-from emulator.state import predicted_fields
+from emulator.state import State, Step, predicted_fields
 from training.experiment import TrainingConfig, ValidationConfig
-from training.losses import find_loss
 from training.optimisation.long_rollout import LongRollout
 from training.optimisation.optimiser import averaging_decay, optimiser_of, updates_averaged, warm_up_cosine
+from training.optimisation.standstill import KEY, Standstill, drawn_steps
 from training.optimisation.validation import (
     AVERAGE,
     LAST,
@@ -29,7 +28,8 @@ from training.optimisation.validation import (
     error_sums,
     validated,
 )
-from training.preparation.windows import Batch, Windows, noisy
+from training.preparation.loss_terms import LossTerms
+from training.preparation.windows import Batch, WindowForcings, Windows, noisy
 from training.resumable import DIGEST, digest_of
 
 
@@ -40,6 +40,7 @@ class EmulatorModule(L.LightningModule):
     averaged: the exponential moving average of it, which is validated and kept.
     mean: the uniform average over the last updates, where `training.average_last` asks for one, validated beside it.
     after_average: called when an update is complete; Lightning's callbacks come before the average.
+    terms: the loss of a step; by default that of `training.loss` in units of what the first guess leaves.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class EmulatorModule(L.LightningModule):
         training: TrainingConfig,
         validation: ValidationConfig,
         long_rollout: LongRollout | None = None,
+        terms: LossTerms | None = None,
     ) -> None:
         super().__init__()
         self.emulator = emulator
@@ -60,6 +62,8 @@ class EmulatorModule(L.LightningModule):
         self.validated = Validated(math.inf, math.inf, 0)  # the last time
         self.after_average: Callable[[], None] = lambda: None
         self.long_rollout = long_rollout
+        self.terms = LossTerms(training.loss) if terms is None else terms
+        self.standstill = Standstill()
         self._lived: dict[str, float] = {}
         self._error_sums: dict[str, Tensor] = {}
 
@@ -71,22 +75,35 @@ class EmulatorModule(L.LightningModule):
         return loss
 
     def loss(self, batch: Batch) -> Tensor:
-        """Return the mean of `training.loss` over area, variables and the unrolled steps."""
+        """Return the mean of the loss over area, variables and the unrolled steps."""
         emulator, task, config = self.emulator, self.emulator.task, self.training_config
         state, forcings = self.windows.start_of(batch)
         state = noisy(state, batch, config.noise, emulator.inputs)
         if config.pushforward:
             with torch.no_grad():
                 *_, (state, _) = rollout(emulator, state, forcings, config.pushforward)
-        scale = emulator.inputs.std * emulator.correction_std
-        loss, terms = find_loss(config.loss), []
-        steps = config.unroll_at(self.global_step)
-        rolled = rollout(emulator, state, forcings, steps, start=config.pushforward)
+        terms, steps = [], self.unroll
+        if config.random_unroll:
+            steps = drawn_steps(config.seed, self.global_step, steps)
+        rolled = self._rolled(state, forcings, steps)
         for step, following in enumerate(rolled, start=config.pushforward):
             truth = batch["values"][:, None, task.history + step]  # [batch, member, node, predicted]
-            predicted = predicted_fields(following)
-            terms.append(mean_of_error(loss, predicted / scale, truth / scale, emulator.node_weights).mean())
+            terms.append(self.terms(emulator, predicted_fields(following), truth).mean())
         return torch.stack(terms).mean()
+
+    @property
+    def unroll(self) -> int:
+        """Return the steps of the rollout in the loss of the next update, the most where they are drawn."""
+        return self.training_config.unroll_at(self.global_step, self.standstill.stage)
+
+    def _rolled(self, state: State, forcings: WindowForcings, steps: int) -> Iterator[Step]:
+        """Yield so many steps after those pushed forward, cut from their past after every `gradient_steps`."""
+        done, last = self.training_config.pushforward, self.training_config.pushforward + steps
+        while done < last:
+            some = min(self.training_config.gradient_steps or steps, last - done)
+            for following in rollout(self.emulator, state, forcings, some, start=done):
+                yield following
+            state, done = replace(following[0], values=following[0].values.detach()), done + some
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         decay = averaging_decay(self.training_config.ema_decay, self.global_step)
@@ -109,7 +126,16 @@ class EmulatorModule(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._waits_for_better:
+            checkpoint[KEY] = asdict(self.standstill)
         checkpoint[DIGEST] = digest_of(checkpoint)  # the last that is added to it
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.standstill = Standstill(**checkpoint.get(KEY, {}))
+
+    @property
+    def _waits_for_better(self) -> bool:
+        return self.training_config.plateau is not None or self.training_config.patience is not None
 
     # Validation -----------------------------------------------------------------------------------------------------
 
@@ -143,8 +169,8 @@ class EmulatorModule(L.LightningModule):
                     self.validation_windows,
                     batch,
                     self.validation_config.score,
-                    find_loss(self.training_config.loss),
-                    self.training_config.unroll_at(self.global_step),
+                    self.terms,
+                    self.unroll,
                 )
             self._error_sums[name] = self._error_sums[name] + sums if name in self._error_sums else sums
 
@@ -155,5 +181,8 @@ class EmulatorModule(L.LightningModule):
             if self.long_rollout is not None:
                 found[name] = replace(found[name], lived=self._lived[name], long_steps=self.long_rollout.steps)
         self.validated = best_of(found)
+        if self._waits_for_better and not self.trainer.sanity_checking:
+            self.standstill.take_note(self.validated.rank, self.global_step, self.training_config)
+            self.trainer.should_stop = self.trainer.should_stop or self.standstill.ended
         # Every rank holds the same reduced sums, so nothing is left to synchronise.
         self.log("validation_score", self.validated.score, prog_bar=True, logger=False, sync_dist=False)

@@ -15,8 +15,8 @@ from emulator.build import save_emulator
 from emulator.emulator_config import EmulatorConfig
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.scores import ROUNDING, mean_of_error, mse, nrmse
-from training.losses import Loss
+from emulator.scores import ROUNDING, mse, nrmse
+from training.preparation.loss_terms import LossTerms
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, Windows
 
@@ -95,7 +95,7 @@ def error_sums(
     windows: Windows,
     batch: Batch,
     score: Literal["nrmse", "rmse"],
-    loss: Loss,
+    terms: LossTerms,
     loss_steps: int,
 ) -> Tensor:
     """Return sums [lead · variable + 2] over the cases of a batch, to be added over batches and processes.
@@ -108,9 +108,8 @@ def error_sums(
     truth = batch["values"][:, emulator.task.history :, :, :count].double()
     areas, std = emulator.node_weights[..., :count].double(), emulator.inputs.std[:count]
     errors = case_errors(forecast, truth, areas, std, score)
-    scale = (std * emulator.correction_std[:count]).double()
     early = slice(0, loss_steps)
-    losses = mean_of_error(loss, forecast[:, early] / scale, truth[:, early] / scale, areas).mean(dim=(1, 2))  # [case]
+    losses = terms(emulator, forecast[:, early], truth[:, early]).mean(dim=(1, 2))  # [case]
     return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from emulator.baselines.first_guess import FittedGuess, ForcedStep, LinearInverseStep, SolverStep
 from emulator.baselines.forced_response import ForcedResponse
@@ -21,15 +19,13 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.neural import NeuralEmulator
 from emulator.normalise import read_in_chunks
-from emulator.state import State
 from emulator.task import Task
 from emulator.training_part import TrainingPart
 from training.experiment import ExperimentConfig
+from training.preparation.loss_terms import LossTerms
 from training.preparation.memory import least_numbers, refuse_too_large_network
 from training.preparation.prepared import Prepared
-from training.preparation.windows import NOISE_SIZE, Batch, Windows
-
-MOST_WINDOWS = 2_000  # enough to measure a standard deviation
+from training.preparation.windows import NOISE_SIZE, Windows, normalised_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +34,14 @@ class Untrained:
 
     config: with the first guess resolved.
     windows: of the training data; starts: of the forecasts that validate.
+    terms: the loss of a step.
     """
 
     config: ExperimentConfig
     emulator: NeuralEmulator
     windows: Windows
     starts: Windows
+    terms: LossTerms
 
 
 def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulator, NetworkConfig]:
@@ -120,7 +118,7 @@ def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[T
     squares = torch.zeros(len(emulator.task.predicted), dtype=torch.float64)
     count = torch.zeros_like(squares)
     generator = torch.Generator().manual_seed(0)
-    for features, state, target in _pairs(emulator, windows):
+    for features, state, target in normalised_pairs(emulator, windows):
         inputs = features[..., : emulator.inputs.num_fields]
         inputs += noise * torch.randn(inputs.shape, generator=generator)
         error = target - emulator.guess(features, state)[0]
@@ -134,25 +132,13 @@ def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[T
 
 def _seen_std(guess: SolverStep, emulator: NeuralEmulator, windows: Windows) -> Tensor:
     """Return the root mean square [2 · prognostic] of what a network sees of its solver, one value for a wind."""
-    squares = [guess(features)[1].double().square().mean(dim=(0, 1)) for features, _, _ in _pairs(emulator, windows)]
+    squares = [
+        guess(features)[1].double().square().mean(dim=(0, 1)) for features, _, _ in normalised_pairs(emulator, windows)
+    ]
     mean = torch.stack(squares).mean(dim=0)
     for wind in guess.winds:
         mean[list(wind)] = mean[list(wind)].mean()
     return (guess.seen_std.double() * mean.sqrt()).clamp_min(1e-7)
-
-
-@torch.no_grad()
-def _pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor, State, Tensor]]:
-    """Features [batch, node, feature], their state, and normalised targets [batch, node, predicted], NaN if masked."""
-    task, inputs = emulator.task, emulator.inputs
-    chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
-    subset = Subset(windows, chosen.tolist())
-    # With a generator of its own: what is drawn from the seed later must not depend on whether this was measured.
-    loader: DataLoader[Batch] = DataLoader(subset, batch_size=32, generator=torch.Generator())
-    for batch in loader:
-        state, forcings = windows.start_of(batch)
-        target = inputs.targets(state, batch["values"][:, task.history])
-        yield inputs.features(state, forcings.window(state, task, 0)), state, target
 
 
 def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:

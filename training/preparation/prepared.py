@@ -185,6 +185,7 @@ def windows_of(prepared: Prepared) -> tuple[Windows, Windows]:
         noise,
         symmetries=symmetries_of(config, task, prepared.train, prepared.valid),
         turning=turning_of(config, task, prepared.train, prepared.valid),
+        members=training.members,
     )
     starts = Windows(prepared.validation, task, validation.steps, prepared.validation_forcings, most=validation.cases)
     return train, starts

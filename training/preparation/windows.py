@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from emulator.boundary import with_boundary
 from emulator.features.inputs import Inputs
 from emulator.fields import Fields
 from emulator.forcings import Forcings
+from emulator.neural import NeuralEmulator
 from emulator.state import State
 from emulator.task import Task, names_of
 from graphs.errors import MeshcastError
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
 # Root mean square over samples of what `noise` multiplies: of 10⁻ᵘ, u even in [0, 1], it is √(0.99 / (2 ln 10)).
+MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 NOISE_SIZE: dict[NoiseKind, float] = {"white": 1.0, "random_amplitude": float(np.sqrt(0.99 / (2 * np.log(10))))}
 
 
@@ -54,7 +56,8 @@ class Windows(Dataset[Batch]):
 
     values: [time, node, predicted], physical units, float32.
     forcing: [time, node, forcing], physical units.
-    noise: [history, node, prognostic] normal, of std one or of the sample's own amplitude; absent without noise.
+    noise: [history, node, prognostic] normal, of std one or of the sample's own amplitude; absent without noise. With
+        several members [member, history, node, prognostic], of one amplitude.
     valid_time: int64 seconds of the last time of the history.
     trajectory: number of the trajectory that the window is of.
     """
@@ -70,8 +73,9 @@ class Windows(Dataset[Batch]):
         most: int | None = None,
         symmetries: Sequence[Symmetry] = (),
         turning: Turning | None = None,
+        members: int = 1,
     ) -> None:
-        self.fields, self.task, self.steps, self.forcings = fields, task, steps, forcings
+        self.fields, self.task, self.steps, self.forcings, self.members = fields, task, steps, forcings, members
         self.seed, self.noise, self.symmetries, self.turning = seed, noise, tuple(symmetries), turning
         self.names = names_of(task.predicted)
         length = min(task.history + steps, len(fields.times) + 1)  # one more than there are leaves no start
@@ -115,7 +119,7 @@ class Windows(Dataset[Batch]):
             # Philox: counter-based, so any (epoch, sample) is one jump away.
             key = np.array([self.seed & 0xFFFFFFFFFFFFFFFF, (epoch << 32) + sample], dtype=np.uint64)
             generator = np.random.Generator(np.random.Philox(key=key))
-            shape = (task.history, num_nodes, len(task.prognostic))
+            shape = (*([self.members] * (self.members > 1)), task.history, num_nodes, len(task.prognostic))
             item["noise"] = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
             if self.noise == "random_amplitude":
                 item["noise"] *= 10.0 ** -generator.uniform()
@@ -196,11 +200,29 @@ class WindowsWithin(Windows):
 
 
 def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
-    """Return a batch's initial state with the noise of its windows, `size` times each variable's standard deviation."""
+    """Return a batch's initial state with the noise of its windows, `size` times each variable's standard deviation.
+
+    Where the windows have noise for several members it has as many.
+    """
     if "noise" not in batch:
         return state
-    noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, time, node, prognostic]
-    return replace(state, values=state.values + noise[:, None])
+    noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, (member,) time, node, prognostic]
+    return replace(state, values=state.values + (noise if noise.ndim == 5 else noise[:, None]))
+
+
+@torch.no_grad()
+def normalised_pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tuple[Tensor, State, Tensor]]:
+    """Yield features [batch, node, feature], their state, and normalised targets [batch, node, predicted], NaN if
+    masked, of windows spread over the training part."""
+    task, inputs = emulator.task, emulator.inputs
+    chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
+    subset = Subset(windows, chosen.tolist())
+    # With a generator of its own: what is drawn from the seed later must not depend on whether this was measured.
+    loader: DataLoader[Batch] = DataLoader(subset, batch_size=32, generator=torch.Generator())
+    for batch in loader:
+        state, forcings = windows.start_of(batch)
+        target = inputs.targets(state, batch["values"][:, task.history])
+        yield inputs.features(state, forcings.window(state, task, 0)), state, target
 
 
 class ShuffledStream(Sampler[tuple[int, int]]):

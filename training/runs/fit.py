@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,14 @@ from emulator.foundation.threads import Notice, faster_threads, num_threads, thr
 from emulator.networks.keras_networks.keras_models import KerasConfig
 from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
+from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
 from training.early_end import Stopped, StopRequest, stop_requests
-from training.experiment import ExperimentConfig
+from training.experiment import ExperimentConfig, TrainingConfig
 from training.preparation.data_checks import keep_data
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
+from training.preparation.initial_weights import start_weights
+from training.preparation.loss_terms import loss_terms
 from training.preparation.prepared import (
     Prepared,
     PreparedData,
@@ -35,7 +38,7 @@ from training.preparation.prepared import (
     windows_of,
 )
 from training.preparation.windows import Windows
-from training.resumable import checkpoints_of
+from training.resumable import checkpoints_of, updates_done
 from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
 from training.runs.between import refuse_nothing_between, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget, say_what_never_comes, within_budget
@@ -107,7 +110,10 @@ def _trained(
         with untrained_on_threads(prepared, folder, notice) as untrained:
             if is_first_process():
                 keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
-            loop_of(config).train(prepared, with_budget(untrained, folder, notice), folder, progress, request)
+            budgeted = with_budget(untrained, folder, notice)
+            loop_of(config).train(prepared, budgeted, folder, progress, request)
+        if config.training.patience is not None and is_first_process():
+            _say_ended(folder, budgeted.config.training, notice)
         trained = load_emulator(path)
         if config.between is not None and is_first_process():
             trained = with_between(prepared, trained, folder, notice)
@@ -137,6 +143,20 @@ def _write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path) -
     write_methods(replace(prepared, config=config), trained, folder, Machine(threads, processes))
 
 
+def refuse_strategies_of_closed_form(config: ExperimentConfig) -> None:
+    """Raise MeshcastError where an emulator without gradient descent is given strategies of one."""
+    if is_closed_form(config.emulator) and (found := config.training.strategies_set()):
+        raise MeshcastError(
+            f"A {config.emulator.kind} is fitted in closed form, and takes no update. This asks for "
+            f"{', '.join(found)}. Remove what it asks for, or train a network."
+        )
+
+
+def _say_ended(folder: Path, training: TrainingConfig, notice: Notice) -> None:
+    if (taken := updates_done(folder / "last.ckpt")) < training.updates:
+        notice(f"Ended after {taken:,} updates: the last {training.patience} validations were no better.")
+
+
 def _say_stopped(stop: Stopped, folder: Path, notice: Notice) -> None:
     if not is_first_process():
         stop.code = 0  # the first process's code is the run's, and another's failure would have Lightning kill it
@@ -158,7 +178,10 @@ def untrained_on_threads(
         refuse_unfit_data(prepared, starts)
         with num_threads(threads_of(prepared, windows, folder, notice)):
             emulator, section = initial_network(prepared, windows)
-            yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts)
+            begun = folder is not None and bool(checkpoints_of(folder))
+            start_weights(emulator, section, prepared.config.training, not begun, notice)
+            terms = loss_terms(prepared, emulator, windows)
+            yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts, terms)
 
 
 def with_budget(untrained: Untrained, folder: Path, notice: Notice = log.info) -> Untrained:
@@ -230,12 +253,20 @@ def time_updates(untrained: Untrained, updates: int = TIMED_UPDATES) -> float:
 def time_parts(untrained: Untrained, updates: int = TIMED_UPDATES) -> tuple[float, float]:
     """Return the seconds of an update and of a validation; see `time_updates`."""
     config, seconds = untrained.config, 0.0
-    for share, unroll in config.training.stages:
-        training = replace(config.training, unroll=unroll, curriculum=())
+    for share, unroll in stages_by_length(config.training):
+        training = replace(config.training, unroll=unroll, curriculum=(), random_unroll=False, plateau=None)
         stage = replace(untrained, config=replace(config, training=training))
         laps, validation = loop_of(config).rehearse(stage, updates + WARM_UP)
         seconds += share * float(np.median(laps[WARM_UP:]))
     return seconds, validation
+
+
+def stages_by_length(training: TrainingConfig) -> Sequence[tuple[float, int]]:
+    """Return shares of the updates and their unroll; half of those that are drawn count as one step, so that the mean
+    time, which grows with each step by the same, is the drawn ones'."""
+    if not training.random_unroll:
+        return training.stages
+    return [(share / 2, steps) for share, unroll in training.stages for steps in (1, unroll)]
 
 
 def loop_of(config: ExperimentConfig) -> ModuleType:

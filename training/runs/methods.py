@@ -33,9 +33,15 @@ FILE, BIBTEX = "methods.md", "references.bib"
 LOSSES = {
     "mse": "the mean squared error",
     "mae": "the mean absolute error",
+    "huber": "the Huber loss [@huber1964]",
+    "crps": "the fair continuous ranked probability score [@ferro2014]",
     "pseudo_huber": "the pseudo-Huber loss [@charbonnier1997]",
 }
 
+UNITS = {
+    "first_guess": "what the first guess leaves",
+    "tendency": "the root mean square of each variable's change over a step",
+}
 KEPT = {MOVING_AVERAGE: "their moving average", AVERAGE: "that uniform average", LAST: "the last weights"}
 
 
@@ -122,13 +128,16 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
     if len(unrolled) > 1:
         shares = [f"{share:.0%}" for share, _ in training.stages]
         unrolled = [f"{text} in {share} of the updates" for text, share in zip(unrolled, shares, strict=True)]
+    if training.patience is not None:
+        length += f", or until {training.patience} validations in a row were no better,"
     found = [
         f"{subject} trained by {optimiser} for {length} of {samples} at a peak learning rate of "
         f"{training.learning_rate:g}, after a linear rise over {training.warm_up:,} updates and then along a cosine to "
         f"zero [@loshchilov2017], with a weight decay of {training.weight_decay:g}{vectors} and gradients clipped at a "
         f"norm of {training.gradient_clip:g}.",
         f"The loss is {LOSSES.get(training.loss, f'“{training.loss}”')} over {listed(unrolled)}, in units of "
-        "what the first guess leaves.",
+        f"{UNITS[training.loss_unit]}.",
+        *strategy_sentences(training),
     ]
     if training.noise > 0:
         kind = "" if training.noise_kind == "white" else ", weaker by a random factor of 1 to 10 in each sample"
@@ -148,6 +157,27 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
     verb = "seed is" if len(numbers) == 1 else "seeds are"
     found.append(f"The {verb} {listed(numbers)}, the precision is {training.precision}.")
     return found
+
+
+def strategy_sentences(training: TrainingConfig) -> list[str]:
+    """Return what of the strategy is not said with loss, unroll and updates."""
+    weights = listed([f"{pattern} by {weight:g}" for pattern, weight in training.loss_weights.items()])
+    texts = {
+        f"It scores {training.members} members, each from noise of its own.": training.members > 1,
+        f"In it variables are weighed by pattern, {weights}.": bool(weights),
+        "In it levels are weighed in proportion to their pressure [@lam2023].": training.level_weights == "pressure",
+        f"A share of {training.spectral_share:g} of it is the squared error by wavenumber or degree, each in units of "
+        "what the first guess leaves there.": training.spectral_share > 0,
+        f"Gradients flow through at most {training.gradient_steps} steps of the rollout.": bool(
+            training.gradient_steps and training.gradient_steps < max(steps for _, steps in training.stages)
+        ),
+        "Each update draws its number of steps, from one to those.": training.random_unroll,
+        f"A stage ends before its share where {training.plateau} validations were no better.": bool(training.plateau),
+        "The weights started from those of another emulator"
+        + (f" but for {listed(list(training.fresh))}." if training.fresh else "."): bool(training.initialise_from),
+        f"The weights {listed(list(training.frozen))} stayed as they started.": bool(training.frozen),
+    }
+    return [text for text, said in texts.items() if said]
 
 
 def _signs(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from emulator.checkpoint import fingerprint_of
 from emulator.foundation.configuration import resolve
 from emulator.plugins import PluginConfig, find_plugin
 from training import losses
@@ -35,7 +36,9 @@ def run_hash(experiment: ExperimentConfig, data: Mapping[str, str], stored: Mapp
     """
     config = {key: value for key, value in (stored or resolve(experiment)).items() if key not in PLACES}
     config["training"] = {key: value for key, value in config["training"].items() if key not in NO_OTHER_RUN}
-    content = [{**config, "data": data}, _plugin_source(experiment)]
+    content: list[Any] = [{**config, "data": data}, _plugin_source(experiment)]
+    if (start := experiment.training.initialise_from) is not None:
+        content.append(fingerprint_of(start))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -23,6 +23,7 @@ from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import TrainingConfig, ValidationConfig
 from training.optimisation.module import EmulatorModule
 from training.optimisation.optimiser import warm_up_cosine
+from training.optimisation.standstill import drawn_steps
 from training.optimisation.validation import Validated, best_of, validation_forecast
 from training.preparation.first_guess import initial_network
 from training.preparation.prepared import prepare, windows_of
@@ -107,6 +108,44 @@ def test_gradients_flow_through_all_unrolled_steps(tmp_path: Path) -> None:
     _, error_2 = by_hand(module.emulator, first, values[:, 2])
     ((error_1 + error_2) / 2).backward()
     torch.testing.assert_close(whole, module.emulator.network.encoder.weight.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_gradients_reach_back_through_so_many_steps_as_are_asked_for(tmp_path: Path, steps: int) -> None:
+    module = module_of(tmp_path, training={"unroll": 3, "gradient_steps": steps, "noise": 0.0})
+    batch = first_batch(module)
+    loss = module.loss(batch)
+    loss.backward()
+    cut = module.emulator.network.encoder.weight.grad.clone()
+    module.zero_grad()
+    values, errors = batch["values"][:, 0], []
+    for step in range(3):
+        values = values.detach() if step % steps == 0 else values
+        values, error = by_hand(module.emulator, values, batch["values"][:, step + 1])
+        errors.append(error)
+    torch.stack(errors).mean().backward()
+    torch.testing.assert_close(loss.detach(), torch.stack(errors).mean().detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cut, module.emulator.network.encoder.weight.grad, rtol=1e-4, atol=1e-6)
+    module.zero_grad()
+    whole = module_of(tmp_path, training={"unroll": 3, "noise": 0.0})
+    whole.load_state_dict(module.state_dict())
+    whole.loss(batch).backward()
+    same = torch.allclose(cut, whole.emulator.network.encoder.weight.grad, rtol=1e-3, atol=1e-6)
+    assert same == (steps >= 3)
+
+
+def test_a_random_unroll_is_drawn_for_each_update_and_validation_has_the_longest(tmp_path: Path) -> None:
+    module = module_of(tmp_path, training={"unroll": 3, "random_unroll": True, "noise": 0.0})
+    batch = first_batch(module)
+    for update in range(6):
+        module.trainer = SimpleNamespace(global_step=update)  # type: ignore[assignment]
+        errors, values = [], batch["values"][:, 0]
+        for step in range(drawn_steps(0, update, 3)):
+            values, error = by_hand(module.emulator, values, batch["values"][:, step + 1])
+            errors.append(error)
+        torch.testing.assert_close(module.loss(batch), torch.stack(errors).mean(), rtol=1e-5, atol=1e-6)
+    assert {drawn_steps(0, update, 3) for update in range(6)} == {1, 2, 3}
+    assert module.unroll == 3
 
 
 def test_a_pushed_forward_loss_starts_from_the_networks_own_step_without_its_gradient(tmp_path: Path) -> None:
