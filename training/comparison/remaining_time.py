@@ -110,7 +110,8 @@ def remaining_time(runs: Sequence[Progress], timings: Timings) -> RemainingTime:
 def _key(experiment: ExperimentConfig, updates: int) -> str:
     """Return a hash of what the times depend on: not the seed, the rates, nor how often is updated and validated."""
     alike: dict[str, Any] = {"seed": 0, "minutes": None, "learning_rate": 1.0, "warm_up": 0}
-    training = replace(experiment.training, updates=updates, noise=0.0, weight_decay=0.0, **alike)
+    noise = 0.0 if experiment.training.members == 1 else 1.0  # which several members cannot do without
+    training = replace(experiment.training, updates=updates, noise=noise, weight_decay=0.0, **alike)
     validation = replace(experiment.validation, every=1)
     plain = resolve(replace(experiment, training=training, validation=validation))
     content = {name: value for name, value in plain.items() if name not in PLACES}

@@ -102,3 +102,14 @@ def test_a_timing_is_of_the_processor_and_trains_nothing(runs: list[Run], tmp_pa
     (stored,) = (tmp_path / "results" / "timings").iterdir()
     assert json.loads(stored.read_text())["label"] == "convolution"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_row_of_members_is_timed_though_noise_takes_no_time(runs: list[Run], tmp_path: Path) -> None:
+    training = replace(runs[0].config.training, loss="crps", members=2, noise=0.1)
+    timings = timings_in(tmp_path)
+    (tmp_path / "timings").mkdir(exist_ok=True)
+    run = replace(runs[0], config=replace(runs[0].config, training=training))
+    found = timings.parts(run)
+    assert found[0] > 0
+    other = replace(run, config=replace(run.config, training=replace(training, noise=0.2)))
+    assert timings.parts(other) == found  # from what was kept
