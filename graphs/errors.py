@@ -32,8 +32,10 @@ def _spelt_out(character: str) -> str:
 class MeshcastError(ValueError):
     """A mistake a user can mend; its message says what was expected, what came and what to do.
 
-    The command line catches it once, prints the message without a traceback and exits with code 2.
+    The command line catches it once, prints the message without a traceback and exits with its `exit_code`.
     """
+
+    exit_code = 2
 
     def __str__(self) -> str:
         return printable(super().__str__())

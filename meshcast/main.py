@@ -154,7 +154,7 @@ def _run() -> None:
         _command()
     except MeshcastError as error:
         say(f"Error: {error}")
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except BrokenPipeError:
         raise
     except OSError as error:

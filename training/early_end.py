@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from torch import Tensor
 from emulator.foundation.time_step import to_datetime
 from graphs.errors import MeshcastError
 
+TO_BE_GONE_ON_WITH = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it again
 # What schedulers and terminals send: Slurm and Kubernetes before they end a job, a connection that breaks.
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
@@ -24,15 +26,17 @@ class DivergedError(MeshcastError):
 
 
 class Stopped(SystemExit):
-    """Ends the process with exit code 128 + signal.
+    """Ends the process with exit code 128 + signal, or 75 where its time was up.
 
     update: the last one, which is kept; None where the training had nothing new to keep.
+    cause: what ended it, in words.
     """
 
     def __init__(self, number: int, update: int | None = None) -> None:
-        super().__init__(128 + number)
+        time_is_up = number == getattr(signal, "SIGALRM", None)
+        super().__init__(TO_BE_GONE_ON_WITH if time_is_up else 128 + number)
         self.update = update
-        self.signal_name = signal.Signals(number).name
+        self.cause = "training.max_time" if time_is_up else signal.Signals(number).name
 
 
 class StopRequest:
@@ -58,21 +62,46 @@ class StopRequest:
 
 
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Yield what the signals of `SIGNALS` set within the block; those that are ignored, as under nohup, stay so."""
+def stop_requests(max_time: str | None = None) -> Iterator[StopRequest]:
+    """Yield what the signals of `SIGNALS` set within the block; those that are ignored, as under nohup, stay so.
+
+    max_time: such as `11h50m`, after which the alarm of the system is such a signal too.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    if max_time is not None:
+        if not hasattr(signal, "setitimer"):
+            raise MeshcastError("training.max_time needs the alarm of a Unix system. Leave it away here.")
+        before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM) or signal.SIG_DFL
     try:
         for number in before:
             signal.signal(number, request)
+        if max_time is not None:
+            signal.setitimer(signal.ITIMER_REAL, seconds_of(max_time))
         yield request
     finally:
+        if max_time is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def seconds_of(max_time: str) -> float:
+    """Return the seconds of a time such as `11h50m`, `90m` or `1d12h`; raise MeshcastError where it is none."""
+    units = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+    found = re.fullmatch(r"(?=.)" + "".join(rf"(?:(\d{{1,9}}){unit})?" for unit in units), max_time.replace(" ", ""))
+    seconds = (
+        sum(int(count or 0) * unit for count, unit in zip(found.groups(), units.values(), strict=True)) if found else 0
+    )
+    if seconds <= 0:
+        raise MeshcastError(
+            f"training.max_time is {max_time!r}, but says how long a training may take, as 11h50m, 90m, 45s or 1d12h."
+        )
+    return float(seconds)
 
 
 def not_finite(update: int, loss: Tensor, times: Tensor) -> str:

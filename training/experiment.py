@@ -21,6 +21,7 @@ from graphs.mesh import Mesh
 from graphs.meshes.grids import build_grid
 from graphs.meshes.limited_area import BoxWindow, CapWindow
 from training.accounting import AccountingConfig, TrackingConfig
+from training.early_end import seconds_of
 from training.losses import find_loss
 from training.strategies import StrategyConfig
 from training.task_config import TaskConfig
@@ -28,7 +29,11 @@ from training.task_config import TaskConfig
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
-NO_OTHER_RUN = ("threads", "checkpoints")  # keys of a training that change numbers by rounding alone, or none
+# keys of a training that change numbers by rounding alone, or none
+NO_OTHER_RUN = ("threads", "checkpoints", "max_time")
+
+
+BATCH_SIZE = 20  # of a process, where none is given
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,12 @@ class TrainingConfig(StrategyConfig):
     updates: optimiser steps.
     minutes: in their place, minutes of one core: turned into updates once, by the processor time of twenty steps (all
         threads together, so that a busy machine shortens no training; on a GPU it is the clock's).
-    batch_size: samples a process and update.
+    max_time: of the clock, as `11h50m`, after which a training ends as by a signal, its state kept, with exit code 75;
+        started again with `resume=auto` it goes on, and may take as long again.
+    batch_size: samples a process and batch.
+    accumulate: batches of a process whose gradients are averaged into one update.
+    global_batch_size: samples an update, of all processes and accumulated batches; in place of `batch_size`, which
+        follows from it. Runs that share it take the same samples in each update, on however many processes.
     learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
     loss: of the error in units of what the first guess leaves, averaged over area, steps and variables: `mse`, `mae`,
         `huber`, `pseudo_huber`, `crps` of several members, or one from the dictionary LOSSES of a plug-in.
@@ -163,7 +173,10 @@ class TrainingConfig(StrategyConfig):
     seed: int = 0
     updates: int = 10_000
     minutes: float | None = None
-    batch_size: int = 20
+    max_time: str | None = None
+    batch_size: int = BATCH_SIZE
+    accumulate: int = 1
+    global_batch_size: int | None = None
     loss: str = "mse"
     optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
@@ -194,13 +207,17 @@ class TrainingConfig(StrategyConfig):
     def __post_init__(self) -> None:
         lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
                   "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0, "threads": 1,
-                  "checkpoints": 1}  # fmt: skip
+                  "checkpoints": 1, "accumulate": 1, "global_batch_size": 1}  # fmt: skip
         for name, least in lowest.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise MeshcastError(f"training.{name} must be at least {least}, but is {value}.")
         for name in ("learning_rate", "gradient_clip", "minutes"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise MeshcastError(f"training.{name} must be positive, but is {value}.")
+        if self.max_time is not None:
+            seconds_of(self.max_time)
+        if self.global_batch_size is not None:
+            self._check_global_batch(self.global_batch_size)
         find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
@@ -211,6 +228,20 @@ class TrainingConfig(StrategyConfig):
         if self.curriculum:
             self._check_curriculum()
         self.refuse_bad_strategies(self.loss, self.noise, self.stages)
+
+    def _check_global_batch(self, samples: int) -> None:
+        if self.batch_size != BATCH_SIZE:
+            raise MeshcastError(
+                f"training.global_batch_size is {samples}, but training.batch_size, which follows from it, is given "
+                f"too: {self.batch_size}. Remove one of the two."
+            )
+        if samples % (batches := self.processes * self.accumulate):
+            fitting = sorted({max(samples // batches, 1) * batches, (samples // batches + 1) * batches})
+            raise MeshcastError(
+                f"training.global_batch_size of {samples} does not divide among {batches} batches: training.devices of "
+                f"{self.devices} x training.num_nodes of {self.num_nodes} x training.accumulate of {self.accumulate}. "
+                f"Set it to {' or '.join(map(str, fitting))}."
+            )
 
     def _check_curriculum(self) -> None:
         if self.unroll != 1:
@@ -223,6 +254,28 @@ class TrainingConfig(StrategyConfig):
                 "training.curriculum lists [share of the updates, steps of the loss]: shares above 0 that sum to 1, "
                 f"and steps from 1, as [[0.8, 1], [0.2, 4]]; but it is {[list(stage) for stage in self.curriculum]}."
             )
+
+    @property
+    def processes(self) -> int:
+        """Return the processes that share each update."""
+        return self.devices * self.num_nodes
+
+    @property
+    def process_batch(self) -> int:
+        """Return the samples a process and batch."""
+        if self.global_batch_size is None:
+            return self.batch_size
+        return self.global_batch_size // (self.processes * self.accumulate)
+
+    @property
+    def samples_per_update(self) -> int:
+        """Return the samples an update, of all processes and accumulated batches."""
+        return self.process_batch * self.processes * self.accumulate
+
+    def on_one_process(self) -> TrainingConfig:
+        """Return the training with the batches that one of its processes takes, on that process alone."""
+        alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+        return replace(self, batch_size=self.process_batch, global_batch_size=None, **alone)
 
     @property
     def stages(self) -> tuple[tuple[float, int], ...]:
@@ -259,10 +312,10 @@ class ValidationConfig:
     steps: lead times forecast, from at most `cases` starts spread over the validation part.
     score: `nrmse`, error norm over truth norm (for fields without an offset), or `rmse`, in units of the training
         std; averaged over cases and, geometrically, over lead times and variables, so that every lead time counts.
-    long_rollout: share of the computing between two validations that goes into rollouts without truth, of two of these
-        starts and up to 1,000 steps or ten times as long as a training series, of four where it reaches that far; 0
-        for none. A checkpoint whose forecasts the guard stops on the way counts as if its score were 2 · steps / steps
-        survived times as large.
+    long_rollout: share of the computing between two validations, of all processes, that goes into rollouts without
+        truth, of two of these starts and up to 1,000 steps or ten times as long as a training series, of four where
+        it reaches that far; 0 for none. A checkpoint whose forecasts the guard stops on the way counts as if its score
+        were 2 · steps / steps survived times as large.
     """
 
     every: int = 500

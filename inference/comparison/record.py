@@ -201,7 +201,7 @@ class Row:
 
     def of_training(self, name: str) -> Any:
         """Return a setting of its training; None where nothing was trained."""
-        return None if self.updates is None else self.configuration["training"][name]
+        return None if self.updates is None else self.configuration["training"].get(name)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,18 @@ import torch
 
 from emulator.build import load_emulator
 from emulator.foundation.configuration import dump
+from emulator.networks.gnn import GNNConfig
 from emulator.protocol import rollout
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import starting_from
 from tests.time_limits import HUNG
-from tests.training.worlds import experiment
+from tests.training.ranks import on_ranks
+from tests.training.worlds import TRAINING, experiment
+from training.experiment import BATCH_SIZE
 from training.metrics_log import read_log
 from training.optimisation.gradient_descent import WindowData
 from training.preparation.prepared import prepare, windows_of
+from training.resumable import read_checkpoint
 from training.run_folder import is_first_process
 from training.runs.fit import fit
 
@@ -70,6 +75,81 @@ def test_two_processes_train_validate_each_start_once_and_write_one_checkpoint(t
     state = starting_from(prepared.validation, prepared.task, [0])  # type: ignore[arg-type]
     states = [following for following, _ in rollout(emulator, state, prepared.validation_forcings, 5)]
     assert torch.isfinite(states[-1].values).all()
+
+
+SHARED = [("2 x 1", 2, 2), ("1 x 2", 1, 2), ("2 x 2", 2, 1)]  # processes x batch, processes, accumulated batches
+
+
+@pytest.mark.parametrize(("name", "devices", "accumulate"), SHARED[:2])
+def test_an_update_is_the_same_however_its_samples_are_shared(
+    tmp_path: Path, name: str, devices: int, accumulate: int
+) -> None:
+    weights, score, loss = differences(tmp_path, devices, accumulate, updates=14, precision="64-true")
+    assert weights < 1e-12 and score < 1e-9 and loss < 1e-7  # the logs have eight digits
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "most"), [("64-true", 1e-12), ("32-true", 1e-4)])
+@pytest.mark.parametrize(("name", "devices", "accumulate"), SHARED)
+def test_two_hundred_updates_of_the_default_network_are_the_same(
+    tmp_path: Path, name: str, devices: int, accumulate: int, precision: str, most: float
+) -> None:
+    weights, *_ = differences(tmp_path, devices, accumulate, updates=200, precision=precision, emulator=GNNConfig())
+    assert weights < most
+
+
+def differences(
+    folder: Path, devices: int, accumulate: int, emulator: GNNConfig | None = None, **training: Any
+) -> tuple[float, float, float]:
+    """How far weights, validation scores and losses are, relatively, from those of one process and batch."""
+    training |= {"batch_size": BATCH_SIZE, "global_batch_size": 4}
+    alone = experiment(folder, name="alone", emulator=emulator, training=training)
+    shared = {"devices": devices, "accumulate": accumulate, "strategy": "ddp" if devices > 1 else "auto"}
+    together = experiment(folder, name="together", emulator=emulator, training=training | shared)
+    fit(alone, progress=False)
+    if devices > 1:
+        codes, said = on_ranks(folder / "logs", lambda rank: fit(together, progress=False) and None, devices)
+        assert not any(codes), said
+    else:
+        fit(together, progress=False)
+    one, two = (read_checkpoint(folder / name / "last.ckpt")["state_dict"] for name in ("alone", "together"))
+    pairs = [(one[name], two[name]) for name in one if one[name].is_floating_point() and one[name].numel()]
+    assert {value.dtype for pair in pairs for value in pair} == {getattr(torch, f"float{training['precision'][:2]}")}
+    weights = max(float((first - second).abs().max() / first.abs().max().clamp_min(1e-30)) for first, second in pairs)
+    scores, losses = (
+        [[row[column] for row in read_log(folder / name / file)[first:]] for name in ("alone", "together")]
+        for file, column, first in (("metrics.csv", "validation_score", 0), ("losses.csv", "loss", 0))
+    )
+    assert len(losses[0]) == len(losses[1])
+    relative = [np.max(np.abs(np.subtract(*pair)) / np.abs(pair[0])) for pair in (scores, losses)]
+    return weights, float(relative[0]), float(relative[1])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"global_batch_size": 8}, r"global_batch_size is 8, but training\.batch_size.*given too: 4"),
+        (
+            {"batch_size": BATCH_SIZE, "global_batch_size": 10, "devices": 2, "accumulate": 2},
+            r"of 10 does not divide among 4 batches: training\.devices of 2 .*accumulate of 2\. Set it to 8 or 12",
+        ),
+        (
+            {"batch_size": BATCH_SIZE, "global_batch_size": 2, "num_nodes": 4},
+            r"of 2 does not divide among 4 batches.*num_nodes of 4.*Set it to 4 or 4|Set it to 4",
+        ),
+    ],
+)
+def test_a_global_batch_that_cannot_be_is_refused_with_those_that_can(setting: dict[str, Any], said: str) -> None:
+    with pytest.raises(MeshcastError, match=said):
+        replace(TRAINING, **setting)
+
+
+def test_the_batch_of_a_process_follows_the_global_one_and_a_line_says_so(tmp_path: Path) -> None:
+    said: list[str] = []
+    shared = {"batch_size": BATCH_SIZE, "global_batch_size": 4, "accumulate": 2, "updates": 2}
+    fit(experiment(tmp_path, training=shared), progress=False, notice=said.append)
+    assert "An update takes 4 samples: 1 process x 2 batches x 2 samples." in said
+    assert read_log(tmp_path / "run" / "metrics.csv")[-1]["epoch"] == pytest.approx(2 * 4 / 44)
 
 
 @pytest.mark.parametrize("further", [{"RANK": "1"}, {"LOCAL_RANK": "1"}, {"NODE_RANK": "1"}, {"SLURM_PROCID": "2"}])

@@ -16,8 +16,8 @@ import torch
 from emulator.build import load_emulator
 from graphs.errors import MeshcastError
 from tests.training.worlds import experiment
-from training.early_end import DivergedError, Stopped, stop_requests
-from training.experiment import ExperimentConfig
+from training.early_end import DivergedError, Stopped, seconds_of, stop_requests
+from training.experiment import ExperimentConfig, TrainingConfig
 from training.metrics_log import read_log
 from training.optimisation import validation
 from training.optimisation.module import EmulatorModule
@@ -68,7 +68,8 @@ def signalled(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int, int], 
 
 
 @pytest.mark.parametrize(
-    ("name", "update", "kept"), [("SIGTERM", 11, 12), ("SIGHUP", 2, 3), ("SIGUSR1", 15, 16), ("SIGTERM", 21, 22)]
+    ("name", "update", "kept"),
+    [("SIGTERM", 11, 12), ("SIGHUP", 2, 3), ("SIGUSR1", 15, 16), ("SIGTERM", 21, 22), ("SIGALRM", 9, 10)],
 )
 def test_after_a_signal_the_update_in_progress_is_kept_and_the_run_goes_on_bit_for_bit(
     whole: ExperimentConfig, signalled: Callable[[int, int], None], name: str, update: int, kept: int,
@@ -76,13 +77,18 @@ def test_after_a_signal_the_update_in_progress_is_kept_and_the_run_goes_on_bit_f
 ) -> None:  # fmt: skip
     monkeypatch.setattr("training.optimisation.callbacks.LOSSES_AFTER", 0.0)  # losses.csv between validations too
     config, said = replace(whole, name=f"{name}-{update}"), []
+    if name == "SIGALRM":  # sent as if the hour were over
+        config = replace(config, training=replace(whole.training, max_time="1h"))
     number = getattr(signal, name)
     before = signal.getsignal(number)
     with pytest.raises(Stopped) as stopped:
         signalled(number, update)
         fit(config, progress=False, notice=said.append)
-    assert stopped.value.code == 128 + number
-    assert f"Ended by {name}; " in said[-1] and f"last.ckpt keeps update {kept}." in said[-1]
+    assert stopped.value.code == (75 if name == "SIGALRM" else 128 + number)
+    assert (
+        f"Ended by {'training.max_time' if name == 'SIGALRM' else name}; " in said[-1]
+        and f"last.ckpt keeps update {kept}." in said[-1]
+    )
     assert updates_done(folder_of(config) / "last.ckpt") == kept
     assert signal.getsignal(number) is before
     monkeypatch.undo()
@@ -137,6 +143,16 @@ def test_an_ignored_signal_stays_ignored_and_other_threads_change_no_handler() -
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_an_alarm_is_set_for_as_long_as_a_training_may_take() -> None:
+    with stop_requests("1d11h50m"):
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= (24 + 11) * 3600 + 50 * 60
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    assert [seconds_of(text) for text in ("90m", "45s", "2h 5s")] == [5400, 45, 7205]
+    for text in ("", "90", "h", "-1h", "1h1h", "0s", "5m1h", "an hour"):
+        with pytest.raises(MeshcastError, match=r"training\.max_time is .*as 11h50m, 90m, 45s or 1d12h"):
+            TrainingConfig(max_time=text)
 
 
 def test_the_second_signal_ends_the_process_at_once() -> None:

@@ -146,7 +146,7 @@ def _about(row: Row) -> dict[str, Any]:
         "members": [seed.label for seed in row.forecast_seeds],
         "seeds": row.seed_numbers,
         "learning_rate": row.of_training("learning_rate"),
-        "batch_size": row.of_training("batch_size"),
+        "batch_size": row.of_training("global_batch_size") or row.of_training("batch_size"),
     }
     return {name: computed[name] if name in computed else getattr(row, name) for name in ABOUT}
 

@@ -21,11 +21,13 @@ from emulator.data.forecast import Forecast
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.task import names_of
-from training.early_end import DivergedError, Stopped, StopRequest, diverged, not_finite
+from training.early_end import DivergedError, Stopped, StopRequest, diverged
 from training.metrics_log import LOSS_EVERY, MetricsLog
+from training.optimisation.checkpoint_files import ended_together, write
 from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.progress_lines import ProgressLines
+from training.optimisation.update_losses import UpdateLosses
 from training.optimisation.validation import Best, Validated
 from training.resumable import checkpoint_path, new_checkpoint
 
@@ -52,8 +54,9 @@ class PlainProgress(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_global_zero:
-            self._lines.passed(trainer.global_step, lambda: float(outputs["loss"]))
+        assert isinstance(module, EmulatorModule)
+        if trainer.is_global_zero and module.completes_update(batch_idx):
+            self._lines.passed(trainer.global_step, lambda: float(outputs["loss"]) * trainer.accumulate_grad_batches)
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
@@ -86,7 +89,9 @@ class Stopwatch(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.updates.append(self._lap())
+        assert isinstance(module, EmulatorModule)
+        if module.completes_update(batch_idx):
+            self.updates.append(self._lap())
 
     def _lap(self) -> float:
         if on_gpu := torch.cuda.is_initialized():
@@ -101,40 +106,36 @@ LOSSES_AFTER = 30.0  # seconds of the clock after which losses.csv is written an
 class CsvLog(L.Callback):
     """Writes a row of the log a validation, and between them the losses now and then."""
 
-    def __init__(self, log: MetricsLog) -> None:
-        self._log = log
-        self._losses: list[torch.Tensor] = []
+    def __init__(self, log: MetricsLog, losses: UpdateLosses) -> None:
+        self._log, self._losses = log, losses
         self._written = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"losses": torch.stack(self._losses).cpu() if self._losses else torch.empty(0)}
+        return {"losses": torch.stack(self._losses.whole).cpu() if self._losses.whole else torch.empty(0)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._losses = list(state_dict["losses"])
+        self._losses.whole = list(state_dict["losses"])
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._losses.append(outputs["loss"].detach())  # a tensor still: reading it would wait for the device
-        if trainer.is_global_zero and time.perf_counter() - self._written > LOSSES_AFTER:
-            self._log.write_losses(trainer.global_step, self._samples(trainer, module), self._read())
+    def on_train_batch_start(self, trainer: L.Trainer, module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        update = self._losses.update
+        if trainer.is_global_zero and update and time.perf_counter() - self._written > LOSSES_AFTER:
+            self._log.write_losses(update, self._samples(update, module), self._read())
             self._written = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
-        if not trainer.is_global_zero:
-            return
-        rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
-        found, samples = module.validated, self._samples(trainer, module)
-        self._log.append(trainer.global_step, samples, self._read(), found.loss, found.score, rate, found.lived)
-        self._losses = []
+        if trainer.is_global_zero:
+            rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else math.nan
+            found, samples = module.validated, self._samples(trainer.global_step, module)
+            self._log.append(trainer.global_step, samples, self._read(), found.loss, found.score, rate, found.lived)
+        self._losses.whole = []
 
-    def _samples(self, trainer: L.Trainer, module: L.LightningModule) -> int:
+    def _samples(self, update: int, module: L.LightningModule) -> int:
         assert isinstance(module, EmulatorModule)
-        return trainer.global_step * module.training_config.batch_size * trainer.world_size
+        return update * module.training_config.samples_per_update
 
     def _read(self) -> list[float]:
-        return [float(loss) for loss in self._losses]
+        return [float(loss) for loss in self._losses.whole]
 
 
 class KeepCheckpoints(L.Callback):
@@ -144,15 +145,19 @@ class KeepCheckpoints(L.Callback):
     asks the training to end has the update in progress finished and kept; a validation in progress is broken off, to
     be made again. Numbers that are not finite end it too, and are not kept.
 
-    most: checkpoints that are kept, last.ckpt included.
+    most: checkpoints that are kept, last.ckpt included. losses: takes that of each update.
     """
 
     def __init__(
-        self, folder: Path, most: int, keep: Callable[[NeuralEmulator, Validated, int], None], request: StopRequest
+        self,
+        folder: Path,
+        most: int,
+        keep: Callable[[NeuralEmulator, Validated, int], None],
+        request: StopRequest,
+        losses: UpdateLosses,
     ) -> None:
-        self.folder, self.most, self.keep, self.request = folder, most, keep, request
+        self.folder, self.most, self.keep, self.request, self.losses = folder, most, keep, request, losses
         self.best = Best()
-        self._unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # update, loss, times of its samples
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best.rank, "still": self.best.still}
@@ -165,23 +170,21 @@ class KeepCheckpoints(L.Callback):
         self.request.waits = True
         module.after_average = partial(self._end_where_asked, trainer, module)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._unread.append((trainer.global_step, outputs["loss"].detach(), batch["valid_time"]))
-
     def _end_where_asked(self, trainer: L.Trainer, module: EmulatorModule) -> None:
         """End the training after an update where a signal asks for it, or where its loss is not finite."""
-        # Reading the loss would have the CPU wait for the device, and processes for each other.
-        if module.device.type != "cpu" and trainer.global_step % LOSS_EVERY and trainer.world_size > 1:
+        self.losses.add(trainer.global_step, module.update_loss, module.update_times)
+        number, tenth = self.request.number, trainer.global_step % LOSS_EVERY == 0
+        asked = number and trainer.world_size == 1
+        # Reading a loss has the CPU wait for the device, and processes for each other.
+        if module.device.type != "cpu" and not (tenth or asked or self._validates_next(trainer, module)):
             return
-        fault = ""
-        if module.device.type == "cpu" or trainer.global_step % LOSS_EVERY == 0:
-            fault = next((not_finite(*unread) for unread in self._unread if not torch.isfinite(unread[1])), "")
-            self._unread = []
-        number, faulty = self._of_all(trainer, self.request.number, bool(fault))
-        if faulty:
-            raise DivergedError(diverged(fault or "The loss of another process is not finite.", self.folder))
+        number, fault, process = self.losses.exchange(trainer, number)
+        if fault:
+            if trainer.global_rank in (0, process):
+                raise DivergedError(diverged(fault, self.folder))
+            raise SystemExit(DivergedError.exit_code)  # two processes have said it
+        for logger in trainer.loggers if tenth else ():
+            logger.log_metrics({"loss": float(self.losses.whole[-1])}, trainer.global_step)
         if number and not self._validates_next(trainer, module):
             self.save(trainer)
             raise Stopped(number, trainer.global_step)
@@ -202,11 +205,13 @@ class KeepCheckpoints(L.Callback):
             raise DivergedError(
                 diverged(f"The weights after update {trainer.global_step} are not finite.", self.folder)
             )
-        if self.best.gives_way_to(module.validated, module.best, trainer.global_step) and trainer.is_global_zero:
-            self.keep(module.best, module.validated, trainer.global_step)
+        if self.best.gives_way_to(module.validated, module.best, trainer.global_step):
+            with ended_together(trainer):
+                if trainer.is_global_zero:
+                    self.keep(module.best, module.validated, trainer.global_step)
         if trainer.global_step > 0:
             self.save(trainer)
-        number, _ = self._of_all(trainer, self.request.number, False)
+        number = self._of_all(trainer, self.request.number)
         if number:
             raise Stopped(number, trainer.global_step)
 
@@ -228,6 +233,7 @@ class KeepCheckpoints(L.Callback):
         for counts in (progress.total, progress.current) if broken_off else ():
             # As Lightning knows a validation whose first batch failed.
             counts.ready, counts.started, counts.processed, counts.completed = 1, 1, 0, 0
+        self.losses.exchange(trainer, 0)  # those that were not read yet
         self.save(trainer)
         if unread:
             raise Stopped(self.request.number, trainer.global_step) from None
@@ -236,10 +242,9 @@ class KeepCheckpoints(L.Callback):
 
     def save(self, trainer: L.Trainer) -> None:
         """Write last.ckpt; every process takes part in gathering what one writes."""
-        first = trainer.is_global_zero
-        with new_checkpoint(self.folder, self.most) if first else nullcontext(checkpoint_path(self.folder)) as path:
-            trainer.save_checkpoint(path)
-        trainer.strategy.barrier()
+        first, last = trainer.is_global_zero, checkpoint_path(self.folder)
+        with ended_together(trainer), new_checkpoint(self.folder, self.most) if first else nullcontext(last) as path:
+            write(trainer, path)
 
     def _validates_next(self, trainer: L.Trainer, module: EmulatorModule) -> bool:
         return trainer.global_step % module.validation_config.every == 0 or trainer.global_step >= trainer.max_steps
@@ -248,13 +253,12 @@ class KeepCheckpoints(L.Callback):
         """Return whether a validation may be broken off: in one process, and where updates follow that remember it."""
         return trainer.world_size == 1 and not trainer.sanity_checking and trainer.global_step < trainer.max_steps
 
-    def _of_all(self, trainer: L.Trainer, number: int, faulty: bool) -> tuple[int, bool]:
-        """Return the highest number of all processes, and whether one is faulty."""
+    def _of_all(self, trainer: L.Trainer, number: int) -> int:
+        """Return the highest number of all processes."""
         if trainer.world_size == 1:
-            return number, faulty
-        found = torch.tensor([number, int(faulty)], device=trainer.strategy.root_device)
-        found = trainer.strategy.reduce(found, reduce_op="max")
-        return int(found[0]), bool(found[1])
+            return number
+        found = torch.tensor(number, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(found, reduce_op="max"))
 
 
 def _between_updates(progress: Any) -> bool:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.utils.data import DataLoader
@@ -33,15 +32,17 @@ from training.optimisation.callbacks import (
     Stopwatch,
     progress_callback,
 )
+from training.optimisation.checkpoint_files import PlainFiles
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.module import EmulatorModule
 from training.optimisation.standstill import has_ended
 from training.optimisation.tracking import tracking
+from training.optimisation.update_losses import UpdateLosses
 from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
-from training.resumable import read_checkpoint, resume_from, write_checkpoint
+from training.resumable import read_checkpoint, resume_from
 
 
 def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
@@ -61,7 +62,8 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     log = MetricsLog(folder / "metrics.csv", len(windows), start)
     keep = partial(save_best, prepared, config.emulator, folder)
     with _quiet(), _interruptible(), tracking(config, folder) as logger:
-        callbacks = [CsvLog(log), KeepCheckpoints(folder, config.training.checkpoints, keep, request)]
+        losses = UpdateLosses()
+        callbacks = [CsvLog(log, losses), KeepCheckpoints(folder, config.training.checkpoints, keep, request, losses)]
         callbacks += [ForecastPicture()] if logger else []
         callbacks += [progress_callback()] if progress else []
         trainer = _trainer(config, logger, callbacks)
@@ -74,7 +76,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
 def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
     config = untrained.config
-    one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
+    one_device = replace(config.training.on_one_process(), updates=updates)
     config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
     module = EmulatorModule(emulator, windows, starts, one_device, config.validation, terms=untrained.terms)
@@ -95,9 +97,16 @@ class WindowData(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         config, rank, ranks = self.config, *self._rank()
         stream = ShuffledStream(
-            len(self.windows), config.batch_size, config.updates, config.seed, self.start, rank, ranks
+            len(self.windows),
+            config.process_batch,
+            config.updates,
+            config.seed,
+            self.start,
+            rank,
+            ranks,
+            config.accumulate,
         )
-        return DataLoader(self.windows, batch_size=config.batch_size, sampler=stream, num_workers=config.num_workers)
+        return DataLoader(self.windows, batch_size=config.process_batch, sampler=stream, num_workers=config.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rank, ranks = self._rank()
@@ -107,7 +116,7 @@ class WindowData(L.LightningDataModule):
                 f"{ranks} or more, give a longer validation part, or use fewer devices."
             )
         share = range(rank, len(self.starts), ranks)
-        return DataLoader(self.starts, batch_size=min(self.config.batch_size, 16), sampler=share)
+        return DataLoader(self.starts, batch_size=min(self.config.process_batch, 16), sampler=share)
 
     def _rank(self) -> tuple[int, int]:
         assert self.trainer is not None
@@ -132,7 +141,8 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             precision=training.precision,  # type: ignore[arg-type]
             plugins=_plugins(training),
             gradient_clip_val=training.gradient_clip,
-            val_check_interval=config.validation.every,
+            accumulate_grad_batches=training.accumulate,
+            val_check_interval=config.validation.every * training.accumulate,  # batches
             check_val_every_n_epoch=None,
             num_sanity_val_steps=-1,
             callbacks=callbacks,
@@ -151,18 +161,6 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             f"Lightning cannot train with accelerator={training.accelerator}, devices={training.devices}, "
             f"num_nodes={training.num_nodes}, strategy={training.strategy}, precision={training.precision}: {error}"
         ) from None
-
-
-class PlainFiles(TorchCheckpointIO):
-    """Writes a checkpoint where it is told to.
-
-    Lightning's own way leads through the folder for temporary files, whose faults it lays on the run's or, where
-    something may not be written, keeps to itself.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
-        write_checkpoint(checkpoint, Path(path))
 
 
 def _plugins(training: TrainingConfig) -> list[Any]:

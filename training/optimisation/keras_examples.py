@@ -24,9 +24,9 @@ def examples(untrained: Untrained, start: int) -> Iterator[Example]:
     """Batches of the shuffled stream from update `start` on, read ahead by `tf.data` while the network works."""
     tf = tensorflow()
     emulator, windows, training = untrained.emulator, untrained.windows, untrained.config.training
-    stream = ShuffledStream(len(windows), training.batch_size, training.updates, training.seed, start)
+    stream = ShuffledStream(len(windows), training.process_batch, training.updates, training.seed, start)
     # No workers: tf.data reads ahead itself, and a process with TensorFlow's threads in it should not fork.
-    loader: DataLoader[Batch] = DataLoader(windows, batch_size=training.batch_size, sampler=stream)
+    loader: DataLoader[Batch] = DataLoader(windows, batch_size=training.process_batch, sampler=stream)
     failures: list[Exception] = []
 
     def generate() -> Iterator[Example]:

@@ -88,7 +88,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         score, rate = result.score, learning_rate_at(training, fit.update)
         if fit.best.gives_way_to(result, best, fit.update):
             save_best(prepared, config.emulator, folder, best, result, fit.update)
-        samples = fit.update * training.batch_size
+        samples = fit.update * training.process_batch
         log.append(fit.update, samples, fit.losses, result.loss, score, rate, result.lived)
         fit.losses, fit.validated = [], True
         if fit.update:
@@ -146,7 +146,7 @@ def _breakable(request: StopRequest, fit: KerasFit, folder: Path) -> Iterator[No
 def times_of_update(untrained: Untrained, update: int) -> torch.Tensor:
     """Return the valid times [sample] of the samples of an update, from 1."""
     training, windows = untrained.config.training, untrained.windows
-    stream = ShuffledStream(len(windows), training.batch_size, update, training.seed, update - 1)
+    stream = ShuffledStream(len(windows), training.process_batch, update, training.seed, update - 1)
     return torch.stack([windows[sample]["valid_time"] for sample in stream])
 
 
@@ -276,7 +276,7 @@ def validation_of(emulator: NeuralEmulator, untrained: Untrained) -> Validated:
     """Return the score of forecasts from all validation starts, as every emulator's is."""
     training, score = untrained.config.training, untrained.config.validation.score
     terms = LossTerms(training.loss)
-    loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=min(training.batch_size, 16))
+    loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=min(training.process_batch, 16))
     return validated(sum(error_sums(emulator, untrained.starts, batch, score, terms, 1) for batch in loader))  # type: ignore[arg-type]
 
 
@@ -290,6 +290,7 @@ def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
         **dict.fromkeys(training.strategies_set(), True),
         f"training.optimiser={training.optimiser}": training.optimiser != "adamw",
         f"training.precision={training.precision}": training.precision != "32-true",
+        f"training.accumulate={training.accumulate}": training.accumulate > 1,
         f"{training.devices} devices on {training.num_nodes} nodes": training.devices * training.num_nodes > 1,
     }
     if any(refused.values()):

@@ -61,7 +61,7 @@ def long_rollout(prepared: Prepared, starts: Windows, config: ExperimentConfig) 
     validation does."""
     training, validation, task = config.training, config.validation, prepared.task
     unroll = sum(share * steps for share, steps in training.stages)
-    evaluations = validation.every * training.batch_size * (GRADIENT * unroll + training.pushforward)
+    evaluations = validation.every * training.samples_per_update * (GRADIENT * unroll + training.pushforward)
     allowed = int(validation.long_rollout * evaluations)  # steps of one case
     series = len(prepared.train.times) // task.time_step.frames(prepared.train.time_step)
     steps = min(MOST_STEPS, allowed // FEWEST_CASES, MOST_TIMES * series)

@@ -61,6 +61,7 @@ class EmulatorModule(L.LightningModule):
         self.training_config, self.validation_config = training, validation
         self.validated = Validated(math.inf, math.inf, 0)  # the last time
         self.after_average: Callable[[], None] = lambda: None
+        self._batches: list[tuple[Tensor, Tensor]] = []  # loss and valid times of those of the last update
         self.long_rollout = long_rollout
         self.terms = LossTerms(training.loss) if terms is None else terms
         self.standstill = Standstill()
@@ -71,8 +72,27 @@ class EmulatorModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         loss = self.loss(batch)
-        self.log("loss", loss.detach(), prog_bar=True)
+        self._batches.append((loss.detach(), batch["valid_time"]))
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # loggers get the mean of all processes
         return loss
+
+    def completes_update(self, batch_index: int) -> bool:
+        """Return whether a batch, from 0, is the last of those that make an update."""
+        return (batch_index + 1) % self.training_config.accumulate == 0
+
+    @property
+    def update_loss(self) -> Tensor:
+        """Return the loss of the last update in this process, the mean over its batches."""
+        return torch.stack([loss for loss, _ in self._batches]).mean()
+
+    @property
+    def update_times(self) -> Tensor:
+        """Return the valid times of its samples."""
+        return torch.cat([times for _, times in self._batches])
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        if self.completes_update(batch_index - 1):
+            self._batches = []
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the mean of the loss over area, variables and the unrolled steps."""
@@ -106,6 +126,8 @@ class EmulatorModule(L.LightningModule):
             state, done = replace(following[0], values=following[0].values.detach()), done + some
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
+        if not self.completes_update(batch_index):
+            return
         decay = averaging_decay(self.training_config.ema_decay, self.global_step)
         with torch.no_grad():
             torch._foreach_lerp_(list(self.averaged.parameters()), list(self.emulator.parameters()), 1.0 - decay)
@@ -124,6 +146,25 @@ class EmulatorModule(L.LightningModule):
             optimiser, lambda update: warm_up_cosine(update, config.warm_up, config.updates)
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        # A checkpoint brings the rate of the schedule it was written under; with more updates, it is another now.
+        for each in self.trainer.lr_scheduler_configs:
+            schedule = each.scheduler
+            if isinstance(schedule, torch.optim.lr_scheduler.LambdaLR):
+                shares = [function(schedule.last_epoch) for function in schedule.lr_lambdas]
+                for group, peak, share in zip(schedule.optimizer.param_groups, schedule.base_lrs, shares, strict=True):
+                    group["lr"] = peak * share
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count batches as this training does: the run may have accumulated more or fewer, or end later."""
+        loops = checkpoint["loops"]["fit_loop"]
+        progress, updates = loops["epoch_loop.batch_progress"], checkpoint["global_step"]
+        for counts in (progress["total"], progress["current"]):
+            completed = counts["processed"] - counts["completed"]  # 1 where it was written within an update's last hook
+            counts |= dict.fromkeys(counts, updates * self.training_config.accumulate)
+            counts["completed"] -= completed
+        progress["is_last_batch"] = updates >= self.training_config.updates
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self._waits_for_better:

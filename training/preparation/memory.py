@@ -33,8 +33,8 @@ def refuse_too_large_network(
     bytes_each = 2 if "16" in training.precision else 4
     steps = max(unroll for _, unroll in training.stages)
     refuse_too_large(
-        bytes_each * values * training.batch_size * steps,
-        f"An update of {training.batch_size} samples on {mesh.num_nodes:,} nodes",
+        bytes_each * values * training.process_batch * steps,
+        f"An update of {training.process_batch} samples on {mesh.num_nodes:,} nodes",
         f"Choose a coarser grid or mesh, or smaller training.batch_size or {config.width_key}.",
     )
 

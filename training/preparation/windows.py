@@ -228,23 +228,34 @@ def normalised_pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tup
 class ShuffledStream(Sampler[tuple[int, int]]):
     """An endless shuffled stream of (epoch, sample), cut to one rank's share and to the updates that remain.
 
-    Position p of the stream is a function of (seed, p) alone, so a resumed run continues where it stopped. Its length
-    counts what was taken before `start` too, as Lightning counts the batches of a resumed epoch.
+    Position p of the stream is a function of (seed, p) alone, so a resumed run continues where it stopped. An update
+    takes the next `ranks` x `accumulate` x `batch_size` positions, so that it has the same samples however these three
+    share them. Its length counts what was taken before `start` too, as Lightning counts the batches of a resumed epoch.
+
+    accumulate: batches of a rank that make one update.
     """
 
     def __init__(
-        self, num_samples: int, batch_size: int, updates: int, seed: int, start: int = 0, rank: int = 0, ranks: int = 1
+        self,
+        num_samples: int,
+        batch_size: int,
+        updates: int,
+        seed: int,
+        start: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.num_samples, self.batch_size, self.updates = num_samples, batch_size, updates
-        self.seed, self.start, self.rank, self.ranks = seed, start, rank, ranks
+        self.seed, self.start, self.rank, self.ranks, self.accumulate = seed, start, rank, ranks, accumulate
 
     def __len__(self) -> int:
-        return self.updates * self.batch_size
+        return self.updates * self.accumulate * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order, drawn = np.empty(0, dtype=np.int64), -1
-        for update in range(self.start, self.updates):
-            first = (update * self.ranks + self.rank) * self.batch_size
+        for batch in range(self.start * self.accumulate, self.updates * self.accumulate):
+            first = (batch * self.ranks + self.rank) * self.batch_size
             for position in range(first, first + self.batch_size):
                 epoch, place = divmod(position, self.num_samples)
                 if epoch != drawn:

@@ -117,8 +117,8 @@ def _descent(
 ) -> Iterator[float]:
     """Yield the loss of each update."""
     training = prepared.config.training
-    stream = ShuffledStream(len(windows), training.batch_size, updates, training.seed)
-    loader = DataLoader(windows, training.batch_size, sampler=stream, num_workers=training.num_workers)
+    stream = ShuffledStream(len(windows), training.process_batch, updates, training.seed)
+    loader = DataLoader(windows, training.process_batch, sampler=stream, num_workers=training.num_workers)
     optimiser = optimiser_of(
         training.optimiser, between, training.learning_rate, training.weight_decay, training.decayed
     )

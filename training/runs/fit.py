@@ -86,7 +86,7 @@ def _fitted(
     if done is not None:
         return done
     data = data or PreparedData()
-    with stop_requests() as request, metered(config, folder):
+    with stop_requests(config.training.max_time) as request, metered(config, folder):
         try:
             trained = _trained(config, folder, data, progress, notice, request)
         except Stopped as stop:
@@ -104,7 +104,7 @@ def _trained(
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
     refuse_nothing_between(prepared)
     refuse_untestable(prepared)
-    for line in look_at_test_data(prepared):
+    for line in (*look_at_test_data(prepared), *_batches_in_words(config.training)):
         notice(line) if is_first_process() else None
     if not is_closed_form(config.emulator):
         with untrained_on_threads(prepared, folder, notice) as untrained:
@@ -132,6 +132,15 @@ def _trained(
     if is_first_process():
         save_emulator(path, trained)
     return trained
+
+
+def _batches_in_words(training: TrainingConfig) -> list[str]:
+    if training.global_batch_size is None:
+        return []
+    processes = f"{training.processes} process" + "es" * (training.processes > 1)
+    batches = f"{training.accumulate} batch" + "es" * (training.accumulate > 1)
+    samples = f"{training.process_batch} sample" + "s" * (training.process_batch > 1)
+    return [f"An update takes {training.global_batch_size} samples: {processes} x {batches} x {samples}."]
 
 
 def _write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path) -> None:
@@ -162,7 +171,7 @@ def _say_stopped(stop: Stopped, folder: Path, notice: Notice) -> None:
         stop.code = 0  # the first process's code is the run's, and another's failure would have Lightning kill it
         return
     kept = f"{folder / 'last.ckpt'} keeps update {stop.update}" if stop.update else "nothing new was learned yet"
-    notice(f"Ended by {stop.signal_name}; {kept}. Started again with resume=auto, it goes on from there.")
+    notice(f"Ended by {stop.cause}; {kept}. Started again with resume=auto, it goes on from there.")
 
 
 @contextmanager
@@ -223,7 +232,7 @@ def threads_of(prepared: Prepared, windows: Windows, folder: Path | None = None,
 
     with torch.random.fork_rng(devices=[]):  # so that measuring changes no number drawn later
         module = EmulatorModule(unfitted_network(prepared), windows, windows, training, prepared.config.validation)
-        batch = next(iter(DataLoader(windows, batch_size=training.batch_size)))
+        batch = next(iter(DataLoader(windows, batch_size=training.process_batch)))
         threads = faster_threads(lambda: module.loss(batch).backward(), notice)
     if folder is not None:
         add_to_budget(folder, threads=threads)

@@ -118,8 +118,10 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
     optimiser = "AdamW [@loshchilov2019]"
     if training.optimiser == "muon":
         optimiser = f"Muon [@jordan2024; @liu2025] for the matrices inside it and {optimiser} for all other weights"
-    processes = training.devices * training.num_nodes
-    samples = f"{training.batch_size} samples" + (f" on each of {processes} processes" if processes > 1 else "")
+    samples = f"{training.process_batch} samples"
+    if training.accumulate > 1:
+        samples = f"{training.accumulate} batches of {samples}"
+    samples += f" on each of {training.processes} processes" if training.processes > 1 else ""
     vectors = ", biases and scales apart," if training.decayed == "matrices" else ""
     length = f"{training.updates:,} updates"
     if seeds and training.minutes is not None:

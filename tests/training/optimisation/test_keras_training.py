@@ -49,6 +49,7 @@ NUMBERS = ("update", "epoch", "loss", "validation_loss", "validation_score", "le
         ({"pushforward": 1}, "pushforward=1"),
         ({"optimiser": "muon"}, "optimiser=muon"),
         ({"precision": "bf16-mixed"}, "precision=bf16-mixed"),
+        ({"accumulate": 2}, "training.accumulate=2"),
         ({"devices": 2}, "2 devices on 1 nodes"),
     ],
 )

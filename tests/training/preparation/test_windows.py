@@ -196,3 +196,20 @@ def test_ranks_share_one_stream_and_leave_nothing_out() -> None:
     for update in range(6):
         together = [*shares[0][2 * update : 2 * update + 2], *shares[1][2 * update : 2 * update + 2]]
         assert together == alone[4 * update : 4 * update + 4]
+
+
+@pytest.mark.parametrize(("batch", "ranks", "accumulate"), [(4, 1, 1), (2, 2, 1), (2, 1, 2), (1, 2, 2), (1, 4, 1)])
+def test_an_update_takes_the_same_samples_however_they_are_shared(batch: int, ranks: int, accumulate: int) -> None:
+    expected = list(ShuffledStream(7, 4, 6, seed=3))
+    streams = [ShuffledStream(7, batch, 6, 3, 0, rank, ranks, accumulate) for rank in range(ranks)]
+    assert all(len(stream) == len(list(stream)) for stream in streams)
+    later = [list(ShuffledStream(7, batch, 6, 3, 2, rank, ranks, accumulate)) for rank in range(ranks)]
+    for update, taken in enumerate(zip(*(_by(list(stream), batch * accumulate) for stream in streams), strict=True)):
+        assert sorted(sample for share in taken for sample in share) == sorted(expected[4 * update : 4 * update + 4])
+    assert [share[: batch * accumulate] for share in later] == [
+        list(stream)[2 * batch * accumulate : 3 * batch * accumulate] for stream in streams
+    ]
+
+
+def _by(samples: list[tuple[int, int]], count: int) -> list[list[tuple[int, int]]]:
+    return [samples[first : first + count] for first in range(0, len(samples), count)]
