@@ -39,7 +39,8 @@ app = typer.Typer(
     help="Emulate physics with graph neural networks: simulate, train, forecast, verify.",
     epilog="Exit codes: 0 done; 1 demo or reproduce did not find what it looked for; 2 wrong input, said in one "
     "message; 3 done but for a part: the guard stopped a forecast, whose file is missing from there on, or a row of "
-    "a comparison failed; 4 with --strict, a scenario beyond the forcings of the training; 128 + N ended by signal N.",
+    "a comparison failed; 4 with --strict, a scenario beyond the forcings of the training; 75 a training whose time "
+    "was up, or that lost a process, to be started again with resume=auto; 128 + N ended by signal N.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -83,6 +84,7 @@ def run() -> None:
     """The console script. A user's mistake ends in one message and exit code 2, without a traceback."""
     # As often as Python looks for cycles by default costs a tenth of a comparison: it holds millions of small objects.
     gc.set_threshold(50_000, 20, 20)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a connection that breaks is fifty lines of C++, else
     ours = sys.argv[: sys.argv.index("--")] if "--" in sys.argv else sys.argv
     if OPTION not in ours:
         _finish()

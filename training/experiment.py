@@ -168,6 +168,7 @@ class TrainingConfig(StrategyConfig):
         of the first such row of a comparison.
     checkpoints: to resume from that a run keeps until it is done, last.ckpt and those before it, should it be damaged.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
+    backend: by which processes speak to each other: by default NCCL between GPUs, Gloo between CPUs.
     """
 
     seed: int = 0
@@ -202,6 +203,7 @@ class TrainingConfig(StrategyConfig):
     num_nodes: int = 1
     accelerator: str = "auto"
     strategy: str = "auto"
+    backend: Literal["auto", "gloo", "nccl"] = "auto"
     precision: str = "32-true"
 
     def __post_init__(self) -> None:

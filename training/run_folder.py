@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Literal
 
-from emulator.build import TrainedEmulator, load_emulator
+from emulator.build import TrainedEmulator
 from emulator.checkpoint import read as read_emulator
-from emulator.foundation.configuration import dump, load, resolve
+from emulator.foundation.configuration import dump, load
+from emulator.foundation.threads import Notice
 from graphs.errors import MeshcastError
-from training.experiment import NO_OTHER_RUN, ExperimentConfig
+from training.configuration_changes import changes, refuse_another_run
+from training.experiment import ExperimentConfig
 from training.json_file import write_json
+from training.processes import is_first_process
 from training.resumable import checkpoints_of, forget_earlier
 
 log = logging.getLogger(__name__)
@@ -40,39 +42,42 @@ def folder_named(output: str, name: str) -> Path:
     return Path(output) / name
 
 
-def take_folder(folder: Path, config: ExperimentConfig, resume: Resume) -> TrainedEmulator | None:
-    """Take a folder for this run, and return the finished emulator where there is nothing left to do."""
-    if not is_first_process():  # the first one checks, and makes the folder
-        return load_emulator(folder / "emulator.safetensors") if (folder / "done.json").is_file() else None
+def take_folder(folder: Path, config: ExperimentConfig, resume: Resume, notice: Notice = log.info) -> bool:
+    """Take a folder for this run, as the first process does; return whether there is nothing left to do.
+
+    notice: takes a line on what was edited since the run began.
+    """
     stored = folder / "config.yaml"
     begun = (folder / "emulator.safetensors").exists() or bool(checkpoints_of(folder))
     if begun and not stored.is_file():
         raise MeshcastError(f"{folder} holds an emulator without its config.yaml. Choose another name or output.")
-    changed = _changes(stored, config) if stored.is_file() else []
+    before = load(ExperimentConfig, stored) if stored.is_file() else config
     if not begun:  # nothing yet, or a run that failed before it came to anything
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if changed:
+            if changes(before, config):
                 for name in ("budget.json", "energy.json"):
                     (folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise MeshcastError(f"Cannot make the run folder {folder}: {error.strerror}. Set output=FOLDER.") from None
         dump(config, stored)
-        return None
+        return False
     if resume == "never":
         raise MeshcastError(
             f"{folder} already holds a run. Continue it with resume=auto, or choose another name: name=NAME."
         )
-    if changed:
-        raise MeshcastError(
-            f"{folder} holds a run of another configuration; {', '.join(changed)} differ. "
-            "Use the configuration in its config.yaml, or choose another name."
-        )
-    if (folder / "done.json").is_file():
+    edited, done = refuse_another_run(folder, before, config), folder / "done.json"
+    further = config.training.updates > before.training.updates and config.training.minutes is None
+    if done.is_file() and not further:
         log.info("%s is done.", folder)
-        return load_emulator(folder / "emulator.safetensors")
+        return True
     _refuse_damaged(folder)
-    return None
+    for line in edited:
+        notice(line)
+    if edited:
+        dump(config, stored)
+        done.unlink(missing_ok=True)
+    return False
 
 
 def mark_done(folder: Path, trained: TrainedEmulator) -> None:
@@ -81,14 +86,6 @@ def mark_done(folder: Path, trained: TrainedEmulator) -> None:
         return
     forget_earlier(folder)  # first: nobody looks for them in a run that is done
     write_json(folder / "done.json", {"validation_score": trained.metadata.get("validation_score")})
-
-
-def is_first_process() -> bool:
-    """Return False in the further processes of a distributed run, which write nothing.
-
-    Lightning, torchrun and Slurm each number processes and nodes in variables of their own; the first is 0 in all.
-    """
-    return all(int(os.environ.get(name) or 0) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def _refuse_damaged(folder: Path) -> None:
@@ -100,10 +97,3 @@ def _refuse_damaged(folder: Path) -> None:
         raise MeshcastError(
             f"{error} The run cannot go on without its best emulator so far. Remove {folder} to start it again."
         ) from None
-
-
-def _changes(stored: Path, config: ExperimentConfig) -> list[str]:
-    """Return the sections that differ from the stored configuration, but for what makes no other run."""
-    before, now = resolve(load(ExperimentConfig, stored)), resolve(config)
-    before["training"] |= {key: now["training"][key] for key in NO_OTHER_RUN}
-    return [key for key in now if before[key] != now[key] and key not in ("tracking", "accounting")]

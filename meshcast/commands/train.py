@@ -32,7 +32,8 @@ def train(
     from meshcast.commands.configs import config_path
     from meshcast.console import print_json, say
     from training.experiment import ExperimentConfig
-    from training.run_folder import is_first_process, run_folder
+    from training.processes import is_first_process
+    from training.run_folder import run_folder
     from training.runs.closed_forms import beside_closed_forms
     from training.runs.energy import energy_sentence, read_energy
     from training.runs.fit import dry_run as try_out
@@ -53,7 +54,7 @@ def train(
             print_json(expected)
         return
     trained = fit(experiment, resume="auto" if resume == "auto" else "never", notice=say)
-    if not is_first_process():
+    if not is_first_process(experiment.training.processes):
         return
     folder = run_folder(experiment)
     score = trained.metadata.get("validation_score")

@@ -26,8 +26,8 @@ from training.experiment import BATCH_SIZE
 from training.metrics_log import read_log
 from training.optimisation.gradient_descent import WindowData
 from training.preparation.prepared import prepare, windows_of
+from training.processes import is_first_process
 from training.resumable import read_checkpoint
-from training.run_folder import is_first_process
 from training.runs.fit import fit
 
 ROOT = Path(__file__).parents[2]

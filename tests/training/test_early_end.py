@@ -85,10 +85,8 @@ def test_after_a_signal_the_update_in_progress_is_kept_and_the_run_goes_on_bit_f
         signalled(number, update)
         fit(config, progress=False, notice=said.append)
     assert stopped.value.code == (75 if name == "SIGALRM" else 128 + number)
-    assert (
-        f"Ended by {'training.max_time' if name == 'SIGALRM' else name}; " in said[-1]
-        and f"last.ckpt keeps update {kept}." in said[-1]
-    )
+    cause = "training.max_time" if name == "SIGALRM" else name
+    assert f"Ended by {cause}; " in said[-1] and f"last.ckpt keeps update {kept}." in said[-1]
     assert updates_done(folder_of(config) / "last.ckpt") == kept
     assert signal.getsignal(number) is before
     monkeypatch.undo()

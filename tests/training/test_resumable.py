@@ -19,6 +19,7 @@ from training.experiment import ExperimentConfig
 from training.json_file import write_json
 from training.optimisation.callbacks import KeepCheckpoints
 from training.resumable import DIGEST, checkpoint_path, checkpoints_of, digest_of, new_checkpoint, read_checkpoint
+from training.run_folder import Resume
 from training.runs.fit import fit
 
 
@@ -26,7 +27,9 @@ class Killed(BaseException):
     pass
 
 
-def killed_after(config: ExperimentConfig, update: int, monkeypatch: pytest.MonkeyPatch) -> Path:
+def killed_after(
+    config: ExperimentConfig, update: int, monkeypatch: pytest.MonkeyPatch, resume: Resume = "never"
+) -> Path:
     """The folder of a run that ended once its checkpoint of an update was written."""
     keep = KeepCheckpoints.on_validation_end
 
@@ -37,7 +40,7 @@ def killed_after(config: ExperimentConfig, update: int, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(KeepCheckpoints, "on_validation_end", keep_then_die)
-        fit(config, progress=False)
+        fit(config, resume=resume, progress=False)
     return Path(config.output) / config.name
 
 

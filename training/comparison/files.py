@@ -20,7 +20,8 @@ from inference.comparison.findings import answer
 from inference.comparison.record import Comparison, Row, Seed
 from inference.scores.scorecard import ForecastScores, Verification
 from training.comparison.configuration import CompareConfig, with_rows
-from training.run_folder import folder_named, is_first_process
+from training.processes import is_first_process
+from training.run_folder import folder_named
 
 ABOUT = (
     "label", "kind", "status", "reasons", "members", "seeds", "parameters", "updates", "learning_rate", "history",

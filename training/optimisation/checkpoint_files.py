@@ -60,6 +60,7 @@ def ended_together(trainer: L.Trainer) -> Iterator[None]:
         fault = error
     code = trainer.strategy.broadcast(0 if fault is None else fault.exit_code)
     if fault is not None:
+        fault.in_all_processes = True  # type: ignore[attr-defined]
         raise fault
     if code:
         raise SystemExit(code)

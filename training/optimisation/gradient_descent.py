@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,7 @@ from training.optimisation.callbacks import (
 )
 from training.optimisation.checkpoint_files import PlainFiles
 from training.optimisation.long_rollout import long_rollout
+from training.optimisation.lost_processes import LostProcesses, leave_time_to_end
 from training.optimisation.module import EmulatorModule
 from training.optimisation.standstill import has_ended
 from training.optimisation.tracking import tracking
@@ -42,7 +45,10 @@ from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
+from training.processes import decided
 from training.resumable import read_checkpoint, resume_from
+
+SEEN_WITHIN = 60.0  # seconds in which a shared file system shows a file on all nodes
 
 
 def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
@@ -51,7 +57,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     request: of a signal that the training end; it is then kept as it is, and Stopped raised.
     """
     config, windows = untrained.config, untrained.windows
-    last, start = resume_from(folder)
+    last, start = resumed_from(folder)
     if last is not None and config.training.patience is not None and has_ended(read_checkpoint(last)):
         return  # it was interrupted between its last checkpoint and the end
     starts, long = untrained.starts, long_rollout(prepared, untrained.starts, config)
@@ -63,14 +69,44 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
     keep = partial(save_best, prepared, config.emulator, folder)
     with _quiet(), _interruptible(), tracking(config, folder) as logger:
         losses = UpdateLosses()
-        callbacks = [CsvLog(log, losses), KeepCheckpoints(folder, config.training.checkpoints, keep, request, losses)]
+        lost = LostProcesses()
+        callbacks: list[L.Callback] = [
+            lost,
+            CsvLog(log, losses),
+            KeepCheckpoints(folder, config.training.checkpoints, keep, request, losses),
+        ]
         callbacks += [ForecastPicture()] if logger else []
         callbacks += [progress_callback()] if progress else []
         trainer = _trainer(config, logger, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
         request.waits = False
-        trainer.strategy.barrier()
+        try:
+            trainer.strategy.barrier()
+        except RuntimeError as error:
+            lost.raise_lost(error)
+            raise
+        lost.close()
+
+
+def resumed_from(folder: Path) -> tuple[Path | None, int]:
+    """Return the checkpoint that a run goes on from, the same in all processes, and the updates behind it."""
+    found = decided(lambda: _newest(folder)) or _newest(folder)
+    path = None if found["name"] is None else folder / found["name"]
+    until = time.monotonic() + SEEN_WITHIN
+    while path is not None and not (path.is_file() and path.stat().st_size == found["bytes"]):
+        if time.monotonic() > until:
+            raise MeshcastError(
+                f"{path} cannot be seen on {socket.gethostname()} as the first process sees it. Let output name a "
+                "folder on a file system that all nodes share."
+            )
+        time.sleep(0.2)
+    return path, found["updates"]
+
+
+def _newest(folder: Path) -> dict[str, Any]:
+    path, updates = resume_from(folder)
+    return {"name": path and path.name, "bytes": path and path.stat().st_size, "updates": updates}
 
 
 def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
@@ -153,6 +189,9 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
             log_every_n_steps=10,
         )
+        if training.backend != "auto" and hasattr(trainer.strategy, "_process_group_backend"):
+            trainer.strategy._process_group_backend = training.backend
+        leave_time_to_end()
         # Its handlers end a training without a checkpoint, and wait within a signal for processes that may not answer.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         return trainer

@@ -23,8 +23,8 @@ from training.accounting import AccountingConfig
 from training.early_end import DivergedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
+from training.processes import is_first_process
 from training.resumable import checkpoints_of
-from training.run_folder import is_first_process
 from training.runs.data_in_words import listed
 from training.runs.energy_counters import (
     POWERCAP,

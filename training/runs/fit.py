@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -38,8 +38,9 @@ from training.preparation.prepared import (
     windows_of,
 )
 from training.preparation.windows import Windows
+from training.processes import decided, is_first_process, sharing
 from training.resumable import checkpoints_of, updates_done
-from training.run_folder import Resume, is_first_process, mark_done, run_folder, take_folder
+from training.run_folder import Resume, mark_done, run_folder, take_folder
 from training.runs.between import refuse_nothing_between, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget, say_what_never_comes, within_budget
 from training.runs.closed_forms import score_closed_forms
@@ -74,18 +75,21 @@ def fit(
     diverges. SIGTERM, SIGHUP and SIGUSR1 end it with its state kept and exit code 128 + signal; a second one at once.
     """
     folder = folder or run_folder(config)
-    lock = output_lock(folder, folder=True, remedy="Set output=FOLDER.") if is_first_process() else nullcontext()
-    with lock:  # the first process holds it for all
-        return _fitted(config, folder, resume, progress, data, notice)
+    with sharing(config.training), ExitStack() as held:
+
+        def take() -> bool:  # the first process holds the folder for all
+            held.enter_context(output_lock(folder, folder=True, remedy="Set output=FOLDER."))
+            return take_folder(folder, config, resume, notice)
+
+        done = decided(take)
+        if done or (done is None and (folder / "done.json").is_file()):
+            return load_emulator(folder / "emulator.safetensors")
+        return _fitted(config, folder, progress, data or PreparedData(), notice)
 
 
 def _fitted(
-    config: ExperimentConfig, folder: Path, resume: Resume, progress: bool, data: PreparedData | None, notice: Notice
+    config: ExperimentConfig, folder: Path, progress: bool, data: PreparedData, notice: Notice
 ) -> TrainedEmulator:
-    done = take_folder(folder, config, resume)
-    if done is not None:
-        return done
-    data = data or PreparedData()
     with stop_requests(config.training.max_time) as request, metered(config, folder):
         try:
             trained = _trained(config, folder, data, progress, notice, request)
@@ -203,10 +207,14 @@ def with_budget(untrained: Untrained, folder: Path, notice: Notice = log.info) -
         if is_first_process():
             say_what_never_comes(config, notice)
         return untrained
-    while not is_first_process() and "updates" not in read_budget(folder):
+
+    def keep() -> None:
+        if "updates" not in read_budget(folder):
+            keep_budget(folder, config, *time_parts(untrained))
+
+    decided(keep)
+    while "updates" not in read_budget(folder):
         time.sleep(0.1)  # all processes take the same number of updates, which the first one finds out
-    if "updates" not in read_budget(folder):
-        keep_budget(folder, config, *time_parts(untrained))
     return replace(untrained, config=within_budget(config, folder, notice if is_first_process() else log.info))
 
 
