@@ -97,7 +97,8 @@ def test_wheel_carries_the_packages_and_the_experiments_and_nothing_else(wheel: 
     kernel = {path.relative_to(ROOT).as_posix() for path in (ROOT / "emulator").rglob("*.cpp")}
     if shutil.which("c++"):
         kernel.add(f"emulator/networks/message_kernel/{library_name()}")
-    experiments = {f"meshcast/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    shipped = [*(ROOT / "configs").glob("*.yaml"), *(ROOT / "configs/launch").iterdir()]
+    experiments = {f"meshcast/{path.relative_to(ROOT).as_posix()}" for path in shipped}
     assert {name for name in names if ".dist-info/" not in name} == sources | templates | data | experiments | kernel
 
 

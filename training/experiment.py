@@ -130,7 +130,7 @@ class TrainingConfig(StrategyConfig):
     batch_size: samples a process and batch.
     accumulate: batches of a process whose gradients are averaged into one update.
     global_batch_size: samples an update, of all processes and accumulated batches; in place of `batch_size`, which
-        follows from it. Runs that share it take the same samples in each update, on however many processes.
+        is left away or null. Runs that share it take the same samples in each update, on however many processes.
     learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
     loss: of the error in units of what the first guess leaves, averaged over area, steps and variables: `mse`, `mae`,
         `huber`, `pseudo_huber`, `crps` of several members, or one from the dictionary LOSSES of a plug-in.
@@ -175,7 +175,7 @@ class TrainingConfig(StrategyConfig):
     updates: int = 10_000
     minutes: float | None = None
     max_time: str | None = None
-    batch_size: int = BATCH_SIZE
+    batch_size: int | None = BATCH_SIZE
     accumulate: int = 1
     global_batch_size: int | None = None
     loss: str = "mse"
@@ -232,10 +232,10 @@ class TrainingConfig(StrategyConfig):
         self.refuse_bad_strategies(self.loss, self.noise, self.stages)
 
     def _check_global_batch(self, samples: int) -> None:
-        if self.batch_size != BATCH_SIZE:
+        if self.batch_size not in (BATCH_SIZE, None):
             raise MeshcastError(
                 f"training.global_batch_size is {samples}, but training.batch_size, which follows from it, is given "
-                f"too: {self.batch_size}. Remove one of the two."
+                f"too: {self.batch_size}. Remove one of the two; training.batch_size=null does on the command line."
             )
         if samples % (batches := self.processes * self.accumulate):
             fitting = sorted({max(samples // batches, 1) * batches, (samples // batches + 1) * batches})
@@ -266,7 +266,7 @@ class TrainingConfig(StrategyConfig):
     def process_batch(self) -> int:
         """Return the samples a process and batch."""
         if self.global_batch_size is None:
-            return self.batch_size
+            return self.batch_size or BATCH_SIZE
         return self.global_batch_size // (self.processes * self.accumulate)
 
     @property

@@ -4,7 +4,9 @@
 
 Networks in torch and in Keras, in one process and in two that share the work, fork from one process with all libraries
 imported. Half of the signals are SIGKILL, at a chosen call of a chosen function or at a random moment; the others ask
-the training to end, and what it then keeps must be no older than the signal.
+the training to end, and what it then keeps must be no older than the signal. Every sixth training is killed three times
+in a row. `changing ranks` goes on in two processes where it was killed in one, and in one where it was in two: in double
+precision its weights are the same to rounding, all others' to the bit.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tests.training.ranks import environment, free_port
 
 PATIENCE = 120.0  # seconds by the clock, after which a training hangs
 UPDATES, EVERY = 14, 4
@@ -61,7 +64,7 @@ SOFT = ("SIGTERM", "SIGHUP", "SIGUSR1")
 class Kill:
     """One training that is ended early.
 
-    network: torch, keras, or "two ranks". stage: of STAGES, or "" for a random moment, `at` of the whole run's time.
+    network: torch, keras, "two ranks" or "changing ranks". stage: of STAGES, or "" for a random moment, `at` of the whole run's time.
     call: of the stage's function, from 1.
     """
 
@@ -95,13 +98,16 @@ class Bench:
         from emulator.foundation.configuration import dump
         from emulator.networks.keras_networks.keras_models import KerasCNNConfig
         from tests.training.worlds import experiment
+        from training.experiment import BATCH_SIZE
 
         self.folder = folder
         self.seconds: dict[str, float] = {}
         self.whole: dict[str, list[Any]] = {}
         plain = experiment(folder, training={"updates": UPDATES, "warm_up": 2}, validation={"every": EVERY})
         two = replace(plain.training, batch_size=2, devices=2, strategy="ddp")
+        doubled = replace(plain.training, batch_size=BATCH_SIZE, global_batch_size=4, precision="64-true")
         self.configs = {
+            "changing ranks": replace(plain, training=doubled),
             "torch": plain,
             "two ranks": replace(plain, training=two),
             "keras": replace(plain, emulator=KerasCNNConfig(width=4, num_layers=2)),
@@ -109,7 +115,7 @@ class Bench:
         for network in networks:
             since = time.monotonic()
             dump(replace(self.configs[network], name=self._name(network)), folder / f"{self._name(network)}.yaml")
-            code = self._ended(network, self._name(network), None)
+            code = self._ended(network, self._name(network), None, 1)
             assert code == 0, (
                 f"{network}: the run that nobody kills ended with {code}: {self._log(self._name(network))}"
             )
@@ -121,12 +127,14 @@ class Bench:
         name = f"{self._name(kill.network)}-{number}"
         text = (self.folder / f"{self._name(kill.network)}.yaml").read_text()
         (self.folder / f"{name}.yaml").write_text(text.replace(f"name: {self._name(kill.network)}", f"name: {name}", 1))
-        code, at = self._ended(kill.network, name, kill), self.folder / name
-        fault = self._fault(kill, code, at)
-        for _ in range(2):  # what has ended well is returned as it is
-            if not fault and (resumed := self._ended(kill.network, name, None)) != 0:
+        at, fault = self.folder / name, ""
+        again = [replace(kill, stage="", at=kill.at * share) for share in (0.8, 1.0)] if number % 6 == 5 else []
+        for attempt, each in enumerate([kill, *again]):
+            fault = fault or self._fault(each, self._ended(kill.network, name, each, number + attempt), at)
+        for attempt in range(2):  # what has ended well is returned as it is
+            if not fault and (resumed := self._ended(kill.network, name, None, number + 1 + attempt)) != 0:
                 fault = f"resuming ended with {resumed}: {self._log(name)[-800:]}"
-        if not fault and outcome(at) != self.whole[kill.network]:
+        if not fault and not self._as_whole(kill.network, at):
             fault = "other weights or other logs than those of the training nobody killed"
         if not fault and (left := sorted(path.name for path in at.glob("*.part"))):
             fault = f"left {', '.join(left)}"
@@ -137,6 +145,8 @@ class Bench:
         number = getattr(signal, kill.signal)
         if code == 0 or (kill.signal == "SIGKILL" and code == -9) or code == -number:
             return ""
+        if code == 75 and "ranks" in kill.network:  # another process was gone first
+            return "" if "is gone" in self._log(folder.name) else f"said: {self._log(folder.name)[-800:]}"
         if code != 128 + number:
             return f"ended with {code}: {self._log(folder.name)[-800:]}"
         said = self._log(folder.name)
@@ -149,6 +159,11 @@ class Bench:
         kept = updates_done(folder / "last.ckpt")
         return "" if kept >= taken else f"after the signal update {kept} was kept, of {taken} that were complete"
 
+    def _as_whole(self, network: str, folder: Path) -> bool:
+        if network != "changing ranks":
+            return bool(outcome(folder) == self.whole[network])
+        return near(folder, self.folder / self._name(network))
+
     def _name(self, network: str) -> str:
         return network.replace(" ", "-")
 
@@ -156,10 +171,10 @@ class Bench:
         log = self.folder / f"{name}.log"
         return log.read_text(errors="replace") if log.is_file() else ""
 
-    def _ended(self, network: str, name: str, kill: Kill | None) -> int:
-        """Return the exit code of a training's first process."""
+    def _ended(self, network: str, name: str, kill: Kill | None, number: int) -> int:
+        """Return the exit code of a training's first process; `number` decides on how many it runs, if that changes."""
         (self.folder / f"{name}.log").unlink(missing_ok=True)
-        ranks = 2 if network == "two ranks" else 1
+        ranks = {"two ranks": 2, "changing ranks": 1 + number % 2}.get(network, 1)
         port = free_port() if ranks > 1 else 0
         pids = [self._forked(name, rank, ranks, port, kill) for rank in range(ranks)]
         until, ends = time.monotonic() + PATIENCE, time.monotonic() + (kill.at * self.seconds[network] if kill else 0)
@@ -200,11 +215,12 @@ class Bench:
             os.dup2(said, 2)
             os.chdir(self.folder)
             if ranks > 1:
-                os.environ |= {"LOCAL_RANK": str(rank), "RANK": str(rank), "WORLD_SIZE": str(ranks), "NODE_RANK": "0",
-                               "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+                os.environ |= environment(rank, ranks, 1, port)
             if kill is not None and kill.stage:
                 arm(kill, self.folder / name, rank)
-            code = command(["train", f"{name}.yaml", "resume=auto"])
+            strategy = "ddp" if ranks > 1 else "auto"
+            shared = [f"training.devices={ranks}", f"training.strategy={strategy}"] if "changing" in name else []
+            code = command(["train", f"{name}.yaml", "resume=auto", *shared])
         except BaseException:
             traceback.print_exc()
         finally:
@@ -260,11 +276,21 @@ def outcome(folder: Path) -> list[Any]:
             (folder / "losses.csv").read_bytes()]  # fmt: skip
 
 
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])
+def near(one: Path, other: Path) -> bool:
+    """Return whether two runs in double precision have the same weights and logs, but for the order of sums."""
+    from training.metrics_log import read_log
+    from training.resumable import read_checkpoint
+
+    states = [read_checkpoint(folder / "last.ckpt") for folder in (one, other)]
+    weights = [[value.numpy() for value in state["state_dict"].values()] for state in states]
+    same = all(np.allclose(*pair, rtol=1e-12, atol=1e-12) for pair in zip(*weights, strict=True))
+    logs = [
+        [[value for name, value in row.items() if name != "seconds"] for row in read_log(folder / file)]
+        for file in ("metrics.csv", "losses.csv")
+        for folder in (one, other)
+    ]
+    alike = [np.allclose(logs[at], logs[at + 1], rtol=1e-7, equal_nan=True) for at in (0, 2)]
+    return bool(same and all(alike) and states[0]["global_step"] == states[1]["global_step"])
 
 
 def bench(
@@ -301,7 +327,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--networks", nargs="*", default=["torch", "keras", "two ranks"])
+    parser.add_argument("--networks", nargs="*", default=["torch", "keras", "two ranks", "changing ranks"])
     options = parser.parse_args()
     found, faults = bench(options.kills, options.seed, tuple(options.networks), options.minutes)
     print(", ".join(f"{name} {number}" for name, number in found.most_common()))
