@@ -109,19 +109,22 @@ def report(options: argparse.Namespace, laps: list[dict[str, list[list[float]]]]
     clock = {kind: median(lap[0] for lap in laps[0][kind]) for kind in KINDS}
     busy = {kind: sum(median(lap[1] for lap in rank[kind]) for rank in laps if rank[kind]) for kind in KINDS}
     samples = {"whole": 2, "alone": 1, "pair": 2, "apart": 2}
+    strong = "throughput of two against one, equal global batch"
+    beside = "throughput of two against one beside another"
     per_sample = {kind: busy[kind] / samples[kind] / options.batch for kind in KINDS}
     return {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} hyperthreads; load {os.getloadavg()}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} hyperthreads",
+        "load": os.getloadavg(),
         "torch": torch.__version__,
         **{name: getattr(options, name) for name in ("level", "width", "batch", "rounds")},
         "seconds by the clock": clock,
         "processor seconds a sample": per_sample,
-        "throughput of two against one, equal global batch, by the clock": clock["whole"] / clock["pair"],
-        "throughput of two against one, equal global batch, by processor time": 2 * per_sample["whole"] / per_sample["pair"],
+        f"{strong}, by the clock": clock["whole"] / clock["pair"],
+        f"{strong}, by processor time": 2 * per_sample["whole"] / per_sample["pair"],
         "weak scaling by the clock": clock["alone"] / clock["pair"],
         "weak scaling by processor time": per_sample["alone"] / per_sample["pair"],
-        "throughput of two against one beside another, by the clock": 2 * clock["apart"] / clock["pair"],
-        "throughput of two against one beside another, by processor time": 2 * per_sample["apart"] / per_sample["pair"],
+        f"{beside}, by the clock": 2 * clock["apart"] / clock["pair"],
+        f"{beside}, by processor time": 2 * per_sample["apart"] / per_sample["pair"],
         "share of the exchange by the clock": 1 - clock["apart"] / clock["pair"],
         "share of the exchange by processor time": 1 - per_sample["apart"] / per_sample["pair"],
     }  # fmt: skip

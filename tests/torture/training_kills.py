@@ -5,8 +5,8 @@
 Networks in torch and in Keras, in one process and in two that share the work, fork from one process with all libraries
 imported. Half of the signals are SIGKILL, at a chosen call of a chosen function or at a random moment; the others ask
 the training to end, and what it then keeps must be no older than the signal. Every sixth training is killed three times
-in a row. `changing ranks` goes on in two processes where it was killed in one, and in one where it was in two: in double
-precision its weights are the same to rounding, all others' to the bit.
+in a row. `changing ranks` goes on in two processes where it was killed in one, and in one where it was in two: in
+double precision its weights are the same to rounding, all others' to the bit.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ SOFT = ("SIGTERM", "SIGHUP", "SIGUSR1")
 class Kill:
     """One training that is ended early.
 
-    network: torch, keras, "two ranks" or "changing ranks". stage: of STAGES, or "" for a random moment, `at` of the whole run's time.
+    network: torch, keras, "two ranks" or "changing ranks". stage: of STAGES, or "" for a random moment, `at` of the
+        whole run's time.
     call: of the stage's function, from 1.
     """
 
