@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import socket
 import tempfile
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
+from typing import Any
 
 import torch
 import torch.distributed as distributed
@@ -37,6 +37,7 @@ from torch.nn.parallel import DistributedDataParallel
 from emulator.neural import NeuralEmulator
 from emulator.state import State
 from training.optimisation.optimiser import optimiser_of
+from training.runs.energy_counters import processor_name
 
 KINDS = ("whole", "alone", "pair", "apart")
 
@@ -104,30 +105,23 @@ def timed(work: Callable[[], None]) -> list[float]:
     return [perf_counter() - begun[0], process_time() - begun[1]]
 
 
-def report(options: argparse.Namespace, laps: list[dict[str, list[list[float]]]]) -> dict[str, object]:
-    """Return seconds by kind, medians over rounds, and what follows from them."""
-    clock = {kind: median(lap[0] for lap in laps[0][kind]) for kind in KINDS}
-    busy = {kind: sum(median(lap[1] for lap in rank[kind]) for rank in laps if rank[kind]) for kind in KINDS}
-    samples = {"whole": 2, "alone": 1, "pair": 2, "apart": 2}
-    strong = "throughput of two against one, equal global batch"
-    beside = "throughput of two against one beside another"
-    per_sample = {kind: busy[kind] / samples[kind] / options.batch for kind in KINDS}
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} hyperthreads",
-        "load": os.getloadavg(),
-        "torch": torch.__version__,
-        **{name: getattr(options, name) for name in ("level", "width", "batch", "rounds")},
-        "seconds by the clock": clock,
-        "processor seconds a sample": per_sample,
-        f"{strong}, by the clock": clock["whole"] / clock["pair"],
-        f"{strong}, by processor time": 2 * per_sample["whole"] / per_sample["pair"],
-        "weak scaling by the clock": clock["alone"] / clock["pair"],
-        "weak scaling by processor time": per_sample["alone"] / per_sample["pair"],
-        f"{beside}, by the clock": 2 * clock["apart"] / clock["pair"],
-        f"{beside}, by processor time": 2 * per_sample["apart"] / per_sample["pair"],
-        "share of the exchange by the clock": 1 - clock["apart"] / clock["pair"],
-        "share of the exchange by processor time": 1 - per_sample["apart"] / per_sample["pair"],
-    }  # fmt: skip
+def report(options: argparse.Namespace, laps: list[dict[str, list[list[float]]]]) -> dict[str, Any]:
+    """Return seconds of an update in one process by kind, medians over rounds, and what follows from them."""
+    rows = []
+    for column, measured in enumerate(("by the clock", "by processor time")):
+        medians = {kind: [median(lap[column] for lap in rank[kind]) for rank in laps if rank[kind]] for kind in KINDS}
+        seconds = {kind: sum(found) / len(found) for kind, found in medians.items()}
+        pair = seconds["pair"]
+        gains = {
+            "two against one": seconds["whole"] / pair,
+            "two against one beside another": 2 * seconds["apart"] / pair,
+            "weak scaling": seconds["alone"] / pair,
+            "exchange": 1 - seconds["apart"] / pair,
+        }
+        rows.append({"measured": measured, **seconds, **gains})
+    settings = {name: getattr(options, name) for name in ("level", "width", "batch", "rounds")}
+    machine = f"{processor_name()}, {os.cpu_count()} hyperthreads, load {os.getloadavg()[0]:.1f}"
+    return {"machine": machine, "torch": torch.__version__, **settings, "rows": rows}
 
 
 if __name__ == "__main__":

@@ -41,6 +41,23 @@ INTRODUCTION = (
     "`make bench DEVICE=cuda` fills its part."
 )
 NOT_RUN = "not run"
+# Processes and devices of a training, and the test that runs there; what is not run says what would run it.
+WHERE = (
+    ("one process, CPU", "auto", "run, every test of `tests/training`"),
+    ("two and four processes, CPU, Gloo, by torchrun's variables", "ddp", "run, `tests/training/test_distributed.py`"),
+    ("two nodes of a Slurm on this machine, CPU, Gloo", "ddp", "run, `tests/training/test_slurm.py`"),
+    ("one GPU", "auto", f"{NOT_RUN}: `pytest tests/training/test_gpu_training.py`"),
+    ("two processes on one GPU, Gloo", "ddp", f"{NOT_RUN}: the same"),
+    ("two GPUs, NCCL", "ddp", f"{NOT_RUN}: the same"),
+    ("several machines", "ddp", NOT_RUN),
+    ("any", "fsdp, deepspeed", NOT_RUN),
+)
+SEVERAL = (
+    "Two processes of one thread each against one, by `python benchmarks/data_parallel.py`: seconds of an update, "
+    "*whole* with the samples of both in one process, *alone* with its own, *pair* in both, gradients averaged, and "
+    "*apart* in both at once without exchange. On two hyperthreads of one core two processes slow each other down "
+    "whatever they exchange: there *apart* is what the exchange is measured by."
+)
 
 
 def write_page(path: Path, results: Mapping[str, Result]) -> None:
@@ -53,7 +70,18 @@ def write_page(path: Path, results: Mapping[str, Result]) -> None:
                 continue
             rows = results.get(device, {}).get(section)
             lines += ["", f"*{name}*: {NOT_RUN}."] if rows is None else ["", f"*{name}*", "", *TABLES[section](rows)]
+    lines += ["", "## Several processes", "", *_table(("processes", "strategy", "has run"), WHERE)]
+    if (pair := results.get("data_parallel")) is not None:
+        lines += ["", *_wrapped(SEVERAL), "", *_pair_rows(pair)]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _pair_rows(pair: Result) -> list[str]:
+    """Return the rows of `data_parallel.py`: seconds of an update, and what two processes gain."""
+    heads = [name for name in pair["rows"][0] if name != "measured"]
+    rows = [(row["measured"], *(number(row[name]) for name in heads)) for row in pair["rows"]]
+    about = f"Level {pair['level']}, width {pair['width']}, {pair['batch']} samples a process; {pair['machine']}."
+    return [*_table(("", *heads), rows), "", about]
 
 
 def _where(results: Mapping[str, Result]) -> list[str]:

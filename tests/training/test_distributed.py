@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,7 +21,9 @@ from emulator.protocol import rollout
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import starting_from
 from tests.time_limits import HUNG
-from tests.training.ranks import on_ranks
+from tests.torture.training_kills import outcome
+from tests.training.jobs import PATIENCE, process_with, wait_for, world
+from tests.training.ranks import free_port, on_ranks
 from tests.training.worlds import TRAINING, experiment
 from training.experiment import BATCH_SIZE
 from training.metrics_log import read_log
@@ -123,6 +126,31 @@ def differences(
     assert len(losses[0]) == len(losses[1])
     relative = [np.max(np.abs(np.subtract(*pair)) / np.abs(pair[0])) for pair in (scores, losses)]
     return weights, float(relative[0]), float(relative[1])
+
+
+@pytest.mark.slow
+def test_two_torchruns_start_again_where_a_process_is_killed_and_come_to_the_same_weights(tmp_path: Path) -> None:
+    config, plugin = world(tmp_path, 0.1, num_nodes=2, strategy="ddp", updates=150)
+    codes, said = on_ranks(tmp_path / "logs", lambda rank: fit(config, progress=False) and None, 1, nodes=2)
+    assert codes == [0, 0], said
+    name = f"two-{os.getpid()}"
+    variables = {
+        "NODES": "2",
+        "DEVICES": "1",
+        "HOST": f"127.0.0.1:{free_port()}",
+        "NAME": name,
+        "PYTHONPATH": str(ROOT),
+    }
+    bin_folder = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, **variables, "OMP_NUM_THREADS": "1", "PATH": bin_folder, "GLOO_SOCKET_IFNAME": "lo"}
+    command = ["bash", ROOT / "configs/launch/torchrun.sh", "job.yaml", f"--plugin={plugin}"]
+    with (tmp_path / "said.txt").open("wb") as log:
+        agents = [subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log) for _ in range(2)]
+        wait_for(tmp_path / "job", 50)
+        os.kill(process_with(TORCHELASTIC_RUN_ID=name, RANK="1"), signal.SIGKILL)
+        assert [agent.wait(PATIENCE) for agent in agents] == [0, 0], (tmp_path / "said.txt").read_text()
+    assert "Process 1 of 2 (" in (tmp_path / "said.txt").read_text()
+    assert outcome(tmp_path / "job") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
@@ -10,36 +9,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from emulator.foundation.configuration import dump
 from tests.torture.training_kills import outcome
+from tests.training.jobs import PATIENCE, ROOT, process_with, wait_for, world
 from tests.training.ranks import on_ranks
 from tests.training.slurm_cluster import missing, run, slurm
-from tests.training.worlds import experiment
-from training.experiment import BATCH_SIZE, ExperimentConfig
-from training.losses import LOSSES
-from training.resumable import checkpoints_of, updates_done
 from training.runs.fit import fit
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "Slurm is there")]
 
-ROOT = Path(__file__).parents[2]
 LAUNCH = ROOT / "configs/launch"
-PATIENCE = 420.0  # seconds
-WAITING = '''
-import time
-from training.losses import mse
-
-def patient(error):
-    """The squared error, a while later."""
-    time.sleep({seconds})
-    return mse(error)
-
-LOSSES = {{"patient": patient}}
-'''
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +34,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         yield environment | here | {"MESHCAST": str(command)}
 
 
-def world(folder: Path, seconds: float, **training: Any) -> tuple[ExperimentConfig, Path]:
-    """An experiment whose updates take so many seconds, and the plug-in that has them wait."""
-    plugin = folder / "patient.py"
-    plugin.write_text(WAITING.format(seconds=seconds))
-    LOSSES.setdefault("patient", LOSSES["mse"])
-    settings = {"updates": 300, "loss": "patient", "batch_size": BATCH_SIZE, "global_batch_size": 4, **training}
-    config = experiment(folder, name="whole", training=settings, validation={"every": 50})
-    dump(replace(config, name="job"), folder / "job.yaml")
-    return config, plugin
-
-
 def ended(job: str, environment: dict[str, str], log: Path) -> str:
     """The state in which a job leaves the queue."""
     until = time.monotonic() + PATIENCE
@@ -74,14 +44,6 @@ def ended(job: str, environment: dict[str, str], log: Path) -> str:
             return ", ".join(sorted(states))
         time.sleep(0.5)
     raise TimeoutError(f"{said}\n{log.read_text() if log.exists() else ''}")
-
-
-def wait_for(folder: Path, updates: int) -> None:
-    """Wait until a run has a checkpoint of so many updates."""
-    until = time.monotonic() + PATIENCE
-    while not checkpoints_of(folder) or updates_done(checkpoints_of(folder)[0]) < updates:
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 def test_a_job_of_two_nodes_ended_by_its_limit_by_scancel_and_by_a_kill_equals_one_that_was_not(
@@ -106,16 +68,6 @@ def test_a_job_of_two_nodes_ended_by_its_limit_by_scancel_and_by_a_kill_equals_o
     assert outcome(folder) == outcome(tmp_path / "whole")
 
 
-def process_of(job: str, task: int) -> int:
-    """The number of the process that is a task of a job."""
-    wanted = {f"SLURM_JOB_ID={job}".encode(), f"SLURM_PROCID={task}".encode(), b"SLURM_STEP_ID=0"}
-    for place in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if wanted <= set(place.read_bytes().split(b"\0")):
-                return int(place.parent.name)
-    raise ProcessLookupError(f"task {task} of job {job}")
-
-
 def test_a_task_that_is_killed_is_named_and_the_job_queued_again(cluster: dict[str, str], tmp_path: Path) -> None:
     _, plugin = world(tmp_path, 0.1, num_nodes=2, strategy="ddp", updates=150)
     log = tmp_path / "job.log"
@@ -123,7 +75,7 @@ def test_a_task_that_is_killed_is_named_and_the_job_queued_again(cluster: dict[s
                f"--chdir={tmp_path}", "--time=10"]  # fmt: skip
     job = run(["sbatch", *options, LAUNCH / "slurm.sh", "job.yaml", f"--plugin={plugin}"], cluster).strip()
     wait_for(tmp_path / "job", 50)
-    os.kill(process_of(job, task=1), signal.SIGKILL)
+    os.kill(process_with(SLURM_JOB_ID=job, SLURM_PROCID="1", SLURM_STEP_ID="0"), signal.SIGKILL)
     assert ended(job, cluster, log) == "COMPLETED", log.read_text()
     assert "is gone. What was learned" in log.read_text() and "queued again" in log.read_text()
 
