@@ -91,4 +91,8 @@ def _changes(before: Any, now: Any, path: str) -> Iterator[Change]:
             inner = f"{path}.{key}" if path else str(key)
             yield from _changes(before.get(key, MISSING), now.get(key, MISSING), inner)
     elif before != now:
-        yield Change(path, *(value if value is MISSING else one_line(value) for value in (before, now)))
+        yield Change(path, *(value if value is MISSING else _in_yaml(value) for value in (before, now)))
+
+
+def _in_yaml(value: Any) -> str:
+    return one_line(value).removesuffix("...").strip()  # which ends a document that is one value

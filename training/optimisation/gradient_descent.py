@@ -79,6 +79,7 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         callbacks += [progress_callback()] if progress else []
         trainer = _trainer(config, logger, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
+        trainer.precision_plugin.convert_module(module)  # Lightning does so once it has read a checkpoint: rounded
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
         request.waits = False
         try:
