@@ -68,6 +68,11 @@ def sharing(training: TrainingConfig) -> Iterator[None]:
             f"are {processes}. Set training.devices to the processes on a node, as {option} has it, and "
             "training.num_nodes to the nodes."
         )
+    if not launcher and processes > 1 and "LOCAL_RANK" in os.environ and "MASTER_ADDR" not in os.environ:
+        raise MeshcastError(
+            f"LOCAL_RANK is {os.environ['LOCAL_RANK']}, as where torchrun has started this process, but MASTER_ADDR "
+            "does not say where the others are. Start it by torchrun, or unset LOCAL_RANK."
+        )
     token = _alone.set(processes == 1)
     connected = bool(launcher) and processes > 1 and not distributed.is_initialized()
     try:
@@ -206,6 +211,11 @@ def _connect(launcher: str, count: int, backend: str) -> None:
         variables = os.environ | {"RANK": str(slurm.global_rank()), "LOCAL_RANK": str(slurm.local_rank())}
     rank, local = int(variables["RANK"]), int(variables["LOCAL_RANK"])
     if backend == "nccl":
+        if local >= torch.cuda.device_count():
+            raise MeshcastError(
+                f"Process {rank} on {socket.gethostname()} is number {local} there, but sees "
+                f"{torch.cuda.device_count()} GPUs. Start as many processes on a node as it has GPUs."
+            )
         torch.cuda.set_device(local)
     try:
         distributed.init_process_group(backend, init_method="env://", rank=rank, world_size=count)

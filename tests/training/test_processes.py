@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
 
 from graphs.errors import MeshcastError
 from tests.training.ranks import on_ranks
 from tests.training.worlds import experiment
 from training import processes
-from training.experiment import BATCH_SIZE, ExperimentConfig
+from training.experiment import BATCH_SIZE, ExperimentConfig, TrainingConfig
 from training.optimisation import checkpoint_files
+from training.optimisation.gradient_descent import _plugins
 from training.optimisation.module import EmulatorModule
 from training.processes import decided, is_first_process, sharing, started_by
 from training.run_folder import run_folder
@@ -141,6 +143,7 @@ def test_a_decision_reaches_all_processes(tmp_path: Path) -> None:
         ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "4"}, 2, "torchrun has started 4 processes.*are 2.*nproc-per-node"),
         ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, 1, "torchrun has started 2 processes.*are 1"),
         ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "1"}, 2, "srun has started 1 process, .*are 2.*ntasks-per-node"),
+        ({"LOCAL_RANK": "0"}, 2, "LOCAL_RANK is 0.*Start it by torchrun, or unset LOCAL_RANK"),
     ],
 )
 def test_other_processes_than_share_a_training_are_refused(
@@ -168,7 +171,9 @@ def test_a_shell_in_a_job_is_no_process_that_srun_has_started(monkeypatch: pytes
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS", "2")
     assert started_by() == ("", 1)  # a batch script: no step
+    (*_, own) = _plugins(TrainingConfig(devices=2))
+    assert isinstance(own, LightningEnvironment)  # which starts the second process itself
     monkeypatch.setenv("SLURM_STEP_ID", "0")
-    assert started_by() == ("srun", 2)
+    assert started_by() == ("srun", 2) and len(_plugins(TrainingConfig(devices=2))) == 1
     monkeypatch.setenv("SLURM_JOB_NAME", "interactive")
     assert started_by() == ("", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -45,7 +46,7 @@ from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
-from training.processes import decided
+from training.processes import decided, started_by
 from training.resumable import read_checkpoint, resume_from
 
 SEEN_WITHIN = 60.0  # seconds in which a shared file system shows a file on all nodes
@@ -205,7 +206,8 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
 
 def _plugins(training: TrainingConfig) -> list[Any]:
     sharded = any(name in training.strategy for name in ("fsdp", "deepspeed"))  # these write theirs themselves
-    alone = training.devices == training.num_nodes == 1
+    in_batch_script = "SLURM_NTASKS" in os.environ and not started_by()[0]  # Lightning would wait for what srun starts
+    alone = training.processes == 1 or in_batch_script
     return [*([] if sharded else [PlainFiles()]), *([LightningEnvironment()] if alone else [])]
 
 

@@ -157,7 +157,8 @@ class EmulatorModule(L.LightningModule):
                     group["lr"] = peak * share
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Count batches as this training does: the run may have accumulated more or fewer, or end later."""
+        """Go on from it; count batches as this training does: the run may have accumulated more, or end earlier."""
+        self.standstill = Standstill(**checkpoint.get(KEY, {}))
         loops = checkpoint["loops"]["fit_loop"]
         progress, updates = loops["epoch_loop.batch_progress"], checkpoint["global_step"]
         for counts in (progress["total"], progress["current"]):
@@ -170,9 +171,6 @@ class EmulatorModule(L.LightningModule):
         if self._waits_for_better:
             checkpoint[KEY] = asdict(self.standstill)
         checkpoint[DIGEST] = digest_of(checkpoint)  # the last that is added to it
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.standstill = Standstill(**checkpoint.get(KEY, {}))
 
     @property
     def _waits_for_better(self) -> bool:

@@ -98,7 +98,7 @@ def _fitted(
             raise
     if is_first_process():
         _write_methods(data.prepare(config), trained, folder)
-    mark_done(folder, trained)
+    decided(lambda: mark_done(folder, trained))  # for which the others wait, as long as the first one works
     return trained
 
 
