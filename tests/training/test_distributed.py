@@ -124,6 +124,10 @@ def differences(
         for file, column, first in (("metrics.csv", "validation_score", 0), ("losses.csv", "loss", 0))
     )
     assert len(losses[0]) == len(losses[1])
+    kept = [load_emulator(folder / name / "emulator.safetensors").metadata for name in ("alone", "together")]
+    assert kept[0]["update"] == kept[1]["update"]
+    for pair, metadata in zip(scores, kept, strict=True):
+        pair.append(metadata["validation_score"])  # of the best, to all digits
     relative = [np.max(np.abs(np.subtract(*pair)) / np.abs(pair[0])) for pair in (scores, losses)]
     return weights, float(relative[0]), float(relative[1])
 
