@@ -51,8 +51,8 @@ def refuse_another_run(folder: Path, before: ExperimentConfig, now: ExperimentCo
     if samples[0] != samples[1]:
         raise MeshcastError(
             f"{folder} holds a run of another configuration: an update took {samples[0]} samples, and would take "
-            f"{samples[1]} now, of {_shares(now)}. Set training.global_batch_size={samples[0]} in place of "
-            "training.batch_size."
+            f"{samples[1]} now, of {_shares(now)}. Set training.batch_size=null and "
+            f"training.global_batch_size={samples[0]}."
         )
     if refused:
         raise MeshcastError(

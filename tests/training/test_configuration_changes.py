@@ -66,7 +66,7 @@ def test_what_leaves_samples_and_science_alone_passes_and_is_said(tmp_path: Path
         ({"updates": 12}, r"training\.updates: 24 before, 12 now"),
         ({"precision": "64-true"}, r"training\.precision: 32-true before, 64-true now"),
         ({"devices": 2}, r"took 4 samples, and would take 8 now, of 2 processes x 1 accumulated x 4 samples a batch\."
-         r" Set training\.global_batch_size=4"),
+         r" Set training\.batch_size=null and training\.global_batch_size=4"),
         ({"accumulate": 3}, "took 4 samples, and would take 12 now"),
     ],
 )  # fmt: skip

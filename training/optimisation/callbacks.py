@@ -42,7 +42,8 @@ class Progress(RichProgressBar):
         super().__init__(console_kwargs={"stderr": True})
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return "updates".ljust(len(self.validation_description))
+        counted = "updates" if self.trainer.accumulate_grad_batches == 1 else "batches"
+        return counted.ljust(len(self.validation_description))
 
 
 class PlainProgress(L.Callback):
