@@ -23,6 +23,7 @@ from graphs.meshes.limited_area import BoxWindow, CapWindow
 from training.accounting import AccountingConfig, TrackingConfig
 from training.early_end import seconds_of
 from training.losses import find_loss
+from training.shares import SharesConfig
 from training.strategies import StrategyConfig
 from training.task_config import TaskConfig
 
@@ -31,9 +32,6 @@ NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
 # keys of a training that change numbers by rounding alone, or none
 NO_OTHER_RUN = ("threads", "checkpoints", "max_time")
-
-
-BATCH_SIZE = 20  # of a process, where none is given
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class TrainingConfig(StrategyConfig):
+class TrainingConfig(StrategyConfig, SharesConfig):
     """How the network is fitted.
 
     updates: optimiser steps.
@@ -127,10 +125,6 @@ class TrainingConfig(StrategyConfig):
         threads together, so that a busy machine shortens no training; on a GPU it is the clock's).
     max_time: of the clock, as `11h50m`, after which a training ends as by a signal, its state kept, with exit code 75;
         started again with `resume=auto` it goes on, and may take as long again.
-    batch_size: samples a process and batch.
-    accumulate: batches of a process whose gradients are averaged into one update.
-    global_batch_size: samples an update, of all processes and accumulated batches; in place of `batch_size`, which
-        is left away or null. Runs that share it take the same samples in each update, on however many processes.
     learning_rate: its peak; warm_up: updates of linear rise, then a cosine to zero.
     loss: of the error in units of what the first guess leaves, averaged over area, steps and variables: `mse`, `mae`,
         `huber`, `pseudo_huber`, `crps` of several members, or one from the dictionary LOSSES of a plug-in.
@@ -167,17 +161,12 @@ class TrainingConfig(StrategyConfig):
         kept. OMP_NUM_THREADS decides where it is set. TensorFlow keeps those of the first run that uses it, as
         of the first such row of a comparison.
     checkpoints: to resume from that a run keeps until it is done, last.ckpt and those before it, should it be damaged.
-    devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
-    backend: by which processes speak to each other: by default NCCL between GPUs, Gloo between CPUs.
     """
 
     seed: int = 0
     updates: int = 10_000
     minutes: float | None = None
     max_time: str | None = None
-    batch_size: int | None = BATCH_SIZE
-    accumulate: int = 1
-    global_batch_size: int | None = None
     loss: str = "mse"
     optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
@@ -199,17 +188,10 @@ class TrainingConfig(StrategyConfig):
     num_workers: int = 0
     threads: int | None = None
     checkpoints: int = 2
-    devices: int = 1
-    num_nodes: int = 1
-    accelerator: str = "auto"
-    strategy: str = "auto"
-    backend: Literal["auto", "gloo", "nccl"] = "auto"
-    precision: str = "32-true"
 
     def __post_init__(self) -> None:
-        lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
-                  "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0, "threads": 1,
-                  "checkpoints": 1, "accumulate": 1, "global_batch_size": 1}  # fmt: skip
+        lowest = {"updates": 1, "unroll": 1, "num_workers": 0, "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0,
+                  "pushforward": 0, "threads": 1, "checkpoints": 1}  # fmt: skip
         for name, least in lowest.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise MeshcastError(f"training.{name} must be at least {least}, but is {value}.")
@@ -218,8 +200,7 @@ class TrainingConfig(StrategyConfig):
                 raise MeshcastError(f"training.{name} must be positive, but is {value}.")
         if self.max_time is not None:
             seconds_of(self.max_time)
-        if self.global_batch_size is not None:
-            self._check_global_batch(self.global_batch_size)
+        self.refuse_bad_shares()
         find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")
@@ -230,20 +211,6 @@ class TrainingConfig(StrategyConfig):
         if self.curriculum:
             self._check_curriculum()
         self.refuse_bad_strategies(self.loss, self.noise, self.stages)
-
-    def _check_global_batch(self, samples: int) -> None:
-        if self.batch_size not in (BATCH_SIZE, None):
-            raise MeshcastError(
-                f"training.global_batch_size is {samples}, but training.batch_size, which follows from it, is given "
-                f"too: {self.batch_size}. Remove one of the two; training.batch_size=null does on the command line."
-            )
-        if samples % (batches := self.processes * self.accumulate):
-            fitting = sorted({max(samples // batches, 1) * batches, (samples // batches + 1) * batches})
-            raise MeshcastError(
-                f"training.global_batch_size of {samples} does not divide among {batches} batches: training.devices of "
-                f"{self.devices} x training.num_nodes of {self.num_nodes} x training.accumulate of {self.accumulate}. "
-                f"Set it to {' or '.join(map(str, fitting))}."
-            )
 
     def _check_curriculum(self) -> None:
         if self.unroll != 1:
@@ -256,28 +223,6 @@ class TrainingConfig(StrategyConfig):
                 "training.curriculum lists [share of the updates, steps of the loss]: shares above 0 that sum to 1, "
                 f"and steps from 1, as [[0.8, 1], [0.2, 4]]; but it is {[list(stage) for stage in self.curriculum]}."
             )
-
-    @property
-    def processes(self) -> int:
-        """Return the processes that share each update."""
-        return self.devices * self.num_nodes
-
-    @property
-    def process_batch(self) -> int:
-        """Return the samples a process and batch."""
-        if self.global_batch_size is None:
-            return self.batch_size or BATCH_SIZE
-        return self.global_batch_size // (self.processes * self.accumulate)
-
-    @property
-    def samples_per_update(self) -> int:
-        """Return the samples an update, of all processes and accumulated batches."""
-        return self.process_batch * self.processes * self.accumulate
-
-    def on_one_process(self) -> TrainingConfig:
-        """Return the training with the batches that one of its processes takes, on that process alone."""
-        alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
-        return replace(self, batch_size=self.process_batch, global_batch_size=None, **alone)
 
     @property
     def stages(self) -> tuple[tuple[float, int], ...]:

@@ -99,7 +99,7 @@ class Bench:
         from emulator.foundation.configuration import dump
         from emulator.networks.keras_networks.keras_models import KerasCNNConfig
         from tests.training.worlds import experiment
-        from training.experiment import BATCH_SIZE
+        from training.shares import BATCH_SIZE
 
         self.folder = folder
         self.seconds: dict[str, float] = {}

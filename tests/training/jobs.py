@@ -10,9 +10,10 @@ from typing import Any
 
 from emulator.foundation.configuration import dump
 from tests.training.worlds import experiment
-from training.experiment import BATCH_SIZE, ExperimentConfig
+from training.experiment import ExperimentConfig
 from training.losses import LOSSES
 from training.resumable import checkpoints_of, updates_done
+from training.shares import BATCH_SIZE
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 420.0  # seconds

@@ -19,11 +19,12 @@ from tests.training.test_processes import FOUR, at_update
 from tests.training.test_resumable import killed_after
 from tests.training.worlds import experiment
 from training.configuration_changes import changes, refuse_another_run
-from training.experiment import BATCH_SIZE, ExperimentConfig
+from training.experiment import ExperimentConfig
 from training.metrics_log import read_log
 from training.optimisation.optimiser import warm_up_cosine
 from training.resumable import read_checkpoint, updates_done
 from training.runs.fit import fit
+from training.shares import BATCH_SIZE
 
 
 def with_training(config: ExperimentConfig, **training: Any) -> ExperimentConfig:

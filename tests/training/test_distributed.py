@@ -25,13 +25,13 @@ from tests.torture.training_kills import outcome
 from tests.training.jobs import PATIENCE, process_with, wait_for, world
 from tests.training.ranks import free_port, on_ranks
 from tests.training.worlds import TRAINING, experiment
-from training.experiment import BATCH_SIZE
 from training.metrics_log import read_log
 from training.optimisation.gradient_descent import WindowData
 from training.preparation.prepared import prepare, windows_of
 from training.processes import is_first_process
 from training.resumable import read_checkpoint
 from training.runs.fit import fit
+from training.shares import BATCH_SIZE
 
 ROOT = Path(__file__).parents[2]
 

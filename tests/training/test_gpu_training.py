@@ -10,10 +10,10 @@ import torch
 
 from tests.training.ranks import on_ranks
 from tests.training.worlds import experiment
-from training.experiment import BATCH_SIZE
 from training.metrics_log import read_log
 from training.resumable import read_checkpoint
 from training.runs.fit import fit
+from training.shares import BATCH_SIZE
 
 COMMAND = "python -m pytest tests/training/test_gpu_training.py"
 pytestmark = [

@@ -18,13 +18,14 @@ from graphs.errors import MeshcastError
 from tests.training.ranks import on_ranks
 from tests.training.worlds import experiment
 from training import processes
-from training.experiment import BATCH_SIZE, ExperimentConfig, TrainingConfig
+from training.experiment import ExperimentConfig, TrainingConfig
 from training.optimisation import checkpoint_files
 from training.optimisation.gradient_descent import _plugins
 from training.optimisation.module import EmulatorModule
 from training.processes import decided, is_first_process, sharing, started_by
 from training.run_folder import run_folder
 from training.runs.fit import fit
+from training.shares import BATCH_SIZE
 
 ANSWER = timedelta(seconds=2)  # that a process has to answer, on a machine of these tests
 FOUR = {"batch_size": BATCH_SIZE, "global_batch_size": 4}
