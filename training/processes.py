@@ -7,7 +7,6 @@ the training begins. Everything here goes through the store of torch.distributed
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import torch
@@ -24,15 +24,13 @@ from graphs.errors import MeshcastError
 from training.early_end import TO_BE_GONE_ON_WITH
 from training.experiment import TrainingConfig
 
-log = logging.getLogger(__name__)
-
 ANSWER = timedelta(seconds=5)  # in which a process that lives answers, even within a computation of minutes
 LOOK = timedelta(seconds=1)
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+INTERACTIVE = ("bash", "interactive")  # names of Slurm's jobs in which Lightning starts processes itself
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
-_decisions = [0]
+_decisions, _roll_calls = count(1), count(1)  # the same in all processes, which take them in one order
 
 
 class LostProcessError(MeshcastError):
@@ -60,13 +58,18 @@ def sharing(training: TrainingConfig) -> Iterator[None]:
 
     Raises MeshcastError where they are not as many as share the training, LostProcessError where they do not come.
     """
-    (launcher, count), processes = started_by(), training.processes
-    if launcher and count != processes and (processes > 1 or launcher == "torchrun"):
+    (launcher, tasks), processes = started_by(), training.processes
+    if launcher and tasks != processes and (processes > 1 or launcher == "torchrun"):
         option = "--nproc-per-node" if launcher == "torchrun" else "--ntasks-per-node"
         raise MeshcastError(
-            f"{launcher} has started {count} process{'es' * (count > 1)}, but training.devices x training.num_nodes "
+            f"{launcher} has started {tasks} process{'es' * (tasks > 1)}, but training.devices x training.num_nodes "
             f"are {processes}. Set training.devices to the processes on a node, as {option} has it, and "
             "training.num_nodes to the nodes."
+        )
+    if not launcher and processes > 1 and int(os.environ.get("SLURM_PROCID") or 0) > 0 and not _of_lightning():
+        raise MeshcastError(
+            f"Slurm has started several tasks of a job named {os.environ.get('SLURM_JOB_NAME')}, which Lightning takes "
+            "for a shell. Give it another name: --job-name=NAME."
         )
     if not launcher and processes > 1 and "LOCAL_RANK" in os.environ and "MASTER_ADDR" not in os.environ:
         raise MeshcastError(
@@ -77,7 +80,7 @@ def sharing(training: TrainingConfig) -> Iterator[None]:
     connected = bool(launcher) and processes > 1 and not distributed.is_initialized()
     try:
         if connected:
-            _connect(launcher, count, _backend(training))
+            _connect(launcher, tasks, _backend(training))
         yield
         if connected:
             distributed.destroy_process_group()  # not after an error: it would wait for the processes that are gone
@@ -90,8 +93,7 @@ def started_by() -> tuple[str, int]:
     if distributed.is_available() and distributed.is_torchelastic_launched():
         return "torchrun", int(os.environ["WORLD_SIZE"])
     step = os.environ.get("SLURM_STEP_ID", "")
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")  # where Lightning looks no further
-    if "SLURM_PROCID" in os.environ and step.isdigit() and not interactive:
+    if "SLURM_PROCID" in os.environ and step.isdigit() and os.environ.get("SLURM_JOB_NAME") not in INTERACTIVE:
         return "srun", int(os.environ["SLURM_NTASKS"])
     return "", 1
 
@@ -104,8 +106,7 @@ def decided(decide: Callable[[], Any]) -> Any:
     """
     if _alone.get() or not distributed.is_initialized():
         return decide() if is_first_process() else None
-    store, _decisions[0] = _store(), _decisions[0] + 1
-    key = f"decision/{_decisions[0]}"
+    store, key = _store(), f"decision/{next(_decisions)}"
     if distributed.get_rank() > 0:
         found = json.loads(_when_there(store, key))
         if found["code"]:
@@ -140,7 +141,8 @@ class RollCall:
 
     def __init__(self) -> None:
         self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
-        self._store, self._others = _store(), _store().clone()
+        self._store = distributed.PrefixStore(f"roll call {next(_roll_calls)}", _store())
+        self._others = self._store.clone()  # a connection of its own: one that waits serves nobody else
         self._ended: dict[str, Any] = {}
         self._store.set(f"name/{self.rank}", f"{socket.gethostname()}, process number {os.getpid()}")
         self._store.wait([f"name/{rank}" for rank in range(self.ranks)])
@@ -201,7 +203,12 @@ class RollCall:
             self._others.set(f"present/{self.rank}", "")
 
 
-def _connect(launcher: str, count: int, backend: str) -> None:
+def _of_lightning() -> bool:
+    """Return whether Lightning's own launcher has started this process."""
+    return int(os.environ.get("LOCAL_RANK") or 0) > 0
+
+
+def _connect(launcher: str, tasks: int, backend: str) -> None:
     variables: Mapping[str, str] = os.environ
     if launcher == "srun":
         from lightning.fabric.plugins.environments import SLURMEnvironment
@@ -218,10 +225,10 @@ def _connect(launcher: str, count: int, backend: str) -> None:
             )
         torch.cuda.set_device(local)
     try:
-        distributed.init_process_group(backend, init_method="env://", rank=rank, world_size=count)
+        distributed.init_process_group(backend, init_method="env://", rank=rank, world_size=tasks)
     except (RuntimeError, ValueError) as error:
         raise LostProcessError(
-            f"Process {rank} of {count} on {socket.gethostname()} found the others not at "
+            f"Process {rank} of {tasks} on {socket.gethostname()} found the others not at "
             f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}: {_first_line(error)}. See that the nodes reach "
             "each other there, or choose another port by MASTER_PORT."
         ) from None

@@ -144,6 +144,7 @@ def test_a_decision_reaches_all_processes(tmp_path: Path) -> None:
         ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "4"}, 2, "torchrun has started 4 processes.*are 2.*nproc-per-node"),
         ({"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, 1, "torchrun has started 2 processes.*are 1"),
         ({"SLURM_STEP_ID": "0", "SLURM_NTASKS": "1"}, 2, "srun has started 1 process, .*are 2.*ntasks-per-node"),
+        ({"SLURM_JOB_NAME": "bash", "SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}, 2, "named bash.*--job-name=NAME"),
         ({"LOCAL_RANK": "0"}, 2, "LOCAL_RANK is 0.*Start it by torchrun, or unset LOCAL_RANK"),
     ],
 )
