@@ -129,6 +129,13 @@ def decided(decide: Callable[[], Any]) -> Any:
     return decision
 
 
+def leave_together() -> None:
+    """Wait for the others at the end: the first process's store goes with it, and its last decision must be read."""
+    if not _alone.get() and distributed.is_initialized():
+        with suppress(RuntimeError):  # one that was quicker to leave than this one was to hear of it
+            distributed.barrier()
+
+
 ADVICE = "What was learned until the last checkpoint is kept, and resume=auto goes on from there."
 
 
@@ -141,7 +148,7 @@ class RollCall:
 
     def __init__(self) -> None:
         self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
-        self._store = distributed.PrefixStore(f"roll call {next(_roll_calls)}", _store())
+        self._store: Any = distributed.PrefixStore(f"roll call {next(_roll_calls)}", _store())
         self._others = self._store.clone()  # a connection of its own: one that waits serves nobody else
         self._ended: dict[str, Any] = {}
         self._store.set(f"name/{self.rank}", f"{socket.gethostname()}, process number {os.getpid()}")

@@ -60,4 +60,4 @@ def leave_time_to_end() -> None:
         terminate_all(observer)
 
     patiently.patient = True  # type: ignore[attr-defined]
-    _ChildProcessObserver._terminate_all = patiently  # type: ignore[method-assign]
+    _ChildProcessObserver._terminate_all = patiently  # type: ignore[method-assign, assignment]

@@ -38,7 +38,7 @@ from training.preparation.prepared import (
     windows_of,
 )
 from training.preparation.windows import Windows
-from training.processes import decided, is_first_process, sharing
+from training.processes import decided, is_first_process, leave_together, sharing
 from training.resumable import checkpoints_of, updates_done
 from training.run_folder import Resume, mark_done, run_folder, take_folder
 from training.runs.between import refuse_nothing_between, with_between
@@ -99,6 +99,7 @@ def _fitted(
     if is_first_process():
         _write_methods(data.prepare(config), trained, folder)
     decided(lambda: mark_done(folder, trained))  # for which the others wait, as long as the first one works
+    leave_together()
     return trained
 
 

@@ -267,7 +267,9 @@ def test_a_folder_into_which_another_process_fits_is_refused_but_not_to_its_rank
         with pytest.raises(MeshcastError, match="reference is being written by process"):
             fit(reference, resume="auto", progress=False)
         monkeypatch.setenv("LOCAL_RANK", "1")  # a further process of the run that holds it
-        assert fit(reference, resume="auto", progress=False).name == "reference"
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        two = replace(reference, training=replace(reference.training, devices=2, batch_size=2))
+        assert fit(two, resume="auto", progress=False).name == "reference"
 
 
 def test_a_name_never_leaves_the_output_folder(reference: ExperimentConfig) -> None:
