@@ -148,8 +148,9 @@ class RollCall:
 
     def __init__(self) -> None:
         self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
-        self._store: Any = distributed.PrefixStore(f"roll call {next(_roll_calls)}", _store())
-        self._others = self._store.clone()  # a connection of its own: one that waits serves nobody else
+        self._store = distributed.PrefixStore(f"roll call {next(_roll_calls)}", _store())
+        # A connection of its own: one that waits serves nobody else. PyTorch's stubs do not know it.
+        self._others: Any = self._store.clone()  # type: ignore[attr-defined]
         self._ended: dict[str, Any] = {}
         self._store.set(f"name/{self.rank}", f"{socket.gethostname()}, process number {os.getpid()}")
         self._store.wait([f"name/{rank}" for rank in range(self.ranks)])
