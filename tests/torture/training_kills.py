@@ -61,8 +61,8 @@ SOFT = ("SIGTERM", "SIGHUP", "SIGUSR1")
 class Kill:
     """One training that is ended early.
 
-    network: torch, keras, or "two ranks". stage: of STAGES, or "" for a random moment, `at` of the whole run's time.
-    call: of the stage's function, from 1.
+    network: torch, strategies, keras, or "two ranks". stage: of STAGES, or "" for a random moment, `at` of the whole
+    run's time. call: of the stage's function, from 1.
     """
 
     network: str
@@ -101,8 +101,11 @@ class Bench:
         self.whole: dict[str, list[Any]] = {}
         plain = experiment(folder, training={"updates": UPDATES, "warm_up": 2}, validation={"every": EVERY})
         two = replace(plain.training, batch_size=2, devices=2, strategy="ddp")
+        strategies = {"curriculum": ((0.4, 1), (0.3, 2), (0.3, 3)), "plateau": 1, "patience": 1, "random_unroll": True,
+                      "gradient_steps": 1, "frozen": ("encoder.*",), "loss": "crps", "members": 2}  # fmt: skip
         self.configs = {
             "torch": plain,
+            "strategies": replace(plain, training=replace(plain.training, **strategies)),
             "two ranks": replace(plain, training=two),
             "keras": replace(plain, emulator=KerasCNNConfig(width=4, num_layers=2)),
         }
@@ -301,7 +304,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--networks", nargs="*", default=["torch", "keras", "two ranks"])
+    parser.add_argument("--networks", nargs="*", default=["torch", "strategies", "keras", "two ranks"])
     options = parser.parse_args()
     found, faults = bench(options.kills, options.seed, tuple(options.networks), options.minutes)
     print(", ".join(f"{name} {number}" for name, number in found.most_common()))
