@@ -30,7 +30,7 @@ from training.experiment import ExperimentConfig
 from training.runs.study import Result, Run, run_study
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
-FEWER = 3  # times fewer updates from the source's weights
+FEWER, SOURCE = 3, 4  # times fewer updates from the source's weights, times more of the source itself
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Case:
 
     simulation, experiment: names of shipped configurations. shared: overrides of both simulations.
     source, target: overrides of the simulation of either. training: overrides of all trainings.
-    updates: from random weights.
+    updates: from random weights; the source has SOURCE times as many, being trained already. tuning: overrides of the
+    trainings from its weights.
     """
 
     simulation: str
@@ -49,10 +50,14 @@ class Case:
     updates: int
     shared: tuple[str, ...] = ()
     training: tuple[str, ...] = ()
+    tuning: tuple[str, ...] = ()
 
 
 RING = ("num_trajectories=60", "num_frames=61")
 KS = "equation={kind: kuramoto_sivashinsky, form: conservative}"
+BURGERS = "equation={kind: burgers, diffusivity: 0.5}"
+ON_RING = ("validation.every=250", "validation.cases=8")
+TUNED = ("training.learning_rate=4.0e-3", "training.warm_up=20")  # half of demo-ring's rate: less is unlearned
 CASES = {
     "finer mesh": Case(
         "simulate-demo-sphere",
@@ -61,33 +66,37 @@ CASES = {
         ("mesh={kind: icosphere, level: 4}",),
         1200,
         training=("training.precision=bf16-mixed", "validation.every=125", "validation.steps=20"),
+        tuning=("training.warm_up=50",),
     ),
     "another equation": Case(
         "simulate-demo-ring",
         "demo-ring",
-        ("equation={kind: burgers, diffusivity: 0.5}", "warm_up=0", "initial_states={num_modes: 8}"),
+        (BURGERS, "warm_up=0", "initial_states={num_modes: 8}"),
         (KS,),
-        3000,
+        1500,
         RING,
-        ("validation.every=250", "validation.cases=8"),
+        ON_RING,
+        TUNED,
     ),
     "another coefficient": Case(
         "simulate-demo-ring",
         "demo-ring",
-        (KS,),
-        (KS, "mesh={num_nodes: 128, length: 80.0}"),
-        3000,
-        RING,
-        ("validation.every=250", "validation.cases=8"),
+        (BURGERS,),
+        ("equation={kind: burgers, diffusivity: 0.25}",),
+        1500,
+        (*RING, "warm_up=0", "initial_states={num_modes: 8}"),
+        ON_RING,
+        TUNED,
     ),
     "longer step": Case(
         "simulate-demo-ring",
         "demo-ring",
         (KS,),
         (KS, "time_step=1.0", "substeps=8"),
-        3000,
+        1500,
         RING,
-        ("validation.every=250", "validation.cases=8"),
+        ON_RING,
+        TUNED,
     ),
 }
 
@@ -96,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("case", choices=sorted(CASES))
     parser.add_argument("overrides", nargs="*", help="key=value of every training, e.g. training.learning_rate=1e-3")
+    parser.add_argument("--tuned", nargs="+", default=[], help="key=value of the trainings from the source's weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--updates", type=int, help="from random weights; those of the case by default")
     parser.add_argument("--folder", type=Path, default=Path("runs/fine-tuning"), help="data, runs and results")
@@ -105,12 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     updates = options.updates or case.updates
     folder = options.folder / options.case.replace(" ", "-")
     with redirect_stdout(sys.stderr):  # standard output is for the result alone
-        source = trained(experiment(case, folder, "source", updates, options.overrides), folder, [0])[0]
+        source = trained(experiment(case, folder, "source", SOURCE * updates, options.overrides), folder, [0])[0]
         start = os.path.relpath(source.emulator_path(folder / "results"))
         target = experiment(case, folder, "target", updates, options.overrides)
         whole = trained(target, folder, options.seeds)
         fewer = replace(target, training=replace(target.training, updates=updates // FEWER))
-        tuned = replace(fewer, training=replace(fewer.training, initialise_from=start))
+        own = [*options.overrides, *case.tuning, *options.tuned, f"training.initialise_from={start}"]
+        tuned = experiment(case, folder, "target", updates // FEWER, own)
         rows = {
             f"random weights, {updates} updates": whole,
             f"the source's weights, {updates // FEWER} updates": trained(tuned, folder, options.seeds),
@@ -124,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "scores": {label: [result.validation_score for result in results] for label, results in rows.items()},
         "relative": {label: round(geometric_mean(results) / reference, 4) for label, results in rows.items()},
         "overrides": options.overrides,
+        "overrides from the source's weights": [*case.tuning, *options.tuned],
         "versions": package_versions(),
     }
     print(json.dumps(found, indent=1))
