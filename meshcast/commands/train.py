@@ -16,6 +16,10 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Open the data, take two updates, print time and memory to expect.")
     ] = False,
+    learning_rate_test: Annotated[
+        bool,
+        typer.Option("--learning-rate-test", help="Take 300 updates at rising rates, draw the loss, suggest a rate."),
+    ] = False,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with EMULATORS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
@@ -47,6 +51,16 @@ def train(
     load_plugins(plugin or [])
     experiment = load(ExperimentConfig, config_path(config), [t for t in texts if not t.startswith("resume=")])
     refuse_strategies_of_closed_form(experiment)
+    if dry_run and learning_rate_test:
+        raise MeshcastError("--dry-run and --learning-rate-test are two commands. Give one of them.")
+    if learning_rate_test:
+        from training.runs.learning_rate_test import learning_rate_test as range_test
+
+        tested = range_test(experiment)
+        say(f"{tested.picture}, {tested.table}: {len(tested.rates)} updates. {tested.in_words()}")
+        if as_json:
+            print_json({"suggested": tested.suggested, "picture": str(tested.picture), "table": str(tested.table)})
+        return
     if dry_run:
         expected = try_out(experiment)
         say("\n".join(f"{name}: {value}" for name, value in expected.items()))

@@ -64,8 +64,8 @@ SOFT = ("SIGTERM", "SIGHUP", "SIGUSR1")
 class Kill:
     """One training that is ended early.
 
-    network: torch, keras, "two ranks" or "changing ranks". stage: of STAGES, or "" for a random moment, `at` of the
-        whole run's time.
+    network: torch, strategies, keras, "two ranks" or "changing ranks". stage: of STAGES, or "" for a random moment,
+        `at` of the whole run's time.
     call: of the stage's function, from 1.
     """
 
@@ -107,9 +107,12 @@ class Bench:
         plain = experiment(folder, training={"updates": UPDATES, "warm_up": 2}, validation={"every": EVERY})
         two = replace(plain.training, batch_size=2, devices=2, strategy="ddp")
         doubled = replace(plain.training, batch_size=BATCH_SIZE, global_batch_size=4, precision="64-true")
+        strategies = {"curriculum": ((0.4, 1), (0.3, 2), (0.3, 3)), "plateau": 1, "patience": 1, "random_unroll": True,
+                      "gradient_steps": 1, "frozen": ("encoder.*",), "loss": "crps", "members": 2}  # fmt: skip
         self.configs = {
             "changing ranks": replace(plain, training=doubled),
             "torch": plain,
+            "strategies": replace(plain, training=replace(plain.training, **strategies)),
             "two ranks": replace(plain, training=two),
             "keras": replace(plain, emulator=KerasCNNConfig(width=4, num_layers=2)),
         }
@@ -328,7 +331,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--networks", nargs="*", default=["torch", "keras", "two ranks", "changing ranks"])
+    parser.add_argument(
+        "--networks", nargs="*", default=["torch", "strategies", "keras", "two ranks", "changing ranks"]
+    )
     options = parser.parse_args()
     found, faults = bench(options.kills, options.seed, tuple(options.networks), options.minutes)
     print(", ".join(f"{name} {number}" for name, number in found.most_common()))

@@ -125,6 +125,17 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     return stopwatch.updates, stopwatch.validation
 
 
+def try_out(untrained: Untrained, training: TrainingConfig, callbacks: list[L.Callback]) -> None:
+    """Take the updates of a training on a copy that is thrown away, without validations; nothing is written."""
+    config = replace(untrained.config, training=training)
+    emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
+    module = EmulatorModule(emulator, windows, starts, training, config.validation, terms=untrained.terms)
+    with _quiet(), _interruptible():
+        trainer = _trainer(config, False, callbacks)
+        trainer.limit_val_batches, trainer.num_sanity_val_steps = 0, 0
+        trainer.fit(module, datamodule=WindowData(windows, starts, training, 0))
+
+
 class WindowData(L.LightningDataModule):
     """Training windows in a shuffled stream that starts at `start` updates, and validation starts taken once each."""
 

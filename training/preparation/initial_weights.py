@@ -151,8 +151,7 @@ class _Network:
                 )
         for name, module in self.modules.items():
             if isinstance(module, NodeEmbedding):
-                for weight in ("along", "across"):
-                    found[f"{name}.{weight}.weight"] = {1: "winds"}
+                found |= {f"{name}.{part}.weight": {1: "winds"} for part in ("along", "across")}
         return found
 
     def owner(self, name: str) -> nn.Module:
@@ -243,9 +242,9 @@ def _said(
         lines.append(f"At random start, by training.fresh: {', '.join(sorted(left))}.")
     if finer := [name for name, value in values.items() if _is_octaves(here, name, value, there)]:
         lines.append(f"Edges shorter than any it had take the weights of its shortest ones: {', '.join(finer)}.")
-    old, new = _flat(resolve(there.config)), _flat(resolve(here.config))
-    if differ := [k for k in new if k in old and old[k] != new[k] and not k.startswith("first_guess.")]:
-        lines.append("Configured otherwise there: " + ", ".join(f"{k} {old[k]}, here {new[k]}" for k in differ) + ".")
+    its, mine = _flat(resolve(there.config)), _flat(resolve(here.config))
+    if differ := [k for k in mine if k in its and its[k] != mine[k] and not k.startswith("first_guess.")]:
+        lines.append("Configured otherwise there: " + ", ".join(f"{k} {its[k]}, here {mine[k]}" for k in differ) + ".")
     if there.emulator.task.time_step != here.emulator.task.time_step:
         lines.append(f"Its time step is {there.emulator.task.time_step}, here {here.emulator.task.time_step}.")
     lines += _other_scales(here.emulator, there.emulator)

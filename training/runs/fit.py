@@ -193,7 +193,8 @@ def untrained_on_threads(
         with num_threads(threads_of(prepared, windows, folder, notice)):
             emulator, section = initial_network(prepared, windows)
             begun = folder is not None and bool(checkpoints_of(folder))
-            start_weights(emulator, section, prepared.config.training, not begun, notice)
+            told = notice if is_first_process() else log.debug
+            start_weights(emulator, section, prepared.config.training, not begun, told)
             terms = loss_terms(prepared, emulator, windows)
             yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts, terms)
 

@@ -18,7 +18,7 @@ from training.metrics_log import read_log
 from training.optimisation.keras_training import refuse_what_torch_alone_does
 from training.optimisation.standstill import KEY
 from training.resumable import read_checkpoint, updates_done
-from training.runs.fit import fit, refuse_strategies_of_closed_form
+from training.runs.fit import fit, refuse_strategies_of_closed_form, stages_by_length
 from training.runs.run_hash import run_hash
 
 STILL = {"learning_rate": 1e-12, "noise": 0.01}  # no validation is better than another
@@ -76,6 +76,13 @@ def test_every_state_of_a_strategy_is_resumed(tmp_path: Path, update: int, monke
     config = interrupted(whole, update, monkeypatch)
     assert log(folder_of(config)) == log(folder_of(whole))
     assert same(weights(folder_of(config)), weights(folder_of(whole)))
+
+
+def test_a_budget_counts_drawn_steps_by_their_mean() -> None:
+    training = TrainingConfig(curriculum=((0.75, 1), (0.25, 3)), random_unroll=True)
+    stages = stages_by_length(training)
+    assert sum(share * steps for share, steps in stages) == 0.75 * 1 + 0.25 * 2
+    assert stages_by_length(replace(training, random_unroll=False)) == training.curriculum
 
 
 def test_frozen_weights_stay_as_they_started_and_the_others_do_not(tmp_path: Path) -> None:
