@@ -28,7 +28,7 @@ from training.task_config import TaskConfig
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
-NO_OTHER_RUN = ("threads", "checkpoints")  # keys of a training that change numbers by rounding alone, or none
+NO_OTHER_RUN = ("threads", "checkpoints", "shards")  # keys of a training that change numbers by rounding alone, or none
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,8 @@ class TrainingConfig(StrategyConfig):
         of the first such row of a comparison.
     checkpoints: to resume from that a run keeps until it is done, last.ckpt and those before it, should it be damaged.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
+    shards: processes over which each graph is split, a divisor of all: the others take further samples. A sample's
+        result is that of the whole graph; see docs/cluster.md.
     """
 
     seed: int = 0
@@ -190,17 +192,23 @@ class TrainingConfig(StrategyConfig):
     accelerator: str = "auto"
     strategy: str = "auto"
     precision: str = "32-true"
+    shards: int = 1
 
     def __post_init__(self) -> None:
         lowest = {"updates": 1, "batch_size": 1, "unroll": 1, "devices": 1, "num_nodes": 1, "num_workers": 0,
                   "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0, "pushforward": 0, "threads": 1,
-                  "checkpoints": 1}  # fmt: skip
+                  "checkpoints": 1, "shards": 1}  # fmt: skip
         for name, least in lowest.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise MeshcastError(f"training.{name} must be at least {least}, but is {value}.")
         for name in ("learning_rate", "gradient_clip", "minutes"):
             if (value := getattr(self, name)) is not None and not value > 0:
                 raise MeshcastError(f"training.{name} must be positive, but is {value}.")
+        if self.devices * self.num_nodes % self.shards:
+            raise MeshcastError(
+                f"training.shards={self.shards} processes share a graph, but training.devices times training.num_nodes "
+                f"are {self.devices * self.num_nodes}. Start a multiple of the shards."
+            )
         find_loss(self.loss)
         if not 0 <= self.ema_decay < 1:
             raise MeshcastError(f"training.ema_decay must lie in [0, 1), but is {self.ema_decay}.")

@@ -6,6 +6,7 @@ graph have adjacent ranks.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -89,6 +90,27 @@ class ShardGroup:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
+
+
+def joined(count: int) -> ShardGroup:
+    """Return the processes that torchrun has started, as shards of one graph, once they have met.
+
+    Raises MeshcastError where they are not `count`.
+    """
+    started = int(os.environ.get("WORLD_SIZE") or 1)
+    if started != count or "RANK" not in os.environ:
+        raise MeshcastError(
+            f"A graph over {count} processes needs {count} of them, but {started} were started. Start the command with "
+            f"torchrun --nproc-per-node {count} -m meshcast in place of meshcast."
+        )
+    if not dist.is_initialized():
+        dist.init_process_group("gloo")
+    return ShardGroup(Shard(dist.get_rank(), count))
+
+
+def nodes_are_shared() -> bool:
+    """Return whether this is a block of `ShardGroup.holding`."""
+    return _current.get() is not None
 
 
 def total_over_nodes(values: Tensor) -> Tensor:

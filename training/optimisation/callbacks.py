@@ -131,7 +131,8 @@ class CsvLog(L.Callback):
 
     def _samples(self, trainer: L.Trainer, module: L.LightningModule) -> int:
         assert isinstance(module, EmulatorModule)
-        return trainer.global_step * module.training_config.batch_size * trainer.world_size
+        training = module.training_config
+        return trainer.global_step * training.batch_size * trainer.world_size // training.shards
 
     def _read(self) -> list[float]:
         return [float(loss) for loss in self._losses]
@@ -272,9 +273,10 @@ class ForecastPicture(L.Callback):
         if not trainer.is_global_zero:
             return
         rate, score = trainer.optimizers[0].param_groups[0]["lr"], module.validated.score
+        whole = module.training_config.shards == 1  # of a shard's nodes there is no map
         for logger in trainer.loggers:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, trainer.global_step)
-            if hasattr(logger, "log_image") and np.isfinite(score):
+            if hasattr(logger, "log_image") and np.isfinite(score) and whole:
                 from inference.pictures.style import as_image
 
                 logger.log_image("forecast", [as_image(draw(module))], trainer.global_step)

@@ -42,6 +42,7 @@ from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.resumable import read_checkpoint, resume_from, write_checkpoint
+from training.shards import data_ranks
 
 
 def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
@@ -74,6 +75,11 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
 def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
     config = untrained.config
+    if config.training.shards > 1:
+        raise MeshcastError(
+            f"Updates of a graph split over {config.training.shards} processes cannot be timed by one of them. Look at "
+            "the whole graph, with training.shards=1, or train a few updates."
+        )
     one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
     config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
@@ -111,7 +117,7 @@ class WindowData(L.LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         assert self.trainer is not None
-        return self.trainer.global_rank, self.trainer.world_size
+        return data_ranks(self.trainer.global_rank, self.trainer.world_size, self.config.shards)
 
 
 def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:

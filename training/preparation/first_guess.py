@@ -26,6 +26,7 @@ from training.preparation.loss_terms import LossTerms
 from training.preparation.memory import least_numbers, refuse_too_large_network
 from training.preparation.prepared import Prepared
 from training.preparation.windows import NOISE_SIZE, Windows, normalised_pairs
+from training.shards import group_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     further = np.concatenate(columns, axis=1) if columns else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])
     torch.manual_seed(training.seed)
-    emulator = build_network(section, task, prepared.train.mesh, num_statics)
+    emulator = build_network(section, task, prepared.train.mesh, num_statics, group=group_of(training))
     emulator.inputs.take(part, further)
     if ridge is not None:
         guess = emulator.first_guess
@@ -105,7 +106,9 @@ def _refuse_too_large(section: NetworkConfig, prepared: Prepared) -> None:
     """Raise MeshcastError where a network does not fit in what memory is left now; its need is counted once a study."""
     mesh, history = prepared.train.mesh, prepared.task.history
     numbers = prepared.once(["memory", section], lambda: least_numbers(section, mesh, history))
-    refuse_too_large_network(section, mesh, history, prepared.config.training, numbers)
+    weights, values = numbers
+    shards = prepared.config.training.shards
+    refuse_too_large_network(section, mesh, history, prepared.config.training, (weights, values // shards))
 
 
 def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[Tensor, Tensor]:

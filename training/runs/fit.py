@@ -47,6 +47,7 @@ from training.runs.energy import metered
 from training.runs.methods import Machine, write_methods
 from training.runs.scenario_test import refuse_untestable, with_scenario_test
 from training.runs.variability import with_variability
+from training.shards import group_of
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +182,10 @@ def untrained_on_threads(
             begun = folder is not None and bool(checkpoints_of(folder))
             start_weights(emulator, section, prepared.config.training, not begun, notice)
             terms = loss_terms(prepared, emulator, windows)
+            if (group := group_of(prepared.config.training)) is not None:  # all is measured, of all nodes
+                nodes = emulator.hold(group)
+                terms.hold(nodes)
+                windows, starts = windows.of_nodes(nodes), starts.of_nodes(nodes)
             yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts, terms)
 
 
