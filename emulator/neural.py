@@ -64,8 +64,9 @@ class NeuralEmulator(nn.Module):
     def hold(self, group: ShardGroup) -> NDArray[np.int64]:
         """Hold the nodes of one shard alone from now on, as its network does, and return them [own node].
 
-        What is stored stays the whole's. A step then takes states and forcings of these nodes and gives the like, as in a training; or, of all nodes, it
-        takes them in every process of the graph at once and gives all nodes to each, as any other emulator does.
+        What is stored stays the whole's. A step then takes states and forcings of these nodes and gives the like, as in
+        a training; or, of all nodes, it takes them in every process of the graph at once and gives all nodes to each,
+        as any other emulator does.
         Raises MeshcastError where its first guess needs other nodes.
         """
         assert isinstance(self.network, EncodeProcessDecode) and self.network.partition is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.utils.data import default_collate
 
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
+from emulator.foundation.configuration import dump
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.protocol import rollout
 from graphs.edges.build import GraphConfig, MultiMeshEdges
@@ -146,6 +148,15 @@ def fitted_in(ranks: int, config: ExperimentConfig, **environment: str) -> None:
             "LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0",
             "TORCHELASTIC_RUN_ID": "test", **environment,
         }  # fmt: skip
+        if stop_after := environment.get("stop_after"):
+            ended = EmulatorModule.on_train_batch_end
+
+            def end(module: EmulatorModule, *arguments: Any) -> None:
+                if module.global_step == int(stop_after):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                ended(module, *arguments)
+
+            EmulatorModule.on_train_batch_end = end  # type: ignore[method-assign,assignment]
         fit(config, progress=False, resume="auto")
 
     in_processes(ranks, run)
@@ -177,6 +188,26 @@ def test_a_run_over_two_shards_leaves_the_files_of_the_whole(tmp_path: Path) -> 
     assert found.emulator.network.graphs.processor.edge_index.equal(
         expected.emulator.network.graphs.processor.edge_index
     )
+
+
+@pytest.mark.slow
+def test_two_groups_of_two_shards_each_take_the_updates_of_one_process(tmp_path: Path) -> None:
+    fit(unconserving(tmp_path, "whole"), progress=False)
+    config = split(unconserving(tmp_path, "split"), 2)
+    fitted_in(4, replace(config, training=replace(config.training, devices=4, batch_size=1)))
+    assert_same_run(tmp_path / "whole", tmp_path / "split")
+
+
+@pytest.mark.slow
+def test_a_run_of_three_shards_goes_on_in_one_process(tmp_path: Path) -> None:
+    config = unconserving(tmp_path, "whole")
+    fit(config, progress=False)
+    three = replace(split(config, 3), name="split")
+    with pytest.raises(AssertionError, match="Stopped"):
+        fitted_in(3, three, stop_after="4")
+    dump(replace(config, name="split"), tmp_path / "split" / "config.yaml")
+    fit(replace(config, name="split"), progress=False, resume="auto")
+    assert_same_run(tmp_path / "whole", tmp_path / "split")
 
 
 @pytest.mark.parametrize(
