@@ -17,6 +17,8 @@ from torch.utils.data import default_collate
 
 from emulator.baselines.ridge import RidgeConfig
 from emulator.build import load_emulator
+from emulator.data.arrays import ArrayFields
+from emulator.forcings import ComputedForcings, Forcings
 from emulator.foundation.configuration import dump
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.protocol import rollout
@@ -24,12 +26,13 @@ from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh
 from tests.processes import in_processes
-from tests.training.sphere_world import TASK, SphereData, sphere_experiment
+from tests.training.sphere_world import TASK, SphereData, sphere_experiment, sphere_fields
 from training.experiment import ExperimentConfig, TaskConfig, TrainingConfig
 from training.metrics_log import read_log
 from training.optimisation.module import EmulatorModule
 from training.optimisation.validation import error_sums
 from training.preparation.prepared import prepare, windows_of
+from training.preparation.windows import Windows
 from training.runs.fit import fit, untrained_on_threads
 from training.shards import data_ranks, group_of
 
@@ -127,6 +130,27 @@ def test_loss_gradients_and_validation_of_two_shards_are_those_of_the_whole(worl
 @pytest.mark.parametrize("world", WORLDS)
 def test_so_are_those_of_four_shards(world: str) -> None:
     assert_the_whole(sphere_experiment(**WORLDS[world]), 4)
+
+
+def test_windows_of_a_shard_are_rows_of_the_whole_and_read_few_times_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    fields = sphere_fields(40)
+
+    def counted(times: Any, *others: Any) -> Any:
+        read.append(len(times))
+        return ArrayFields._read(fields, times, *others)
+
+    monkeypatch.setattr(fields, "_read", counted)
+    task = TASK.build(fields)
+    whole = Windows(fields, task, 2, Forcings(ComputedForcings(fields.mesh)), noise="random_amplitude")
+    nodes = np.array([7, 3, 150])
+    some = whole.of_nodes(nodes)
+    assert isinstance(some.fields, ArrayFields) and some.fields.values.shape == (40, 1, 3, 6)
+    assert max(read) <= 16
+    one, other = whole[2, 5], some[2, 5]
+    for name in ("values", "forcing", "noise"):
+        torch.testing.assert_close(other[name], one[name][..., nodes, :], rtol=0, atol=0, equal_nan=True)
+    assert other["valid_time"] == one["valid_time"]
 
 
 def test_processes_of_one_graph_have_adjacent_ranks_and_the_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:

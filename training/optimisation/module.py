@@ -181,7 +181,8 @@ class EmulatorModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         found = {}
         for name, sums in self._error_sums.items():
-            sums = sums / self.training_config.shards  # which all have the sums of their graph
+            if self.emulator.group is not None and self.emulator.group.shard.number > 0:
+                sums = torch.zeros_like(sums)  # all processes of a graph have the same, and count once
             found[name] = validated(self.trainer.strategy.reduce(sums, reduce_op="sum"))
             if self.long_rollout is not None:
                 found[name] = replace(found[name], lived=self._lived[name], long_steps=self.long_rollout.steps)
