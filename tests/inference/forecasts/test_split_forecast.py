@@ -66,6 +66,9 @@ def test_two_processes_write_the_forecast_of_one(folder: Path) -> None:
     forecast(folder, "whole.nc", 1, "--no-guard")
     over(2, folder, "split.nc", "--no-guard")
     assert_equal(folder, "whole.nc", "split.nc")
+    found = read_forecast(folder / "split.nc")
+    means = found.values[..., found.variables.index("h")].astype(np.float64) @ found.mesh.areas  # [case, member, lead]
+    assert np.abs(means - means[..., :1]).max() < 1e-8, "a conserved mean is that of all nodes, to a digit of one"
 
 
 def narrow(trained: TrainedEmulator) -> TrainedEmulator:
