@@ -88,7 +88,6 @@ def experiment(options: argparse.Namespace, shards: int) -> ExperimentConfig:
 def updates(options: argparse.Namespace, shards: int) -> dict[str, Any]:
     """Return the peak memory of this process [bytes] and its processor time for each update [s]."""
     torch.set_num_threads(1)
-    keep_freed_memory()
     before = _memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is that of the process that this one was forked of
     received, all_to_all = [], dist.all_to_all_single
@@ -103,6 +102,7 @@ def updates(options: argparse.Namespace, shards: int) -> dict[str, Any]:
         module = EmulatorModule(
             untrained.emulator, untrained.windows, untrained.starts, config.training, config.validation
         )
+        keep_freed_memory()  # as a training does, once its network is built
         weights = list(module.emulator.parameters())
         optimiser = torch.optim.AdamW(weights)
         built, seconds, losses, in_forward = _memory("VmHWM") - before, [], [], 0

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from emulator.foundation.shard_group import ShardGroup
 from emulator.networks.layers.angular_kernels import AngularKernels, octaves_of
-from emulator.networks.layers.constants import constant
 from emulator.networks.layers.halo_exchange import HaloExchange
 from emulator.networks.message_kernel.edge_lists import OctaveEdges
 from graphs.graph import Graph
@@ -43,8 +42,7 @@ class ShardKernels(nn.Module):
             AngularKernels(ends, num_harmonics, num_vectors, octaves=[_of_ends(each, ends) for each in octaves])
             for ends in (edges.interior, edges.rim)
         )
-        self.near = constant(edges.near)
-        self.exchange = HaloExchange(edges.halo, group)
+        self.exchange = HaloExchange(edges.halo, edges.near, self.interior.num_receivers, group)
 
     @property
     def octaves(self) -> nn.ModuleList:
@@ -59,17 +57,15 @@ class ShardKernels(nn.Module):
 
         The halo is on its way while the interior is computed; backward, its gradient is.
         """
-        interior = self.interior.num_receivers
-        arriving = self.exchange.start(senders)
-        inside, at_rim = receivers[:interior], receivers[interior:]
-        if interior:
-            inside = message(self.interior, senders, inside)
-        halo = arriving.wait()
-        if len(at_rim):
-            at_rim = message(self.rim, torch.cat([senders.index_select(0, self.near), halo]), at_rim)
-        else:  # the others wait for the gradient of what they sent, also where it is of nothing
-            at_rim = at_rim + halo.sum()
-        return torch.cat([inside.to(at_rim.dtype), at_rim])
+        sent, first = self.exchange.start(senders), self.interior.num_receivers
+        inside, at_rim = (sent.interior, sent.rim) if receivers is senders else receivers.tensor_split([first])
+        if first:
+            inside = message(self.interior, sent.senders, inside)
+        halo = sent.arrived()
+        if len(at_rim) == 0:  # the others wait for the gradient of what they sent, also where it is of nothing
+            return torch.cat([inside, halo.to(inside.dtype)])
+        at_rim = message(self.rim, torch.cat([sent.near, halo]), at_rim)
+        return torch.cat([inside, at_rim]) if first else at_rim
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # it holds no weight, and all copies of a network are of the same graph
