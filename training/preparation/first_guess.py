@@ -15,6 +15,7 @@ from emulator.baselines.linear_inverse import LinearInverse
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.build import build_network
+from emulator.features.departures import DepartureInputs
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.neural import NeuralEmulator
@@ -99,7 +100,11 @@ def unfitted_network(prepared: Prepared) -> NeuralEmulator:
     assert isinstance(section, NetworkConfig)
     _refuse_too_large(section, prepared)
     section = torch_config(section) if isinstance(section, KerasConfig) else section
-    return build_network(section, task, mesh, len(task.static))
+    emulator = build_network(section, task, mesh, len(task.static))
+    if isinstance(emulator.inputs, DepartureInputs):  # a climatology that knows every date, as a fitted one does
+        emulator.inputs.climatology.mean.zero_()
+        emulator.inputs.climatology.seen.fill_(True)
+    return emulator
 
 
 def _refuse_too_large(section: NetworkConfig, prepared: Prepared) -> None:
