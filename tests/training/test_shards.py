@@ -29,6 +29,7 @@ from tests.processes import in_processes
 from tests.training.sphere_world import TASK, SphereData, sphere_experiment, sphere_fields
 from training.experiment import ExperimentConfig, TaskConfig, TrainingConfig
 from training.metrics_log import read_log
+from training.optimisation.gradient_descent import rehearse
 from training.optimisation.module import EmulatorModule
 from training.optimisation.validation import error_sums
 from training.preparation.prepared import prepare, windows_of
@@ -247,6 +248,15 @@ def test_a_run_of_three_shards_goes_on_in_one_process(tmp_path: Path) -> None:
 def test_what_needs_all_nodes_in_one_process_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(MeshcastError, match=message):
         learned(split(sphere_experiment(**changes), 2))
+
+
+def test_updates_of_a_split_graph_are_not_timed_by_one_process() -> None:
+    config = split(sphere_experiment(), 2)
+    with (
+        untrained_on_threads(prepare(config, SphereData())) as untrained,
+        pytest.raises(MeshcastError, match=r"split over 2 processes cannot be timed.*training\.shards=1"),
+    ):
+        rehearse(untrained, 2)
 
 
 def test_other_networks_and_other_numbers_of_processes_are_refused() -> None:
