@@ -61,7 +61,9 @@ class Division:
         """Return where each node stands among those of its shard [node]."""
         place = np.empty_like(self.order)
         place[self.order] = np.arange(len(self.order))
-        return place - (np.cumsum(self.sizes) - self.sizes)[self.owner]
+        sizes = np.array(self.sizes, dtype=np.int64)
+        firsts: Index = np.cumsum(sizes) - sizes
+        return place - firsts[self.owner]
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,7 @@ def _group_of(graphs: int, count: int) -> dist.ProcessGroup:
     device = "cuda" if "nccl" in str(dist.get_backend()) else "cpu"
     group = init_device_mesh(device, (graphs, count), mesh_dim_names=("data", "shard"))["shard"].get_group()
     # A group of its own also where it is the world: gradients are averaged there while a halo is on its way.
-    return dist.new_group() if group is dist.group.WORLD else group  # type: ignore[return-value]
+    return dist.new_group() if group is dist.group.WORLD else group
 
 
 class _Total(torch.autograd.Function):

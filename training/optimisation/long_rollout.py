@@ -45,7 +45,8 @@ class LongRollout:
     def lived(self, emulator: NeuralEmulator) -> float:
         """Return the steps that a forecast lasts until the guard stops it, a mean over the cases; `steps` at most."""
         state = self.state.to(emulator.node_weights.device)
-        state = replace(state, values=emulator.of_all_nodes(state.values))  # where it holds some of the nodes alone
+        if isinstance(emulator, NeuralEmulator):  # which may hold one shard's nodes alone
+            state = replace(state, values=emulator.of_all_nodes(state.values))
         rolled, done = GuardedRollout(emulator, state, self.forcings, self.guard), 0
         lasted = np.zeros(len(state.valid_time))
         try:

@@ -57,7 +57,7 @@ class PreparedData:
 
     def fields(self, split: DataPart, keep_in_memory: bool = True) -> Fields:
         """Return the opened fields of a split."""
-        return _kept(self._fields, _key(split), self.most, lambda: split.open(keep_in_memory))
+        return _kept(self._fields, _key(split), self.most, split.open if keep_in_memory else lambda: split.open(False))
 
     def prepare(self, config: ExperimentConfig) -> Prepared:
         """Return `prepare(config)`, what follows from data and task alone shared with other experiments."""

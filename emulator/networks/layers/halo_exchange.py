@@ -30,7 +30,8 @@ class HaloExchange(nn.Module):
     def start(self, senders: Tensor) -> Leaving:
         """Return what a layer reads of its senders [own node, batch, channel], the halo still on its way."""
         journey = _Journey()
-        return Leaving(*_Start.apply(senders, self, journey), self, journey)
+        every, interior, rim, near, halo = _Start.apply(senders, self, journey)
+        return Leaving(every, interior, rim, near, halo, self, journey)
 
 
 class Leaving(NamedTuple):
