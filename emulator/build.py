@@ -32,6 +32,7 @@ from emulator.emulator_config import EmulatorConfig, register
 from emulator.features.departures import build_inputs
 from emulator.foundation.configuration import load as load_configuration
 from emulator.foundation.configuration import resolve
+from emulator.foundation.shard_group import ShardGroup
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.config import NetworkConfig
 from emulator.networks.ffnn import FFNNConfig
@@ -140,15 +141,29 @@ def fit_closed_form(config: BaselineConfig | PluginConfig, task: Task, part: Tra
 
 
 def build_network(
-    config: NetworkConfig, task: Task, mesh: Mesh, num_statics: int, graphs: ModelGraphs | None = None
+    config: NetworkConfig,
+    task: Task,
+    mesh: Mesh,
+    num_statics: int,
+    graphs: ModelGraphs | None = None,
+    group: ShardGroup | None = None,
 ) -> NeuralEmulator:
     """Return a network emulator with weights drawn at random, scales and first guess still to be set.
 
     num_statics: columns of static features, the task's and the nodes' statistics. graphs: of a checkpoint, if any.
+    group: the processes that its graph is split over; its scales are those of all nodes until it is told to `hold`.
     """
     inputs = build_inputs(config.departures, task, mesh, num_statics)
     guess = build_first_guess(config.first_guess, inputs, mesh)
-    network = config.build(FeatureLayout.of(task, inputs, guess), mesh, graphs)
+    layout = FeatureLayout.of(task, inputs, guess)
+    if group is None:
+        return NeuralEmulator(task, mesh, inputs, config.build(layout, mesh, graphs), guess)
+    if not isinstance(config, GNNConfig):
+        raise MeshcastError(
+            f"Only a graph network (kind: gnn) can be split over several processes, but this is of kind {config.kind}. "
+            "Leave it whole: training.shards=1, or no --shards."
+        )
+    network = config.build_shard(layout, mesh, group, graphs)
     return NeuralEmulator(task, mesh, inputs, network, guess)
 
 
@@ -178,10 +193,13 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     save(path, arrays, metadata)
 
 
-def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> TrainedEmulator:
+def load_emulator(
+    path: str | Path, plugins: Sequence[str | Path] = (), group: ShardGroup | None = None
+) -> TrainedEmulator:
     """Return the emulator of a checkpoint, or of the run folder that holds it; nothing in the file is executed.
 
     plugins: files of plug-ins the user trusts; a plug-in's checkpoint needs its plug-in named here or installed.
+    group: the processes to split it over; it then holds this one's nodes (`NeuralEmulator.hold`).
     """
     load_plugins(plugins)
     path = Path(path) / "emulator.safetensors" if Path(path).is_dir() else path
@@ -201,7 +219,7 @@ def load_emulator(path: str | Path, plugins: Sequence[str | Path] = ()) -> Train
     sections = load_configuration(EmulatorSection, section)
     config = sections.emulator
     try:
-        emulator = _rebuild(config, task, stored, weights)
+        emulator = _rebuild(config, task, stored, weights, group)
         wanted = sections.between and sections.between.for_emulator(config)
         between = None if wanted is None else _rebuild_between(wanted, emulator, weights_between)
         known = sections.variability
@@ -233,7 +251,13 @@ def graphs_of(emulator: Emulator) -> ModelGraphs | None:
     return getattr(getattr(emulator, "network", None), "graphs", None)
 
 
-def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: dict[str, Tensor]) -> Emulator:
+def _rebuild(
+    config: EmulatorConfig,
+    task: Task,
+    stored: StoredGraphs,
+    weights: dict[str, Tensor],
+    group: ShardGroup | None = None,
+) -> Emulator:
     mesh = stored.mesh
     if isinstance(config, PluginConfig) and not is_network(find_plugin(config.name)):
         return find_plugin(config.name).from_arrays(task, mesh, weights, **config.options)
@@ -241,13 +265,17 @@ def _rebuild(config: EmulatorConfig, task: Task, stored: StoredGraphs, weights: 
         size = sum(weight.numel() for weight in weights.values())
         in_file = limited_weights(2 * size + 1000, f"the file, which holds {size:,} numbers")  # some are declared twice
         with torch.random.fork_rng(devices=[]), in_file:  # weights drawn only to be replaced
-            module: nn.Module = build_network(config, task, mesh, weights["inputs.statics"].shape[1], stored.graphs)
+            num_statics = weights["inputs.statics"].shape[1]
+            module: nn.Module = build_network(config, task, mesh, num_statics, stored.graphs, group)
     else:
         assert isinstance(config, BaselineConfig)
         module = config.build(task, mesh)
     if isinstance(config, NetworkConfig):
         _refuse_other_indices(module, weights)
     module.load_state_dict(weights)
+    if group is not None:
+        assert isinstance(module, NeuralEmulator)
+        module.hold(group)
     return module.eval().requires_grad_(False)  # type: ignore[return-value]
 
 

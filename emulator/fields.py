@@ -15,6 +15,7 @@ from graphs.mesh import Mesh
 
 # What a view of other fields, on other nodes or of some rows, takes over as it is.
 DESCRIPTION = ("variables", "units", "attributes", "time_step", "times", "missing", "source", "notices", "scalars")
+READ_AT_ONCE = 16  # times, where some nodes of them are wanted
 
 
 class Fields:
@@ -81,3 +82,26 @@ class Fields:
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
         """Return values [time, ensemble, node, variable], a copy, at indices of each axis."""
         raise NotImplementedError
+
+    def read_nodes(
+        self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int], nodes: NDArray[np.int64]
+    ) -> NDArray[np.floating]:
+        """Return what `_read` does of some nodes alone, never more than a few times of all nodes in memory."""
+        pieces = np.array_split(times, max(1, -(-len(times) // READ_AT_ONCE)))
+        return np.concatenate([self._read(piece, rows, columns)[:, :, nodes] for piece in pieces])
+
+
+class NodeFields(Fields):
+    """Some nodes of other fields, in an order of their own, as those of a shard: no others are kept.
+
+    nodes: [node] of the whole.
+    """
+
+    def __init__(self, whole: Fields, nodes: NDArray[np.int64]) -> None:
+        self.whole, self.nodes = whole, nodes
+        for name in (*DESCRIPTION, "ensemble_axis", "ensemble_size", "trajectories"):
+            setattr(self, name, getattr(whole, name))
+        self.mesh = whole.mesh.at_nodes(nodes)
+
+    def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
+        return self.whole.read_nodes(times, rows, columns, self.nodes)

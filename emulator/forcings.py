@@ -75,6 +75,10 @@ class Forcings:
         """Return the same forcings: they depend on the valid time and the trajectory of a state alone."""
         return self
 
+    def of_nodes(self, nodes: NDArray[np.int64], num_nodes: int) -> Forcings:
+        """Return the forcings of some nodes alone, in this order, of a mesh of `num_nodes`."""
+        return NodeForcings(self, nodes, num_nodes)
+
     @property
     def of_the_globe(self) -> tuple[str, ...]:
         """Return the names of forcings that are one number of the globe at a time."""
@@ -123,6 +127,25 @@ class Forcings:
                 "with --forcing (a CSV table with a date column, or a dataset that holds them)."
             )
         return np.stack([np.broadcast_to(columns[name], (len(valid_time), num_nodes)) for name in names], axis=-1)
+
+
+class NodeForcings(Forcings):
+    """The forcings of some nodes of a mesh alone, in an order of their own, as those of a shard."""
+
+    def __init__(self, whole: Forcings, nodes: NDArray[np.int64], num_nodes: int) -> None:
+        super().__init__(*whole.sources)
+        self._nodes, self._num_nodes = nodes, num_nodes
+
+    def at(
+        self,
+        valid_time: NDArray[np.int64],
+        names: Sequence[str],
+        num_nodes: int,
+        lead_steps: NDArray[np.int64] | None = None,
+        trajectory: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:
+        assert num_nodes == len(self._nodes), "forcings of some nodes force states of these"
+        return super().at(valid_time, names, self._num_nodes, lead_steps, trajectory)[:, self._nodes]
 
 
 class ComputedForcings:

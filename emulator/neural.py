@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.baselines.first_guess import ForcedStep, SolverStep
+from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.boundary import overwritten
 from emulator.features.inputs import Inputs
 from emulator.foundation.low_precision import Precision, products_in
+from emulator.foundation.shard_group import ShardGroup
+from emulator.networks.gnn import EncodeProcessDecode
 from emulator.networks.keras_networks.keras_network import KerasNetwork
 from emulator.protocol import Emulator
 from emulator.state import State, Step
 from emulator.task import Task
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
+from graphs.partition import Division
 
 
 class NeuralEmulator(nn.Module):
@@ -36,6 +43,7 @@ class NeuralEmulator(nn.Module):
     correction_std: [predicted], s above.
     node_weights: [node, predicted] what each node counts for in a loss and in validation: its area, none at a boundary.
     precision: of the network's products; see `in_precision`.
+    group, division: of the nodes that it holds, and of all, where it is split over several processes; see `hold`.
     """
 
     def __init__(
@@ -50,6 +58,42 @@ class NeuralEmulator(nn.Module):
         self.correction_std = nn.Buffer(torch.ones(len(task.predicted)))
         weights = torch.from_numpy(mesh.weights).float()[:, None].repeat(1, len(task.predicted))
         self.node_weights = nn.Buffer(weights, persistent=False)
+        self.group: ShardGroup | None = None
+        self.division: Division | None = None
+
+    def hold(self, group: ShardGroup) -> NDArray[np.int64]:
+        """Hold the nodes of one shard alone from now on, as its network does, and return them [own node].
+
+        What is stored stays the whole's. A step then takes states and forcings of these nodes and gives the like, as in
+        a training; or, of all nodes, it takes them in every process of the graph at once and gives all nodes to each,
+        as any other emulator does.
+        Raises MeshcastError where its first guess needs other nodes.
+        """
+        assert isinstance(self.network, EncodeProcessDecode) and self.network.partition is not None
+        division = self.network.partition.grid
+        nodes = division.nodes(group.shard.number)
+        if isinstance(self.first_guess, NeighbourhoodMap) and len(self.first_guess.neighbours) == 1:
+            self.first_guess.neighbours = nn.Buffer(torch.arange(len(nodes))[None], persistent=False)
+        elif self.first_guess is not None:
+            raise MeshcastError(
+                "An emulator split over several processes corrects persistence, or a ridge regression of each node by "
+                "itself. Set first_guess: {kind: persistence} or {kind: ridge, radii: [0]}, or leave the graph whole: "
+                "training.shards=1."
+            )
+        self.inputs.hold(group, nodes)
+        self.node_weights = nn.Buffer(self.node_weights[torch.from_numpy(nodes)], persistent=False)
+        self.group, self.division = group, division
+        return nodes
+
+    def over_all_nodes(self) -> AbstractContextManager[None]:
+        """Return a context in which means over nodes are over those of all shards, where it holds one's alone."""
+        return nullcontext() if self.group is None else self.group.holding()
+
+    def of_all_nodes(self, values: Tensor) -> Tensor:
+        """Return fields [..., node, variable] of all nodes of the mesh; every process of a graph calls it at once."""
+        if self.group is None or self.division is None:
+            return values
+        return self.group.whole(values, self.division, axis=-2)
 
     def guess(self, features: Tensor, state: State) -> tuple[Tensor, Tensor]:
         """Return the first guess [batch · member, node, predicted] of the normalised next values, in full precision,
@@ -77,6 +121,12 @@ class NeuralEmulator(nn.Module):
 
     def step(self, state: State, forcing: Tensor, generator: torch.Generator | None = None) -> Step:
         """Return the state one time step later, and the diagnostic variables; see `emulator.protocol.Emulator`."""
+        if self.inputs.held is not None and state.values.shape[3] == self.mesh.num_nodes:  # a shard has fewer
+            own = replace(state, values=state.values.index_select(3, self.inputs.held))
+            following, diagnostic = self.step(own, forcing.index_select(2, self.inputs.held), generator)
+            now = self.of_all_nodes(following.now)
+            diagnostic = None if diagnostic is None else self.of_all_nodes(diagnostic)
+            return state.followed_by(now, following.valid_time), diagnostic
         guess, features = self.guess(self.inputs.features(state, forcing), state)
         normalised = guess + self.correction_std * self.correction(features)
         following, diagnostic = self.inputs.advance(state, normalised)

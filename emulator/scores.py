@@ -2,7 +2,8 @@
 
 Fields are [..., node, variable], ensembles [..., member, node, variable], `areas` [node]; scores are [..., variable].
 Where the truth is NaN the node is masked, and counts nowhere. A NaN in the forecast is a forecast that failed, and
-makes its score NaN. Sums run in the type of the arguments: verification passes float64.
+makes its score NaN. Sums run in the type of the arguments: verification passes float64. Within a block of
+`ShardGroup.holding` fields are of one shard's nodes, and means over nodes those over the nodes of all shards.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from emulator.foundation.shard_group import nodes_are_shared, total_over_nodes
 
 ROUNDING = 2.0**-23  # of float32, relative: an error below it says nothing of an emulator
 
@@ -24,10 +27,18 @@ def weighted_mean(x: Tensor, areas: Tensor, valid: Tensor | None = None) -> Tens
     weights = areas.to(dtype=x.dtype, device=x.device)
     weights = weights[:, None] if weights.ndim == 1 else weights
     if valid is None:
-        return (x * weights).sum(-2) / weights.sum(-2)
+        return _over_all_nodes((x * weights).sum(-2), weights.sum(-2))
     # `where` before the product: NaN times a weight of zero would still be NaN, and so would its gradient.
     x = torch.where(valid, x, torch.zeros((), dtype=x.dtype, device=x.device))
-    return (x * weights).sum(-2) / torch.where(valid, weights, torch.zeros_like(weights)).sum(-2)
+    return _over_all_nodes((x * weights).sum(-2), torch.where(valid, weights, torch.zeros_like(weights)).sum(-2))
+
+
+def _over_all_nodes(total: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of sums over nodes, which may be one shard's: then of all, with the gradient of that."""
+    if not nodes_are_shared():
+        return total / weight
+    total, weight = total_over_nodes(torch.stack([total, weight.expand_as(total)])).unbind()
+    return total / weight
 
 
 def mean_of_error(function: Callable[[Tensor], Tensor], forecast: Tensor, truth: Tensor, areas: Tensor) -> Tensor:

@@ -146,6 +146,12 @@ class Mesh:
         inside = np.where(self.boundary, 0.0, self.areas)
         return inside / inside.sum()
 
+    def at_nodes(self, nodes: NDArray[np.int64]) -> Mesh:
+        """Return some nodes alone, in this order, as a mesh without faces; its areas are shares of theirs."""
+        areas = self.areas[nodes]
+        boundary = None if self.boundary is None else self.boundary[nodes]
+        return Mesh(self.positions[nodes], areas / areas.sum(), (len(nodes),), self.domain, boundary=boundary)
+
     def same_nodes(self, other: Mesh, tolerance: float = 1e-4) -> bool:
         """Return whether both meshes have the same nodes in the same order, to `tolerance` [radians]."""
         a, b = self.positions, other.positions

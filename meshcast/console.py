@@ -29,6 +29,17 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def quieten() -> None:
+    """Have a further process of a command that runs in several say nothing but why it fails."""
+    err.quiet = out.quiet = True
+
+
+def complain(text: str, **facts: Any) -> None:
+    """Say why a command fails, in every process that does."""
+    err.quiet = False
+    say(text, **facts)
+
+
 def say(text: str, **facts: Any) -> None:
     """A notice, on standard error, so that --json leaves standard output to machines.
 
@@ -36,6 +47,8 @@ def say(text: str, **facts: Any) -> None:
 
     facts: what a log in JSON says of it beside the text: its event, the path that was written, an exit code.
     """
+    if err.quiet:
+        return
     text = printable(text)
     if log := json_log():
         log.say(text, **facts)

@@ -31,7 +31,7 @@ from meshcast.commands.simulate import simulate
 from meshcast.commands.train import train
 from meshcast.commands.tune import tune
 from meshcast.commands.verify import verify
-from meshcast.console import say
+from meshcast.console import complain, say
 from meshcast.json_log import OPTION, json_log, logged
 
 app = typer.Typer(
@@ -110,7 +110,7 @@ def _finish() -> None:
             _end_quietly()
         except OSError as error:  # a full disk, behind a redirection
             _to_nowhere(sys.stdout)
-            say(f"Error: {error.strerror}, so that standard output is not whole.")
+            complain(f"Error: {error.strerror}, so that standard output is not whole.")
             sys.exit(2)
         if isinstance(stop.__context__, BrokenPipeError):  # which typer and rich turn into exit code 1
             _end_quietly()
@@ -155,20 +155,22 @@ def _run() -> None:
     try:
         _command()
     except MeshcastError as error:
-        say(f"Error: {error}")
+        complain(f"Error: {error}")
         sys.exit(error.exit_code)
     except BrokenPipeError:
         raise
     except OSError as error:
         if (error.errno or 0) <= 0:  # no refusal of the system: a fault of ours, or of a library
             raise
-        say(f"Error: {_of_system(error)}")
+        complain(f"Error: {_of_system(error)}")
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # which is PyTorch's
             raise
         what = f" ({error})" if str(error) else ""
-        say(f"Error: The memory that this process may take is used up{what}. Ask for less at once, or more memory.")
+        complain(
+            f"Error: The memory that this process may take is used up{what}. Ask for less at once, or more memory."
+        )
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

@@ -72,9 +72,8 @@ def refuse_another_run(folder: Path, before: ExperimentConfig, now: ExperimentCo
 
 def _shares(config: ExperimentConfig) -> str:
     training = config.training
-    return (
-        f"{_counted(training.processes)} x {training.accumulate} accumulated x {training.process_batch} samples a batch"
-    )
+    batches = f"{training.accumulate} accumulated x {training.process_batch} samples a batch"
+    return f"{training.graphs_in_words} x {batches}"
 
 
 def _counted(processes: int) -> str:

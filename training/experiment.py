@@ -31,7 +31,7 @@ WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
 # keys of a training that change numbers by rounding alone, or none
-NO_OTHER_RUN = ("threads", "checkpoints", "max_time")
+NO_OTHER_RUN = ("threads", "checkpoints", "max_time", "shards")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ class SharesConfig:
     global_batch_size: samples an update, of all processes and accumulated batches; in place of `batch_size`, which
         is left away or null. Runs that share it take the same samples in each update, on however many processes.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
+    shards: processes over which each graph is split, a divisor of all: the others take further samples. A sample's
+        result is that of the whole graph; see docs/cluster.md.
     backend: by which processes speak to each other: by default NCCL between GPUs, Gloo between CPUs.
     """
 
@@ -31,12 +33,18 @@ class SharesConfig:
     strategy: str = "auto"
     backend: Literal["auto", "gloo", "nccl"] = "auto"
     precision: str = "32-true"
+    shards: int = 1
 
     def refuse_bad_shares(self) -> None:
         """Raise MeshcastError where the samples of an update do not divide among what shares them."""
-        for name in ("batch_size", "accumulate", "global_batch_size", "devices", "num_nodes"):
+        for name in ("batch_size", "accumulate", "global_batch_size", "devices", "num_nodes", "shards"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise MeshcastError(f"training.{name} must be at least 1, but is {value}.")
+        if self.processes % self.shards:
+            raise MeshcastError(
+                f"training.shards={self.shards} processes share a graph, but training.devices times training.num_nodes "
+                f"are {self.processes}. Start a multiple of the shards."
+            )
         if (samples := self.global_batch_size) is None:
             return
         if self.batch_size not in (BATCH_SIZE, None):
@@ -44,11 +52,12 @@ class SharesConfig:
                 f"training.global_batch_size is {samples}, but training.batch_size, which follows from it, is given "
                 f"too: {self.batch_size}. Remove one of the two; training.batch_size=null does on the command line."
             )
-        if samples % (batches := self.processes * self.accumulate):
+        if samples % (batches := self.graphs * self.accumulate):
             fitting = sorted({max(samples // batches, 1) * batches, (samples // batches + 1) * batches})
             raise MeshcastError(
                 f"training.global_batch_size of {samples} does not divide among {batches} batches: training.devices of "
-                f"{self.devices} x training.num_nodes of {self.num_nodes} x training.accumulate of {self.accumulate}. "
+                f"{self.devices} x training.num_nodes of {self.num_nodes} x training.accumulate of {self.accumulate}"
+                f"{f' / training.shards of {self.shards}' if self.shards > 1 else ''}. "
                 f"Set it to {' or '.join(map(str, fitting))}."
             )
 
@@ -58,16 +67,28 @@ class SharesConfig:
         return self.devices * self.num_nodes
 
     @property
+    def graphs(self) -> int:
+        """Return the graphs that are computed at once, each by one process or its shards, of samples of their own."""
+        return self.processes // self.shards
+
+    @property
+    def graphs_in_words(self) -> str:
+        """Return what takes samples of its own at once: so many processes, or groups of those that share a graph."""
+        one = "process" if self.shards == 1 else f"group of {self.shards} processes"
+        several = "processes" if self.shards == 1 else f"groups of {self.shards} processes"
+        return f"{self.graphs} {one if self.graphs == 1 else several}"
+
+    @property
     def process_batch(self) -> int:
         """Return the samples a process and batch."""
         if self.global_batch_size is None:
             return self.batch_size or BATCH_SIZE
-        return self.global_batch_size // (self.processes * self.accumulate)
+        return self.global_batch_size // (self.graphs * self.accumulate)
 
     @property
     def samples_per_update(self) -> int:
         """Return the samples an update, of all processes and accumulated batches."""
-        return self.process_batch * self.processes * self.accumulate
+        return self.process_batch * self.graphs * self.accumulate
 
     def on_one_process(self) -> Self:
         """Return the training with the batches that one of its processes takes, on that process alone."""

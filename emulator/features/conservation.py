@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from emulator.foundation.shard_group import ShardGroup
 from emulator.task import Task, Variable, names_of
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -42,6 +44,11 @@ class Conservation:
         self._lower, self._upper = bounds_of([variable for _, variable in conserved])
         self.areas = torch.from_numpy(mesh.areas)[:, None]
         self.correction: Tensor | None = None
+        self._group: ShardGroup | None = None
+
+    def hold(self, group: ShardGroup, nodes: NDArray[np.int64]) -> None:
+        """Have states hold one shard's nodes alone; area means stay those of all nodes."""
+        self.areas, self._group = self.areas[torch.from_numpy(nodes)], group
 
     def __call__(self, before: Tensor, after: Tensor) -> Tensor:
         """Return `after` [.., node, prognostic] with area means and type of `before`; NaN there is a masked node."""
@@ -53,14 +60,44 @@ class Conservation:
         there = ~torch.isnan(old)
         old, new = torch.where(there, old, 0.0), torch.where(there, new, 0.0)
         weights = torch.where(there, self.areas.to(device), 0.0)
-        weights = weights / weights.sum(-2, keepdim=True)
-        excess = (weights * (new - old)).sum(-2, keepdim=True)
+        weights = weights / self._sum(weights)
+        excess = self._sum(weights * (new - old))
         self.correction = excess.detach().squeeze(-2)
-        fixed = (new - excess * _share(new, excess, weights, lower, upper)).clamp(lower, upper)
-        kept = _repaired(fixed.to(before.dtype), old, weights, lower, upper)
+        fixed = (new - excess * self._share(new, excess, weights, lower, upper)).clamp(lower, upper)
+        kept = self._repaired(fixed.to(before.dtype), old, weights, lower, upper)
         result = after.to(before.dtype).clone()
         result[..., self.columns] = kept
         return result
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Return the sum over all nodes [..., 1, conserved] of values [..., node, conserved], a shard's or all."""
+        total = values.sum(-2, keepdim=True)
+        return total if self._group is None else self._group.total(total)
+
+    def _share(self, new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """Return each node's share [..., node, conserved] of a correction by one; its area mean is one."""
+        below, above = (new - lower).clamp_min(0.0), (upper - new).clamp_min(0.0)
+        room = torch.where((excess < 0) & torch.isfinite(upper), above, below)
+        room = torch.where(torch.isfinite(room), room, 1.0)
+        mean = self._sum(weights * room)
+        return torch.where(mean > 0, room / torch.where(mean > 0, mean, 1.0), 1.0)
+
+    def _repaired(self, rounded: Tensor, old: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+        """Return `rounded` with the area mean of `old`: the first nodes off bounds and zero move by a last digit."""
+        if rounded.dtype == torch.float64:
+            return rounded
+        with torch.no_grad():
+            left = self._sum(weights * (rounded.double() - old))
+            towards = torch.full_like(left, torch.inf).copysign(-left).to(rounded.dtype).expand_as(rounded)
+            moved = torch.nextafter(rounded, towards)
+            free = (rounded > lower.to(rounded.dtype)) & (rounded < upper.to(rounded.dtype)) & (rounded != 0)
+            step = torch.where(free, weights * (moved.double() - rounded.double()).abs(), 0.0)
+            taken = step.cumsum(-2)
+            if self._group is not None:
+                taken = taken + self._group.before(step.sum(-2, keepdim=True))
+            chosen = free & (taken - step / 2 <= left.abs())
+            change = torch.where(chosen, moved - rounded, 0.0)  # exact, by Sterbenz's lemma
+        return rounded + change
 
 
 def bounds_of(variables: Sequence[Variable]) -> tuple[Tensor, Tensor]:
@@ -69,27 +106,3 @@ def bounds_of(variables: Sequence[Variable]) -> tuple[Tensor, Tensor]:
     lower = [-np.inf if lowest is None else lowest for lowest, _ in pairs]
     upper = [np.inf if highest is None else highest for _, highest in pairs]
     return torch.tensor(lower, dtype=torch.float64), torch.tensor(upper, dtype=torch.float64)
-
-
-def _share(new: Tensor, excess: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Return each node's share [..., node, conserved] of a correction by one; its area mean is one."""
-    below, above = (new - lower).clamp_min(0.0), (upper - new).clamp_min(0.0)
-    room = torch.where((excess < 0) & torch.isfinite(upper), above, below)
-    room = torch.where(torch.isfinite(room), room, 1.0)
-    mean = (weights * room).sum(-2, keepdim=True)
-    return torch.where(mean > 0, room / torch.where(mean > 0, mean, 1.0), 1.0)
-
-
-def _repaired(rounded: Tensor, old: Tensor, weights: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Return `rounded` with the area mean of `old`: the first nodes off bounds and zero move by a last digit."""
-    if rounded.dtype == torch.float64:
-        return rounded
-    with torch.no_grad():
-        left = (weights * (rounded.double() - old)).sum(-2, keepdim=True)
-        towards = torch.full_like(left, torch.inf).copysign(-left).to(rounded.dtype).expand_as(rounded)
-        moved = torch.nextafter(rounded, towards)
-        free = (rounded > lower.to(rounded.dtype)) & (rounded < upper.to(rounded.dtype)) & (rounded != 0)
-        step = torch.where(free, weights * (moved.double() - rounded.double()).abs(), 0.0)
-        chosen = free & (step.cumsum(-2) - step / 2 <= left.abs())
-        change = torch.where(chosen, moved - rounded, 0.0)  # exact, by Sterbenz's lemma
-    return rounded + change

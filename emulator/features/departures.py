@@ -11,6 +11,7 @@ from torch import Tensor
 
 from emulator.features.inputs import Inputs
 from emulator.features.periodic_mean import Period, PeriodicMean
+from emulator.foundation.shard_group import ShardGroup
 from emulator.normalise import partners_of
 from emulator.state import State
 from emulator.task import Task, names_of
@@ -71,6 +72,10 @@ class DepartureInputs(Inputs):
         super().take(part, further_statics)
         self.climatology.fit(part)
         self.std.copy_(torch.from_numpy(self._std_of_targets(part)))
+
+    def hold(self, group: ShardGroup, nodes: NDArray[np.int64]) -> None:
+        super().hold(group, nodes)
+        self.climatology.hold(nodes)
 
     def fields(self, state: State) -> Tensor:
         batch, member, _, node, variables = state.values.shape

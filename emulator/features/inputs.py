@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from emulator.boundary import boundary_mask
 from emulator.features.conservation import Conservation, bounds_of
 from emulator.forcings import STATIC_FEATURES
+from emulator.foundation.shard_group import ShardGroup
 from emulator.normalise import Moments
 from emulator.state import State
 from emulator.task import Task
@@ -29,6 +30,7 @@ class Inputs(nn.Module):
     lower, upper: [predicted] the bounds of the task, infinite where open.
     num_fields: features of a node that come from the prognostic history; they come first.
     conservation: what the next state is held to; its `correction` is what the last step took off.
+    held: [own node] the nodes that states and forcings hold, where they are one shard's; None of all.
     num_own: all others, forcings at the history's and the target's times, then statics; where the task has a boundary,
         then by how much it is about to change, and where it is.
     """
@@ -50,12 +52,24 @@ class Inputs(nn.Module):
         self.num_fields = task.history * len(task.prognostic)
         self.num_boundary = len(task.prognostic) + 1 if task.boundary else 0
         self.num_own = (task.history + 1) * len(task.forcing) + num_statics + self.num_boundary
+        self.held: Tensor | None
+        self.register_buffer("held", None, persistent=False)
         if task.boundary:
             self.boundary = nn.Buffer(boundary_mask(mesh), persistent=False)
 
     @property
     def num_prognostic(self) -> int:
         return len(self.task.prognostic)
+
+    def hold(self, group: ShardGroup, nodes: NDArray[np.int64]) -> None:
+        """Have states and forcings hold one shard's nodes alone from now on; what is stored stays that of all."""
+        if self.task.boundary:
+            raise MeshcastError(
+                "A limited area with a boundary cannot be split over several processes. Leave its graph whole: "
+                "training.shards=1, or no --shards."
+            )
+        self.held = torch.from_numpy(nodes)
+        self.conservation.hold(group, nodes)
 
     def take(self, part: TrainingPart, further_statics: NDArray[np.float64] | None = None) -> None:
         """Set the scales from a training part; further statics [node, column] follow the task's own."""
@@ -108,7 +122,8 @@ class Inputs(nn.Module):
         given = (forcing.to(self.mean.dtype) - self.forcing_mean) / self.forcing_std
         given = torch.nan_to_num(given)  # sea ice on land, say
         given = given.permute(0, 2, 1, 3).reshape(batch, node, -1).repeat_interleave(member, dim=0)
-        return torch.cat([given, self.statics.expand(batch * member, -1, -1)], dim=-1)
+        statics = self.statics if self.held is None else self.statics.index_select(0, self.held)
+        return torch.cat([given, statics.expand(batch * member, -1, -1)], dim=-1)
 
     def base(self, state: State) -> Tensor:
         """Return what the next state is normalised relative to, broadcast to [batch · member, node, predicted]."""

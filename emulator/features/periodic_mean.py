@@ -32,7 +32,17 @@ class PeriodicMean(nn.Module):
         self.period, self.names = period, names_of(task.predicted)
         self.num_prognostic = len(task.prognostic)
         self.mean = nn.Buffer(torch.full((NUM_BINS[period], mesh.num_nodes, len(self.names)), torch.nan))
+        self._held: Tensor | None
+        self.register_buffer("_held", None, persistent=False)
         self.seen = nn.Buffer(torch.zeros(NUM_BINS[period], dtype=torch.bool))
+
+    def hold(self, nodes: NDArray[np.int64]) -> None:
+        """Have `at` and `over` give some nodes alone, in this order."""
+        self._held = self.mean.index_select(1, torch.from_numpy(nodes))
+
+    @property
+    def _mean(self) -> Tensor:
+        return self.mean if self._held is None else self._held
 
     def fit(self, part: TrainingPart) -> None:
         """Take the mean over the training part; NaN (masked nodes) is not counted."""
@@ -52,15 +62,15 @@ class PeriodicMean(nn.Module):
 
         Raises MeshcastError at an hour or month the training part does not hold.
         """
-        mean = self.mean.index_select(0, self._bins(valid_time)).to(dtype).unsqueeze(1)
+        mean = self._mean.index_select(0, self._bins(valid_time)).to(dtype).unsqueeze(1)
         return mean[..., : self.num_prognostic], mean[..., self.num_prognostic :]
 
     def over(self, valid_time: NDArray[np.int64], dtype: torch.dtype) -> Tensor:
         """Return the climatology [batch, 1, node, prognostic] averaged over times [batch, time]; raises as `at`."""
         bins = self._bins(valid_time.ravel()).reshape(valid_time.shape)
         share = nn.functional.one_hot(bins, len(self.mean)).to(dtype).mean(dim=1)  # [batch, bin]
-        mean = self.mean[..., : self.num_prognostic].to(dtype).nan_to_num()  # hours and months not seen count nothing
-        masked = self.mean[self.seen, :, : self.num_prognostic].isnan().all(dim=0)
+        mean = self._mean[..., : self.num_prognostic].to(dtype).nan_to_num()  # hours and months not seen count nothing
+        masked = self._mean[self.seen, :, : self.num_prognostic].isnan().all(dim=0)
         return torch.einsum("bh,hnv->bnv", share, mean).masked_fill(masked, torch.nan).unsqueeze(1)
 
     def _bins(self, valid_time: NDArray[np.int64]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emulator.baselines.first_guess import PersistenceGuess
+from emulator.foundation.shard_group import ShardGroup
 from emulator.networks.config import NetworkConfig
 from emulator.networks.layers.constants import GraphBuffers, constant
 from emulator.networks.layers.feature_layout import FeatureLayout
@@ -19,12 +20,16 @@ from emulator.networks.layers.linear_path import LinearPath
 from emulator.networks.layers.message_passing import graphs_on
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.processors import NodeEmbedding
+from emulator.networks.layers.shard_kernels import ShardKernels
 from emulator.networks.message_rounds import (
     ProcessorConfig,
+    SharedKernels,
     layers_by_position,
+    refuse_positions,
     round_of,
     rounds_of,
     senders_by_position,
+    shard_kernels,
     shared_kernels,
 )
 from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig
@@ -33,9 +38,10 @@ from emulator.networks.processors.pyg import PyGConfig
 from emulator.networks.processors.rounds import RoundsConfig
 from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.errors import MeshcastError
-from graphs.graph import ModelGraphs
+from graphs.graph import Graph, ModelGraphs
 from graphs.kinds import ByKindOrFirst
 from graphs.mesh import Mesh
+from graphs.partition import Partition, partition
 from graphs.space_filling import hilbert_order
 
 CACHED_NUMBERS = {False: 650_000, True: 2_600_000}  # nodes by latent features, in single precision and lowered
@@ -89,6 +95,28 @@ class GNNConfig(NetworkConfig):
         linear = None if self.linear_reach is None else LinearPath(mesh, self.linear_reach, layout.num_fields, sizes[1])
         return EncodeProcessDecode(*sizes, graphs, self.processor, winds, conserved, mesh, linear)
 
+    def build_shard(
+        self, layout: FeatureLayout, mesh: Mesh, group: ShardGroup, graphs: ModelGraphs | None = None
+    ) -> EncodeProcessDecode:
+        """Return one shard's portion of the network, [batch, own node, input] to [batch, own node, output].
+
+        Its weights are the whole network's, drawn alike; of the graphs it keeps what its own nodes hear.
+        Raises MeshcastError where the network cannot be split.
+        """
+        if self.conserving == "flux" or self.linear_reach is not None:
+            name = "conserving: flux" if self.conserving == "flux" else "emulator.linear_reach"
+            raise MeshcastError(
+                f"A graph network with {name} cannot be split over several processes. Leave it out, or leave the graph "
+                "whole: training.shards=1."
+            )
+        whole = graphs or graphs_on(mesh, self.graph)
+        winds = [*layout.winds, *layout.seen_winds]
+        network = EncodeProcessDecode(
+            layout.num_inputs, layout.num_outputs, whole, self.processor, winds, grid=mesh, group=group
+        )
+        network.rebuilt = lambda: graphs_on(mesh, self.graph)
+        return network
+
     def _columns_in_flux_form(self, layout: FeatureLayout, graphs: ModelGraphs) -> tuple[int, ...]:
         """Return the outputs that fluxes change. Raises MeshcastError where none can."""
         if self.conserving == "fixer":
@@ -139,6 +167,7 @@ class EncodeProcessDecode(nn.Module):
     winds: (eastward, northward) columns of the input that are a vector, turned from node to node.
     conserved: outputs whose change is made of fluxes along the edges of `grid`, where data live; see `FluxDecoder`.
     linear: of the features on the grid, added to what the decoder gives.
+    group: the processes that the graphs are split over; nodes are then those of this process's shard, in its order.
     """
 
     def __init__(
@@ -151,18 +180,28 @@ class EncodeProcessDecode(nn.Module):
         conserved: Sequence[int] = (),
         grid: Mesh | None = None,
         linear: LinearPath | None = None,
+        group: ShardGroup | None = None,
     ) -> None:
         super().__init__()
         latent, graph = config.latent_size, graphs.processor
         self.latent_size = latent
         self.mesh = graphs.mesh if graphs.encoder is not None else None
-        self.processor_graph = GraphBuffers(graph)
+        self.partition: Partition | None = None
+        self.rebuilt: Callable[[], ModelGraphs] | None = None  # the whole graphs, of which a shard keeps its portion
+        if group is not None:
+            assert grid is not None, "nodes are divided by where they lie"
+            self.partition = partition(graphs, grid, group.shard.count, config.num_layers)
+        else:
+            self.processor_graph = GraphBuffers(graph)
         positions = senders_by_position(graph) if config.kind == "kernel" and graphs.encoder is None else None
+        if positions is not None and group is not None:
+            refuse_positions(grid)
         self.on_positions = positions is not None
         self.nodewise = config.kind == "kernel" and not self.on_positions  # [node, batch, latent] between the layers
         self.order: Tensor | None
         self.place: Tensor | None
-        self.order, self.place = _order_in_memory(self.mesh or grid, latent) if self.nodewise else (None, None)
+        kept = self.nodewise and group is None  # a shard's nodes follow the curve already
+        self.order, self.place = _order_in_memory(self.mesh or grid, latent) if kept else (None, None)
         links = _renumbered(graphs, self.place)
         turned = "rotation_cos" in graph.feature_names and not self.on_positions  # frames differ but on a ring
         num_vectors = latent // 8 if winds and turned and isinstance(config, ProcessorConfig) else 0
@@ -175,20 +214,23 @@ class EncodeProcessDecode(nn.Module):
             self.table = nn.Buffer(positions)
             layers = layers_by_position(config, positions)
         else:
-            self.processor_kernels = shared_kernels(config, links.processor, num_vectors)
+            self.processor_kernels = self._kernels("processor", config, links.processor, num_vectors, group)
             layers = rounds_of(config, graph, self.processor_kernels, num_vectors)
         self.processor = nn.ModuleList(layers)
         if graphs.encoder is not None:
             assert graphs.decoder is not None and graphs.mesh is not None, "an encoder needs a mesh and a way back"
-            self.encoder_graph = GraphBuffers(graphs.encoder)
-            self.decoder_graph = GraphBuffers(graphs.decoder)
+            if group is None:
+                self.encoder_graph = GraphBuffers(graphs.encoder)
+                self.decoder_graph = GraphBuffers(graphs.decoder)
             assert links.encoder is not None and links.decoder is not None
-            self.encoder_kernels = shared_kernels(config, links.encoder, num_vectors, most_octaves=1)
-            self.decoder_kernels = shared_kernels(config, links.decoder, num_vectors, most_octaves=1)
+            self.encoder_kernels = self._kernels("encoder", config, links.encoder, num_vectors, group, 1)
+            self.decoder_kernels = self._kernels("decoder", config, links.decoder, num_vectors, group, 1)
             self.to_mesh = round_of(config, graphs.encoder, self.encoder_kernels, num_vectors)
             self.to_grid = round_of(config, graphs.decoder, self.decoder_kernels, num_vectors)
             latitude = np.radians(graphs.mesh.latitudes)
             features = torch.from_numpy(np.stack([np.sin(latitude), np.cos(latitude)], axis=1))
+            if self.partition is not None and group is not None:
+                features = features[self.partition.mesh.nodes(group.shard.number)]
             self.mesh_features = nn.Buffer(features if self.order is None else features[self.order], persistent=False)
             self.mesh_embedding = nn.Linear(features.shape[1], latent)
         self.linear = linear
@@ -197,6 +239,20 @@ class EncodeProcessDecode(nn.Module):
         if conserved:
             assert grid is not None, "fluxes need to know the areas they enter"
             self.fluxes = FluxDecoder(latent, config.hidden_size, len(conserved), graph, grid)
+
+    def _kernels(
+        self,
+        name: str,
+        config: ProcessorConfig | RoundsConfig,
+        graph: Graph,
+        num_vectors: int,
+        group: ShardGroup | None,
+        most_octaves: int | None = None,
+    ) -> SharedKernels:
+        if self.partition is None or group is None:
+            return shared_kernels(config, graph, num_vectors, most_octaves)
+        edges = self.partition.edges(name, graph, group.shard.number)
+        return shard_kernels(config, graph, edges, group, num_vectors, most_octaves)
 
     def forward(self, features: Tensor) -> Tensor:
         some = self._at_once(features)
@@ -210,7 +266,9 @@ class EncodeProcessDecode(nn.Module):
         if not self.nodewise or torch.is_grad_enabled() or kind != "cpu":
             return len(features)
         numbers = CACHED_NUMBERS[torch.is_autocast_enabled(kind)]
-        return max(1, numbers // (features.shape[1] * self.latent_size))
+        # All shards take as many: each passes on what the others wait for.
+        nodes = features.shape[1] if self.partition is None else max(self.partition.grid.sizes)
+        return max(1, numbers // (nodes * self.latent_size))
 
     def _output(self, features: Tensor) -> Tensor:
         latent = self._processed(self.encoder(self._in_memory(features) if self.nodewise else features))
@@ -244,20 +302,28 @@ class EncodeProcessDecode(nn.Module):
             on_mesh = self.mesh_embedding(self.mesh_features.to(on_grid.dtype))  # [mesh node, latent]
             batch = on_grid.shape[1 if self.nodewise else 0]
             on_mesh = on_mesh[:, None].expand(-1, batch, -1) if self.nodewise else on_mesh.expand(batch, -1, -1)
-            latent = self._passed(self.to_mesh, self.encoder_kernels or self.encoder_graph.graph, on_grid, on_mesh)
-        edges = self.table if self.on_positions else self.processor_kernels or self.processor_graph.graph
+            latent = self._passed(self.to_mesh, self._edges("encoder"), on_grid, on_mesh)
+        edges = self.table if self.on_positions else self._edges("processor")
         for layer in self.processor:
             latent = self._passed(layer, edges, latent, latent)
         if self.mesh is not None:
-            latent = self._passed(self.to_grid, self.decoder_kernels or self.decoder_graph.graph, latent, on_grid)
+            latent = self._passed(self.to_grid, self._edges("decoder"), latent, on_grid)
         return latent
 
+    def _edges(self, name: str) -> Any:
+        kernels = getattr(self, f"{name}_kernels")
+        return getattr(self, f"{name}_graph").graph if kernels is None else kernels
+
     def _passed(self, layer: Any, edges: Any, senders: Tensor, receivers: Tensor) -> Tensor:
+        if isinstance(edges, ShardKernels):
+            return edges.passed(layer.nodewise, senders, receivers)
         return (layer.nodewise if self.nodewise else layer)(edges, senders, receivers)
 
     @property
     def graphs(self) -> ModelGraphs:
         """Return the graphs it was built from, as a checkpoint keeps them."""
+        if self.rebuilt is not None:
+            return self.rebuilt()
         if self.mesh is None:
             return ModelGraphs(self.processor_graph.graph)
         return ModelGraphs(

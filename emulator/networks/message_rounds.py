@@ -8,15 +8,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from emulator.foundation.shard_group import ShardGroup
 from emulator.networks.layers.angular_kernels import AngularKernelLayer, AngularKernels
 from emulator.networks.layers.depth import refuse_endless
 from emulator.networks.layers.edge_blocks import EdgeBlocks
 from emulator.networks.layers.processors import InteractionLayer, PositionKernelLayer, ProductKernelLayer
+from emulator.networks.layers.shard_kernels import ShardKernels
 from emulator.networks.processors.rounds import RoundsConfig
 from graphs.edges.connect import neighbour_table, relative_positions
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
+from graphs.mesh import Mesh
+from graphs.partition import ShardEdges
 
+SharedKernels = AngularKernels | ShardKernels | EdgeBlocks | None
 MOST_POSITIONS = 128  # a table of relative positions pays while they are few: rings and regular grids
 LEAST_EDGES = 4  # an edge in four or more must share its relative position, or its weights learn one place by heart
 
@@ -79,8 +84,36 @@ def shared_kernels(
     return AngularKernels(graph, config.num_harmonics, num_vectors, most_octaves)
 
 
+def shard_kernels(
+    config: ProcessorConfig | RoundsConfig,
+    graph: Graph,
+    edges: ShardEdges,
+    group: ShardGroup,
+    num_vectors: int,
+    most_octaves: int | None = None,
+) -> ShardKernels:
+    """Return what the layers on one shard's portion of a graph share of it. Raises MeshcastError where none can."""
+    _refuse_products(config)
+    if not isinstance(config, ProcessorConfig) or config.kind != "kernel":
+        raise MeshcastError(
+            f"Messages of kind {config.kind} cannot pass on a graph split over several processes; those of "
+            "processor.kind: kernel can. Use that, or leave the graph whole: training.shards=1."
+        )
+    return ShardKernels(graph, edges, group, config.num_harmonics, num_vectors, most_octaves)
+
+
+def refuse_positions(grid: Mesh | None) -> None:
+    """Raise MeshcastError: a graph whose edges have few relative positions is not split over processes."""
+    where = "grid" if grid is None else grid.describe()
+    raise MeshcastError(
+        f"The edges of a {where} have few relative positions, each with weights of its own, and such a network cannot "
+        "be split over several processes. Let messages pass on an icosphere, by graph.mesh, or leave the graph "
+        "whole: training.shards=1."
+    )
+
+
 def rounds_of(
-    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: AngularKernels | EdgeBlocks | None, num_vectors: int
+    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: SharedKernels, num_vectors: int
 ) -> list[nn.Module]:
     """Return the layers of a graph whose edges all differ, with what they share of it."""
     if isinstance(config, RoundsConfig):
@@ -90,13 +123,13 @@ def rounds_of(
 
 
 def round_of(
-    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: AngularKernels | EdgeBlocks | None, num_vectors: int
+    config: ProcessorConfig | RoundsConfig, graph: Graph, kernels: SharedKernels, num_vectors: int
 ) -> nn.Module:
     """Return one such layer, as between a grid and a mesh."""
     if isinstance(config, RoundsConfig):
         assert isinstance(kernels, EdgeBlocks)
         return config.link(kernels)
-    if isinstance(kernels, AngularKernels):
+    if isinstance(kernels, AngularKernels | ShardKernels):
         return AngularKernelLayer(config.latent_size, kernels, config.hidden_size)
     return InteractionLayer(config.latent_size, graph.edge_features.shape[1], config.hidden_size, num_vectors)
 

@@ -166,6 +166,19 @@ def forecast(
     return result, with_starts(rolled.stops, initial, emulator.task)
 
 
+def on_device(emulator: Emulator, device: str) -> Emulator:
+    """Return the emulator where it is to run; raises where it, or this machine, cannot."""
+    if device == "cpu":
+        return emulator
+    if not isinstance(emulator, torch.nn.Module):
+        raise MeshcastError(f"This emulator runs on the CPU only, not on {device}: it is no torch module.")
+    try:
+        return emulator.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).splitlines()[0]
+        raise MeshcastError(f"Cannot run on --device {device}: {reason}. Use cpu, or see what torch offers.") from None
+
+
 def between_of(trained: TrainedEmulator, parts: int) -> Between | None:
     """Return what gives states between steps, where these are divided. Raises MeshcastError where there is nothing."""
     if parts > 1 and trained.between is None:

@@ -40,11 +40,13 @@ from inference.forecasts.forecast import (
     GuardedRollout,
     Stop,
     between_of,
+    on_device,
     parts_attribute,
     with_members,
     with_starts,
 )
 from inference.forecasts.resumed import going_on, state_after, stored_stops
+from inference.forecasts.split_forecast import computed_along, refuse_unsplittable, split_over_processes
 from inference.forecasts.spread import SpreadWatch
 
 log = logging.getLogger(__name__)
@@ -130,8 +132,15 @@ def write_forecast(
     then. EmptyForecastError where every member is stopped before its first output: nothing is written then.
     """
     _ending(output)
+    options = options or ForecastOptions()
+    if split := split_over_processes(trained.emulator):
+        refuse_unsplittable(options)
+    if split and split.shard.number > 0:  # the first process writes what all of them compute
+        along, state = in_precision(trained.emulator, options.precision), _ensemble(trained, initial.state, options)
+        guard = guard_of(trained) if options.guarded else None
+        return with_starts(computed_along(along, state, forcings, guard, steps, options), initial, along.task)
     with output_lock(output):
-        return _written(trained, initial, forcings, steps, output, options or ForecastOptions(), on_step, notice)
+        return _written(trained, initial, forcings, steps, output, options, on_step, notice)
 
 
 def _written(
@@ -195,7 +204,7 @@ def _rolled_out(
     guard = guard_of(trained) if options.guarded else None
     last = replace(state, valid_time=trained.emulator.task.time_step.advance(state.valid_time, steps - 1))
     forcings.window(last, trained.emulator.task, steps - 1)  # a table that ends too early is refused here
-    emulator, between = _on_device(trained.emulator, options.device), between_of(trained, options.parts)
+    emulator, between = on_device(trained.emulator, options.device), between_of(trained, options.parts)
     between = None if between is None else between.to(options.device)
     parts, leads = options.parts, steps * options.parts
     if options.precision == "bfloat16" and not fast_in_bfloat16(options.device):
@@ -258,22 +267,9 @@ def _threads(
     """Return the threads of the processor; measured by the first step, but of TensorFlow's, which cannot change."""
     given = threads_given(options.threads)
     in_tensorflow = isinstance(getattr(emulator, "network", None), KerasNetwork)
-    if given is not None or options.device != "cpu" or in_tensorflow:
+    if given is not None or options.device != "cpu" or in_tensorflow or split_over_processes(emulator):
         return given or torch.get_num_threads()
     return faster_threads(lambda: list(GuardedRollout(emulator, state, forcings).steps(1)), notice)
-
-
-def _on_device(emulator: Emulator, device: str) -> Emulator:
-    """Return the emulator where it is to run; raises where it, or this machine, cannot."""
-    if device == "cpu":
-        return emulator
-    if not isinstance(emulator, torch.nn.Module):
-        raise MeshcastError(f"This emulator runs on the CPU only, not on {device}: it is no torch module.")
-    try:
-        return emulator.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise MeshcastError(f"Cannot run on --device {device}: {reason}. Use cpu, or see what torch offers.") from None
 
 
 def _ending(output: Path) -> str:

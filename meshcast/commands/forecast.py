@@ -50,6 +50,9 @@ def forecast(
         Literal["float32", "bfloat16"], typer.Option(help="Of the network; the state stays in float32.")
     ] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; measured by default.")] = None,
+    shards: Annotated[
+        int, typer.Option(min=1, help="Processes to split the graph over, started by torchrun --nproc-per-node N.")
+    ] = 1,
     every: Annotated[
         str | None,
         typer.Option(help="Write every so often: 6h, '3 steps', or part of a step; each step by default."),
@@ -90,6 +93,7 @@ def forecast(
     from emulator.data.initial import initial_conditions
     from emulator.data.output_choice import OutputChoice, area_of
     from emulator.data.sources import open_fields, open_source, rows_or_dimension
+    from emulator.foundation.shard_group import joined
     from graphs.errors import MeshcastError
     from inference.forecasts.place_series import node_at, parse_place, refuse_series_file, write_series
     from inference.forecasts.write_forecast import (
@@ -98,9 +102,13 @@ def forecast(
         future_forcings,
         write_forecast,
     )
-    from meshcast.console import PARTIAL, box, counted, listed, pairs, print_json, progress, say
+    from meshcast.console import PARTIAL, box, counted, listed, pairs, print_json, progress, quieten, say
 
-    trained = load_emulator(emulator, plugin or [])
+    group = joined(shards) if shards > 1 else None
+    first = group is None or group.shard.number == 0
+    if not first:
+        quieten()
+    trained = load_emulator(emulator, plugin or [], group)
     task, mesh = trained.emulator.task, trained.emulator.mesh
     steps = task.time_step.steps_in(lead_time)
     parts, interval = (1, 1) if every is None else parts_of_a_step(task.time_step, every, trained.between)
@@ -167,6 +175,8 @@ def forecast(
             stops = write_forecast(trained, conditions, forcings, steps, output, options, done, say)
         except EmptyForecastError as error:
             message, stops, written = str(error), error.stops, False
+    if not first:
+        raise typer.Exit(PARTIAL if stops else 0)
     if written:
         what = f"{counted(cases, 'case')}, {counted(steps, 'step')} of {task.time_step}"
         what += f", {steps * parts} lead times every {task.time_step.part(parts)}" if parts > 1 else ""

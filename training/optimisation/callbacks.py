@@ -277,9 +277,10 @@ class ForecastPicture(L.Callback):
         if not trainer.is_global_zero:
             return
         rate, score = trainer.optimizers[0].param_groups[0]["lr"], module.validated.score
+        whole = module.training_config.shards == 1  # of a shard's nodes there is no map
         for logger in trainer.loggers:
             logger.log_metrics({"validation_score": score, "learning_rate": rate}, trainer.global_step)
-            if hasattr(logger, "log_image") and np.isfinite(score):
+            if hasattr(logger, "log_image") and np.isfinite(score) and whole:
                 from inference.pictures.style import as_image
 
                 logger.log_image("forecast", [as_image(draw(module))], trainer.global_step)

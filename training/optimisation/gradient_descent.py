@@ -48,6 +48,7 @@ from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.processes import decided, started_by
 from training.resumable import read_checkpoint, resume_from
+from training.shards import data_ranks
 
 SEEN_WITHIN = 60.0  # seconds in which a shared file system shows a file on all nodes
 
@@ -114,6 +115,11 @@ def _newest(folder: Path) -> dict[str, Any]:
 def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
     config = untrained.config
+    if config.training.shards > 1:
+        raise MeshcastError(
+            f"Updates of a graph split over {config.training.shards} processes cannot be timed by one of them. Look at "
+            "the whole graph, with training.shards=1, or train a few updates."
+        )
     one_device = replace(config.training.on_one_process(), updates=updates)
     config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
@@ -169,7 +175,7 @@ class WindowData(L.LightningDataModule):
 
     def _rank(self) -> tuple[int, int]:
         assert self.trainer is not None
-        return self.trainer.global_rank, self.trainer.world_size
+        return data_ranks(self.trainer.global_rank, self.trainer.world_size, self.config.shards)
 
 
 def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:

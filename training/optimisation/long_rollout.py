@@ -45,6 +45,8 @@ class LongRollout:
     def lived(self, emulator: NeuralEmulator) -> float:
         """Return the steps that a forecast lasts until the guard stops it, a mean over the cases; `steps` at most."""
         state = self.state.to(emulator.node_weights.device)
+        if isinstance(emulator, NeuralEmulator):  # which may hold one shard's nodes alone
+            state = replace(state, values=emulator.of_all_nodes(state.values))
         rolled, done = GuardedRollout(emulator, state, self.forcings, self.guard), 0
         lasted = np.zeros(len(state.valid_time))
         try:
@@ -81,7 +83,7 @@ def long_rollout(prepared: Prepared, starts: Windows, config: ExperimentConfig) 
             forcings, _ = boundary_forcings(
                 forcings, starts.fields, task, prepared.train.mesh, state, trajectory, steps
             )
-        steps = _forced(forcings, task, state, steps)
+        steps = _forced(forcings if task.boundary else starts.forcings, task, state, steps)
     except MeshcastError:  # a boundary with missing dates, say: the choice is validation's alone
         return None
     if steps <= validation.steps:

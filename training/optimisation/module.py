@@ -67,11 +67,14 @@ class EmulatorModule(L.LightningModule):
         self.standstill = Standstill()
         self._lived: dict[str, float] = {}
         self._error_sums: dict[str, Tensor] = {}
+        # What is no weight is the same in all processes, or of a shard's own nodes: DDP shall not bring it into line.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     # Training -------------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        loss = self.loss(batch)
+        with self.emulator.over_all_nodes():
+            loss = self.loss(batch)
         self._batches.append((loss.detach(), batch["valid_time"]))
         self.log("loss", loss.detach(), prog_bar=True, logger=False)  # loggers get the mean of all processes
         return loss
@@ -202,7 +205,8 @@ class EmulatorModule(L.LightningModule):
         for name, emulator in self.candidates.items():
             if batch_index == 0 and self.long_rollout is not None:
                 self._lived[name] = self.long_rollout.lived(emulator)
-            with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
+            # the kept emulator forecasts in full precision
+            with torch.autocast(self.device.type, enabled=False), emulator.over_all_nodes():
                 sums = error_sums(
                     emulator,
                     self.validation_windows,
@@ -216,6 +220,8 @@ class EmulatorModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         found = {}
         for name, sums in self._error_sums.items():
+            if self.emulator.group is not None and self.emulator.group.shard.number > 0:
+                sums = torch.zeros_like(sums)  # all processes of a graph have the same, and count once
             found[name] = validated(self.trainer.strategy.reduce(sums, reduce_op="sum"))
             if self.long_rollout is not None:
                 found[name] = replace(found[name], lived=self._lived[name], long_steps=self.long_rollout.steps)

@@ -15,6 +15,7 @@ from emulator.baselines.linear_inverse import LinearInverse
 from emulator.baselines.neighbourhood import NeighbourhoodMap
 from emulator.baselines.ridge import Ridge, RidgeConfig
 from emulator.build import build_network
+from emulator.features.departures import DepartureInputs
 from emulator.networks.config import NetworkConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.neural import NeuralEmulator
@@ -26,6 +27,7 @@ from training.preparation.loss_terms import LossTerms
 from training.preparation.memory import least_numbers, refuse_too_large_network
 from training.preparation.prepared import Prepared
 from training.preparation.windows import NOISE_SIZE, Windows, normalised_pairs
+from training.shards import group_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
     further = np.concatenate(columns, axis=1) if columns else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])
     torch.manual_seed(training.seed)
-    emulator = build_network(section, task, prepared.train.mesh, num_statics)
+    emulator = build_network(section, task, prepared.train.mesh, num_statics, group=group_of(training))
     emulator.inputs.take(part, further)
     if ridge is not None:
         guess = emulator.first_guess
@@ -98,14 +100,20 @@ def unfitted_network(prepared: Prepared) -> NeuralEmulator:
     assert isinstance(section, NetworkConfig)
     _refuse_too_large(section, prepared)
     section = torch_config(section) if isinstance(section, KerasConfig) else section
-    return build_network(section, task, mesh, len(task.static))
+    emulator = build_network(section, task, mesh, len(task.static))
+    if isinstance(emulator.inputs, DepartureInputs):  # a climatology that knows every date, as a fitted one does
+        emulator.inputs.climatology.mean.zero_()
+        emulator.inputs.climatology.seen.fill_(True)
+    return emulator
 
 
 def _refuse_too_large(section: NetworkConfig, prepared: Prepared) -> None:
     """Raise MeshcastError where a network does not fit in what memory is left now; its need is counted once a study."""
     mesh, history = prepared.train.mesh, prepared.task.history
     numbers = prepared.once(["memory", section], lambda: least_numbers(section, mesh, history))
-    refuse_too_large_network(section, mesh, history, prepared.config.training, numbers)
+    weights, values = numbers
+    shards = prepared.config.training.shards
+    refuse_too_large_network(section, mesh, history, prepared.config.training, (weights, values // shards))
 
 
 def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from emulator.data.names import split_level
+from emulator.foundation.shard_group import total_over_nodes
 from emulator.neural import NeuralEmulator
 from emulator.scores import fair_crps, mean_of_error
 from emulator.task import Task, names_of
@@ -49,6 +51,11 @@ class LossTerms(nn.Module):
         self.loss, self.function, self.share, self.waves = loss, find_loss(loss), share, waves
         self.unit = None if unit is None else nn.Buffer(unit, persistent=False)
         self.weights = None if weights is None else nn.Buffer(weights, persistent=False)
+
+    def hold(self, nodes: NDArray[np.int64]) -> None:
+        """Have fields hold one shard's nodes alone; what is averaged or summed over nodes stays that of all."""
+        if self.waves is not None:
+            self.waves.hold(nodes)
 
     def forward(self, emulator: NeuralEmulator, forecast: Tensor, truth: Tensor) -> Tensor:
         """Return the loss [..., variable] of fields [..., node, variable], the predicted or the first of them.
@@ -97,6 +104,11 @@ class WaveError(nn.Module):
             num_waves = highest + 1
         self.unit = nn.Buffer(torch.ones(num_waves, num_variables), persistent=False)
 
+    def hold(self, nodes: NDArray[np.int64]) -> None:
+        """Have fields hold some nodes alone, as those of a shard."""
+        assert self.matrix is not None, "the nodes of a ring are not split over processes"
+        self.matrix = self.matrix[:, torch.from_numpy(nodes)]
+
     def power(self, fields: Tensor) -> Tensor:
         """Return the power [..., wave, variable] of fields [..., node, variable]; its sum is their mean square."""
         with torch.autocast(fields.device.type, enabled=False):
@@ -110,7 +122,7 @@ class WaveError(nn.Module):
                 twice[list(alone)] = 1.0
                 power = power * twice
             else:
-                squares = (fields @ self.matrix.to(fields.dtype).T).square()
+                squares = total_over_nodes(fields @ self.matrix.to(fields.dtype).T).square()
                 power = squares.new_zeros(*squares.shape[:-1], len(self.unit)).index_add(-1, self.degree, squares)
             return power.movedim(-1, -2)
 

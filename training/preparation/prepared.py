@@ -36,6 +36,7 @@ from training.preparation.data_checks import (
 from training.preparation.symmetries import symmetries_of
 from training.preparation.turning import turning_of
 from training.preparation.windows import Windows
+from training.shards import refuse_unshardable
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -54,9 +55,9 @@ class PreparedData:
         self._prepared: dict[str, Prepared] = {}
         self._fingerprints: dict[str, str] = {}
 
-    def fields(self, split: DataPart) -> Fields:
+    def fields(self, split: DataPart, keep_in_memory: bool = True) -> Fields:
         """Return the opened fields of a split."""
-        return _kept(self._fields, _key(split), self.most, split.open)
+        return _kept(self._fields, _key(split), self.most, split.open if keep_in_memory else lambda: split.open(False))
 
     def prepare(self, config: ExperimentConfig) -> Prepared:
         """Return `prepare(config)`, what follows from data and task alone shared with other experiments."""
@@ -142,7 +143,9 @@ class Prepared:
 def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepared:
     """Return the experiment with its data opened, its task, and what a training may see of them."""
     data = data or PreparedData()
-    train, validation = data.fields(config.data.train), data.fields(config.data.validation)
+    refuse_unshardable(config)
+    whole = config.training.shards == 1  # else every process keeps its own nodes alone
+    train, validation = (data.fields(split, whole) for split in (config.data.train, config.data.validation))
     if not train.mesh.same_nodes(validation.mesh):
         raise MeshcastError(
             f"Training data on a {train.mesh.describe()} but validation data on a {validation.mesh.describe()}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from emulator.boundary import with_boundary
+from emulator.data.arrays import in_memory
 from emulator.features.inputs import Inputs
-from emulator.fields import Fields
+from emulator.fields import Fields, NodeFields
 from emulator.forcings import Forcings
 from emulator.neural import NeuralEmulator
 from emulator.state import State
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
 # Root mean square over samples of what `noise` multiplies: of 10⁻ᵘ, u even in [0, 1], it is √(0.99 / (2 ln 10)).
+MANY_NODES = 200_000  # of which fewer windows are measured at a time
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
 NOISE_SIZE: dict[NoiseKind, float] = {"white": 1.0, "random_amplitude": float(np.sqrt(0.99 / (2 * np.log(10))))}
 
@@ -77,7 +80,8 @@ class Windows(Dataset[Batch]):
     ) -> None:
         self.fields, self.task, self.steps, self.forcings, self.members = fields, task, steps, forcings, members
         self.seed, self.noise, self.symmetries, self.turning = seed, noise, tuple(symmetries), turning
-        self.names = names_of(task.predicted)
+        self.names, self.num_nodes = names_of(task.predicted), fields.mesh.num_nodes
+        self.nodes: NDArray[np.int64] | None = None  # those that are read, in place of all
         length = min(task.history + steps, len(fields.times) + 1)  # one more than there are leaves no start
         self.window = task.time_step.frames(fields.time_step) * np.arange(length)  # frames from its first
         starts = np.arange(0, len(fields.times) - self.window[-1])
@@ -94,6 +98,17 @@ class Windows(Dataset[Batch]):
         if most is not None and len(pairs) > most:
             pairs = pairs[np.linspace(0, len(pairs) - 1, most).round().astype(int)]
         self.pairs: NDArray[np.int64] = pairs  # [window, (ensemble, start)]
+
+    def of_nodes(self, nodes: NDArray[np.int64]) -> Windows:
+        """Return the same windows of some nodes alone, in this order, with the noise that these have in the whole.
+
+        No other nodes are kept; those of the nodes are where they take little memory.
+        """
+        assert not self.symmetries and self.turning is None, "images of a sample need other nodes"
+        some = copy(self)
+        some.fields = in_memory(NodeFields(self.fields, nodes))
+        some.forcings, some.nodes = self.forcings.of_nodes(nodes, self.num_nodes), nodes
+        return some
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -119,8 +134,9 @@ class Windows(Dataset[Batch]):
             # Philox: counter-based, so any (epoch, sample) is one jump away.
             key = np.array([self.seed & 0xFFFFFFFFFFFFFFFF, (epoch << 32) + sample], dtype=np.uint64)
             generator = np.random.Generator(np.random.Philox(key=key))
-            shape = (*([self.members] * (self.members > 1)), task.history, num_nodes, len(task.prognostic))
-            item["noise"] = torch.from_numpy(generator.standard_normal(shape, dtype=np.float32))
+            shape = (*([self.members] * (self.members > 1)), task.history, self.num_nodes, len(task.prognostic))
+            noise = generator.standard_normal(shape, dtype=np.float32)  # of all nodes, whichever are read
+            item["noise"] = torch.from_numpy(noise if self.nodes is None else noise[..., self.nodes, :])
             if self.noise == "random_amplitude":
                 item["noise"] *= 10.0 ** -generator.uniform()
         return item
@@ -218,7 +234,8 @@ def normalised_pairs(emulator: NeuralEmulator, windows: Windows) -> Iterator[tup
     chosen = np.linspace(0, len(windows) - 1, min(len(windows), MOST_WINDOWS)).round().astype(int)
     subset = Subset(windows, chosen.tolist())
     # With a generator of its own: what is drawn from the seed later must not depend on whether this was measured.
-    loader: DataLoader[Batch] = DataLoader(subset, batch_size=32, generator=torch.Generator())
+    batch_size = 32 if windows.num_nodes < MANY_NODES else 8
+    loader: DataLoader[Batch] = DataLoader(subset, batch_size=batch_size, generator=torch.Generator())
     for batch in loader:
         state, forcings = windows.start_of(batch)
         target = inputs.targets(state, batch["values"][:, task.history])

@@ -48,6 +48,7 @@ from training.runs.energy import metered
 from training.runs.methods import Machine, write_methods
 from training.runs.scenario_test import refuse_untestable, with_scenario_test
 from training.runs.variability import with_variability
+from training.shards import group_of
 
 log = logging.getLogger(__name__)
 
@@ -142,10 +143,10 @@ def _trained(
 def _batches_in_words(training: TrainingConfig) -> list[str]:
     if training.global_batch_size is None:
         return []
-    processes = f"{training.processes} process" + "es" * (training.processes > 1)
     batches = f"{training.accumulate} batch" + "es" * (training.accumulate > 1)
     samples = f"{training.process_batch} sample" + "s" * (training.process_batch > 1)
-    return [f"An update takes {training.global_batch_size} samples: {processes} x {batches} x {samples}."]
+    shares = f"{training.graphs_in_words} x {batches} x {samples}"
+    return [f"An update takes {training.global_batch_size} samples: {shares}."]
 
 
 def _write_methods(prepared: Prepared, trained: TrainedEmulator, folder: Path) -> None:
@@ -196,6 +197,10 @@ def untrained_on_threads(
             told = notice if is_first_process() else log.debug
             start_weights(emulator, section, prepared.config.training, not begun, told)
             terms = loss_terms(prepared, emulator, windows)
+            if (group := group_of(prepared.config.training)) is not None:  # all is measured, of all nodes
+                nodes = emulator.hold(group)
+                terms.hold(nodes)
+                windows, starts = windows.of_nodes(nodes), starts.of_nodes(nodes)
             yield Untrained(replace(prepared.config, emulator=section), emulator, windows, starts, terms)
 
 

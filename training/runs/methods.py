@@ -121,7 +121,7 @@ def training_sentences(training: TrainingConfig, seeds: Sequence[int] = (), subj
     samples = f"{training.process_batch} samples"
     if training.accumulate > 1:
         samples = f"{training.accumulate} batches of {samples}"
-    samples += f" on each of {training.processes} processes" if training.processes > 1 else ""
+    samples += f" on each of {training.graphs_in_words}" if training.graphs > 1 else ""
     vectors = ", biases and scales apart," if training.decayed == "matrices" else ""
     length = f"{training.updates:,} updates"
     if seeds and training.minutes is not None:

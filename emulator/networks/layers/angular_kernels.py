@@ -8,6 +8,9 @@ matrix for each weight then mixes the channels. A layer without learned edge wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,6 +22,7 @@ from emulator.networks.message_kernel.edge_lists import EdgeLists, OctaveEdges, 
 from emulator.networks.message_kernel.operator import Weights, is_fused, kernel_messages
 from graphs.errors import MeshcastError
 from graphs.graph import Graph
+from graphs.partition import Ends
 
 Array = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -31,17 +35,25 @@ class AngularKernels(nn.Module):
     num_harmonics: highest k; an octave has 2 k + 1 kernels.
     num_vectors: vectors among the senders' channels, as in `processors`, which are turned on each edge.
     most_octaves: the shortest edges join the last; 1 for links between a grid and a mesh, which are all of one scale.
+    octaves: those of the graph, where it is some edges of another, whose kernels these are.
 
     Each kernel is scaled so that the squares of its weights at a receiver sum to one on average.
     """
 
     def __init__(
-        self, graph: Graph, num_harmonics: int = 2, num_vectors: int = 0, most_octaves: int | None = None
+        self,
+        graph: Graph | Ends,
+        num_harmonics: int = 2,
+        num_vectors: int = 0,
+        most_octaves: int | None = None,
+        octaves: Sequence[OctaveEdges] | None = None,
     ) -> None:
         super().__init__()
         self.num_vectors, self.num_kernels = num_vectors, 2 * num_harmonics + 1
         self.num_senders, self.num_receivers = graph.num_senders, graph.num_receivers
-        octaves = _octaves(graph, num_harmonics, most_octaves)
+        if octaves is None:
+            assert isinstance(graph, Graph)
+            octaves = octaves_of(graph, num_harmonics, most_octaves)
         self.octaves = nn.ModuleList(Octave(edges, graph.num_senders) for edges in octaves)
         lists = edge_lists(octaves, graph.num_senders, graph.num_receivers)
         self.integers, self.floats, self.table = (nn.Buffer(each, persistent=False) for each in lists[:3])
@@ -66,6 +78,16 @@ class AngularKernels(nn.Module):
         return torch.cat([turned.reshape(self.num_kernels, num_receivers * batch, 2 * count), received], dim=-1)
 
 
+class AnyKernels(Protocol):
+    """The kernels that a layer's weights are for, of a graph or of a shard's portion of it."""
+
+    @property
+    def octaves(self) -> nn.ModuleList: ...
+
+    @property
+    def num_kernels(self) -> int: ...
+
+
 class AngularKernelLayer(nn.Module):
     """Kernel messages over octaves and directions, then a node MLP.
 
@@ -76,7 +98,7 @@ class AngularKernelLayer(nn.Module):
     is available, else by sparse products, which give the same to rounding.
     """
 
-    def __init__(self, latent_size: int, kernels: AngularKernels, hidden_size: int) -> None:
+    def __init__(self, latent_size: int, kernels: AnyKernels, hidden_size: int) -> None:
         super().__init__()
         self.own = nn.Linear(latent_size, hidden_size)
         shape = (len(kernels.octaves), kernels.num_kernels, latent_size, hidden_size)
@@ -110,13 +132,15 @@ class AngularKernelLayer(nn.Module):
         total = self.own(own)  # [receiver, batch, hidden]
         for octave, weights in zip(kernels.octaves, self.neighbours, strict=True):
             assert isinstance(octave, Octave)
+            if len(octave.receivers) == 0:  # in a shard that none of its edges lead to
+                continue
             mine = octave.take(total).flatten(0, 1)
             mixed = torch.addbmm(mine, kernels.received(octave, sent).to(mine.dtype), weights.to(mine.dtype))
             total = octave.put(total, mixed.unflatten(0, (-1, own.shape[1])))
         return own + self.out(nn.functional.silu(total))
 
 
-def _octaves(graph: Graph, num_harmonics: int, most_octaves: int | None) -> list[OctaveEdges]:
+def octaves_of(graph: Graph, num_harmonics: int, most_octaves: int | None) -> list[OctaveEdges]:
     """Return the edges of each octave of length, with the weight of each kernel."""
     east, north = (_column(graph, f"displacement_{name}") for name in ("east", "north"))
     length, angle = np.hypot(east, north), np.arctan2(north, east)

@@ -152,7 +152,7 @@ def _backward(gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tenso
     assert library is not None, "the forward pass had a library"
     prepared = _Prepared(library, (senders, receivers), weights, edges, num_vectors, back=True)
     call, gradient = prepared.call, gradient.contiguous()
-    same = senders.data_ptr() == receivers.data_ptr()
+    same = _same_rows(senders, receivers)
     to_receivers = torch.empty_like(receivers)
     to_senders = to_receivers if same else torch.empty_like(senders)
     hidden_gradient = torch.empty_like(total)
@@ -181,7 +181,7 @@ def _forward_on_gpu(senders: Tensor, receivers: Tensor, *others: Any) -> tuple[T
 def _backward_on_gpu(
     gradient: Tensor, total: Tensor, senders: Tensor, receivers: Tensor, *others: Any
 ) -> tuple[Tensor, ...]:
-    same = senders.data_ptr() == receivers.data_ptr()
+    same = _same_rows(senders, receivers)
     with torch.cuda.device_of(senders):
         return gpu.backward(_layer(senders, receivers, *others), gradient, total, same)
 
@@ -190,6 +190,11 @@ def _layer(senders: Tensor, receivers: Tensor, *others: Any) -> gpu.Layer:
     *given, num_vectors = others
     weights, edges = Weights(*given[:5]), EdgeLists(*given[5:])
     return gpu.Layer(senders, receivers, *weights, edges=edges, num_vectors=num_vectors)
+
+
+def _same_rows(senders: Tensor, receivers: Tensor) -> bool:
+    """Return whether both are one tensor; receivers may also be the first of the senders."""
+    return senders.data_ptr() == receivers.data_ptr() and senders.shape == receivers.shape
 
 
 def _rows_of_tile(receivers: Tensor, usual: int) -> int:

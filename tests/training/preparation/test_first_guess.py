@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from emulator.baselines.linear_inverse import LinearInverseConfig
 from emulator.baselines.ridge import RidgeConfig
@@ -24,6 +25,7 @@ from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER, starting_from, weather_fields
 from tests.training.worlds import PROCESSOR, experiment
 from training.experiment import DataPart
+from training.optimisation.module import EmulatorModule
 from training.preparation import first_guess, memory
 from training.preparation.first_guess import initial_network, mask_flags, unfitted_network
 from training.preparation.prepared import Prepared, PreparedData, prepare, windows_of
@@ -106,6 +108,15 @@ def test_an_untrained_network_on_a_linear_inverse_model_forecasts_what_the_model
     torch.testing.assert_close(forecast(emulator), expected, rtol=0, atol=1e-3, equal_nan=True)  # [K], in float32
     assert torch.equal(forecast(again).nan_to_num(), forecast(emulator).nan_to_num())
     assert count_parameters(emulator)["fixed"] > 0
+
+
+def test_an_unfitted_network_of_departures_can_be_timed(tmp_path: Path) -> None:
+    network = GNNConfig(processor=PROCESSOR, departures=DeparturesConfig("hour"))
+    prepared = prepare(experiment(tmp_path, emulator=network))
+    windows, starts = windows_of(prepared)
+    config = prepared.config
+    module = EmulatorModule(unfitted_network(prepared), windows, starts, config.training, config.validation)
+    assert torch.isfinite(module.loss(default_collate([windows[0]])))
 
 
 @pytest.mark.parametrize("departures", [None, DeparturesConfig("hour"), DeparturesConfig("month", recent=2)], ids=str)
