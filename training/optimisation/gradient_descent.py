@@ -27,6 +27,7 @@ from training.experiment import ExperimentConfig, TrainingConfig
 from training.metrics_log import MetricsLog
 from training.optimisation.callbacks import (
     CsvLog,
+    FollowedByTrackers,
     ForecastPicture,
     KeepCheckpoints,
     Progress,
@@ -36,21 +37,26 @@ from training.optimisation.callbacks import (
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.module import EmulatorModule
 from training.optimisation.standstill import has_ended
-from training.optimisation.tracking import tracking
 from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.resumable import read_checkpoint, resume_from, write_checkpoint
+from training.tracking.record import RunRecord
 
 
-def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
+def train(
+    prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest, record: RunRecord
+) -> None:
     """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
 
     request: of a signal that the training end; it is then kept as it is, and Stopped raised.
+    record: follows the log, and has the forecast of each validation drawn.
     """
     config, windows = untrained.config, untrained.windows
     last, start = resume_from(folder)
+    log = MetricsLog(folder / "metrics.csv", len(windows), start)
+    record.follow(log, start)
     if last is not None and config.training.patience is not None and has_ended(read_checkpoint(last)):
         return  # it was interrupted between its last checkpoint and the end
     starts, long = untrained.starts, long_rollout(prepared, untrained.starts, config)
@@ -58,13 +64,14 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         untrained.emulator, windows, starts, config.training, config.validation, long, untrained.terms
     )
 
-    log = MetricsLog(folder / "metrics.csv", len(windows), start)
     keep = partial(save_best, prepared, config.emulator, folder)
-    with _quiet(), _interruptible(), tracking(config, folder) as logger:
-        callbacks = [CsvLog(log), KeepCheckpoints(folder, config.training.checkpoints, keep, request)]
-        callbacks += [ForecastPicture()] if logger else []
+    with _quiet(), _interruptible():
+        callbacks: list[L.Callback] = [CsvLog(log)]
+        callbacks += [ForecastPicture(record)] if record else []
+        callbacks += [KeepCheckpoints(folder, config.training.checkpoints, keep, request)]
+        callbacks += [FollowedByTrackers(record, log)] if record else []
         callbacks += [progress_callback()] if progress else []
-        trainer = _trainer(config, logger, callbacks)
+        trainer = _trainer(config, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
         request.waits = False
@@ -80,7 +87,7 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     module = EmulatorModule(emulator, windows, starts, one_device, config.validation, terms=untrained.terms)
     stopwatch = Stopwatch()
     with _quiet(), _interruptible():
-        trainer = _trainer(config, False, [stopwatch])
+        trainer = _trainer(config, [stopwatch])
         trainer.fit(module, datamodule=WindowData(windows, starts, one_device, 0))
     return stopwatch.updates, stopwatch.validation
 
@@ -114,7 +121,7 @@ class WindowData(L.LightningDataModule):
         return self.trainer.global_rank, self.trainer.world_size
 
 
-def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:
+def _trainer(config: ExperimentConfig, callbacks: list[L.Callback]) -> L.Trainer:
     """Return Lightning's trainer.
 
     Raises MeshcastError where this machine has no such devices, or Lightning no such strategy or precision.
@@ -136,12 +143,11 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             check_val_every_n_epoch=None,
             num_sanity_val_steps=-1,
             callbacks=callbacks,
-            logger=loggers,
+            logger=False,  # trackers follow the run's own logs
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
-            log_every_n_steps=10,
         )
         # Its handlers end a training without a checkpoint, and wait within a signal for processes that may not answer.
         trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]

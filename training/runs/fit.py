@@ -46,7 +46,9 @@ from training.runs.closed_forms import score_closed_forms
 from training.runs.energy import metered
 from training.runs.methods import Machine, write_methods
 from training.runs.scenario_test import refuse_untestable, with_scenario_test
+from training.runs.tracked_fit import bring_up_to_date, say_finished, tracked_fit
 from training.runs.variability import with_variability
+from training.tracking.record import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -82,24 +84,32 @@ def fit(
 def _fitted(
     config: ExperimentConfig, folder: Path, resume: Resume, progress: bool, data: PreparedData | None, notice: Notice
 ) -> TrainedEmulator:
-    done = take_folder(folder, config, resume)
+    done, data = take_folder(folder, config, resume), data or PreparedData()
     if done is not None:
+        bring_up_to_date(config, folder, data, done, notice)
         return done
-    data = data or PreparedData()
-    with stop_requests() as request, metered(config, folder):
-        try:
-            trained = _trained(config, folder, data, progress, notice, request)
-        except Stopped as stop:
-            _say_stopped(stop, folder, notice)
-            raise
-    if is_first_process():
-        _write_methods(data.prepare(config), trained, folder)
-    mark_done(folder, trained)
+    with stop_requests() as request, tracked_fit(config, folder, data, notice) as record:
+        with metered(config, folder):
+            try:
+                trained = _trained(config, folder, data, progress, notice, request, record)
+            except Stopped as stop:
+                _say_stopped(stop, folder, notice)
+                raise
+        if is_first_process():
+            _write_methods(data.prepare(config), trained, folder)
+        mark_done(folder, trained)
+        say_finished(record, folder, trained)
     return trained
 
 
 def _trained(
-    config: ExperimentConfig, folder: Path, data: PreparedData, progress: bool, notice: Notice, request: StopRequest
+    config: ExperimentConfig,
+    folder: Path,
+    data: PreparedData,
+    progress: bool,
+    notice: Notice,
+    request: StopRequest,
+    record: RunRecord,
 ) -> TrainedEmulator:
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
     refuse_nothing_between(prepared)
@@ -111,7 +121,7 @@ def _trained(
             if is_first_process():
                 keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
             budgeted = with_budget(untrained, folder, notice)
-            loop_of(config).train(prepared, budgeted, folder, progress, request)
+            loop_of(config).train(prepared, budgeted, folder, progress, request, record)
         if config.training.patience is not None and is_first_process():
             _say_ended(folder, budgeted.config.training, notice)
         trained = load_emulator(path)

@@ -1,0 +1,158 @@
+"""Weights & Biases: online, or as files in the run folder for `wandb sync`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from graphs.errors import MeshcastError
+from graphs.temporary_files import discard
+from training.tracking.tracker import Outcome, RefusedError, Row, TrackedRun, refuse_absent
+
+PICTURE = "forecast"
+OPENS_WITHIN, ENDS_WITHIN = 15, 60  # seconds that W&B itself waits for its server
+
+
+class WandbTracker:
+    """One run of Weights & Biases, under one identifier however often it is resumed; its steps are updates.
+
+    Offline, each start writes the whole history anew, so that one folder, uploaded once, is the run; those of earlier
+    starts are removed when it is finished. Online, the server says how far it has come, and what cannot be reached
+    at the start is recorded offline.
+
+    Raises MeshcastError where the package is missing, and for a new run where nobody is logged in.
+    """
+
+    name = "Weights & Biases"
+
+    def __init__(self, run: TrackedRun, mode: Literal["offline", "online"]) -> None:
+        refuse_absent("wandb", f"tracking.wandb={mode}")
+        self._tracked, self._mode = run, mode
+        self._run: Any = None
+        self._fell_back = self._ended = False
+        self.notices: list[str] = []
+        if mode == "online" and not run.resumed and not _has_credentials():
+            raise MeshcastError(
+                "Weights & Biases cannot be reached: nobody is logged in. Log in with `wandb login`, or set "
+                "tracking.wandb=offline."
+            )
+
+    def open(self) -> int:
+        """See `Tracker`."""
+        from wandb.errors import AuthenticationError, UsageError
+
+        if self._run is not None:
+            self._run.finish(exit_code=1)
+        self._run, self._fell_back, new = None, False, not self._tracked.resumed
+        if self._mode == "online":
+            try:
+                self._run = self._begun("online")
+            except Exception as error:  # whatever a network does
+                if new and isinstance(error, AuthenticationError | UsageError):
+                    raise RefusedError(str(error)) from None
+                reason = str(error).strip().split("\n", 1)[0][:300].rstrip(".")
+                self.notices.append(
+                    f"{self.name} cannot be reached: {reason}. The run is recorded in files, for `wandb sync`."
+                )
+                self._fell_back = True
+        self._run = self._run or self._begun("offline")
+        return int(self._run.step) - 1 if self._run.resumed else -1
+
+    def log(self, rows: Sequence[Row]) -> None:
+        """See `Tracker`."""
+        import wandb
+
+        for row in rows:
+            picture = {} if row.picture is None else {PICTURE: wandb.Image(str(row.picture))}
+            self._run.log({**row.values, **picture}, step=row.update)
+
+    def finish(self, outcome: Outcome) -> None:
+        """See `Tracker`."""
+        import wandb
+
+        self._run.summary.update(dict(outcome.scores))
+        if outcome.model is not None:
+            artifact = wandb.Artifact(artifact_name(self._tracked.name), type="model")
+            for path in (outcome.model, *outcome.files):
+                artifact.add_file(str(path.resolve()), name=path.name, policy="immutable")  # no copy is made first
+            self._run.log_artifact(artifact)
+        if outcome.status == "stopped":
+            self._run.mark_preempting()
+        self._run.finish(exit_code=int(outcome.status != "finished"))
+        self._ended = True
+        for earlier in self._stores():
+            if earlier != Path(self._run.settings.sync_dir).name:
+                discard(self._folder / earlier)
+
+    def remedy(self) -> str:
+        """See `Tracker`."""
+        if self._mode == "offline" or self._run is None:
+            return ""
+        folder = self._run.settings.sync_dir
+        uploaded = self._ended and not self._fell_back and not getattr(self._run, "_finish_timed_out", False)
+        return "" if uploaded else f"Upload what is in {folder}: wandb sync {folder}"
+
+    @property
+    def _folder(self) -> Path:
+        return self._tracked.folder / "wandb"
+
+    def _stores(self) -> list[str]:
+        return [path.name for path in self._folder.glob(f"offline-run-*-{self._tracked.memory.id}")]
+
+    def _begun(self, mode: Literal["offline", "online"]) -> Any:
+        run = begin(
+            id=self._tracked.memory.id,
+            name=self._tracked.name,
+            project=self._tracked.project,
+            dir=str(self._tracked.folder),
+            mode=mode,
+            config={**self._tracked.config, "meshcast": dict(self._tracked.facts)},
+        )
+        if not Path(run.settings.sync_dir).resolve().is_relative_to(self._tracked.folder.resolve()):
+            self.notices.append(f"{self.name} cannot write to {self._folder}; its files are in {run.settings.sync_dir}")
+        return run
+
+
+def begin(**what: Any) -> Any:
+    """Return a run of W&B begun or resumed, of which nothing is sent but what is logged.
+
+    Neither code, git, command line, environment, packages, console, name and measurements of the machine, nor W&B's
+    reports of its own errors.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    settings = wandb.Settings(
+        silent=True,
+        console="off",
+        save_code=False,
+        disable_code=True,
+        disable_git=True,
+        host="-",
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+        init_timeout=OPENS_WITHIN,
+        finish_timeout=ENDS_WITHIN,
+    )
+    return wandb.init(resume="allow", reinit="create_new", settings=settings, **what)
+
+
+def artifact_name(name: str) -> str:
+    """Return the name of a run's model as an artifact: of letters, digits, `-`, `_` and `.`, at most 128."""
+    return f"emulator-{re.sub(r'[^A-Za-z0-9_.-]', '-', name)}"[:128]
+
+
+def _has_credentials() -> bool:
+    import wandb
+
+    if os.environ.get("WANDB_MODE", "online") != "online":  # nothing can be asked then
+        return True
+    try:
+        return bool(wandb.login(prompt=False, verify=False))
+    except Exception:  # a key that is none
+        return False
