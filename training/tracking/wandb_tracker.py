@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +15,8 @@ from graphs.temporary_files import discard
 from training.tracking.tracker import Outcome, RefusedError, Row, TrackedRun, refuse_absent
 
 PICTURE = "forecast"
-OPENS_WITHIN, ENDS_WITHIN = 15, 60  # seconds that W&B itself waits for its server
+ANSWERS_WITHIN = 10  # seconds for a first sign of its server
+OPENS_WITHIN, ENDS_WITHIN = 15, 60  # seconds that W&B itself waits for it
 
 
 class WandbTracker:
@@ -42,6 +45,7 @@ class WandbTracker:
 
     def open(self) -> int:
         """See `Tracker`."""
+        import wandb
         from wandb.errors import AuthenticationError, UsageError
 
         if self._run is not None:
@@ -49,6 +53,7 @@ class WandbTracker:
         self._run, self._fell_back, new = None, False, not self._tracked.resumed
         if self._mode == "online":
             try:
+                refuse_unreachable()
                 self._run = self._begun("online")
             except Exception as error:  # whatever a network does
                 if new and isinstance(error, AuthenticationError | UsageError):
@@ -58,6 +63,8 @@ class WandbTracker:
                     f"{self.name} cannot be reached: {reason}. The run is recorded in files, for `wandb sync`."
                 )
                 self._fell_back = True
+                if not isinstance(error, ConnectionError):
+                    wandb.teardown()  # its process keeps the identifier of a run that it could not begin
         self._run = self._run or self._begun("offline")
         return int(self._run.step) - 1 if self._run.resumed else -1
 
@@ -140,6 +147,19 @@ def begin(**what: Any) -> Any:
         finish_timeout=ENDS_WITHIN,
     )
     return wandb.init(resume="allow", reinit="create_new", settings=settings, **what)
+
+
+def refuse_unreachable() -> None:
+    """Raise ConnectionError where the server of W&B gives no answer at all, before W&B itself waits for one."""
+    import wandb
+
+    address = wandb.setup().settings.base_url
+    try:
+        urllib.request.urlopen(address, timeout=ANSWERS_WITHIN).close()
+    except urllib.error.HTTPError:
+        return  # an answer
+    except OSError as error:
+        raise ConnectionError(f"{address} does not answer ({getattr(error, 'reason', None) or error})") from None
 
 
 def artifact_name(name: str) -> str:

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 
 from emulator.build import load_emulator
 from emulator.data.initial import initial_conditions
+from emulator.neural import NeuralEmulator
 from graphs.errors import MeshcastError
 from tests.time_limits import HUNG
 from tests.training.tracking.trackers import crash, picture_names
@@ -44,8 +46,6 @@ def forecast(folder: Path, data: Path) -> Any:
     trained = load_emulator(folder / "emulator.safetensors")
     start = initial_conditions(str(data), trained.emulator.task, trained.emulator.mesh, "0").state
     empty = np.zeros((start.values.shape[0], 2, trained.emulator.mesh.num_nodes, 0), np.float32)
-    import torch
-
     return trained.emulator.step(start, torch.from_numpy(empty))[0].values
 
 
@@ -92,9 +92,9 @@ def test_a_run_resumed_is_one_run_of_mlflow_whose_registered_model_forecasts_the
 class Handler(http.server.BaseHTTPRequestHandler):
     """The few answers of a tracking server that one run asks for, until it dies after so many of them."""
 
-    answers = 10**9
-    asked: list[str] = []
-    steps: list[int] = []
+    answers: ClassVar[int] = 0
+    asked: ClassVar[list[str]] = []
+    folder: ClassVar[str] = ""
 
     def do_GET(self) -> None:
         self._answer(b"")
@@ -108,11 +108,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if len(kind.asked) > kind.answers:
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        if self.path.endswith("log-batch"):
-            kind.steps += [
-                int(m["step"]) for m in json.loads(body).get("metrics", []) if m["key"] == "validation_score"
-            ]
-        run = {"info": {"run_id": "1", "run_uuid": "1", "experiment_id": "1", "artifact_uri": "/nowhere"}, "data": {}}
+        info = {"run_id": "1", "run_uuid": "1", "experiment_id": "1", "artifact_uri": kind.folder}
+        run = {"info": info, "data": {}}
         answer = {"experiment": {"experiment_id": "1", "name": "meshcast"}, "run": run, "runs": [], "metrics": []}
         content = json.dumps(answer).encode()
         self.send_response(200)
@@ -126,9 +123,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def dying_server(answers: int) -> Iterator[tuple[str, type[Handler]]]:
+def dying_server(answers: int, folder: Path) -> Iterator[tuple[str, type[Handler]]]:
     """A server on this machine that answers so many requests, and cuts the line from then on."""
-    kind = type("Dying", (Handler,), {"answers": answers, "asked": [], "steps": []})
+    kind = type("Dying", (Handler,), {"answers": answers, "asked": [], "folder": str(folder)})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -167,19 +164,21 @@ def trained_beside(config: ExperimentConfig, monkeypatch: pytest.MonkeyPatch) ->
     folder = Path(config.output) / config.name
     assert (folder / "done.json").is_file()
     assert [row["update"] for row in read_log(folder / "metrics.csv")] == [0, 8, 16, 24]
-    rest = {
-        key: value.numpy().tobytes()
-        for key, value in load_emulator(folder / "emulator.safetensors").emulator.state_dict().items()
-    }  # type: ignore[attr-defined]
-    return b"".join(rest.values()), [line for line in lines if line.startswith("MLflow")]
+    return weights_of(folder), [line for line in lines if line.startswith("MLflow")]
+
+
+def weights_of(folder: Path) -> bytes:
+    """All weights of a run's emulator."""
+    emulator = load_emulator(folder / "emulator.safetensors").emulator
+    assert isinstance(emulator, NeuralEmulator)
+    return b"".join(value.numpy().tobytes() for value in emulator.state_dict().values())
 
 
 @pytest.mark.slow
 def test_no_outage_of_a_server_stops_or_changes_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason=ABSENT)
     fit(experiment(tmp_path, name="alone"), progress=False)
-    weights = load_emulator(tmp_path / "alone" / "emulator.safetensors").emulator.state_dict()  # type: ignore[attr-defined]
-    alone = b"".join(value.numpy().tobytes() for value in weights.values())
+    alone = weights_of(tmp_path / "alone")
     again = "of this run. Started again with resume=auto, the run brings it there."
 
     found, lines = trained_beside(tracked(tmp_path, nobody(), name="nobody"), monkeypatch)
@@ -191,7 +190,7 @@ def test_no_outage_of_a_server_stops_or_changes_a_training(tmp_path: Path, monke
         found, lines = trained_beside(tracked(tmp_path, address, name="silent"), monkeypatch)
     assert found == alone and lines[-1] == f"MLflow lacks everything {again}"
 
-    with dying_server(20) as (address, server):
+    with dying_server(20, tmp_path / "artifacts") as (address, server):
         found, lines = trained_beside(tracked(tmp_path, address, name="dying"), monkeypatch)
     assert found == alone and len(server.asked) > 20
     assert lines[0].startswith("MLflow fails: ") and lines[-1].startswith("MLflow lacks ")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import getpass
 import hashlib
+import http.server
 import json
+import os
 import socket
 import struct
+import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -33,8 +37,10 @@ from training.metrics_log import read_log
 from training.optimisation.forecast_picture import draw, first_forecast
 from training.preparation.windows import Windows
 from training.runs.fit import fit
+from training.tracking import wandb_tracker
 
 wandb = pytest.importorskip("wandb")
+ROOT = Path(__file__).parents[3]
 
 
 @dataclass
@@ -204,6 +210,8 @@ def test_a_key_that_the_server_refuses_ends_a_new_run_and_not_one_that_goes_on(
         return begin(**options)
 
     monkeypatch.setattr(wandb, "init", refuse)
+    monkeypatch.setattr(wandb, "teardown", lambda: None)
+    monkeypatch.setattr(wandb_tracker, "refuse_unreachable", lambda: None)
     with pytest.raises(MeshcastError, match=r"refuses this run: the key is not known"):
         fit(online(tmp_path), progress=False)
     crash(replace(online(tmp_path), tracking=TrackingConfig()), 13, monkeypatch)
@@ -241,3 +249,74 @@ def test_a_grid_is_drawn_as_maps_of_truth_forecast_and_error() -> None:
     assert forecast.values.shape == (1, 1, 3, fields.mesh.num_nodes, 2)
     assert forecast.init_time.tolist() == [fields.times[1]] and forecast.trajectory.tolist() == [-1]
     assert len(draw(emulator, windows).axes) >= 9  # three lead times, three panels
+
+
+ONLINE = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tests.training.worlds import experiment
+from training.accounting import TrackingConfig
+from training.runs.fit import fit
+config = replace(experiment(Path(sys.argv[1])), tracking=TrackingConfig(wandb="online"))
+fit(config, progress=False, resume="auto", notice=lambda line: print(line, flush=True))
+"""
+
+
+class AnswersHalf(http.server.BaseHTTPRequestHandler):
+    """A server that is there, and never answers a question."""
+
+    def do_GET(self) -> None:
+        self.send_response(404)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        time.sleep(60)  # longer than W&B waits
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listens", [False, True])
+def test_a_server_that_does_not_answer_leaves_the_whole_run_in_files(tmp_path: Path, listens: bool) -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), AnswersHalf)
+    if listens:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    else:
+        server.server_close()
+    address = {"WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}", "WANDB_API_KEY": 40 * "a"}
+    environment = {name: value for name, value in os.environ.items() if name != "WANDB_MODE"} | address
+    command = [sys.executable, "-c", ONLINE, str(tmp_path)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=4 * HUNG)
+    if listens:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    run = read_back(path)
+    assert run.exit_code == 0 and steps_of(run, "validation_score") == [0, 8, 16, 24]
+    said = [line for line in done.stdout.splitlines() if line.startswith("Weights & Biases")]
+    assert len(said) == 2 and "cannot be reached" in said[0] and said[1].endswith(f"wandb sync {path.parent}")
+
+
+@pytest.mark.slow
+def test_a_run_killed_and_resumed_twice_is_one_store_without_a_gap(tmp_path: Path) -> None:
+    killed = ONLINE.replace('"online"', '"offline", tensorboard=True').replace(
+        "config = ",
+        "import os\nfrom training.optimisation.module import EmulatorModule\nstep = EmulatorModule.training_step\n"
+        "def dying(module, *args):\n"
+        "    os._exit(9) if module.global_step == int(sys.argv[2]) else None\n"
+        "    return step(module, *args)\n"
+        "EmulatorModule.training_step = dying\nconfig = ",
+    )
+    for update, code in ((10, 9), (19, 9), (-1, 0)):
+        command = [sys.executable, "-c", killed, str(tmp_path), str(update)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=4 * HUNG)
+        assert done.returncode == code, done.stderr
+    (path,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    run = read_back(path)
+    assert steps_of(run, "validation_score") == steps_of(run, "forecast/_type") == [0, 8, 16, 24]
+    assert (
+        len(steps_of(run, "loss")) == len(set(steps_of(run, "loss"))) == len(read_log(path.parents[2] / "losses.csv"))
+    )
