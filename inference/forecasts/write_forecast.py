@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,6 +97,7 @@ class ForecastOptions:
     grib: what GRIB says beyond the fields, see `GribSettings.of`, beside what the emulator's configuration says.
     choice: what of the forecast is written; the partial file holds all of it.
     parts: of a step, each a lead time, given by the emulator's network for states between its steps.
+    lineage: what the forecast was made of, for its attribute of that name.
     """
 
     members: int = 1
@@ -110,6 +112,7 @@ class ForecastOptions:
     choice: OutputChoice = field(default_factory=OutputChoice)
     precision: Precision = "float32"
     parts: int = 1
+    lineage: Mapping[str, Any] = field(default_factory=dict)
 
 
 def write_forecast(
@@ -228,7 +231,9 @@ def _rolled_out(
         raise EmptyForecastError(output, stops)
     for line in [] if guard is None else guard.damped(writer.leads(leads - 1, leads)[:, :, 0]):
         notice(line)
-    writer.finish({"stops": json.dumps([str(stop) for stop in stops])}, _initial_values(state, emulator.task))
+    more = {"lineage": json.dumps(options.lineage)} if options.lineage else {}
+    more["stops"] = json.dumps([str(stop) for stop in stops])
+    writer.finish(more, _initial_values(state, emulator.task))
     return stops
 
 

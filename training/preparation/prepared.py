@@ -36,6 +36,7 @@ from training.preparation.data_checks import (
 from training.preparation.symmetries import symmetries_of
 from training.preparation.turning import turning_of
 from training.preparation.windows import Windows
+from training.source_commit import source_commit
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -133,6 +134,8 @@ class Prepared:
             "fingerprint": self.fingerprint,
         }
         metadata = {"experiment": resolve(self.config), "dataset": dataset, **outcome}
+        if commit := source_commit():
+            metadata["commit"] = commit
         if ranges := self.part.forcing_ranges(self.task):
             metadata["forcing_ranges"] = ranges
         statistics = self.part.statistics(self.task)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import training
 from emulator.build import TrainedEmulator, is_closed_form, package_versions
 from emulator.foundation.threads import Notice
 from training.experiment import ExperimentConfig
@@ -21,6 +18,7 @@ from training.resumable import checkpoints_of
 from training.runs.closed_forms import FILE as CLOSED_FORMS
 from training.runs.energy import read_energy
 from training.runs.run_hash import run_hash
+from training.source_commit import source_commit
 from training.tracking.record import RunRecord, is_behind, tracked
 
 KEPT = ("config.yaml", "metrics.csv", "losses.csv", "methods.md", "references.bib", CLOSED_FORMS, "energy.json")
@@ -65,21 +63,3 @@ def _facts(config: ExperimentConfig, data: PreparedData) -> dict[str, Any]:
     fingerprints = data.fingerprints(config.data)
     commit = {"commit": found} if (found := source_commit()) else {}
     return {"hash": run_hash(config, fingerprints), "data": fingerprints, "versions": package_versions(), **commit}
-
-
-@cache
-def source_commit() -> str:
-    """Return the commit of git that this source was checked out at, and whether it was changed since; empty of none."""
-    root = Path(training.__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return ""
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit + ("-modified" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(root: Path, *command: str) -> str:
-    found = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, timeout=10, check=True)
-    return found.stdout.strip()
