@@ -33,6 +33,7 @@ class Follower:
         self._tried = threading.Event()
         self._busy_since: float | None = None
         self._told: set[str] = set()
+        self._finishing = False
         self._thread = threading.Thread(target=self._follow, daemon=True, name=f"tracking with {tracker.name}")
         self._thread.start()
 
@@ -62,6 +63,7 @@ class Follower:
         remedy = self.tracker.remedy()
         if not self.complete:
             lacks = "everything" if self.sent < 0 else f"what follows update {self.sent}"
+            lacks = "the end" if self._finishing else lacks
             again = remedy or "Started again with resume=auto, the run brings it there."
             self._tell("end", f"{self.tracker.name} lacks {lacks} of this run. {again}")
         elif remedy:
@@ -83,6 +85,7 @@ class Follower:
                     self.tracker.log(some)
                     self.sent = some[-1].update
                 if outcome is not None:
+                    self._finishing = True
                     self.tracker.finish(outcome)
                     self.complete = True
             except BaseException as error:  # whatever a tracker raises, in a thread where nobody else catches it

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import struct
+import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +20,8 @@ from training.tracking.tracker import Outcome, RefusedError, Row, TrackedRun, re
 PICTURE = "forecast"
 ANSWERS_WITHIN = 10  # seconds for a first sign of its server
 OPENS_WITHIN, ENDS_WITHIN = 15, 60  # seconds that W&B itself waits for it
+WRITES_WITHIN = 10.0  # seconds after its end until a run is in its file
+BLOCK = 32_768  # bytes
 
 
 class WandbTracker:
@@ -89,6 +94,7 @@ class WandbTracker:
         if outcome.status == "stopped":
             self._run.mark_preempting()
         self._run.finish(exit_code=int(outcome.status != "finished"))
+        self._refuse_cut_short()
         self._ended = True
         for earlier in self._stores():
             if earlier != Path(self._run.settings.sync_dir).name:
@@ -101,6 +107,15 @@ class WandbTracker:
         folder = self._run.settings.sync_dir
         uploaded = self._ended and not self._fell_back and not getattr(self._run, "_finish_timed_out", False)
         return "" if uploaded else f"Upload what is in {folder}: wandb sync {folder}"
+
+    def _refuse_cut_short(self) -> None:
+        """Raise OSError where files do not hold the end of the run: W&B does not tell of a disk that is full."""
+        folder = Path(self._run.settings.sync_dir)
+        store, limit = folder / f"run-{self._tracked.memory.id}.wandb", time.monotonic() + WRITES_WITHIN
+        while not has_end(store):
+            if time.monotonic() > limit:
+                raise OSError(f"{store} is cut short, as on a disk that is full")
+            time.sleep(0.05)
 
     @property
     def _folder(self) -> Path:
@@ -160,6 +175,33 @@ def refuse_unreachable() -> None:
         return  # an answer
     except OSError as error:
         raise ConnectionError(f"{address} does not answer ({getattr(error, 'reason', None) or error})") from None
+
+
+def has_end(store: Path) -> bool:
+    """Return whether a file of W&B holds the record of its run's end.
+
+    It is a log of LevelDB: after 7 bytes, blocks of 32 KiB with pieces of records, each behind its checksum, length and
+    kind (whole, first, middle or last).
+    """
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    try:
+        content = store.read_bytes()
+    except OSError:
+        return False
+    last: deque[bytes] = deque(maxlen=8)
+    place, pieces = 7, b""
+    while place + 7 <= len(content):
+        if (room := BLOCK - place % BLOCK) < 7:
+            place += room
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, place)
+        pieces += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4) and place <= len(content):
+            last.append(pieces)
+            pieces = b""
+    return any(Record.FromString(record).WhichOneof("record_type") == "exit" for record in last)
 
 
 def artifact_name(name: str) -> str:

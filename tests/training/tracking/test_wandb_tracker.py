@@ -226,6 +226,34 @@ def test_a_key_that_the_server_refuses_ends_a_new_run_and_not_one_that_goes_on(
     ]
 
 
+def test_files_that_a_full_disk_cuts_short_are_named_and_earlier_ones_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B itself says nothing: its file then ends in the middle of a record."""
+    config, folder = tracked(tmp_path), tmp_path / "run"
+    crash(config, 13, monkeypatch)
+    (earlier,) = folder.glob("wandb/offline-run-*/*.wandb")
+    monkeypatch.setattr(wandb_tracker, "WRITES_WITHIN", 0.1)
+    whole = wandb_tracker.has_end
+    monkeypatch.setattr(wandb_tracker, "has_end", lambda store: whole(_cut(store, tmp_path / "cut")))
+    lines: list[str] = []
+    fit(config, progress=False, resume="auto", notice=lines.append)
+    said = [line for line in lines if line.startswith("Weights & Biases")]
+    assert "is cut short, as on a disk that is full. The training goes on." in said[0] and earlier.is_file()
+    assert said[1:] == [
+        "Weights & Biases lacks the end of this run. Started again with resume=auto, the run brings it there."
+    ]
+    monkeypatch.setattr(wandb_tracker, "has_end", whole)
+    fit(config, progress=False, resume="auto", notice=lines.append)
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    assert steps_of(read_back(path), "validation_score") == [0, 8, 16, 24]
+
+
+def _cut(store: Path, copy: Path) -> Path:
+    copy.write_bytes(store.read_bytes()[:-100])
+    return copy
+
+
 def test_without_tracking_nothing_is_recorded(tmp_path: Path) -> None:
     fit(experiment(tmp_path, training={"updates": 2}), progress=False)
     assert not {"wandb", "pictures", "tracking.json"} & {path.name for path in (tmp_path / "run").iterdir()}
