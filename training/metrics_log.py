@@ -83,6 +83,11 @@ class MetricsLog:
         self.writes += 1
         _write(losses_beside(self.path), LOSS_COLUMNS, [*self._losses, *self._whole])
 
+    @property
+    def validated(self) -> int:
+        """Return the last update that was validated; all that will be known of it and those before is there."""
+        return int(self._rows[-1][0]) if self._rows else -1
+
     def between(self, after: int, last: int) -> dict[int, dict[str, float]]:
         """Return what is known of the updates after one up to another, by update in order: numbers by name.
 

@@ -30,7 +30,8 @@ def noting_fetched_files() -> Iterator[None]:
 
     def note(source: Any, files: Sequence[Path]) -> None:
         name = named_source(source)
-        found[name] = [record_of(file) if _is_pattern(name) else {**record_of(file), "name": name} for file in files]
+        fetched = {} if _is_pattern(name) else {"name": name, "fetched": True}
+        found[name] = [{**record_of(file), **fetched} for file in files]
 
     watching = WATCHERS.set((*WATCHERS.get(), note))
     try:
@@ -82,9 +83,9 @@ def status_of(record: Mapping[str, Any]) -> Status:
     """Return whether the file or dataset of a record is as it was; one without a digest was fetched, or is unknown."""
     path = Path(str(record.get("name", "")))
     kind = "structure" if "structure" in record else "sha256"
-    if record.get("count") or kind not in record or not is_plain_path(record["name"]):
+    if record.get("fetched") or record.get("count") or kind not in record or not is_plain_path(record["name"]):
         return "not looked at"
-    if not path.exists():
+    if not (path.is_file() or (path / ".zgroup").is_file()):  # no device, no folder of anything
         return "not there"
     try:
         now = record_of(path)

@@ -76,7 +76,7 @@ def test_what_was_changed_or_moved_since_is_named_and_the_rest_still_known() -> 
     assert found["forcing: co2.csv"] == "changed"
     assert found["initial data: weather.nc"] == found["source file: weather.nc"] == "not there"
     assert [status for name, status in found.items() if name.startswith("training data")] == ["not there"]
-    assert "There is no file or dataset weather.zarr" in done("inspect", "a.nc", "--lineage").out
+    assert "because there is no weather.zarr" in done("inspect", "a.nc", "--lineage").out
     assert {link["link"]: link["digest"] for link in links("a.nc")} == before
 
     done("train", "weather.yaml", "name=other", "training.seed=7", "data.train.source.dataset=elsewhere.zarr",
@@ -120,6 +120,28 @@ def test_what_is_fetched_is_hashed_while_it_is_there(monkeypatch: pytest.MonkeyP
     assert link["digest"] == sha256("weather.nc")
     done("dataset", "weath*.nc", "-o", "pattern.zarr")
     assert statuses("pattern.zarr") == {"source file: weather.nc": "unchanged"}
+
+
+@pytest.mark.parametrize(
+    "lineage",
+    [
+        "no JSON",
+        '{"emulator": 3, "inputs": [1, 2]}',
+        '{"inputs": {"initial": [{"name": "/dev/zero", "sha256": "0"}, {"name": "/", "structure": "0"}, 7]}}',
+        '{"emulator": {"file": "weather.nc", "digest": "0"}, "inputs": {"initial": "x"}}',
+    ],
+)
+def test_a_lineage_that_somebody_made_up_is_borne(lineage: str) -> None:
+    import netCDF4
+
+    done(*FORECAST, "a.nc")
+    with netCDF4.Dataset("a.nc", "a") as file:
+        file.setncattr("meshcast_lineage", lineage)
+        file.setncattr("meshcast_training", '{"data": {"train": {"source": "https://example.org/x.nc"}}}')
+    found = {link["link"]: link for link in links("a.nc")}
+    assert found["training data"]["status"] == "not looked at"
+    assert found["training data"]["about"] == {"because": "its configuration names an address"}
+    assert all(link["status"] in ("not there", "not looked at", "changed", "unchanged") for link in found.values())
 
 
 def test_a_forecast_of_an_earlier_version_says_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,8 @@ from graphs.errors import MeshcastError
 from training.experiment import DataConfig
 from training.preparation.prepared import fingerprint
 
+DEEPEST = 20  # datasets made of datasets
+
 
 @dataclass(frozen=True)
 class Link:
@@ -53,7 +55,7 @@ def lineage_of_forecast(forecast: Forecast) -> list[Link]:
     """
     attributes = forecast.attributes
     known = _known(attributes.get("lineage"))
-    emulator = known.get("emulator", {})
+    emulator, inputs = _section(known, "emulator"), _section(known, "inputs")
     file, digest = str(emulator.get("file", "")), str(emulator.get("digest", ""))
     status, links = _of_emulator(file, digest)
     links = [Link("emulator", file or forecast.name, digest, status), *links]
@@ -61,8 +63,7 @@ def lineage_of_forecast(forecast: Forecast) -> list[Link]:
         experiment = _known(attributes.get("training"))
         links += _run(experiment, {}, forecast.attributes.get("validation_score"))
         links += _training_data(experiment, "", attributes.get("training_fingerprint", ""), [])
-    inputs = known.get("inputs", {})
-    for use, records in inputs.items() if isinstance(inputs, dict) else ():
+    for use, records in inputs.items():
         links += _files(f"{use} data" if use == "initial" else use, recorded(json.dumps(records)))
     if not inputs:
         links += _files("initial data", recorded(attributes.get(ATTRIBUTE)))
@@ -71,10 +72,9 @@ def lineage_of_forecast(forecast: Forecast) -> list[Link]:
 
 def lineage_of_emulator(path: Path) -> list[Link]:
     """Return the links from an emulator to the files that its training data were made of."""
-    trained = load_emulator(path)
-    metadata, data = trained.metadata, trained.metadata.get("dataset", {})
-    experiment = metadata.get("experiment", {})
-    made_of = recorded(data.get("attributes", {}).get(ATTRIBUTE))
+    metadata = load_emulator(path).metadata
+    experiment, data = _section(metadata, "experiment"), _section(metadata, "dataset")
+    made_of = recorded(str(_section(data, "attributes").get(ATTRIBUTE, "")))
     return [
         Link("emulator", str(path), fingerprint_of(path), "unchanged"),
         *_run(experiment, metadata, metadata.get("validation_score")),
@@ -94,37 +94,53 @@ def _run(experiment: Mapping[str, Any], metadata: Mapping[str, Any], score: Any)
     if not experiment:
         return []
     about = {"commit": metadata.get("commit"), "updates": metadata.get("update"), "validation score": score}
-    versions = {name: version for name, version in metadata.get("versions", {}).items() if version != "absent"}
+    versions = {name: version for name, version in _section(metadata, "versions").items() if version != "absent"}
     about = {name: value for name, value in about.items() if value is not None} | versions
     return [Link("run", str(experiment.get("name", "")), _hash_of(experiment), "not looked at", about)]
 
 
 def _training_data(experiment: Mapping[str, Any], source: str, known: str, made_of: Sequence[Record]) -> list[Link]:
-    data = experiment.get("data", {})
-    source = source or json.dumps(data.get("train", {}).get("source", "unknown"))
-    link = Link("training data", source, known, *_compared(data, known))
+    data = _section(experiment, "data")
+    source = source or json.dumps(_section(data, "train").get("source", "unknown"))
+    link = Link("training data", str(source), str(known), *_compared(data, str(known)))
     return [link, *_files("source file", made_of)]
 
 
 def _compared(data: Mapping[str, Any], known: str) -> tuple[str, dict[str, str]]:
-    """Return whether the training data still have the fingerprint that is known, and why that cannot be said."""
+    """Return whether the training data still have the fingerprint that is known, and why that cannot be said.
+
+    Nothing is fetched: an address within a file is no wish of the user's.
+    """
     if not known or not data:
         return "not looked at", {}
+    if "://" in json.dumps(data):
+        return "not looked at", {"because": "its configuration names an address"}
     try:
-        fields = load(DataConfig, data).train.open(keep_in_memory=False)
-        return "unchanged" if fingerprint(fields) == known else "changed", {}
+        part = load(DataConfig, data).train
+        if absent := [name for name in _named(part.source) if not Path(name).exists()]:
+            return "not there", {"because": f"there is no {', '.join(absent)}"}
+        return "unchanged" if fingerprint(part.open(keep_in_memory=False)) == known else "changed", {}
     except MeshcastError as error:
         return "not there", {"because": str(error).split("\n", 1)[0]}
 
 
-def _files(link: str, records: Sequence[Record]) -> list[Link]:
+def _named(source: Any) -> list[str]:
+    """Return the files and datasets of a source, as far as they look like paths within what anemoi-datasets opens."""
+    if isinstance(source, str):
+        return [source]
+    nested = source.values() if isinstance(source, Mapping) else source if isinstance(source, list | tuple) else ()
+    return [path for value in nested for path in _named(value) if Path(path).suffix in (".zarr", ".zip") or "/" in path]
+
+
+def _files(link: str, records: Sequence[Record], depth: int = 0) -> list[Link]:
     found = []
     for record in records:
         digest = record.get("sha256") or record.get("structure") or ""
         about = {"bytes": record["size"]} if "size" in record else {}
         found.append(Link(link, str(record["name"]), str(digest), status_of(record), about))
         made_of = recorded(json.dumps(record.get("made_of", [])))
-        found += _files(f"source file of {Path(str(record['name'])).name}", made_of)
+        if depth < DEEPEST:
+            found += _files(f"source file of {Path(str(record['name'])).name}", made_of, depth + 1)
     return found
 
 
@@ -140,6 +156,11 @@ def _of_emulator(file: str, digest: str) -> tuple[str, list[Link]]:
     except MeshcastError:  # damaged, or altered
         pass
     return "changed", []
+
+
+def _section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _known(text: str | None) -> dict[str, Any]:

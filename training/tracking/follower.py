@@ -46,7 +46,7 @@ class Follower:
     def publish(self, update: int) -> None:
         """Have rows up to this update brought to the tracker some time soon."""
         with self._due:
-            self._published = update
+            self._published = max(self._published, update)
             self._due.notify()
         if self._busy_since is not None and time.monotonic() - self._busy_since > SILENT:
             self._tell("silent", f"{self.tracker.name} has not answered for {SILENT:.0f} s. The training goes on.")
@@ -91,7 +91,8 @@ class Follower:
             except BaseException as error:  # whatever a tracker raises, in a thread where nobody else catches it
                 is_open = False
                 self.refused = error if isinstance(error, RefusedError) else None
-                self._tell("failed", f"{self.tracker.name} fails: {_reason(error)} The training goes on.")
+                goes_on = "" if outcome is not None else " The training goes on."
+                self._tell("failed", f"{self.tracker.name} fails: {_reason(error)}{goes_on}")
             self._busy_since = None
             self._take_notices()
             self._tried.set()

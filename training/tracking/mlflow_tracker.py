@@ -33,6 +33,7 @@ class MlflowTracker:
     """
 
     name = "MLflow"
+    key = "mlflow"
 
     def __init__(self, run: TrackedRun, uri: str, model: str | None) -> None:
         refuse_absent("mlflow", f"tracking.mlflow={uri}")

@@ -74,13 +74,19 @@ class RunRecord:
         outcome = Outcome("stopped") if stopped else self._outcome
         seconds = ENDS_WITHIN if outcome.status == "finished" else STOPS_WITHIN
         ends = time.monotonic() + seconds
+        if self._log is not None:  # what a signal, or the end, has left
+            for follower in self.followers:
+                follower.publish(self._log.validated)
         for follower in self.followers:
             follower.ask_to_finish(outcome)
         for follower in self.followers:
             follower.wait_until_finished(max(0.0, ends - time.monotonic()))
         self._say()
         if outcome.status == "finished" and self._memory is not None:
-            self._memory.keep(complete=int(all(follower.complete for follower in self.followers)))
+            try:
+                self._memory.keep(**{f"{one.tracker.key}_complete": int(one.complete) for one in self.followers})
+            except MeshcastError as error:  # a full disk: the run itself is whole
+                self._notice(f"Nobody will know that the trackers have it all: {error}")
 
     def rows(self, after: int, last: int) -> list[Row]:
         """Return what the log holds of the updates after one up to another, with the pictures that were drawn."""
@@ -133,10 +139,13 @@ def tracked(
 
 
 def is_behind(config: ExperimentConfig, folder: Path) -> bool:
-    """Return whether a finished run has records that lack something."""
-    if not config.tracking.is_on or not is_first_process():
+    """Return whether a finished run has records that lack something, or none of a tracker that is on."""
+    tracking = config.tracking
+    if not tracking.is_on or not is_first_process():
         return False
-    return not TrackingFile(folder).get("complete", 0)
+    on = {"wandb": tracking.wandb != "off", "mlflow": tracking.mlflow != "off", "tensorboard": tracking.tensorboard}
+    memory = TrackingFile(folder)
+    return any(not memory.get(f"{key}_complete", 0) for key, is_on in on.items() if is_on)
 
 
 def trackers_of(config: ExperimentConfig, run: TrackedRun) -> list[Tracker]:

@@ -24,6 +24,7 @@ class TensorBoardTracker:
     """
 
     name = "TensorBoard"
+    key = "tensorboard"
 
     def __init__(self, run: TrackedRun) -> None:
         refuse_absent("tensorboard", "tracking.tensorboard=true")

@@ -69,9 +69,13 @@ class RefusedError(Exception):
 
 
 class Tracker(Protocol):
-    """A record of a run elsewhere. Every method may raise anything, and may take for ever."""
+    """A record of a run elsewhere. Every method may raise anything, and may take for ever.
+
+    name: for a person; key: as in the configuration. notices: lines for the training to say.
+    """
 
     name: str
+    key: str
     notices: list[str]
 
     def open(self) -> int:

@@ -35,6 +35,7 @@ class WandbTracker:
     """
 
     name = "Weights & Biases"
+    key = "wandb"
 
     def __init__(self, run: TrackedRun, mode: Literal["offline", "online"]) -> None:
         refuse_absent("wandb", f"tracking.wandb={mode}")

@@ -18,6 +18,7 @@ class KeptTracker:
     """A tracker in memory, which lasts from start to start as a server does."""
 
     name = "a tracker"
+    key = "kept"
 
     def __init__(self) -> None:
         self.notices: list[str] = []
