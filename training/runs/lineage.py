@@ -166,7 +166,7 @@ def _section(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _known(text: str | None) -> dict[str, Any]:
     try:
         found: dict[str, Any] = typed_json(dict[str, Any], text or "{}")
-    except MeshcastError:
+    except ValueError:  # no JSON, or no names and values
         return {}
     return found
 

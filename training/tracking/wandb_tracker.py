@@ -123,7 +123,8 @@ class WandbTracker:
         return self._tracked.folder / "wandb"
 
     def _stores(self) -> list[str]:
-        return [path.name for path in self._folder.glob(f"offline-run-*-{self._tracked.memory.id}")]
+        # Of two starts in one second the later folder ends in -1.
+        return [path.name for path in self._folder.glob(f"offline-run-*-{self._tracked.memory.id}*")]
 
     def _begun(self, mode: Literal["offline", "online"]) -> Any:
         run = begin(
@@ -184,7 +185,7 @@ def has_end(store: Path) -> bool:
     It is a log of LevelDB: after 7 bytes, blocks of 32 KiB with pieces of records, each behind its checksum, length and
     kind (whole, first, middle or last).
     """
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made when it is imported
 
     try:
         content = store.read_bytes()

@@ -26,6 +26,7 @@ import pytest
 from emulator.build import load_emulator, package_versions
 from emulator.data.forcing_sources import forcings_of
 from emulator.foundation.configuration import resolve
+from emulator.networks.keras_networks.keras_models import KerasCNNConfig
 from graphs.errors import MeshcastError
 from tests.emulator.worlds import WEATHER, fitted, weather_fields
 from tests.time_limits import HUNG
@@ -244,7 +245,10 @@ def test_files_that_a_full_disk_cuts_short_are_named_and_earlier_ones_kept(
         "Weights & Biases lacks the end of this run. Started again with resume=auto, the run brings it there."
     ]
     monkeypatch.setattr(wandb_tracker, "has_end", whole)
+    monkeypatch.setattr(wandb_tracker, "WRITES_WITHIN", HUNG)
+    lines.clear()
     fit(config, progress=False, resume="auto", notice=lines.append)
+    assert not lines
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     assert steps_of(read_back(path), "validation_score") == [0, 8, 16, 24]
 
@@ -348,3 +352,14 @@ def test_a_run_killed_and_resumed_twice_is_one_store_without_a_gap(tmp_path: Pat
     assert (
         len(steps_of(run, "loss")) == len(set(steps_of(run, "loss"))) == len(read_log(path.parents[2] / "losses.csv"))
     )
+
+
+@pytest.mark.slow
+def test_a_network_in_keras_is_tracked_as_any_other(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow is not installed: pip install 'meshcast[tensorflow]'")
+    config = tracked(tmp_path, emulator=KerasCNNConfig(num_layers=1, width=4, kernel_size=3))
+    fit(config, progress=False)
+    (path,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    run = read_back(path)
+    assert steps_of(run, "validation_score") == steps_of(run, "forecast/_type") == [0, 8, 16, 24]
+    assert steps_of(run, "loss") == [row["update"] for row in read_log(tmp_path / "run" / "losses.csv")]
