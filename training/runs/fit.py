@@ -84,10 +84,11 @@ def fit(
 def _fitted(
     config: ExperimentConfig, folder: Path, resume: Resume, progress: bool, data: PreparedData | None, notice: Notice
 ) -> TrainedEmulator:
-    done, data = take_folder(folder, config, resume), data or PreparedData()
+    done = take_folder(folder, config, resume)
     if done is not None:
         bring_up_to_date(config, folder, data, done, notice)
         return done
+    data = data or PreparedData()
     with stop_requests() as request, tracked_fit(config, folder, data, notice) as record:
         with metered(config, folder):
             try:

@@ -48,12 +48,12 @@ def say_finished(record: RunRecord, folder: Path, trained: TrainedEmulator) -> N
 
 
 def bring_up_to_date(
-    config: ExperimentConfig, folder: Path, data: PreparedData, trained: TrainedEmulator, notice: Notice
+    config: ExperimentConfig, folder: Path, data: PreparedData | None, trained: TrainedEmulator, notice: Notice
 ) -> None:
     """Bring trackers what they lack of a finished fit, as after an outage."""
     if is_closed_form(config.emulator) or not is_behind(config, folder):
         return
-    with tracked(config, folder, lambda: _facts(config, data), True, notice) as record:
+    with tracked(config, folder, lambda: _facts(config, data or PreparedData()), True, notice) as record:
         log = MetricsLog(folder / "metrics.csv", 1, start=sys.maxsize)
         record.follow(log, sys.maxsize)
         say_finished(record, folder, trained)
