@@ -89,6 +89,7 @@ def test_what_was_changed_or_moved_since_is_named_and_the_rest_still_known() -> 
     assert statuses("a.nc")["emulator: emulator.safetensors"] == "not there"
 
 
+@pytest.mark.slow
 def test_data_that_were_made_anew_with_other_values_are_seen_to_be_others() -> None:
     import xarray as xr
 
@@ -105,6 +106,7 @@ def test_data_that_were_made_anew_with_other_values_are_seen_to_be_others() -> N
     assert [status for name, status in found.items() if name.startswith("training data")] == ["changed"]
 
 
+@pytest.mark.slow
 def test_what_is_fetched_is_hashed_while_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = Path("weather.nc").open("rb")  # noqa: SIM115
