@@ -25,9 +25,11 @@ DOORS = {
     "yaml": ("emulator/foundation/configuration.py",),
     "tensorflow": ("emulator/networks/keras_networks/tensorflow_library.py",),
     "keras": ("emulator/networks/keras_networks/tensorflow_library.py",),
+    "mlflow": ("training/tracking/mlflow_tracker.py",),
+    "tensorboard": ("training/tracking/tensorboard_tracker.py",),
 }
 HEAVY = ("lightning", "pytorch_lightning", "wandb", "matplotlib", "anemoi", "earthkit")
-OPTIONAL = ("tensorflow", "keras")
+OPTIONAL = ("tensorflow", "keras", "mlflow", "tensorboard")
 MOST_FILES = 25  # of one folder
 MOST_LINES = 350  # of one file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,13 +11,46 @@ from graphs.errors import MeshcastError
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Weights & Biases, beside the CSV log every run writes.
+    """Trackers, any of them at once, beside the CSV logs every run writes; see docs/tracking.md.
 
-    wandb: off, offline (files under the run, for `wandb sync`) or online.
+    wandb: Weights & Biases: off, offline (files under the run, for `wandb sync`) or online.
+    project: of Weights & Biases, and the experiment of MLflow.
+    mlflow: off, local (mlflow.db under `output`), or the address of a tracking server (https://...) or of a database
+        (sqlite:///...).
+    registered_model: name in MLflow's registry of which a finished run becomes a version; none by default.
+    tensorboard: whether event files are written under the run.
     """
 
     wandb: Literal["off", "offline", "online"] = "off"
     project: str = "meshcast"
+    mlflow: str = "off"
+    registered_model: str | None = None
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        address = re.fullmatch(r"(https?|sqlite|postgresql|mysql|mssql)(\+\w+)?://(?:[^/@]*:([^/@]*)@)?.+", self.mlflow)
+        if self.mlflow not in ("off", "local") and address is None:
+            raise MeshcastError(
+                f"tracking.mlflow is off, local, or the address of a tracking server or database (https://..., "
+                f"sqlite:///...), but is {self.mlflow!r}. Folders as stores are no longer MLflow's."
+            )
+        if address is not None and address[3]:
+            raise MeshcastError(
+                "tracking.mlflow holds a password, which would be stored with every run. Leave it out, and set "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            )
+        if self.registered_model is not None:
+            if self.mlflow == "off":
+                raise MeshcastError("tracking.registered_model is MLflow's, but tracking.mlflow is off. Set it too.")
+            if not self.registered_model.strip() or set("/:") & set(self.registered_model):
+                raise MeshcastError(
+                    f"tracking.registered_model is {self.registered_model!r}, but MLflow takes a name without / and :."
+                )
+
+    @property
+    def is_on(self) -> bool:
+        """Return whether any tracker follows the run."""
+        return self.wandb != "off" or self.mlflow != "off" or self.tensorboard
 
 
 @dataclass(frozen=True)

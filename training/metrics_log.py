@@ -6,7 +6,9 @@ import csv
 import io
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,8 @@ class MetricsLog:
         )
         validated = self._rows[-1][0] if self._rows else 0  # later losses come with the checkpoint of a signal
         self._losses = [row for row in self._losses if row[0] <= validated]
+        self._whole: list[list[float]] = []  # losses since the last row that losses.csv has already
+        self.writes = 1  # grows with whatever is new
         self._start = time.perf_counter() - (self._rows[-1][COLUMNS.index("seconds")] if self._rows else 0.0)
 
     def append(
@@ -65,6 +69,7 @@ class MetricsLog:
         epoch = samples / self.samples_per_epoch
         self._rows.append([update, epoch, loss, validation_loss, score, rate, seconds, lived])
         self._losses += self._means(update, samples, losses)
+        self._whole, self.writes = [], self.writes + 1
         # The losses first: whoever finds a row of a validation finds the losses before it.
         _write(losses_beside(self.path), LOSS_COLUMNS, self._losses)
         _write(self.path, COLUMNS, self._rows)
@@ -74,8 +79,30 @@ class MetricsLog:
 
         losses: of the updates since the last row.
         """
-        whole = self._means(update, samples, losses)[: len(losses) // LOSS_EVERY]
-        _write(losses_beside(self.path), LOSS_COLUMNS, [*self._losses, *whole])
+        self._whole = self._means(update, samples, losses)[: len(losses) // LOSS_EVERY]
+        self.writes += 1
+        _write(losses_beside(self.path), LOSS_COLUMNS, [*self._losses, *self._whole])
+
+    @property
+    def validated(self) -> int:
+        """Return the last update that was validated; all that will be known of it and those before is there."""
+        return int(self._rows[-1][0]) if self._rows else -1
+
+    def between(self, after: int, last: int) -> dict[int, dict[str, float]]:
+        """Return what is known of the updates after one up to another, by update in order: numbers by name.
+
+        loss is that of losses.csv; a row of metrics.csv adds what validation found.
+        """
+        found: dict[int, dict[str, float]] = {}
+        validated = [name for name in COLUMNS if name not in ("update", "loss")]
+        for columns, kept, rows in (
+            (LOSS_COLUMNS, ("epoch", "loss"), [*self._losses, *self._whole]),
+            (COLUMNS, validated, self._rows),
+        ):
+            for row in rows[bisect_right(rows, after, key=itemgetter(0)) : bisect_right(rows, last, key=itemgetter(0))]:
+                named = dict(zip(columns, row, strict=True))
+                found.setdefault(int(row[0]), {}).update({name: named[name] for name in kept})
+        return dict(sorted(found.items()))
 
     def _means(self, update: int, samples: int, losses: Sequence[float]) -> list[list[float]]:
         """Return rows of losses.csv, of ten losses each but for the last."""

@@ -14,6 +14,7 @@ from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_st
 from emulator.data.datasets.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, static_fields_of_files, time_step_of
 from emulator.data.forecast import Forecast
+from emulator.data.lineage import as_attribute, noting_fetched_files, records_of
 from emulator.data.sources import open_fields, open_source, rows_or_dimension
 from emulator.data.the_well.well_coordinates import NOMINAL_START
 from emulator.data.the_well.well_output import ENDINGS, write_well
@@ -71,14 +72,16 @@ def convert(
     check_output(Path(output), overwrite)
     refuse_reserved(attributes or {})
     scalars = None
-    if harmonics is None:
-        fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
-    else:
-        if static:
-            opened, select = _static(sources, rename or {}, units or {}), static
+    with noting_fetched_files():
+        if harmonics is None:
+            fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
         else:
-            opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
-        fields, scalars = _remapped(opened, harmonics, select, progress), opened.scalars
+            if static:
+                opened, select = _static(sources, rename or {}, units or {}), static
+            else:
+                opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
+            fields, scalars = _remapped(opened, harmonics, select, progress), opened.scalars
+        made_of = as_attribute(records_of(sources))
     notices = [line for line in fields.attrs["notices"].split("\n") if line]
     if select is not None:
         fields = fields[list(select)]
@@ -95,7 +98,7 @@ def convert(
         mesh=mesh,
         time_step=time_step,
         ensemble_axis=fields.attrs["ensemble_axis"],
-        attributes={**carried, "files": names, **(attributes or {})},
+        attributes={**carried, "files": names, **made_of, **(attributes or {})},
         overwrite=overwrite,
         scalars=scalars,
     )

@@ -11,8 +11,9 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +24,8 @@ from graphs.available_memory import readable
 from graphs.errors import MeshcastError
 
 TIMEOUT = 60  # seconds without an answer
+# what is told of every source that was fetched or expanded, and of its files while they are there
+WATCHERS: ContextVar[tuple[Callable[[Any, Sequence[Path]], None], ...]] = ContextVar("watchers", default=())
 ARCHIVES = {  # earthkit's sources that a request may name, and the client each needs: (module, package)
     "mars": None, "cds": ("cdsapi", "cdsapi"), "ads": ("cdsapi", "cdsapi"), "wekeo": ("hda", "hda"),
     "ecmwf-open-data": ("ecmwf.opendata", "ecmwf-opendata"), "opendap": None, "file-pattern": None,
@@ -52,7 +55,10 @@ def local_files(sources: Any) -> Iterator[list[Path]]:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="meshcast-")))
             below = folder / str(number)
             below.mkdir()
-            files += _fetched(source, below)
+            fetched = _fetched(source, below)
+            for watcher in WATCHERS.get():
+                watcher(source, fetched)
+            files += fetched
         yield files
 
 

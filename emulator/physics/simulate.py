@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emulator.data.datasets.create import check_output, create_dataset
+from emulator.data.lineage import as_attribute, named_in, records_of
 from emulator.foundation.configuration import load, load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
@@ -254,6 +255,7 @@ def _write(
             "licence": config.licence,
             "attribution": "simulated with Meshcast",
             "simulation": json.dumps(resolve(config)),
+            **as_attribute(records_of(named_in(resolve(config), left_out=(config.output,)))),
         },
         overwrite=overwrite,
         scalars=scalars,

@@ -96,7 +96,7 @@ class ForecastOptions:
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
     precision: of the network, see `in_precision`; a forecast is resumed in the precision it had.
     grib: what GRIB says beyond the fields, see `GribSettings.of`, beside what the emulator's configuration says.
-    choice: what of the forecast is written; the partial file holds all of it.
+    choice: what is written; the partial file holds all. lineage: attributes on its origin, see `lineage_of`.
     parts: of a step, each a lead time, given by the emulator's network for states between its steps.
     """
 
@@ -112,6 +112,7 @@ class ForecastOptions:
     choice: OutputChoice = field(default_factory=OutputChoice)
     precision: Precision = "float32"
     parts: int = 1
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_forecast(
@@ -237,7 +238,8 @@ def _rolled_out(
         raise EmptyForecastError(output, stops)
     for line in [] if guard is None else guard.damped(writer.leads(leads - 1, leads)[:, :, 0]):
         notice(line)
-    writer.finish({"stops": json.dumps([str(stop) for stop in stops])}, _initial_values(state, emulator.task))
+    more = {"stops": json.dumps([str(stop) for stop in stops]), **options.lineage}
+    writer.finish(more, _initial_values(state, emulator.task))
     return stops
 
 

@@ -91,10 +91,12 @@ def forecast(
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
+    from emulator.data.lineage import noting_fetched_files
     from emulator.data.output_choice import OutputChoice, area_of
     from emulator.data.sources import open_fields, open_source, rows_or_dimension
     from emulator.foundation.shard_group import joined
     from graphs.errors import MeshcastError
+    from inference.forecasts.lineage import lineage_of
     from inference.forecasts.place_series import node_at, parse_place, refuse_series_file, write_series
     from inference.forecasts.write_forecast import (
         EmptyForecastError,
@@ -117,8 +119,10 @@ def forecast(
     names, given = pairs(rename or [], "--rename"), pairs(units or [], "--units")
     rows = rows_or_dimension(trajectories)
     source = initial if len(initial) > 1 else initial[0]
-    fields = open_fields(source, rows, rename=names, units=given, names=task.prognostic, forecasts=forecasts)
-    conditions = initial_conditions(fields, task, mesh, init_times, names, given, trained.valid_by_name(), regrid)
+    with noting_fetched_files():
+        fields = open_fields(source, rows, rename=names, units=given, names=task.prognostic, forecasts=forecasts)
+        conditions = initial_conditions(fields, task, mesh, init_times, names, given, trained.valid_by_name(), regrid)
+        lineage = lineage_of(emulator, trained, initial=initial, forcing=forcing or [], boundary=[boundary or ""])
     for notice in conditions.notices:
         say(notice)
     forcings: ForcingWindows = future_forcings(trained, forcing or [], initial)
@@ -168,6 +172,7 @@ def forecast(
         choice,
         precision,
         parts,
+        lineage,
     )
     cases, written = len(conditions.trajectory), True
     with progress("forecasting", steps * parts) as done:

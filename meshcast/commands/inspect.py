@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[Path, typer.Argument(help="A dataset, a run folder, an emulator.safetensors, or a forecast.")],
     requirements: Annotated[bool, typer.Option("--requirements", help="What an emulator needs to start.")] = False,
-    lineage: Annotated[bool, typer.Option("--lineage", help="Where an emulator or a forecast comes from.")] = False,
+    lineage: Annotated[
+        bool, typer.Option("--lineage", help="What it was made of, and what of that is as it was.")
+    ] = False,
     plugin: Annotated[
         list[Path] | None, typer.Option(help="A plug-in file the emulator or the data need; it is run.")
     ] = None,
@@ -44,6 +46,8 @@ def inspect(
     else:
         source = open_source(path)
         said = _forecast(source, lineage) if isinstance(source, Forecast) else _dataset(source)
+    if lineage:
+        said |= _chain(emulator if emulator.suffix == ".safetensors" else source, as_json)
     if as_json:
         print_json(said)
         return
@@ -78,7 +82,7 @@ def _emulator(path: Path, requirements: bool, lineage: bool) -> dict[str, Any]:
         return {
             "trained on": data.get("source", "unknown"),
             "fingerprint": data.get("fingerprint", "unknown"),
-            "attributes": [f"{name}: {value}" for name, value in data.get("attributes", {}).items()],
+            "attributes": _listed(data.get("attributes", {})),
             "versions": [f"{name} {version}" for name, version in metadata["versions"].items()],
         }
     said = {
@@ -121,8 +125,30 @@ def _dataset(fields: Fields) -> dict[str, Any]:
         "times": f"{len(fields.times)}, {first} to {last}, {len(fields.missing)} missing",
         "ensemble axis": f"{fields.ensemble_size} {fields.ensemble_axis}(s)",
         **_scalars(fields),
-        "attributes": [f"{name}: {value}" for name, value in fields.attributes.items()],
+        "attributes": _listed(fields.attributes),
     }
+
+
+def _listed(attributes: Mapping[str, str]) -> list[str]:
+    """Return attributes a line each, but for the list of source files, which --lineage gives."""
+    return [f"{name}: {value}" for name, value in attributes.items() if name != "source_files"]
+
+
+def _chain(of: Path | Fields | Forecast, as_json: bool) -> dict[str, Any]:
+    """Return what a forecast, an emulator or data were made of, link by link, with what is still as it was."""
+    from emulator.data.forecast import Forecast
+    from training.runs.lineage import lineage_of_dataset, lineage_of_emulator, lineage_of_forecast
+
+    if isinstance(of, Path):
+        links = lineage_of_emulator(of)
+    else:
+        links = lineage_of_forecast(of) if isinstance(of, Forecast) else lineage_of_dataset(of.attributes)
+    if as_json:
+        return {"lineage": [link.as_plain() for link in links]}
+    said: dict[str, list[str]] = {}
+    for link in links:
+        said.setdefault(link.link, []).append(str(link))
+    return said or {"lineage": ["nothing is recorded of what this was made of"]}
 
 
 def _scalars(fields: Fields) -> dict[str, list[str]]:
@@ -147,7 +173,9 @@ def _scalars(fields: Fields) -> dict[str, list[str]]:
 
 def _forecast(forecast: Forecast, lineage: bool) -> dict[str, Any]:
     if lineage:
-        return {"forecast by": forecast.name, **forecast.attributes}
+        hidden = ("lineage", "source_files")  # they are said link by link
+        kept = {name: value for name, value in forecast.attributes.items() if name not in hidden}
+        return {"forecast by": forecast.name, **kept}
     cases, members, leads = forecast.values.shape[:3]
     first, last = map(forecast.time_step.moment, forecast.init_time[[0, -1]])
     return {

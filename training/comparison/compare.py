@@ -45,11 +45,11 @@ from training.comparison.starts import (
 )
 from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import ExperimentConfig
-from training.optimisation.tracking import track_table
 from training.preparation.prepared import PreparedData
 from training.run_folder import folder_named
 from training.runs.fit import threads_of_run
 from training.runs.study import Result, count_parameters, progress_of, refuse_several_devices, run_study
+from training.tracking.table import refuse_absent_trackers, track_table
 
 __all__ = ["CompareConfig", "Comparison", "compare", "expect", "to_plain"]
 
@@ -99,6 +99,7 @@ def _compared(
     config: CompareConfig, progress: bool, say: Callable[[str], None], command: str, overwrite: bool
 ) -> Comparison:
     keep_freed_memory()
+    refuse_absent_trackers(config.tracking)
     data = PreparedData()
     plan = _planned(config, data, say)
     refuse_unwritable(Path(config.results) / "timings")
@@ -129,7 +130,7 @@ def _compared(
     write_files(config, comparison)  # before the pictures, which take longest
     write_methods(plan.config, tuned, comparison, data)
     write_comparison(comparison, folder, truth=plan.test)
-    track_table(config.tracking, config.name, folder, ranking_lines(comparison))
+    track_table(config.tracking, config.name, folder, Path(config.output), ranking_lines(comparison), say)
     return comparison
 
 

@@ -22,6 +22,7 @@ from graphs.temporary_files import discard, new_folder
 from inference.comparison.record import Seed
 from inference.comparison.row_scores import ranking_score
 from inference.scores.verification import verify
+from training.accounting import TrackingConfig
 from training.comparison.configuration import CompareConfig, with_rows
 from training.comparison.starts import Starts, forecast_from
 from training.experiment import ExperimentConfig
@@ -137,7 +138,7 @@ def reproduce(
         if original is not None and (original / "budget.json").is_file():
             shutil.copy(original / "budget.json", again / "budget.json")  # as many updates as the minutes came to then
         say(f"training {result.label} with seed {result.seed} again ...")
-        quiet = replace(experiment, tracking=replace(experiment.tracking, wandb="off"))
+        quiet = replace(experiment, tracking=TrackingConfig())
         trained = fit(quiet, again, progress=progress)
         score, ours = _score(config, published, trained), package_versions()
         return Reproduction(

@@ -10,29 +10,24 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
 
-from emulator.data.forecast import Forecast
 from emulator.neural import NeuralEmulator
-from emulator.protocol import rollout
-from emulator.task import names_of
 from training.early_end import DivergedError, Stopped, StopRequest, diverged
 from training.metrics_log import LOSS_EVERY, MetricsLog
 from training.optimisation.checkpoint_files import ended_together, write
+from training.optimisation.forecast_picture import draw_forecast
 from training.optimisation.machine import working_seconds
 from training.optimisation.module import EmulatorModule
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.update_losses import UpdateLosses
 from training.optimisation.validation import Best, Validated
 from training.resumable import checkpoint_path, new_checkpoint
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from training.tracking.record import RunRecord
 
 
 class Progress(RichProgressBar):
@@ -184,8 +179,6 @@ class KeepCheckpoints(L.Callback):
             if trainer.global_rank in (0, process):
                 raise DivergedError(diverged(fault, self.folder))
             raise SystemExit(DivergedError.exit_code)  # two processes have said it
-        for logger in trainer.loggers if tenth else ():
-            logger.log_metrics({"loss": float(self.losses.whole[-1])}, trainer.global_step)
         if number and not self._validates_next(trainer, module):
             self.save(trainer)
             raise Stopped(number, trainer.global_step)
@@ -267,54 +260,31 @@ def _between_updates(progress: Any) -> bool:
 
 
 class ForecastPicture(L.Callback):
-    """Logs the score, and the forecast from the first validation start beside its truth.
+    """Draws the forecast from the first validation start beside its truth, for trackers."""
 
-    The picture shows space and time on a ring, maps elsewhere. Steps count updates, as in metrics.csv.
-    """
+    def __init__(self, record: RunRecord) -> None:
+        self._record = record
 
     def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, EmulatorModule)
-        if not trainer.is_global_zero:
-            return
-        rate, score = trainer.optimizers[0].param_groups[0]["lr"], module.validated.score
         whole = module.training_config.shards == 1  # of a shard's nodes there is no map
-        for logger in trainer.loggers:
-            logger.log_metrics({"validation_score": score, "learning_rate": rate}, trainer.global_step)
-            if hasattr(logger, "log_image") and np.isfinite(score) and whole:
-                from inference.pictures.style import as_image
-
-                logger.log_image("forecast", [as_image(draw(module))], trainer.global_step)
+        if trainer.is_global_zero and whole and math.isfinite(module.validated.score):
+            write = partial(draw_forecast, module.best, module.validation_windows)
+            self._record.draw(trainer.global_step, write)
 
 
-def draw(module: EmulatorModule) -> Figure:
-    """Draw truth, forecast and error of the first prognostic variable, from the first validation start."""
-    from inference.pictures.field_maps import maps
-    from inference.pictures.ring_pictures import hovmoeller
+class FollowedByTrackers(L.Callback):
+    """Has trackers follow the log: after the checkpoint, so that what they hold is seldom learned again."""
 
-    forecast, fields = first_forecast(module), module.validation_windows.fields
-    variable = forecast.variables[0]
-    if forecast.mesh.domain.kind == "ring":
-        return hovmoeller(forecast, fields, variable)
-    return maps(forecast, fields, variable)
+    def __init__(self, record: RunRecord, log: MetricsLog) -> None:
+        self._record, self._log = record, log
 
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.is_global_zero:
+            self._record.follow(self._log, trainer.global_step - 1)  # this update may be validated yet
 
-@torch.no_grad()
-def first_forecast(module: EmulatorModule) -> Forecast:
-    """Return the validated emulator's forecast from the first validation start."""
-    starts, emulator = module.validation_windows, module.best
-    batch = {name: value[None].to(module.device) for name, value in starts[0].items()}
-    state, forcings = starts.start_of(batch)
-    steps = [following.now for following, _ in rollout(emulator, state, forcings, starts.steps)]
-    variables = emulator.task.with_role("prognostic")
-    simulated = starts.fields.ensemble_axis == "trajectory"
-    return Forecast(
-        name="forecast",
-        values=torch.stack(steps, dim=2).float().cpu().numpy(),
-        variables=names_of(variables),
-        units=tuple(variable.units for variable in variables),
-        mesh=emulator.mesh,
-        time_step=emulator.task.time_step,
-        init_time=state.valid_time,
-        trajectory=starts.pairs[:1, 0] if simulated else np.array([-1]),
-        lead_steps=np.arange(1, starts.steps + 1),
-    )
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._record.follow(self._log, trainer.global_step)

@@ -29,6 +29,7 @@ from training.experiment import ExperimentConfig, TrainingConfig
 from training.metrics_log import MetricsLog
 from training.optimisation.callbacks import (
     CsvLog,
+    FollowedByTrackers,
     ForecastPicture,
     KeepCheckpoints,
     Progress,
@@ -40,7 +41,6 @@ from training.optimisation.long_rollout import long_rollout
 from training.optimisation.lost_processes import LostProcesses, leave_time_to_end
 from training.optimisation.module import EmulatorModule
 from training.optimisation.standstill import has_ended
-from training.optimisation.tracking import tracking
 from training.optimisation.update_losses import UpdateLosses
 from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
@@ -49,17 +49,23 @@ from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.processes import decided, started_by
 from training.resumable import read_checkpoint, resume_from
 from training.shards import data_ranks
+from training.tracking.record import RunRecord
 
 SEEN_WITHIN = 60.0  # seconds in which a shared file system shows a file on all nodes
 
 
-def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
+def train(
+    prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest, record: RunRecord
+) -> None:
     """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
 
     request: of a signal that the training end; it is then kept as it is, and Stopped raised.
+    record: follows the log, and has the forecast of each validation drawn.
     """
     config, windows = untrained.config, untrained.windows
     last, start = resumed_from(folder)
+    log = MetricsLog(folder / "metrics.csv", len(windows), start)
+    record.follow(log, start)
     if last is not None and config.training.patience is not None and has_ended(read_checkpoint(last)):
         return  # it was interrupted between its last checkpoint and the end
     starts, long = untrained.starts, long_rollout(prepared, untrained.starts, config)
@@ -67,19 +73,15 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         untrained.emulator, windows, starts, config.training, config.validation, long, untrained.terms
     )
 
-    log = MetricsLog(folder / "metrics.csv", len(windows), start)
     keep = partial(save_best, prepared, config.emulator, folder)
-    with _quiet(), _interruptible(), tracking(config, folder) as logger:
-        losses = UpdateLosses()
-        lost = LostProcesses()
-        callbacks: list[L.Callback] = [
-            lost,
-            CsvLog(log, losses),
-            KeepCheckpoints(folder, config.training.checkpoints, keep, request, losses),
-        ]
-        callbacks += [ForecastPicture()] if logger else []
+    with _quiet(), _interruptible():
+        losses, lost = UpdateLosses(), LostProcesses()
+        callbacks: list[L.Callback] = [lost, CsvLog(log, losses)]
+        callbacks += [ForecastPicture(record)] if record else []
+        callbacks += [KeepCheckpoints(folder, config.training.checkpoints, keep, request, losses)]
+        callbacks += [FollowedByTrackers(record, log)] if record else []
         callbacks += [progress_callback()] if progress else []
-        trainer = _trainer(config, logger, callbacks)
+        trainer = _trainer(config, callbacks)
         data = WindowData(windows, untrained.starts, config.training, start)
         trainer.precision_plugin.convert_module(module)  # Lightning does so once it has read a checkpoint: rounded
         trainer.fit(module, datamodule=data, ckpt_path=str(last) if last else None, weights_only=True)
@@ -126,7 +128,7 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     module = EmulatorModule(emulator, windows, starts, one_device, config.validation, terms=untrained.terms)
     stopwatch = Stopwatch()
     with _quiet(), _interruptible():
-        trainer = _trainer(config, False, [stopwatch])
+        trainer = _trainer(config, [stopwatch])
         trainer.fit(module, datamodule=WindowData(windows, starts, one_device, 0))
     return stopwatch.updates, stopwatch.validation
 
@@ -137,7 +139,7 @@ def try_out(untrained: Untrained, training: TrainingConfig, callbacks: list[L.Ca
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
     module = EmulatorModule(emulator, windows, starts, training, config.validation, terms=untrained.terms)
     with _quiet(), _interruptible():
-        trainer = _trainer(config, False, callbacks)
+        trainer = _trainer(config, callbacks)
         trainer.limit_val_batches, trainer.num_sanity_val_steps = 0, 0
         trainer.fit(module, datamodule=WindowData(windows, starts, training, 0))
 
@@ -178,7 +180,7 @@ class WindowData(L.LightningDataModule):
         return data_ranks(self.trainer.global_rank, self.trainer.world_size, self.config.shards)
 
 
-def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]) -> L.Trainer:
+def _trainer(config: ExperimentConfig, callbacks: list[L.Callback]) -> L.Trainer:
     """Return Lightning's trainer.
 
     Raises MeshcastError where this machine has no such devices, or Lightning no such strategy or precision.
@@ -201,12 +203,11 @@ def _trainer(config: ExperimentConfig, loggers: Any, callbacks: list[L.Callback]
             check_val_every_n_epoch=None,
             num_sanity_val_steps=-1,
             callbacks=callbacks,
-            logger=loggers,
+            logger=False,  # trackers follow the run's own logs
             enable_checkpointing=False,
             enable_model_summary=False,
             enable_progress_bar=any(isinstance(callback, Progress) for callback in callbacks),
             use_distributed_sampler=False,  # ours know their rank, and repeat no sample
-            log_every_n_steps=10,
         )
         if training.backend != "auto" and hasattr(trainer.strategy, "_process_group_backend"):
             trainer.strategy._process_group_backend = training.backend

@@ -32,12 +32,12 @@ from training.early_end import DivergedError, Stopped, StopRequest, diverged, no
 from training.experiment import TrainingConfig
 from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
+from training.optimisation.forecast_picture import draw_forecast
 from training.optimisation.keras_examples import Example, examples
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.machine import working_seconds
 from training.optimisation.optimiser import BETAS, averaging_decay, updates_averaged, warm_up_cosine
 from training.optimisation.progress_lines import ProgressLines
-from training.optimisation.tracking import tracking
 from training.optimisation.validation import (
     AVERAGE,
     LAST,
@@ -54,14 +54,18 @@ from training.preparation.loss_terms import LossTerms
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream
 from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from, write_checkpoint
+from training.tracking.record import RunRecord
 
 LOG_EVERY = 10  # updates
 
 
-def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest) -> None:
+def train(
+    prepared: Prepared, untrained: Untrained, folder: Path, progress: bool, request: StopRequest, record: RunRecord
+) -> None:
     """Take the updates that are left; last.ckpt, metrics.csv and the best emulator so far go to the folder.
 
     request: of a signal that the training end; it is then kept as it is, and Stopped raised.
+    record: follows the log, and has the forecast of each validation drawn.
     Raises MeshcastError where the configuration asks for what is done in torch alone.
     """
     config, training = untrained.config, untrained.config.training
@@ -91,15 +95,17 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         samples = fit.update * training.process_batch
         log.append(fit.update, samples, fit.losses, result.loss, score, rate, result.lived)
         fit.losses, fit.validated = [], True
+        if math.isfinite(score):
+            record.draw(fit.update, partial(draw_forecast, best, untrained.starts))
         if fit.update:
             fit.save(folder)
+        record.follow(log, fit.update)
         lines.validated(fit.update, score)
-        if logger:
-            logger.log_metrics({"validation_score": score, "learning_rate": rate}, fit.update)
 
     lines = ProgressLines(training.updates, start)
     on_terminal = progress and sys.stderr.isatty()
-    with tracking(config, folder) as logger, _bar(training.updates, on_terminal) as advance:
+    record.follow(log, start)
+    with _bar(training.updates, on_terminal) as advance:
         advance(start, math.nan)
         if not fit.validated:
             validate()
@@ -112,8 +118,6 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
             fit.losses.append(loss)
             if fit.update % LOG_EVERY == 0:
                 advance(fit.update, loss)
-                if logger:
-                    logger.log_metrics({"loss": loss}, fit.update)
             if progress and not on_terminal:
                 lines.passed(fit.update, partial(float, loss))
             fit.validated = fit.update % config.validation.every != 0 and fit.update != training.updates

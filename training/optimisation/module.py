@@ -76,7 +76,7 @@ class EmulatorModule(L.LightningModule):
         with self.emulator.over_all_nodes():
             loss = self.loss(batch)
         self._batches.append((loss.detach(), batch["valid_time"]))
-        self.log("loss", loss.detach(), prog_bar=True, logger=False)  # loggers get the mean of all processes
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
     def completes_update(self, batch_index: int) -> bool:

@@ -37,6 +37,7 @@ from training.preparation.symmetries import symmetries_of
 from training.preparation.turning import turning_of
 from training.preparation.windows import Windows
 from training.shards import refuse_unshardable
+from training.source_commit import source_commit
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -134,6 +135,8 @@ class Prepared:
             "fingerprint": self.fingerprint,
         }
         metadata = {"experiment": resolve(self.config), "dataset": dataset, **outcome}
+        if commit := source_commit():
+            metadata["commit"] = commit
         if ranges := self.part.forcing_ranges(self.task):
             metadata["forcing_ranges"] = ranges
         statistics = self.part.statistics(self.task)

@@ -47,8 +47,10 @@ from training.runs.closed_forms import score_closed_forms
 from training.runs.energy import metered
 from training.runs.methods import Machine, write_methods
 from training.runs.scenario_test import refuse_untestable, with_scenario_test
+from training.runs.tracked_fit import bring_up_to_date, say_finished, tracked_fit
 from training.runs.variability import with_variability
 from training.shards import group_of
+from training.tracking.record import RunRecord
 
 log = logging.getLogger(__name__)
 
@@ -84,28 +86,41 @@ def fit(
 
         done = decided(take)
         if done or (done is None and (folder / "done.json").is_file()):
-            return load_emulator(folder / "emulator.safetensors")
+            trained = load_emulator(folder / "emulator.safetensors")
+            bring_up_to_date(config, folder, data, trained, notice)
+            return trained
         return _fitted(config, folder, progress, data or PreparedData(), notice)
 
 
 def _fitted(
     config: ExperimentConfig, folder: Path, progress: bool, data: PreparedData, notice: Notice
 ) -> TrainedEmulator:
-    with stop_requests(config.training.max_time) as request, metered(config, folder):
-        try:
-            trained = _trained(config, folder, data, progress, notice, request)
-        except Stopped as stop:
-            _say_stopped(stop, folder, notice)
-            raise
-    if is_first_process():
-        _write_methods(data.prepare(config), trained, folder)
-    decided(lambda: mark_done(folder, trained))  # for which the others wait, as long as the first one works
-    leave_together()
+    with (
+        stop_requests(config.training.max_time) as request,
+        tracked_fit(config, folder, data, notice) as record,
+    ):
+        with metered(config, folder):
+            try:
+                trained = _trained(config, folder, data, progress, notice, request, record)
+            except Stopped as stop:
+                _say_stopped(stop, folder, notice)
+                raise
+        if is_first_process():
+            _write_methods(data.prepare(config), trained, folder)
+        decided(lambda: mark_done(folder, trained))  # for which the others wait, as long as the first one works
+        leave_together()
+        say_finished(record, folder, trained)
     return trained
 
 
 def _trained(
-    config: ExperimentConfig, folder: Path, data: PreparedData, progress: bool, notice: Notice, request: StopRequest
+    config: ExperimentConfig,
+    folder: Path,
+    data: PreparedData,
+    progress: bool,
+    notice: Notice,
+    request: StopRequest,
+    record: RunRecord,
 ) -> TrainedEmulator:
     prepared, path = data.prepare(config), folder / "emulator.safetensors"
     refuse_nothing_between(prepared)
@@ -117,7 +132,7 @@ def _trained(
             if is_first_process():
                 keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
             budgeted = with_budget(untrained, folder, notice)
-            loop_of(config).train(prepared, budgeted, folder, progress, request)
+            loop_of(config).train(prepared, budgeted, folder, progress, request, record)
         if config.training.patience is not None and is_first_process():
             _say_ended(folder, budgeted.config.training, notice)
         trained = load_emulator(path)

@@ -510,7 +510,7 @@ def test_a_row_that_diverges_stays_in_the_table(source: Path, tmp_path: Path, wi
 def test_the_table_of_a_tracked_comparison_is_a_record_of_its_own(
     source: Path, tmp_path: Path, without_pictures: None
 ) -> None:
-    from tests.training.optimisation.test_tracking import read_back, records
+    from tests.training.tracking.test_wandb_tracker import read_back, records
 
     rows = "rows={ridge: {emulator: {kind: ridge}}}"
     config = config_in(tmp_path, source, rows, "tracking={wandb: offline, project: rings}")
