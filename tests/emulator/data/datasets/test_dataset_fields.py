@@ -190,3 +190,34 @@ def test_a_dataset_whose_dates_are_not_as_many_as_its_fields_is_refused(write_st
     (header.parent / "0").write_bytes((header.parent / "0").read_bytes())
     with pytest.raises(MeshcastError, match=r"a\.zarr"):
         open_fields(str(tmp_path / "a.zarr"))
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_chunks_of_variables_that_nobody_asks_for_are_not_read(write_store, tmp_path, together):
+    import zarr
+
+    names = tuple("abcde")
+    values = write_store("a.zarr", variables=names, members=2, **GRID)
+    store = zarr.open_group(str(tmp_path / "a.zarr"), mode="r+")
+    del store["data"]
+    store.create_dataset("data", data=values, chunks=(5, together, 2, 50))
+    read = []
+
+    class Counted(zarr.DirectoryStore):
+        def __getitem__(self, key):
+            read.append(key)
+            return super().__getitem__(key)
+
+    fields = open_fields(str(tmp_path / "a.zarr"))
+    (opened,) = fields.stores
+    array = zarr.open_array(Counted(str(tmp_path / "a.zarr" / "data")), mode="r")
+    opened.data = array
+    for wanted in (["a"], ["e", "a"], ["d", "b", "c"], ["b", "a", "b"], list(names)):
+        read.clear()
+        columns = [names.index(name) for name in wanted]
+        for rows in (slice(None), [1], [1, 0]):
+            found = fields.read(slice(2, 9), wanted, rows)
+            assert np.array_equal(found, values[2:9, columns][:, :, rows].transpose(0, 2, 3, 1))
+        pieces = {key for key in read if key[0].isdigit()}
+        assert pieces == {f"{date}.{column // together}.0.0" for date in (0, 1) for column in columns}
+        assert len([key for key in read if key in pieces]) == 3 * len(pieces)
