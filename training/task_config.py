@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from emulator.fields import Fields
+from emulator.foundation.variable_patterns import by_pattern, is_pattern, matches, matching, pairs_by_pattern
 from emulator.task import Role, Task, Variable
 from graphs.errors import MeshcastError
+
+ROLES: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
 
 
 @dataclass(frozen=True)
 class TaskConfig:
     """Which variables play which role; units come from the data.
 
+    Every name may be a pattern, which stands for the variables of the training data that it matches: `z_*` for
+    geopotential on every level, lowest number first, `"!z_1000"` for one that is left out. What is said of a name goes
+    before what is said of a pattern.
+
     time_step: of the emulator, a multiple of the data's, as `6h`, `1 month` or `2 steps`; theirs by default. Training
         then starts at every frame of the data, and sees those a time step apart.
     history: states the emulator sees.
-    partners: of a vector component, the other one.
+    partners: of a vector component, the other one, as `{u_*: v_*}` on every level.
     bounds: of a variable, the lowest and the highest value a prediction may take.
     conserved: variables whose area mean every step keeps exactly.
     memory: of a forcing that is what a slow system still knows of a global scalar, such as `slow`: that scalar, and the
@@ -40,12 +48,13 @@ class TaskConfig:
         Raises MeshcastError where the data lack a variable, where the task speaks of one it does not name, or where the
         time step is no multiple of theirs.
         """
+        if self != (resolved := self.resolved(fields)):
+            return resolved.build(fields)
         units = dict(zip(fields.variables, fields.units, strict=True))
         if fields.scalars is not None:
             units = dict(zip(fields.scalars.names, fields.scalars.units, strict=True)) | units
         units |= {name: units.get(of, "1") for name, (of, _) in self.memory.items()}
         bounds, partners, conserved, memory = self.bounds, self.partners, self.conserved, self.memory
-        roles: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
         variables = tuple(
             Variable(
                 name,
@@ -56,7 +65,7 @@ class TaskConfig:
                 name in conserved,
                 memory.get(name),
             )
-            for role in roles
+            for role in ROLES
             for name in getattr(self, role)
         )
         named = [variable.name for variable in variables]
@@ -74,3 +83,37 @@ class TaskConfig:
         if self.time_step is not None:
             step = step.times(step.steps_in(self.time_step, "task.time_step"))
         return Task(variables, step, self.history, boundary=fields.mesh.boundary is not None)
+
+    def resolved(self, fields: Fields) -> TaskConfig:
+        """Return it with names in place of patterns, of the variables that training data hold.
+
+        Raises MeshcastError where a pattern matches nothing, and where one variable comes under two roles.
+        """
+        known = (*fields.variables, *(() if fields.scalars is None else fields.scalars.names))
+        roles = {role: matching(getattr(self, role), known, f"task.{role}") for role in ROLES}
+        if any(map(is_pattern, (name for role in ROLES for name in getattr(self, role)))):
+            _refuse_two_roles(roles)
+        named = tuple(name for names in roles.values() for name in names)
+        return replace(
+            self,
+            **roles,
+            partners=pairs_by_pattern(self.partners, named, "task.partners"),
+            bounds=by_pattern(self.bounds, named, "task.bounds"),
+            conserved=matching(self.conserved, roles["prognostic"], "task.conserved"),
+        )
+
+    def predicted_of(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return what is forecast, as far as that can be said before the data are opened: names, and those of `names`
+        that a pattern matches."""
+        listed = (*self.prognostic, *self.diagnostic)
+        return (*listed, *(name for name in names if any(matches(name, pattern) for pattern in listed)))
+
+
+def _refuse_two_roles(roles: Mapping[Role, Sequence[str]]) -> None:
+    for role, names in roles.items():
+        for other, others in roles.items():
+            if ROLES.index(role) < ROLES.index(other) and (both := [name for name in names if name in others]):
+                raise MeshcastError(
+                    f"task.{role} and task.{other} both stand for {', '.join(both)}, but a variable has one role. "
+                    f'Leave it out of one of them, as "!{both[0]}".'
+                )

@@ -147,10 +147,11 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test data: give data.test.source.")
     plain = expanded(config)
-    test, mesh = data.fields(config.data.test), data.fields(config.data.train).mesh
+    test, train = data.fields(config.data.test), data.fields(config.data.train)
+    mesh = train.mesh
     if not mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
-    task = config.task.build(test)
+    task = config.task.resolved(train).build(test)
     given = _loaded(plain, test, task.time_step)
     notices = [
         f"{label} is left out: {seed.reason.rstrip('.')}" for label, seed in given.items() if seed.emulator is None
@@ -158,7 +159,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     planned = {label: experiment for label, experiment in experiments(plain).items() if label not in given}
     refuse_long_history(plain.data, planned, data)
     refuse_several_devices(runs_of(plain, planned))
-    tasks = [experiment.task.build(test) for experiment in planned.values()]
+    tasks = [experiment.task.resolved(train).build(test) for experiment in planned.values()]
     emulators = [row.emulator for row in plain.rows.values()]
     tasks += [found.build(task, test.mesh).task for found in emulators if isinstance(found, BaselineConfig)]
     tasks += [seed.emulator.emulator.task for seed in given.values() if seed.emulator is not None]
