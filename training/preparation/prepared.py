@@ -231,7 +231,7 @@ def fingerprint(fields: Fields) -> str:
     digest.update(fields.times.tobytes())
     digest.update(fields.mesh.positions.round(6).tobytes())
     for index in _spread_times(fields, 16):
-        digest.update(fields.read(index, fields.variables).tobytes())
+        digest.update(fields.unkept.read(index, fields.variables).tobytes())
     return digest.hexdigest()[:16]
 
 
