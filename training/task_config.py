@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from emulator.fields import Fields
+from emulator.foundation.scaling import Imputation, Normaliser, Transform
 from emulator.foundation.variable_patterns import by_pattern, is_pattern, matches, matching, pairs_by_pattern
 from emulator.task import Role, Task, Variable
 from graphs.errors import MeshcastError
 
+OF_NAMES = ("conserved", "bounds", "partners", "memory", "transforms", "normalisers", "imputation")
+VALUES = ("bounds", "transforms", "normalisers", "imputation")  # by name or pattern
 ROLES: tuple[Role, ...] = ("prognostic", "diagnostic", "forcing", "static")
 
 
@@ -27,6 +31,12 @@ class TaskConfig:
     partners: of a vector component, the other one, as `{u_*: v_*}` on every level.
     bounds: of a variable, the lowest and the highest value a prediction may take.
     conserved: variables whose area mean every step keeps exactly.
+    transforms: of what networks and ridge regression see and predict of a variable, as `{tp: {kind: log1p, scale:
+        0.001}, "q_*": sqrt, cp: quantile}`, for tails such as rain's. Forecasts and scores hold the values alone.
+    normalisers: what makes it a number of order one then: `mean_std`, `max`, `min_max`, `robust` (median and
+        interquartile range) or `unscaled`; `mean_std` by default.
+    imputation: what networks and ridge regression see where a prognostic variable or a forcing has no value: `mean` by
+        default, `nearest`, of the nearest node that has one, or a number. A flag says where.
     memory: of a forcing that is what a slow system still knows of a global scalar, such as `slow`: that scalar, and the
         years in which it falls to 1/e, as `{slow: [effective_radiative_forcing, 220]}`.
     """
@@ -41,6 +51,9 @@ class TaskConfig:
     bounds: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
     conserved: tuple[str, ...] = ()
     memory: dict[str, tuple[str, float]] = field(default_factory=dict)
+    transforms: dict[str, Transform] = field(default_factory=dict)
+    normalisers: dict[str, Normaliser] = field(default_factory=dict)
+    imputation: dict[str, Imputation] = field(default_factory=dict)
 
     def build(self, fields: Fields) -> Task:
         """Return the task, with the units of the data.
@@ -54,23 +67,25 @@ class TaskConfig:
         if fields.scalars is not None:
             units = dict(zip(fields.scalars.names, fields.scalars.units, strict=True)) | units
         units |= {name: units.get(of, "1") for name, (of, _) in self.memory.items()}
-        bounds, partners, conserved, memory = self.bounds, self.partners, self.conserved, self.memory
         variables = tuple(
             Variable(
                 name,
                 role,
                 units.get(name, "1"),
-                partners.get(name),
-                bounds.get(name),
-                name in conserved,
-                memory.get(name),
+                self.partners.get(name),
+                self.bounds.get(name),
+                name in self.conserved,
+                self.memory.get(name),
+                self.transforms.get(name),
+                self.normalisers.get(name, "mean_std"),
+                self.imputation.get(name, "mean"),
             )
             for role in ROLES
             for name in getattr(self, role)
         )
         named = [variable.name for variable in variables]
-        for key, names in (("conserved", conserved), ("bounds", bounds), ("partners", partners), ("memory", memory)):
-            if strangers := sorted(set(names) - set(named)):
+        for key in OF_NAMES:
+            if strangers := sorted(set(getattr(self, key)) - set(named)):
                 raise MeshcastError(
                     f"task.{key} names {', '.join(strangers)}, but the task's variables are {', '.join(named)}."
                 )
@@ -94,11 +109,12 @@ class TaskConfig:
         if any(map(is_pattern, (name for role in ROLES for name in getattr(self, role)))):
             _refuse_two_roles(roles)
         named = tuple(name for names in roles.values() for name in names)
+        found: dict[str, Any] = {key: by_pattern(getattr(self, key), named, f"task.{key}") for key in VALUES}
+        found |= {str(role): names for role, names in roles.items()}
         return replace(
             self,
-            **roles,
+            **found,
             partners=pairs_by_pattern(self.partners, named, "task.partners"),
-            bounds=by_pattern(self.bounds, named, "task.bounds"),
             conserved=matching(self.conserved, roles["prognostic"], "task.conserved"),
         )
 

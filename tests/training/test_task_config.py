@@ -5,6 +5,7 @@ import pytest
 
 from emulator.data.arrays import ArrayFields
 from emulator.foundation.configuration import load, resolve
+from emulator.foundation.scaling import Log1p, Quantile, Sqrt
 from emulator.foundation.time_step import TimeStep
 from emulator.task import wind_pairs
 from graphs.errors import MeshcastError
@@ -69,3 +70,37 @@ def test_a_resolved_section_is_one_of_names():
 def test_a_fault_names_the_key_and_the_pattern(sections, message):
     with pytest.raises(MeshcastError, match=message):
         config(**sections).build(fields())
+
+
+def test_transforms_normalisers_and_imputation_are_given_by_pattern():
+    asked = config(
+        diagnostic=["tp"],
+        transforms={"tp": {"kind": "log1p", "scale": 0.001}, "q_*": "sqrt", "q_50": "quantile"},
+        normalisers={"u_*": "max", "v_*": "max"},
+        imputation={"q_*": "nearest", "u_*": 1.5},
+    )
+    by_name = {variable.name: variable for variable in asked.build(fields()).variables}
+    assert by_name["tp"].transform == Log1p(scale=0.001) and by_name["q_100"].transform == Sqrt()
+    assert by_name["q_50"].transform == Quantile() and by_name["u_850"].transform is None
+    assert (by_name["u_50"].normaliser, by_name["q_50"].normaliser) == ("max", "mean_std")
+    assert (by_name["q_50"].imputation, by_name["u_50"].imputation, by_name["tp"].imputation) == (
+        "nearest",
+        1.5,
+        "mean",
+    )
+    assert load(TaskConfig, resolve(asked)) == asked
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"transforms": {"q_*": "logp"}}, r"transforms.*'logp'.*log1p"),
+        ({"transforms": {"q_*": {"kind": "log1p", "scal": 1}}}, r"scal.*scale"),
+        ({"transforms": {"q_*": {"kind": "log1p", "scale": -1}}}, r"scale of log1p must be positive"),
+        ({"normalisers": {"q_*": "meanstd"}}, r"normalisers\.q_\*.*did you mean mean_std"),
+        ({"imputation": {"q_*": "median"}}, r"imputation\.q_\*"),
+    ],
+)
+def test_a_transform_that_is_none_is_refused_with_the_ones_there_are(sections, message):
+    with pytest.raises(MeshcastError, match=message):
+        config(**sections)

@@ -104,8 +104,8 @@ def symmetries_of(
                 f"training.{name} takes {KINDS[name].takes}, but the nodes without a value in {fields.source} do not "
                 f"lie alike there. Leave training.{name} away."
             )
-    if "mirror" in found:
-        refuse_other_reflections(wanted["mirror"], task, fields)
+    if (odd := wanted["mirror"]) is not None:
+        refuse_other_reflections(odd, task, fields)
     return tuple(found.values())
 
 

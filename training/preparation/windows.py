@@ -206,8 +206,8 @@ def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
     """
     if "noise" not in batch:
         return state
-    noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, (member,) time, node, prognostic]
-    return replace(state, values=state.values + (noise if noise.ndim == 5 else noise[:, None]))
+    noise = size * batch["noise"]  # [batch, (member,) time, node, prognostic]
+    return replace(state, values=inputs.noisy(state.values, noise if noise.ndim == 5 else noise[:, None]))
 
 
 @torch.no_grad()
