@@ -117,7 +117,7 @@ def _compared(
     comparison = rank(
         config.name,
         rows,
-        _verified(rows, plan.test),
+        _verified(rows, plan.test, config.wet),
         config.validation.score,
         trials=tuple(tried),
         notes=(*plan.notices, *(f"{row.label}: {text}" for row in rows for text in row.differences)),
@@ -234,7 +234,7 @@ def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
     return replace(row, seeds=tuple(seeds))
 
 
-def _verified(rows: Sequence[Row], test: Fields) -> Verification:
+def _verified(rows: Sequence[Row], test: Fields, wet: Mapping[str, float]) -> Verification:
     """Return the scores of all seeds that forecast, in the order of the rows."""
     seeds = [seed for row in rows for seed in row.forecast_seeds]
     trained = [(seed.label, seed.emulator) for seed in seeds if seed.emulator is not None]
@@ -244,6 +244,7 @@ def _verified(rows: Sequence[Row], test: Fields) -> Verification:
         test,
         climatology=climatologies[0] if climatologies else None,
         baselines=[label for label, found in trained if isinstance(found.config, BaselineConfig)],
+        wet=wet,
     )
 
 
