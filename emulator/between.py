@@ -24,7 +24,7 @@ from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
 from emulator.state import State, Step, predicted_fields
-from emulator.task import Task, wind_pairs
+from emulator.task import Task, refuse_transforms, wind_pairs
 from graphs.errors import MeshcastError
 from graphs.graph import ModelGraphs
 from graphs.kinds import ByKind
@@ -107,6 +107,7 @@ class Between(nn.Module):
         self, config: BetweenConfig, emulator: NeuralEmulator, terms: int, graphs: ModelGraphs | None = None
     ) -> None:
         super().__init__()
+        refuse_transforms(emulator.task, "A network for states between steps")
         assert isinstance(config.network, NetworkConfig)
         self.config, self._emulator = config, (emulator,)  # in a tuple: it is not for this module to store
         shared = graphs is not None and (graphs.encoder is None or isinstance(config.network, GNNConfig))

@@ -8,7 +8,7 @@ limited-area models do, and overwrites those nodes with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def overwritten(state: State, forcing: Tensor, task: Task, mask: Tensor) -> Stat
     now = state.now
     given = forcing[:, None, -1, :, len(task.forcing) :].to(now.dtype).expand_as(now)  # at the target time
     now = torch.where(mask[:, None] & ~torch.isnan(now), given, now)
-    return State(torch.cat([state.values[:, :, :-1], now.unsqueeze(2)], dim=2), state.valid_time, state.trajectory)
+    return replace(state, values=torch.cat([state.values[:, :, :-1], now.unsqueeze(2)], dim=2))
 
 
 def boundary_mask(mesh: Mesh) -> Tensor:

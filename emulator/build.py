@@ -32,6 +32,7 @@ from emulator.emulator_config import EmulatorConfig, register
 from emulator.features.departures import build_inputs
 from emulator.foundation.configuration import load as load_configuration
 from emulator.foundation.configuration import resolve
+from emulator.foundation.scaling import TRANSFORMS
 from emulator.foundation.shard_group import ShardGroup
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.config import NetworkConfig
@@ -40,7 +41,7 @@ from emulator.networks.fno import FNOConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.graph_convolution import GraphConvolutionConfig
 from emulator.networks.interaction_network import InteractionNetworkConfig
-from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasLSTMConfig
+from emulator.networks.keras_networks.keras_models import KerasCNNConfig, KerasConfig, KerasLSTMConfig
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.lstm import LSTMConfig
 from emulator.networks.resnet import ResNetConfig
@@ -51,7 +52,7 @@ from emulator.normalise import Statistics
 from emulator.parameter_budget import limited_weights
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
-from emulator.task import Task, Variable
+from emulator.task import Task, Variable, refuse_transforms
 from emulator.training_part import TrainingPart
 from emulator.variability import Variability, VariabilityConfig
 from graphs.errors import MeshcastError
@@ -153,6 +154,10 @@ def build_network(
     num_statics: columns of static features, the task's and the nodes' statistics. graphs: of a checkpoint, if any.
     group: the processes that its graph is split over; its scales are those of all nodes until it is told to `hold`.
     """
+    if isinstance(config, KerasConfig):
+        refuse_transforms(task, f"A network of kind {config.kind}")
+    if isinstance(config, GNNConfig) and config.conserving == "flux":
+        refuse_transforms(task, "A network in flux form (emulator.conserving)")
     inputs = build_inputs(config.departures, task, mesh, num_statics)
     guess = build_first_guess(config.first_guess, inputs, mesh)
     layout = FeatureLayout.of(task, inputs, guess)
@@ -315,8 +320,16 @@ def _refuse_other_variables(statistics: Statistics, task: Task) -> None:
         raise MeshcastError(f"its statistics are of {statistics.names}, not one number for each of {names}.")
 
 
+SCALING = ("transform", "normaliser", "imputation")
+
+
 def _task_to_plain(task: Task) -> dict[str, Any]:
-    return {**asdict(task), "time_step": time_step_to_json(task.time_step)}
+    plain = asdict(task)
+    for item in plain["variables"]:
+        for key in SCALING:
+            if item[key] == Variable.__dataclass_fields__[key].default:
+                del item[key]  # as in the checkpoints of versions that knew none
+    return {**plain, "time_step": time_step_to_json(task.time_step)}
 
 
 def _task_from_plain(plain: Mapping[str, Any]) -> Task:
@@ -324,6 +337,9 @@ def _task_from_plain(plain: Mapping[str, Any]) -> Task:
     variables = [
         {**item, **{key: tuple(item[key]) if item.get(key) else None for key in pairs}} for item in plain["variables"]
     ]
+    for item in variables:
+        if (transform := item.get("transform")) is not None:
+            item["transform"] = TRANSFORMS[transform["kind"]](**transform)
     time_step, boundary = time_step_from_json(plain["time_step"]), plain.get("boundary", False)
     return Task(tuple(Variable(**item) for item in variables), time_step, plain["history"], boundary=boundary)
 

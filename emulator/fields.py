@@ -74,6 +74,11 @@ class Fields:
         columns = [self.variables.index(name) for name in variables]
         return np.ascontiguousarray(self._read(index, rows, columns), dtype=np.float32)
 
+    @property
+    def unkept(self) -> Fields:
+        """Return the fields as they are stored, for who looks at some times of every variable and keeps none."""
+        return self
+
     def rows_of(self, trajectory: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the rows [case] of trajectories named by number: -1 for -1, one past the last where there is none."""
         rows = {number: row for row, number in enumerate(self.trajectories)} | {-1: -1}

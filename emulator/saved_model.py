@@ -88,6 +88,11 @@ def _exportable(trained: TrainedEmulator) -> tuple[NeuralEmulator, KerasNetwork]
             f"{trained.name} sees departures from a climatology that depends on the date, which a SavedModel without "
             "dates cannot compute. Train one with departures=null to export it."
         )
+    if emulator.inputs.imputed:
+        raise MeshcastError(
+            f"{trained.name} fills in missing values by task.imputation, which a SavedModel does not. Train one "
+            "without to export it."
+        )
     guess = emulator.first_guess
     if isinstance(guess, ForcedStep) and guess.model.config.by != "none":
         raise MeshcastError(

@@ -19,11 +19,14 @@ class State:
     trajectory: [batch] number of the data's trajectory that each row goes on from, whose own forcings it is under; -1
         of none, None of none at all. `rollout` hands it on from state to state.
     member is 1 without an ensemble.
+    transformed: [batch, member, node, predicted] of a prediction in the units of its task's transforms, which a loss
+        compares; None without, and nothing that an emulator goes on from.
     """
 
     values: Tensor
     valid_time: NDArray[np.int64]
     trajectory: NDArray[np.int64] | None = None
+    transformed: Tensor | None = None
 
     def __post_init__(self) -> None:
         assert self.values.ndim == 5, f"values must be [batch, member, time, node, prognostic], {self.values.shape}"

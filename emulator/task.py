@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from emulator.foundation.scaling import Imputation, Log1p, Normaliser, Quantile, Sqrt
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 
@@ -23,6 +24,10 @@ class Variable:
     conserved: True where the area mean never changes, which every prediction is held to.
     memory: of a forcing that is what a system still knows of another one: that one's name, and the years in which it
         falls to 1/e; see `emulator.forcing_memory`.
+    transform, normaliser: what emulators with features see of it, see `emulator.foundation.scaling`; a State, a
+        forecast and its scores hold the values themselves.
+    imputation: what stands for values that are missing, in what emulators with features see: the mean, the value of the
+        nearest node that has one, or a number in the variable's units.
     """
 
     name: str
@@ -32,6 +37,9 @@ class Variable:
     bounds: tuple[float | None, float | None] | None = None
     conserved: bool = False
     memory: tuple[str, float] | None = None
+    transform: Log1p | Sqrt | Quantile | None = None
+    normaliser: Normaliser = "mean_std"
+    imputation: Imputation = "mean"
 
     def __post_init__(self) -> None:
         lowest, highest = self.bounds or (None, None)
@@ -41,6 +49,14 @@ class Variable:
             raise MeshcastError(
                 f"{self.name} remembers {self.memory[0]} over {self.memory[1]:g} years, but a memory is a forcing, and "
                 "its years are positive."
+            )
+        scaled = {"transforms": self.transform, "normalisers": self.normaliser != "mean_std"}
+        for key in (key for key, value in scaled.items() if value):
+            if self.role == "static":
+                raise MeshcastError(f"task.{key} names {self.name}, which is static: static fields are scaled as such.")
+        if self.role not in ("prognostic", "forcing") and self.imputation != "mean":
+            raise MeshcastError(
+                f"task.imputation names {self.name}, which is {self.role}: it is of inputs, prognostic or forcing."
             )
 
 
@@ -79,6 +95,15 @@ class Task:
                 raise MeshcastError(
                     f"{variable.name} names the partner {variable.partner!r}, which is not in the task: {names}."
                 )
+        components = {
+            name for variable in self.variables if variable.partner for name in (variable.name, variable.partner)
+        }
+        for variable in self.variables:
+            if variable.name in components and (variable.transform or variable.normaliser in ("min_max", "robust")):
+                raise MeshcastError(
+                    f"{variable.name} is the component of a vector, which turns with the grid: it has no transform and "
+                    "no normaliser that moves its zero. Name it in neither, or not in task.partners."
+                )
         predicted = {variable.name for variable in self.predicted}
         for variable in self.predicted:
             if variable.partner is not None and variable.partner not in predicted - {variable.name}:
@@ -114,6 +139,11 @@ class Task:
         return tuple(variable.name for variable in self.with_role("static"))
 
     @property
+    def transformed(self) -> tuple[str, ...]:
+        """Return the names of the variables that have a transform."""
+        return tuple(variable.name for variable in self.variables if variable.transform is not None)
+
+    @property
     def predicted(self) -> tuple[Variable, ...]:
         """Return prognostic, then diagnostic variables: what a forecast holds."""
         return self.with_role("prognostic") + self.with_role("diagnostic")
@@ -122,6 +152,15 @@ class Task:
 def names_of(variables: Sequence[Variable]) -> tuple[str, ...]:
     """Return their names, in order."""
     return tuple(variable.name for variable in variables)
+
+
+def refuse_transforms(task: Task, what: str) -> None:
+    """Raise MeshcastError where a task has transforms and `what` works on the values themselves."""
+    if names := task.transformed:
+        raise MeshcastError(
+            f"{what} works on the values themselves, but task.transforms names {', '.join(names)}. Leave one of the "
+            "two away."
+        )
 
 
 def wind_pairs(task: Task) -> list[tuple[int, int]]:

@@ -41,6 +41,21 @@ class ByKindOrFirst(ByKind):
         return tag
 
 
+class ByKindOrName(ByKind):
+    """As `ByKind`, and text in place of a section is its `kind`: `sqrt` for `{kind: sqrt}`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        def section(given: Any) -> Any:
+            return {"kind": given} if isinstance(given, str) else given
+
+        return core_schema.no_info_before_validator_function(
+            section, super().__get_pydantic_core_schema__(source, handler)
+        )
+
+
 def kinds_in(annotation: Any) -> dict[str, type]:
     """Return the dataclasses an annotation allows, by kind."""
     return {tag: member for member in members_of(annotation) for tag in kinds_of(member)}

@@ -156,6 +156,19 @@ def pairs(texts: list[str], option: str) -> dict[str, str]:
     return {name: value for name, value in (text.split("=", 1) for text in texts)}
 
 
+def amounts(texts: list[str], option: str) -> dict[str, float]:
+    """Return `name=number` texts of a repeated option as a dictionary."""
+    from graphs.errors import MeshcastError
+
+    found = {}
+    for name, text in pairs(texts, option).items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise MeshcastError(f"{option} takes name=number, but got {name}={text!r}.") from None
+    return found
+
+
 def listed(text: str | None) -> tuple[str, ...]:
     """Return names between commas; none of nothing."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())

@@ -12,6 +12,7 @@ from emulator.data.grib_output import GribSettings
 from emulator.data.sources import open_fields, rows_or_dimension
 from emulator.emulator_config import EmulatorConfig
 from emulator.fields import Fields
+from emulator.foundation.variable_patterns import is_pattern
 from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.variability import VariabilityConfig
@@ -307,7 +308,8 @@ class ExperimentConfig:
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
 
     def __post_init__(self) -> None:
-        GribSettings.of(self.grib, (*self.task.prognostic, *self.task.diagnostic))
+        GribSettings.of(self.grib, self.task.predicted_of(self.grib))
         for split in (self.data.train, self.data.validation, self.data.test):
             if split is not None and split.harmonics is not None:
-                split.harmonics.refuse_other_winds(self.task.partners)
+                named = {name: other for name, other in self.task.partners.items() if not is_pattern(name)}
+                split.harmonics.refuse_other_winds(named)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Literal
 
+from emulator.foundation.variable_patterns import matches
 from graphs.errors import MeshcastError
 
 
@@ -80,11 +80,11 @@ class StrategyConfig:
 
 
 def matched(patterns: tuple[str, ...], names: list[str], key: str, what: str) -> dict[str, list[str]]:
-    """Return by pattern the names that fit it, in shell notation; raise MeshcastError where one fits none.
+    """Return by pattern the names that fit it, `*` and `?` in them; raise MeshcastError where one fits none.
 
     key: of the configuration that holds the patterns. what: the names are those of.
     """
-    found = {pattern: [name for name in names if fnmatchcase(name, pattern)] for pattern in patterns}
+    found = {pattern: [name for name in names if matches(name, pattern)] for pattern in patterns}
     if empty := [pattern for pattern, fitting in found.items() if not fitting]:
         shown = ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
         raise MeshcastError(f"{key} has the pattern {empty[0]!r}, which fits none of {what}: {shown}.")

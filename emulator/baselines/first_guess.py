@@ -25,6 +25,7 @@ from emulator.features.inputs import Inputs
 from emulator.features.periodic_mean import bin_of
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.physics.sphere_solver import SphereSolver
+from emulator.task import refuse_transforms
 from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from graphs.mesh import Mesh
@@ -121,6 +122,7 @@ class LinearInverseStep(nn.Module):
 
     def __init__(self, config: LinearInverseConfig, inputs: Inputs, mesh: Mesh) -> None:
         super().__init__()
+        refuse_transforms(inputs.task, f"The first guess {config.kind}")
         self.model = config.build(replace(inputs.task, boundary=False), mesh)
         self._inputs = (inputs,)  # in a tuple: its scales are not for this module to store
 
@@ -141,6 +143,7 @@ class ForcedStep(nn.Module):
 
     def __init__(self, config: ForcedConfig, inputs: Inputs, mesh: Mesh) -> None:
         super().__init__()
+        refuse_transforms(inputs.task, f"The first guess {config.kind}")
         self.model = config.build(replace(inputs.task, boundary=False), mesh)
         self._inputs = (inputs,)  # in a tuple: its scales are not for this module to store
 
@@ -171,6 +174,7 @@ class SolverStep(nn.Module):
         super().__init__()
         if type(inputs) is not Inputs:
             raise MeshcastError("A solver advances whole fields. Leave out departures with first_guess.kind: solver.")
+        refuse_transforms(inputs.task, "The solver of first_guess")
         if config.equation.heating is not None:
             raise MeshcastError(
                 "A first guess sees the state and not the time, so that its solver can have no heating. Leave "

@@ -138,7 +138,7 @@ class Ridge(Baseline):
 
     def _log_error(self, forecast: Tensor, target: Tensor) -> float:
         areas = torch.from_numpy(self.mesh.areas)[:, None]
-        square = areas * ((forecast.double() - target) / self.inputs.std[: self.inputs.num_prognostic]) ** 2
+        square = areas * ((forecast.double() - target) / self.inputs.score_std[: self.inputs.num_prognostic]) ** 2
         there = ~torch.isnan(target)
         error = float(torch.where(there, square, 0.0).sum() / (areas * there).sum())
         return 0.5 * math.log(max(error, 1e-30)) if math.isfinite(error) else math.inf

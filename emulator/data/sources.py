@@ -47,7 +47,8 @@ def open_fields(
         (`emulator.data.formats`).
     trajectories: some rows of the ensemble axis; or what tells independent trajectories apart that the source itself
         takes for members: `files`, a file each, or the name of a dimension (of a dataset, `number`).
-    keep_in_memory: read everything once, where it takes less than a gigabyte or than half of the memory left.
+    keep_in_memory: read each variable once, when it is asked for, where all take less than a gigabyte or than half of
+        the memory left.
     window: the part of the sphere to keep, and the boundary around it.
     rename, units, forecasts: of the variables of files; see `read_files`.
     names: of the variables that are needed; where files hold them all, their others are not read.

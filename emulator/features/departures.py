@@ -63,6 +63,11 @@ class DepartureInputs(Inputs):
                     f"departures.{name} asks for {count} states, but the task's history holds {task.history}. Set "
                     f"task.history to {count} or more."
                 )
+        if own := [v.name for v in task.predicted if v.normaliser != "mean_std" or v.imputation != "mean"]:
+            raise MeshcastError(
+                f"Departures are zero where a value is missing and of the size that they have, but task.normalisers or "
+                f"task.imputation names {', '.join(own)}. Leave it away, or departures."
+            )
         self.config, self.shown = config, config.shown or task.history
         self.climatology = PeriodicMean(config.period, task, mesh)
         self.num_fields = self.shown * len(task.prognostic)
@@ -70,8 +75,14 @@ class DepartureInputs(Inputs):
 
     def take(self, part: TrainingPart, further_statics: NDArray[np.float64] | None = None) -> None:
         super().take(part, further_statics)
-        self.climatology.fit(part)
+        self.climatology.fit(part, self.transforms)
         self.std.copy_(torch.from_numpy(self._std_of_targets(part)))
+        if self._sizes is not None:
+            score_std = self.std.clone()
+            for place, variable in enumerate(self.task.predicted):
+                if variable.transform is not None:
+                    score_std[place] = self._sizes[1][place]
+            self._sizes = self.std.clone(), score_std
 
     def hold(self, group: ShardGroup, nodes: NDArray[np.int64]) -> None:
         super().hold(group, nodes)
@@ -82,7 +93,8 @@ class DepartureInputs(Inputs):
         dtype, count = self.mean.dtype, self.num_prognostic
         times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - self.shown, 1)[None])
         climatology = self.climatology.at(times.ravel(), dtype)[0].reshape(batch, 1, self.shown, node, variables)
-        departures = state.values[:, :, -self.shown :].to(dtype) - climatology - self._recent(state).unsqueeze(2)
+        shown = self.transforms(state.values[:, :, -self.shown :].to(dtype))
+        departures = shown - climatology - self._recent(state).unsqueeze(2)
         departures = torch.nan_to_num(departures / self.std[:count])  # a masked node does not depart
         return departures.permute(0, 1, 3, 2, 4).reshape(batch * member, node, self.num_fields)
 
@@ -103,14 +115,14 @@ class DepartureInputs(Inputs):
         if recent == 0:
             return self.mean.new_zeros(1, 1, 1, 1)
         times = self.task.time_step.advance(state.valid_time[:, None], np.arange(1 - recent, 1)[None])
-        return state.values[:, :, -recent:].to(dtype).mean(dim=2) - self.climatology.over(times, dtype)
+        return self.transforms(state.values[:, :, -recent:].to(dtype)).mean(dim=2) - self.climatology.over(times, dtype)
 
     def _std_of_targets(self, part: TrainingPart) -> NDArray[np.float64]:
         """Return [predicted] root mean square over the training part; shared by the two components of a vector."""
         squares, count = np.zeros(len(self.task.predicted)), np.zeros(len(self.task.predicted))
         for states, following in part.steps(self.task):
             for row, values in enumerate(following):  # all members of a date at a time
-                departures = (values - self.base(states.rows(slice(row, row + 1)))).numpy()
+                departures = (self.transforms(values) - self.base(states.rows(slice(row, row + 1)))).numpy()
                 squares += np.nansum(departures**2, axis=(0, 1))
                 count += (~np.isnan(departures)).sum(axis=(0, 1))
         if not count.all():

@@ -15,7 +15,7 @@ from emulator import scores
 from emulator.plugins import contributed
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
-from inference.scores import conservation
+from inference.scores import conservation, wet_area
 
 ARGUMENTS = {
     "forecast": "[case, lead, node, variable], the mean of an ensemble",
@@ -28,6 +28,7 @@ ARGUMENTS = {
     "wind": "[case, lead, node, component], eastward and northward; only where a wind is forecast",
     "true_wind": "[case, lead, node, component]",
     "mesh": "the Mesh",
+    "wet": "[variable], from which value on a place is wet, NaN where none is; only where a variable is rain",
 }
 PLACES = ("table", "curve", "comparison")
 
@@ -44,6 +45,7 @@ class Metric:
     geometric: whether seeds are averaged, and rows of a comparison divided, as logarithms; for positive errors.
     relative: whether it divides by the truth's size, which says something only of variables that vary about zero.
     members: the fewest members it needs.
+    over: another metric, whose mean over cases divides this one's.
     whole_sphere: whether it needs nodes all over the sphere.
     shown: where a report shows it, of `PLACES`; files hold every metric.
     """
@@ -57,6 +59,7 @@ class Metric:
     geometric: bool = False
     relative: bool = False
     members: int = 1
+    over: str | None = None
     whole_sphere: bool = False
     shown: Sequence[str] = PLACES
 
@@ -101,6 +104,19 @@ METRICS |= {
     ),
     "crps": Metric("CRPS", scores.crps, geometric=True, members=2, shown=("table", "curve")),
     "fair_crps": Metric("fair CRPS", scores.fair_crps, geometric=True, members=2, shown=()),
+    "wet_area_bias": Metric(
+        "bias of the wet area",
+        wet_area.wet_area_excess,
+        "1",
+        "nearest",
+        over="truth_wet_area",
+        shown=("table",),
+    ),
+    "csi": Metric(
+        "critical success index", wet_area.wet_hits, "1", "larger", 1.0, over="wet_in_either", shown=("table",)
+    ),
+    "truth_wet_area": Metric("truth's wet area", wet_area.truth_wet_area, "1", perfect=None, shown=()),
+    "wet_in_either": Metric("wet area of forecast or truth", wet_area.wet_in_either, "1", perfect=None, shown=()),
     "mean_drift": Metric("drift of the area mean", conservation.mean_drift, better="nearest", shown=()),
     "mean_square_drift": Metric(
         "relative drift of the mean square", conservation.mean_square_drift, "1", "nearest", shown=()
@@ -127,6 +143,7 @@ def case_scores(
     known: Tensor | None = None,
     mesh: Mesh | None = None,
     wind: tuple[int, int] | None = None,
+    wet: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return what every metric that these arguments allow finds of each case, [case, lead, variable] in float64.
 
@@ -145,6 +162,7 @@ def case_scores(
         "initial": initial,
         "known": known,
         "mesh": mesh,
+        "wet": wet,
         "wind": None,
         "true_wind": None,
     }

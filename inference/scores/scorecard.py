@@ -114,7 +114,11 @@ class ForecastScores:
 
     def case_values(self, metric: str) -> NDArray[np.float64]:
         """Return a metric of each case, [case, lead, variable]."""
-        return np.sqrt(self.values[metric]) if METRICS[metric].root else self.values[metric]
+        values = self.values[metric]
+        if (over := METRICS[metric].over) is not None:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = values / self.values[over]
+        return np.sqrt(values) if METRICS[metric].root else values
 
     def mean(self, metric: str, counts: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return a metric over cases: [lead, variable], or [resample, lead, variable] with `counts` [resample, case].
@@ -129,6 +133,9 @@ class ForecastScores:
             started = (~np.isnan(values)).any(1, keepdims=True)
             present = started & (self.verified | ~self.verified.any(0))
         mean = bootstrap.resampled_mean(values, present, weights)
+        if (over := METRICS[metric].over) is not None:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = mean / bootstrap.resampled_mean(self.values[over], present, weights)
         if METRICS[metric].root:
             np.sqrt(mean, out=mean)
         return mean[0] if counts is None else mean

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, count, zip_longest
 
@@ -27,6 +27,7 @@ from inference.scores.metrics import case_scores
 from inference.scores.region import Region, cut_mesh
 from inference.scores.scorecard import ForecastScores, Verification
 from inference.scores.spectra import SharedSpectra, power_spectrum, wavenumber_axis
+from inference.scores.wet_area import wet_from
 
 Array = NDArray[np.float64]
 Climatology = Callable[[NDArray[np.int64]], NDArray[np.floating]]
@@ -47,6 +48,7 @@ def verify(
     num_resamples: int = 4000,
     region: Region | None = None,
     progress: Progress = no_progress,
+    wet: Mapping[str, float] | None = None,
 ) -> Verification:
     """Score forecasts against the truth valid at init_time + lead_time.
 
@@ -60,6 +62,7 @@ def verify(
     threshold: RMSE over the truth's standard deviation past which a forecast no longer counts as stable.
     spectra: whether to compute power spectra, of the whole mesh alone.
     region: to score within, in place of the whole mesh.
+    wet: from which value on a place is wet, by variable; a millimetre a day for those in kg m-2 s-1.
     level, num_resamples: of the intervals, see `inference.scores.bootstrap`; `dataclasses.replace` of the result gives
         others, with `block_cases` and `bootstrap_seed` too.
     """
@@ -74,13 +77,13 @@ def verify(
     scorers = []
     shared, reader = SharedSpectra() if spectra else None, LatestRead(truth)
     unverified: dict[str, list[str]] = {}
-    given = _as_function(climatology, variables)
+    given, rain = _as_function(climatology, variables), wet_from(wet or {}, variables, units)
     nodes = None if region is None else region.nodes(truth.mesh)
     for forecast, label in zip(forecasts, labels, strict=True):
         found = match(forecast, label, reader, variables)
         for sentence in without_truth(forecast, found.has_truth):
             unverified.setdefault(sentence, []).append(label)
-        scorers.append(_Scorer(forecast, label, found, given, shared, nodes))
+        scorers.append(_Scorer(forecast, label, found, given, shared, nodes, rain))
     fields = sum(scorer.num_fields for scorer in scorers)
     with progress("scoring fields", fields) as done:
         scored_fields = 0
@@ -124,7 +127,9 @@ class _Scorer:
         climatology: Climatology | None,
         shared: SharedSpectra | None,
         nodes: Index | None = None,
+        wet: Tensor | None = None,
     ) -> None:
+        self.wet = wet
         self.forecast, self.label, self.found, self.climatology = forecast, label, found, climatology
         columns = [forecast.variables.index(name) for name in found.variables]
         self.columns = slice(None) if columns == list(range(len(forecast.variables))) else columns
@@ -224,6 +229,7 @@ class _Scorer:
             known=known,
             mesh=self.mesh,
             wind=self.wind,
+            wet=self.wet,
         )
         for name, score in found.items():
             self.values.setdefault(name, np.full(self.shape, np.nan))[here] = score.numpy()

@@ -52,6 +52,13 @@ def verify(
             "keys; repeat for more."
         ),
     ] = None,
+    wet: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="From which value on a place is wet, as tp=0.001: scores the wet area and where it is; repeat for "
+            "more. A millimetre a day for variables in kg m-2 s-1."
+        ),
+    ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
@@ -66,7 +73,7 @@ def verify(
     from graphs.output_lock import output_lock
     from inference.scores.region import region_of
     from inference.scores.tables import to_json
-    from meshcast.console import print_json, progress, say
+    from meshcast.console import amounts, print_json, progress, say
     from training.runs.verify import verify_files
 
     load_plugins(plugin or [])
@@ -86,6 +93,7 @@ def verify(
         region=region_of(region, box),
         against=against or (),
         progress=progress,
+        wet=amounts(wet or [], "--wet"),
     )
     if output is not None:
         import shlex

@@ -338,6 +338,9 @@ def test_an_emulator_of_other_variables_or_another_mesh_says_what_it_needs(weath
     done(*forecast_from("weather.nc"))
     refused("verify", "new.nc", "--truth", "sea.zarr", says=("2t, msl", "the truth sst", "nothing in common"))
     refused("verify", "new.nc", "--truth", "ring.zarr", says=("2t, msl", "the truth u", "nothing in common"))
+    refused("verify", "new.nc", "--truth", "weather.zarr", "--wet", "2t", says=("--wet takes name=value",))
+    refused("verify", "new.nc", "--truth", "weather.zarr", "--wet", "2t=warm", says=("--wet takes name=number",))
+    refused("verify", "new.nc", "--truth", "weather.zarr", "--wet", "tp=1", says=("wet names tp", "2t, msl"))
 
 
 def test_another_configuration_does_not_continue_a_run(ring_world):

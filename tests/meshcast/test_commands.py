@@ -104,10 +104,12 @@ def test_standard_output_of_a_training_process_is_json_alone(ring_world):
 def test_people_get_tables_and_pages(ring_world):
     done(*RING, "new.nc", "--init-times", "0")
     plugin = str(ROOT / "tests/plugins/largest_error.py")
-    verified = done("verify", "new.nc", "--truth", "ring.zarr", "--output", "report", "--plugin", plugin)
+    asked = ("--output", "report", "--plugin", plugin, "--wet", "u=0.1")
+    verified = done("verify", "new.nc", "--truth", "ring.zarr", *asked)
     for name in ("largest_error", "vector_rmse"):
         METRICS.pop(name)  # which other tests do not know
-    assert "Largest error of u" in (Path("report") / "report.html").read_text()
+    page = (Path("report") / "report.html").read_text()
+    assert "Largest error of u" in page and "Critical success index of u" in page
     assert "RMSE of u, 2 cases" in verified.out and "persistence" in verified.out
     for name in ("report.html", "scores.nc", "scores.json", "table.parquet", "table.csv", "rmse.png"):
         assert (Path("report") / name).stat().st_size > 0, name

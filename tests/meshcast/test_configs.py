@@ -44,6 +44,7 @@ FROM_FILES = ("simulate-planetswe",)  # whose ground and starts are read from re
 MESHES = {
     "data/era5-uk.zarr": lambda: latlon(np.arange(58.0, 49.75, -0.25), np.arange(-10.0, 2.25, 0.25)),
     "data/era5-levels.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
+    "data/era5-ninety.zarr": lambda: latlon(np.arange(90.0, -93.0, -3.0), np.arange(0.0, 360.0, 3.0)),
     "data/ncep-t2m.zarr": lambda: latlon(np.arange(90.0, -92.5, -2.5), np.arange(0.0, 360.0, 2.5)),
     "data/ipsl.zarr": lambda: latlon(np.arange(85.5, -90.0, -9.0), np.arange(0.0, 360.0, 18.0)),
     "data/ipsl-annual.zarr": lambda: latlon(np.arange(85.5, -90.0, -9.0), np.arange(0.0, 360.0, 18.0)),

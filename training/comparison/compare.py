@@ -118,7 +118,7 @@ def _compared(
     comparison = rank(
         config.name,
         rows,
-        _verified(rows, plan.test),
+        _verified(rows, plan.test, config.wet),
         config.validation.score,
         trials=tuple(tried),
         notes=(*plan.notices, *(f"{row.label}: {text}" for row in rows for text in row.differences)),
@@ -148,10 +148,11 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     if config.data.test is None:
         raise MeshcastError("A comparison forecasts the test data: give data.test.source.")
     plain = expanded(config)
-    test, mesh = data.fields(config.data.test), data.fields(config.data.train).mesh
+    test, train = data.fields(config.data.test), data.fields(config.data.train)
+    mesh = train.mesh
     if not mesh.same_nodes(test.mesh):
         raise MeshcastError(f"Training data on a {mesh.describe()} but test data on a {test.mesh.describe()}.")
-    task = config.task.build(test)
+    task = config.task.resolved(train).build(test)
     given = _loaded(plain, test, task.time_step)
     notices = [
         f"{label} is left out: {seed.reason.rstrip('.')}" for label, seed in given.items() if seed.emulator is None
@@ -159,7 +160,7 @@ def _planned(config: CompareConfig, data: PreparedData, say: Callable[[str], Non
     planned = {label: experiment for label, experiment in experiments(plain).items() if label not in given}
     refuse_long_history(plain.data, planned, data)
     refuse_several_devices(runs_of(plain, planned))
-    tasks = [experiment.task.build(test) for experiment in planned.values()]
+    tasks = [experiment.task.resolved(train).build(test) for experiment in planned.values()]
     emulators = [row.emulator for row in plain.rows.values()]
     tasks += [found.build(task, test.mesh).task for found in emulators if isinstance(found, BaselineConfig)]
     tasks += [seed.emulator.emulator.task for seed in given.values() if seed.emulator is not None]
@@ -234,7 +235,7 @@ def _with_forecasts(row: Row, plan: _Plan, shared: SharedForcings) -> Row:
     return replace(row, seeds=tuple(seeds))
 
 
-def _verified(rows: Sequence[Row], test: Fields) -> Verification:
+def _verified(rows: Sequence[Row], test: Fields, wet: Mapping[str, float]) -> Verification:
     """Return the scores of all seeds that forecast, in the order of the rows."""
     seeds = [seed for row in rows for seed in row.forecast_seeds]
     trained = [(seed.label, seed.emulator) for seed in seeds if seed.emulator is not None]
@@ -244,6 +245,7 @@ def _verified(rows: Sequence[Row], test: Fields) -> Verification:
         test,
         climatology=climatologies[0] if climatologies else None,
         baselines=[label for label, found in trained if isinstance(found.config, BaselineConfig)],
+        wet=wet,
     )
 
 

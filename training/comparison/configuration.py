@@ -161,6 +161,8 @@ class CompareConfig:
     accounting: how the energy of the trainings is counted, and what it costs.
     climate: scores of a climate under forcing, beside errors by lead time; none by default.
     variability: of each row's emulator, as in an experiment; none by default.
+    wet: from which value on a place is wet, by variable or pattern, as `{tp: 0.001}`, which scores the wet area and
+        where it is; a millimetre a day for variables in kg m-2 s-1.
     """
 
     name: str
@@ -179,6 +181,7 @@ class CompareConfig:
     accounting: AccountingConfig = field(default_factory=AccountingConfig)
     climate: ClimateConfig | None = None
     variability: VariabilityConfig | None = None
+    wet: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name.strip(". ") or set(self.name) & set("/\\"):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
-from emulator.state import State, Step, predicted_fields
+from emulator.state import State, Step
 from training.experiment import TrainingConfig, ValidationConfig
 from training.optimisation.long_rollout import LongRollout
 from training.optimisation.optimiser import averaging_decay, optimiser_of, updates_averaged, warm_up_cosine
@@ -111,7 +111,7 @@ class EmulatorModule(L.LightningModule):
         rolled = self._rolled(state, forcings, steps)
         for step, following in enumerate(rolled, start=config.pushforward):
             truth = batch["values"][:, None, task.history + step]  # [batch, member, node, predicted]
-            terms.append(self.terms(emulator, predicted_fields(following), truth).mean())
+            terms.append(self.terms(emulator, *emulator.inputs.compared(following, truth)).mean())
         return torch.stack(terms).mean()
 
     @property

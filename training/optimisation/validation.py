@@ -106,10 +106,10 @@ def error_sums(
     forecast = torch.stack(list(validation_forecast(emulator, windows, batch)), dim=2).double()
     forecast = forecast.mean(1)  # [case, lead, node, variable]
     truth = batch["values"][:, emulator.task.history :, :, :count].double()
-    areas, std = emulator.node_weights[..., :count].double(), emulator.inputs.std[:count]
-    errors = case_errors(forecast, truth, areas, std, score)
-    early = slice(0, loss_steps)
-    losses = terms(emulator, forecast[:, early], truth[:, early]).mean(dim=(1, 2))  # [case]
+    areas, inputs = emulator.node_weights[..., :count].double(), emulator.inputs
+    errors = case_errors(forecast, truth, areas, inputs.score_std[:count], score)
+    early = (inputs.transforms(fields[:, :loss_steps]) for fields in (forecast, truth))
+    losses = terms(emulator, *early).mean(dim=(1, 2))  # [case]
     return torch.cat([errors.sum(dim=0).reshape(-1), losses.sum()[None], errors.new_tensor([len(errors)])])
 
 

@@ -205,7 +205,7 @@ def _nearly_the_same(row: NDArray[np.float32], other: NDArray[np.float32]) -> bo
 
 def _rows_at(fields: Fields, moments: NDArray[np.int64], names: list[str]) -> NDArray[np.float32]:
     """Return values [row, time, node, variable]."""
-    return np.ascontiguousarray(fields.read(np.searchsorted(fields.times, moments), names).swapaxes(0, 1))
+    return np.ascontiguousarray(fields.unkept.read(np.searchsorted(fields.times, moments), names).swapaxes(0, 1))
 
 
 def _place(fields: Fields, node: int) -> str:

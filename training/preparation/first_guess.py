@@ -68,6 +68,7 @@ def initial_network(prepared: Prepared, windows: Windows) -> tuple[NeuralEmulato
         section = replace(section, first_guess=model.config)
     columns = [prepared.once("node_statistics", lambda: node_statistics(part, task))] if section.node_statistics else []
     columns += [] if prepared.valid is None else [mask_flags(prepared.valid, task)]
+    columns += [flags] if (flags := flags_of_forcings(part, task)).size else []
     further = np.concatenate(columns, axis=1) if columns else None
     num_statics = len(task.static) + (0 if further is None else further.shape[1])
     torch.manual_seed(training.seed)
@@ -128,7 +129,7 @@ def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[T
     generator = torch.Generator().manual_seed(0)
     for features, state, target in normalised_pairs(emulator, windows):
         inputs = features[..., : emulator.inputs.num_fields]
-        inputs += noise * torch.randn(inputs.shape, generator=generator)
+        inputs += noise * torch.randn(inputs.shape, generator=generator) * emulator.inputs.noise_size
         error = target - emulator.guess(features, state)[0]
         there = ~torch.isnan(error)
         squares += torch.where(there, error, 0.0).double().square().sum(dim=(0, 1))
@@ -157,6 +158,18 @@ def mask_flags(valid: NDArray[np.bool_], task: Task) -> NDArray[np.float64]:
     valid: [node, predicted] where the training data ever have a value.
     """
     masks = np.unique(~valid[:, : len(task.prognostic)], axis=1)
+    return masks[:, masks.any(axis=0)].astype(np.float64)
+
+
+def flags_of_forcings(part: TrainingPart, task: Task) -> NDArray[np.float64]:
+    """Return flags [node, column], one where a forcing of `task.imputation` is missing at the first training time, a
+    column for each mask that differs."""
+    names, nodes = [v.name for v in task.with_role("forcing") if v.imputation != "mean"], part.fields.mesh.num_nodes
+    if not names:
+        return np.empty((nodes, 0))
+    trajectory = np.array([part.fields.trajectories[part.rows[0]]])
+    given = part.provider.at(part.fields.times[part.available[:1]], names, nodes, trajectory=trajectory)
+    masks = np.unique(np.isnan(given[0]), axis=1)
     return masks[:, masks.any(axis=0)].astype(np.float64)
 
 

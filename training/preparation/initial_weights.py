@@ -262,13 +262,22 @@ def _other_scales(here: NeuralEmulator, there: NeuralEmulator) -> list[str]:
         "standard deviation": lambda emulator: emulator.inputs.std,
         "what the first guess leaves": lambda emulator: emulator.inputs.std * emulator.correction_std,
     }
+    scaled, otherwise = (
+        {variable.name: (variable.transform, variable.normaliser) for variable in emulator.task.predicted}
+        for emulator in (here, there)
+    )
+    lines = [
+        f"{name} is transformed or normalised otherwise there, so that its weights mean something else here."
+        for name in its
+        if name in scaled and scaled[name] != otherwise[name]
+    ]
     found = []
     for what, measure in measures.items():
         for name in its:
             old, new = float(measure(there)[its.index(name)]), float(measure(here)[mine.index(name)])
             if max(old, new) > OTHER_SCALE * min(old, new):
                 found.append(f"{what} of {name} {new:.4g}, there {old:.4g}")
-    return [f"Scales are those of the new data: {'; '.join(found)}."] if found else []
+    return lines + ([f"Scales are those of the new data: {'; '.join(found)}."] if found else [])
 
 
 def _flat(content: Any, path: str = "") -> dict[str, Any]:

@@ -13,7 +13,7 @@ from emulator.data.names import split_level
 from emulator.foundation.shard_group import total_over_nodes
 from emulator.neural import NeuralEmulator
 from emulator.scores import fair_crps, mean_of_error
-from emulator.task import Task, names_of
+from emulator.task import Task, names_of, refuse_transforms
 from graphs.errors import MeshcastError
 from graphs.harmonics.basis import orthonormal_basis
 from graphs.harmonics.nodes import weighted_pseudo_inverse
@@ -140,6 +140,7 @@ def loss_terms(prepared: Prepared, emulator: NeuralEmulator, windows: Windows) -
     training, task = prepared.config.training, prepared.task
     unit = None
     if training.loss_unit == "tendency":
+        refuse_transforms(task, "training.loss_unit=tendency")
         unit = torch.from_numpy(prepared.part.statistics(task).tendency_std).float()
     terms = LossTerms(training.loss, unit, variable_weights(prepared), training.spectral_share)
     if training.spectral_share:
@@ -194,7 +195,7 @@ def _power_left(terms: LossTerms, emulator: NeuralEmulator, windows: Windows, no
     generator = torch.Generator().manual_seed(0)
     for features, state, target in normalised_pairs(emulator, windows):
         inputs = features[..., : emulator.inputs.num_fields]
-        inputs += noise * torch.randn(inputs.shape, generator=generator)
+        inputs += noise * torch.randn(inputs.shape, generator=generator) * emulator.inputs.noise_size
         power = terms.waves.power((target - emulator.guess(features, state)[0]) / unit)
         total += power.double().sum(dim=0)
         count += len(power)

@@ -21,6 +21,7 @@ from emulator.fields import Fields
 from emulator.forcings import STATIC_FEATURES, Forcings
 from emulator.foundation.configuration import resolve
 from emulator.harmonic_fields import HarmonicFields
+from emulator.normalise import partners_of
 from emulator.protocol import Emulator
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
@@ -161,6 +162,9 @@ def prepare(config: ExperimentConfig, data: PreparedData | None = None) -> Prepa
     for notice in dict.fromkeys((*train.notices, *validation.notices)):
         log.warning("%s", notice)
     task = config.task.build(train)
+    for split in (config.data.train, config.data.validation):
+        if split.harmonics is not None:
+            split.harmonics.refuse_other_winds(partners_of(task))
     for name in task.static:
         if name not in train.variables and name not in STATIC_FEATURES:
             raise MeshcastError(
@@ -233,7 +237,7 @@ def fingerprint(fields: Fields) -> str:
     digest.update(fields.times.tobytes())
     digest.update(fields.mesh.positions.round(6).tobytes())
     for index in _spread_times(fields, 16):
-        digest.update(fields.read(index, fields.variables).tobytes())
+        digest.update(fields.unkept.read(index, fields.variables).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from emulator.baselines.first_guess import PersistenceGuess, SolverGuess
 from emulator.fields import Fields
+from emulator.foundation.variable_patterns import matching
 from emulator.networks.config import NetworkConfig
 from emulator.physics.simulate import simulation_of
 from emulator.physics.sphere_simulation import SphereSimulationConfig
@@ -87,7 +88,11 @@ def symmetries_of(
     valid: [node, predicted] where the data ever have a value; None where everywhere.
     Raises MeshcastError where mesh, variables or network tell data and image apart by more than the latitude.
     """
-    wanted = {name: getattr(config.training, name) for name in KINDS}
+    named = {name: getattr(config.training, name) for name in KINDS}
+    predicted = names_of(task.predicted)
+    wanted = {
+        name: None if odd is None else matching(odd, predicted, f"training.{name}") for name, odd in named.items()
+    }
     found = {
         name: _symmetry(f"training.{name}", KINDS[name], odd, config, task, fields)
         for name, odd in wanted.items()
@@ -99,8 +104,8 @@ def symmetries_of(
                 f"training.{name} takes {KINDS[name].takes}, but the nodes without a value in {fields.source} do not "
                 f"lie alike there. Leave training.{name} away."
             )
-    if "mirror" in found:
-        refuse_other_reflections(wanted["mirror"], task, fields)
+    if (odd := wanted["mirror"]) is not None:
+        refuse_other_reflections(odd, task, fields)
     return tuple(found.values())
 
 

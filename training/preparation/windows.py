@@ -29,9 +29,9 @@ from training.preparation.turning import Turning, share_of_circle
 log = logging.getLogger(__name__)
 
 Batch = dict[str, Tensor]
-# Root mean square over samples of what `noise` multiplies: of 10⁻ᵘ, u even in [0, 1], it is √(0.99 / (2 ln 10)).
 MANY_NODES = 200_000  # of which fewer windows are measured at a time
 MOST_WINDOWS = 2_000  # enough to measure a standard deviation
+# Root mean square over samples of what `noise` multiplies: of 10⁻ᵘ, u even in [0, 1], it is √(0.99 / (2 ln 10)).
 NOISE_SIZE: dict[NoiseKind, float] = {"white": 1.0, "random_amplitude": float(np.sqrt(0.99 / (2 * np.log(10))))}
 
 
@@ -222,8 +222,8 @@ def noisy(state: State, batch: Batch, size: float, inputs: Inputs) -> State:
     """
     if "noise" not in batch:
         return state
-    noise = size * batch["noise"] * inputs.std[: inputs.num_prognostic]  # [batch, (member,) time, node, prognostic]
-    return replace(state, values=state.values + (noise if noise.ndim == 5 else noise[:, None]))
+    noise = size * batch["noise"]  # [batch, (member,) time, node, prognostic]
+    return replace(state, values=inputs.noisy(state.values, noise if noise.ndim == 5 else noise[:, None]))
 
 
 @torch.no_grad()

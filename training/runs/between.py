@@ -20,7 +20,7 @@ from emulator.foundation.threads import Notice
 from emulator.neural import NeuralEmulator
 from emulator.scores import mean_of_error, mse
 from emulator.state import State, Step
-from emulator.task import wind_pairs
+from emulator.task import refuse_transforms, wind_pairs
 from graphs.errors import MeshcastError
 from training.early_end import DivergedError, not_finite
 from training.losses import find_loss
@@ -44,6 +44,7 @@ def refuse_nothing_between(prepared: Prepared) -> None:
         return
     if is_closed_form(prepared.config.emulator):
         raise MeshcastError("`between` adds to an emulator that is a network, but this one is a closed form.")
+    refuse_transforms(prepared.task, "A network for states between steps")
     prepared.config.between.for_emulator(prepared.config.emulator)
     for fields, forcings in (
         (prepared.train, prepared.part.provider),

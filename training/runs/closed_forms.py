@@ -46,7 +46,7 @@ def score_closed_forms(prepared: Prepared, starts: Windows, emulator: NeuralEmul
     under `left_out`, with the reason. Nothing about the network or the training changes.
     """
     validation = prepared.config.validation
-    scale = emulator.inputs.std.tolist()  # with departures it differs from that of other networks on these data
+    scale = emulator.inputs.score_std.tolist()  # with departures it differs from that of other networks on these data
     key = ["closed forms", validation.steps, validation.cases, validation.score, scale]
     scores, left_out = prepared.once(key, lambda: _scores(prepared, starts, emulator))
     guess = getattr(getattr(prepared.config.emulator, "first_guess", None), "kind", None)
@@ -114,7 +114,7 @@ def _affordable(prepared: Prepared, config: BaselineConfig) -> TrainingPart:
 def score_of(baseline: Emulator, prepared: Prepared, starts: Windows, emulator: NeuralEmulator) -> float:
     """Return the validation score of an emulator, in the units and by the node weights of a network."""
     count = len(prepared.task.prognostic)
-    areas, std = emulator.node_weights[..., :count].double().cpu(), emulator.inputs.std[:count].cpu()
+    areas, std = emulator.node_weights[..., :count].double().cpu(), emulator.inputs.score_std[:count].cpu()
     history, total, cases = baseline.task.history, torch.zeros((), dtype=torch.float64), 0
     loader: DataLoader[Batch] = DataLoader(starts, batch_size=16, generator=torch.Generator())
     for batch in loader:

@@ -52,6 +52,13 @@ def own_entry(fields: Fields) -> dict[str, str]:
     return {"data": entry_of_data(_title(fields), attribution, "" if licence in UNKNOWN else licence)}
 
 
+TRANSFORMS = {
+    "sqrt": "its square root",
+    "log1p": "the logarithm of one plus its ratio to a scale",
+    "quantile": "the normal deviate of its rank in the training part",
+}
+
+
 def task_sentences(task: Task) -> list[str]:
     """Return what is forecast from what."""
     known = f", forced by {listed(task.forcing)}" if task.forcing else ""
@@ -65,6 +72,12 @@ def task_sentences(task: Task) -> list[str]:
         found.append(f"The area mean of {listed(kept)} is conserved exactly.")
     if bounded := [variable for variable in task.predicted if variable.bounds is not None]:
         found.append(f"Predictions of {listed([variable.name for variable in bounded])} are held to their bounds.")
+    for kind, words in TRANSFORMS.items():
+        if names := [v.name for v in task.variables if v.transform is not None and v.transform.kind == kind]:
+            found.append(f"What is learned of {listed(names)} is {words}.")
+    if otherwise := [v for v in task.variables if v.normaliser != "mean_std"]:
+        named = [f"{v.name} by {v.normaliser.replace('_', '-')}" for v in otherwise]
+        found.append(f"Normalised other than by mean and standard deviation: {listed(named)}.")
     return found
 
 

@@ -69,6 +69,7 @@ def verify_files(
     region: Region | None = None,
     against: Sequence[str] = (),
     progress: Progress = no_progress,
+    wet: Mapping[str, float] | None = None,
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
@@ -82,6 +83,7 @@ def verify_files(
     forcing_tables: of the closed forms, where the task has forcings by date.
     region: to score within, the references fitted and forecast everywhere.
     against: more closed forms, each the kind of one, or a section of YAML with its kind.
+    wet: from which value on a place is wet, by variable, see `inference.scores.wet_area`.
     """
     for text in against:
         closed_form(text)
@@ -117,6 +119,7 @@ def verify_files(
                 baselines=names,
                 region=region,
                 progress=progress,
+                wet=wet,
             )
         except ReferenceForecastError as error:
             references = [reference for reference in references if reference.name != error.name]

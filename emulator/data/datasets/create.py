@@ -38,6 +38,7 @@ RESERVED = frozenset(  # what Anemoi writes beside those that do not travel
     recipe remapping shape statistics total_number_of_files variables variables_metadata""".split()
 )
 MAX_CHUNK_DATES, CHUNK_BYTES = 24, 2**22  # windows of 5 steps read fastest between 6 and 24 dates a chunk
+LEAST_CHUNK_BYTES = 2**16  # below that a file takes longer to open than to read
 
 
 def create_dataset(
@@ -233,15 +234,18 @@ def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArra
 
 
 def _chunks(fields: xr.Dataset, dates: int, ensemble_axis: Literal["trajectory", "member"]) -> dict[str, int]:
-    """Return how many dates and rows of the ensemble axis share a chunk.
+    """Return how many dates, variables and rows of the ensemble axis share a chunk.
 
     All rows do, but trajectories that together take more memory than is kept of a dataset: a training window reads one
-    of them, and would read all others from disk with it.
+    of them, and would read all others from disk with it. Each variable has chunks of its own, so that who asks for five
+    of fifty reads a tenth; only small ones share them.
     """
     rows, of_a_row = fields.sizes["number"], 4 * fields.sizes["cell"] * len(fields.data_vars)  # bytes a date
     together = 1 if ensemble_axis == "trajectory" and rows * dates * of_a_row > ALWAYS_KEPT else rows
     fitting = int(np.clip(CHUNK_BYTES // (together * of_a_row), 1, MAX_CHUNK_DATES))
-    return {"dates": min(fitting, dates), "ensembles": together}
+    of_a_variable = 4 * fields.sizes["cell"] * together * min(fitting, dates)
+    variables = min(len(fields.data_vars), -(-LEAST_CHUNK_BYTES // of_a_variable))
+    return {"dates": min(fitting, dates), "variables": variables, "ensembles": together}
 
 
 def _load(
@@ -271,7 +275,7 @@ def _load(
         # takes three times as long
         "input": {"pipe": [{"netcdf": {"path": str(source)}}, {"rename": {"param": {}}}]},
         "build": {"allow_nans": True, "group_by": 10 * chunks["dates"]},
-        # one chunk holds all variables of a few dates: a training window reads few chunks
+        # one chunk holds a few dates: a training window reads few chunks
         "output": {"chunking": dict(chunks)},
     }
     report_from_a_thread()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -149,16 +149,29 @@ class DatasetFields(Fields):
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
         with refuse_damaged(self.source):
-            blocks = [self._block(run, rows)[:, columns] for run in _runs(times)]
+            blocks = [self._block(run, rows, columns) for run in _runs(times)]
         if not blocks:
             return np.empty((0, len(rows), self.mesh.num_nodes, len(columns)), dtype=np.float32)
         return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)).transpose(0, 2, 3, 1)
 
-    def _block(self, run: slice, rows: NDArray[np.int64]) -> NDArray[np.floating]:
-        """Return [date, variable, row, cell] of some rows of the ensemble axis, reading no others of neighbours."""
-        if len(rows) and len(rows) < self.ensemble_size and np.array_equal(rows, np.arange(rows[0], rows[-1] + 1)):
-            return np.asarray(self.dataset[run, :, rows[0] : rows[-1] + 1])
-        return np.asarray(self.dataset[run])[:, :, rows]
+    def _block(self, run: slice, rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
+        """Return [date, variable, row, cell], having read no other rows of neighbours, and no chunk of other variables
+        alone."""
+        neighbours = bool(len(rows)) and np.array_equal(rows, np.arange(rows[0], rows[-1] + 1))
+        together = slice(int(rows[0]), int(rows[-1]) + 1) if neighbours else slice(None)
+        pieces = []
+        for read in _shared_reads(columns, self._variables_a_chunk):
+            piece = np.asarray(self.dataset[run, read, together])
+            inside = [column - read.start for column in sorted(set(columns)) if read.start <= column < read.stop]
+            piece = piece if len(inside) == piece.shape[1] else piece[:, inside]
+            pieces.append(piece if neighbours else piece[:, :, rows])
+        found = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
+        order = np.searchsorted(sorted(set(columns)), columns)
+        return found if np.array_equal(order, np.arange(found.shape[1])) else found[:, order]
+
+    @cached_property
+    def _variables_a_chunk(self) -> int:
+        return max(int(store.store["data"].chunks[1]) for store in self.stores)
 
     def _attribute(self, name: str) -> Any:
         return next((store.store.attrs[name] for store in self.stores if name in store.store.attrs), None)
@@ -173,6 +186,13 @@ class DatasetFields(Fields):
         else:
             return TimeStep(seconds)
         return step.times(max(1, round(seconds / self.stores[0].frequency.total_seconds())))
+
+
+def _shared_reads(columns: list[int], variables_a_chunk: int) -> Iterator[slice]:
+    """Yield the slices of variables that hold some columns: one where they are neighbours or share a chunk."""
+    chosen = np.unique(columns)
+    for some in np.split(chosen, np.flatnonzero(np.diff(chosen) >= max(2, variables_a_chunk)) + 1):
+        yield slice(int(some[0]), int(some[-1]) + 1)
 
 
 def _refuse_absent_chunks(store: Any, source: str) -> None:

@@ -137,5 +137,5 @@ def test_a_plug_in_does_not_replace_a_metric_of_the_package(tmp_path: Path) -> N
 
 
 def test_the_first_metric_shown_is_the_rmse() -> None:
-    assert shown_in("table") == ["rmse", "bias", "nrmse", "acc", "crps"]
+    assert shown_in("table") == ["rmse", "bias", "nrmse", "acc", "crps", "wet_area_bias", "csi"]
     assert shown_in("comparison") == ["rmse", "acc"]

@@ -83,7 +83,7 @@ def test_what_a_first_guess_leaves_is_measured_once_and_is_that_of_a_network_alo
 class Weather(PreparedData):
     """Hourly weather in place of every split, its sea masked on land."""
 
-    def fields(self, split: DataPart) -> ArrayFields:
+    def fields(self, split: DataPart, keep_in_memory: bool = True) -> ArrayFields:
         return weather_fields()
 
 

@@ -29,7 +29,7 @@ WEATHER_TASK = TaskConfig(("2t", "sst"), diagnostic=("tp",), forcing=("insolatio
 class Weather(PreparedData):
     """Hourly weather in place of every split, that of validation ten days later, the sea masked on land."""
 
-    def fields(self, split: DataPart) -> ArrayFields:
+    def fields(self, split: DataPart, keep_in_memory: bool = True) -> ArrayFields:
         fields = weather_fields()
         return replace(fields, times=fields.times + 10 * 86_400) if split.source.endswith("valid.npy") else fields
 

@@ -18,6 +18,7 @@ from emulator.build import EMULATORS, load_emulator
 from emulator.data.arrays import ArrayFields
 from emulator.data.grib_messages import ERA5
 from emulator.emulator_config import EmulatorConfig
+from emulator.foundation.scaling import Quantile
 from emulator.foundation.time_step import TimeStep
 from emulator.heating_cycle import HeatingCycle
 from emulator.networks.gnn import GNNConfig, ProcessorConfig
@@ -39,7 +40,7 @@ from training.accounting import AccountingConfig
 from training.experiment import DataConfig, DataPart
 from training.runs import methods
 from training.runs.citations import bibliography, escaped, keys_in, known_entries
-from training.runs.data_in_words import data_sentences, own_entry
+from training.runs.data_in_words import data_sentences, own_entry, task_sentences
 from training.runs.fit import fit
 from training.runs.methods import training_sentences
 
@@ -238,3 +239,11 @@ def test_a_disk_that_does_not_take_them_ends_the_run_and_a_paragraph_that_fails_
     monkeypatch.setattr(methods, "methods_of", unable)
     fit(config, tmp_path / "other")
     assert "methods.md of" in caplog.text and (tmp_path / "other" / "done.json").exists()
+
+
+def test_what_is_transformed_or_normalised_otherwise_is_said() -> None:
+    rain = Variable("tp", "diagnostic", "m", transform=Quantile())
+    cloud = Variable("tcc", "prognostic", normaliser="min_max")
+    sentences = " ".join(task_sentences(Task((cloud, rain), TimeStep.parse("6h"))))
+    assert "What is learned of tp is the normal deviate of its rank in the training part." in sentences
+    assert "Normalised other than by mean and standard deviation: tcc by min-max." in sentences

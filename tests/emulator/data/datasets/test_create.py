@@ -149,6 +149,17 @@ def test_chunks_hold_few_dates(tmp_path: Path, count: int, members: int) -> None
     assert chunks == (min(24, count), 2, members, CELLS)
 
 
+def test_a_variable_has_chunks_of_its_own_where_they_are_not_tiny(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = {}
+    for least in (1, 24 * 2 * CELLS * 4 + 1):
+        monkeypatch.setattr(create, "LEAST_CHUNK_BYTES", least)
+        write(tmp_path / f"{least}.zarr", series(TimeStep(60), 30), TimeStep(60))
+        shapes[least] = opened(tmp_path / f"{least}.zarr").store["data"].chunks
+    assert list(shapes.values()) == [(24, 1, 2, CELLS), (24, 2, 2, CELLS)]
+
+
 def test_each_trajectory_of_what_is_too_large_for_memory_has_chunks_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from anemoi.datasets import open_dataset
 
 from emulator.data import arrays
 from emulator.data.arrays import ArrayFields
+from emulator.data.datasets.dataset_fields import DatasetFields
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
@@ -132,14 +133,30 @@ def test_what_a_reader_does_to_fields_stays_with_the_reader(write_store, tmp_pat
 
 
 @pytest.mark.parametrize(("left", "kept"), [(10**6, True), (100, False), (None, False)])
-def test_fields_are_kept_in_memory_where_they_take_less_than_half_of_what_is_left(
+def test_variables_are_kept_in_memory_where_they_take_less_than_half_of_what_is_left(
     write_store, tmp_path, monkeypatch, left, kept
 ):
-    write_store("a.zarr", **GRID)
+    values = write_store("a.zarr", variables=("u", "v", "w"), **GRID)
     monkeypatch.setattr(arrays, "ALWAYS_KEPT", 0.0)
+    monkeypatch.setattr(arrays, "READ_WHOLE", 0)
     monkeypatch.setattr(arrays, "available_memory", lambda: left)
     fields = open_fields(str(tmp_path / "a.zarr"), keep_in_memory=True)
-    assert isinstance(fields, arrays.ArrayFields) == kept
+    read, of_the_store = [], DatasetFields._read
+
+    def counted(self, times, rows, columns):
+        read.extend(columns)
+        return of_the_store(self, times, rows, columns)
+
+    monkeypatch.setattr(DatasetFields, "_read", counted)
+    assert fields.unkept.read(slice(0, 2), fields.variables).shape == (2, 1, 50, 3)
+    read.clear()
+    for names, asked in ((["w"], {2}), (["w", "u"], {0, 2}), (["u", "w", "u"], {0, 2})):
+        for times in (slice(3, 5), [1]):
+            found = fields.read(times, names)
+            columns = [fields.variables.index(name) for name in names]
+            assert np.array_equal(found, values[times][:, columns].transpose(0, 2, 3, 1))
+        assert set(read) == asked
+    assert (sorted(read) == [0, 2]) == kept
 
 
 def test_a_dataset_that_is_not_there_is_named_wherever_it_stands_in_the_source(write_store, tmp_path):
@@ -190,3 +207,34 @@ def test_a_dataset_whose_dates_are_not_as_many_as_its_fields_is_refused(write_st
     (header.parent / "0").write_bytes((header.parent / "0").read_bytes())
     with pytest.raises(MeshcastError, match=r"a\.zarr"):
         open_fields(str(tmp_path / "a.zarr"))
+
+
+@pytest.mark.parametrize("together", [1, 2, 5])
+def test_chunks_of_variables_that_nobody_asks_for_are_not_read(write_store, tmp_path, together):
+    import zarr
+
+    names = tuple("abcde")
+    values = write_store("a.zarr", variables=names, members=2, **GRID)
+    store = zarr.open_group(str(tmp_path / "a.zarr"), mode="r+")
+    del store["data"]
+    store.create_dataset("data", data=values, chunks=(5, together, 2, 50))
+    read = []
+
+    class Counted(zarr.DirectoryStore):
+        def __getitem__(self, key):
+            read.append(key)
+            return super().__getitem__(key)
+
+    fields = open_fields(str(tmp_path / "a.zarr"))
+    (opened,) = fields.stores
+    array = zarr.open_array(Counted(str(tmp_path / "a.zarr" / "data")), mode="r")
+    opened.data = array
+    for wanted in (["a"], ["e", "a"], ["d", "b", "c"], ["b", "a", "b"], list(names)):
+        read.clear()
+        columns = [names.index(name) for name in wanted]
+        for rows in (slice(None), [1], [1, 0]):
+            found = fields.read(slice(2, 9), wanted, rows)
+            assert np.array_equal(found, values[2:9, columns][:, :, rows].transpose(0, 2, 3, 1))
+        pieces = {key for key in read if key[0].isdigit()}
+        assert pieces == {f"{date}.{column // together}.0.0" for date in (0, 1) for column in columns}
+        assert len([key for key in read if key in pieces]) == 3 * len(pieces)
