@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,8 +19,15 @@ from graphs.errors import MeshcastError
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
+Watch = Callable[[int, int, float], None]
+
+
 class DivergedError(MeshcastError):
     """A loss or weights that are no longer finite."""
+
+
+class PrunedError(MeshcastError):
+    """A trial that ends before its time, since others are better at the same point."""
 
 
 class Stopped(SystemExit):
@@ -40,11 +47,14 @@ class StopRequest:
 
     number: of the signal, 0 as long as none came. A second one ends the process at once.
     waits: the training must come to a state that can be kept first; otherwise the signal ends it where it stands.
+    watch: takes, at each validation before the last, the updates done, those in all, and what the best emulator so far
+        counts as; it may raise PrunedError. Nobody watches by default.
     """
 
     def __init__(self) -> None:
         self.number = 0
         self.waits = False
+        self.watch: Watch = lambda update, updates, rank: None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.number:

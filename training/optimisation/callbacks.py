@@ -205,6 +205,8 @@ class KeepCheckpoints(L.Callback):
         if self.best.gives_way_to(module.validated, module.best, trainer.global_step) and trainer.is_global_zero:
             self.keep(module.best, module.validated, trainer.global_step)
         if trainer.global_step > 0:
+            if trainer.global_step < trainer.max_steps:
+                self.request.watch(trainer.global_step, trainer.max_steps, self.best.rank)  # again if killed here
             self.save(trainer)
         number, _ = self._of_all(trainer, self.request.number, False)
         if number:

@@ -91,6 +91,8 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         samples = fit.update * training.batch_size
         log.append(fit.update, samples, fit.losses, result.loss, score, rate, result.lived)
         fit.losses, fit.validated = [], True
+        if 0 < fit.update < training.updates:
+            request.watch(fit.update, training.updates, fit.best.rank)  # again if killed here
         if fit.update:
             fit.save(folder)
         lines.validated(fit.update, score)

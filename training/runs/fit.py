@@ -23,7 +23,7 @@ from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
-from training.early_end import Stopped, StopRequest, stop_requests
+from training.early_end import Stopped, StopRequest, Watch, stop_requests
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.preparation.data_checks import keep_data
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
@@ -61,6 +61,7 @@ def fit(
     progress: bool = True,
     data: PreparedData | None = None,
     notice: Notice = log.info,
+    watch: Watch | None = None,
 ) -> TrainedEmulator:
     """Fit the experiment's emulator and return the best by validation rollout.
 
@@ -70,23 +71,31 @@ def fit(
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
     notice: takes a line on the threads that were chosen, and on counts that a short budget changes.
+    watch: looks at each validation, and may end the fit by PrunedError; see `StopRequest`.
     Raises MeshcastError where the folder holds another experiment, another process fits into it, or the training
     diverges. SIGTERM, SIGHUP and SIGUSR1 end it with its state kept and exit code 128 + signal; a second one at once.
     """
     folder = folder or run_folder(config)
     lock = output_lock(folder, folder=True, remedy="Set output=FOLDER.") if is_first_process() else nullcontext()
     with lock:  # the first process holds it for all
-        return _fitted(config, folder, resume, progress, data, notice)
+        return _fitted(config, folder, resume, progress, data, notice, watch)
 
 
 def _fitted(
-    config: ExperimentConfig, folder: Path, resume: Resume, progress: bool, data: PreparedData | None, notice: Notice
+    config: ExperimentConfig,
+    folder: Path,
+    resume: Resume,
+    progress: bool,
+    data: PreparedData | None,
+    notice: Notice,
+    watch: Watch | None,
 ) -> TrainedEmulator:
     done = take_folder(folder, config, resume)
     if done is not None:
         return done
     data = data or PreparedData()
     with stop_requests() as request, metered(config, folder):
+        request.watch = watch or request.watch
         try:
             trained = _trained(config, folder, data, progress, notice, request)
         except Stopped as stop:
