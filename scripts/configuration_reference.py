@@ -18,10 +18,12 @@ from graphs.edges.build import GridGraphs
 from graphs.kinds import kinds_in, kinds_of, members_of
 from training.comparison.compare import CompareConfig
 from training.experiment import ExperimentConfig
+from training.tuning.tune import SearchConfig
 
 TOP = {
     "An experiment, for `meshcast train` and `meshcast graph`": ExperimentConfig,
     "A comparison, for `meshcast compare`": CompareConfig,
+    "A search, for `meshcast tune --search`": SearchConfig,
     "A simulation on a ring, for `meshcast simulate`": SimulationConfig,
     "A simulation on the sphere, for `meshcast simulate`": SphereSimulationConfig,
     "A simulation of climates, for `meshcast simulate`": ClimateSimulationConfig,

@@ -15,6 +15,7 @@ import pytest
 
 from emulator.data.names import TABLE
 from graphs.errors import MeshcastError
+from meshcast.commands.configs import shipped_config
 from tests.time_limits import HUNG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -170,6 +171,9 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     from emulator.foundation.configuration import load
     from training.comparison.compare import CompareConfig
     from training.comparison.runs import expanded
+    from training.experiment import ExperimentConfig
+    from training.tuning.space import fitted
+    from training.tuning.tune import SearchConfig, space_asked
 
     (comparison,) = blocks(FIRST_STEPS, "yaml")
     (tmp_path / "ranking.yaml").write_text(comparison)
@@ -179,12 +183,18 @@ def test_every_configuration_shown_is_accepted(tmp_path: Path) -> None:
     load(EmulatorSection, tmp_path / "single.yaml")
     (tmp_path / "several.yaml").write_text(comparison.split("rows:")[0] + several)
     load(CompareConfig, tmp_path / "several.yaml")
-    rows, tuning, grid, processors, forecast_file, climate = blocks(ROOT / "docs/comparisons.md", "yaml")
+    rows, tuning, ranges, grid, processors, forecast_file, climate = blocks(ROOT / "docs/comparisons.md", "yaml")
     (tmp_path / "rows.yaml").write_text(comparison.split("rows:")[0] + rows)
     load(CompareConfig, tmp_path / "rows.yaml")
     network = "rows: {network: {emulator: {kind: gnn}}}\n"
     (tmp_path / "tuned.yaml").write_text(comparison.split("rows:")[0] + network + tuning)
     load(CompareConfig, tmp_path / "tuned.yaml")
+    (tmp_path / "ranges.yaml").write_text(comparison.split("rows:")[0] + network + ranges)
+    load(CompareConfig, tmp_path / "ranges.yaml")
+    (searched,) = blocks(ROOT / "docs/tuning.md", "yaml")
+    (tmp_path / "searched.yaml").write_text(searched)
+    experiment = load(ExperimentConfig, shipped_config("ring-ks"))
+    assert len(fitted(space_asked(load(SearchConfig, tmp_path / "searched.yaml"), experiment), experiment).kinds) == 3
     (tmp_path / "ablation.yaml").write_text(comparison.split("rows:")[0] + grid)
     assert len(expanded(load(CompareConfig, tmp_path / "ablation.yaml")).rows) == 4
     (tmp_path / "processors.yaml").write_text(comparison.split("rows:")[0] + processors)

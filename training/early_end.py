@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -21,8 +21,15 @@ TO_BE_GONE_ON_WITH = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, start it
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
+Watch = Callable[[int, int, float], None]
+
+
 class DivergedError(MeshcastError):
     """A loss or weights that are no longer finite."""
+
+
+class PrunedError(MeshcastError):
+    """A trial that ends before its time, since others are better at the same point."""
 
 
 class Stopped(SystemExit):
@@ -44,11 +51,14 @@ class StopRequest:
 
     number: of the signal, 0 as long as none came. A second one ends the process at once.
     waits: the training must come to a state that can be kept first; otherwise the signal ends it where it stands.
+    watch: takes, at each validation before the last, the updates done, those in all, and what the best emulator so far
+        counts as; it may raise PrunedError. Nobody watches by default.
     """
 
     def __init__(self) -> None:
         self.number = 0
         self.waits = False
+        self.watch: Watch = lambda update, updates, rank: None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.number:

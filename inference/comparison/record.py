@@ -16,7 +16,7 @@ from emulator.data.forecast import Forecast
 from inference.comparison.row_scores import RowScores
 from inference.scores.scorecard import Verification
 
-Status = Literal["unavailable", "failed", "diverged", "done", "loaded"]  # the worst first
+Status = Literal["unavailable", "failed", "diverged", "pruned", "done", "loaded"]  # the worst first
 Interval = tuple[float, float]
 
 

@@ -305,11 +305,19 @@ def test_a_bad_checkpoint_is_refused_and_executes_nothing(ring_world, change, wo
 @pytest.mark.parametrize(
     ("tried", "words"),
     [
-        ([], ("tuning needs something to try",)),
         (["--try", "training.noise"], ("training.noise: an override reads path.to.key=value",)),
         (["--try", "training.noise=0.1"], ("noise", "0.1", "list")),
+        (["--try", "training.noise=0.1..0.01"], ("0.1..0.01", "low end must lie below")),
         (["--try", "training.udpates=[3]"], ("unknown key", "did you mean training.updates?")),
+        (["--try", "training.unroll=[1.5]"], ("training.unroll", "1.5")),
         (["--try", "data.train=[3]"], ("begin with training. or emulator.",)),
+        (["--try", "emulator.kind=[gnn, cnnn]"], ("cnnn", "cnn")),
+        (["--search", "nowhere.yaml"], ("nowhere.yaml",)),
+        (["--pruner", "medain"], ("pruner", "median")),
+        (["--trials", "0"], ("trials must be at least 1",)),
+        (["--workers", "0"], ("--workers must be at least 1",)),
+        (["--timeout", "-1"], ("--timeout must be positive",)),
+        (["--study", "a/b"], ("--study", "a/b")),
     ],
 )
 def test_trials_of_what_is_no_setting_are_refused(ring_world, tried, words):

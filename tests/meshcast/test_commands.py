@@ -83,7 +83,10 @@ def test_every_result_is_also_for_machines(ring_world):
     assert done("inspect", "runs/other", "--lineage", "--json").json["trained on"] == "ring.zarr"
     tuned = done("tune", "ring.yaml", "--try", "training.noise=[0, 0.1]", "--updates", "4", "--json")
     assert tuned.json["chosen"]["training.noise"] in (0, 0.1) and len(tuned.json["trials"]) == 2
-    assert f"meshcast train ring.yaml training.noise={tuned.json['chosen']['training.noise']}" in tuned.err
+    assert f"meshcast train {tuned.json['best']}" in tuned.err and "slices.png" in tuned.err
+    noise = tuned.json["chosen"]["training.noise"]
+    assert done("train", tuned.json["best"], "name=best", "--dry-run", "--json").json["run folder"] == "runs/best"
+    assert f"noise: {noise}" in Path(tuned.json["best"]).read_text(encoding="utf-8")
     made = done(*RING, "new.nc", "--init-times", "0, 0.1", "--json").json
     assert made == {"output": "new.nc", "cases": 4, "steps": 4, "stops": []}
     assert done("inspect", "new.nc", "--json").json["cases"] == "4, from 0 to 0.1"

@@ -18,10 +18,11 @@ from graphs.errors import MeshcastError
 from graphs.kinds import ByKind
 from training.accounting import AccountingConfig, TrackingConfig
 from training.comparison.climate import ClimateConfig
-from training.experiment import DataConfig, TrainingConfig, ValidationConfig
+from training.experiment import DataConfig, ExperimentConfig, TrainingConfig, ValidationConfig
 from training.task_config import TaskConfig
+from training.tuning.settings import NOISE, RATE
+from training.tuning.space import Choice, Range, Space, fitted, scattered, space_of
 
-RATE, NOISE = "training.learning_rate", "training.noise"
 TABLES = ("emulators", "own_training", "own_history", "keep_size", "grid", "grid_of")  # by label, beside the rows
 
 
@@ -107,23 +108,26 @@ class TuningConfig:
     learning_rate: peak rates to try. noise: standard deviations of the noise on the input, `training.noise`.
     axes: what else to try, by dotted path: `{training.weight_decay: [0, 0.01]}`; every combination of all is a trial of
         every row.
+    trials: in place of every combination so many of each row, spread evenly; values may then be ranges, as
+        `1e-4..1e-1 log` or `2..8`, under learning_rate and noise too.
     share: of a row's updates that a trial takes; updates: in its place, their number.
     seed: of the trials.
     """
 
-    learning_rate: tuple[float, ...] = ()
-    noise: tuple[float, ...] = ()
-    axes: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    learning_rate: tuple[float, ...] | str = ()
+    noise: tuple[float, ...] | str = ()
+    axes: dict[str, tuple[Any, ...] | str] = field(default_factory=dict)
     share: float = 0.25
     updates: int | None = None
     seed: int = 0
+    trials: int | None = None
 
     def __post_init__(self) -> None:
         if not self.all_axes or not all(self.all_axes.values()):
             raise MeshcastError("tuning needs something to try: learning_rate: [1e-3, 3e-3], noise, or axes.")
-        if not all(rate > 0 for rate in self.learning_rate):
+        if not isinstance(self.learning_rate, str) and not all(rate > 0 for rate in self.learning_rate):
             raise MeshcastError(f"tuning.learning_rate lists positive rates, but is {list(self.learning_rate)}.")
-        if not all(size >= 0 for size in self.noise):
+        if not isinstance(self.noise, str) and not all(size >= 0 for size in self.noise):
             raise MeshcastError(f"tuning.noise lists sizes from 0, but is {list(self.noise)}.")
         if self.noise and NOISE in self.axes:
             raise MeshcastError(f"tuning sets {NOISE} twice, by noise and by axes. Leave it to one of the two.")
@@ -139,12 +143,37 @@ class TuningConfig:
                     f"tuning.axes has the path {path}; it takes those that begin with training. or emulator., learning "
                     "rates under tuning.learning_rate, and no seed."
                 )
+        if self.trials is not None and self.trials < 1:
+            raise MeshcastError(f"tuning.trials must be at least 1, but is {self.trials}.")
+        ranges = [path for path, axis in self.space.axes.items() if isinstance(axis, Range)]
+        if ranges and self.trials is None:
+            raise MeshcastError(f"tuning has a range for {ranges[0]}: say how many values are tried, as trials: 12.")
 
     @property
-    def all_axes(self) -> dict[str, tuple[Any, ...]]:
+    def all_axes(self) -> dict[str, tuple[Any, ...] | str]:
         """Return the values to try by dotted path, the learning rate first, then the noise."""
         first = {RATE: self.learning_rate, NOISE: self.noise}
         return {path: values for path, values in first.items() if values} | self.axes
+
+    @property
+    def space(self) -> Space:
+        """Return what is tried, before it is held against a row."""
+        lists = {path: Choice(tuple(values)) for path, values in self.all_axes.items() if not isinstance(values, str)}
+        ranges = {path: values for path, values in self.all_axes.items() if isinstance(values, str)}
+        axes = {**lists, **space_of(ranges).axes}
+        return Space({path: axes[path] for path in self.all_axes})
+
+    def tried_by(self, experiment: ExperimentConfig, what: str) -> list[dict[str, Any]]:
+        """Return the settings that a row tries, by dotted path: equally many of each row.
+
+        what: asks for them, for the message where a path leads nowhere.
+        """
+        if self.trials is None:
+            return list(self.space.points())
+        try:
+            return scattered(fitted(self.space, experiment), self.trials, self.seed)
+        except MeshcastError as error:
+            raise MeshcastError(f"{what}: {error}") from None
 
 
 @dataclass(frozen=True)

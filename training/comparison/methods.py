@@ -117,11 +117,15 @@ def _tuning_sentences(config: CompareConfig) -> list[str]:
     if tuning is None:
         return []
     axes = {
-        path.removeprefix("training."): [str(value) for value in values] for path, values in tuning.all_axes.items()
+        path.removeprefix("training."): f"between {values.replace('..', ' and ')}"
+        if isinstance(values, str)
+        else f"of {' or '.join(map(str, values))}"
+        for path, values in tuning.all_axes.items()
     }
-    tried = listed([f"{name.replace('_', ' ')} of {' or '.join(values)}" for name, values in axes.items()])
+    tried = listed([f"{name.replace('_', ' ')} {values}" for name, values in axes.items()])
     length = f"{tuning.updates:,} updates" if tuning.updates else f"{tuning.share:.0%} of the training"
-    return [f"For each network, however, a {tried} was chosen by validation in trials of {length}."]
+    count = f"{tuning.trials} " if tuning.trials else ""
+    return [f"For each network, however, a {tried} was chosen by validation in {count}trials of {length}."]
 
 
 def _energy_sentences(comparison: Comparison) -> list[str]:

@@ -3,10 +3,8 @@ and a run for each seed."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from training.preparation.first_guess import mask_flags
 from training.preparation.memory import BYTES_PER_WEIGHT
 from training.preparation.prepared import Prepared, PreparedData
 from training.runs.study import Run
+from training.tuning.settings import as_overrides, combinations, spelt
 
 
 def expanded(config: CompareConfig) -> CompareConfig:
@@ -113,31 +112,6 @@ def networks(experiments: Mapping[str, ExperimentConfig]) -> dict[str, Experimen
     return {label: experiment for label, experiment in experiments.items() if not is_closed_form(experiment.emulator)}
 
 
-def combinations(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """Yield settings by path, the last path varying fastest."""
-    for values in product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
-
-
-def spelt(settings: Mapping[str, Any]) -> str:
-    """Return settings as in a label, `processor.kind=kernel, training.noise=0.01`."""
-    return ", ".join(
-        f"{path}={value if isinstance(value, str) else f'{value:g}' if isinstance(value, float) else json.dumps(value)}"
-        for path, value in settings.items()
-    )
-
-
-def varied(experiment: ExperimentConfig, settings: Mapping[str, Any], what: str) -> ExperimentConfig:
-    """Return an experiment with other settings, by dotted path.
-
-    what: asks for them, for the message where a path leads nowhere.
-    """
-    try:
-        return load(ExperimentConfig, resolve(experiment), _as_overrides(settings))
-    except MeshcastError as error:
-        raise MeshcastError(f"{what}: {error}") from None
-
-
 def _with_settings(row: RowConfig, settings: Mapping[str, Any], label: str) -> RowConfig:
     training, emulator = dict(row.training), {}
     for path, value in settings.items():
@@ -146,14 +120,10 @@ def _with_settings(row: RowConfig, settings: Mapping[str, Any], label: str) -> R
         else:
             emulator[f"emulator.{path}"] = value
     try:
-        section = load(EmulatorSection, {"emulator": resolve(row.emulator)}, _as_overrides(emulator))
+        section = load(EmulatorSection, {"emulator": resolve(row.emulator)}, as_overrides(emulator))
     except MeshcastError as error:
         raise MeshcastError(f"grid of {label}: {error}") from None
     return replace(row, emulator=section.emulator, training=training, grid={})
-
-
-def _as_overrides(settings: Mapping[str, Any]) -> list[str]:
-    return [f"{path}={json.dumps(value)}" for path, value in settings.items()]
 
 
 def _training_of(config: CompareConfig, label: str, row: RowConfig) -> TrainingConfig:

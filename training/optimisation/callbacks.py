@@ -204,6 +204,8 @@ class KeepCheckpoints(L.Callback):
                 if trainer.is_global_zero:
                     self.keep(module.best, module.validated, trainer.global_step)
         if trainer.global_step > 0:
+            if trainer.global_step < trainer.max_steps:
+                self.request.watch(trainer.global_step, trainer.max_steps, self.best.rank)  # again if killed here
             self.save(trainer)
         number = self._of_all(trainer, self.request.number)
         if number:

@@ -97,6 +97,8 @@ def train(
         fit.losses, fit.validated = [], True
         if math.isfinite(score):
             record.draw(fit.update, partial(draw_forecast, best, untrained.starts))
+        if 0 < fit.update < training.updates:
+            request.watch(fit.update, training.updates, fit.best.rank)  # again if killed here
         if fit.update:
             fit.save(folder)
         record.follow(log, fit.update)

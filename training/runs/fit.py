@@ -23,7 +23,7 @@ from emulator.neural import NeuralEmulator
 from emulator.plugins import PluginConfig
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
-from training.early_end import Stopped, StopRequest, stop_requests
+from training.early_end import Stopped, StopRequest, Watch, stop_requests
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.preparation.data_checks import keep_data
 from training.preparation.first_guess import Untrained, initial_network, unfitted_network
@@ -65,6 +65,7 @@ def fit(
     progress: bool = True,
     data: PreparedData | None = None,
     notice: Notice = log.info,
+    watch: Watch | None = None,
 ) -> TrainedEmulator:
     """Fit the experiment's emulator and return the best by validation rollout.
 
@@ -74,6 +75,7 @@ def fit(
     resume: `auto` starts, continues, or returns what is done; `never` refuses a folder that holds a run.
     data: open already, where several experiments share them.
     notice: takes a line on the threads that were chosen, and on counts that a short budget changes.
+    watch: looks at each validation, and may end the fit by PrunedError; see `StopRequest`.
     Raises MeshcastError where the folder holds another experiment, another process fits into it, or the training
     diverges. SIGTERM, SIGHUP and SIGUSR1 end it with its state kept and exit code 128 + signal; a second one at once.
     """
@@ -89,16 +91,17 @@ def fit(
             trained = load_emulator(folder / "emulator.safetensors")
             bring_up_to_date(config, folder, data, trained, notice)
             return trained
-        return _fitted(config, folder, progress, data or PreparedData(), notice)
+        return _fitted(config, folder, progress, data or PreparedData(), notice, watch)
 
 
 def _fitted(
-    config: ExperimentConfig, folder: Path, progress: bool, data: PreparedData, notice: Notice
+    config: ExperimentConfig, folder: Path, progress: bool, data: PreparedData, notice: Notice, watch: Watch | None
 ) -> TrainedEmulator:
     with (
         stop_requests(config.training.max_time) as request,
         tracked_fit(config, folder, data, notice) as record,
     ):
+        request.watch = watch or request.watch
         with metered(config, folder):
             try:
                 trained = _trained(config, folder, data, progress, notice, request, record)

@@ -26,7 +26,7 @@ from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
 from graphs.errors import MeshcastError
 from graphs.output_lock import InUseError
-from training.early_end import DivergedError
+from training.early_end import DivergedError, PrunedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
 from training.metrics_log import read_log
@@ -75,7 +75,8 @@ class Result:
 
     hash: of the resolved configuration with its seed, the data's content and a plug-in's source.
     status: `diverged` where loss or score stopped being finite (the best emulator before that is kept), `failed` where
-        the run ended in an error, which `reason` gives; a failed run is tried again with its study.
+        the run ended in an error, which `reason` gives; a failed run is tried again with its study; `pruned` where
+        whoever watched it ended it early, after which it goes on where another study asks for it.
     validation_score: of the emulator kept, which is that after `update` updates; None without a validation.
     rank: what that was chosen by: the score, larger where long rollouts died; None in files of earlier versions too.
     parameters: trainable weights, and fixed ones that follow from the training data in closed form.
@@ -89,7 +90,7 @@ class Result:
     hash: str
     label: str
     seed: int
-    status: Literal["done", "diverged", "failed"]
+    status: Literal["done", "diverged", "pruned", "failed"]
     folder: str
     config: dict[str, Any]
     data: dict[str, str]
@@ -138,6 +139,7 @@ def run_study(
     emulators: bool = False,
     prepared: PreparedData | None = None,
     timed: Timed | None = None,
+    fitting: Callable[..., TrainedEmulator] = fit,
 ) -> list[Result]:
     """Fit every run that is not finished, and return the results of all, in the order of `runs`.
 
@@ -150,11 +152,12 @@ def run_study(
     prepared: data that are open already.
     timed: seconds of an update of a run and of a validation, for a budget of minutes; by default each run measures its
         own.
+    fitting: fits an experiment into a folder, as `fit` does.
     """
     results = Path(results)
     refuse_several_devices(runs)
     prepared, stored, finished = prepared or PreparedData(), stored_configurations(results), []
-    fitting = partial(fit, resume="auto", progress=progress, data=prepared, notice=say)
+    fit_or_resume = partial(fitting, resume="auto", progress=progress, data=prepared, notice=say)
     for number, run in enumerate(runs, 1):
         place = f"[{number}/{len(runs)}] {run}"
         found = _progress(run, results, stored, prepared, emulators)
@@ -162,7 +165,7 @@ def run_study(
             say(f"{place}: {result}, from {results / found.hash}.json")
         else:
             say(f"{place} ...")
-            result = _fitted(found, results, timed, fitting)
+            result = _fitted(found, results, timed, fit_or_resume)
             write_json(results / f"{found.hash}.json", asdict(result))
             say(f"{place}: {result}")
         finished.append(result)
@@ -259,7 +262,8 @@ def _progress(
     data = prepared.fingerprints(run.config.data)
     key = find_hash(run, data, results, stored)
     result = read_result(results / f"{key}.json")
-    if result is not None and result.status != "failed" and (not emulators or result.emulator_path(results).is_file()):
+    ended = result is not None and result.status not in ("failed", "pruned")
+    if result is not None and ended and (not emulators or result.emulator_path(results).is_file()):
         return Progress(run, replace(result, label=run.label), hash=key, data=data)
     folder = run.folder(key)
     rows = read_log(folder / "metrics.csv") if checkpoints_of(folder) else []
@@ -294,6 +298,9 @@ def _fitted(
         raise  # its own process will write the result
     except DivergedError as error:
         result = replace(result, status="diverged", reason=str(error).split(" The training has")[0])
+        trained = load_emulator(folder / "emulator.safetensors")
+    except PrunedError as error:
+        result = replace(result, status="pruned", reason=str(error))
         trained = load_emulator(folder / "emulator.safetensors")
     except MeshcastError as error:
         return replace(result, status="failed", reason=str(error))

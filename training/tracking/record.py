@@ -12,7 +12,7 @@ from typing import Any
 from emulator.foundation.configuration import resolve
 from emulator.foundation.threads import Notice
 from graphs.errors import MeshcastError
-from training.early_end import Stopped
+from training.early_end import PrunedError, Stopped
 from training.experiment import ExperimentConfig
 from training.metrics_log import MetricsLog
 from training.processes import is_first_process
@@ -131,7 +131,7 @@ def tracked(
             for follower in record.followers:
                 _wait(follower)
         yield record
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, PrunedError, KeyboardInterrupt):
         stopped = True
         raise
     finally:

@@ -9,18 +9,16 @@ from typing import Any
 
 import pytest
 
-from emulator.baselines.persistence import PersistenceConfig
 from graphs.errors import MeshcastError
 from inference.comparison.tables import trial_rows
 from tests.training.comparisons import config_in, write_source
-from tests.training.worlds import experiment
 from training.comparison.configuration import CompareConfig, TuningConfig
 from training.comparison.runs import experiments
-from training.comparison.tuning import Candidate, candidates, shortened, trials, tune, with_chosen
+from training.comparison.tuning import Candidate, candidates, trials, with_chosen
 from training.experiment import TrainingConfig
 from training.optimisation.validation import rank_of
-from training.runs.fit import fit
 from training.runs.study import Result
+from training.tuning.short_trials import shortened
 
 
 @pytest.fixture
@@ -82,6 +80,25 @@ def test_noise_is_tried_beside_the_learning_rate_as_an_axis_of_its_own() -> None
     )
 
 
+def test_points_of_ranges_are_the_same_for_every_row(config: CompareConfig) -> None:
+    tuning = TuningConfig(learning_rate="1e-4..1e-1 log", noise=(0.0, 0.1), axes={"training.unroll": "1..3"}, trials=8)
+    found = candidates(tuning, experiments(config))
+    settings = {label: [c.settings for c in found if c.label == label] for label in ("gnn", "convolution")}
+    assert settings["gnn"] == settings["convolution"] and len(settings["gnn"]) == 8
+    rates = [point["training.learning_rate"] for point in settings["gnn"]]
+    assert len(set(rates)) == 8 and min(rates) < 1e-3 and max(rates) > 1e-2
+    assert {point["training.unroll"] for point in settings["gnn"]} == {1, 2, 3}
+    assert {point["training.noise"] for point in settings["gnn"]} == {0.0, 0.1}
+    with pytest.raises(MeshcastError, match=r"range for training\.learning_rate: say how many"):
+        replace(tuning, trials=None)
+    with pytest.raises(MeshcastError, match="low end must lie below"):
+        replace(tuning, noise="0.1..0.01")
+    with pytest.raises(MeshcastError, match="trials must be at least 1"):
+        replace(tuning, trials=0)
+    with pytest.raises(MeshcastError, match=r"(?s)tuning of gnn: .*unroll must be at least 1"):
+        candidates(replace(tuning, axes={"training.unroll": "0..3"}), experiments(config))
+
+
 def test_a_trial_whose_long_rollouts_died_counts_as_worse(config: CompareConfig, tmp_path: Path) -> None:
     found = candidates(config.tuning, experiments(config))[:6]
     results = [result(candidate, score) for candidate, score in zip(found, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], strict=True)]
@@ -107,22 +124,6 @@ def test_what_a_checkpoint_was_chosen_by_follows_from_its_metadata(
     metadata: dict[str, Any], rank: float | None
 ) -> None:
     assert rank_of(metadata) == rank
-
-
-def test_one_experiment_makes_trials_once_and_leaves_its_folder_to_the_run(tmp_path: Path) -> None:
-    config, said = experiment(tmp_path, training={"updates": 8}), list[str]()
-    tuning = TuningConfig(noise=(0.0, 0.5), share=0.5)
-    made = tune(config, tuning, progress=False, say=said.append)
-    assert [trial.settings for trial in made] == [{"training.noise": 0.0}, {"training.noise": 0.5}]
-    assert all(trial.updates == 4 for trial in made) and sum(trial.chosen for trial in made) == 1
-    best = min(made, key=lambda trial: trial.counts_as)
-    assert best.chosen
-    again = tune(config, tuning, progress=False, say=said.append)
-    assert again == made and any("from " in line for line in said)  # read, not fitted again
-    fit(config, progress=False)
-    assert {path.name for path in (tmp_path / "run" / "trials").iterdir()} > {"results"}
-    with pytest.raises(MeshcastError, match="closed form and makes no trials"):
-        tune(replace(config, emulator=PersistenceConfig()), tuning)
 
 
 def test_what_cannot_be_tried_is_refused(config: CompareConfig) -> None:
