@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,12 +27,10 @@ from emulator.baselines.recent_mean import RecentMeanConfig
 from emulator.baselines.ridge import RidgeConfig
 from emulator.between import Between, BetweenConfig
 from emulator.checkpoint import arrays_under, read, save
-from emulator.data.coordinates import time_step_from_json, time_step_to_json
 from emulator.emulator_config import EmulatorConfig, register
 from emulator.features.departures import build_inputs
 from emulator.foundation.configuration import load as load_configuration
 from emulator.foundation.configuration import resolve
-from emulator.foundation.scaling import TRANSFORMS
 from emulator.foundation.shard_group import ShardGroup
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.config import NetworkConfig
@@ -52,7 +50,8 @@ from emulator.normalise import Statistics
 from emulator.parameter_budget import limited_weights
 from emulator.plugins import PluginConfig, find_plugin, is_network, load_plugins
 from emulator.protocol import Emulator
-from emulator.task import Task, Variable, refuse_transforms
+from emulator.stored_task import task_from_json, task_to_json
+from emulator.task import Task, refuse_transforms
 from emulator.training_part import TrainingPart
 from emulator.variability import Variability, VariabilityConfig
 from graphs.errors import MeshcastError
@@ -190,7 +189,7 @@ def save_emulator(path: str | Path, trained: TrainedEmulator) -> None:
     metadata |= {
         "name": trained.name,
         "emulator": resolve(getattr(emulator, "config", trained.config)),
-        "task": _task_to_plain(emulator.task),
+        "task": task_to_json(emulator.task),
         "mesh": mesh_metadata,
         "statistics": list(trained.statistics.names),
         "versions": package_versions(),
@@ -210,7 +209,7 @@ def load_emulator(
     path = Path(path) / "emulator.safetensors" if Path(path).is_dir() else path
     arrays, metadata = read(path)
     try:
-        name, task = str(metadata["name"]), _task_from_plain(metadata["task"])
+        name, task = str(metadata["name"]), task_from_json(metadata["task"])
         stored = unpack(arrays, metadata["mesh"])
         statistics = Statistics.from_arrays(metadata["statistics"], arrays)
         _refuse_other_variables(statistics, task)
@@ -318,30 +317,6 @@ def _refuse_other_variables(statistics: Statistics, task: Task) -> None:
     shapes = {array.shape for array in statistics.arrays().values()}
     if statistics.names != names or shapes != {(len(names),)}:
         raise MeshcastError(f"its statistics are of {statistics.names}, not one number for each of {names}.")
-
-
-SCALING = ("transform", "normaliser", "imputation")
-
-
-def _task_to_plain(task: Task) -> dict[str, Any]:
-    plain = asdict(task)
-    for item in plain["variables"]:
-        for key in SCALING:
-            if item[key] == Variable.__dataclass_fields__[key].default:
-                del item[key]  # as in the checkpoints of versions that knew none
-    return {**plain, "time_step": time_step_to_json(task.time_step)}
-
-
-def _task_from_plain(plain: Mapping[str, Any]) -> Task:
-    pairs = ("bounds", "memory")  # JSON has lists for them
-    variables = [
-        {**item, **{key: tuple(item[key]) if item.get(key) else None for key in pairs}} for item in plain["variables"]
-    ]
-    for item in variables:
-        if (transform := item.get("transform")) is not None:
-            item["transform"] = TRANSFORMS[transform["kind"]](**transform)
-    time_step, boundary = time_step_from_json(plain["time_step"]), plain.get("boundary", False)
-    return Task(tuple(Variable(**item) for item in variables), time_step, plain["history"], boundary=boundary)
 
 
 def package_versions() -> dict[str, str]:
