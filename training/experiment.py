@@ -28,7 +28,8 @@ from training.task_config import TaskConfig
 WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
-NO_OTHER_RUN = ("threads", "checkpoints")  # keys of a training that change numbers by rounding alone, or none
+# keys of a training that change numbers by rounding alone, or none
+NO_OTHER_RUN = ("threads", "checkpoints", "checkpoint_activations")
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,9 @@ class TrainingConfig(StrategyConfig):
         kept. OMP_NUM_THREADS decides where it is set. TensorFlow keeps those of the first run that uses it, as
         of the first such row of a comparison.
     checkpoints: to resume from that a run keeps until it is done, last.ckpt and those before it, should it be damaged.
+    checkpoint_activations: what is computed again for the gradient, in place of being kept in memory: `layers`, every
+        round of messages of a kind: gnn; `steps`, every step of the loss but the last; `both`, or `none`. No number
+        changes.
     devices, num_nodes, accelerator, strategy, precision: as Lightning's Trainer takes them.
     """
 
@@ -185,6 +189,7 @@ class TrainingConfig(StrategyConfig):
     num_workers: int = 0
     threads: int | None = None
     checkpoints: int = 2
+    checkpoint_activations: Literal["none", "layers", "steps", "both"] = "none"
     devices: int = 1
     num_nodes: int = 1
     accelerator: str = "auto"
@@ -311,3 +316,9 @@ class ExperimentConfig:
         for split in (self.data.train, self.data.validation, self.data.test):
             if split is not None and split.harmonics is not None:
                 split.harmonics.refuse_other_winds(self.task.partners)
+        recomputed = self.training.checkpoint_activations
+        if recomputed in ("layers", "both") and self.emulator.kind != "gnn":
+            raise MeshcastError(
+                f"training.checkpoint_activations={recomputed} computes rounds of messages again, of a kind: gnn, but "
+                f"this emulator is of kind {self.emulator.kind}. Set it to steps, or to none."
+            )

@@ -19,6 +19,7 @@ from emulator.networks.layers.linear_path import LinearPath
 from emulator.networks.layers.message_passing import graphs_on
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.processors import NodeEmbedding
+from emulator.networks.layers.recomputation import RoundByRound
 from emulator.networks.message_rounds import (
     ProcessorConfig,
     layers_by_position,
@@ -128,7 +129,7 @@ class GNNConfig(NetworkConfig):
         return replace(self, processor=replace(self.processor, latent_size=width, hidden_size=hidden))
 
 
-class EncodeProcessDecode(nn.Module):
+class EncodeProcessDecode(RoundByRound):
     """A network on the nodes of a grid: [batch, node, input] to [batch, node, output].
 
     Data live on the grid. Messages pass on the mesh of `graphs`: grid nodes send to mesh nodes (encoder edges), these
@@ -253,7 +254,7 @@ class EncodeProcessDecode(nn.Module):
         return latent
 
     def _passed(self, layer: Any, edges: Any, senders: Tensor, receivers: Tensor) -> Tensor:
-        return (layer.nodewise if self.nodewise else layer)(edges, senders, receivers)
+        return self.in_round(layer.nodewise if self.nodewise else layer, edges, senders, receivers)
 
     @property
     def graphs(self) -> ModelGraphs:

@@ -290,6 +290,7 @@ def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
         **dict.fromkeys(training.strategies_set(), True),
         f"training.optimiser={training.optimiser}": training.optimiser != "adamw",
         f"training.precision={training.precision}": training.precision != "32-true",
+        f"training.checkpoint_activations={training.checkpoint_activations}": training.checkpoint_activations != "none",
         f"{training.devices} devices on {training.num_nodes} nodes": training.devices * training.num_nodes > 1,
     }
     if any(refused.values()):

@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from emulator.networks.layers.recomputation import RecomputedSteps, recompute_rounds
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.state import State, Step, predicted_fields
@@ -56,6 +57,8 @@ class EmulatorModule(L.LightningModule):
         super().__init__()
         self.emulator = emulator
         self.averaged = deepcopy(emulator).requires_grad_(False)
+        if training.checkpoint_activations in ("layers", "both"):
+            recompute_rounds(emulator.network)
         self.mean = deepcopy(self.averaged) if training.average_last else None
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
@@ -101,9 +104,19 @@ class EmulatorModule(L.LightningModule):
         done, last = self.training_config.pushforward, self.training_config.pushforward + steps
         while done < last:
             some = min(self.training_config.gradient_steps or steps, last - done)
-            for following in rollout(self.emulator, state, forcings, some, start=done):
+            for following in self._steps(state, forcings, some, done, last):
                 yield following
             state, done = replace(following[0], values=following[0].values.detach()), done + some
+
+    def _steps(self, state: State, forcings: WindowForcings, steps: int, start: int, last: int) -> Iterator[Step]:
+        """Yield steps; where memory is to be saved those before the last of the loss keep their states alone."""
+        again = 0
+        if self.training_config.checkpoint_activations in ("steps", "both"):
+            again = min(steps, last - 1 - start)
+        for following in rollout(RecomputedSteps(self.emulator), state, forcings, again, start):
+            yield following
+            state = following[0]
+        yield from rollout(self.emulator, state, forcings, steps - again, start + again)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         decay = averaging_decay(self.training_config.ema_decay, self.global_step)
