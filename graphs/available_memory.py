@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 from graphs.errors import MeshcastError
@@ -15,6 +16,20 @@ def available_memory() -> int | None:
     """Return the bytes left by the system's count and by the container's limit; None where neither is known."""
     known = [amount for amount in (_of_system(), _of_container()) if amount is not None]
     return min(known, default=None)
+
+
+def peak_memory() -> int:
+    """Return the most bytes of main memory that this process has held at a time."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):  # getrusage counts in what a process was before it was another program's
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource  # which Windows lacks
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def refuse_too_large(num_bytes: int, what: str, remedy: str) -> None:

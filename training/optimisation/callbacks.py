@@ -23,7 +23,7 @@ from emulator.protocol import rollout
 from emulator.task import names_of
 from training.early_end import DivergedError, Stopped, StopRequest, diverged, not_finite
 from training.metrics_log import LOSS_EVERY, MetricsLog
-from training.optimisation.machine import working_seconds
+from training.optimisation.machine import FEWEST_TIMED, Rehearsal, Seconds, now
 from training.optimisation.module import EmulatorModule
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.validation import Best, Validated
@@ -67,12 +67,19 @@ def progress_callback() -> L.Callback:
 
 
 class Stopwatch(L.Callback):
-    """Working seconds of each update, from batch to batch so that reading counts, and of the last validation."""
+    """Seconds of each update, from one to the next so that reading counts, and of the last validation.
 
-    def __init__(self) -> None:
-        self.updates: list[float] = []
-        self.validation = 0.0
-        self._last = 0.0
+    most: seconds of the clock after which the training ends, once there are a few updates.
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+        self.updates: list[Seconds] = []
+        self.validation = self._last = Seconds()
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        return Rehearsal(tuple(self.updates), self.validation)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._lap()
@@ -86,12 +93,16 @@ class Stopwatch(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.global_step == len(self.updates):  # a batch whose gradient is added to the next one's
+            return
         self.updates.append(self._lap())
+        if len(self.updates) >= FEWEST_TIMED and sum(lap.clock for lap in self.updates) > self.most:
+            trainer.should_stop = True  # with a validation at the end
 
-    def _lap(self) -> float:
+    def _lap(self) -> Seconds:
         if on_gpu := torch.cuda.is_initialized():
             torch.cuda.synchronize()  # an update is queued before it is done
-        before, self._last = self._last, working_seconds(on_gpu)
+        before, self._last = self._last, now(on_gpu)
         return self._last - before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import threading
 import warnings
@@ -34,6 +35,7 @@ from training.optimisation.callbacks import (
     progress_callback,
 )
 from training.optimisation.long_rollout import long_rollout
+from training.optimisation.machine import Rehearsal
 from training.optimisation.module import EmulatorModule
 from training.optimisation.standstill import has_ended
 from training.optimisation.tracking import tracking
@@ -71,18 +73,21 @@ def train(prepared: Prepared, untrained: Untrained, folder: Path, progress: bool
         trainer.strategy.barrier()
 
 
-def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
-    """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
+def rehearse(untrained: Untrained, updates: int, most: float = math.inf) -> Rehearsal:
+    """Return what some updates and a validation take; nothing is written.
+
+    most: seconds of the clock after which the updates that have been taken are enough.
+    """
     config = untrained.config
     one_device = replace(config.training, updates=updates, devices=1, num_nodes=1, strategy="auto")
     config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
     module = EmulatorModule(emulator, windows, starts, one_device, config.validation, terms=untrained.terms)
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(most)
     with _quiet(), _interruptible():
         trainer = _trainer(config, False, [stopwatch])
         trainer.fit(module, datamodule=WindowData(windows, starts, one_device, 0))
-    return stopwatch.updates, stopwatch.validation
+    return stopwatch.rehearsal
 
 
 class WindowData(L.LightningDataModule):

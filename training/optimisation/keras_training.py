@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from training.losses import find_loss, mse
 from training.metrics_log import MetricsLog
 from training.optimisation.keras_examples import Example, examples
 from training.optimisation.long_rollout import long_rollout
-from training.optimisation.machine import working_seconds
+from training.optimisation.machine import FEWEST_TIMED, Rehearsal, now
 from training.optimisation.optimiser import BETAS, averaging_decay, updates_averaged, warm_up_cosine
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.tracking import tracking
@@ -150,19 +151,25 @@ def times_of_update(untrained: Untrained, update: int) -> torch.Tensor:
     return torch.stack([windows[sample]["valid_time"] for sample in stream])
 
 
-def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
-    """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
+def rehearse(untrained: Untrained, updates: int, most: float = math.inf) -> Rehearsal:
+    """Return what some updates and a validation take; nothing is written.
+
+    most: seconds of the clock after which the updates that have been taken are enough.
+    """
     training = replace(untrained.config.training, updates=updates)
     refuse_what_torch_alone_does(training)
     untrained = replace(untrained, config=replace(untrained.config, training=training))
     on_gpu = bool(tensorflow().config.list_physical_devices("GPU"))
     fit = KerasFit(deepcopy(untrained.emulator), training)
-    laps = [working_seconds(on_gpu)]
+    moments = [now(on_gpu)]
     for example in examples(untrained, 0):
         float(fit.step(example))
-        laps.append(working_seconds(on_gpu))
+        moments.append(now(on_gpu))
+        if len(moments) > FEWEST_TIMED and (moments[-1] - moments[0]).clock > most:
+            break
     validation_of(fit.with_weights(fit.averages), untrained)
-    return np.diff(laps).tolist(), working_seconds(on_gpu) - laps[-1]
+    laps = tuple(later - earlier for earlier, later in pairwise(moments))
+    return Rehearsal(laps, now(on_gpu) - moments[-1])
 
 
 class KerasFit:
