@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -26,6 +27,7 @@ from emulator.normalise import Statistics
 from emulator.protocol import Emulator, rollout
 from emulator.state import State, predicted_fields
 from emulator.task import Task, names_of
+from graphs.available_memory import answered_out_of_memory, held_memory, readable
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 
@@ -71,15 +73,17 @@ class GuardedRollout:
         shape = (*self.alive.shape, self.emulator.mesh.num_nodes, len(self.emulator.task.predicted))
         size = max(1, BATCH_VALUES // self.state.values[0].numel())
         cases = np.arange(len(self.alive))
+        before = held_memory()
         batches = [self._batch(cases[first : first + size]) for first in range(0, len(cases), size)]
         for step in range(self.start + 1, self.start + count + 1):
             if not self.alive.any():
                 return
-            values = np.full(shape, np.nan, dtype=np.float32)
-            for batch in batches:
-                if (computed := next(batch, None)) is not None:
-                    here, fields = computed
-                    values[here] = fields.float().cpu().numpy()
+            with self._in_memory(min(size, len(cases)), before):
+                values = np.full(shape, np.nan, dtype=np.float32)
+                for batch in batches:
+                    if (computed := next(batch, None)) is not None:
+                        here, fields = computed
+                        values[here] = fields.float().cpu().numpy()
             if self.guard is not None:
                 stops = self.guard.check(values, step, self.alive)
                 self.stops += stops
@@ -87,6 +91,29 @@ class GuardedRollout:
                     self.alive[stop.case, stop.member] = False
             values[~self.alive] = np.nan
             yield values
+
+    def _in_memory(self, size: int, before: int) -> AbstractContextManager[None]:
+        """Return a context that raises OutOfMemoryError, with what would take less, where a step runs out of memory.
+
+        size: cases at a time. before: bytes that the process held at the start.
+        """
+        members = self.alive.shape[1]
+
+        def what() -> str:
+            return f"A step of {size} case{'s' * (size > 1)} and {members} member{'s' * (members > 1)} at a time"
+
+        def remedy(held: int) -> str:
+            took = max(held - before, self.state.values[:size].nbytes)
+            half = f"{readable(took / 2)} of the {readable(took)} or more that it takes"
+            if members > 1:
+                return (
+                    f"Half of the members (--members {-(-members // 2)}) save {half}: the members of a case are "
+                    "computed together, so that two forecasts with --seed of their own need half each; and so does "
+                    "--precision bfloat16."
+                )
+            return f"--precision bfloat16 saves about {half}, and fewer nodes or a smaller network save in proportion."
+
+        return answered_out_of_memory(what, remedy)
 
     def _batch(self, cases: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
         """Yield the `cases` that go on and their fields [case, member, node, predicted], lead after lead."""

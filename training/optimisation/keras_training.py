@@ -52,6 +52,7 @@ from training.optimisation.validation import (
 )
 from training.preparation.first_guess import Untrained
 from training.preparation.loss_terms import LossTerms
+from training.preparation.memory import memory_of_validation
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream
 from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from, write_checkpoint
@@ -284,7 +285,9 @@ def validation_of(emulator: NeuralEmulator, untrained: Untrained) -> Validated:
     training, score = untrained.config.training, untrained.config.validation.score
     terms = LossTerms(training.loss)
     loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=min(training.batch_size, 16))
-    return validated(sum(error_sums(emulator, untrained.starts, batch, score, terms, 1) for batch in loader))  # type: ignore[arg-type]
+    with memory_of_validation(untrained.starts, min(training.batch_size, 16)):
+        sums = sum(error_sums(emulator, untrained.starts, batch, score, terms, 1) for batch in loader)
+    return validated(sums)  # type: ignore[arg-type]
 
 
 def refuse_what_torch_alone_does(training: TrainingConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import Any
@@ -30,6 +31,7 @@ from training.optimisation.validation import (
     validated,
 )
 from training.preparation.loss_terms import LossTerms
+from training.preparation.memory import memory_of_validation
 from training.preparation.windows import Batch, WindowForcings, Windows, noisy
 from training.resumable import DIGEST, digest_of
 
@@ -176,7 +178,8 @@ class EmulatorModule(L.LightningModule):
         for name, emulator in self.candidates.items():
             if batch_index == 0 and self.long_rollout is not None:
                 self._lived[name] = self.long_rollout.lived(emulator)
-            with torch.autocast(self.device.type, enabled=False):  # the kept emulator forecasts in full precision
+            full = torch.autocast(self.device.type, enabled=False)  # the kept emulator forecasts in full precision
+            with full, self._validation_in_memory(batch):
                 sums = error_sums(
                     emulator,
                     self.validation_windows,
@@ -186,6 +189,9 @@ class EmulatorModule(L.LightningModule):
                     self.unroll,
                 )
             self._error_sums[name] = self._error_sums[name] + sums if name in self._error_sums else sums
+
+    def _validation_in_memory(self, batch: Batch) -> AbstractContextManager[None]:
+        return memory_of_validation(self.validation_windows, len(batch["values"]))
 
     def on_validation_epoch_end(self) -> None:
         found = {}

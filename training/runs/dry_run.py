@@ -18,7 +18,7 @@ from training.experiment import ExperimentConfig
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.machine import Rehearsal, Seconds, now
 from training.optimisation.optimiser import updates_averaged
-from training.preparation.first_guess import Untrained
+from training.preparation.first_guess import Untrained, updates_in_memory
 from training.preparation.prepared import Prepared, PreparedData, look_at_test_data, windows_of
 from training.run_folder import run_folder
 from training.runs.between import refuse_nothing_between, rehearse_between
@@ -72,7 +72,7 @@ def dry_run(
     }
     if is_closed_form(config.emulator):
         return {**found, "training": "closed form, no updates"}
-    with untrained_on_threads(prepared) as untrained:
+    with updates_in_memory(prepared), untrained_on_threads(prepared) as untrained:
         threads = torch.get_num_threads()
         prepared.description(data)
         clock.passed("start")

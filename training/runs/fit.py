@@ -26,7 +26,7 @@ from graphs.output_lock import output_lock
 from training.early_end import Stopped, StopRequest, stop_requests
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.preparation.data_checks import keep_data
-from training.preparation.first_guess import Untrained, initial_network, unfitted_network
+from training.preparation.first_guess import Untrained, initial_network, unfitted_network, updates_in_memory
 from training.preparation.initial_weights import start_weights
 from training.preparation.loss_terms import loss_terms
 from training.preparation.prepared import (
@@ -106,7 +106,7 @@ def _trained(
     for line in look_at_test_data(prepared):
         notice(line) if is_first_process() else None
     if not is_closed_form(config.emulator):
-        with untrained_on_threads(prepared, folder, notice) as untrained:
+        with updates_in_memory(prepared), untrained_on_threads(prepared, folder, notice) as untrained:
             if is_first_process():
                 keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
             budgeted = with_budget(untrained, folder, notice)
