@@ -169,8 +169,8 @@ def _run() -> None:
             raise
         what = f" ({str(error).splitlines()[0]})" if str(error) else ""
         say(
-            f"Error: The memory that this process may take is used up{what}; {memory_in_words()}. Ask for less at once, "
-            "or more memory."
+            f"Error: The memory that this process may take is used up{what}; {memory_in_words()}. Ask for less at "
+            "once, or more memory."
         )
         sys.exit(2)
     except SystemExit as stop:
