@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -65,14 +64,37 @@ def refuse_too_large_network(
     refuse_too_large(needed, what, what_takes_less(config, training, numbers))
 
 
+class UpdateSize(NamedTuple):
+    """What the memory of an update depends on.
+
+    samples: members among them. steps: of the loss, the most. bytes_each: of a number. rounds, all_but_one: whether
+    rounds of messages, and all steps but one, are computed again for the gradient.
+    """
+
+    samples: int
+    steps: int
+    bytes_each: int
+    rounds: bool
+    all_but_one: bool
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> UpdateSize:
+        """Return the size of a training's largest updates."""
+        steps, how = max(unroll for _, unroll in training.stages), training.checkpoint_activations
+        bytes_each = 2 if "16" in training.precision else 8 if "64" in training.precision else 4
+        samples = training.batch_size * training.members
+        return cls(samples, steps, bytes_each, how in ("layers", "both"), how in ("steps", "both"))
+
+    def kept(self, numbers: LeastNumbers) -> int:
+        """Return the bytes that an update keeps at least for its gradient."""
+        each = min(numbers.kept_by_rounds, numbers.kept) if self.rounds else numbers.kept
+        steps = 1 if self.all_but_one else self.steps  # the states of the others are small beside it
+        return self.bytes_each * each * self.samples * steps
+
+
 def update_bytes(training: TrainingConfig, numbers: LeastNumbers) -> int:
     """Return the bytes an update keeps at least for its gradient."""
-    by_rounds = training.checkpoint_activations in ("layers", "both")
-    steps = max(unroll for _, unroll in training.stages)
-    if training.checkpoint_activations in ("steps", "both"):
-        steps = 1  # the states of the others are small beside it
-    each = min(numbers.kept_by_rounds, numbers.kept) if by_rounds else numbers.kept
-    return _bytes_each(training) * each * training.batch_size * steps
+    return UpdateSize.of(training).kept(numbers)
 
 
 def what_takes_less(config: NetworkConfig, training: TrainingConfig, numbers: LeastNumbers) -> str:
@@ -96,39 +118,37 @@ def _alternatives(
     config: NetworkConfig, training: TrainingConfig, numbers: LeastNumbers
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return what settings save, in bytes, by their text: those that change no number, and the others."""
-    needed = update_bytes(training, numbers)
+    size, needed = UpdateSize.of(training), update_bytes(training, numbers)
     same, other = dict[str, int](), dict[str, int]()
 
     def saved(**changes: Any) -> int:
-        return needed - update_bytes(replace(training, **changes), numbers)
+        return needed - size._replace(**changes).kept(numbers)
 
     ours, passes_messages = not isinstance(config, KerasConfig), isinstance(config, GNNConfig)
-    most = max(unroll for _, unroll in training.stages)
     if (batch := training.batch_size) > 1:
-        half = -(-batch // 2)
-        times = getattr(training, "accumulate", None) or 1
-        added = f"training.batch_size={half} with training.accumulate={times * -(-batch // half)}"
-        (same if ours else other)[added if ours else f"training.batch_size={half}"] = saved(batch_size=half)
+        half, times = -(-batch // 2), getattr(training, "accumulate", None) or 1
+        less = saved(samples=half * training.members)
+        if ours:
+            same[f"training.batch_size={half} with training.accumulate={times * -(-batch // half)}"] = less
+        else:
+            other[f"training.batch_size={half}"] = less
     if ours:
-        for how, fits in (("steps", most > 1), ("layers", passes_messages), ("both", passes_messages and most > 1)):
+        again = {"steps": (size.steps > 1, {"all_but_one": True}), "layers": (passes_messages, {"rounds": True})}
+        again["both"] = (passes_messages and size.steps > 1, {"rounds": True, "all_but_one": True})
+        for how, (fits, changes) in again.items():
             if fits:
-                same[f"training.checkpoint_activations={how}"] = saved(checkpoint_activations=how)
+                same[f"training.checkpoint_activations={how}"] = saved(**changes)
     if passes_messages:
         same["training.shards=2"] = needed // 2
-    if ours and most > 1:
-        key = "training.curriculum up to" if training.curriculum else "training.unroll="
-        shorter = tuple((share, min(steps, most // 2)) for share, steps in training.curriculum)
-        changes = {"curriculum": shorter} if shorter else {"unroll": most // 2}
-        other[f"{key}{' ' * bool(shorter)}{most // 2}{' steps' * bool(shorter)}"] = saved(**changes)
-    if ours and _bytes_each(training) > 2:
-        less = {8: "32-true", 4: "bf16-mixed"}[_bytes_each(training)]
-        other[f"training.precision={less}"] = saved(precision=less)
+    if ours and size.steps > 1:
+        half = size.steps // 2
+        key = f"training.curriculum up to {half} steps" if training.curriculum else f"training.unroll={half}"
+        other[key] = saved(steps=half)
+    if ours and size.bytes_each > 2:
+        less_precise = "32-true" if size.bytes_each == 8 else "bf16-mixed"
+        other[f"training.precision={less_precise}"] = saved(bytes_each=size.bytes_each // 2)
     other[f"half of emulator.{config.width_key}"] = needed // 2
     return same, other
-
-
-def _bytes_each(training: TrainingConfig) -> int:
-    return 2 if "16" in training.precision else 8 if "64" in training.precision else 4
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from training.runs.budget import budget_of, with_counts_of
 from training.runs.closed_forms import closed_form_scores
 from training.runs.energy import JOULES, Power, PowerReading, cost_of
 from training.runs.energy_counters import children_seconds
-from training.runs.fit import TIMED_UPDATES, WARM_UP, loop_of, untrained_on_threads
+from training.runs.fit import TIMED_UPDATES, WARM_UP, loop_of, stages_by_length, untrained_on_threads
 from training.runs.scenario_test import refuse_untestable, with_scenario_test
 from training.runs.variability import with_variability
 
@@ -159,6 +159,7 @@ def _descent(
         "seconds per update": _digits(update.working),
         "seconds per validation": _digits(validation.working),
         "updates timed": sum(len(rehearsal.updates) for _, rehearsal in stages),
+        **({"at most": "training.patience may end it before"} if config.training.patience is not None else {}),
     }
 
 
@@ -166,9 +167,9 @@ def _stages(untrained: Untrained, most: float, notice: Notice) -> list[tuple[flo
     """Return the share of the updates of each stage of a curriculum, and its rehearsal."""
     config, stages = untrained.config, []
     updates = MOST_TIMED if config.training.minutes is not None else min(MOST_TIMED, config.training.updates)
-    for share, unroll in config.training.stages:
+    for share, unroll in stages_by_length(config.training):
         notice(f"Timing updates of {unroll} step{'s' * (unroll > 1)}, for {most:g} s, and a validation ...")
-        training = replace(config.training, unroll=unroll, curriculum=())
+        training = replace(config.training, unroll=unroll, curriculum=(), random_unroll=False, plateau=None)
         stage = replace(untrained, config=replace(config, training=training))
         children = children_seconds()
         rehearsal = loop_of(config).rehearse(stage, updates + WARM_UP, most)
