@@ -13,7 +13,7 @@ from emulator.networks.config import NetworkConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.networks.keras_networks.keras_models import KerasConfig, torch_config
 from emulator.networks.layers.feature_layout import FeatureLayout
-from emulator.networks.layers.recomputation import RoundByRound
+from emulator.networks.layers.recomputation import RoundByRound, keeping_nothing
 from graphs.available_memory import answered_out_of_memory, readable, refuse_too_large
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -224,7 +224,7 @@ def _numbers_kept_by_rounds(network: nn.Module, features: Tensor) -> int:
             if isinstance(value, Tensor):
                 outside.keep(value)
         within = _Kept()
-        with within.counted():
+        with within.counted(), keeping_nothing():
             result = one(*inputs)
         largest = max(largest, within.numbers)
         return result

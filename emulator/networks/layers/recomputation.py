@@ -6,7 +6,9 @@ arXiv:1604.06174). The same operations run in the same order, so that gradients 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -19,6 +21,8 @@ from emulator.task import Task
 from graphs.mesh import Mesh
 
 Result = TypeVar("Result")
+
+_KEEPS_NOTHING = ContextVar("keeps_nothing", default=False)
 
 
 class RoundByRound(nn.Module):
@@ -68,5 +72,29 @@ class RecomputedSteps:
 
 def recomputed(function: Callable[..., Result], *inputs: Any) -> Result:
     """Return what a function makes of its inputs, which it makes again when the gradient asks for what it kept."""
-    result: Result = checkpoint(function, *inputs, use_reentrant=False)
+
+    def inside(*given: Any) -> Result:
+        with keeping_nothing():
+            return function(*given)
+
+    result: Result = checkpoint(inside, *inputs, use_reentrant=False)
     return result
+
+
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Have what runs in a block keep for its gradient nothing but what PyTorch saves, which alone is computed again."""
+    before = _KEEPS_NOTHING.set(True)
+    try:
+        yield
+    finally:
+        _KEEPS_NOTHING.reset(before)
+
+
+def keeps_nothing() -> bool:
+    """Return whether this runs within `keeping_nothing`.
+
+    Graphs that a function goes back through within its own backward pass must not be kept there: each such pass is
+    another to PyTorch, and would compute all of a round or step again, and hold it.
+    """
+    return _KEEPS_NOTHING.get()

@@ -7,10 +7,11 @@ import torch
 
 from emulator.networks.cnn import CNNConfig
 from emulator.networks.gnn import GNNConfig, ProcessorConfig
+from emulator.networks.layers import edge_blocks
 from emulator.networks.layers.feature_layout import FeatureLayout
 from emulator.networks.layers.recomputation import recompute_rounds
-from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig
-from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig
+from emulator.networks.processors.graph_transformer import AnemoiGraphTransformerConfig, TransformerRound
+from emulator.networks.processors.interaction import AnemoiGraphConvolutionConfig, GraphCastConfig, InteractionRound
 from emulator.networks.processors.pyg import PyGConfig
 from graphs.edges.build import GraphConfig, MultiMeshEdges
 from graphs.mesh import Mesh
@@ -61,6 +62,32 @@ def test_rounds_computed_again_give_the_same_gradients_to_the_bit(name: str, pre
     assert torch.equal(output, same_output)
     assert all(map(torch.equal, gradients, same_gradients)) and len(gradients) == len(same_gradients) > 3
     assert kept_less < 0.5 * kept
+
+
+@pytest.mark.parametrize(
+    ("name", "round_of_messages"), [("graphcast", InteractionRound), ("anemoi's transformer", TransformerRound)]
+)
+def test_a_round_on_blocks_of_edges_is_computed_again_once_and_its_blocks_keep_nothing(
+    name: str, round_of_messages: type[torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_blocks, "NUMBERS", 2000)  # many blocks, each with a backward pass of its own
+    config, mesh = NETWORKS[name]
+    network = config.build(FeatureLayout(2, 1, 0, 2, 1), mesh)
+    calls, runs, forward = [], [], round_of_messages.forward
+    monkeypatch.setattr(round_of_messages, "forward", lambda *given: calls.append(1) or forward(*given))
+    run, record = edge_blocks._Run.of, runs.append
+    monkeypatch.setattr(edge_blocks._Run, "of", lambda *given: record(given[3] is not None) or run(*given))
+    for again, computed in ((False, 1), (True, 2)):
+        recompute_rounds(network, again)
+        calls.clear()
+        runs.clear()
+        output = network(torch.randn(2, mesh.num_nodes, 2))
+        rounds, blocks = len(calls), len(runs)
+        assert blocks > 2 * rounds
+        assert not any(runs) if again else all(runs)  # a graph of its own is kept of each block, or of none
+        output.square().mean().backward()
+        assert len(calls) == computed * rounds
+        assert len(runs) == (1 + 2 * again) * blocks
 
 
 def test_a_network_without_rounds_says_so() -> None:
