@@ -28,7 +28,8 @@ from emulator.features.conservation import Conservation
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from graphs.atomic_file import write_text
-from inference.forecasts.forecast import Guard, GuardedRollout
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Guard
 from inference.scores.bootstrap import interval, resample_cases, resampled_mean
 from inference.scores.conservation import corrections
 from training.experiment import ExperimentConfig

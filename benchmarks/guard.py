@@ -44,7 +44,8 @@ from emulator.training_part import TrainingPart
 from graphs.atomic_file import write_text
 from graphs.mesh import Mesh
 from graphs.meshes.ring import ring
-from inference.forecasts.forecast import Guard, GuardedRollout
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Guard
 
 STEPS = 240
 LATEST = 5  # steps after the first value outside twice the training range

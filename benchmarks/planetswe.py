@@ -38,7 +38,8 @@ from emulator.heating_cycle import HOUR
 from emulator.physics.shallow_water import ShallowWaterConfig
 from emulator.state import State
 from graphs.atomic_file import write_text
-from inference.forecasts.forecast import Guard, forecast
+from inference.forecasts.forecast import forecast
+from inference.forecasts.guard import Guard
 from inference.scores.flow import harmonic_view
 from training.experiment import DataPart, ExperimentConfig
 from training.runs.study import Run, run_study

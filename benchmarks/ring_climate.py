@@ -30,7 +30,8 @@ from emulator.physics.ring_equations import APEBENCH
 from emulator.physics.ring_solver import RingSolver
 from graphs.atomic_file import write_text
 from graphs.meshes.ring import ring
-from inference.forecasts.forecast import Guard, GuardedRollout
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Guard
 
 Array = NDArray[np.float64]
 HELD, FAINTEST = 0.999, 1e-6  # of the variance, and of the strongest wavenumber's power

@@ -40,7 +40,8 @@ from emulator.physics.simulate import RingConfig, SimulationConfig, simulate_arr
 from emulator.protocol import Emulator
 from emulator.scores import ROUNDING
 from graphs.atomic_file import atomic_file, write_text
-from inference.forecasts.forecast import Guard, Stop, forecast
+from inference.forecasts.forecast import forecast
+from inference.forecasts.guard import Guard, Stop
 from inference.scores.verification import verify
 from training.experiment import DataConfig, DataPart, ExperimentConfig
 from training.runs.study import Result, Run, run_study

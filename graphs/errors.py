@@ -65,5 +65,9 @@ def refuse_damaged(source: object) -> Iterator[None]:
         ) from error
 
 
+class OutOfMemoryError(MeshcastError):
+    """Memory did not suffice; the message says for what, and what would take less."""
+
+
 class MissingExtraError(MeshcastError):
     """An emulator needs a package that one of the extras brings, which is not installed."""

@@ -165,11 +165,14 @@ def _run() -> None:
         complain(f"Error: {_of_system(error)}")
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):  # which is PyTorch's
+        from graphs.available_memory import is_out_of_memory, memory_in_words
+
+        if not is_out_of_memory(error):
             raise
-        what = f" ({error})" if str(error) else ""
+        what = f" ({str(error).splitlines()[0]})" if str(error) else ""
         complain(
-            f"Error: The memory that this process may take is used up{what}. Ask for less at once, or more memory."
+            f"Error: The memory that this process may take is used up{what}; {memory_in_words()}. Ask for less at "
+            "once, or more memory."
         )
         sys.exit(2)
     except SystemExit as stop:

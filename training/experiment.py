@@ -32,7 +32,7 @@ WindowConfig = Annotated[CapWindow | BoxWindow, ByKind]
 NoiseKind = Literal["white", "random_amplitude"]
 Source = str | list[Any] | dict[str, Any]
 # keys of a training that change numbers by rounding alone, or none
-NO_OTHER_RUN = ("threads", "checkpoints", "max_time", "shards")
+NO_OTHER_RUN = ("threads", "checkpoints", "max_time", "shards", "checkpoint_activations")
 
 
 @dataclass(frozen=True)
@@ -162,6 +162,9 @@ class TrainingConfig(StrategyConfig, SharesConfig):
         kept. OMP_NUM_THREADS decides where it is set. TensorFlow keeps those of the first run that uses it, as
         of the first such row of a comparison.
     checkpoints: to resume from that a run keeps until it is done, last.ckpt and those before it, should it be damaged.
+    checkpoint_activations: what is computed again for the gradient, in place of being kept in memory: `layers`, every
+        round of messages of a kind: gnn; `steps`, every step of the loss but the last; `both`, or `none`. No number
+        changes.
     """
 
     seed: int = 0
@@ -189,6 +192,7 @@ class TrainingConfig(StrategyConfig, SharesConfig):
     num_workers: int = 0
     threads: int | None = None
     checkpoints: int = 2
+    checkpoint_activations: Literal["none", "layers", "steps", "both"] = "none"
 
     def __post_init__(self) -> None:
         lowest = {"updates": 1, "unroll": 1, "num_workers": 0, "warm_up": 0, "noise": 0, "weight_decay": 0, "seed": 0,
@@ -313,3 +317,9 @@ class ExperimentConfig:
             if split is not None and split.harmonics is not None:
                 named = {name: other for name, other in self.task.partners.items() if not is_pattern(name)}
                 split.harmonics.refuse_other_winds(named)
+        recomputed = self.training.checkpoint_activations
+        if recomputed in ("layers", "both") and self.emulator.kind != "gnn":
+            raise MeshcastError(
+                f"training.checkpoint_activations={recomputed} computes rounds of messages again, of a kind: gnn, but "
+                f"this emulator is of kind {self.emulator.kind}. Set it to steps, or to none."
+            )

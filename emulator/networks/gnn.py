@@ -20,6 +20,7 @@ from emulator.networks.layers.linear_path import LinearPath
 from emulator.networks.layers.message_passing import graphs_on
 from emulator.networks.layers.mlp import mlp
 from emulator.networks.layers.processors import NodeEmbedding
+from emulator.networks.layers.recomputation import RoundByRound
 from emulator.networks.layers.shard_kernels import ShardKernels
 from emulator.networks.message_rounds import (
     ProcessorConfig,
@@ -156,7 +157,7 @@ class GNNConfig(NetworkConfig):
         return replace(self, processor=replace(self.processor, latent_size=width, hidden_size=hidden))
 
 
-class EncodeProcessDecode(nn.Module):
+class EncodeProcessDecode(RoundByRound):
     """A network on the nodes of a grid: [batch, node, input] to [batch, node, output].
 
     Data live on the grid. Messages pass on the mesh of `graphs`: grid nodes send to mesh nodes (encoder edges), these
@@ -315,9 +316,9 @@ class EncodeProcessDecode(nn.Module):
         return getattr(self, f"{name}_graph").graph if kernels is None else kernels
 
     def _passed(self, layer: Any, edges: Any, senders: Tensor, receivers: Tensor) -> Tensor:
-        if isinstance(edges, ShardKernels):
-            return edges.passed(layer.nodewise, senders, receivers)
-        return (layer.nodewise if self.nodewise else layer)(edges, senders, receivers)
+        one = layer.nodewise if self.nodewise else layer
+        over = (edges.passed, one) if isinstance(edges, ShardKernels) else (one, edges)
+        return self.in_round(*over, senders, receivers)
 
     @property
     def graphs(self) -> ModelGraphs:

@@ -11,7 +11,7 @@ from emulator.data.grib_output import GribSettings, write_grib
 from emulator.data.output_choice import chosen_output
 from emulator.foundation.typed_json import typed_json
 from graphs.errors import MeshcastError, refuse_damaged
-from inference.forecasts.forecast import Stop
+from inference.forecasts.guard import Stop
 
 
 def whole_before(

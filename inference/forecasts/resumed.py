@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from emulator.data.forecast_file import ForecastWriter
 from emulator.state import State
 from emulator.task import Task
-from inference.forecasts.forecast import GuardedRollout, Stop
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Stop
 
 
 def state_after(writer: ForecastWriter, leads: int, initial: State, task: Task, parts: int) -> State:

@@ -14,7 +14,8 @@ from emulator.neural import NeuralEmulator
 from emulator.protocol import Emulator
 from emulator.state import State
 from graphs.errors import MeshcastError
-from inference.forecasts.forecast import Guard, GuardedRollout, Stop
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Guard, Stop
 
 
 class Options(Protocol):

@@ -35,16 +35,8 @@ from graphs.atomic_file import refuse_existing, refuse_other
 from graphs.errors import MeshcastError
 from graphs.output_lock import output_lock
 from inference.forecasts.converted import convert, whole_before
-from inference.forecasts.forecast import (
-    Guard,
-    GuardedRollout,
-    Stop,
-    between_of,
-    on_device,
-    parts_attribute,
-    with_members,
-    with_starts,
-)
+from inference.forecasts.forecast import GuardedRollout, between_of, on_device, parts_attribute, with_members
+from inference.forecasts.guard import Guard, Stop, with_starts
 from inference.forecasts.resumed import going_on, state_after, stored_stops
 from inference.forecasts.split_forecast import computed_along, refuse_unsplittable, split_over_processes
 from inference.forecasts.spread import SpreadWatch

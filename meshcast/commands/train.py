@@ -14,7 +14,10 @@ def train(
         list[str] | None, typer.Argument(help="key=value, e.g. training.seed=3; resume=auto continues a run.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Open the data, take two updates, print time and memory to expect.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Rehearse the training for some seconds; print time, memory and energy to expect."
+        ),
     ] = False,
     learning_rate_test: Annotated[
         bool,
@@ -36,11 +39,13 @@ def train(
     from meshcast.commands.configs import config_path
     from meshcast.console import print_json, say
     from training.experiment import ExperimentConfig
+    from training.optimisation.machine import seconds_of_process
     from training.processes import is_first_process
     from training.run_folder import run_folder
     from training.runs.closed_forms import beside_closed_forms
+    from training.runs.dry_run import dry_run as try_out
+    from training.runs.dry_run import lines_of
     from training.runs.energy import energy_sentence, read_energy
-    from training.runs.fit import dry_run as try_out
     from training.runs.fit import fit, refuse_strategies_of_closed_form
 
     texts = overrides or []
@@ -62,8 +67,8 @@ def train(
             print_json({"suggested": tested.suggested, "picture": str(tested.picture), "table": str(tested.table)})
         return
     if dry_run:
-        expected = try_out(experiment)
-        say("\n".join(f"{name}: {value}" for name, value in expected.items()))
+        expected = try_out(experiment, notice=say, before=seconds_of_process())
+        say("\n".join(lines_of(expected)))
         if as_json:
             print_json(expected)
         return

@@ -1,10 +1,13 @@
 """What does not fit is refused before it is built, and the estimate is near what comes."""
 
+import resource
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from graphs import available_memory as module
-from graphs.available_memory import available_memory, readable, refuse_too_large
+from graphs.available_memory import available_memory, held_memory, peak_memory, readable, refuse_too_large
 from graphs.edges.build import (
     GraphConfig,
     HopEdges,
@@ -94,3 +97,40 @@ def test_mesh_and_edges_together_are_refused_before_the_mesh_is_built(monkeypatc
     monkeypatch.setattr(module, "available_memory", lambda: expected.num_bytes - 1)
     with pytest.raises(MeshcastError, match=r"about 10,242 nodes.* level"):
         expected.refuse_too_large()
+
+
+def test_a_limit_of_the_process_counts_as_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = module._status("VmSize")
+    if held is None:
+        pytest.skip("only Linux counts it")
+    limits = {resource.RLIMIT_AS: held + 2**20, resource.RLIMIT_DATA: resource.RLIM_INFINITY}
+    monkeypatch.setattr(resource, "getrlimit", lambda limit: (limits[limit], resource.RLIM_INFINITY))
+    left = available_memory()
+    assert left is not None and left <= 2**20
+    limits[resource.RLIMIT_AS] = resource.RLIM_INFINITY
+    assert module._of_process() is None
+
+
+def test_the_tightest_group_around_a_job_counts_and_files_may_go(tmp_path: Path) -> None:
+    mine = tmp_path / "cgroup"
+    mine.write_text("0::/slurm/job_7/task_0\n")
+    for folder, limit, held, files in (
+        ("slurm/job_7/task_0", "max", 10, 0),
+        ("slurm/job_7", "1000", 900, 300),
+        ("slurm", "5000", 4800, 100),
+    ):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / folder / "memory.current").write_text(f"{held}\n")
+        (tmp_path / folder / "memory.stat").write_text(f"anon 5\ninactive_file {files}\n")
+    assert module._of_container(tmp_path, mine) == 5000 - 4800 + 100
+    (tmp_path / "slurm" / "memory.current").write_text("3000\n")
+    assert module._of_container(tmp_path, mine) == 1000 - 900 + 300
+    assert module._of_container(tmp_path / "absent", tmp_path / "none") is None
+
+
+def test_the_peak_is_at_least_what_was_held_at_once() -> None:
+    before = peak_memory()
+    block = np.ones(2**23)  # 64 MiB
+    assert peak_memory() >= held_memory() >= block.nbytes
+    assert peak_memory() >= before

@@ -126,6 +126,11 @@ def test_loss_gradients_and_validation_of_two_shards_are_those_of_the_whole(worl
     assert_the_whole(sphere_experiment(**WORLDS[world]), 2)
 
 
+@pytest.mark.parametrize("again", ["layers", "both"])
+def test_two_shards_compute_activations_again_in_step(again: str) -> None:
+    assert_the_whole(sphere_experiment(training={"checkpoint_activations": again, "unroll": 2}), 2)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("world", WORLDS)
 def test_so_are_those_of_four_shards(world: str) -> None:

@@ -21,7 +21,7 @@ from training.early_end import DivergedError, Stopped, StopRequest, diverged
 from training.metrics_log import LOSS_EVERY, MetricsLog
 from training.optimisation.checkpoint_files import ended_together, write
 from training.optimisation.forecast_picture import draw_forecast
-from training.optimisation.machine import working_seconds
+from training.optimisation.machine import FEWEST_TIMED, Rehearsal, Seconds, now
 from training.optimisation.module import EmulatorModule
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.update_losses import UpdateLosses
@@ -66,12 +66,19 @@ def progress_callback() -> L.Callback:
 
 
 class Stopwatch(L.Callback):
-    """Working seconds of each update, from batch to batch so that reading counts, and of the last validation."""
+    """Seconds of each update, from one to the next so that reading counts, and of the last validation.
 
-    def __init__(self) -> None:
-        self.updates: list[float] = []
-        self.validation = 0.0
-        self._last = 0.0
+    most: seconds of the clock after which the training ends, once there are a few updates.
+    """
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+        self.updates: list[Seconds] = []
+        self.validation = self._last = Seconds()
+
+    @property
+    def rehearsal(self) -> Rehearsal:
+        return Rehearsal(tuple(self.updates), self.validation)
 
     def on_validation_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._lap()
@@ -86,13 +93,16 @@ class Stopwatch(L.Callback):
         self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(module, EmulatorModule)
-        if module.completes_update(batch_idx):
-            self.updates.append(self._lap())
+        if not module.completes_update(batch_idx):
+            return
+        self.updates.append(self._lap())
+        if len(self.updates) >= FEWEST_TIMED and sum(lap.clock for lap in self.updates) > self.most:
+            trainer.should_stop = True  # with a validation at the end
 
-    def _lap(self) -> float:
+    def _lap(self) -> Seconds:
         if on_gpu := torch.cuda.is_initialized():
             torch.cuda.synchronize()  # an update is queued before it is done
-        before, self._last = self._last, working_seconds(on_gpu)
+        before, self._last = self._last, now(on_gpu)
         return self._last - before
 
 

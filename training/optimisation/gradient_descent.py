@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -39,6 +40,7 @@ from training.optimisation.callbacks import (
 from training.optimisation.checkpoint_files import PlainFiles
 from training.optimisation.long_rollout import long_rollout
 from training.optimisation.lost_processes import LostProcesses, leave_time_to_end
+from training.optimisation.machine import Rehearsal
 from training.optimisation.module import EmulatorModule
 from training.optimisation.standstill import has_ended
 from training.optimisation.update_losses import UpdateLosses
@@ -114,8 +116,11 @@ def _newest(folder: Path) -> dict[str, Any]:
     return {"name": path and path.name, "bytes": path and path.stat().st_size, "updates": updates}
 
 
-def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
-    """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
+def rehearse(untrained: Untrained, updates: int, most: float = math.inf) -> Rehearsal:
+    """Return what some updates and a validation take; nothing is written.
+
+    most: seconds of the clock after which the updates that have been taken are enough.
+    """
     config = untrained.config
     if config.training.shards > 1:
         raise MeshcastError(
@@ -126,11 +131,11 @@ def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
     config = replace(config, training=one_device, validation=replace(config.validation, every=updates))
     emulator, windows, starts = deepcopy(untrained.emulator), untrained.windows, untrained.starts
     module = EmulatorModule(emulator, windows, starts, one_device, config.validation, terms=untrained.terms)
-    stopwatch = Stopwatch()
+    stopwatch = Stopwatch(most)
     with _quiet(), _interruptible():
         trainer = _trainer(config, [stopwatch])
         trainer.fit(module, datamodule=WindowData(windows, starts, one_device, 0))
-    return stopwatch.updates, stopwatch.validation
+    return stopwatch.rehearsal
 
 
 def try_out(untrained: Untrained, training: TrainingConfig, callbacks: list[L.Callback]) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from training.metrics_log import MetricsLog
 from training.optimisation.forecast_picture import draw_forecast
 from training.optimisation.keras_examples import Example, examples
 from training.optimisation.long_rollout import long_rollout
-from training.optimisation.machine import working_seconds
+from training.optimisation.machine import FEWEST_TIMED, Rehearsal, now
 from training.optimisation.optimiser import BETAS, averaging_decay, updates_averaged, warm_up_cosine
 from training.optimisation.progress_lines import ProgressLines
 from training.optimisation.validation import (
@@ -51,6 +52,7 @@ from training.optimisation.validation import (
 )
 from training.preparation.first_guess import Untrained
 from training.preparation.loss_terms import LossTerms
+from training.preparation.memory import memory_of_validation
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Batch, ShuffledStream
 from training.resumable import DIGEST, digest_of, new_checkpoint, read_checkpoint, resume_from, write_checkpoint
@@ -156,19 +158,25 @@ def times_of_update(untrained: Untrained, update: int) -> torch.Tensor:
     return torch.stack([windows[sample]["valid_time"] for sample in stream])
 
 
-def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
-    """Return the working seconds of some updates, reading included, and of a validation; nothing is written."""
+def rehearse(untrained: Untrained, updates: int, most: float = math.inf) -> Rehearsal:
+    """Return what some updates and a validation take; nothing is written.
+
+    most: seconds of the clock after which the updates that have been taken are enough.
+    """
     training = replace(untrained.config.training, updates=updates)
     refuse_what_torch_alone_does(training)
     untrained = replace(untrained, config=replace(untrained.config, training=training))
     on_gpu = bool(tensorflow().config.list_physical_devices("GPU"))
     fit = KerasFit(deepcopy(untrained.emulator), training)
-    laps = [working_seconds(on_gpu)]
+    moments = [now(on_gpu)]
     for example in examples(untrained, 0):
         float(fit.step(example))
-        laps.append(working_seconds(on_gpu))
+        moments.append(now(on_gpu))
+        if len(moments) > FEWEST_TIMED and (moments[-1] - moments[0]).clock > most:
+            break
     validation_of(fit.with_weights(fit.averages), untrained)
-    return np.diff(laps).tolist(), working_seconds(on_gpu) - laps[-1]
+    laps = tuple(later - earlier for earlier, later in pairwise(moments))
+    return Rehearsal(laps, now(on_gpu) - moments[-1])
 
 
 class KerasFit:
@@ -282,8 +290,11 @@ def validation_of(emulator: NeuralEmulator, untrained: Untrained) -> Validated:
     """Return the score of forecasts from all validation starts, as every emulator's is."""
     training, score = untrained.config.training, untrained.config.validation.score
     terms = LossTerms(training.loss)
-    loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=min(training.process_batch, 16))
-    return validated(sum(error_sums(emulator, untrained.starts, batch, score, terms, 1) for batch in loader))  # type: ignore[arg-type]
+    cases = min(training.process_batch, 16)
+    loader: DataLoader[Batch] = DataLoader(untrained.starts, batch_size=cases)
+    with memory_of_validation(untrained.starts, cases):
+        sums = sum(error_sums(emulator, untrained.starts, batch, score, terms, 1) for batch in loader)
+    return validated(sums)  # type: ignore[arg-type]
 
 
 def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
@@ -297,6 +308,7 @@ def refuse_what_torch_alone_does(training: TrainingConfig) -> None:
         f"training.optimiser={training.optimiser}": training.optimiser != "adamw",
         f"training.precision={training.precision}": training.precision != "32-true",
         f"training.accumulate={training.accumulate}": training.accumulate > 1,
+        f"training.checkpoint_activations={training.checkpoint_activations}": training.checkpoint_activations != "none",
         f"{training.devices} devices on {training.num_nodes} nodes": training.devices * training.num_nodes > 1,
     }
     if any(refused.values()):

@@ -15,8 +15,9 @@ from emulator.neural import NeuralEmulator
 from emulator.state import State
 from emulator.task import Task, names_of
 from emulator.training_part import TrainingPart
-from graphs.errors import MeshcastError
-from inference.forecasts.forecast import Guard, GuardedRollout, Stop
+from graphs.errors import MeshcastError, OutOfMemoryError
+from inference.forecasts.forecast import GuardedRollout
+from inference.forecasts.guard import Guard, Stop
 from training.experiment import ExperimentConfig
 from training.preparation.prepared import Prepared
 from training.preparation.windows import Windows
@@ -53,6 +54,8 @@ class LongRollout:
             with torch.autocast(state.values.device.type, enabled=False):
                 for done, _ in enumerate(rolled.steps(self.steps), start=1):
                     lasted[rolled.alive[:, 0]] = done
+        except OutOfMemoryError:
+            raise
         except MeshcastError:  # a month, say, that the climatology has not seen
             lasted[rolled.alive[:, 0]] = self.steps
         return float(lasted.mean())

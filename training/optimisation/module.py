@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import Any
@@ -12,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from emulator.networks.layers.recomputation import RecomputedSteps, recompute_rounds
 from emulator.neural import NeuralEmulator
 from emulator.protocol import rollout
 from emulator.state import State, Step
@@ -29,6 +31,7 @@ from training.optimisation.validation import (
     validated,
 )
 from training.preparation.loss_terms import LossTerms
+from training.preparation.memory import memory_of_validation
 from training.preparation.windows import Batch, WindowForcings, Windows, noisy
 from training.resumable import DIGEST, digest_of
 
@@ -56,6 +59,8 @@ class EmulatorModule(L.LightningModule):
         super().__init__()
         self.emulator = emulator
         self.averaged = deepcopy(emulator).requires_grad_(False)
+        if training.checkpoint_activations in ("layers", "both"):
+            recompute_rounds(emulator.network)
         self.mean = deepcopy(self.averaged) if training.average_last else None
         self.windows, self.validation_windows = windows, validation_windows
         self.training_config, self.validation_config = training, validation
@@ -124,9 +129,19 @@ class EmulatorModule(L.LightningModule):
         done, last = self.training_config.pushforward, self.training_config.pushforward + steps
         while done < last:
             some = min(self.training_config.gradient_steps or steps, last - done)
-            for following in rollout(self.emulator, state, forcings, some, start=done):
+            for following in self._steps(state, forcings, some, done, last):
                 yield following
             state, done = replace(following[0], values=following[0].values.detach()), done + some
+
+    def _steps(self, state: State, forcings: WindowForcings, steps: int, start: int, last: int) -> Iterator[Step]:
+        """Yield steps; where memory is to be saved those before the last of the loss keep their states alone."""
+        again = 0
+        if self.training_config.checkpoint_activations in ("steps", "both"):
+            again = min(steps, last - 1 - start)
+        for following in rollout(RecomputedSteps(self.emulator), state, forcings, again, start):
+            yield following
+            state = following[0]
+        yield from rollout(self.emulator, state, forcings, steps - again, start + again)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
         if not self.completes_update(batch_index):
@@ -205,8 +220,8 @@ class EmulatorModule(L.LightningModule):
         for name, emulator in self.candidates.items():
             if batch_index == 0 and self.long_rollout is not None:
                 self._lived[name] = self.long_rollout.lived(emulator)
-            # the kept emulator forecasts in full precision
-            with torch.autocast(self.device.type, enabled=False), emulator.over_all_nodes():
+            full = torch.autocast(self.device.type, enabled=False)  # the kept emulator forecasts in full precision
+            with full, self._validation_in_memory(batch), emulator.over_all_nodes():
                 sums = error_sums(
                     emulator,
                     self.validation_windows,
@@ -216,6 +231,9 @@ class EmulatorModule(L.LightningModule):
                     self.unroll,
                 )
             self._error_sums[name] = self._error_sums[name] + sums if name in self._error_sums else sums
+
+    def _validation_in_memory(self, batch: Batch) -> AbstractContextManager[None]:
+        return memory_of_validation(self.validation_windows, len(batch["values"]))
 
     def on_validation_epoch_end(self) -> None:
         found = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -24,7 +25,7 @@ from emulator.task import Task
 from emulator.training_part import TrainingPart
 from training.experiment import ExperimentConfig
 from training.preparation.loss_terms import LossTerms
-from training.preparation.memory import least_numbers, refuse_too_large_network
+from training.preparation.memory import LeastNumbers, least_numbers, memory_of_updates, refuse_too_large_network
 from training.preparation.prepared import Prepared
 from training.preparation.windows import NOISE_SIZE, Windows, normalised_pairs
 from training.shards import group_of
@@ -108,13 +109,26 @@ def unfitted_network(prepared: Prepared) -> NeuralEmulator:
     return emulator
 
 
+def updates_in_memory(prepared: Prepared) -> AbstractContextManager[None]:
+    """Return a context in which updates that run out of memory end with what would take less; see `memory_of_updates`.
+
+    Raises MeshcastError where the experiment's network does not fit in any case.
+    """
+    section = prepared.config.emulator
+    assert isinstance(section, NetworkConfig)
+    return memory_of_updates(section, prepared.config.training, _least_numbers(section, prepared))
+
+
 def _refuse_too_large(section: NetworkConfig, prepared: Prepared) -> None:
-    """Raise MeshcastError where a network does not fit in what memory is left now; its need is counted once a study."""
+    """Raise MeshcastError where a network does not fit in what memory is left now."""
+    mesh, history, numbers = prepared.train.mesh, prepared.task.history, _least_numbers(section, prepared)
+    refuse_too_large_network(section, mesh, history, prepared.config.training, numbers)
+
+
+def _least_numbers(section: NetworkConfig, prepared: Prepared) -> LeastNumbers:
+    """Return what a network holds at least, counted once a study."""
     mesh, history = prepared.train.mesh, prepared.task.history
-    numbers = prepared.once(["memory", section], lambda: least_numbers(section, mesh, history))
-    weights, values = numbers
-    shards = prepared.config.training.shards
-    refuse_too_large_network(section, mesh, history, prepared.config.training, (weights, values // shards))
+    return prepared.once(["memory", section], lambda: least_numbers(section, mesh, history))
 
 
 def _scales(emulator: NeuralEmulator, windows: Windows, noise: float) -> tuple[Tensor, Tensor]:

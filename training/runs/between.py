@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from emulator.task import refuse_transforms, wind_pairs
 from graphs.errors import MeshcastError
 from training.early_end import DivergedError, not_finite
 from training.losses import find_loss
-from training.optimisation.machine import working_seconds
+from training.optimisation.machine import Rehearsal, Seconds, now, working_seconds
 from training.optimisation.optimiser import optimiser_of, warm_up_cosine
 from training.preparation.prepared import Prepared
 from training.preparation.symmetries import symmetries_of
@@ -58,8 +59,46 @@ def with_between(prepared: Prepared, trained: TrainedEmulator, folder: Path, not
 
     notice: takes a line on its error where the emulator is validated, beside linear interpolation's.
     """
-    wanted, training, emulator = prepared.config.between, prepared.config.training, trained.emulator
-    assert wanted is not None and isinstance(emulator, NeuralEmulator)
+    emulator = trained.emulator
+    assert isinstance(emulator, NeuralEmulator)
+    between, windows, device = _untrained(prepared, emulator)
+    updates = _updates(prepared, folder, lambda count: _timed(between, windows, prepared, count, device))
+    for _ in _descent(between, windows, prepared, updates, device):
+        pass
+    starts = WindowsWithin(prepared.validation, prepared.task, prepared.validation_forcings, MOST_VALIDATED)
+    error, linear = _validated(between.eval().requires_grad_(False), starts, device)
+    notice(f"States between steps err by {error:.3g} std after {updates:,} updates, linear ones by {linear:.3g}.")
+    emulator.to("cpu")
+    outcome = {"updates": updates, "error": error, "linear_error": linear}
+    return replace(trained, between=between.to("cpu"), metadata={**trained.metadata, "between_training": outcome})
+
+
+def rehearse_between(prepared: Prepared, emulator: NeuralEmulator) -> Seconds:
+    """Return what training the network for states between the steps of an emulator takes, by a few of its updates."""
+    wanted, training = prepared.config.between, prepared.config.training
+    assert wanted is not None
+    on_gpu = training.accelerator != "cpu" and torch.cuda.is_available()
+    begun = now(on_gpu)
+    between, windows, device = _untrained(prepared, emulator)
+    moments = [now(on_gpu)]
+    for _ in _descent(between, windows, prepared, TIMED_UPDATES, device):
+        moments.append(now(on_gpu))
+    starts = WindowsWithin(prepared.validation, prepared.task, prepared.validation_forcings, MOST_VALIDATED)
+    _validated(between.eval().requires_grad_(False), starts, device)
+    emulator.to("cpu")
+    laps = tuple(later - earlier for earlier, later in pairwise(moments))
+    update = Rehearsal(laps, Seconds()).update(FIRST_UPDATES)
+    around = now(on_gpu) - begun - (moments[-1] - moments[0])
+    if training.minutes is None:
+        return around + update * max(1, round(wanted.share * training.updates))
+    seconds = wanted.share * training.minutes * 60
+    return around + update * (TIMED_UPDATES + seconds / update.working)
+
+
+def _untrained(prepared: Prepared, emulator: NeuralEmulator) -> tuple[Between, WindowsWithin, str]:
+    """Return an untrained network with its scales, its training windows, and the kind of device that both are for."""
+    wanted, training = prepared.config.between, prepared.config.training
+    assert wanted is not None
     config = wanted.for_emulator(prepared.config.emulator)
     images = symmetries_of(prepared.config, prepared.task, prepared.train, prepared.valid)
     turning = turning_of(prepared.config, prepared.task, prepared.train, prepared.valid)
@@ -80,15 +119,7 @@ def with_between(prepared: Prepared, trained: TrainedEmulator, folder: Path, not
     emulator.to(device)
     between.to(device)
     _measure(between, windows, device)
-    updates = _updates(prepared, folder, lambda count: _timed(between, windows, prepared, count, device))
-    for _ in _descent(between, windows, prepared, updates, device):
-        pass
-    starts = WindowsWithin(prepared.validation, prepared.task, prepared.validation_forcings, MOST_VALIDATED)
-    error, linear = _validated(between.eval().requires_grad_(False), starts, device)
-    notice(f"States between steps err by {error:.3g} std after {updates:,} updates, linear ones by {linear:.3g}.")
-    emulator.to("cpu")
-    outcome = {"updates": updates, "error": error, "linear_error": linear}
-    return replace(trained, between=between.to("cpu"), metadata={**trained.metadata, "between_training": outcome})
+    return between, windows, device
 
 
 def _updates(prepared: Prepared, folder: Path, seconds_of: Callable[[int], float]) -> int:

@@ -23,21 +23,29 @@ def keep_budget(folder: Path, config: ExperimentConfig, update: float, validatio
     So that the seeds of one row get the same number, it is measured once and kept for each. Where two validations would
     not fit, there are five, or as many as take half of the budget.
 
+    update, validation: see `budget_of`.
+    """
+    if "updates" not in read_budget(folder):
+        add_to_budget(folder, **budget_of(config, update, validation))
+    return int(read_budget(folder)["updates"])
+
+
+def budget_of(config: ExperimentConfig, update: float, validation: float) -> dict[str, float]:
+    """Return what a budget of minutes comes to: `updates`, `seconds_per_update`, perhaps `validation_every`.
+
     update, validation: the seconds that each takes; the share of a long rollout comes on top.
     """
     assert config.training.minutes is not None
-    if "updates" not in read_budget(folder):
-        taken = 0.0 if config.between is None else config.between.share
-        seconds, every = config.training.minutes * 60 * (1 - taken), config.validation.every
-        per_update = update + validation / every
-        updates = max(1, int(seconds / per_update))
-        more: dict[str, float] = {}
-        if 2 * every > updates:
-            count = max(1, min(VALIDATIONS, int(seconds / 2 / max(validation, 1e-9))))
-            updates = max(1, int((seconds - min(count * validation, seconds / 2)) / update))
-            more = {"validation_every": min(every, math.ceil(updates / count))}
-        add_to_budget(folder, updates=updates, seconds_per_update=per_update, **more)
-    return int(read_budget(folder)["updates"])
+    taken = 0.0 if config.between is None else config.between.share
+    seconds, every = config.training.minutes * 60 * (1 - taken), config.validation.every
+    per_update = update + validation / every
+    updates = max(1, int(seconds / per_update))
+    more: dict[str, float] = {}
+    if 2 * every > updates:
+        count = max(1, min(VALIDATIONS, int(seconds / 2 / max(validation, 1e-9))))
+        updates = max(1, int((seconds - min(count * validation, seconds / 2)) / update))
+        more = {"validation_every": min(every, math.ceil(updates / count))}
+    return {"updates": updates, "seconds_per_update": per_update, **more}
 
 
 def within_budget(config: ExperimentConfig, folder: Path, notice: Notice) -> ExperimentConfig:
@@ -45,7 +53,12 @@ def within_budget(config: ExperimentConfig, folder: Path, notice: Notice) -> Exp
 
     notice: takes a line on what follows the budget in place of the configuration.
     """
-    budget, training, validation = read_budget(folder), config.training, config.validation
+    return with_counts_of(read_budget(folder), config, notice)
+
+
+def with_counts_of(budget: Mapping[str, Any], config: ExperimentConfig, notice: Notice) -> ExperimentConfig:
+    """Return an experiment with the updates of a budget, and counts that come within them; see `within_budget`."""
+    training, validation = config.training, config.validation
     updates, changed = int(budget["updates"]), []
     training = replace(training, updates=updates)
     if (every := int(budget.get("validation_every", validation.every))) < validation.every:

@@ -45,13 +45,21 @@ def score_closed_forms(prepared: Prepared, starts: Windows, emulator: NeuralEmul
     Of a long training part they are fitted on the last dates alone. What cannot be fitted or has no finite score stands
     under `left_out`, with the reason. Nothing about the network or the training changes.
     """
+    scores, left_out = closed_form_scores(prepared, starts, emulator)
+    guess = getattr(getattr(prepared.config.emulator, "first_guess", None), "kind", None)
+    score = prepared.config.validation.score
+    content = {"score": score, "closed_forms": scores, "left_out": left_out, "first_guess": guess}
+    write_json(folder / FILE, content)
+
+
+def closed_form_scores(
+    prepared: Prepared, starts: Windows, emulator: NeuralEmulator
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the scores of closed forms by name, and why others have none, computed once for runs that share them."""
     validation = prepared.config.validation
     scale = emulator.inputs.score_std.tolist()  # with departures it differs from that of other networks on these data
     key = ["closed forms", validation.steps, validation.cases, validation.score, scale]
-    scores, left_out = prepared.once(key, lambda: _scores(prepared, starts, emulator))
-    guess = getattr(getattr(prepared.config.emulator, "first_guess", None), "kind", None)
-    content = {"score": validation.score, "closed_forms": scores, "left_out": left_out, "first_guess": guess}
-    write_json(folder / FILE, content)
+    return prepared.once(key, lambda: _scores(prepared, starts, emulator))
 
 
 def beside_closed_forms(folder: Path, score: float | None) -> tuple[dict[str, Any], str]:

@@ -23,6 +23,7 @@ from training.accounting import AccountingConfig
 from training.early_end import DivergedError
 from training.experiment import ExperimentConfig
 from training.json_file import read_json, write_json
+from training.optimisation.machine import Seconds
 from training.processes import is_first_process
 from training.resumable import checkpoints_of
 from training.runs.data_in_words import listed
@@ -184,6 +185,57 @@ class Meter:
         names = [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in used]
         known = [name for name in names if name in self.first["gpus"] and name in self.last["gpus"]]
         return known, ("the GPU, whose counter NVML does not give",) if len(known) < len(names) else ()
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a training takes while it runs.
+
+    watts: of a busy core, `measured` by its counters or as configured. cores: busy at a time. gpu_watts: of the GPUs;
+    None where it runs on none. left_out: what takes energy that is not in these numbers.
+    """
+
+    watts: float
+    measured: bool
+    cores: float
+    gpu_watts: float | None
+    left_out: tuple[str, ...] = ()
+
+    def joules(self, taken: Seconds) -> float:
+        """Return the energy of work that took so long; on a GPU by the clock."""
+        processor = taken.working if self.gpu_watts is None else taken.clock * self.cores
+        return processor * self.watts + (self.gpu_watts or 0.0) * taken.clock
+
+
+class PowerReading:
+    """The power of this process from the moment that this is made."""
+
+    def __init__(self, on_gpu: bool) -> None:
+        self.on_gpu, self.counters = on_gpu, package_counters()
+        self.first = self._now()
+
+    def power(self, accounting: AccountingConfig) -> Power:
+        """Return what it was up to now, by the machine's counters where it has any."""
+        first, last = self.first, self._now()
+        own, clock = last["process"] - first["process"], max(last["clock"] - first["clock"], 1e-9)
+        watts, measured = accounting.watts_per_core, bool(self.counters) and own > 0
+        if measured:
+            readings = zip(self.counters, first["packages"], last["packages"], strict=True)
+            busy = own if last["busy"] is None else max(last["busy"] - first["busy"], own)
+            watts = sum(counter.since(before, later) for counter, before, later in readings) / busy
+        gpus = [last["gpus"][name] - joules for name, joules in first["gpus"].items() if name in last["gpus"]]
+        missing = ("the GPU, whose energy nothing counts here",) if self.on_gpu and not gpus else ()
+        gpu_watts = max(gpus, default=0.0) / clock if self.on_gpu else None  # the busiest is this process's
+        return Power(watts, measured, own / clock, gpu_watts, missing)
+
+    def _now(self) -> dict[str, Any]:
+        return {
+            "clock": time.perf_counter(),
+            "process": process_seconds(),
+            "busy": busy_seconds(),
+            "packages": [counter.joules() for counter in self.counters],
+            "gpus": gpu_joules() if self.on_gpu else {},
+        }
 
 
 def write_energy(

@@ -62,8 +62,13 @@ def package_counters(folder: Path = POWERCAP) -> list[PackageCounter]:
 
 def process_seconds(children: bool = True) -> float:
     """Return processor seconds of this process and its threads, and of its children that have ended."""
+    return time.process_time() + (children_seconds() if children else 0.0)
+
+
+def children_seconds() -> float:
+    """Return processor seconds of the children of this process that have ended."""
     used = os.times()
-    return time.process_time() + (used.children_user + used.children_system if children else 0.0)
+    return used.children_user + used.children_system
 
 
 def busy_seconds(stat: Path = Path("/proc/stat")) -> float | None:

@@ -26,14 +26,13 @@ from graphs.output_lock import output_lock
 from training.early_end import Stopped, StopRequest, Watch, stop_requests
 from training.experiment import ExperimentConfig, TrainingConfig
 from training.preparation.data_checks import keep_data
-from training.preparation.first_guess import Untrained, initial_network, unfitted_network
+from training.preparation.first_guess import Untrained, initial_network, unfitted_network, updates_in_memory
 from training.preparation.initial_weights import start_weights
 from training.preparation.loss_terms import loss_terms
 from training.preparation.prepared import (
     Prepared,
     PreparedData,
     look_at_test_data,
-    prepare,
     refuse_unfit_data,
     windows_of,
 )
@@ -131,7 +130,7 @@ def _trained(
     for line in (*look_at_test_data(prepared), *_batches_in_words(config.training)):
         notice(line) if is_first_process() else None
     if not is_closed_form(config.emulator):
-        with untrained_on_threads(prepared, folder, notice) as untrained:
+        with updates_in_memory(prepared), untrained_on_threads(prepared, folder, notice) as untrained:
             if is_first_process():
                 keep_data(folder, bool(checkpoints_of(folder)), prepared.description(data))
             budgeted = with_budget(untrained, folder, notice)
@@ -298,9 +297,9 @@ def time_parts(untrained: Untrained, updates: int = TIMED_UPDATES) -> tuple[floa
     for share, unroll in stages_by_length(config.training):
         training = replace(config.training, unroll=unroll, curriculum=(), random_unroll=False, plateau=None)
         stage = replace(untrained, config=replace(config, training=training))
-        laps, validation = loop_of(config).rehearse(stage, updates + WARM_UP)
-        seconds += share * float(np.median(laps[WARM_UP:]))
-    return seconds, validation
+        rehearsal = loop_of(config).rehearse(stage, updates + WARM_UP)
+        seconds += share * float(np.median([lap.working for lap in rehearsal.updates[WARM_UP:]]))
+    return seconds, rehearsal.validation.working
 
 
 def stages_by_length(training: TrainingConfig) -> Sequence[tuple[float, int]]:
@@ -320,44 +319,3 @@ def loop_of(config: ExperimentConfig) -> ModuleType:
     from training.optimisation import gradient_descent
 
     return gradient_descent
-
-
-def dry_run(config: ExperimentConfig) -> dict[str, Any]:
-    """Open the data, build the graphs, take two updates, and say what a run would take. Nothing is written."""
-    prepared = prepare(config)
-    refuse_nothing_between(prepared)
-    refuse_untestable(prepared)
-    for line in look_at_test_data(prepared):
-        log.warning("%s", line)
-    fields = prepared.train
-    found: dict[str, Any] = {
-        "data": f"{len(fields.times)} times, {fields.ensemble_size} ensemble rows, {len(fields.variables)} variables",
-        "mesh": fields.mesh.describe(),
-        "time step": str(prepared.task.time_step),
-    }
-    if is_closed_form(config.emulator):
-        return {**found, "training": "closed form, no updates"}
-    with untrained_on_threads(prepared) as untrained:
-        threads, seconds = torch.get_num_threads(), time_updates(untrained, updates=2)
-    minutes = config.training.minutes or round(seconds * config.training.updates / 60, 2)
-    return {
-        **found,
-        "windows": len(untrained.windows),
-        "parameters": sum(weight.numel() for weight in untrained.emulator.parameters()),
-        "threads": threads,
-        "seconds per update": round(seconds, 4),
-        "core minutes to expect": minutes,
-        "peak memory [MB]": round(_peak_memory() / 1e6),
-        "run folder": str(run_folder(config)),
-    }
-
-
-def _peak_memory() -> float:
-    """Return the bytes this process has taken at most: of the GPU where it used one, else of main memory."""
-    import resource
-    import sys
-
-    if torch.cuda.is_initialized():
-        return float(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)

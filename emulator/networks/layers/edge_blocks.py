@@ -4,7 +4,8 @@ An array on all edges does not fit in a cache, and memory as large as it is take
 each use: at 81,900 edges of width 128 to add two such arrays takes ten times as long as to add them block by block. So
 what happens on edges is written as a function of one block, and `by_blocks` runs it block after block. For the
 gradient it runs each block again and goes back through it at once, so that an update keeps what comes in and nothing
-from within; on graphs where that is little, it is kept. On a GPU all edges are one block.
+from within; on graphs where that is little, it is kept, unless activations are computed again. On a GPU all edges are
+one block.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from emulator.networks.layers.aggregate import edge_weights
 from emulator.networks.layers.constants import without_autocast
+from emulator.networks.layers.recomputation import keeps_nothing
 from graphs.graph import Graph
 
 NUMBERS = 2**17  # on the edges of a block in an array of single precision, half a megabyte
@@ -133,7 +135,7 @@ class _ByBlocks(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         edges, senders, receivers, *_ = inputs
         needed = ctx.needs_input_grad[2:]
-        keep = any(needed) and len(edges) * senders.shape[-1] <= MOST_KEPT
+        keep = any(needed) and len(edges) * senders.shape[-1] <= MOST_KEPT and not keeps_nothing()
         runs, at_nodes, on_edges = [], None, None
         for block in blocks:
             run = _Run.of(function, block, inputs, needed if keep else None)

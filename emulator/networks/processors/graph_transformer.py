@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from emulator.networks.layers.constants import without_autocast
 from emulator.networks.layers.edge_blocks import EdgeBlock, EdgeBlocks, by_blocks
 from emulator.networks.layers.matrix_product import linear
+from emulator.networks.layers.recomputation import RoundByRound
 from emulator.networks.processors.rounds import RoundsConfig, by_node, computing_dtype
 from graphs.errors import MeshcastError
 
@@ -54,7 +55,7 @@ class AnemoiGraphTransformerConfig(RoundsConfig):
         return TransformerRounds(TransformerRound(self, features, two_meshes) for _ in range(num_layers))
 
 
-class TransformerRounds(nn.ModuleList):
+class TransformerRounds(RoundByRound, nn.ModuleList):
     """Rounds of attention one after another."""
 
     def forward(self, edges: EdgeBlocks, senders: Tensor, receivers: Tensor) -> Tensor:
@@ -62,7 +63,7 @@ class TransformerRounds(nn.ModuleList):
         received = by_node(receivers)
         sent = by_node(senders) if senders is not receivers else received
         for one in self:
-            sent = received = one(edges, sent, received)
+            sent = received = self.in_round(one, edges, sent, received)
         return received.transpose(0, 1)
 
 

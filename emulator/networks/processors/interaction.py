@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from emulator.networks.layers.constants import without_autocast
 from emulator.networks.layers.edge_blocks import EdgeBlock, EdgeBlocks, by_blocks
 from emulator.networks.layers.matrix_product import linear
+from emulator.networks.layers.recomputation import RoundByRound
 from emulator.networks.processors.rounds import (
     Activation,
     ConcatenationMLP,
@@ -62,7 +63,7 @@ class AnemoiGraphConvolutionConfig(RoundsConfig):
         return InteractionRounds(edges, num_layers, self.latent_size, of_edges, of_nodes, gelu, sums_states=True)
 
 
-class InteractionRounds(nn.Module):
+class InteractionRounds(RoundByRound):
     """Rounds of messages with a state on every edge, which begins as an MLP of the edge's features.
 
     edge_hidden, node_hidden: layers between in the MLPs of edges and of nodes; the edges' first state has the latter.
@@ -92,7 +93,7 @@ class InteractionRounds(nn.Module):
             sent = by_node(senders)
         state: Tensor | None = self.embedding(edges.features.to(received.dtype))[:, None]  # [edge, 1, latent]
         for number, one in enumerate(self.rounds, start=1):
-            received, state = one(edges, state, sent, received, keep_state=number < len(self.rounds))
+            received, state = self.in_round(one, edges, state, sent, received, number < len(self.rounds))
             sent = received
         return received.transpose(0, 1)
 

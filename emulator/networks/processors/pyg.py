@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from emulator.networks.layers.edge_blocks import EdgeBlocks
 from emulator.networks.layers.mlp import mlp
+from emulator.networks.layers.recomputation import RoundByRound
 from emulator.networks.processors.rounds import RoundsConfig
 from graphs.errors import MeshcastError
 
@@ -165,13 +166,13 @@ def _nearest(name: str, known: Mapping[str, Any]) -> str:
     return f" Did you mean {near[0]}?" if near else ""
 
 
-class ConvolutionRounds(nn.ModuleList):
+class ConvolutionRounds(RoundByRound, nn.ModuleList):
     """Convolutions one after another."""
 
     def forward(self, edges: EdgeBlocks, senders: Tensor, receivers: Tensor) -> Tensor:
         """Return [batch, receiver, latent]."""
         for one in self:
-            senders = receivers = one(edges, senders, receivers)
+            senders = receivers = self.in_round(one, edges, senders, receivers)
         return receivers
 
 

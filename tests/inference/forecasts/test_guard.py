@@ -27,7 +27,8 @@ from graphs.mesh import Mesh
 from graphs.meshes.latlon import latlon
 from graphs.meshes.ring import ring
 from inference.forecasts import forecast as forecasting
-from inference.forecasts.forecast import Guard, GuardedRollout, forecast, with_members
+from inference.forecasts.forecast import GuardedRollout, forecast, with_members
+from inference.forecasts.guard import Guard
 from tests.emulator.networks.questions import drawn
 from tests.emulator.worlds import WAVES, WEATHER, fitted, starting_from, wave_fields, weather_fields
 

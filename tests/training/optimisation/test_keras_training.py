@@ -34,7 +34,8 @@ from training.optimisation.keras_training import KerasFit, refuse_what_torch_alo
 from training.optimisation.long_rollout import LongRollout
 from training.optimisation.module import EmulatorModule
 from training.preparation.windows import Windows
-from training.runs.fit import dry_run, fit
+from training.runs.dry_run import dry_run
+from training.runs.fit import fit
 from training.runs.study import Run, run_study
 
 SMALL = KerasCNNConfig(width=6, num_layers=2, kernel_size=5)

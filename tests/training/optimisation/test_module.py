@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
+from emulator.networks.cnn import CNNConfig
 from emulator.networks.gnn import GNNConfig
 from emulator.neural import NeuralEmulator
 from graphs.errors import MeshcastError
@@ -381,3 +382,34 @@ def test_node_statistics_follow_the_tasks_own_statics(tmp_path: Path) -> None:
     torch.testing.assert_close(statics.mean(dim=0), torch.zeros(4), atol=1e-5, rtol=0)
     longitude = torch.sin(2 * math.pi * torch.arange(24) / 24)
     torch.testing.assert_close(statics[:, 0], longitude / longitude.std(correction=0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("how", ["layers", "steps", "both"])
+def test_computing_activations_again_changes_no_gradient(tmp_path: Path, how: str) -> None:
+    found = []
+    for activations in ("none", how):
+        settings = {"unroll": 3, "pushforward": 1, "checkpoint_activations": activations}
+        module = module_of(tmp_path, training=settings)
+        torch.manual_seed(1)
+        torch.nn.init.normal_(module.emulator.network.decoder[-1].weight, std=0.1)
+        loss = module.loss(first_batch(module))
+        loss.backward()
+        found.append((loss.detach(), [weight.grad for weight in module.emulator.parameters()]))
+    (loss, gradients), (same_loss, same_gradients) = found
+    assert torch.equal(loss, same_loss) and all(map(torch.equal, gradients, same_gradients))
+
+
+def test_of_a_rollout_one_step_is_kept_at_a_time(tmp_path: Path) -> None:
+    kept = {}
+    for activations, unroll in (("none", 1), ("none", 4), ("steps", 4)):
+        module = module_of(tmp_path, training={"unroll": unroll, "checkpoint_activations": activations})
+        calls: list[torch.Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, calls=calls: calls.append(t) or t, lambda t: t):
+            module.loss(first_batch(module))
+        kept[activations, unroll] = sum(tensor.numel() for tensor in calls)
+    assert kept["steps", 4] < 1.2 * kept["none", 1] < 0.4 * kept["none", 4]
+
+
+def test_rounds_are_computed_again_by_networks_that_have_rounds(tmp_path: Path) -> None:
+    with pytest.raises(MeshcastError, match=r"checkpoint_activations=layers .* of kind cnn\. Set it to steps"):
+        experiment(tmp_path, emulator=CNNConfig(), training={"checkpoint_activations": "layers"})

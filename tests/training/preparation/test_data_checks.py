@@ -19,7 +19,8 @@ from training.early_end import Stopped
 from training.experiment import DataConfig, DataPart, ExperimentConfig
 from training.preparation.data_checks import refuse_learned_test, refuse_overlap
 from training.preparation.prepared import prepare, refuse_unfit_data, windows_of
-from training.runs.fit import dry_run, fit
+from training.runs.dry_run import dry_run
+from training.runs.fit import fit
 
 
 def with_waves(config: ExperimentConfig, part: str, change: Callable[[np.ndarray], Any]) -> ExperimentConfig:

@@ -22,7 +22,8 @@ from training.preparation.prepared import prepare
 from training.preparation.windows import WindowsWithin
 from training.runs.between import _ends, with_between
 from training.runs.budget import add_to_budget, keep_budget, read_budget
-from training.runs.fit import dry_run, fit
+from training.runs.dry_run import dry_run
+from training.runs.fit import fit
 from training.task_config import TaskConfig
 
 BETWEEN = BetweenConfig(network=GNNConfig(processor=PROCESSOR), share=0.8)

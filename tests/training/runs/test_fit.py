@@ -37,13 +37,15 @@ from training.experiment import DataPart, ExperimentConfig
 from training.json_file import read_json
 from training.metrics_log import read_log
 from training.optimisation.callbacks import KeepCheckpoints
+from training.optimisation.machine import Rehearsal, Seconds
 from training.optimisation.module import EmulatorModule
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import prepare, windows_of
 from training.resumable import updates_done
 from training.run_folder import folder_named
 from training.runs import fit as fitting
-from training.runs.fit import dry_run, fit
+from training.runs.dry_run import dry_run
+from training.runs.fit import fit
 
 WITH_RIDGE = GNNConfig(processor=PROCESSOR, first_guess=RidgeConfig(radii=(1, 2), penalties=(1e-6,), rollout_steps=3))
 UNTIMED = ("update", "epoch", "loss", "validation_score", "learning_rate")
@@ -498,9 +500,10 @@ def test_a_budget_counts_the_dearer_steps_of_a_curriculum(tmp_path: Path, monkey
 
     config = experiment(tmp_path, training={"curriculum": ((0.75, 1), (0.25, 3))}, validation={"every": 10})
 
-    def rehearse(untrained: Untrained, updates: int) -> tuple[list[float], float]:
+    def rehearse(untrained: Untrained, updates: int) -> Rehearsal:
         unroll = untrained.config.training.unroll_at(0)
-        return [9.0, 9.0] + [float(unroll)] * (updates - 2), 5.0
+        laps = [9.0, 9.0] + [float(unroll)] * (updates - 2)
+        return Rehearsal(tuple(map(Seconds, laps)), Seconds(5.0))
 
     monkeypatch.setattr(gradient_descent, "rehearse", rehearse)
     with fitting.untrained_on_threads(prepare(config)) as untrained:
