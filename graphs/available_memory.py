@@ -70,8 +70,8 @@ def memory_in_words() -> str:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         free, total = torch.cuda.mem_get_info()
-        held = readable(torch.cuda.memory_reserved())
-        return f"this process holds {held} of the GPU's {readable(total)}, of which {readable(free)} are free"
+        reserved = readable(torch.cuda.memory_reserved())
+        return f"this process holds {reserved} of the GPU's {readable(total)}, of which {readable(free)} are free"
     held, left = _status("VmRSS"), available_memory()
     words = [f"this process holds {readable(held)}"] if held is not None else []
     words += [f"{readable(max(left, 0))} are left"] if left is not None else []
