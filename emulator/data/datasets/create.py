@@ -7,8 +7,10 @@ import errno
 import io
 import json
 import logging
+import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,18 +22,36 @@ from emulator.data.arrays import ALWAYS_KEPT
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
 from emulator.data.datasets.dataset_fields import NOT_CARRIED, report_from_a_thread
 from emulator.data.datasets.scalar_store import write_scalars
+from emulator.data.datasets.store_parts import (
+    PART_BYTES,
+    StorePart,
+    Summary,
+    pack,
+    statistics_arrays,
+    summary_of,
+    write_part,
+)
+from emulator.foundation.progress import Progress, no_progress
+from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.foundation.workers import OneByOne, Workers
 from emulator.global_scalars import GlobalScalars
-from graphs.atomic_file import atomic_folder, recover, refuse_other, refuse_unwritable, system_errors
+from graphs.atomic_file import recover, refuse_other, refuse_unwritable, system_errors
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.output_lock import output_lock
+from graphs.partial_folder import PartialFolder, partial_folder
 
 if TYPE_CHECKING:
     import xarray as xr
 
+log = logging.getLogger(__name__)
+
 HOURS_A_MONTH = 730  # nominal: Anemoi knows no months, and twelve of them make its usual year of 8760h
-TASKS = "init load finalise init_additions load_additions finalise_additions patch cleanup verify".split()
+BEFORE, AFTER = (
+    ("init",),
+    "finalise init_additions load_additions finalise_additions patch cleanup verify".split(),
+)  # Anemoi's tasks around our loading
 DESCRIPTIVE = ("licence", "attribution", "description")  # what Anemoi writes of these is a filler
 RESERVED = frozenset(  # what Anemoi writes beside those that do not travel
     """chunks constant_fields data_request dimensions field_shape missing_dates order_by proj_string provenance_load
@@ -50,14 +70,23 @@ def create_dataset(
     attributes: Mapping[str, str],
     overwrite: bool = False,
     scalars: GlobalScalars | None = None,
+    workers: Workers | None = None,
+    inputs: str | None = None,
+    notice: Notice = log.info,
+    progress: Progress = no_progress,
 ) -> None:
     """Write fields as an anemoi dataset that `open_dataset` and `anemoi-datasets inspect` accept.
 
     fields: dims (time, number, cell), variables of float32 or float64 with `units`, `time` the true dates, increasing;
-        a date absent from the series becomes one of Anemoi's missing dates. NaN marks masked places.
+        a date absent from the series becomes one of Anemoi's missing dates. NaN marks masked places. Arrays of Dask are
+        computed part by part, and never held as a whole.
     ensemble_axis: whether `number` counts independent trajectories of a solver or members of one ensemble.
     attributes: licence, attribution, title, calendar and what else travels with the data.
     scalars: numbers of the whole globe that force the rows of `number`, kept as an array of their own.
+    workers: who writes the parts; this process alone by default. The result is the same.
+    inputs: a digest of all that the values come from. Where there are several parts, those that are done then outlive
+        a killed process, and a call with the same digest goes on with them.
+    notice: takes a line on such parts.
 
     Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, the numbers of `trajectories`
     that do not count from 0, `calendar`, `calendar_step` (where a step is months), `time_step` and `mesh` (JSON).
@@ -69,23 +98,144 @@ def create_dataset(
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
-    _refuse_no_numbers(fields)
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
     check_output(output, overwrite)
-    with output_lock(output), atomic_folder(output, _is_dataset, overwrite) as temporary, _quiet():
-        source = temporary.parent / "fields.nc"
-        _as_netcdf(fields, mesh, timeline, source)
-        _load(source, temporary, fields, timeline, attributes, _chunks(fields, len(timeline.nominal), ensemble_axis))
-        source.unlink()
-        ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
-        numbers = fields["number"].values.tolist() if "number" in fields.coords else []
-        if ensemble_axis == "trajectory" and numbers != list(range(len(numbers))):
-            ours["trajectories"] = json.dumps(numbers)
-        if time_step.unit == "month":
-            ours["calendar_step"] = str(time_step)
-        _describe(temporary, fields, timeline, {"calendar": "standard", **attributes}, ours)
-        if scalars is not None:
-            write_scalars(temporary, scalars)
+    chunks = _chunks(fields, len(timeline.nominal), ensemble_axis)
+    several = len(list(_parts(fields, timeline, chunks))) > 1
+    with (
+        output_lock(output),
+        dataset_folder(output, inputs if several else None, overwrite, notice) as folder,
+    ):
+        write_dataset(
+            folder,
+            fields,
+            mesh=mesh,
+            time_step=time_step,
+            ensemble_axis=ensemble_axis,
+            attributes=attributes,
+            scalars=scalars,
+            workers=workers,
+            progress=progress,
+        )
+
+
+def dataset_folder(
+    output: Path, inputs: str | None, overwrite: bool, notice: Notice = log.info
+) -> AbstractContextManager[PartialFolder]:
+    """Return where a dataset is made, part by part, until it takes its final name; see `partial_folder`."""
+    return partial_folder(output, inputs, _is_dataset, overwrite, notice)
+
+
+def write_dataset(
+    folder: PartialFolder,
+    fields: xr.Dataset,
+    *,
+    mesh: Mesh,
+    time_step: TimeStep,
+    ensemble_axis: Literal["trajectory", "member"],
+    attributes: Mapping[str, str],
+    scalars: GlobalScalars | None = None,
+    workers: Workers | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Write fields where a dataset is made, those parts alone that are not done; see `create_dataset`."""
+    timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
+    chunks = _chunks(fields, len(timeline.nominal), ensemble_axis)
+    source = folder.folder / "fields.nc"
+    recipe = _recipe(source, timeline, attributes, chunks)
+    if folder.found("store") is None:
+        shutil.rmtree(folder.output, ignore_errors=True)
+        few = timeline.present[:2]  # Anemoi looks at the first alone, and at one time that stands alone otherwise
+        _as_netcdf(fields.isel(time=slice(0, 2)), mesh, timeline.nominal[few], source)
+        _run(BEFORE, recipe, folder.output)
+        folder.finish("store", {})
+    found = _written(folder, fields, timeline, chunks, workers or OneByOne(), progress)
+    whole = summary_of(found, list(map(str, fields.data_vars)))
+    for name, one in whole.items():
+        if one.seen == 0:
+            raise MeshcastError(
+                f"{name} has no value: all {one.size:,} are missing. Leave it out, by naming the others with "
+                "--select, or correct its source."
+            )
+    _add_statistics(folder.output, whole)
+    _run(AFTER, recipe, folder.output)
+    ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
+    numbers = fields["number"].values.tolist() if "number" in fields.coords else []
+    if ensemble_axis == "trajectory" and numbers != list(range(len(numbers))):
+        ours["trajectories"] = json.dumps(numbers)
+    if time_step.unit == "month":
+        ours["calendar_step"] = str(time_step)
+    _describe(folder.output, fields, timeline, {"calendar": "standard", **attributes}, ours)
+    if scalars is not None:
+        write_scalars(folder.output, scalars)
+
+
+def _parts(fields: xr.Dataset, timeline: Timeline, chunks: Mapping[str, int]) -> Iterator[slice]:
+    """Yield the dates of each part: whole chunks, and no more than a worker holds."""
+    of_a_date = 4 * fields.sizes["cell"] * fields.sizes["number"] * len(fields.data_vars)
+    dates = chunks["dates"] * max(1, PART_BYTES // (of_a_date * chunks["dates"]))
+    for first in range(0, len(timeline.nominal), dates):
+        yield slice(first, min(first + dates, len(timeline.nominal)))
+
+
+def _written(
+    folder: PartialFolder,
+    fields: xr.Dataset,
+    timeline: Timeline,
+    chunks: Mapping[str, int],
+    workers: Workers,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Write the parts that are not done; return what is known of the values of each, in order."""
+    import zarr
+
+    store = zarr.open(str(folder.output), "r")
+    names, last = tuple(store.attrs["variables"]), store.attrs["statistics_end_date"]
+    counted = int(np.searchsorted(to_datetime(timeline.nominal), np.datetime64(last, "s"), side="right"))
+    parts = {f"dates-{part.start:09d}": part for part in _parts(fields, timeline, chunks)}
+    found = {name: done for name in parts if (done := folder.found(name)) is not None}
+
+    def missing() -> Iterator[StorePart]:
+        for name, dates in parts.items():
+            if name not in found:
+                first, stop = np.searchsorted(timeline.present, [dates.start, dates.stop])
+                yield StorePart(
+                    store=str(folder.output.absolute()),
+                    first=dates.start,
+                    stop=dates.stop,
+                    present=timeline.present[first:stop],
+                    names=names,
+                    counted=counted,
+                    dates=chunks["dates"],
+                    rows=chunks["ensembles"],
+                    fields=pack(fields.isel(time=slice(first, stop))),
+                )
+
+    with progress("writing parts", len(parts)) as done:
+        done(len(found))
+        for part, result in workers.results(write_part, missing()):
+            name = f"dates-{part.first:09d}"
+            found[name] = {"summaries": result["summaries"]}
+            folder.finish(name, found[name], result["files"])
+            done(len(found))
+    return [found[name] for name in parts]
+
+
+def _add_statistics(path: Path, whole: Mapping[str, Summary]) -> None:
+    """Add to a store what Anemoi's own loading would: statistics, and which variables never change."""
+    from anemoi.datasets.create.dataset import Dataset
+
+    with _quiet():
+        store = Dataset(str(path), update=True)
+        names = store.get_metadata("variables")
+        for name, array in statistics_arrays([whole[variable] for variable in names]).items():
+            store.add_array(name=name, data=array, dimensions=("variable",), overwrite=True)
+        constant = sorted(name for name, one in whole.items() if one.constant != "")
+        metadata = store.get_metadata("variables_metadata")
+        for name in constant:
+            metadata[name]["constant_in_time"] = True
+        store.update_metadata(constant_fields=constant, variables_metadata=metadata)
+        store.add_provenance(name="provenance_load")
 
 
 def refuse_reserved(attributes: Mapping[str, str]) -> None:
@@ -181,42 +331,21 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _refuse_no_numbers(fields: xr.Dataset) -> None:
-    """Raise MeshcastError where a value is infinite, or becomes so as float32, which would spoil all statistics, and
-    where a variable has no value at all."""
-    for name, array in fields.data_vars.items():
-        values = array.transpose("time", "number", "cell").values
-        if np.isnan(values).all():
-            raise MeshcastError(
-                f"{name} has no value: all {values.size:,} are missing. Leave it out, by naming the others with "
-                "--select, or correct its source."
-            )
-        with np.errstate(over="ignore"):
-            infinite = np.isinf(values.astype(np.float32, copy=False))
-        if infinite.any():
-            time, number, cell = np.argwhere(infinite)[0]
-            moment = to_datetime(to_seconds(fields["time"].values))[time]
-            raise MeshcastError(
-                f"{name} has {int(infinite.sum())} infinite values; the first is {values[time, number, cell]:g} at "
-                f"{moment}, cell {cell}. Correct them, or make them NaN where there is no value."
-            )
-
-
-def _as_netcdf(fields: xr.Dataset, mesh: Mesh, timeline: Timeline, path: Path) -> None:
-    """The form anemoi-datasets' netcdf source reads: dims (time, number, cell), float32, nominal dates."""
+def _as_netcdf(fields: xr.Dataset, mesh: Mesh, times: NDArray[np.int64], path: Path) -> None:
+    """Write fields in the form that anemoi-datasets' netcdf source reads, at nominal times [s since 1970]."""
     import xarray as xr
 
     variables = {
         str(name): (
             ("time", "number", "cell"),
-            array.transpose("time", "number", "cell").data.astype(np.float32),
+            array.transpose("time", "number", "cell").values.astype(np.float32),
             {"units": array.attrs.get("units", "1")},
         )
         for name, array in fields.data_vars.items()
     }
     latitude, longitude = _places(fields, mesh)
     coordinates = {
-        "time": to_datetime(timeline.nominal[timeline.present]),
+        "time": to_datetime(times),
         "number": ("number", np.arange(fields.sizes["number"]), {"standard_name": "realization"}),
         "latitude": ("cell", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
         "longitude": ("cell", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
@@ -244,20 +373,12 @@ def _chunks(fields: xr.Dataset, dates: int, ensemble_axis: Literal["trajectory",
     return {"dates": min(fitting, dates), "ensembles": together}
 
 
-def _load(
-    source: Path,
-    path: Path,
-    fields: xr.Dataset,
-    timeline: Timeline,
-    attributes: Mapping[str, str],
-    chunks: Mapping[str, int],
-) -> None:
-    """Run Anemoi's tasks that make a store at `path` of the NetCDF file `source`."""
-    from anemoi.datasets.create.recipe import Recipe
-    from anemoi.datasets.create.tasks import run_task
-
+def _recipe(
+    source: Path, timeline: Timeline, attributes: Mapping[str, str], chunks: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return Anemoi's recipe of a store whose first date stands in the NetCDF file `source`."""
     dates = to_datetime(timeline.nominal)
-    recipe: dict[str, Any] = {
+    return {
         "description": attributes.get("title", "fields written by meshcast"),
         "licence": attributes.get("licence", "unknown"),
         "attribution": attributes.get("attribution", "unknown"),
@@ -274,10 +395,18 @@ def _load(
         # one chunk holds all variables of a few dates: a training window reads few chunks
         "output": {"chunking": dict(chunks)},
     }
+
+
+def _run(tasks: Iterable[str], recipe: Mapping[str, Any], path: Path) -> None:
+    """Run some of Anemoi's tasks on the store at `path`."""
+    from anemoi.datasets.create.recipe import Recipe
+    from anemoi.datasets.create.tasks import run_task
+
     report_from_a_thread()
-    for task in TASKS:
+    for task in tasks:
         try:
-            run_task(task, Recipe(**recipe), path=str(path))
+            with _quiet():
+                run_task(task, Recipe(**recipe), path=str(path))
         except (OSError, MeshcastError, MemoryError):
             raise
         except Exception as error:  # zarr says KeyError where it could not make a folder

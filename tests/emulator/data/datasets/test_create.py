@@ -174,7 +174,7 @@ def test_an_output_that_exists_is_kept_unless_it_is_to_be_overwritten(tmp_path: 
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("task", ["init", "load", "verify"])
+@pytest.mark.parametrize("task", ["init", "finalise", "verify"])
 def test_a_full_disk_leaves_nothing_but_what_stood_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, overwrite: bool
 ) -> None:
