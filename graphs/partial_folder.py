@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ def _taken_up(final: Path, inputs: str | None, notice: Callable[[str], None]) ->
     temporary = new_folder(final)
     if inputs is None:
         return temporary
-    write_text(temporary / INPUTS, json.dumps({"inputs": inputs}))
+    write_text(temporary / INPUTS, json.dumps({"inputs": inputs, "versions": _versions()}))
     os.rename(temporary, folder)  # so that no folder of ours ever lacks its digest
     discard(temporary)
     return folder
@@ -164,9 +165,18 @@ def _remove(folder: Path, final: Path) -> None:
 
 
 def _digest(folder: Path) -> str | None:
-    """Return the digest of what the parts in a folder are made of; None where it is no such folder."""
+    """Return the digest of what parts are made of, empty of those of another version; None where there are none."""
     try:
-        found = None if folder.is_symlink() else json.loads((folder / INPUTS).read_text(encoding="utf-8"))["inputs"]
-        return found if isinstance(found, str) else None
+        found = None if folder.is_symlink() else json.loads((folder / INPUTS).read_text(encoding="utf-8"))
+        return str(found["inputs"]) if found and found["versions"] == _versions() else "" if found else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what parts are made with."""
+    found = {}
+    for package in ("meshcast", "numpy", "torch", "zarr", "numcodecs"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

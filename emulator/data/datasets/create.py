@@ -335,14 +335,12 @@ def _as_netcdf(fields: xr.Dataset, mesh: Mesh, times: NDArray[np.int64], path: P
     """Write fields in the form that anemoi-datasets' netcdf source reads, at nominal times [s since 1970]."""
     import xarray as xr
 
-    variables = {
-        str(name): (
-            ("time", "number", "cell"),
-            array.transpose("time", "number", "cell").values.astype(np.float32),
-            {"units": array.attrs.get("units", "1")},
-        )
-        for name, array in fields.data_vars.items()
-    }
+    arrays = {str(name): array.transpose("time", "number", "cell") for name, array in fields.data_vars.items()}
+    with np.errstate(over="ignore"):
+        variables = {
+            name: (array.dims, array.values.astype(np.float32), {"units": array.attrs.get("units", "1")})
+            for name, array in arrays.items()
+        }
     latitude, longitude = _places(fields, mesh)
     coordinates = {
         "time": to_datetime(times),
@@ -350,7 +348,7 @@ def _as_netcdf(fields: xr.Dataset, mesh: Mesh, times: NDArray[np.int64], path: P
         "latitude": ("cell", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
         "longitude": ("cell", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
     }
-    with system_errors(path, sum(array.nbytes for array in fields.data_vars.values())):
+    with system_errors(path, sum(array.nbytes for array in arrays.values())):
         xr.Dataset(variables, coordinates).to_netcdf(path, engine="netcdf4")
 
 
