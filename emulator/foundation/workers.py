@@ -6,10 +6,16 @@ that it is the same on any number of workers.
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import pickle
 import tempfile
+import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from emulator.foundation.threads import num_threads
@@ -32,8 +38,10 @@ class Workers(Protocol):
 
     together: bool
 
-    def results(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[tuple[Part, Result]]:
-        """Yield each part with what `work` gives of it, in any order; raise what it raises."""
+    def results(
+        self, work: Callable[..., Result], parts: Iterable[Part], *shared: Any
+    ) -> Iterator[tuple[Part, Result]]:
+        """Yield each part with `work(part, *shared)`, in any order; raise what it raises."""
         ...
 
 
@@ -42,9 +50,11 @@ class OneByOne:
 
     together = False
 
-    def results(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[tuple[Part, Result]]:
+    def results(
+        self, work: Callable[..., Result], parts: Iterable[Part], *shared: Any
+    ) -> Iterator[tuple[Part, Result]]:
         for part in parts:
-            yield part, work(part)
+            yield part, work(part, *shared)
 
 
 class DaskWorkers:
@@ -55,19 +65,21 @@ class DaskWorkers:
     def __init__(self, client: Any) -> None:
         self.client = client
 
-    def results(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[tuple[Part, Result]]:
+    def results(
+        self, work: Callable[..., Result], parts: Iterable[Part], *shared: Any
+    ) -> Iterator[tuple[Part, Result]]:
         from distributed import as_completed
         from distributed.client import FutureCancelledError
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
 
-        at_once = AHEAD * self._count()
-        parts, waiting = iter(parts), {}
+        at_once, waiting, parts = AHEAD * self._count(), dict[str, Part](), iter(parts)
+        packed = _Packed.of(shared)
         completed = as_completed([], loop=self.client.loop)
         try:
             while True:
-                while len(waiting) < at_once and (part := next(parts, waiting)) is not waiting:
-                    future = self.client.submit(_on_one_thread, work, part, pure=False)
+                for part in islice(parts, at_once - len(waiting)):
+                    future = self.client.submit(_on_one_thread, work, part, packed, pure=False)
                     waiting[future.key] = part
                     completed.add(future)
                 if not waiting:
@@ -77,12 +89,10 @@ class DaskWorkers:
                 future.release()
         except KilledWorker as error:
             raise MeshcastError(
-                f"{error.allowed_failures + 1} workers died over one part, the last {error.last_worker.address}: for "
-                "want of memory, or killed. Take fewer workers, or workers with more memory; parts that are done stay."
+                f"{DEATHS} workers died over one part, the last {error.last_worker.address}: for want of memory, or "
+                "killed. Take fewer workers, or workers with more memory; parts that are done stay."
             ) from error
-        except (CommClosedError, FutureCancelledError, OSError) as error:
-            if isinstance(error, OSError) and error.errno and not isinstance(error, CommClosedError):
-                raise  # of a disk
+        except (CommClosedError, FutureCancelledError) as error:
             raise MeshcastError(
                 f"The connection to Dask's scheduler was lost ({type(error).__name__}). See that it runs, and start "
                 "the same command again; parts that are done stay."
@@ -182,7 +192,36 @@ def _quiet(stack: ExitStack) -> None:
         logger.setLevel(logging.CRITICAL)
 
 
-def _on_one_thread(work: Callable[[Part], Result], part: Part) -> Result:
+@dataclass(frozen=True)
+class _Packed:
+    """What all parts share, as it is sent with each; a worker unpacks it once.
+
+    It goes with every part, rather than to every worker at the beginning, so that a worker that takes the place of one
+    that died lacks nothing.
+    """
+
+    content: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, shared: tuple[Any, ...]) -> _Packed:
+        import cloudpickle
+
+        content = cloudpickle.dumps(shared, protocol=pickle.HIGHEST_PROTOCOL)
+        return cls(content, hashlib.sha256(content).hexdigest())
+
+    def unpacked(self) -> tuple[Any, ...]:
+        if getattr(_unpacked, "digest", None) != self.digest:
+            _unpacked.shared, _unpacked.digest = pickle.loads(self.content), self.digest
+        shared: tuple[Any, ...] = _unpacked.shared
+        return shared
+
+
+_unpacked = threading.local()  # of the thread that is a worker
+
+
+def _on_one_thread(work: Callable[..., Result], part: Part, packed: _Packed) -> Result:
     """Return what `work` gives of a part, on one thread: sums over several would depend on how many there are."""
-    with num_threads(1):
-        return work(part)
+    with num_threads(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return work(part, *packed.unpacked())

@@ -53,6 +53,10 @@ def verify(
         ),
     ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that score side by side, by Dask.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers score, as tcp://node1:8786.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
     """Verify forecasts against truth, beside every closed-form baseline from the same starts.
@@ -61,6 +65,7 @@ def verify(
     """
     from emulator.data.forecast_file import read_forecast
     from emulator.data.sources import rows_or_dimension
+    from emulator.foundation.workers import workers_of
     from emulator.plugins import load_plugins
     from graphs.atomic_file import output_folder
     from graphs.output_lock import output_lock
@@ -86,6 +91,7 @@ def verify(
         region=region_of(region, box),
         against=against or (),
         progress=progress,
+        workers=context.with_resource(workers_of(workers, scheduler)),
     )
     if output is not None:
         import shlex

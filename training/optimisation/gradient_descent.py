@@ -40,6 +40,7 @@ from training.optimisation.tracking import tracking
 from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
+from training.preparation.read_ahead import loader_of
 from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.resumable import read_checkpoint, resume_from, write_checkpoint
 
@@ -97,7 +98,8 @@ class WindowData(L.LightningDataModule):
         stream = ShuffledStream(
             len(self.windows), config.batch_size, config.updates, config.seed, self.start, rank, ranks
         )
-        return DataLoader(self.windows, batch_size=config.batch_size, sampler=stream, num_workers=config.num_workers)
+        loader = DataLoader if config.num_workers else loader_of(self.windows.fields)
+        return loader(self.windows, batch_size=config.batch_size, sampler=stream, num_workers=config.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rank, ranks = self._rank()

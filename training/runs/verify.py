@@ -26,6 +26,7 @@ from emulator.foundation.configuration import load
 from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep
+from emulator.foundation.workers import Workers
 from emulator.plugins import PluginConfig
 from emulator.task import Task
 from emulator.training_part import TrainingPart
@@ -69,6 +70,7 @@ def verify_files(
     region: Region | None = None,
     against: Sequence[str] = (),
     progress: Progress = no_progress,
+    workers: Workers | None = None,
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
@@ -82,6 +84,7 @@ def verify_files(
     forcing_tables: of the closed forms, where the task has forcings by date.
     region: to score within, the references fitted and forecast everywhere.
     against: more closed forms, each the kind of one, or a section of YAML with its kind.
+    workers: who scores, and computes the references' forecasts; this process alone by default.
     """
     for text in against:
         closed_form(text)
@@ -117,6 +120,7 @@ def verify_files(
                 baselines=names,
                 region=region,
                 progress=progress,
+                workers=workers,
             )
         except ReferenceForecastError as error:
             references = [reference for reference in references if reference.name != error.name]

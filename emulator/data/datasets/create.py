@@ -149,8 +149,7 @@ def write_dataset(
         _as_netcdf(fields.isel(time=slice(0, 2)), mesh, timeline.nominal[few], source)
         _run(BEFORE, recipe, folder.output)
         folder.finish("store", {})
-    found = _written(folder, fields, timeline, chunks, workers or OneByOne(), progress)
-    whole = summary_of(found, list(map(str, fields.data_vars)))
+    whole = _written(folder, fields, timeline, chunks, workers or OneByOne(), progress)
     for name, one in whole.items():
         if one.seen == 0:
             raise MeshcastError(
@@ -185,8 +184,8 @@ def _written(
     chunks: Mapping[str, int],
     workers: Workers,
     progress: Progress,
-) -> list[dict[str, Any]]:
-    """Write the parts that are not done; return what is known of the values of each, in order."""
+) -> dict[str, Summary]:
+    """Write the parts that are not done; return what is known of the values of each variable."""
     import zarr
 
     store = zarr.open(str(folder.output), "r")
@@ -218,7 +217,7 @@ def _written(
             found[name] = {"summaries": result["summaries"]}
             folder.finish(name, found[name], result["files"])
             done(len(found))
-    return [found[name] for name in parts]
+    return summary_of((found[name] for name in parts), names)
 
 
 def _add_statistics(path: Path, whole: Mapping[str, Summary]) -> None:
@@ -333,8 +332,10 @@ def _quiet() -> Iterator[None]:
 
 def _as_netcdf(fields: xr.Dataset, mesh: Mesh, times: NDArray[np.int64], path: Path) -> None:
     """Write fields in the form that anemoi-datasets' netcdf source reads, at nominal times [s since 1970]."""
+    import dask
     import xarray as xr
 
+    (fields,) = dask.compute(fields, scheduler="synchronous")
     arrays = {str(name): array.transpose("time", "number", "cell") for name, array in fields.data_vars.items()}
     with np.errstate(over="ignore"):
         variables = {

@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from graphs.partial_folder import checksum
 if TYPE_CHECKING:
     import xarray as xr
 
-PART_BYTES = 2**26  # of values a part: what a worker holds, a few times over, and what a kill costs
+PART_BYTES = 2**27  # of values a part: what a worker holds, a few times over, and what a kill costs
 STATISTICS = ("mean", "minimum", "maximum", "stdev")  # as Anemoi calls its arrays
 
 
@@ -94,12 +94,14 @@ def pack(fields: xr.Dataset) -> bytes:
 
 
 def write_part(part: StorePart) -> dict[str, Any]:
-    """Write a part of a store; return `summaries` by variable, and `files` with their checksums.
+    """Write a part of a store; return `summaries` [date, row, variable] of its chunks, and `files` with checksums.
 
     Raises MeshcastError where a value is infinite, or becomes so as float32, which would spoil all statistics.
     """
     import zarr
+    from numcodecs import blosc
 
+    blosc.use_threads = False  # several put the pieces of a chunk in the order in which they are done
     fields = pickle.loads(part.fields)
     path = Path(part.store)
     if not path.is_dir():
@@ -108,7 +110,7 @@ def write_part(part: StorePart) -> dict[str, Any]:
             "under the same names: name an output on a disk that all share."
         )
     array = zarr.open(str(path), "r+")["data"]
-    summaries = dict.fromkeys(part.names, Summary())
+    summaries = []
     for first in range(0, array.shape[2], part.rows):
         rows = slice(first, min(first + part.rows, array.shape[2]))
         values = _values(fields.isel(number=rows), part.names)  # of each variable [time, row, cell]
@@ -126,17 +128,21 @@ def write_part(part: StorePart) -> dict[str, Any]:
             array[dates, :, rows] = block
             present = part.present[here] - dates.start
             counted = int(np.clip(part.counted - dates.start, 0, len(block)))
-            for column, name in enumerate(part.names):
-                summaries[name] = summaries[name].joined(_summary(block[:, column], present, counted))
-    return {"summaries": {name: asdict(one) for name, one in summaries.items()}, "files": _checksums(part, array)}
+            known = [astuple(_summary(block[:, column], present, counted)) for column in range(len(part.names))]
+            summaries.append((dates.start, first, known))
+    return {"summaries": summaries, "files": _checksums(part, array)}
 
 
 def summary_of(found: Iterable[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Summary]:
-    """Return the summary of each variable over parts, by what `write_part` found of them, in their order."""
-    whole = dict.fromkeys(names, Summary())
+    """Return the summary of each variable over parts, by what `write_part` found of them, in their order.
+
+    Chunk after chunk, so that it is the same however chunks make up parts.
+    """
+    whole = [Summary()] * len(names)
     for one in found:
-        whole = {name: whole[name].joined(Summary(**one["summaries"][name])) for name in names}
-    return whole
+        for _, _, known in sorted(one["summaries"], key=lambda chunk: (chunk[0], chunk[1])):
+            whole = [before.joined(Summary(*of_chunk)) for before, of_chunk in zip(whole, known, strict=True)]
+    return dict(zip(names, whole, strict=True))
 
 
 def statistics_arrays(summaries: Sequence[Summary]) -> dict[str, NDArray[np.float64]]:

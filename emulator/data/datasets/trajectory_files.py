@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.data.read_later import read_later
 from emulator.foundation.workers import Workers
 from graphs.atomic_file import atomic_file
 from graphs.partial_folder import PartialFolder, checksum
 
 if TYPE_CHECKING:
     import dask.array as da
-
-BLOCK_BYTES = 2**24  # of a file read at once
 
 Frames = Callable[[], Iterable[NDArray[np.floating]]]
 
@@ -84,19 +84,11 @@ def _write(part: _Part) -> int:
 def _joined(paths: Sequence[str]) -> da.Array:
     import dask.array as da
 
-    files = [_File(path) for path in paths]
-    of_a_frame = 4 * int(np.prod(files[0].shape[1:]))
-    chunks = (max(1, BLOCK_BYTES // of_a_frame), -1, -1, -1)
-    return da.concatenate([da.from_array(file, chunks, asarray=False, fancy=False) for file in files], axis=1)
+    shapes = [np.load(path, mmap_mode="r", allow_pickle=False).shape for path in paths]
+    return da.concatenate(
+        [read_later(partial(_piece, path), shape) for path, shape in zip(paths, shapes, strict=True)], axis=1
+    )
 
 
-class _File:
-    """An array in a file, of which a part is read where it is asked for."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
-
-    def __getitem__(self, index: Any) -> NDArray[np.float32]:
-        return np.array(np.load(self.path, mmap_mode="r", allow_pickle=False)[index])
+def _piece(path: str, index: tuple[slice, ...]) -> NDArray[np.float32]:
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[index])
