@@ -319,9 +319,7 @@ def _lies_along(file: xr.Dataset, name: str, dim: str | None) -> bool:
 
 def numbers_of(array: xr.DataArray) -> NDArray[np.float32]:
     """Return the values of a variable, NaN where nothing was ever written, which xarray knows where it is declared."""
-    values = array.values.astype(np.float32)
-    values[values == NEVER_WRITTEN] = np.nan
-    return values
+    return _cleaned(array.values, None)
 
 
 def _ordered(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from graphs.geometry import Index
+
 if TYPE_CHECKING:
     import dask.array as da
 
@@ -36,6 +38,31 @@ def read_later(
 def is_read_later(values: Any) -> TypeGuard[da.Array]:
     """Return whether an array's values are yet to be read."""
     return not isinstance(values, np.ndarray) and hasattr(values, "__dask_graph__")
+
+
+def joined_values(
+    pieces: Sequence[tuple[Any, NDArray[np.int64] | None, Index]], times: NDArray[np.int64], numbers: Index
+) -> Any:
+    """Return values [time, number, cell] at these times, of these numbers; not yet read where those of a piece are not.
+
+    pieces: values, times and numbers of each; together they hold every number at every time once.
+    """
+    if not any(is_read_later(values) for values, _, _ in pieces):
+        whole = np.empty((len(times), len(numbers), pieces[0][0].shape[2]), np.float32)
+        for values, found, rows in pieces:
+            assert found is not None
+            whole[np.ix_(np.searchsorted(times, found), np.searchsorted(numbers, rows))] = values
+        return whole
+    import dask.array as da
+
+    members = []
+    for number in numbers.tolist():
+        those = [piece for piece in pieces if number in piece[2]]
+        order = np.argsort(np.concatenate([found for _, found, _ in those if found is not None]))
+        places = [found.tolist().index(number) for _, _, found in those]
+        values = da.concatenate([piece[0][:, row : row + 1] for piece, row in zip(those, places, strict=True)])
+        members.append(values if np.all(np.diff(order) == 1) else values[order])
+    return da.concatenate(members, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

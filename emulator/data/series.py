@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.names import canonical_name, conversion
-from emulator.data.read_later import is_read_later
+from emulator.data.read_later import joined_values
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
 from graphs.geometry import Array, Index
 from graphs.meshes.latlon import grid_axes
-
-if TYPE_CHECKING:
-    import dask.array as da
 
 GREGORIAN = ("standard", "gregorian", "proleptic_gregorian")
 DAY = 86_400
@@ -163,9 +160,6 @@ def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDA
         )
     times = np.unique(np.concatenate([piece.times for piece in pieces if piece.times is not None]))
     numbers = np.unique(np.concatenate([piece.numbers for piece in pieces]))
-    later = any(is_read_later(piece.values) for piece in pieces)
-    shape = (0 if later else len(times)), len(numbers), pieces[0].values.shape[2]
-    values = np.full(shape, np.nan, dtype=np.float32)
     filled: NDArray[np.object_] = np.full((len(times), len(numbers)), None, dtype=object)
     for piece in pieces:
         assert piece.times is not None
@@ -176,8 +170,6 @@ def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDA
                 f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time "
                 "once, --rename one of them, or say --trajectories files where each is a trajectory of its own."
             )
-        if not later:
-            values[at] = piece.values
         filled[at] = piece.path
     if (absent := filled == None).any():  # noqa: E711
         row, column = (int(index[0]) for index in np.nonzero(absent))
@@ -185,22 +177,8 @@ def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDA
             f"{name} has member {numbers[column]} at other times, but not at {to_datetime(times)[row]} "
             f"({int(absent.sum())} fields lack). Give files that hold every member at every time."
         )
-    return (_joined_later(pieces, numbers) if later else values), times, numbers
-
-
-def _joined_later(pieces: Sequence[Series], numbers: Index) -> da.Array:
-    """Return the values [time, number, cell] of pieces that hold every member at every time once, not yet read."""
-    import dask.array as da
-
-    members = []
-    for number in numbers.tolist():
-        those = [piece for piece in pieces if number in piece.numbers]
-        times = np.concatenate([piece.times for piece in those if piece.times is not None])
-        rows = [piece.numbers.tolist().index(number) for piece in those]
-        values = da.concatenate([piece.values[:, row : row + 1] for piece, row in zip(those, rows, strict=True)])
-        order = np.argsort(times)
-        members.append(values if np.all(np.diff(order) == 1) else values[order])
-    return da.concatenate(members, axis=1)
+    values = joined_values([(piece.values, piece.times, piece.numbers) for piece in pieces], times, numbers)
+    return values, times, numbers
 
 
 def _in_units(piece: Series, first: Series, notices: list[str]) -> Series:

@@ -300,7 +300,7 @@ def _write(
         threads = given or faster_threads(simulated.piece, notice)
     steps = None if workers.together else progress
     trajectories = [
-        Trajectories(partial(_frames, simulated.frames, rows, steps), config.num_frames, len(rows)) for rows in groups
+        Trajectories(partial(simulated.frames, rows, steps), config.num_frames, len(rows)) for rows in groups
     ]
 
     def done(number: int) -> None:
@@ -334,12 +334,6 @@ def _write(
             scalars=simulated.scalars,
             workers=workers,
         )
-
-
-def _frames(
-    frames: Callable[[range, Progress | None], Iterator[NDArray[np.floating]]], rows: range, progress: Progress | None
-) -> Iterator[NDArray[np.floating]]:
-    return frames(rows, progress)
 
 
 def _inputs(config: AnySimulation, threads: int) -> str:

@@ -19,9 +19,9 @@ from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.winds import winds
 from emulator.foundation.workers import OneByOne, Workers
 from emulator.protocol import Emulator
-from emulator.state import State, predicted_fields
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
+from inference.scores.climatologies import Climatology, climatology_function
 from inference.scores.conservation import area_mean
 from inference.scores.flow import FlowChunk, FlowScorer, resolved_degree
 from inference.scores.matching import LatestRead, MatchedTruth, common_variables, match, without_truth
@@ -31,7 +31,6 @@ from inference.scores.scorecard import ForecastScores, Verification
 from inference.scores.spectra import SharedSpectra, power_spectrum, wavenumber_axis
 
 Array = NDArray[np.float64]
-Climatology = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 CHUNK_VALUES = 4_000_000  # forecast values read at once: 32 MB in float64
 BLOCK_VALUES = 250_000  # of these scored at once: what stays in a processor's cache is scored several times as fast
 SPECTRA_VALUES = 1_000_000  # and transformed at once
@@ -78,7 +77,7 @@ def verify(
     scorers = []
     shared, reader = SharedSpectra() if spectra else None, LatestRead(truth)
     unverified: dict[str, list[str]] = {}
-    given = _as_function(climatology, variables)
+    given = climatology_function(climatology, variables)
     nodes = None if region is None else region.nodes(truth.mesh)
     for forecast, label in zip(forecasts, labels, strict=True):
         found = match(forecast, label, reader, variables)
@@ -336,44 +335,6 @@ def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
         numbered = (f"{label} #{number}" for number in count(2))
         labels.append(next(name for name in chain([label], numbered) if name not in labels))
     return tuple(labels)
-
-
-def _as_function(
-    climatology: Emulator | Climatology | NDArray[np.floating] | None, variables: tuple[str, ...]
-) -> Climatology | None:
-    """Return the climatology, in whatever form it came, as a function of valid time."""
-    if climatology is None:
-        return None
-    if isinstance(climatology, Emulator):
-        return _Latest(partial(_forecast_climatology, climatology, variables))
-    return _Latest(climatology if callable(climatology) else lambda valid_time: climatology)
-
-
-class _Latest:
-    """A climatology that is computed once for forecasts scored side by side."""
-
-    def __init__(self, climatology: Climatology) -> None:
-        self.climatology, self.key, self.fields = climatology, b"", np.empty(0)
-
-    def __call__(self, valid_time: NDArray[np.int64]) -> Array:
-        if (key := valid_time.tobytes()) != self.key:
-            self.key, self.fields = key, np.asarray(self.climatology(valid_time), dtype=np.float64)
-        return self.fields
-
-
-def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]) -> Array:
-    """Return [time, node, variable] of a climatology, which forecasts the same from any state: here from zeros."""
-    task = emulator.task
-    shape = (len(valid_time), 1, task.history, emulator.mesh.num_nodes, len(task.prognostic))
-    state = State(torch.zeros(shape), task.time_step.advance(valid_time, -1))
-    forcing = torch.zeros(len(valid_time), task.history + 1, emulator.mesh.num_nodes, len(task.forcing))
-    with torch.no_grad():
-        fields = predicted_fields(emulator.step(state, forcing))
-    names = [variable.name for variable in task.predicted]
-    absent = [name for name in variables if name not in names]
-    if absent:
-        raise MeshcastError(f"The climatology has no {', '.join(absent)}; it has {', '.join(names)}.")
-    return fields[:, 0][..., [names.index(name) for name in variables]].double().numpy()
 
 
 def _scales(moments: Sequence[Array]) -> tuple[Array, Array]:

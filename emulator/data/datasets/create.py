@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
 import json
 import logging
 import shutil
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emulator.data.arrays import ALWAYS_KEPT
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
-from emulator.data.datasets.dataset_fields import NOT_CARRIED, report_from_a_thread
+from emulator.data.datasets.anemoi_tasks import as_netcdf, describe, quiet, run
+from emulator.data.datasets.dataset_fields import NOT_CARRIED
 from emulator.data.datasets.scalar_store import write_scalars
 from emulator.data.datasets.store_parts import (
     PART_BYTES,
@@ -31,12 +26,13 @@ from emulator.data.datasets.store_parts import (
     summary_of,
     write_part,
 )
+from emulator.data.datasets.timeline import Timeline
 from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from emulator.foundation.workers import OneByOne, Workers
 from emulator.global_scalars import GlobalScalars
-from graphs.atomic_file import recover, refuse_other, refuse_unwritable, system_errors
+from graphs.atomic_file import recover, refuse_other, refuse_unwritable
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.output_lock import output_lock
@@ -47,12 +43,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HOURS_A_MONTH = 730  # nominal: Anemoi knows no months, and twelve of them make its usual year of 8760h
 BEFORE, AFTER = (
     ("init",),
     "finalise init_additions load_additions finalise_additions patch cleanup verify".split(),
 )  # Anemoi's tasks around our loading
-DESCRIPTIVE = ("licence", "attribution", "description")  # what Anemoi writes of these is a filler
 RESERVED = frozenset(  # what Anemoi writes beside those that do not travel
     """chunks constant_fields data_request dimensions field_shape missing_dates order_by proj_string provenance_load
     recipe remapping shape statistics total_number_of_files variables variables_metadata""".split()
@@ -146,8 +140,8 @@ def write_dataset(
     if folder.found("store") is None:
         shutil.rmtree(folder.output, ignore_errors=True)
         few = timeline.present[:2]  # Anemoi looks at the first alone, and at one time that stands alone otherwise
-        _as_netcdf(fields.isel(time=slice(0, 2)), mesh, timeline.nominal[few], source)
-        _run(BEFORE, recipe, folder.output)
+        as_netcdf(fields.isel(time=slice(0, 2)), mesh, timeline.nominal[few], source)
+        run(BEFORE, recipe, folder.output)
         folder.finish("store", {})
     whole = _written(folder, fields, timeline, chunks, workers or OneByOne(), progress)
     for name, one in whole.items():
@@ -157,14 +151,14 @@ def write_dataset(
                 "--select, or correct its source."
             )
     _add_statistics(folder.output, whole)
-    _run(AFTER, recipe, folder.output)
+    run(AFTER, recipe, folder.output)
     ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
     numbers = fields["number"].values.tolist() if "number" in fields.coords else []
     if ensemble_axis == "trajectory" and numbers != list(range(len(numbers))):
         ours["trajectories"] = json.dumps(numbers)
     if time_step.unit == "month":
         ours["calendar_step"] = str(time_step)
-    _describe(folder.output, fields, timeline, {"calendar": "standard", **attributes}, ours)
+    describe(folder.output, fields, timeline, {"calendar": "standard", **attributes}, ours)
     if scalars is not None:
         write_scalars(folder.output, scalars)
 
@@ -224,7 +218,7 @@ def _add_statistics(path: Path, whole: Mapping[str, Summary]) -> None:
     """Add to a store what Anemoi's own loading would: statistics, and which variables never change."""
     from anemoi.datasets.create.dataset import Dataset
 
-    with _quiet():
+    with quiet():
         store = Dataset(str(path), update=True)
         names = store.get_metadata("variables")
         for name, array in statistics_arrays([whole[variable] for variable in names]).items():
@@ -274,92 +268,6 @@ def _is_dataset(folder: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, eq=False)
-class Timeline:
-    """The dates of a series: true ones, and the evenly spaced ones Anemoi needs while it writes.
-
-    true, nominal: [date] int64 seconds since 1970 UTC of every step from first to last, absent ones included.
-    present: [time] index of the dates that have fields.
-    frequency: nominal, in Anemoi's notation.
-    """
-
-    true: NDArray[np.int64]
-    nominal: NDArray[np.int64]
-    present: NDArray[np.int64]
-    frequency: str
-
-    @classmethod
-    def of(cls, times: NDArray[np.int64], time_step: TimeStep) -> Timeline:
-        """Raises MeshcastError where the times do not increase or do not fall on steps of `time_step`."""
-        if len(times) == 0 or np.any(np.diff(times) <= 0):
-            raise MeshcastError("A dataset needs at least one time, and its times must increase without duplicates.")
-        length = time_step.whole_steps(times[0], times[-1]) + 1
-        nominal = time_step.count * (1 if time_step.unit == "second" else 3600 * HOURS_A_MONTH)
-        steps = np.arange(length)
-        true = time_step.advance(np.full(length, times[0]), steps)
-        present = np.searchsorted(true, times).clip(0, length - 1)
-        astray = true[present] != times
-        if astray.any():
-            raise MeshcastError(
-                f"The time {to_datetime(times[astray])[0]} is no whole number of steps of {time_step} after the first, "
-                f"{to_datetime(times)[0]}. Give the true time step, or leave such times out."
-            )
-        # where dates are missing, Anemoi holds their number against the one it expects from the frequency
-        if len(times) < length and (true[-1] - true[0]) // nominal + 1 != length:
-            nominal = int((true[-1] - true[0]) // (length - 1))
-        return cls(true, times[0] + nominal * steps, present, f"{nominal}s")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Anemoi's log, progress bars and floating-point traps kept to itself."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, ("anemoi", "earthkit"))}
-    try:
-        for logger in levels:
-            logger.setLevel(logging.CRITICAL)
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-            np.errstate(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
-
-
-def _as_netcdf(fields: xr.Dataset, mesh: Mesh, times: NDArray[np.int64], path: Path) -> None:
-    """Write fields in the form that anemoi-datasets' netcdf source reads, at nominal times [s since 1970]."""
-    import dask
-    import xarray as xr
-
-    (fields,) = dask.compute(fields, scheduler="synchronous")
-    arrays = {str(name): array.transpose("time", "number", "cell") for name, array in fields.data_vars.items()}
-    with np.errstate(over="ignore"):
-        variables = {
-            name: (array.dims, array.values.astype(np.float32), {"units": array.attrs.get("units", "1")})
-            for name, array in arrays.items()
-        }
-    latitude, longitude = _places(fields, mesh)
-    coordinates = {
-        "time": to_datetime(times),
-        "number": ("number", np.arange(fields.sizes["number"]), {"standard_name": "realization"}),
-        "latitude": ("cell", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
-        "longitude": ("cell", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
-    }
-    with system_errors(path, sum(array.nbytes for array in arrays.values())):
-        xr.Dataset(variables, coordinates).to_netcdf(path, engine="netcdf4")
-
-
-def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return latitudes and longitudes of the cells [degrees], as the fields give them where they do."""
-    if "latitude" in fields.coords and "longitude" in fields.coords:
-        return fields["latitude"].values.astype(np.float64), fields["longitude"].values.astype(np.float64)
-    return np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)
-
-
 def _chunks(fields: xr.Dataset, dates: int, ensemble_axis: Literal["trajectory", "member"]) -> dict[str, int]:
     """Return how many dates and rows of the ensemble axis share a chunk.
 
@@ -394,47 +302,3 @@ def _recipe(
         # one chunk holds all variables of a few dates: a training window reads few chunks
         "output": {"chunking": dict(chunks)},
     }
-
-
-def _run(tasks: Iterable[str], recipe: Mapping[str, Any], path: Path) -> None:
-    """Run some of Anemoi's tasks on the store at `path`."""
-    from anemoi.datasets.create.recipe import Recipe
-    from anemoi.datasets.create.tasks import run_task
-
-    report_from_a_thread()
-    for task in tasks:
-        try:
-            with _quiet():
-                run_task(task, Recipe(**recipe), path=str(path))
-        except (OSError, MeshcastError, MemoryError):
-            raise
-        except Exception as error:  # zarr says KeyError where it could not make a folder
-            reason = f"{type(error).__name__} {error}, or the disk was full or failing"
-            raise OSError(errno.EIO, reason, str(path)) from error
-
-
-def _describe(
-    path: Path, fields: xr.Dataset, timeline: Timeline, given: Mapping[str, str], ours: Mapping[str, str]
-) -> None:
-    """Add what Anemoi does not record, and put the true dates where it wrote nominal ones."""
-    import zarr
-
-    store = zarr.open(str(path), "r+")
-    for name, value in given.items():
-        if name not in store.attrs or name in DESCRIPTIVE:  # never over what Anemoi reads
-            store.attrs[name] = str(value)
-    store.attrs.update(ours)
-    metadata = dict(store.attrs["variables_metadata"])
-    for variable, array in fields.data_vars.items():
-        metadata[str(variable)] = {**metadata[str(variable)], "units": array.attrs.get("units", "1")}
-    store.attrs["variables_metadata"] = metadata
-    if "calendar_step" in ours:
-        store["dates"][:] = to_datetime(timeline.true)
-        for name in ("start_date", "end_date", "last_date", "statistics_start_date", "statistics_end_date"):
-            store.attrs[name] = _true_date(store.attrs[name], timeline)
-        store.attrs["missing_dates"] = [_true_date(date, timeline) for date in store.attrs["missing_dates"]]
-
-
-def _true_date(nominal: str, timeline: Timeline) -> str:
-    index = np.searchsorted(timeline.nominal, np.datetime64(nominal, "s").astype(np.int64))
-    return str(to_datetime(timeline.true)[index])
