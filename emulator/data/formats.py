@@ -38,6 +38,7 @@ class DataFormat:
     read_series: the variables of a file that may be merged with others, from its path, new names by old, and units.
     read_series_later: the same, but that their values are read where they are asked for, as `read_later` does it.
     read_forecast: the forecast of a file.
+    read_forecast_later: the same, but that large values are read where they are asked for.
     read_table: the global forcings, by date, that a file holds.
     """
 
@@ -49,6 +50,7 @@ class DataFormat:
     read_series: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
     read_series_later: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
     read_forecast: Callable[[Path], Forecast] | None = None
+    read_forecast_later: Callable[[Path], Forecast] | None = None
     read_table: Callable[[Path], TabulatedForcings] | None = None
 
 
@@ -82,6 +84,7 @@ FORMATS = {
         read_series=_refusing_damaged(read_netcdf),
         read_series_later=_refusing_damaged(partial(read_netcdf, later=True)),
         read_forecast=_refusing_damaged(read_netcdf_forecast),
+        read_forecast_later=_refusing_damaged(partial(read_netcdf_forecast, later=True)),
     ),
     "The Well": DataFormat(
         begins=lambda start: start.startswith(b"\x89HDF\r\n\x1a\n"),  # as NetCDF-4 does: asked first

@@ -222,6 +222,9 @@ _unpacked = threading.local()  # of the thread that is a worker
 
 def _on_one_thread(work: Callable[..., Result], part: Part, packed: _Packed) -> Result:
     """Return what `work` gives of a part, on one thread: sums over several would depend on how many there are."""
-    with num_threads(1), warnings.catch_warnings():
+    import dask
+
+    # a part that asks Dask for an array must not wait for the cluster whose worker it keeps
+    with num_threads(1), warnings.catch_warnings(), dask.config.set(scheduler="synchronous"):
         warnings.simplefilter("ignore")
         return work(part, *packed.unpacked())

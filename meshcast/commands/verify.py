@@ -75,7 +75,7 @@ def verify(
     from training.runs.verify import verify_files
 
     load_plugins(plugin or [])
-    files = [read_forecast(path) for path in forecasts]
+    files = [read_forecast(path, later=True) for path in forecasts]
     if output is not None:
         context.with_resource(output_lock(output_folder(output), folder=True))
     source, rows = truth[0] if len(truth) == 1 else truth, rows_or_dimension(trajectories)
