@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +19,7 @@ from emulator.data.read_later import is_read_later
 from emulator.harmonic_fields import HarmonicsConfig
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh
-
-WRITTEN_WHEN = ("uuid", "latest_write_timestamp", "provenance_load")
-
-
-def digests(store: Path) -> dict[str, bytes]:
-    """Return the bytes of every file of a store, less what says when and under which name it was written."""
-    found = {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.is_file()}
-    attributes = json.loads(found[".zattrs"])
-    kept = {name: value for name, value in attributes.items() if name not in WRITTEN_WHEN}
-    return {**found, ".zattrs": json.dumps(kept, sort_keys=True).encode()}
+from tests.stores import digests
 
 
 @pytest.fixture
