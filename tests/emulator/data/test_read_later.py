@@ -63,6 +63,7 @@ def test_several_netcdf_files_out_of_order_with_gaps_and_packing(
     assert parts == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("piece_by_piece")
 def test_grib_with_members_and_levels(data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = data_folder / "era5-levels-members.grib"
@@ -71,6 +72,7 @@ def test_grib_with_members_and_levels(data_folder: Path, tmp_path: Path, monkeyp
     assert parts == whole
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("piece_by_piece")
 def test_fields_taken_to_other_nodes(
     write_netcdf: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -144,6 +144,7 @@ def test_a_simulation_is_configured_by_plain_values() -> None:
         SimulationConfig(equation=Advection(), time_step=1.0, num_frames=1)
 
 
+@pytest.mark.slow
 def test_a_killed_simulation_goes_on_with_the_trajectories_that_are_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
