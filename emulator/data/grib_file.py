@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from emulator.data.series import NUMBER, Series
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
-
-if TYPE_CHECKING:
-    import dask.array as da
 
 
 def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str], later: bool = False) -> list[Series]:
@@ -66,7 +63,7 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str], l
     return series
 
 
-def _later(path: Path, fields: Sequence[GribField]) -> da.Array:
+def _later(path: Path, fields: Sequence[GribField]) -> Any:
     """Return the values [time, 1, cell] of messages, which are read where they are asked for."""
     offsets = tuple(field.offset for field in fields)
     shape = len(fields), 1, len(fields[0].grid.latitudes)

@@ -32,7 +32,6 @@ from graphs.errors import MeshcastError
 from graphs.geometry import Index
 
 if TYPE_CHECKING:
-    import dask.array as da
     import xarray as xr
 
 TRAVELLING = {  # what is kept of a file's global attributes, and under which name
@@ -331,7 +330,7 @@ def _ordered(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells)
     return values if cells.order is None else values[..., cells.order]
 
 
-def _ordered_later(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> da.Array:
+def _ordered_later(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> Any:
     """Return what `_ordered` does, read where it is asked for, some times at a go."""
     times = array.sizes[leading[0]] if leading[0] is not None else 1
     at_once = max(1, BLOCK_BYTES // max(1, 4 * array.size // times))

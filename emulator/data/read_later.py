@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graphs.geometry import Index
-
-if TYPE_CHECKING:
-    import dask.array as da
 
 BLOCK_BYTES = 2**20  # of an array read at once, at most: a part of a dataset takes whole blocks of every variable
 STREAMED_BYTES = 2**26  # of files: those that take more are read later, and a part at a time
@@ -20,9 +17,7 @@ STREAMED_BYTES = 2**26  # of files: those that take more are read later, and a p
 Reader = Callable[[tuple[slice, ...]], NDArray[np.float32]]
 
 
-def read_later(
-    read: Reader, shape: Sequence[int], times: int | None = None, block: Sequence[int] | None = None
-) -> da.Array:
+def read_later(read: Reader, shape: Sequence[int], times: int | None = None, block: Sequence[int] | None = None) -> Any:
     """Return an array [time, number, ...] of float32 that is read in blocks of some times of one number.
 
     read: gives the values within slices, one for each axis. It is sent to workers, so that it holds paths and no files.
@@ -35,7 +30,7 @@ def read_later(
     return da.from_array(_Stored(read, tuple(shape)), block, asarray=False, fancy=False)
 
 
-def is_read_later(values: Any) -> TypeGuard[da.Array]:
+def is_read_later(values: Any) -> bool:
     """Return whether an array's values are yet to be read."""
     return not isinstance(values, np.ndarray) and hasattr(values, "__dask_graph__")
 

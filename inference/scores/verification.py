@@ -85,15 +85,15 @@ def verify(
             unverified.setdefault(sentence, []).append(label)
         scorers.append(_Scorer(forecast, label, found, given, shared, nodes))
     fields, num_parts = sum(scorer.num_fields for scorer in scorers), max(len(scorer.chunks) for scorer in scorers)
-    found: dict[int, list[_Scored | None]] = {}
+    waiting: dict[int, list[_Scored | None]] = {}
     with progress("scoring fields", fields) as done:
         scored_fields = next_part = 0
         for part, chunks in (workers or OneByOne()).results(_score_part, range(num_parts), scorers):
-            found[part] = chunks
+            waiting[part] = chunks
             scored_fields += sum(chunk.num_fields for chunk in chunks if chunk is not None)
             done(scored_fields)
-            while next_part in found:  # sums are taken in the order of the parts
-                for scorer, chunk in zip(scorers, found.pop(next_part), strict=True):
+            while next_part in waiting:  # sums are taken in the order of the parts
+                for scorer, chunk in zip(scorers, waiting.pop(next_part), strict=True):
                     if chunk is not None:
                         scorer.add(chunk)
                 next_part += 1
@@ -237,7 +237,7 @@ class _Scorer:
         climatology = self._climatology(self.forecast.valid_time[cases, leads])
         shape = (*values.shape[:1], *values.shape[2:3], values.shape[4])
         member_mse = np.full((len(values), self.members, *shape[1:]), np.nan) if self.members > 1 else None
-        chunk = _Scored(cases, leads, seen.any(2), {}, member_mse, [], [], [])
+        chunk = _Scored(cases, leads, np.asarray(seen.any(2)), {}, member_mse, [], [], [])
         for here in _chunks(values.shape, BLOCK_VALUES):
             few, some = here
             found = case_scores(

@@ -186,7 +186,7 @@ def _written(
     names, last = tuple(store.attrs["variables"]), store.attrs["statistics_end_date"]
     counted = int(np.searchsorted(to_datetime(timeline.nominal), np.datetime64(last, "s"), side="right"))
     parts = {f"dates-{part.start:09d}": part for part in _parts(fields, timeline, chunks)}
-    found = {name: done for name in parts if (done := folder.found(name)) is not None}
+    found = {name: known for name in parts if (known := folder.found(name)) is not None}
 
     def missing() -> Iterator[StorePart]:
         for name, dates in parts.items():
