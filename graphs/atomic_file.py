@@ -65,7 +65,7 @@ def atomic_folder(
                 sync(Path(folder, name))
             sync(Path(folder))
         refuse_other(final, replaces, overwrite)  # again: the block may have taken hours
-        _put_folder(new, final)
+        put_folder(new, final)
     except OSError as error:
         raise MeshcastError(explain(final, error)) from error
     finally:
@@ -223,7 +223,7 @@ def recover(final: Path) -> None:
     discard(aside)
 
 
-def _put_folder(new: Path, final: Path) -> None:
+def put_folder(new: Path, final: Path) -> None:
     """Put `new` under the name `final`, never leaving nothing there; what stood there lies in place of `new` then."""
     if not os.path.lexists(final):
         os.rename(new, final)

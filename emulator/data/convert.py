@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_to_json
@@ -15,21 +18,26 @@ from emulator.data.datasets.create import check_output, create_dataset, refuse_r
 from emulator.data.files import read_files, static_fields_of_files, time_step_of
 from emulator.data.forecast import Forecast
 from emulator.data.lineage import as_attribute, noting_fetched_files, records_of
+from emulator.data.read_later import STREAMED_BYTES, read_later
 from emulator.data.sources import open_fields, open_source, rows_or_dimension
 from emulator.data.the_well.well_coordinates import NOMINAL_START
 from emulator.data.the_well.well_output import ENDINGS, write_well
 from emulator.fields import Fields
-from emulator.foundation.fetched_files import named_source
+from emulator.foundation.fetched_files import digest_of_files, local_files, named_source
+from emulator.foundation.progress import Progress, no_progress
+from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from emulator.foundation.winds import winds
+from emulator.foundation.workers import Workers
 from emulator.harmonic_fields import HarmonicFields, HarmonicsConfig
-from graphs.available_memory import refuse_too_large
 from graphs.errors import MeshcastError
+from graphs.geometry import Index
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Progress = Callable[[int, int], None]
+log = logging.getLogger(__name__)
+
 TIMES_AT_ONCE = 24
 NOT_CARRIED = ("shape", "time_step", "irregular", "ensemble_axis")  # the store has its own
 
@@ -48,7 +56,9 @@ def convert(
     static: Sequence[str] = (),
     forecasts: bool = False,
     harmonics: HarmonicsConfig | None = None,
-    progress: Progress | None = None,
+    workers: Workers | None = None,
+    notice: Notice = log.info,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Write files as one anemoi dataset, values as the source has them, and return what was written, by name.
 
@@ -58,7 +68,11 @@ def convert(
     attributes: licence, attribution, title and whatever else the files do not say or say wrongly.
     harmonics: to another mesh, see `HarmonicsConfig`; the sources are then read time by time, and its winds found by
         their names. With `static`, files with time or without are read for these variables alone.
-    progress: called with how many times are done and how many there are, where `harmonics` is given.
+    workers: who reads and writes the parts of a dataset, this process alone by default. The result is the same.
+    notice: takes a line on parts of an earlier call that are gone on with.
+
+    Files that take more than `STREAMED_BYTES` are read part by part. The same call goes on with the parts that are
+    done where an earlier one was killed, as far as the sources are the same.
     """
     if Path(output).suffix in ENDINGS:
         makes_datasets = {"frequency": frequency, "static": static, "truncation": harmonics}
@@ -71,37 +85,43 @@ def convert(
         return _as_well(opened, Path(output), select, attributes or {}, overwrite)
     check_output(Path(output), overwrite)
     refuse_reserved(attributes or {})
-    scalars = None
-    with noting_fetched_files():
+    with noting_fetched_files(), local_files(sources) as files:
+        inputs = digest_of_files(
+            files, [rename, units, select, frequency, attributes, trajectories, static, forecasts, repr(harmonics)]
+        )
+        scalars = None
         if harmonics is None:
-            fields = read_files(sources, rename, units, trajectories, select, static, forecasts)
+            later = sum(path.stat().st_size for path in files if path.is_file()) > STREAMED_BYTES
+            fields = read_files(files, rename, units, trajectories, select, static, forecasts, later)
         else:
             if static:
-                opened, select = _static(sources, rename or {}, units or {}), static
+                opened, select = _static(files, rename or {}, units or {}), static
             else:
-                opened = _opened(sources, rename or {}, units or {}, trajectories, forecasts)
-            fields, scalars = _remapped(opened, harmonics, select, progress), opened.scalars
+                opened = _opened(files, rename or {}, units or {}, trajectories, forecasts)
+            fields, scalars = _remapped(opened, harmonics, select), opened.scalars
+        if select is not None:
+            fields = fields[list(select)]
+        fields, time_step = _at_frequency(fields, frequency)
+        for name in fields.data_vars:
+            fields[name].attrs["units"] = fields[name].attrs["units"] or "unknown"
         made_of = as_attribute(records_of(sources))
-    notices = [line for line in fields.attrs["notices"].split("\n") if line]
-    if select is not None:
-        fields = fields[list(select)]
-    fields, time_step = _at_frequency(fields, frequency)
-    for name in fields.data_vars:
-        fields[name].attrs["units"] = fields[name].attrs["units"] or "unknown"
-    mesh = mesh_from_coordinates(fields["latitude"].values, fields["longitude"].values)
-    notices += remarks_on(mesh)
-    names = ", ".join(Path(named_source(source)).name for source in sources)
-    carried = {name: value for name, value in fields.attrs.items() if name not in NOT_CARRIED and value}
-    create_dataset(
-        Path(output),
-        fields,
-        mesh=mesh,
-        time_step=time_step,
-        ensemble_axis=fields.attrs["ensemble_axis"],
-        attributes={**carried, "files": names, **made_of, **(attributes or {})},
-        overwrite=overwrite,
-        scalars=scalars,
-    )
+        mesh = mesh_from_coordinates(fields["latitude"].values, fields["longitude"].values)
+        names = ", ".join(Path(named_source(source)).name for source in sources)
+        carried = {name: value for name, value in fields.attrs.items() if name not in NOT_CARRIED and value}
+        create_dataset(
+            Path(output),
+            fields,
+            mesh=mesh,
+            time_step=time_step,
+            ensemble_axis=fields.attrs["ensemble_axis"],
+            attributes={**carried, "files": names, **made_of, **(attributes or {})},
+            overwrite=overwrite,
+            scalars=scalars,
+            workers=workers,
+            inputs=inputs,
+            notice=notice,
+            progress=progress,
+        )
     first, last = map(str, fields["time"].values[[0, -1]].astype("datetime64[s]"))
     return {
         "output": str(output),
@@ -114,7 +134,7 @@ def convert(
         "last": last,
         "ensemble_size": fields.sizes["number"],
         "ensemble_axis": fields.attrs["ensemble_axis"],
-        "notices": tuple(notices),
+        "notices": (*(line for line in fields.attrs["notices"].split("\n") if line), *remarks_on(mesh)),
     }
 
 
@@ -130,10 +150,8 @@ def _static(sources: Sequence[str | Path], rename: Mapping[str, str], units: Map
     )
 
 
-def _remapped(
-    stored: Fields, harmonics: HarmonicsConfig, select: Sequence[str] | None, progress: Progress | None
-) -> xr.Dataset:
-    """Return fields on another mesh as `read_files` does, those of the source read some times at a go."""
+def _remapped(stored: Fields, harmonics: HarmonicsConfig, select: Sequence[str] | None) -> xr.Dataset:
+    """Return fields on another mesh as `read_files` does, which are read and analysed where they are asked for."""
     import xarray as xr
 
     names = stored.variables if select is None else tuple(select)
@@ -145,14 +163,7 @@ def _remapped(
     fields = HarmonicFields(stored, config, cached=False)
     there = np.setdiff1d(np.arange(len(fields.times)), sorted(fields.missing))
     shape = len(there), fields.ensemble_size, fields.mesh.num_nodes, len(names)
-    refuse_too_large(4 * int(np.prod(shape)), f"{len(there):,} times on a {fields.mesh.describe()}", "Give fewer.")
-    values = np.empty(shape, np.float32)
-    for first in range(0, len(there), TIMES_AT_ONCE):
-        some = slice(first, first + TIMES_AT_ONCE)
-        for row in range(fields.ensemble_size):
-            values[some, row] = fields.read(there[some], names, row)[:, 0]
-        if progress:
-            progress(min(first + TIMES_AT_ONCE, len(there)), len(there))
+    values = read_later(partial(_piece, fields, there, names), shape, TIMES_AT_ONCE)
     carried = {name: str(value) for name, value in fields.attributes.items() if name not in NOT_CARRIED}
     found = xr.Dataset(
         {
@@ -174,6 +185,13 @@ def _remapped(
         "irregular": "",
     }
     return found
+
+
+def _piece(fields: HarmonicFields, there: Index, names: Sequence[str], index: tuple[slice, ...]) -> NDArray[np.float32]:
+    """Return a piece of the values [time, row, node, variable] of fields at the times that are there."""
+    times, rows, nodes, columns = index
+    numbers = range(*rows.indices(fields.ensemble_size))
+    return np.stack([fields.read(there[times], names, row)[:, 0, nodes, columns] for row in numbers], axis=1)
 
 
 def describe(dataset: Mapping[str, Any]) -> str:

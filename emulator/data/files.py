@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from emulator.data.arrays import ArrayFields
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_step_from_json, time_step_to_json
-from emulator.data.formats import file_format, format_of
+from emulator.data.formats import DataFormat, file_format, format_of
 from emulator.data.series import (
     FILES,
     NUMBER,
@@ -51,6 +51,7 @@ def read_files(
     select: Sequence[str] | None = None,
     static: Collection[str] = (),
     forecasts: bool = False,
+    later: bool = False,
 ) -> xr.Dataset:
     """Return the fields of GRIB and NetCDF files, merged by variable, time and member.
 
@@ -64,6 +65,8 @@ def read_files(
     select: variables to read, by our names; the others take part in nothing.
     static: variables that never change, by our names, whatever time they bear.
     forecasts: whether forecasts are taken at their valid times, as analyses are.
+    later: whether values are arrays of Dask, which read the files where they are computed. What `local_files` fetches
+        for this call alone is gone by then.
 
     Returns variables [time, number, cell] float32 with attribute `units` (empty where no file says); coordinates
     `time` (datetime64[s], Gregorian), `number`, `latitude` and `longitude` (0 to 360) of the cells, rows from north to
@@ -75,7 +78,7 @@ def read_files(
     Raises MeshcastError where a file is missing, damaged or neither format, where several do not fit together, and
     where a field is a forecast.
     """
-    series = _series_of(paths, rename, units, trajectories)
+    series = _series_of(paths, rename, units, trajectories, later)
     series = series if select is None else selected(series, select)
     if not forecasts:
         refuse_forecasts(series)
@@ -83,16 +86,23 @@ def read_files(
 
 
 def _series_of(
-    paths: str | Path | Sequence[str | Path], rename: Texts | None, units: Texts | None, trajectories: str | None
+    paths: str | Path | Sequence[str | Path],
+    rename: Texts | None,
+    units: Texts | None,
+    trajectories: str | None,
+    later: bool = False,
 ) -> list[Series]:
     with local_files(paths) as files:
-        return _series_of_files(files, dict(rename or {}), dict(units or {}), trajectories)
+        return _series_of_files(files, dict(rename or {}), dict(units or {}), trajectories, later)
 
 
-def _series_of_files(files: Sequence[Path], rename: Texts, units: Texts, trajectories: str | None) -> list[Series]:
+def _series_of_files(
+    files: Sequence[Path], rename: Texts, units: Texts, trajectories: str | None, later: bool
+) -> list[Series]:
     series: list[Series] = []
     for place, path in enumerate(files):
-        read = format_of(path).read_series or file_format(path).read_series
+        known = next((one for one in (format_of(path), file_format(path)) if one.read_series), DataFormat())
+        read = (later and known.read_series_later) or known.read_series
         if read is None:
             raise MeshcastError(f"{path} is no file of fields; expected a GRIB or NetCDF file.")
         dimension = {} if trajectories in (None, FILES) else {trajectories: NUMBER}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import StoredMesh, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_netcdf import PARTS, UNSTATED, ForecastHeading, write_netcdf
-from emulator.data.formats import file_format, format_of
+from emulator.data.formats import DataFormat, file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
 from emulator.foundation.typed_json import typed_json
@@ -311,15 +311,19 @@ def partial_file(path: str | Path) -> Path:
     return Path(f"{path}.part")
 
 
-def read_forecast(path: str | Path) -> Forecast:
-    """Return the forecast of a file, ours, CF NetCDF or GRIB; raise MeshcastError where it is damaged or none."""
+def read_forecast(path: str | Path, later: bool = False) -> Forecast:
+    """Return the forecast of a file, ours, CF NetCDF or GRIB; raise MeshcastError where it is damaged or none.
+
+    later: whether large values may be arrays of Dask, read where they are asked for; ours in NetCDF are.
+    """
     if not is_plain_path(path):
         with local_files(path) as files:
             return read_forecast(files[0])
     path = Path(path)
     if not path.exists() and partial_file(path).exists():
         raise MeshcastError(f"{path} is not complete: {partial_file(path)} is. Resume its forecast to finish it.")
-    read = format_of(path).read_forecast or file_format(path).read_forecast
+    known = next((one for one in (format_of(path), file_format(path)) if one.read_forecast), DataFormat())
+    read = (later and known.read_forecast_later) or known.read_forecast
     if read is None:
         raise NoForecastError(f"{path} is no forecast; expected a forecast file in GRIB or NetCDF.")
     return read(path)

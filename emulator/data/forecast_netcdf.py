@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from emulator.data import coordinates
 from emulator.data.forecast import Forecast, accumulated
+from emulator.data.forecast_values import INITIAL, initial_values, values_later
 from emulator.data.names import cf_units, conversion, split_level, standard_name_of
 from emulator.data.other_netcdf_forecast import read_other_netcdf_forecast
+from emulator.data.read_later import STREAMED_BYTES
 from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import TimeStep
 from emulator.foundation.typed_json import typed_json
@@ -26,7 +28,6 @@ CF_ATTRIBUTES = ("title", "institution", "source", "history", "references", "com
 PREFIX = "meshcast_"
 UNSTATED = {"precision": "float32"}  # attributes of forecasts by versions that did not write them
 PARTS = "parts_of_a_step"  # attribute: lead times in a step of the emulator, where states between them are among those
-INITIAL = "_initial"  # ending of the name of a variable at the initial time
 CHUNK_BYTES = 2**20  # of a field over cases and members: one case can be read without unpacking thousands
 # Smallest level: 40 % off a smooth field at 13 ms a MB; level 4 takes 2 % more off in a third more time.
 COMPRESSION = {"compression": "zlib", "complevel": 1, "shuffle": True}
@@ -93,15 +94,19 @@ def conventions() -> dict[str, str]:
     return {"Conventions": "CF-1.11", "history": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} written by meshcast"}
 
 
-def read_netcdf_forecast(path: Path) -> Forecast:
-    """Return a forecast in NetCDF, ours or another centre's; raise MeshcastError where it is damaged or none."""
+def read_netcdf_forecast(path: Path, later: bool = False) -> Forecast:
+    """Return a forecast in NetCDF, ours or another centre's; raise MeshcastError where it is damaged or none.
+
+    later: whether values of ours that take much memory are read where they are asked for, as arrays of Dask.
+    """
     import netCDF4
 
     with refuse_damaged(path):
         refuse_hostile(path)
         with netCDF4.Dataset(path) as file:
             if PREFIX + "mesh" in file.ncattrs():
-                return _read_ours(file)
+                large = later and path.stat().st_size > STREAMED_BYTES
+                return _read_ours(file, path.absolute() if large else None)
         return read_other_netcdf_forecast(path)
 
 
@@ -131,25 +136,32 @@ def differences(path: Path, heading: ForecastHeading, steps: int) -> list[str]:
     return [name.removeprefix(PREFIX) for name in names if name != "history"]
 
 
-def _read_ours(file: Any) -> Forecast:
+def _read_ours(file: Any, later: Path | None = None) -> Forecast:
     file.set_auto_mask(False)
     texts = {name: str(file.getncattr(name)) for name in file.ncattrs()}
     units = {name: str(getattr(variable, "units", "1")) for name, variable in file.variables.items()}
-    return forecast_from(texts, file.variables, units, set(file.dimensions))
+    return forecast_from(texts, file.variables, units, set(file.dimensions), later)
 
 
 def forecast_from(
-    texts: Mapping[str, str], arrays: Mapping[str, Any], units: Mapping[str, str], dimensions: Collection[str]
+    texts: Mapping[str, str],
+    arrays: Mapping[str, Any],
+    units: Mapping[str, str],
+    dimensions: Collection[str],
+    later: Path | None = None,
 ) -> Forecast:
-    """Return the forecast of a file of ours: its attributes, its variables with their units, and its dimensions."""
+    """Return the forecast of a file of ours: its attributes, its variables with their units, and its dimensions.
+
+    later: the NetCDF file that its values are read from where they are asked for; None where they are read now.
+    """
     variables: tuple[str, ...] = typed_json(tuple[str, ...], texts[PREFIX + "variables"])
     internal = {PREFIX + name for name in ("emulator", "mesh", "time_step", "variables")}
     attributes = {name: texts[name] for name in CF_ATTRIBUTES if name in texts}
     for name, value in texts.items():
         if name.startswith(PREFIX) and name not in internal:
             attributes[name.removeprefix(PREFIX)] = value
-    fields = [np.asarray(arrays[name][:]) for name in variables]
-    if not fields or any(field.ndim < 4 or not field.size or field.shape != fields[0].shape for field in fields):
+    fields = [arrays[name] if later else np.asarray(arrays[name][:]) for name in variables]
+    if not fields or any(len(field.shape) < 4 or not field.size or field.shape != fields[0].shape for field in fields):
         raise ValueError("its fields have no cases, members or lead times, or several shapes")
     if any(field.dtype.kind not in "fiu" for field in fields):
         raise ValueError("its fields are no numbers")
@@ -158,12 +170,14 @@ def forecast_from(
         raise ValueError(f"its lead_step must rise from 1 on, but is {lead_steps.tolist()[:9]}")
     if len(np.unique([init_time, trajectory], axis=1).T) < len(init_time):
         raise ValueError("two of its cases have the same init_time and trajectory")
-    starts = [np.asarray(arrays[name + INITIAL][:]) if name + INITIAL in arrays else None for name in variables]
-    unknown = np.full(fields[0][:, :, 0].shape, np.nan, np.float32)
-    initial = [(unknown if one is None else one).reshape(*unknown.shape[:2], -1) for one in starts]
+    if later:
+        whole, initial = values_later(later, variables, fields[0].shape, set(arrays))
+    else:
+        whole = np.stack([field.reshape(*field.shape[:3], -1) for field in fields], axis=-1)
+        initial = initial_values(arrays, variables, fields[0].shape)
     return Forecast(
         name=texts[PREFIX + "emulator"],
-        values=np.stack([field.reshape(*field.shape[:3], -1) for field in fields], axis=-1),
+        values=whole,
         variables=variables,
         units=tuple(units[name] for name in variables),
         mesh=_read_places(arrays, "latitude" in dimensions, texts[PREFIX + "mesh"]),
@@ -172,7 +186,7 @@ def forecast_from(
         trajectory=trajectory,
         lead_steps=lead_steps,
         attributes=attributes,
-        initial=np.stack(initial, axis=-1) if any(one is not None for one in starts) else None,
+        initial=initial,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,9 @@ class DataFormat:
     open_files: the fields of one or several files of this format alone, read when they are asked for, from their paths,
         new names by old, units, and what tells trajectories apart (see `emulator.data.sources.open_fields`).
     read_series: the variables of a file that may be merged with others, from its path, new names by old, and units.
+    read_series_later: the same, but that their values are read where they are asked for, as `read_later` does it.
     read_forecast: the forecast of a file.
+    read_forecast_later: the same, but that large values are read where they are asked for.
     read_table: the global forcings, by date, that a file holds.
     """
 
@@ -45,7 +48,9 @@ class DataFormat:
     open_fields: Callable[[Any], Fields] | None = None
     open_files: Callable[[Sequence[Path], Mapping[str, str], Mapping[str, str], str | None], Fields] | None = None
     read_series: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
+    read_series_later: Callable[[Path, Mapping[str, str], Mapping[str, str]], list[Series]] | None = None
     read_forecast: Callable[[Path], Forecast] | None = None
+    read_forecast_later: Callable[[Path], Forecast] | None = None
     read_table: Callable[[Path], TabulatedForcings] | None = None
 
 
@@ -71,18 +76,22 @@ FORMATS = {
     "GRIB": DataFormat(
         begins=lambda start: b"GRIB" in start,  # a bulletin header may come first
         read_series=_refusing_damaged(read_grib),
+        read_series_later=_refusing_damaged(partial(read_grib, later=True)),
         read_forecast=_refusing_damaged(read_grib_forecast),
     ),
     "NetCDF": DataFormat(
         begins=lambda start: start.startswith((b"CDF", b"\x89HDF\r\n\x1a\n")),
         read_series=_refusing_damaged(read_netcdf),
+        read_series_later=_refusing_damaged(partial(read_netcdf, later=True)),
         read_forecast=_refusing_damaged(read_netcdf_forecast),
+        read_forecast_later=_refusing_damaged(partial(read_netcdf_forecast, later=True)),
     ),
     "The Well": DataFormat(
         begins=lambda start: start.startswith(b"\x89HDF\r\n\x1a\n"),  # as NetCDF-4 does: asked first
         holds=is_well,
         open_files=open_well_fields,
         read_series=_refusing_damaged(read_well),
+        read_series_later=_refusing_damaged(partial(read_well, later=True)),
     ),
 }
 

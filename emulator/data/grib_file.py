@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates
 from emulator.data.forecast import Forecast, NoForecastError
-from emulator.data.grib_messages import GribField, grib_fields, moment
+from emulator.data.grib_messages import GribField, grib_fields, grib_values, moment
+from emulator.data.read_later import read_later
 from emulator.data.series import NUMBER, Series
 from emulator.foundation.time_step import TimeStep
 from graphs.errors import MeshcastError
+from graphs.geometry import Index
 
 
-def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Return every variable and member of a GRIB file over its valid times; raise MeshcastError where one is twice."""
+def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str], later: bool = False) -> list[Series]:
+    """Return every variable and member of a GRIB file over its valid times; raise MeshcastError where one is twice.
+
+    later: whether values are read where they are asked for.
+    """
     if wrong := [theirs for theirs, ours in rename.items() if ours == NUMBER and theirs != NUMBER]:
         raise MeshcastError(f"{path} is GRIB, where only `number` tells fields apart, not {wrong[0]}. Name that.")
     groups: dict[tuple[str, int], dict[int, GribField]] = {}
-    for field in grib_fields(path):
+    for field in grib_fields(path, later=later):
         group = groups.setdefault((field.raw_name, field.number), {})
         if (other := group.setdefault(field.valid_time, field)) is not field:
             detail = "" if other.base_time == field.base_time else " from forecasts of different initial times"
@@ -31,7 +39,8 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
     series = []
     for (raw_name, number), group in groups.items():
         times = np.array(sorted(group), dtype=np.int64)
-        first = group[int(times[0])]
+        in_order = [group[int(time)] for time in times]
+        first = in_order[0]
         name = next((rename[key] for key in (raw_name, first.name) if key in rename), first.name)
         given = next((units[key] for key in (name, raw_name) if key in units), first.units)
         odd = next((field for field in group.values() if not field.grid.equals(first.grid)), None)
@@ -41,7 +50,7 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
             Series(
                 name=name,
                 raw_name=raw_name,
-                values=np.stack([group[int(time)].values for time in times])[:, None],
+                values=_later(path, in_order) if later else np.stack([field.values for field in in_order])[:, None],
                 times=times,
                 numbers=np.array([number]),
                 grid=first.grid,
@@ -52,6 +61,17 @@ def read_grib(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
             )
         )
     return series
+
+
+def _later(path: Path, fields: Sequence[GribField]) -> Any:
+    """Return the values [time, 1, cell] of messages, which are read where they are asked for."""
+    offsets = tuple(field.offset for field in fields)
+    shape = len(fields), 1, len(fields[0].grid.latitudes)
+    return read_later(partial(_piece, path.absolute(), offsets, fields[0].order), shape)
+
+
+def _piece(path: Path, offsets: Sequence[int], order: Index | None, index: tuple[slice, ...]) -> NDArray[np.float32]:
+    return grib_values(path, offsets[index[0]], order)[:, None][:, *index[1:]]
 
 
 def read_grib_forecast(path: Path) -> Forecast:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from emulator.data.names import WINDS, canonical_name
 from emulator.data.series import Grid, settled_grid
 from graphs.available_memory import refuse_too_large
-from graphs.errors import MeshcastError
+from graphs.errors import MeshcastError, refuse_damaged
 
 STRAIGHT = ("regular_ll", "reduced_ll", "regular_gg", "reduced_gg", "healpix")  # whose own axes are east and north
 MISSING = 9.999e20  # stands for NaN on the way in and out of eccodes, which takes any number no field holds
@@ -39,6 +39,8 @@ class GribField:
     """One message, its values [cell] in the order of `grid`, NaN where missing; times are seconds since 1970 UTC.
 
     name: canonical, with its pressure level; raw_name: short name and level as the message says.
+    values: none where they are read later. offset: of the message in its file [byte]. order: [cell] that takes the
+    message's values to those of `grid`; None where nothing moves.
     """
 
     name: str
@@ -50,6 +52,8 @@ class GribField:
     values: NDArray[np.float32]
     grid: Grid
     attributes: dict[str, str]
+    offset: int = 0
+    order: NDArray[np.int64] | None = None
 
 
 @cache
@@ -67,8 +71,11 @@ def _nowhere() -> TextIO:
     return open(os.devnull, "w")
 
 
-def grib_fields(path: Path) -> Iterator[GribField]:
-    """Yield the messages of a GRIB file, in order; raise MeshcastError where the file is truncated or damaged."""
+def grib_fields(path: Path, later: bool = False) -> Iterator[GribField]:
+    """Yield the messages of a GRIB file, in order; raise MeshcastError where the file is truncated or damaged.
+
+    later: whether their values are left out, for `grib_values` to read.
+    """
     eccodes = eccodes_quietly()
     refuse_truncated(path)
     grids: dict[str, tuple[Grid, NDArray[np.int64] | None, int]] = {}
@@ -81,7 +88,7 @@ def grib_fields(path: Path) -> Iterator[GribField]:
                     with _silent():
                         _refuse_too_many_points(eccodes, message, f"{path}: message {count}")
                         _refuse_grid_winds(eccodes, message, f"{path}: message {count}")
-                        field = _field(eccodes, message, grids)
+                        field = _field(eccodes, message, grids, later)
                 finally:
                     eccodes.codes_release(message)
                 yield field
@@ -184,7 +191,9 @@ def _refuse_grid_winds(eccodes: Any, message: Any, which: str) -> None:
         )
 
 
-def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None, int]]) -> GribField:
+def _field(
+    eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.int64] | None, int]], later: bool
+) -> GribField:
     def get(key: str, default: Any = None) -> Any:
         return eccodes.codes_get(message, key) if eccodes.codes_is_defined(message, key) else default
 
@@ -201,13 +210,7 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
         places = [eccodes.codes_get_array(message, axis) for axis in ("latitudes", "longitudes")]
         grids[key] = (*settled_grid(*places), len(places[0]))
     grid, order, points = grids[key]
-    eccodes.codes_set(message, "missingValue", MISSING)
-    values = eccodes.codes_get_values(message)
-    if get("bitmapPresent", 0):
-        values = np.where(values == MISSING, np.nan, values)
-    if len(values) != points:
-        raise MeshcastError(f"its grid has {points:,} points, but it holds {len(values):,} values")
-    values = values.astype(np.float32)
+    values = np.empty(0, np.float32) if later else _values(eccodes, message, points, get("bitmapPresent", 0))
     centre = str(get("centre", ""))
     institution = {} if centre in ("", "255", "missing", "unknown") else {"institution": centre}
     return GribField(
@@ -217,10 +220,42 @@ def _field(eccodes: Any, message: Any, grids: dict[str, tuple[Grid, NDArray[np.i
         number=int(get("number", 0)),
         base_time=_seconds(get("dataDate"), get("dataTime")),
         valid_time=_seconds(get("validityDate"), get("validityTime")),
-        values=values if order is None else values[order],
+        values=values if order is None or later else values[order],
         grid=grid,
         attributes=dict(ERA5) if get("class") == "ea" else institution,
+        offset=int(eccodes.codes_get_message_offset(message)),
+        order=order,
     )
+
+
+def grib_values(path: Path, offsets: Sequence[int], order: NDArray[np.int64] | None) -> NDArray[np.float32]:
+    """Return the values [message, cell] of messages at some offsets of a file, which are all on one grid."""
+    eccodes, found = eccodes_quietly(), []
+    with refuse_damaged(path), path.open("rb") as file:
+        for offset in offsets:
+            file.seek(offset)
+            message = eccodes.codes_grib_new_from_file(file)
+            try:
+                with _silent():
+                    points = eccodes.codes_get(message, "numberOfDataPoints")
+                    bitmap = eccodes.codes_is_defined(message, "bitmapPresent")
+                    bitmap = bool(bitmap and eccodes.codes_get(message, "bitmapPresent"))
+                    values = _values(eccodes, message, points, bitmap)
+            finally:
+                eccodes.codes_release(message)
+            found.append(values if order is None else values[order])
+    return np.stack(found)
+
+
+def _values(eccodes: Any, message: Any, points: int, bitmap: bool) -> NDArray[np.float32]:
+    """Return the values of a message, in its own order; raise MeshcastError where its grid has another number."""
+    eccodes.codes_set(message, "missingValue", MISSING)
+    values = eccodes.codes_get_values(message)
+    if bitmap:
+        values = np.where(values == MISSING, np.nan, values)
+    if len(values) != points:
+        raise MeshcastError(f"its grid has {points:,} points, but it holds {len(values):,} values")
+    return np.asarray(values, np.float32)
 
 
 def _seconds(day: int, time: int) -> int:

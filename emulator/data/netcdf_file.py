@@ -23,11 +23,13 @@ from emulator.data.netcdf_coordinates import (
     named,
     role,
 )
+from emulator.data.read_later import BLOCK_BYTES
 from emulator.data.series import GREGORIAN, NUMBER, Series, gregorian, refuse_disorder
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.netcdf_limits import refuse_hostile
 from emulator.foundation.time_step import to_seconds
 from graphs.errors import MeshcastError
+from graphs.geometry import Index
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,8 +42,11 @@ TRAVELLING = {  # what is kept of a file's global attributes, and under which na
 NEVER_WRITTEN = np.float32(9.9692099683868690e36)  # NC_FILL_FLOAT and NC_FILL_DOUBLE of netcdf.h
 
 
-def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Return every variable of a NetCDF file on a grid, levels folded into the names; refuse unknown dimensions."""
+def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str], later: bool = False) -> list[Series]:
+    """Return every variable of a NetCDF file on a grid, levels folded into the names; refuse unknown dimensions.
+
+    later: whether values are read where they are asked for.
+    """
     with open_netcdf(path) as file:
         label = ""
         if dimension := next((theirs for theirs, ours in rename.items() if ours == NUMBER), None):
@@ -51,7 +56,7 @@ def read_netcdf(path: Path, rename: Mapping[str, str], units: Mapping[str, str])
             else:
                 file = _numbered(file, dimension, path)
         try:
-            series = [replace(one, label=label) for one in _series(file, path, rename, units)]
+            series = [replace(one, label=label) for one in _series(file, path, rename, units, later)]
         except (OSError, RuntimeError) as error:  # HDF5 notices a truncated file when it reads
             raise MeshcastError(f"{path} is damaged or truncated: {error}. Fetch it again.") from None
     if not series:
@@ -103,7 +108,9 @@ def levels_of(file: xr.Dataset, array: xr.DataArray, dim: str | None) -> list[tu
     )
 
 
-def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
+def _series(
+    file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapping[str, str], later: bool
+) -> list[Series]:
     cells = horizontal(file, path, units)
     series: list[Series] = []
     along_grid: list[int] = []
@@ -130,7 +137,8 @@ def _series(file: xr.Dataset, path: Path, rename: Mapping[str, str], units: Mapp
         times, calendar = _times(file, raw_name, dims.get("time"), path)
         numbers = _numbers(file, dims.get("number"))
         for level, field in levels_of(file, array, dims.get("level")):
-            values = _ordered(field, (dims.get("time"), dims.get("number")), cells)
+            leading = dims.get("time"), dims.get("number")
+            values = _ordered_later(field, leading, cells) if later else _ordered(field, leading, cells)
             name = canonical_name(raw_name, named_standard(raw_name, array.attrs), level)
             folded = raw_name if level is None else f"{raw_name}_{level:g}"
             name = next((rename[key] for key in (folded, raw_name, name) if key in rename), name)
@@ -310,9 +318,7 @@ def _lies_along(file: xr.Dataset, name: str, dim: str | None) -> bool:
 
 def numbers_of(array: xr.DataArray) -> NDArray[np.float32]:
     """Return the values of a variable, NaN where nothing was ever written, which xarray knows where it is declared."""
-    values = array.values.astype(np.float32)
-    values[values == NEVER_WRITTEN] = np.nan
-    return values
+    return _cleaned(array.values, None)
 
 
 def _ordered(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> NDArray[np.float32]:
@@ -322,3 +328,22 @@ def _ordered(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells)
     shape = [1 if dim is None else array.sizes[dim] for dim in leading]
     values = values.reshape(*shape, -1)
     return values if cells.order is None else values[..., cells.order]
+
+
+def _ordered_later(array: xr.DataArray, leading: tuple[str | None, ...], cells: Cells) -> Any:
+    """Return what `_ordered` does, read where it is asked for, some times at a go."""
+    times = array.sizes[leading[0]] if leading[0] is not None else 1
+    at_once = max(1, BLOCK_BYTES // max(1, 4 * array.size // times))
+    array = array.transpose(*(dim for dim in leading if dim is not None), *cells.dims)
+    values = array.chunk({dim: at_once if dim == leading[0] else -1 for dim in array.dims}).data
+    shape = [1 if dim is None else array.sizes[dim] for dim in leading]
+    values = values.reshape(*shape, -1)
+    count = values.shape[2] if cells.order is None else len(cells.order)
+    return values.map_blocks(_cleaned, cells.order, dtype=np.float32, chunks=(*values.chunks[:2], (count,)))
+
+
+def _cleaned(values: NDArray[np.floating], order: Index | None) -> NDArray[np.float32]:
+    """Return values [time, number, cell] in the order of the grid, NaN where nothing was ever written."""
+    values = values.astype(np.float32)
+    values[values == NEVER_WRITTEN] = np.nan
+    return values if order is None else values[..., order]

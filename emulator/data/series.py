@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.names import canonical_name, conversion
+from emulator.data.read_later import joined_values
 from emulator.foundation.configuration_faults import nearest
 from emulator.foundation.time_step import Times, TimeStep, to_datetime, to_seconds
 from graphs.errors import MeshcastError
@@ -53,7 +54,7 @@ class Series:
     """One variable over time and members on one grid.
 
     name: as the project calls it; `raw_name` as the file does.
-    values: [time, number, cell] float32.
+    values: [time, number, cell] float32; an array of Dask where they are read later.
     times: [time] int64 seconds since 1970 UTC, or None for a field without time.
     numbers: [number] member numbers.
     calendar: the file's, where it is not Gregorian.
@@ -159,7 +160,6 @@ def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDA
         )
     times = np.unique(np.concatenate([piece.times for piece in pieces if piece.times is not None]))
     numbers = np.unique(np.concatenate([piece.numbers for piece in pieces]))
-    values = np.full((len(times), len(numbers), pieces[0].values.shape[2]), np.nan, dtype=np.float32)
     filled: NDArray[np.object_] = np.full((len(times), len(numbers)), None, dtype=object)
     for piece in pieces:
         assert piece.times is not None
@@ -170,7 +170,6 @@ def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDA
                 f"{name} at {moment} stands twice, in {filled[at][twice][0]} and in {piece.path}. Give each time "
                 "once, --rename one of them, or say --trajectories files where each is a trajectory of its own."
             )
-        values[at] = piece.values
         filled[at] = piece.path
     if (absent := filled == None).any():  # noqa: E711
         row, column = (int(index[0]) for index in np.nonzero(absent))
@@ -178,6 +177,7 @@ def joined(name: str, pieces: Sequence[Series], notices: list[str]) -> tuple[NDA
             f"{name} has member {numbers[column]} at other times, but not at {to_datetime(times)[row]} "
             f"({int(absent.sum())} fields lack). Give files that hold every member at every time."
         )
+    values = joined_values([(piece.values, piece.times, piece.numbers) for piece in pieces], times, numbers)
     return values, times, numbers
 
 

@@ -18,6 +18,7 @@ from emulator.data.files import fields_of_files, static_fields_of_files
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_file import partial_file, read_forecast
 from emulator.data.formats import format_of, named_format
+from emulator.data.read_later import is_read_later
 from emulator.data.series import NUMBER
 from emulator.fields import DESCRIPTION, Fields
 from emulator.foundation.fetched_files import files_here, is_plain_path, local_files, restored_address
@@ -177,7 +178,8 @@ def forecast_on_area(forecast: Forecast, area: Mesh) -> Forecast:
     nodes = None if area.boundary is None else nodes_among(forecast.mesh, area)
     if nodes is None:
         return forecast
-    return replace(forecast, values=np.ascontiguousarray(forecast.values[..., nodes, :]), mesh=area)
+    cut = forecast.values[..., nodes, :]
+    return replace(forecast, values=cut if is_read_later(cut) else np.ascontiguousarray(cut), mesh=area)
 
 
 class FieldsView(Fields):

@@ -6,6 +6,9 @@ Only what the user names is fetched; an address inside a file never is.
 from __future__ import annotations
 
 import glob
+import hashlib
+import json
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +26,7 @@ from emulator.foundation.configuration import read_yaml
 from graphs.available_memory import readable
 from graphs.errors import MeshcastError
 
+ENDS = 2**20  # bytes
 TIMEOUT = 60  # seconds without an answer
 # what is told of every source that was fetched or expanded, and of its files while they are there
 WATCHERS: ContextVar[tuple[Callable[[Any, Sequence[Path]], None], ...]] = ContextVar("watchers", default=())
@@ -60,6 +64,25 @@ def local_files(sources: Any) -> Iterator[list[Path]]:
                 watcher(source, fetched)
             files += fetched
         yield files
+
+
+def digest_of_files(files: Sequence[Path], options: Any) -> str:
+    """Return a digest of files and options, by which the same command is known again.
+
+    Of each file its length, the time it was changed, and its first and last megabyte count; of a folder all its files.
+    """
+    digest = hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode())
+    for path in files:
+        below = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        for file in below:
+            about = file.stat()
+            digest.update(f"{os.path.abspath(file)} {about.st_size} {about.st_mtime_ns} ".encode())
+        if path.is_file():
+            with path.open("rb") as content:
+                digest.update(content.read(ENDS))
+                content.seek(max(0, path.stat().st_size - ENDS))
+                digest.update(content.read())
+    return digest.hexdigest()
 
 
 def is_plain_path(source: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,20 +89,25 @@ def climate_arrays(
     config: ClimateSimulationConfig, forcing: GlobalScalars, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """Return frames [trajectory, frame, node, layer] of the temperatures [K]; progress as in `simulate_arrays`."""
+    return np.stack(list(climate_frames(config, forcing, progress)), axis=1)
+
+
+def climate_frames(
+    config: ClimateSimulationConfig, forcing: GlobalScalars, progress: Progress | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the frames [trajectory, node, layer] of all trajectories, whose steps are solved together."""
     planet, mesh = EnergyBalance(config.equation), sphere_mesh(config.mesh)
     synthesis = torch.from_numpy(orthonormal_basis(mesh.positions, config.equation.truncation)[0])
     years, season = TimeStep.parse(config.time_step).years, share_of_year(config.times)
     given = torch.from_numpy(forcing.values[..., 0])  # [frame, trajectory]
     starts = {first: planet.equilibrium(first, float(season[0])) for first in set(given[0].tolist())}
     state = torch.cat([starts[first] for first in given[0].tolist()])
-    frames = np.empty((config.num_trajectories, config.num_frames, mesh.num_nodes, 2), np.float32)
     for frame in range(config.num_frames):
         if frame:
             begun = np.full(config.num_trajectories, season[frame - 1])
             between = planet.uniform(given[frame - 1]), planet.uniform(given[frame])
             state = planet.advance(state, years, begun, between).state
         values = config.equation.mean_temperature + state @ synthesis.T
-        frames[:, frame] = values.transpose(1, 2).numpy()
+        yield values.transpose(1, 2).numpy().astype(np.float32)
         if progress:
             progress(frame, config.num_frames - 1)
-    return frames

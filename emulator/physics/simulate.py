@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,21 +16,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emulator.data.datasets.create import check_output, create_dataset
+from emulator.data.datasets.create import check_output, dataset_folder, write_dataset
+from emulator.data.datasets.store_parts import PART_BYTES
+from emulator.data.datasets.trajectory_files import Trajectories, write_trajectories
 from emulator.data.lineage import as_attribute, named_in, records_of
 from emulator.foundation.configuration import load, load_one_of, resolve
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
-from emulator.physics.climate_simulation import ClimateSimulationConfig, climate_arrays, pathways
+from emulator.foundation.workers import OneByOne, Workers
+from emulator.global_scalars import GlobalScalars
+from emulator.physics.climate_simulation import ClimateSimulationConfig, climate_frames, pathways
 from emulator.physics.energy_balance_solver import DEEP, SURFACE
 from emulator.physics.ring_equations import EquationConfig, RingEquation, equation_in_words, ring_equation
 from emulator.physics.ring_solver import RingSolver
 from emulator.physics.sphere_simulation import (
     Progress,
     SphereSimulationConfig,
+    advanced_together,
     check_counts,
     one_step,
-    sphere_arrays,
+    sphere_frames,
     sphere_mesh,
     sphere_solver,
     written_variables,
@@ -42,6 +49,7 @@ from graphs.output_lock import output_lock
 
 log = logging.getLogger(__name__)
 
+VALUES_TOGETHER = 2**20  # of a ring's trajectories that are advanced together
 START = "1970-01-01T00:00:00"  # nominal, so that times count from 0: an equation knows no dates
 
 
@@ -127,8 +135,18 @@ def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) 
 
     Raises MeshcastError where the solution is no longer finite.
     """
+    return np.stack(list(ring_frames(config, range(config.num_trajectories), progress)), axis=1)
+
+
+def ring_frames(
+    config: SimulationConfig, rows: range, progress: Progress | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """Yield the frames [row, node] of some trajectories, float64; progress takes steps done and their total.
+
+    Raises MeshcastError where the solution is no longer finite.
+    """
     emulator, u = _started(config)
-    frames = np.empty((config.num_trajectories, config.num_frames, emulator.mesh.num_nodes))
+    u = u[rows.start : rows.stop]
     last = config.warm_up + config.num_frames - 1
     for step in range(last + 1):
         u = emulator.advance(u) if step else u
@@ -138,10 +156,9 @@ def simulate_arrays(config: SimulationConfig, progress: Progress | None = None) 
                 "substeps, a shorter time_step, or more nodes."
             )
         if step >= config.warm_up:
-            frames[:, step - config.warm_up] = u.numpy()
+            yield u.numpy()
         if progress:
             progress(step, last)
-    return frames
 
 
 def initial_states(config: RandomFourierSeries, mesh: Mesh, count: int, generator: torch.Generator) -> Tensor:
@@ -195,6 +212,7 @@ def simulate(
     progress: Progress | None = None,
     threads: int | None = None,
     notice: Notice = log.info,
+    workers: Workers | None = None,
 ) -> Path:
     """Run a simulation and write it as an anemoi dataset, trajectories on the ensemble axis.
 
@@ -202,15 +220,64 @@ def simulate(
 
     output: in place of the configuration's.
     threads: of PyTorch; by default as OMP_NUM_THREADS has it, else one or all, by the time of a few steps.
-    notice: takes a line on the threads that were chosen.
+    notice: takes a line on the threads that were chosen, and on parts of an earlier run that are gone on with.
+    workers: who computes the trajectories and writes the dataset, this process alone by default. Theirs is one thread
+        each, with which this process alone computes the same, bit for bit.
     Returns where the dataset is. Raises MeshcastError where the output exists, cannot be written or is written by
     another process, before any step is taken, and where the solution is no longer finite.
     """
-    path = Path(config.output if output is None else output)
+    path, workers = Path(config.output if output is None else output), workers or OneByOne()
     check_output(path, overwrite)
     with output_lock(path):
-        _write(config, path, overwrite, progress, threads_given(threads), notice)
+        _write(config, path, overwrite, progress, threads_given(threads), notice, workers)
     return path
+
+
+@dataclass(frozen=True)
+class _Simulated:
+    """What a kind of simulation writes.
+
+    groups: trajectories that are advanced together. frames: of the trajectories of a group, and a progress.
+    piece: the first step of a group, to measure its speed by; None where one thread is best.
+    """
+
+    variables: tuple[Variable, ...]
+    time_step: TimeStep
+    start: str
+    groups: list[range]
+    frames: Callable[[range, Progress | None], Iterator[NDArray[np.floating]]]
+    piece: Callable[[], object] | None
+    scalars: GlobalScalars | None = None
+
+
+def _simulated(config: AnySimulation) -> _Simulated:
+    if isinstance(config, ClimateSimulationConfig):
+        scalars, every = pathways(config), [range(config.num_trajectories)]
+        frames = partial(_of_climate, config, scalars)
+        step = TimeStep.parse(config.time_step)
+        return _Simulated((SURFACE, DEEP), step, config.start_date, every, frames, None, scalars)
+    if isinstance(config, SimulationConfig):
+        task, count = solver(config).task, max(1, VALUES_TOGETHER // config.mesh.num_nodes)
+        groups = [
+            range(first, min(first + count, config.num_trajectories))
+            for first in range(0, config.num_trajectories, count)
+        ]
+        frames = partial(_of_ring, config)
+        return _Simulated(task.variables, task.time_step, START, groups, frames, _one_step(config))
+    piece, step = one_step(config, sphere_solver(config)), TimeStep.parse(config.time_step)
+    frames, groups = partial(sphere_frames, config), advanced_together(config)
+    return _Simulated(written_variables(config), step, config.start_date, groups, frames, piece)
+
+
+def _of_climate(
+    config: ClimateSimulationConfig, scalars: GlobalScalars, rows: range, progress: Progress | None
+) -> Iterator[NDArray[np.floating]]:
+    yield from climate_frames(config, scalars, progress)
+
+
+def _of_ring(config: SimulationConfig, rows: range, progress: Progress | None) -> Iterator[NDArray[np.floating]]:
+    for frame in ring_frames(config, rows, progress):
+        yield frame[..., None]
 
 
 def _write(
@@ -220,46 +287,60 @@ def _write(
     progress: Progress | None,
     given: int | None,
     notice: Notice,
+    workers: Workers,
 ) -> None:
     import xarray as xr
 
-    scalars, variables = None, tuple[Variable, ...]()
-    if isinstance(config, ClimateSimulationConfig):
-        scalars, variables = pathways(config), (SURFACE, DEEP)
-        time_step, start = TimeStep.parse(config.time_step), config.start_date
-        with num_threads(given or 1):  # its matrices are small
-            values: NDArray[np.floating] = climate_arrays(config, scalars, progress)
-    elif isinstance(config, SimulationConfig):
-        task = solver(config).task
-        variables, time_step, start = task.variables, task.time_step, START
-        with num_threads(given or faster_threads(_one_step(config), notice)):
-            values = simulate_arrays(config, progress)[..., None]
+    simulated, mesh = _simulated(config), mesh_of(config)
+    groups = simulated.groups
+    if workers.together:
+        threads = 1
+    elif simulated.piece is None:
+        threads = given or 1
     else:
-        on_sphere, variables = sphere_solver(config), written_variables(config)
-        time_step, start = TimeStep.parse(config.time_step), config.start_date
-        with num_threads(given or faster_threads(one_step(config, on_sphere), notice)):
-            values = sphere_arrays(config, progress, on_sphere)
-    first = to_seconds(np.array([start], "datetime64[s]"))
-    columns = {  # of values [trajectory, frame, node, variable]
-        variable.name: (("number", "time", "cell"), values[..., column], {"units": variable.units})
-        for column, variable in enumerate(variables)
-    }
-    create_dataset(
-        path,
-        xr.Dataset(columns, {"time": to_datetime(time_step.advance(first, np.arange(config.num_frames)))}),
-        mesh=mesh_of(config),
-        time_step=time_step,
-        ensemble_axis="trajectory",
-        attributes={
-            "title": config.title,
-            "licence": config.licence,
-            "attribution": "simulated with Meshcast",
-            "simulation": json.dumps(resolve(config)),
-            **as_attribute(records_of(named_in(resolve(config), left_out=(config.output,)))),
-        },
-        overwrite=overwrite,
-        scalars=scalars,
-    )
+        threads = given or faster_threads(simulated.piece, notice)
+    steps = None if workers.together else progress
+    trajectories = [
+        Trajectories(partial(simulated.frames, rows, steps), config.num_frames, len(rows)) for rows in groups
+    ]
+
+    def done(number: int) -> None:
+        if progress and workers.together:
+            progress(number, len(groups))
+
+    of_all = 4 * config.num_frames * config.num_trajectories * mesh.num_nodes * len(simulated.variables)
+    several = len(groups) > 1 or of_all > PART_BYTES
+    inputs = _inputs(config, threads) if several else None
+    with dataset_folder(path, inputs, overwrite, notice) as folder:
+        with num_threads(threads):
+            values = write_trajectories(folder, trajectories, workers, done)  # [frame, trajectory, variable, node]
+        columns = {
+            variable.name: (("time", "number", "cell"), values[:, :, column], {"units": variable.units})
+            for column, variable in enumerate(simulated.variables)
+        }
+        first = to_seconds(np.array([simulated.start], "datetime64[s]"))
+        times = to_datetime(simulated.time_step.advance(first, np.arange(config.num_frames)))
+        write_dataset(
+            folder,
+            xr.Dataset(columns, {"time": times}),
+            mesh=mesh,
+            time_step=simulated.time_step,
+            ensemble_axis="trajectory",
+            attributes={
+                "title": config.title,
+                "licence": config.licence,
+                "attribution": "simulated with Meshcast",
+                "simulation": json.dumps(resolve(config)),
+                **as_attribute(records_of(named_in(resolve(config), left_out=(config.output,)))),
+            },
+            scalars=simulated.scalars,
+            workers=workers,
+        )
+
+
+def _inputs(config: AnySimulation, threads: int) -> str:
+    """Return a digest of all that trajectories depend on: the configuration, and the threads."""
+    return hashlib.sha256(json.dumps([resolve(config), threads], sort_keys=True).encode()).hexdigest()
 
 
 def _one_step(config: SimulationConfig) -> Callable[[], object]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from graphs.meshes.icosphere import IcosphereMesh, icosphere
 from graphs.meshes.latlon import latlon
 
 Progress = Callable[[int, int], None]
+Sampler = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 TOGETHER = 8  # trajectories advanced at once: their fields still fit a cache
 
 
@@ -166,30 +168,54 @@ def sphere_arrays(
 
     Raises MeshcastError where the solution is no longer finite.
     """
-    solver, mesh = solver or sphere_solver(config), sphere_mesh(config.mesh)
-    equation, sampler = solver.equation(), _sampler(solver, mesh)
-    starts = _starts(config, equation, config.num_trajectories)
-    shape = (config.num_trajectories, config.num_frames, mesh.num_nodes, len(written_variables(config)))
-    frames = np.empty(shape, np.float32)
-    last = config.warm_up + config.num_frames - 1
-    batches = starts.split(TOGETHER, dim=-1)
-    for batch, spectral in enumerate(batches):
-        rows = slice(batch * TOGETHER, batch * TOGETHER + spectral.shape[-1])
-        tracers = _tracers_at_the_start(config, equation, spectral.shape[-1])
-        times = _times(config, range(rows.start, rows.stop))
-        for step in range(last + 1):
-            if step:
-                spectral, tracers = solver.advance(spectral, tracers, times[step - 1])
-            if not torch.isfinite(torch.view_as_real(spectral)).all():
-                raise MeshcastError(
-                    f"The solution is no longer finite after {step} steps. Shorten equation.longest_step, now "
-                    f"{equation.config.longest_step:g} s."
-                )
-            if step >= config.warm_up:
-                frames[rows, step - config.warm_up] = sampler(spectral, tracers).numpy()
-            if progress:
-                progress(batch * (last + 1) + step, len(batches) * (last + 1) - 1)
+    nodes, variables = sphere_mesh(config.mesh).num_nodes, len(written_variables(config))
+    frames = np.empty((config.num_trajectories, config.num_frames, nodes, variables), np.float32)
+    for rows in advanced_together(config):
+        for frame, values in enumerate(sphere_frames(config, rows, progress, solver)):
+            frames[rows.start : rows.stop, frame] = values
     return frames
+
+
+def advanced_together(config: SphereSimulationConfig) -> list[range]:
+    """Return the trajectories of a simulation in groups that are advanced together."""
+    count = config.num_trajectories
+    return [range(first, min(first + TOGETHER, count)) for first in range(0, count, TOGETHER)]
+
+
+def sphere_frames(
+    config: SphereSimulationConfig, rows: range, progress: Progress | None = None, solver: SphereSolver | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the frames [row, node, variable] of some trajectories; progress counts the steps of all before them too.
+
+    Raises MeshcastError where the solution is no longer finite.
+    """
+    solver, equation, sampler, starts = _prepared(config, solver)
+    spectral = starts[..., rows.start : rows.stop]
+    tracers, times = _tracers_at_the_start(config, equation, len(rows)), _times(config, rows)
+    last, groups = config.warm_up + config.num_frames - 1, -(-config.num_trajectories // TOGETHER)
+    for step in range(last + 1):
+        if step:
+            spectral, tracers = solver.advance(spectral, tracers, times[step - 1])
+        if not torch.isfinite(torch.view_as_real(spectral)).all():
+            raise MeshcastError(
+                f"The solution is no longer finite after {step} steps. Shorten equation.longest_step, now "
+                f"{equation.config.longest_step:g} s."
+            )
+        if step >= config.warm_up:
+            yield sampler(spectral, tracers).numpy().astype(np.float32)
+        if progress:
+            progress(rows.start // TOGETHER * (last + 1) + step, groups * (last + 1) - 1)
+
+
+@lru_cache(maxsize=1)
+def _prepared(
+    config: SphereSimulationConfig, solver: SphereSolver | None
+) -> tuple[SphereSolver, ShallowWater, Sampler, torch.Tensor]:
+    """Return what all groups of trajectories need: solver, equation, sampler and the spectral states to start from."""
+    solver = solver or sphere_solver(config)
+    equation = solver.equation()
+    starts = _starts(config, equation, config.num_trajectories)
+    return solver, equation, _sampler(solver, sphere_mesh(config.mesh)), starts
 
 
 def one_step(config: SphereSimulationConfig, solver: SphereSolver) -> Callable[[], object]:
@@ -226,7 +252,7 @@ def _tracers_at_the_start(config: SphereSimulationConfig, equation: ShallowWater
     return (torch.stack(bells, dim=-1) if bells else none).expand(count, -1, -1)
 
 
-def _sampler(solver: SphereSolver, mesh: Mesh) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def _sampler(solver: SphereSolver, mesh: Mesh) -> Sampler:
     """Return what gives all written variables [row, node, variable] of a spectral state and tracers on a mesh."""
     equation, nodes = solver.equation(), Evaluation(mesh, solver.config.truncation)
     transport = TracerTransport(equation.transform, solver.config.radius)

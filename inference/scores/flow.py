@@ -139,6 +139,24 @@ class FlowScores:
         return _mean_where(values, self._there)
 
 
+@dataclass(frozen=True, eq=False)
+class FlowChunk:
+    """What scoring a wind in some cases and leads finds; see `FlowScores`.
+
+    kinetic: [forecast or truth, case, lead]. start: [case] available energy at the initial times. available: [forecast
+        or truth, case, lead]. spectrum: [forecast or truth, lead, degree] sums over the cases that are counted.
+    """
+
+    cases: slice
+    leads: slice
+    vector_mse: Array
+    kinetic: Array
+    start: Array | None
+    available: Array | None
+    spectrum: Array
+    count: Array
+
+
 class FlowScorer:
     """Sums up `FlowScores` chunk by chunk, as verification walks through a forecast."""
 
@@ -146,33 +164,54 @@ class FlowScorer:
         self.wind = list(wind)
         self.names, self.units = (names[self.wind[0]], names[self.wind[1]]), units[self.wind[0]]
         self.depth = names.index("h") if "h" in names and units[names.index("h")] == "m" else None
-        self.view, self.areas = harmonic_view(forecast.mesh), forecast.mesh.areas
+        self.mesh, self.areas = forecast.mesh, forecast.mesh.areas
         cases, _, leads = forecast.values.shape[:3]
         self.vector_mse = np.full((cases, leads), np.nan)
         self.kinetic = np.full((2, cases, leads), np.nan)
         self.available = np.full((2, cases, 1 + leads), np.nan)
-        self.spectrum = np.zeros((2, leads, self.view.truncation + 1))
+        self.spectrum = np.zeros((2, leads, harmonic_view(self.mesh).truncation + 1))
         self.count = np.zeros((leads, 1))
 
-    def add(self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice, share: Share) -> None:
+    def scored(
+        self, values: Array, truth: Array, initial: Array, cases: slice, leads: slice, share: Share
+    ) -> FlowChunk:
         """Score values [case, member, lead, node, variable]; truth is without member, initial [case, node, variable].
 
         share: computes the energy of the truth, or knows it from another forecast.
         """
         errors = [values[..., column].mean(1) - truth[..., column] for column in self.wind]
-        self.vector_mse[cases, leads] = self._mean(errors[0] ** 2 + errors[1] ** 2)
-        whole = np.isfinite(self.vector_mse[cases, leads])[..., None]
-        later = slice(leads.start + 1, leads.stop + 1)
+        vector_mse = self._mean(errors[0] ** 2 + errors[1] ** 2)
+        whole = np.isfinite(vector_mse)[..., None]
+        kinetic, spectrum, available, view = [], [], [], harmonic_view(self.mesh)
         for place, fields in enumerate((values, truth[:, None])):
             east, north = (fields[..., column] for column in self.wind)
-            self.kinetic[place, cases, leads] = self._mean(0.5 * (east**2 + north**2)).mean(1)
-            of_member = partial(self.view.kinetic_energy, east, north)
+            kinetic.append(self._mean(0.5 * (east**2 + north**2)).mean(1))
+            of_member = partial(view.kinetic_energy, east, north)
             energy = (of_member() if place == 0 else share("energy", of_member)).mean(1)
-            self.spectrum[place, leads] += np.where(whole, energy, 0.0).sum(0)
+            spectrum.append(np.where(whole, energy, 0.0).sum(0))
             if self.depth is not None:
-                self.available[place, cases, 0] = self._available(initial)
-                self.available[place, cases, later] = self._available(fields).mean(1)
-        self.count[leads] += whole.sum(0)
+                available.append(self._available(fields).mean(1))
+        return FlowChunk(
+            cases,
+            leads,
+            vector_mse,
+            np.stack(kinetic),
+            None if self.depth is None else self._available(initial),
+            np.stack(available) if available else None,
+            np.stack(spectrum),
+            whole.sum(0),
+        )
+
+    def add(self, chunk: FlowChunk) -> None:
+        """Take what was found of a chunk; chunks come in one order, on which the last digit of sums depends."""
+        cases, leads = chunk.cases, chunk.leads
+        self.vector_mse[cases, leads] = chunk.vector_mse
+        self.kinetic[:, cases, leads] = chunk.kinetic
+        self.spectrum[:, leads] += chunk.spectrum
+        self.count[leads] += chunk.count
+        if chunk.available is not None:
+            self.available[:, cases, 0] = chunk.start
+            self.available[:, cases, leads.start + 1 : leads.stop + 1] = chunk.available
 
     def scores(self) -> FlowScores:
         """Return the scores of all that was added."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import chain, count, zip_longest
+from itertools import chain, count
 
 import numpy as np
 import torch
@@ -16,12 +17,13 @@ from emulator.data.forecast import Forecast
 from emulator.fields import Fields
 from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.winds import winds
+from emulator.foundation.workers import OneByOne, Workers
 from emulator.protocol import Emulator
-from emulator.state import State, predicted_fields
 from graphs.errors import MeshcastError
 from graphs.geometry import Index
+from inference.scores.climatologies import Climatology, climatology_function
 from inference.scores.conservation import area_mean
-from inference.scores.flow import FlowScorer, resolved_degree
+from inference.scores.flow import FlowChunk, FlowScorer, resolved_degree
 from inference.scores.matching import LatestRead, MatchedTruth, common_variables, match, without_truth
 from inference.scores.metrics import case_scores
 from inference.scores.region import Region, cut_mesh
@@ -30,7 +32,6 @@ from inference.scores.spectra import SharedSpectra, power_spectrum, wavenumber_a
 from inference.scores.wet_area import wet_from
 
 Array = NDArray[np.float64]
-Climatology = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 CHUNK_VALUES = 4_000_000  # forecast values read at once: 32 MB in float64
 BLOCK_VALUES = 250_000  # of these scored at once: what stays in a processor's cache is scored several times as fast
 SPECTRA_VALUES = 1_000_000  # and transformed at once
@@ -49,6 +50,7 @@ def verify(
     region: Region | None = None,
     progress: Progress = no_progress,
     wet: Mapping[str, float] | None = None,
+    workers: Workers | None = None,
 ) -> Verification:
     """Score forecasts against the truth valid at init_time + lead_time.
 
@@ -65,6 +67,7 @@ def verify(
     wet: from which value on a place is wet, by variable; a millimetre a day for those in kg m-2 s-1.
     level, num_resamples: of the intervals, see `inference.scores.bootstrap`; `dataclasses.replace` of the result gives
         others, with `block_cases` and `bootstrap_seed` too.
+    workers: who scores the chunks, this process alone by default. The result is the same.
     """
     if not forecasts:
         raise MeshcastError("Nothing to verify: give at least one forecast.")
@@ -77,19 +80,26 @@ def verify(
     scorers = []
     shared, reader = SharedSpectra() if spectra else None, LatestRead(truth)
     unverified: dict[str, list[str]] = {}
-    given, rain = _as_function(climatology, variables), wet_from(wet or {}, variables, units)
+    given, rain = climatology_function(climatology, variables), wet_from(wet or {}, variables, units)
     nodes = None if region is None else region.nodes(truth.mesh)
     for forecast, label in zip(forecasts, labels, strict=True):
         found = match(forecast, label, reader, variables)
         for sentence in without_truth(forecast, found.has_truth):
             unverified.setdefault(sentence, []).append(label)
         scorers.append(_Scorer(forecast, label, found, given, shared, nodes, rain))
-    fields = sum(scorer.num_fields for scorer in scorers)
+    fields, num_parts = sum(scorer.num_fields for scorer in scorers), max(len(scorer.chunks) for scorer in scorers)
+    waiting: dict[int, list[_Scored | None]] = {}
     with progress("scoring fields", fields) as done:
-        scored_fields = 0
-        for count in chain.from_iterable(zip_longest(*(scorer.walk() for scorer in scorers), fillvalue=0)):
-            scored_fields += count
+        scored_fields = next_part = 0
+        for part, chunks in (workers or OneByOne()).results(_score_part, range(num_parts), scorers):
+            waiting[part] = chunks
+            scored_fields += sum(chunk.num_fields for chunk in chunks if chunk is not None)
             done(scored_fields)
+            while next_part in waiting:  # sums are taken in the order of the parts
+                for scorer, chunk in zip(scorers, waiting.pop(next_part), strict=True):
+                    if chunk is not None:
+                        scorer.add(chunk)
+                next_part += 1
     results = [scorer.results() for scorer in scorers]
     for sentence, those in unverified.items():
         left_out.append(f"{sentence} ({'all forecasts' if len(those) == len(labels) else ', '.join(those)})")
@@ -113,10 +123,38 @@ def verify(
     )
 
 
-class _Scorer:
-    """Walks through one forecast in chunks of cases and leads, and keeps scores and sums, never fields.
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """What scoring a chunk of cases and leads finds: scores and sums, never fields.
 
-    num_fields: cases times lead times.
+    values, member_mse: of the chunk alone, see `ForecastScores`. verified: [case, lead, variable].
+    moments: of smaller chunks, one after another. power: leads, power [forecast or truth, lead, wavenumber, variable]
+        and how many fields count, of each of them. flow: likewise.
+    """
+
+    cases: slice
+    leads: slice
+    verified: NDArray[np.bool_]
+    values: dict[str, Array]
+    member_mse: Array | None
+    moments: list[Array]
+    power: list[tuple[slice, Array, Array]]
+    flow: list[FlowChunk]
+
+    @property
+    def num_fields(self) -> int:
+        return self.verified.shape[0] * self.verified.shape[1]
+
+
+def _score_part(part: int, scorers: Sequence[_Scorer]) -> list[_Scored | None]:
+    """Return what the chunk of that number gives of each forecast, None of one that has fewer."""
+    return [scorer.scored(*scorer.chunks[part]) if part < len(scorer.chunks) else None for scorer in scorers]
+
+
+class _Scorer:
+    """Scores a forecast in chunks of cases and leads, and keeps scores and sums, never fields.
+
+    num_fields: cases times lead times. chunks: cases and leads of each.
     """
 
     def __init__(
@@ -136,6 +174,7 @@ class _Scorer:
         self.nodes = slice(None) if nodes is None else nodes
         self.mesh = forecast.mesh if nodes is None else cut_mesh(forecast.mesh, nodes)
         self.areas = torch.from_numpy(self.mesh.weights)
+        self.chunks = list(_chunks(forecast.values.shape, CHUNK_VALUES))
         cases, self.members, leads = forecast.values.shape[:3]
         self.num_fields, self.shape = cases * leads, (cases, leads, len(columns))
         self.values: dict[str, Array] = {}
@@ -154,10 +193,22 @@ class _Scorer:
             self.power = np.zeros((2, leads, len(self.axis.wavenumber), len(columns)))
             self.num_power = np.zeros((leads, 1, len(columns)))
 
-    def walk(self) -> Iterator[int]:
-        """Score chunk after chunk; yield how many fields [node, variable] each held."""
-        for cases, leads in _chunks(self.forecast.values.shape, CHUNK_VALUES):
-            yield self._score(cases, leads)
+    def add(self, chunk: _Scored) -> None:
+        """Take what was found of a chunk; chunks come in one order, on which the last digit of sums depends."""
+        here = chunk.cases, chunk.leads
+        self.verified[here] = chunk.verified
+        for name, score in chunk.values.items():
+            self.values.setdefault(name, np.full(self.shape, np.nan))[here] = score
+        if self.member_mse is not None:
+            self.member_mse[chunk.cases, :, chunk.leads] = chunk.member_mse
+        for moments in chunk.moments:
+            self.moments += moments
+        for leads, power, number in chunk.power:
+            self.power[:, leads] += power
+            self.num_power[leads] += number
+        for part in chunk.flow:
+            assert self.flow is not None
+            self.flow.add(part)
 
     def results(self) -> tuple[ForecastScores, Array]:
         """Return the scores, and the truth's moments for its standard deviation."""
@@ -181,61 +232,47 @@ class _Scorer:
         )
         return scored, self.moments
 
-    def _score(self, cases: slice, leads: slice) -> int:
+    def scored(self, cases: slice, leads: slice) -> _Scored:
+        """Return what scoring some cases and leads finds; nothing is kept."""
         values = _node_by_node(self.forecast.values[cases, :, leads], self.nodes, self.columns)
         observed = _node_by_node(self.found.read(cases, leads), self.nodes)
         initial = _node_by_node(self.found.initial(cases), self.nodes)
         seen = ~np.isnan(observed)
-        self.verified[cases, leads] = seen.any(2)
         known = torch.from_numpy(seen.any((0, 1)) | ~seen.any())
         climatology = self._climatology(self.forecast.valid_time[cases, leads])
-        for few, some in _chunks(values.shape, BLOCK_VALUES):
-            self._score_block(
-                (_within(cases, few), _within(leads, some)),
+        shape = (*values.shape[:1], *values.shape[2:3], values.shape[4])
+        member_mse = np.full((len(values), self.members, *shape[1:]), np.nan) if self.members > 1 else None
+        chunk = _Scored(cases, leads, np.asarray(seen.any(2)), {}, member_mse, [], [], [])
+        for here in _chunks(values.shape, BLOCK_VALUES):
+            few, some = here
+            found = case_scores(
                 torch.from_numpy(values[few, :, some]),
-                torch.from_numpy(observed[few, some]),
-                torch.from_numpy(initial[few]),
-                known,
-                None if climatology is None else climatology[few, some],
+                torch.from_numpy(observed[here]),
+                self.areas,
+                climatology=None if climatology is None else climatology[here],
+                initial=torch.from_numpy(initial[few]),
+                known=known,
+                mesh=self.mesh,
+                wind=self.wind,
+                wet=self.wet,
             )
+            for name, score in found.items():
+                chunk.values.setdefault(name, np.full(shape, np.nan))[here] = score.numpy()
+            if member_mse is not None:
+                members, truth = torch.from_numpy(values[few, :, some]), torch.from_numpy(observed[here])
+                member = scores.mse(members, truth[:, None].expand_as(members), self.areas)
+                member_mse[few, :, some] = member.numpy()
         kind = f"moments {hash(known.numpy().tobytes())}"
         for few, some in _chunks(values.shape, SPECTRA_VALUES):
-            here = _within(cases, few), _within(leads, some)
+            at = _within(cases, few), _within(leads, some)
             moments = partial(self._moments, torch.from_numpy(observed[few, some]), known)
-            self.moments += moments() if self.shared is None else self._share(*here, kind, moments)
+            chunk.moments.append(moments() if self.shared is None else self._share(*at, kind, moments))
             if self.axis is not None:
-                self._spectra(values[few, :, some], observed[few, some], *here)
+                chunk.power.append(self._spectra(values[few, :, some], observed[few, some], *at))
             if self.flow is not None:
-                share = partial(self._share, *here)
-                self.flow.add(values[few, :, some], observed[few, some], initial[few], *here, share)
-        return observed.shape[0] * observed.shape[1]
-
-    def _score_block(
-        self,
-        here: tuple[slice, slice],
-        values: Tensor,
-        truth: Tensor,
-        initial: Tensor,
-        known: Tensor,
-        climatology: Tensor | None,
-    ) -> None:
-        """Put what every metric finds of some cases and leads into its place, `here`."""
-        found = case_scores(
-            values,
-            truth,
-            self.areas,
-            climatology=climatology,
-            initial=initial,
-            known=known,
-            mesh=self.mesh,
-            wind=self.wind,
-            wet=self.wet,
-        )
-        for name, score in found.items():
-            self.values.setdefault(name, np.full(self.shape, np.nan))[here] = score.numpy()
-        if self.member_mse is not None:
-            member = scores.mse(values, truth[:, None].expand_as(values), self.areas)
-            self.member_mse[here[0], :, here[1]] = member.numpy()
+                share = partial(self._share, *at)
+                chunk.flow.append(self.flow.scored(values[few, :, some], observed[few, some], initial[few], *at, share))
+        return chunk
 
     def _share(self, cases: slice, leads: slice, kind: str, compute: Callable[[], Array]) -> Array:
         """Return what is computed of the truth in a chunk, or what another forecast has computed of it."""
@@ -250,14 +287,15 @@ class _Scorer:
         there = torch.isfinite(square)
         return torch.stack([x.where(there, 0.0).sum((0, 1)) for x in (there.double(), mean, square)]).numpy()
 
-    def _spectra(self, values: Array, truth: Array, cases: slice, leads: slice) -> None:
+    def _spectra(self, values: Array, truth: Array, cases: slice, leads: slice) -> tuple[slice, Array, Array]:
+        """Return leads, sums of power over cases [forecast or truth, lead, wavenumber, variable], and their count."""
         # [case, lead, variable]
         whole = np.logical_and(np.isfinite(values).all((1, 3)), np.isfinite(truth).all(2))
         mesh = self.mesh
         of_truth = self._share(cases, leads, "power", lambda: power_spectrum(truth[:, None], mesh))
-        for place, power in enumerate((power_spectrum(values, mesh), of_truth)):
-            self.power[place, leads] += np.where(whole[:, :, None], power.mean(1), 0.0).sum(0)
-        self.num_power[leads] += whole.sum(0)[:, None]
+        both = power_spectrum(values, mesh), of_truth
+        sums = [np.where(whole[:, :, None], power.mean(1), 0.0).sum(0) for power in both]
+        return leads, np.stack(sums), whole.sum(0)[:, None]
 
     def _climatology(self, valid_time: NDArray[np.int64]) -> Tensor | None:
         """Return the climatology, [case, lead, node, variable]; each valid time is asked for once."""
@@ -303,44 +341,6 @@ def _labels(forecasts: Sequence[Forecast]) -> tuple[str, ...]:
         numbered = (f"{label} #{number}" for number in count(2))
         labels.append(next(name for name in chain([label], numbered) if name not in labels))
     return tuple(labels)
-
-
-def _as_function(
-    climatology: Emulator | Climatology | NDArray[np.floating] | None, variables: tuple[str, ...]
-) -> Climatology | None:
-    """Return the climatology, in whatever form it came, as a function of valid time."""
-    if climatology is None:
-        return None
-    if isinstance(climatology, Emulator):
-        return _Latest(partial(_forecast_climatology, climatology, variables))
-    return _Latest(climatology if callable(climatology) else lambda valid_time: climatology)
-
-
-class _Latest:
-    """A climatology that is computed once for forecasts scored side by side."""
-
-    def __init__(self, climatology: Climatology) -> None:
-        self.climatology, self.key, self.fields = climatology, b"", np.empty(0)
-
-    def __call__(self, valid_time: NDArray[np.int64]) -> Array:
-        if (key := valid_time.tobytes()) != self.key:
-            self.key, self.fields = key, np.asarray(self.climatology(valid_time), dtype=np.float64)
-        return self.fields
-
-
-def _forecast_climatology(emulator: Emulator, variables: tuple[str, ...], valid_time: NDArray[np.int64]) -> Array:
-    """Return [time, node, variable] of a climatology, which forecasts the same from any state: here from zeros."""
-    task = emulator.task
-    shape = (len(valid_time), 1, task.history, emulator.mesh.num_nodes, len(task.prognostic))
-    state = State(torch.zeros(shape), task.time_step.advance(valid_time, -1))
-    forcing = torch.zeros(len(valid_time), task.history + 1, emulator.mesh.num_nodes, len(task.forcing))
-    with torch.no_grad():
-        fields = predicted_fields(emulator.step(state, forcing))
-    names = [variable.name for variable in task.predicted]
-    absent = [name for name in variables if name not in names]
-    if absent:
-        raise MeshcastError(f"The climatology has no {', '.join(absent)}; it has {', '.join(names)}.")
-    return fields[:, 0][..., [names.index(name) for name in variables]].double().numpy()
 
 
 def _scales(moments: Sequence[Array]) -> tuple[Array, Array]:

@@ -49,14 +49,21 @@ def dataset(
         list[str] | None, typer.Option(help="NAME=TEXT, e.g. licence=CC-BY-4.0; travels with the data.")
     ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with FORMATS of your own; it is run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that read and write side by side, by Dask.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers do so, as tcp://node1:8786.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace the dataset where it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result for machines.")] = False,
 ) -> None:
     """Write files as one anemoi dataset; or, where the output ends in .hdf5, a dataset, forecast or files for The Well.
 
+    What does not fit in memory is read part by part. The same command goes on where an earlier one was killed.
+
     Example: meshcast dataset era5-*.grib --output data/era5.zarr
     """
     from emulator.data.convert import convert, describe
+    from emulator.foundation.workers import workers_of
     from emulator.harmonic_fields import HarmonicsConfig
     from emulator.plugins import load_plugins
     from graphs.errors import MeshcastError
@@ -66,10 +73,9 @@ def dataset(
 
     if (truncation is None) != (level is None):
         raise MeshcastError("Fields are taken to an icosphere by --truncation and --level together: give both.")
-    harmonics, done = None, None
+    harmonics = None
     if truncation is not None and level is not None:
         harmonics = HarmonicsConfig(truncation, IcosphereMesh(level=level), beyond="cut")
-        done = context.with_resource(progress("remapping", 100))
     load_plugins(plugin or [])
     context.with_resource(output_lock(output))
     written = convert(
@@ -85,7 +91,9 @@ def dataset(
         static=static or [],
         forecasts=forecasts,
         harmonics=harmonics,
-        progress=None if done is None else lambda step, total: done(100 * step // total),
+        workers=context.with_resource(workers_of(workers, scheduler)),
+        notice=say,
+        progress=progress,
     )
     say(f"Wrote {output}.\n{describe(written)}")
     if as_json:

@@ -60,6 +60,10 @@ def verify(
         ),
     ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A file with METRICS of your own; it is run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that score side by side, by Dask.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler whose workers score, as tcp://node1:8786.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores for machines.")] = False,
 ) -> None:
     """Verify forecasts against truth, beside every closed-form baseline from the same starts.
@@ -68,6 +72,7 @@ def verify(
     """
     from emulator.data.forecast_file import read_forecast
     from emulator.data.sources import rows_or_dimension
+    from emulator.foundation.workers import workers_of
     from emulator.plugins import load_plugins
     from graphs.atomic_file import output_folder
     from graphs.output_lock import output_lock
@@ -77,7 +82,7 @@ def verify(
     from training.runs.verify import verify_files
 
     load_plugins(plugin or [])
-    files = [read_forecast(path) for path in forecasts]
+    files = [read_forecast(path, later=True) for path in forecasts]
     if output is not None:
         context.with_resource(output_lock(output_folder(output), folder=True))
     source, rows = truth[0] if len(truth) == 1 else truth, rows_or_dimension(trajectories)
@@ -94,6 +99,7 @@ def verify(
         against=against or (),
         progress=progress,
         wet=amounts(wet or [], "--wet"),
+        workers=context.with_resource(workers_of(workers, scheduler)),
     )
     if output is not None:
         import shlex

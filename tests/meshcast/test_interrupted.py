@@ -65,7 +65,7 @@ def test_an_interrupted_dataset_leaves_nothing(request, monkeypatch, command):
     request.getfixturevalue("ring_world" if command[0] == "simulate" else "weather_world")
     before = contents()
     with monkeypatch.context() as patch:
-        patch.setattr(create, "_describe", interrupting(create._describe, 1))
+        patch.setattr(create, "describe", interrupting(create.describe, 1))
         outcome = meshcast(*command)
     assert outcome.code == 130 and "Interrupted" in outcome.err and contents() == before
     done(*command)
@@ -73,7 +73,7 @@ def test_an_interrupted_dataset_leaves_nothing(request, monkeypatch, command):
 
 def test_a_dataset_that_is_being_replaced_survives_an_interruption(weather_world, monkeypatch):
     before = contents()
-    monkeypatch.setattr(create, "_describe", interrupting(create._describe, 1))
+    monkeypatch.setattr(create, "describe", interrupting(create.describe, 1))
     assert meshcast("dataset", "weather.nc", "--output", "weather.zarr", "--overwrite").code == 130
     assert contents() == before
 
@@ -123,7 +123,7 @@ def test_an_interrupted_grib_forecast_is_resumed_too(weather_world, monkeypatch)
 @pytest.mark.slow  # fast: what an earlier interruption left, in tests/emulator/data/datasets/test_create.py
 def test_a_killed_simulation_leaves_no_dataset_and_is_made_anew(ring_world):
     command = ("simulate", "simulation.yaml", "output=new.zarr")
-    code, _ = break_off("emulator.data.datasets:create:_describe", 1, "SIGKILL", *command)
+    code, _ = break_off("emulator.data.datasets:create:describe", 1, "SIGKILL", *command)
     assert code == -signal.SIGKILL and not Path("new.zarr").exists()
     done(*command)
     assert not [path for path in Path().iterdir() if "part" in path.name]

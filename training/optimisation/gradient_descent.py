@@ -47,6 +47,7 @@ from training.optimisation.update_losses import UpdateLosses
 from training.optimisation.validation import save_best
 from training.preparation.first_guess import Untrained
 from training.preparation.prepared import Prepared
+from training.preparation.read_ahead import loader_of
 from training.preparation.windows import Batch, ShuffledStream, Windows
 from training.processes import decided, started_by
 from training.resumable import read_checkpoint, resume_from
@@ -168,7 +169,8 @@ class WindowData(L.LightningDataModule):
             ranks,
             config.accumulate,
         )
-        return DataLoader(self.windows, batch_size=config.process_batch, sampler=stream, num_workers=config.num_workers)
+        loader = DataLoader if config.num_workers else loader_of(self.windows.fields)
+        return loader(self.windows, batch_size=config.process_batch, sampler=stream, num_workers=config.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         rank, ranks = self._rank()

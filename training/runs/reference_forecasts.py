@@ -27,7 +27,11 @@ class ReferenceForecastError(MeshcastError):
 
     def __init__(self, name: str, reason: MeshcastError) -> None:
         super().__init__(str(reason))
-        self.name = name
+        self.name, self.reason = name, reason
+
+    def __reduce__(self) -> tuple[type, tuple[str, MeshcastError]]:
+        """Tell how a worker sends it."""
+        return type(self), (self.name, self.reason)
 
 
 def when_asked(

@@ -20,16 +20,18 @@ from emulator.build import TrainedEmulator, fit_closed_form
 from emulator.data.datasets.dataset_fields import describe
 from emulator.data.forcing_sources import forcings_of
 from emulator.data.forecast import Forecast
+from emulator.data.read_later import is_read_later
 from emulator.data.sources import forecast_on_area, on_area, open_fields
 from emulator.fields import Fields
 from emulator.foundation.configuration import load
 from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep
+from emulator.foundation.workers import Workers
 from emulator.plugins import PluginConfig
 from emulator.task import Task
 from emulator.training_part import TrainingPart
-from graphs.errors import MeshcastError, UnreadableError
+from graphs.errors import MeshcastError, UnreadableError, refuse_damaged
 from graphs.mesh import Mesh
 from inference.scores.matching import refuse_several_truths
 from inference.scores.region import Region
@@ -48,7 +50,8 @@ NARROWING = {"dataset", "start", "end", "frequency"}  # what open_dataset takes 
 class VerifiedFiles:
     """A verification with what its report shows.
 
-    forecasts: those asked for, then the references with their first case alone, which pictures show.
+    forecasts: those asked for, then the references with their first case alone, which pictures show; of a file that is
+        larger than memory likewise.
     """
 
     verification: Verification
@@ -70,6 +73,7 @@ def verify_files(
     against: Sequence[str] = (),
     progress: Progress = no_progress,
     wet: Mapping[str, float] | None = None,
+    workers: Workers | None = None,
 ) -> VerifiedFiles:
     """Verify forecasts beside every closed form from the same starts.
 
@@ -84,6 +88,7 @@ def verify_files(
     region: to score within, the references fitted and forecast everywhere.
     against: more closed forms, each the kind of one, or a section of YAML with its kind.
     wet: from which value on a place is wet, by variable, see `inference.scores.wet_area`.
+    workers: who scores, and computes the references' forecasts; this process alone by default.
     """
     for text in against:
         closed_form(text)
@@ -120,13 +125,15 @@ def verify_files(
                 region=region,
                 progress=progress,
                 wet=wet,
+                workers=workers,
             )
         except ReferenceForecastError as error:
             references = [reference for reference in references if reference.name != error.name]
             notices.append(f"{error.name} is left out: {error}")
             notice(notices[-1])
             continue
-        return VerifiedFiles(verification, [*forecasts, *map(first_case, baselines)], fields, notices)
+        pictured = [_in_hand(one) if is_read_later(one.values) else one for one in forecasts]
+        return VerifiedFiles(verification, [*pictured, *map(first_case, baselines)], fields, notices)
 
 
 def _references(
@@ -245,10 +252,27 @@ def _only(forecast: Forecast, variables: Sequence[str]) -> Forecast:
     columns = [forecast.variables.index(name) for name in variables]
     return replace(
         forecast,
-        values=np.ascontiguousarray(forecast.values[..., columns]),
+        values=_compact(forecast.values[..., columns]),
         variables=tuple(variables),
         units=tuple(forecast.units[column] for column in columns),
     )
+
+
+def _compact(values: Any) -> Any:
+    """Return values side by side in memory, where they are there."""
+    return values if is_read_later(values) else np.ascontiguousarray(values)
+
+
+def _in_hand(forecast: Forecast) -> Forecast:
+    """Return the first case of a forecast that is read later."""
+    with refuse_damaged(forecast.name):
+        return replace(
+            forecast,
+            values=np.asarray(forecast.values[:1]),
+            init_time=forecast.init_time[:1],
+            trajectory=forecast.trajectory[:1],
+            initial=None if forecast.initial is None else np.asarray(forecast.initial[:1]),
+        )
 
 
 def reference_configs(mesh: Mesh, time_step: TimeStep, steps: int) -> dict[str, BaselineConfig]:

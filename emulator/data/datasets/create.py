@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
 import json
 import logging
-import warnings
+import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emulator.data.arrays import ALWAYS_KEPT
 from emulator.data.coordinates import mesh_to_json, time_step_to_json
-from emulator.data.datasets.dataset_fields import NOT_CARRIED, report_from_a_thread
+from emulator.data.datasets.anemoi_tasks import as_netcdf, describe, quiet, run
+from emulator.data.datasets.dataset_fields import NOT_CARRIED
 from emulator.data.datasets.scalar_store import write_scalars
+from emulator.data.datasets.store_parts import (
+    PART_BYTES,
+    StorePart,
+    Summary,
+    pack,
+    statistics_arrays,
+    summary_of,
+    write_part,
+)
+from emulator.data.datasets.timeline import Timeline
+from emulator.foundation.progress import Progress, no_progress
+from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
+from emulator.foundation.workers import OneByOne, Workers
 from emulator.global_scalars import GlobalScalars
-from graphs.atomic_file import atomic_folder, recover, refuse_other, refuse_unwritable, system_errors
+from graphs.atomic_file import recover, refuse_other, refuse_unwritable
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
 from graphs.output_lock import output_lock
+from graphs.partial_folder import PartialFolder, partial_folder
 
 if TYPE_CHECKING:
     import xarray as xr
 
-HOURS_A_MONTH = 730  # nominal: Anemoi knows no months, and twelve of them make its usual year of 8760h
-TASKS = "init load finalise init_additions load_additions finalise_additions patch cleanup verify".split()
-DESCRIPTIVE = ("licence", "attribution", "description")  # what Anemoi writes of these is a filler
+log = logging.getLogger(__name__)
+
+BEFORE, AFTER = (
+    ("init",),
+    "finalise init_additions load_additions finalise_additions patch cleanup verify".split(),
+)  # Anemoi's tasks around our loading
 RESERVED = frozenset(  # what Anemoi writes beside those that do not travel
     """chunks constant_fields data_request dimensions field_shape missing_dates order_by proj_string provenance_load
     recipe remapping shape statistics total_number_of_files variables variables_metadata""".split()
@@ -51,14 +65,23 @@ def create_dataset(
     attributes: Mapping[str, str],
     overwrite: bool = False,
     scalars: GlobalScalars | None = None,
+    workers: Workers | None = None,
+    inputs: str | None = None,
+    notice: Notice = log.info,
+    progress: Progress = no_progress,
 ) -> None:
     """Write fields as an anemoi dataset that `open_dataset` and `anemoi-datasets inspect` accept.
 
     fields: dims (time, number, cell), variables of float32 or float64 with `units`, `time` the true dates, increasing;
-        a date absent from the series becomes one of Anemoi's missing dates. NaN marks masked places.
+        a date absent from the series becomes one of Anemoi's missing dates. NaN marks masked places. Arrays of Dask are
+        computed part by part, and never held as a whole.
     ensemble_axis: whether `number` counts independent trajectories of a solver or members of one ensemble.
     attributes: licence, attribution, title, calendar and what else travels with the data.
     scalars: numbers of the whole globe that force the rows of `number`, kept as an array of their own.
+    workers: who writes the parts; this process alone by default. The result is the same.
+    inputs: a digest of all that the values come from. Where there are several parts, those that are done then outlive
+        a killed process, and a call with the same digest goes on with them.
+    notice: takes a line on such parts.
 
     Beside Anemoi's own attributes and those given, the store carries `ensemble_axis`, the numbers of `trajectories`
     that do not count from 0, `calendar`, `calendar_step` (where a step is months), `time_step` and `mesh` (JSON).
@@ -70,23 +93,143 @@ def create_dataset(
     output = Path(output)
     if fields.sizes["cell"] != mesh.num_nodes:
         raise MeshcastError(f"The fields have {fields.sizes['cell']} cells, but lie on a {mesh.describe()}.")
-    _refuse_no_numbers(fields)
     timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
     check_output(output, overwrite)
-    with output_lock(output), atomic_folder(output, _is_dataset, overwrite) as temporary, _quiet():
-        source = temporary.parent / "fields.nc"
-        _as_netcdf(fields, mesh, timeline, source)
-        _load(source, temporary, fields, timeline, attributes, _chunks(fields, len(timeline.nominal), ensemble_axis))
-        source.unlink()
-        ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
-        numbers = fields["number"].values.tolist() if "number" in fields.coords else []
-        if ensemble_axis == "trajectory" and numbers != list(range(len(numbers))):
-            ours["trajectories"] = json.dumps(numbers)
-        if time_step.unit == "month":
-            ours["calendar_step"] = str(time_step)
-        _describe(temporary, fields, timeline, {"calendar": "standard", **attributes}, ours)
-        if scalars is not None:
-            write_scalars(temporary, scalars)
+    chunks = _chunks(fields, len(timeline.nominal), ensemble_axis)
+    several = len(list(_parts(fields, timeline, chunks))) > 1
+    with (
+        output_lock(output),
+        dataset_folder(output, inputs if several else None, overwrite, notice) as folder,
+    ):
+        write_dataset(
+            folder,
+            fields,
+            mesh=mesh,
+            time_step=time_step,
+            ensemble_axis=ensemble_axis,
+            attributes=attributes,
+            scalars=scalars,
+            workers=workers,
+            progress=progress,
+        )
+
+
+def dataset_folder(
+    output: Path, inputs: str | None, overwrite: bool, notice: Notice = log.info
+) -> AbstractContextManager[PartialFolder]:
+    """Return where a dataset is made, part by part, until it takes its final name; see `partial_folder`."""
+    return partial_folder(output, inputs, _is_dataset, overwrite, notice)
+
+
+def write_dataset(
+    folder: PartialFolder,
+    fields: xr.Dataset,
+    *,
+    mesh: Mesh,
+    time_step: TimeStep,
+    ensemble_axis: Literal["trajectory", "member"],
+    attributes: Mapping[str, str],
+    scalars: GlobalScalars | None = None,
+    workers: Workers | None = None,
+    progress: Progress = no_progress,
+) -> None:
+    """Write fields where a dataset is made, those parts alone that are not done; see `create_dataset`."""
+    timeline = Timeline.of(to_seconds(fields["time"].values), time_step)
+    chunks = _chunks(fields, len(timeline.nominal), ensemble_axis)
+    source = folder.folder / "fields.nc"
+    recipe = _recipe(source, timeline, attributes, chunks)
+    if folder.found("store") is None:
+        shutil.rmtree(folder.output, ignore_errors=True)
+        few = timeline.present[:2]  # Anemoi looks at the first alone, and at one time that stands alone otherwise
+        as_netcdf(fields.isel(time=slice(0, 2)), mesh, timeline.nominal[few], source)
+        run(BEFORE, recipe, folder.output)
+        folder.finish("store", {})
+    whole = _written(folder, fields, timeline, chunks, workers or OneByOne(), progress)
+    for name, one in whole.items():
+        if one.seen == 0:
+            raise MeshcastError(
+                f"{name} has no value: all {one.size:,} are missing. Leave it out, by naming the others with "
+                "--select, or correct its source."
+            )
+    _add_statistics(folder.output, whole)
+    run(AFTER, recipe, folder.output)
+    ours = {"ensemble_axis": ensemble_axis, "time_step": time_step_to_json(time_step), "mesh": mesh_to_json(mesh)}
+    numbers = fields["number"].values.tolist() if "number" in fields.coords else []
+    if ensemble_axis == "trajectory" and numbers != list(range(len(numbers))):
+        ours["trajectories"] = json.dumps(numbers)
+    if time_step.unit == "month":
+        ours["calendar_step"] = str(time_step)
+    describe(folder.output, fields, timeline, {"calendar": "standard", **attributes}, ours)
+    if scalars is not None:
+        write_scalars(folder.output, scalars)
+
+
+def _parts(fields: xr.Dataset, timeline: Timeline, chunks: Mapping[str, int]) -> Iterator[slice]:
+    """Yield the dates of each part: whole chunks, and no more than a worker holds."""
+    of_a_date = 4 * fields.sizes["cell"] * fields.sizes["number"] * len(fields.data_vars)
+    dates = chunks["dates"] * max(1, PART_BYTES // (of_a_date * chunks["dates"]))
+    for first in range(0, len(timeline.nominal), dates):
+        yield slice(first, min(first + dates, len(timeline.nominal)))
+
+
+def _written(
+    folder: PartialFolder,
+    fields: xr.Dataset,
+    timeline: Timeline,
+    chunks: Mapping[str, int],
+    workers: Workers,
+    progress: Progress,
+) -> dict[str, Summary]:
+    """Write the parts that are not done; return what is known of the values of each variable."""
+    import zarr
+
+    store = zarr.open(str(folder.output), "r")
+    names, last = tuple(store.attrs["variables"]), store.attrs["statistics_end_date"]
+    counted = int(np.searchsorted(to_datetime(timeline.nominal), np.datetime64(last, "s"), side="right"))
+    parts = {f"dates-{part.start:09d}": part for part in _parts(fields, timeline, chunks)}
+    found = {name: known for name in parts if (known := folder.found(name)) is not None}
+
+    def missing() -> Iterator[StorePart]:
+        for name, dates in parts.items():
+            if name not in found:
+                first, stop = np.searchsorted(timeline.present, [dates.start, dates.stop])
+                yield StorePart(
+                    store=str(folder.output.absolute()),
+                    first=dates.start,
+                    stop=dates.stop,
+                    present=timeline.present[first:stop],
+                    names=names,
+                    counted=counted,
+                    dates=chunks["dates"],
+                    rows=chunks["ensembles"],
+                    fields=pack(fields.isel(time=slice(first, stop))),
+                )
+
+    with progress("writing parts", len(parts)) as done:
+        done(len(found))
+        for part, result in workers.results(write_part, missing()):
+            name = f"dates-{part.first:09d}"
+            found[name] = {"summaries": result["summaries"]}
+            folder.finish(name, found[name], result["files"])
+            done(len(found))
+    return summary_of((found[name] for name in parts), names)
+
+
+def _add_statistics(path: Path, whole: Mapping[str, Summary]) -> None:
+    """Add to a store what Anemoi's own loading would: statistics, and which variables never change."""
+    from anemoi.datasets.create.dataset import Dataset
+
+    with quiet():
+        store = Dataset(str(path), update=True)
+        names = store.get_metadata("variables")
+        for name, array in statistics_arrays([whole[variable] for variable in names]).items():
+            store.add_array(name=name, data=array, dimensions=("variable",), overwrite=True)
+        constant = sorted(name for name, one in whole.items() if one.constant != "")
+        metadata = store.get_metadata("variables_metadata")
+        for name in constant:
+            metadata[name]["constant_in_time"] = True
+        store.update_metadata(constant_fields=constant, variables_metadata=metadata)
+        store.add_provenance(name="provenance_load")
 
 
 def refuse_reserved(attributes: Mapping[str, str]) -> None:
@@ -126,113 +269,6 @@ def _is_dataset(folder: Path) -> bool:
         return False
 
 
-@dataclass(frozen=True, eq=False)
-class Timeline:
-    """The dates of a series: true ones, and the evenly spaced ones Anemoi needs while it writes.
-
-    true, nominal: [date] int64 seconds since 1970 UTC of every step from first to last, absent ones included.
-    present: [time] index of the dates that have fields.
-    frequency: nominal, in Anemoi's notation.
-    """
-
-    true: NDArray[np.int64]
-    nominal: NDArray[np.int64]
-    present: NDArray[np.int64]
-    frequency: str
-
-    @classmethod
-    def of(cls, times: NDArray[np.int64], time_step: TimeStep) -> Timeline:
-        """Raises MeshcastError where the times do not increase or do not fall on steps of `time_step`."""
-        if len(times) == 0 or np.any(np.diff(times) <= 0):
-            raise MeshcastError("A dataset needs at least one time, and its times must increase without duplicates.")
-        length = time_step.whole_steps(times[0], times[-1]) + 1
-        nominal = time_step.count * (1 if time_step.unit == "second" else 3600 * HOURS_A_MONTH)
-        steps = np.arange(length)
-        true = time_step.advance(np.full(length, times[0]), steps)
-        present = np.searchsorted(true, times).clip(0, length - 1)
-        astray = true[present] != times
-        if astray.any():
-            raise MeshcastError(
-                f"The time {to_datetime(times[astray])[0]} is no whole number of steps of {time_step} after the first, "
-                f"{to_datetime(times)[0]}. Give the true time step, or leave such times out."
-            )
-        # where dates are missing, Anemoi holds their number against the one it expects from the frequency
-        if len(times) < length and (true[-1] - true[0]) // nominal + 1 != length:
-            nominal = int((true[-1] - true[0]) // (length - 1))
-        return cls(true, times[0] + nominal * steps, present, f"{nominal}s")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Anemoi's log, progress bars and floating-point traps kept to itself."""
-    levels = {logger: logger.level for logger in map(logging.getLogger, ("anemoi", "earthkit"))}
-    try:
-        for logger in levels:
-            logger.setLevel(logging.CRITICAL)
-        with (
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            warnings.catch_warnings(),
-            np.errstate(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in levels.items():
-            logger.setLevel(level)
-
-
-def _refuse_no_numbers(fields: xr.Dataset) -> None:
-    """Raise MeshcastError where a value is infinite, or becomes so as float32, which would spoil all statistics, and
-    where a variable has no value at all."""
-    for name, array in fields.data_vars.items():
-        values = array.transpose("time", "number", "cell").values
-        if np.isnan(values).all():
-            raise MeshcastError(
-                f"{name} has no value: all {values.size:,} are missing. Leave it out, by naming the others with "
-                "--select, or correct its source."
-            )
-        with np.errstate(over="ignore"):
-            infinite = np.isinf(values.astype(np.float32, copy=False))
-        if infinite.any():
-            time, number, cell = np.argwhere(infinite)[0]
-            moment = to_datetime(to_seconds(fields["time"].values))[time]
-            raise MeshcastError(
-                f"{name} has {int(infinite.sum())} infinite values; the first is {values[time, number, cell]:g} at "
-                f"{moment}, cell {cell}. Correct them, or make them NaN where there is no value."
-            )
-
-
-def _as_netcdf(fields: xr.Dataset, mesh: Mesh, timeline: Timeline, path: Path) -> None:
-    """The form anemoi-datasets' netcdf source reads: dims (time, number, cell), float32, nominal dates."""
-    import xarray as xr
-
-    variables = {
-        str(name): (
-            ("time", "number", "cell"),
-            array.transpose("time", "number", "cell").data.astype(np.float32),
-            {"units": array.attrs.get("units", "1")},
-        )
-        for name, array in fields.data_vars.items()
-    }
-    latitude, longitude = _places(fields, mesh)
-    coordinates = {
-        "time": to_datetime(timeline.nominal[timeline.present]),
-        "number": ("number", np.arange(fields.sizes["number"]), {"standard_name": "realization"}),
-        "latitude": ("cell", latitude, {"standard_name": "latitude", "units": "degrees_north"}),
-        "longitude": ("cell", longitude, {"standard_name": "longitude", "units": "degrees_east"}),
-    }
-    with system_errors(path, sum(array.nbytes for array in fields.data_vars.values())):
-        xr.Dataset(variables, coordinates).to_netcdf(path, engine="netcdf4")
-
-
-def _places(fields: xr.Dataset, mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return latitudes and longitudes of the cells [degrees], as the fields give them where they do."""
-    if "latitude" in fields.coords and "longitude" in fields.coords:
-        return fields["latitude"].values.astype(np.float64), fields["longitude"].values.astype(np.float64)
-    return np.round(mesh.latitudes, 10), np.round(mesh.longitudes, 10)
-
-
 def _chunks(fields: xr.Dataset, dates: int, ensemble_axis: Literal["trajectory", "member"]) -> dict[str, int]:
     """Return how many dates, variables and rows of the ensemble axis share a chunk.
 
@@ -248,20 +284,12 @@ def _chunks(fields: xr.Dataset, dates: int, ensemble_axis: Literal["trajectory",
     return {"dates": min(fitting, dates), "variables": variables, "ensembles": together}
 
 
-def _load(
-    source: Path,
-    path: Path,
-    fields: xr.Dataset,
-    timeline: Timeline,
-    attributes: Mapping[str, str],
-    chunks: Mapping[str, int],
-) -> None:
-    """Run Anemoi's tasks that make a store at `path` of the NetCDF file `source`."""
-    from anemoi.datasets.create.recipe import Recipe
-    from anemoi.datasets.create.tasks import run_task
-
+def _recipe(
+    source: Path, timeline: Timeline, attributes: Mapping[str, str], chunks: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return Anemoi's recipe of a store whose first date stands in the NetCDF file `source`."""
     dates = to_datetime(timeline.nominal)
-    recipe: dict[str, Any] = {
+    return {
         "description": attributes.get("title", "fields written by meshcast"),
         "licence": attributes.get("licence", "unknown"),
         "attribution": attributes.get("attribution", "unknown"),
@@ -278,39 +306,3 @@ def _load(
         # one chunk holds a few dates: a training window reads few chunks
         "output": {"chunking": dict(chunks)},
     }
-    report_from_a_thread()
-    for task in TASKS:
-        try:
-            run_task(task, Recipe(**recipe), path=str(path))
-        except (OSError, MeshcastError, MemoryError):
-            raise
-        except Exception as error:  # zarr says KeyError where it could not make a folder
-            reason = f"{type(error).__name__} {error}, or the disk was full or failing"
-            raise OSError(errno.EIO, reason, str(path)) from error
-
-
-def _describe(
-    path: Path, fields: xr.Dataset, timeline: Timeline, given: Mapping[str, str], ours: Mapping[str, str]
-) -> None:
-    """Add what Anemoi does not record, and put the true dates where it wrote nominal ones."""
-    import zarr
-
-    store = zarr.open(str(path), "r+")
-    for name, value in given.items():
-        if name not in store.attrs or name in DESCRIPTIVE:  # never over what Anemoi reads
-            store.attrs[name] = str(value)
-    store.attrs.update(ours)
-    metadata = dict(store.attrs["variables_metadata"])
-    for variable, array in fields.data_vars.items():
-        metadata[str(variable)] = {**metadata[str(variable)], "units": array.attrs.get("units", "1")}
-    store.attrs["variables_metadata"] = metadata
-    if "calendar_step" in ours:
-        store["dates"][:] = to_datetime(timeline.true)
-        for name in ("start_date", "end_date", "last_date", "statistics_start_date", "statistics_end_date"):
-            store.attrs[name] = _true_date(store.attrs[name], timeline)
-        store.attrs["missing_dates"] = [_true_date(date, timeline) for date in store.attrs["missing_dates"]]
-
-
-def _true_date(nominal: str, timeline: Timeline) -> str:
-    index = np.searchsorted(timeline.nominal, np.datetime64(nominal, "s").astype(np.int64))
-    return str(to_datetime(timeline.true)[index])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache, cached_property
@@ -111,6 +112,15 @@ def _paths_in(source: Any) -> list[str]:
     return [path for one in inner for path in _paths_in(one)]
 
 
+def _absolute(source: Any) -> Any:
+    """Return a source with the paths of datasets on this machine made absolute."""
+    if isinstance(source, str):
+        return os.path.abspath(source) if _paths_in(source) else source
+    if isinstance(source, dict):
+        return {name: _absolute(value) for name, value in source.items()}
+    return [_absolute(one) for one in source] if isinstance(source, list | tuple) else source
+
+
 def describe(source: Source) -> str:
     """Return a source in one line."""
     return source if isinstance(source, str) else json.dumps(source, default=str)
@@ -120,7 +130,7 @@ class DatasetFields(Fields):
     """`Fields` over an opened anemoi dataset [date, variable, ensemble, cell]."""
 
     def __init__(self, dataset: Any, source: Source) -> None:
-        self.dataset = dataset
+        self.dataset, self._source = dataset, source
         self.source = describe(source)
         self.ensemble_size = dataset.shape[2]
         self.stores = list({id(store): store for store in _stores(dataset)}.values())
@@ -146,6 +156,10 @@ class DatasetFields(Fields):
         self.scalars = read_scalars([store.store for store in self.stores], self.trajectories, self.source)
         self.missing = frozenset(int(index) for index in dataset.missing)
         self.time_step = self._time_step()
+
+    def __reduce__(self) -> tuple[Any, tuple[Source]]:
+        """Tell how a worker opens the same."""
+        return open_dataset_fields, (_absolute(self._source),)
 
     def _read(self, times: NDArray[np.int64], rows: NDArray[np.int64], columns: list[int]) -> NDArray[np.floating]:
         with refuse_damaged(self.source):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.data.coordinates import mesh_from_coordinates, remarks_on
+from emulator.data.read_later import read_later
 from emulator.data.series import FILES, NUMBER, Series, joined_attributes, refuse_unused, settle_dates
 from emulator.data.the_well.well_file import WellFile, open_well
 from emulator.fields import Fields
@@ -23,23 +25,19 @@ from graphs.geometry import Index
 TIMES_AT_ONCE = 32
 
 
-def read_well(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -> list[Series]:
-    """Return every variable of a file of The Well, whole; `number` counts independent trajectories."""
+def read_well(path: Path, rename: Mapping[str, str], units: Mapping[str, str], later: bool = False) -> list[Series]:
+    """Return every variable of a file of The Well; `number` counts independent trajectories.
+
+    later: whether values are read where they are asked for; else whole, and refused where memory does not hold them.
+    """
     file = open_well(path, rename, units)
     cells, times, numbers = len(file.grid.latitudes), len(file.times), np.arange(file.num_trajectories)
-    refuse_too_large(
-        4 * cells * times * len(numbers) * len(file.variables),
-        f"All of {path}",
-        "Where data are wanted, in a configuration or at the command line, name the file: it is read time by time.",
+    shapes = [(times if one.in_time else 1, len(numbers), cells) for one in file.variables]
+    values = (
+        [read_later(partial(_piece, file, column), shape, TIMES_AT_ONCE) for column, shape in enumerate(shapes)]
+        if later
+        else _whole(file, shapes)
     )
-    values = [np.empty((times if one.in_time else 1, len(numbers), cells), np.float32) for one in file.variables]
-    for trajectory in numbers.tolist():
-        for start in range(0, times, TIMES_AT_ONCE):
-            block = file.read(file.variables, slice(start, start + TIMES_AT_ONCE), trajectory)
-            for column, variable in enumerate(file.variables):
-                if variable.in_time or start == 0:
-                    rows = len(block) if variable.in_time else 1
-                    values[column][start : start + rows, trajectory] = block[:rows, :, column]
     return [
         Series(
             name=variable.name,
@@ -56,6 +54,32 @@ def read_well(path: Path, rename: Mapping[str, str], units: Mapping[str, str]) -
         )
         for column, variable in enumerate(file.variables)
     ]
+
+
+def _piece(file: WellFile, column: int, index: tuple[slice, ...]) -> NDArray[np.float32]:
+    """Return a piece of the values [time, number, cell] of a variable."""
+    variable, (times, numbers, cells) = file.variables[column], index
+    rows = range(*numbers.indices(file.num_trajectories))
+    times = times if variable.in_time else slice(0, 1)
+    return np.stack([file.read([variable], times, row)[:, cells, 0] for row in rows], axis=1)
+
+
+def _whole(file: WellFile, shapes: Sequence[tuple[int, int, int]]) -> list[NDArray[np.float32]]:
+    """Return the values of every variable."""
+    refuse_too_large(
+        4 * sum(int(np.prod(shape)) for shape in shapes),
+        f"All of {file.path}",
+        "Where data are wanted, in a configuration or at the command line, name the file: it is read time by time.",
+    )
+    values = [np.empty(shape, np.float32) for shape in shapes]
+    for trajectory in range(file.num_trajectories):
+        for start in range(0, len(file.times), TIMES_AT_ONCE):
+            block = file.read(file.variables, slice(start, start + TIMES_AT_ONCE), trajectory)
+            for column, variable in enumerate(file.variables):
+                if variable.in_time or start == 0:
+                    rows = len(block) if variable.in_time else 1
+                    values[column][start : start + rows, trajectory] = block[:rows, :, column]
+    return values
 
 
 def numbered(series: Sequence[Series]) -> list[Series]:

@@ -5,12 +5,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 
 from emulator.data.forecast_file import ForecastWriter, partial_file, read_forecast
 from emulator.data.forecast_netcdf import ForecastHeading, differences
+from emulator.data.read_later import is_read_later
 from emulator.foundation.time_step import TimeStep, to_seconds
 from graphs.errors import MeshcastError
 from graphs.mesh import Mesh
@@ -77,6 +79,27 @@ def test_many_cases_on_a_fine_mesh_share_no_chunk(tmp_path, monkeypatch):
         with xr.open_dataset(tmp_path / name) as file:
             assert file["2t"].encoding["chunksizes"] == (cases, 3, 1, *GRID.shape)
     assert np.array_equal(read_forecast(tmp_path / "apart.nc").values, values)
+
+
+@pytest.mark.parametrize("kind", list(MESHES))
+def test_a_large_forecast_is_read_where_it_is_asked_for(tmp_path, monkeypatch, kind):
+    mesh, time_step = MESHES[kind]
+    now = read_forecast(write(tmp_path / "f.nc", values_of(mesh), mesh, time_step))
+    assert isinstance(read_forecast(tmp_path / "f.nc", later=True).values, np.ndarray), "small ones are read at once"
+    monkeypatch.setattr("emulator.data.forecast_netcdf.STREAMED_BYTES", 0)
+    monkeypatch.setattr("emulator.data.forecast_values.LATER_BYTES", 1)
+    with netCDF4.Dataset(tmp_path / "f.nc", "a") as file:  # one of two variables has its initial values
+        field = file.variables["2t"]
+        start = file.createVariable("2t_initial", "f4", (*field.dimensions[:2], *field.dimensions[3:]))
+        start[:] = np.asarray(field[:, :, 0]) - 1.0
+    later = read_forecast(tmp_path / "f.nc", later=True)
+    assert is_read_later(later.values) and is_read_later(later.initial)
+    assert np.array_equal(np.asarray(later.values), now.values) and later.values.shape == now.values.shape
+    assert np.array_equal(np.asarray(later.values[1:, :, 2:3][..., [1]]), now.values[1:, :, 2:3][..., [1]])
+    assert np.array_equal(np.asarray(later.initial[..., 0]), now.values[:, :, 0, :, 0] - 1.0)
+    assert np.isnan(np.asarray(later.initial[..., 1:])).all(), "a variable without them"
+    with_initial = read_forecast(tmp_path / "f.nc")
+    assert np.array_equal(np.asarray(later.initial), with_initial.initial, equal_nan=True)
 
 
 def test_xarray_sees_cf_times_and_names(tmp_path):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from emulator.data.datasets import trajectory_files
 from emulator.data.sources import open_fields
 from emulator.foundation.configuration import load, resolve
 from emulator.physics.ring_equations import APEBENCH, Advection, Burgers, Difficulty
@@ -18,6 +20,7 @@ from emulator.physics.simulate import RingConfig, SimulationConfig, simulate, si
 from emulator.physics.sphere_simulation import SphereSimulationConfig
 from graphs.errors import MeshcastError
 from graphs.meshes.icosphere import IcosphereMesh
+from tests.stores import digests
 from tests.threads import assert_threads_given_or_measured
 
 SMALL = SimulationConfig(
@@ -139,3 +142,27 @@ def test_a_simulation_is_configured_by_plain_values() -> None:
     assert advection.equation == Advection(speed=2.0)
     with pytest.raises(MeshcastError, match="num_frames"):
         SimulationConfig(equation=Advection(), time_step=1.0, num_frames=1)
+
+
+@pytest.mark.slow
+def test_a_killed_simulation_goes_on_with_the_trajectories_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emulator.physics.simulate.VALUES_TOGETHER", 32)  # each trajectory on its own
+    whole = digests(simulate(SMALL, tmp_path / "whole.zarr", threads=1))
+    write_one, written, said = trajectory_files._write, [], []
+
+    def killed_at_the_second(part: Any) -> int:
+        if len(written) == 1 and not said:
+            said.append("killed")
+            raise KeyboardInterrupt
+        written.append(part.name)
+        return write_one(part)
+
+    monkeypatch.setattr(trajectory_files, "_write", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        simulate(SMALL, tmp_path / "a.zarr", threads=1)
+    (first,) = (tmp_path / "a.zarr.parts").glob("*.npy")
+    simulate(SMALL, tmp_path / "a.zarr", threads=1, notice=said.append)
+    assert written == [f"trajectories-{number:06d}" for number in range(3)] and "Going on" in said[1]
+    assert digests(tmp_path / "a.zarr") == whole and not first.exists()

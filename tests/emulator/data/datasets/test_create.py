@@ -15,6 +15,7 @@ import xarray as xr
 
 from emulator.data.datasets import create
 from emulator.data.datasets.create import create_dataset
+from emulator.data.datasets.timeline import Timeline
 from emulator.data.sources import open_fields
 from emulator.foundation.time_step import TimeStep, to_datetime
 from graphs.errors import MeshcastError
@@ -185,7 +186,7 @@ def test_an_output_that_exists_is_kept_unless_it_is_to_be_overwritten(tmp_path: 
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("task", ["init", "load", "verify"])
+@pytest.mark.parametrize("task", ["init", "finalise", "verify"])
 def test_a_full_disk_leaves_nothing_but_what_stood_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, overwrite: bool
 ) -> None:
@@ -283,7 +284,7 @@ def test_anemoi_is_quiet_and_floating_point_settings_are_as_before(
 
 def test_dates_of_a_timeline_are_counted_by_its_own_calendar() -> None:
     times = np.array(["1999-12-31", "2000-01-31", "2000-03-31"], dtype="datetime64[s]").astype(np.int64)
-    timeline = create.Timeline.of(times, TimeStep.parse("1 month"))
+    timeline = Timeline.of(times, TimeStep.parse("1 month"))
     assert to_datetime(timeline.true).astype("datetime64[D]").astype(str).tolist() == [
         "1999-12-31",
         "2000-01-31",
@@ -291,7 +292,7 @@ def test_dates_of_a_timeline_are_counted_by_its_own_calendar() -> None:
         "2000-03-31",
     ]
     assert timeline.present.tolist() == [0, 1, 3] and len(np.unique(np.diff(timeline.nominal))) == 1
-    whole = create.Timeline.of(timeline.true, TimeStep.parse("1 month"))
+    whole = Timeline.of(timeline.true, TimeStep.parse("1 month"))
     assert whole.present.tolist() == [0, 1, 2, 3] and np.all(np.diff(whole.nominal) == 730 * 3600)
 
 
