@@ -17,13 +17,13 @@ from emulator.data.coordinates import mesh_from_coordinates, remarks_on, time_st
 from emulator.data.datasets.create import check_output, create_dataset, refuse_reserved
 from emulator.data.files import read_files, static_fields_of_files, time_step_of
 from emulator.data.forecast import Forecast
-from emulator.data.lineage import as_attribute, noting_fetched_files, records_of
 from emulator.data.read_later import STREAMED_BYTES, read_later
 from emulator.data.sources import open_fields, open_source, rows_or_dimension
 from emulator.data.the_well.well_coordinates import NOMINAL_START
 from emulator.data.the_well.well_output import ENDINGS, write_well
 from emulator.fields import Fields
 from emulator.foundation.fetched_files import digest_of_files, local_files, named_source
+from emulator.foundation.lineage import as_attribute, noting_fetched_files, records_of
 from emulator.foundation.progress import Progress, no_progress
 from emulator.foundation.threads import Notice
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from emulator.data.coordinates import StoredMesh, mesh_to_json, time_step_from_json, time_step_to_json
 from emulator.data.forecast import Forecast, NoForecastError
 from emulator.data.forecast_netcdf import PARTS, UNSTATED, ForecastHeading, write_netcdf
-from emulator.data.formats import DataFormat, file_format, format_of
+from emulator.data.formats import file_format, format_of
 from emulator.data.output_choice import chosen_output, chosen_start
 from emulator.foundation.fetched_files import is_plain_path, local_files
 from emulator.foundation.typed_json import typed_json
@@ -322,7 +322,8 @@ def read_forecast(path: str | Path, later: bool = False) -> Forecast:
     path = Path(path)
     if not path.exists() and partial_file(path).exists():
         raise MeshcastError(f"{path} is not complete: {partial_file(path)} is. Resume its forecast to finish it.")
-    known = next((one for one in (format_of(path), file_format(path)) if one.read_forecast), DataFormat())
+    known = format_of(path)
+    known = known if known.read_forecast else file_format(path)
     read = (later and known.read_forecast_later) or known.read_forecast
     if read is None:
         raise NoForecastError(f"{path} is no forecast; expected a forecast file in GRIB or NetCDF.")

@@ -19,8 +19,8 @@ from torch import Tensor
 from emulator.data.datasets.create import check_output, dataset_folder, write_dataset
 from emulator.data.datasets.store_parts import PART_BYTES
 from emulator.data.datasets.trajectory_files import Trajectories, write_trajectories
-from emulator.data.lineage import as_attribute, named_in, records_of
 from emulator.foundation.configuration import load, load_one_of, resolve
+from emulator.foundation.lineage import as_attribute, named_in, records_of
 from emulator.foundation.threads import Notice, faster_threads, num_threads, threads_given
 from emulator.foundation.time_step import TimeStep, to_datetime, to_seconds
 from emulator.foundation.workers import OneByOne, Workers

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emulator.build import TrainedEmulator
 from emulator.checkpoint import fingerprint_of
-from emulator.data.lineage import records_of
+from emulator.foundation.lineage import records_of
 
 
 def lineage_of(path: Path, trained: TrainedEmulator, **inputs: Sequence[str]) -> dict[str, str]:

@@ -91,9 +91,9 @@ def forecast(
     from emulator.build import load_emulator
     from emulator.data.boundary_sources import boundary_forcings
     from emulator.data.initial import initial_conditions
-    from emulator.data.lineage import noting_fetched_files
     from emulator.data.output_choice import OutputChoice, area_of
     from emulator.data.sources import open_fields, open_source, rows_or_dimension
+    from emulator.foundation.lineage import noting_fetched_files
     from emulator.foundation.shard_group import joined
     from graphs.errors import MeshcastError
     from inference.forecasts.lineage import lineage_of

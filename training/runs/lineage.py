@@ -12,8 +12,8 @@ from typing import Any
 from emulator.build import load_emulator
 from emulator.checkpoint import fingerprint_of
 from emulator.data.forecast import Forecast
-from emulator.data.lineage import ATTRIBUTE, Record, recorded, status_of
 from emulator.foundation.configuration import load
+from emulator.foundation.lineage import ATTRIBUTE, Record, recorded, status_of
 from emulator.foundation.typed_json import typed_json
 from graphs.errors import MeshcastError
 from training.experiment import DataConfig
